@@ -1,0 +1,210 @@
+package sessionguard
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/securecookie"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+const (
+	// tokenSize is what OWASP ASVS 7.2.3 asks for, twice over: 256 bits.
+	tokenSize = 32
+	// Every session cookie's value is between these lengths, signed (120
+	// bytes) or encrypted as well (144): others are not worth a look.
+	minTokenCookie = 100
+	maxTokenCookie = 200
+	maxCookieName  = 64
+	// maxCookie is what browsers keep of a name and its value (OWASP ASVS
+	// 3.3.5; RFC 6265bis section 5.6).
+	maxCookie = 4096
+	nonceSize = 16
+)
+
+// cookies makes and reads the guard's two cookies. The session cookie holds a
+// token and nothing else. The anonymous one holds the values of a visitor who
+// is not logged in.
+type cookies struct {
+	session, anonymous             http.Cookie // with every attribute, without value
+	sessionCodecs, anonymousCodecs []securecookie.Codec
+}
+
+// newCookies completes and checks like, the session cookie's attributes.
+func newCookies(keys [][]byte, idle time.Duration, like http.Cookie) (cookies, error) {
+	if like.Name == "" {
+		switch {
+		case !like.Secure:
+			like.Name = "session"
+		case like.Domain != "":
+			like.Name = "__Secure-session"
+		default:
+			like.Name = "__Host-session"
+		}
+	}
+	if like.SameSite == 0 {
+		like.SameSite = http.SameSiteLaxMode
+	}
+	like.Path, like.HttpOnly = "/", true
+	if err := checkCookie(like); err != nil {
+		return cookies{}, err
+	}
+	for i, key := range keys {
+		if n := len(key); i%2 == 0 && n < 32 {
+			return cookies{}, fmt.Errorf("Keys[%d]: an authentication key of %d bytes, shorter than 32", i, n)
+		} else if i%2 == 1 && n != 0 && n != 16 && n != 24 && n != 32 {
+			return cookies{}, fmt.Errorf("Keys[%d]: an encryption key of %d bytes, not 16, 24 or 32", i, n)
+		}
+	}
+	c := cookies{session: like, anonymous: like}
+	c.anonymous.Name += "-anonymous"
+	c.sessionCodecs = codecs(keys, 0, maxTokenCookie) // the limits are in the record
+	c.anonymousCodecs = codecs(keys, idle, maxCookie-len(c.anonymous.Name))
+	return c, nil
+}
+
+func checkCookie(cookie http.Cookie) error {
+	if err := cookie.Valid(); err != nil {
+		return fmt.Errorf("CookieName %q, CookieDomain %q: %w", cookie.Name, cookie.Domain, err)
+	}
+	// Browsers compare the prefixes without regard to case (RFC 6265bis).
+	prefix := strings.ToLower(cookie.Name)
+	host := strings.HasPrefix(prefix, "__host-")
+	secure := host || strings.HasPrefix(prefix, "__secure-") || strings.HasPrefix(prefix, "__http-")
+	switch {
+	case len(cookie.Name) > maxCookieName:
+		return fmt.Errorf("CookieName is longer than %d bytes", maxCookieName)
+	case host && cookie.Domain != "":
+		return fmt.Errorf("CookieName %q: browsers refuse the prefix __Host- together with a CookieDomain", cookie.Name)
+	case secure && !cookie.Secure:
+		return fmt.Errorf("CookieName %q: browsers refuse the prefix over plain http (InsecureHTTP)", cookie.Name)
+	case cookie.SameSite == http.SameSiteNoneMode && !cookie.Secure:
+		return errors.New("SameSite: browsers refuse None over plain http (InsecureHTTP)")
+	}
+	return nil
+}
+
+func codecs(keys [][]byte, maxAge time.Duration, maxLength int) []securecookie.Codec {
+	pairs := securecookie.CodecsFromPairs(keys...)
+	for i, codec := range pairs {
+		if i*2+1 < len(keys) && len(keys[i*2+1]) == 0 {
+			codec = securecookie.New(keys[i*2], nil) // an empty key is none, as a nil one
+		}
+		pairs[i] = codec.(*securecookie.SecureCookie).
+			MaxAge(int((maxAge + time.Second - 1) / time.Second)).
+			MaxLength(maxLength).
+			SetSerializer(securecookie.NopEncoder{})
+	}
+	return pairs
+}
+
+// mint makes a new session cookie's value and the key it will be found under.
+func (c *cookies) mint() (value string, key store.Key, err error) {
+	token := make([]byte, tokenSize)
+	_, _ = rand.Read(token) // never fails: it ends the process instead
+	value, err = securecookie.EncodeMulti(c.session.Name, token, c.sessionCodecs...)
+	return value, c.key(value), err
+}
+
+// key is where the session of a cookie is stored.
+func (c *cookies) key(value string) store.Key {
+	var space [maxCookieName + 1 + maxTokenCookie]byte
+	b := append(space[:0], c.session.Name...)
+	b = append(b, 0)
+	return sha256.Sum256(append(b, value...))
+}
+
+// plausible says without cryptography whether value may be a session cookie's.
+func plausible(value string) bool {
+	return len(value) >= minTokenCookie && len(value) <= maxTokenCookie
+}
+
+// verify says whether one of our keys signed a session cookie's value.
+func (c *cookies) verify(value string) bool {
+	var token []byte
+	return securecookie.DecodeMulti(c.session.Name, value, &token, c.sessionCodecs...) == nil
+}
+
+// decodeAnonymous reads the anonymous cookie, without its nonce. One that does
+// not verify, or is older than the idle timeout, is none.
+func (c *cookies) decodeAnonymous(h http.Header) []byte {
+	value := only(h, c.anonymous.Name)
+	if value == "" {
+		return nil
+	}
+	var payload []byte
+	if securecookie.DecodeMulti(c.anonymous.Name, value, &payload, c.anonymousCodecs...) != nil || len(payload) < nonceSize {
+		return nil
+	}
+	return payload[nonceSize:]
+}
+
+// encodeAnonymous makes a value that no other has: a cookie that changes takes
+// the pages before it out of Chromium's back/forward cache.
+func (c *cookies) encodeAnonymous(values []byte) (string, error) {
+	payload := make([]byte, nonceSize, nonceSize+len(values))
+	_, _ = rand.Read(payload)
+	return securecookie.EncodeMulti(c.anonymous.Name, append(payload, values...), c.anonymousCodecs...)
+}
+
+func newPublicID() string { return rand.Text() }
+
+// all yields the values of every cookie called name. Names are compared byte
+// for byte and only spaces and tabs are cut off (RFC 6265bis section 5.6), so
+// that no look-alike of a __Host- name passes for it.
+func all(h http.Header, name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range h["Cookie"] {
+			for line != "" {
+				var pair string
+				pair, line, _ = strings.Cut(line, ";")
+				key, value, ok := strings.Cut(pair, "=")
+				if ok && strings.Trim(key, " \t") == name && !yield(strings.Trim(value, " \t")) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// only is the value of the one cookie called name, or "".
+func only(h http.Header, name string) (value string) {
+	n := 0
+	for v := range all(h, name) {
+		value = v
+		n++
+	}
+	if n != 1 {
+		return ""
+	}
+	return value
+}
+
+// writeCookies adds what changed to the answer: one Set-Cookie per cookie, with
+// every attribute also where it deletes, since browsers ignore a deletion that
+// does not match.
+func (st *request) writeCookies() {
+	if st.slow == nil {
+		return
+	}
+	p, c := st.slow, &st.core.cookies
+	add := func(cookie http.Cookie, change cookieChange, value string) {
+		switch change {
+		case setCookie:
+			cookie.Value = value
+		case deleteCookie:
+			cookie.MaxAge = -1
+		default:
+			return
+		}
+		http.SetCookie(st.w, &cookie)
+	}
+	add(c.session, p.session, p.sessionValue)
+	add(c.anonymous, p.anonymous, p.anonymousValue)
+}

@@ -1,0 +1,129 @@
+package sessionguard
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// expired decides whether a session is over at now, and why. The deadline
+// itself is over, and a record without times is as well.
+func expired(r store.Record, now store.Time) (store.Reason, bool) {
+	switch {
+	case now >= r.Expires:
+		return store.Absolute, true
+	case now >= r.LastSeen.Add(r.IdleTimeout):
+		return store.Idle, true
+	}
+	return "", false
+}
+
+// touchDue decides whether a request accepted at now is to be recorded. In this
+// process every one is. Elsewhere it costs a round trip, so activity within
+// 1/30 of the timeout counts as the same: a session may end that much early.
+func touchDue(r store.Record, now store.Time, local bool) bool {
+	since := now.Sub(r.LastSeen)
+	if local {
+		return since > 0
+	}
+	return since >= r.IdleTimeout/30
+}
+
+// fresh decides whether the last real authentication is younger than age.
+func fresh(r store.Record, now store.Time, age time.Duration) bool {
+	return now.Sub(r.Authenticated) < age
+}
+
+// A LoginOption shapes one login. See [IdleTimeout] and [AbsoluteTimeout].
+type LoginOption func(*loginLimits)
+
+type loginLimits struct{ idle, absolute time.Duration }
+
+// IdleTimeout gives one login an idle timeout of its own: an administrator may
+// get ten minutes where others get thirty.
+func IdleTimeout(d time.Duration) LoginOption {
+	return func(l *loginLimits) { l.idle = orMissing(d) }
+}
+
+// AbsoluteTimeout gives one login an absolute timeout of its own.
+func AbsoluteTimeout(d time.Duration) LoginOption {
+	return func(l *loginLimits) { l.absolute = orMissing(d) }
+}
+
+// orMissing keeps a computed zero from passing for "the default".
+func orMissing(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+func checkTimeouts(idle, absolute time.Duration) error {
+	switch {
+	case idle < 0 || absolute < 0:
+		return errors.New("a timeout must be positive")
+	case idle < time.Second:
+		return fmt.Errorf("an IdleTimeout of %v is shorter than a second", idle)
+	case idle > absolute:
+		return fmt.Errorf("an IdleTimeout of %v is longer than the AbsoluteTimeout of %v", idle, absolute)
+	}
+	return nil
+}
+
+// Passive serves requests that are no activity of a person: polling, an event
+// stream, a status check. They are refused like any other once the session has
+// ended, and do nothing to keep it alive.
+func (c *core) Passive(next http.Handler) http.Handler {
+	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
+		st.mu.Lock()
+		st.passive = true
+		st.mu.Unlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// status is what Status answers. Whole seconds, rounded down, so that no client
+// believes in a session longer than the server does.
+type status struct {
+	Authenticated   bool   `json:"authenticated"`
+	Session         string `json:"session,omitempty"`
+	IdleSeconds     int64  `json:"idle_seconds"`
+	AbsoluteSeconds int64  `json:"absolute_seconds"`
+}
+
+// Status tells a page how long its session has to live, as JSON:
+//
+//	{"authenticated":true,"session":"…","idle_seconds":1799,"absolute_seconds":43199}
+//
+// The session is its public ID, which changes when someone logs in anew. Asking
+// is no activity ([Guard.Passive]) and the answer is never cached. Activity that
+// a remote backend has not been told of yet is not counted. Methods other than
+// GET and HEAD get 405.
+func (c *core) Status() http.Handler {
+	return c.Passive(c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			refuseMethod(w, "GET, HEAD")
+			return
+		}
+		seen := st.admit()
+		if seen.err != nil {
+			c.refuse(st, w, r, unavailable)
+			return
+		}
+		var answer status
+		if seen.user != nil {
+			answer = status{
+				Authenticated:   true,
+				Session:         seen.rec.ID,
+				IdleSeconds:     int64(seen.rec.End().Sub(seen.now) / time.Second),
+				AbsoluteSeconds: int64(seen.rec.Expires.Sub(seen.now) / time.Second),
+			}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(answer) // an error here is a client that has gone
+	}))
+}

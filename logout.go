@@ -1,0 +1,170 @@
+package sessionguard
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/values"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// Logout ends the session, then sends a browser to the page to with the flash
+// Config.LogoutFlash, and answers any other client with 204. It answers POST
+// only: a logout is a change of state, and links are prefetched.
+//
+// The session is dead on the server, on every node, before the browser sees the
+// answer, so every copy of its cookies is too. The cookie is deleted, and a new
+// HttpOnly one is set: that change takes the pages behind Back out of
+// Chromium's back/forward cache, which a mere deletion does not (measured with
+// Chromium 156). Do not add Clear-Site-Data: "cookies", which would undo it;
+// "storage" is yours to add.
+//
+// If the backend cannot be asked, the cookies are deleted all the same and the
+// answer is a 503 that says so: the session then ends with its timeouts.
+func (c *core) Logout(to string) http.Handler {
+	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			refuseMethod(w, http.MethodPost)
+			return
+		}
+		if err := c.End(w, r); err != nil {
+			c.refuse(st, w, r, stillThere)
+			return
+		}
+		if flash, err := c.Get(r, c.flashSession); err == nil {
+			flash.AddFlash(c.logoutFlash)
+		}
+		if navigates(r) {
+			http.Redirect(w, r, to, http.StatusSeeOther)
+		} else {
+			w.WriteHeader(http.StatusNoContent)
+		}
+	})
+}
+
+// End does what [Guard.Logout] does, within a handler that writes the answer
+// itself. If it returns an error other than [ErrNotWrapped], the session may
+// live on in the backend and the answer is replaced with 503. After the first
+// byte it still ends the session but cannot delete the cookie, and returns
+// [ErrHeadersSent].
+func (c *core) End(w http.ResponseWriter, r *http.Request) error {
+	st := c.of(r)
+	if st == nil {
+		return ErrNotWrapped
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.end()
+}
+
+func (st *request) end() error {
+	ctx, cancel := st.settle()
+	defer cancel()
+	err := st.purge(ctx, store.LoggedOut)
+
+	p := st.pending()
+	p.emptyViews()
+	p.bag = values.Bag{} // not what the visitor's cookie held before the login
+	p.session, p.sessionValue, p.loggedIn = deleteCookie, "", false
+	if !st.identified {
+		st.now = store.TimeOf(time.Now())
+	}
+	st.identified, st.known = true, true
+	st.rec, st.user = store.Record{}, nil
+	if st.sent {
+		return errors.Join(ErrHeadersSent, err)
+	}
+	st.looked = true
+	value, encodeErr := st.core.cookies.encodeAnonymous(nil)
+	p.anonymous, p.anonymousValue = setCookie, value
+	if err = errors.Join(err, encodeErr); err != nil {
+		return st.fail(err)
+	}
+	return nil
+}
+
+// purge ends every session that the browser presented: of two cookies with our
+// name, one was planted, and nobody can tell which.
+func (st *request) purge(ctx context.Context, reason store.Reason) error {
+	c := st.core
+	var failed error
+	if st.rec.Session != nil {
+		failed = c.backend.Delete(ctx, st.rec.Key, reason)
+	}
+	for value := range all(st.http.Header, c.cookies.session.Name) {
+		if !c.mayName(value) {
+			continue
+		}
+		if key := c.cookies.key(value); st.rec.Session == nil || key != st.rec.Key {
+			failed = errors.Join(failed, c.backend.Delete(ctx, key, reason))
+		}
+	}
+	return failed
+}
+
+// EndSession ends one session of a user, by its public ID. It takes the user's
+// ID as well, so that a handler cannot be tricked into ending somebody else's.
+// [ErrNoSession] says that this user has no such session.
+func (c *core) EndSession(ctx context.Context, userID, id string) error {
+	ended, err := c.endOwned(ctx, userID, func(s *store.Session) bool { return s.ID == id })
+	if err == nil && ended == 0 {
+		return ErrNoSession
+	}
+	return err
+}
+
+// EndUser ends every session of a user, this one included: when an account is
+// disabled or deleted (OWASP ASVS 7.4.2), or by an administrator (7.4.5).
+func (c *core) EndUser(ctx context.Context, userID string) error {
+	_, err := c.endOwned(ctx, userID, func(*store.Session) bool { return true })
+	return err
+}
+
+// EndOthers ends every session of the current user but this one: after a
+// password change (OWASP ASVS 7.4.3). [ErrNoSession] says that nobody is logged
+// in here.
+func (c *core) EndOthers(r *http.Request) error {
+	st := c.of(r)
+	if st == nil {
+		return ErrNotWrapped
+	}
+	seen := st.admit()
+	if seen.err != nil {
+		return seen.err
+	}
+	if seen.user == nil {
+		return ErrNoSession
+	}
+	_, err := c.endOwned(st, seen.user.UserID(), func(s *store.Session) bool { return s.ID != seen.rec.ID })
+	return err
+}
+
+// endOwned ends the sessions of a user that match. It looks again until it
+// finds none, because one that is re-authenticated meanwhile changes its key.
+func (c *core) endOwned(ctx context.Context, userID string, match func(*store.Session) bool) (ended int, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		records, err := c.backend.ByOwner(ctx, c.ownerPrefix+userID)
+		if err != nil {
+			return ended, errors.Join(ErrUnavailable, err)
+		}
+		found := false
+		for _, rec := range records {
+			if !match(rec.Session) {
+				continue
+			}
+			found = true
+			if err := c.backend.Delete(ctx, rec.Key, store.Ended); err != nil {
+				return ended, errors.Join(ErrUnavailable, err)
+			}
+			ended++
+		}
+		if !found {
+			return ended, nil
+		}
+	}
+	return ended, errors.Join(ErrUnavailable, ctx.Err())
+}

@@ -1,0 +1,229 @@
+package sessionguard
+
+import (
+	"encoding/json"
+	"html"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Refusals replaces the answers to refused requests. A field left nil keeps the
+// default, which fits the client: a browser that navigates is redirected with
+// 303 or gets a short page, and everything else gets application/problem+json
+// (RFC 9457) with a member "error" as named below. A navigation is a request
+// with Sec-Fetch-Mode: navigate, or, where a client does not send that header,
+// one that accepts text/html.
+//
+// Whatever a replacement answers is never cached.
+type Refusals struct {
+	// Login answers who is not logged in, or no longer. Default: a redirect to
+	// Config.LoginPath, for a GET with the page as "next"; else 401
+	// "login_required".
+	Login http.Handler
+	// Forbidden answers who lacks the role. Default: a redirect to
+	// Config.WelcomePath, or 403 if that is the page asked for; else 403
+	// "forbidden".
+	Forbidden http.Handler
+	// Stale answers who has not logged in recently enough. Default: a redirect
+	// to Config.ReauthPath, for a GET with "next"; else 401
+	// "reauthentication_required".
+	Stale http.Handler
+	// CrossOrigin answers an unsafe request from another site, whose own
+	// handler has not run. Default: 403 "cross_origin".
+	CrossOrigin http.Handler
+	// Unavailable answers when the backend or FindUser could not, and has
+	// Retry-After set. Default: 503 "unavailable". After a logout that could
+	// not end the session on the server the same handler is asked, so it
+	// must not say that all is well.
+	Unavailable http.Handler
+}
+
+// A refusal is why a request was not let in.
+type refusal uint8
+
+const (
+	admitted refusal = iota
+	noSession
+	forbidden
+	stale
+	crossOrigin
+	unavailable
+	stillThere // logged out here, but the backend could not be told
+	broken     // the application's values cannot be stored
+)
+
+// refusals are the default answers: to a client that is no browser, and, where
+// there is nowhere to send it, to one that is.
+var refusals = [...]struct {
+	status       int
+	code, detail string
+}{
+	noSession:   {http.StatusUnauthorized, "login_required", "Log in to continue."},
+	forbidden:   {http.StatusForbidden, "forbidden", "You may not see this page."},
+	stale:       {http.StatusUnauthorized, "reauthentication_required", "Confirm your password to continue."},
+	crossOrigin: {http.StatusForbidden, "cross_origin", "This request came from another site and was refused."},
+	unavailable: {http.StatusServiceUnavailable, "unavailable", "Your session cannot be checked right now. Nothing is lost: try again in a moment."},
+	stillThere: {http.StatusServiceUnavailable, "logout_incomplete",
+		"This browser is logged out, but the server could not be told. Until the session times out, a copy of its cookie would still work."},
+	broken: {http.StatusInternalServerError, "internal_error", "Something went wrong. What you did was not saved."},
+}
+
+// refuse answers in place of a handler.
+func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why refusal) {
+	st.mu.Lock()
+	st.looked, st.refused = true, true
+	if refusals[why].status >= http.StatusInternalServerError {
+		st.replacing = true // the answer to the failure itself
+	}
+	st.mu.Unlock()
+
+	if refusals[why].status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "5")
+	}
+	if own := c.refusals.handler(why); own != nil {
+		own.ServeHTTP(w, r)
+		return
+	}
+	if !navigates(r) {
+		problem(w, why)
+		return
+	}
+	switch asked := requested(r); {
+	case why == noSession && asked.path != c.login.path:
+		http.Redirect(w, r, c.login.from(r.Method, asked), http.StatusSeeOther)
+	case why == stale && asked.path != c.reauth.path:
+		http.Redirect(w, r, c.reauth.from(r.Method, asked), http.StatusSeeOther)
+	case why == forbidden && asked.path != c.welcome.path:
+		http.Redirect(w, r, c.welcome.target, http.StatusSeeOther)
+	default:
+		page(w, why)
+	}
+}
+
+func (own Refusals) handler(why refusal) http.Handler {
+	switch why {
+	case noSession:
+		return own.Login
+	case forbidden:
+		return own.Forbidden
+	case stale:
+		return own.Stale
+	case crossOrigin:
+		return own.CrossOrigin
+	case unavailable, stillThere:
+		return own.Unavailable
+	}
+	return nil
+}
+
+// navigates says whether the client shows the answer as a page. Only browsers
+// send Sec-Fetch-Mode, and scripts cannot forge it.
+func navigates(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	for _, accept := range r.Header["Accept"] {
+		if strings.Contains(accept, "text/html") {
+			return true
+		}
+	}
+	return false
+}
+
+func problem(w http.ResponseWriter, why refusal) {
+	answer := refusals[why]
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(answer.status)
+	_ = json.NewEncoder(w).Encode(struct {
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+		Error  string `json:"error"`
+	}{http.StatusText(answer.status), answer.status, answer.detail, answer.code})
+}
+
+func page(w http.ResponseWriter, why refusal) {
+	answer := refusals[why]
+	title := html.EscapeString(http.StatusText(answer.status))
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(answer.status)
+	_, _ = w.Write([]byte("<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n" +
+		"<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + title + "</title>\n" +
+		"<h1>" + title + "</h1>\n<p>" + html.EscapeString(answer.detail) + "</p>\n</html>\n"))
+}
+
+func refuseMethod(w http.ResponseWriter, allowed string) {
+	w.Header().Set("Allow", allowed)
+	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+}
+
+// clearAnswer takes out of h what describes the page that is being replaced.
+// What outer middleware has set (security headers, CORS, a request's ID) stays.
+func clearAnswer(h http.Header) {
+	for name := range h {
+		switch canonical := http.CanonicalHeaderKey(name); {
+		case strings.HasPrefix(canonical, "Content-Security-Policy"):
+		case strings.HasPrefix(canonical, "Content-"),
+			canonical == "Etag", canonical == "Last-Modified", canonical == "Accept-Ranges",
+			canonical == "Location", canonical == "Refresh", canonical == "Link", canonical == "Trailer":
+			delete(h, name)
+		}
+	}
+}
+
+// A destination is a page of the application that a browser is sent to.
+type destination struct {
+	target, path string
+}
+
+func parseDestination(target string) (destination, bool) {
+	u, err := url.Parse(target)
+	if err != nil || !isLocal(target) {
+		return destination{}, false
+	}
+	return destination{target, u.Path}, true
+}
+
+// from is the destination for someone who asked for another page.
+func (d destination) from(method string, asked destination) string {
+	if method != http.MethodGet || asked.target == "" {
+		return d.target
+	}
+	separator := "?"
+	if strings.Contains(d.target, "?") {
+		separator = "&"
+	}
+	return d.target + separator + "next=" + url.QueryEscape(asked.target)
+}
+
+// requested is the page that the client asked for, as it asked: a router may
+// have cut a prefix off r.URL. Its target is empty if it is no local path.
+func requested(r *http.Request) destination {
+	u := r.URL
+	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		u = asked
+	}
+	target := u.RequestURI()
+	if !isLocal(target) {
+		target = ""
+	}
+	return destination{target, u.Path}
+}
+
+// crossOriginAllowed decides whether r may have its effect. A WebSocket
+// handshake is a GET that browsers let every site make with the user's cookies.
+func (c *core) crossOriginAllowed(r *http.Request) bool {
+	if r.Method == http.MethodGet && isUpgrade(r.Header) {
+		probe := *r
+		probe.Method = http.MethodPost
+		r = &probe
+	}
+	return c.crossOrigin.Check(r) == nil
+}
+
+func isUpgrade(h http.Header) bool {
+	_, ok := h["Upgrade"]
+	return ok
+}

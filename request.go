@@ -1,0 +1,374 @@
+package sessionguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/values"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// request is everything the guard knows about one request. It is one
+// allocation with three faces: the context that handlers find it by, the copy
+// of the http.Request that has this context, and, as a *writer, the
+// ResponseWriter. It is never pooled: a handler may outlive its response.
+//
+// A request goes through look (who is asking, at most once), commit (what must
+// be stored and sent before the first byte of the answer) and finish.
+type request struct {
+	context.Context              // the caller's
+	http            http.Request // what handlers get
+	core            *core        // nil: only NoCache
+	w               http.ResponseWriter
+	caller          *http.Request
+
+	mu         sync.Mutex // a handler under http.TimeoutHandler may still run while its answer is sent
+	rec        store.Record
+	user       User
+	now        store.Time
+	identified bool // rec is known: the live session, or none
+	known      bool // user is known
+	looked     bool // the answer depends on who is asking: never cached
+	gated      bool // the answer is only for someone logged in
+	passive    bool
+	refused    bool // a refusal was answered: no activity
+	replacing  bool // the refusal that replaces the handler's answer is being written
+	replaced   bool // it has been, and what the handler still writes is dropped
+	sent       bool // the final status has gone to w
+	done       bool // the handler returned; false behind a panic
+	slow       *pending
+	noStore    noStoreValues
+}
+
+// pending is what only a request that does more than pass a gate needs.
+type pending struct {
+	failure  error // why nobody can tell who is asking
+	loggedIn bool  // rec was made by this request: undone if the answer cannot be sent
+
+	session, anonymous           cookieChange
+	sessionValue, anonymousValue string
+
+	views []*view
+	bag   values.Bag // what the views were opened from: rec's values, or the anonymous cookie's
+}
+
+type cookieChange uint8
+
+const (
+	keepCookie cookieChange = iota
+	setCookie
+	deleteCookie
+)
+
+func (st *request) pending() *pending {
+	if st.slow == nil {
+		st.slow = new(pending)
+	}
+	return st.slow
+}
+
+// Value lets a guard find its own request in any context derived from it.
+func (st *request) Value(key any) any {
+	if key == any(st.core) {
+		return st
+	}
+	return st.Context.Value(key)
+}
+
+// of finds this guard's part of r, if a wrapper of it came before.
+func (c *core) of(r *http.Request) *request {
+	st, _ := r.Context().Value(c).(*request)
+	return st
+}
+
+// wrap makes a handler of serve. The outermost one of a request attaches the
+// guard to it, and the others find it there.
+func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if st := c.of(r); st != nil {
+			serve(st, w, r)
+		} else {
+			c.attach(w, r, serve)
+		}
+	})
+}
+
+// attach is a function of its own so that [http.Request.WithContext] is inlined
+// into it, which keeps its copy of the request off the heap.
+func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*request, http.ResponseWriter, *http.Request)) {
+	st := &request{Context: r.Context(), core: c, w: w, caller: r}
+	st.http = *r.WithContext(st)
+	defer st.leave()
+	if c.crossOriginAllowed(r) {
+		serve(st, (*writer)(st), &st.http)
+	} else {
+		c.refuse(st, (*writer)(st), &st.http, crossOrigin)
+	}
+	st.finish()
+}
+
+// look finds out who is asking.
+func (st *request) look() error {
+	if st.sent && !st.looked {
+		st.core.log.Error("sessionguard: look at the session before writing: the headers of this answer let it be cached",
+			"path", st.caller.URL.Path)
+		return ErrHeadersSent
+	}
+	if err := st.identify(); err != nil {
+		return err
+	}
+	return st.authenticate()
+}
+
+// identify loads the session that the cookie names.
+func (st *request) identify() error {
+	st.looked = true
+	if st.identified {
+		return st.failure()
+	}
+	st.identified = true
+	st.now = store.TimeOf(time.Now())
+
+	c := st.core
+	value := only(st.http.Header, c.cookies.session.Name)
+	if !c.mayName(value) {
+		return nil
+	}
+	key := c.cookies.key(value)
+	rec, err := c.backend.Load(st, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return st.fail(err)
+	}
+	if rec.Session == nil || len(rec.Owner) <= len(c.ownerPrefix) || rec.Owner[:len(c.ownerPrefix)] != c.ownerPrefix {
+		return st.fail(fmt.Errorf("the backend returned a session that is not this guard's"))
+	}
+	st.rec = rec
+	if reason, over := expired(rec, st.now); over {
+		st.endNow(reason)
+	}
+	return nil
+}
+
+// mayName says whether it is worth asking the backend for a cookie's session.
+// In this process a hit proves the cookie; a remote backend is not bothered
+// with what we have not signed.
+func (c *core) mayName(value string) bool {
+	return plausible(value) && (c.local || c.cookies.verify(value))
+}
+
+// authenticate finds the session's user as the user is now.
+func (st *request) authenticate() error {
+	if st.known || st.rec.Session == nil {
+		return st.failure()
+	}
+	st.known = true
+	id := st.rec.Owner[len(st.core.ownerPrefix):]
+	user, err := st.core.findUser(st, id)
+	switch {
+	case errors.Is(err, ErrNoUser):
+		st.endNow(store.NoUser)
+	case err != nil:
+		return st.fail(err)
+	case user.UserID() != id:
+		return st.fail(fmt.Errorf("FindUser returned user %q for %q", user.UserID(), id))
+	case !user.IsActive():
+		st.endNow(store.Inactive)
+	case stampOf(user) != st.rec.Stamp:
+		st.endNow(store.Restamped)
+	default:
+		st.user = user
+	}
+	return nil
+}
+
+// endNow ends a session that was found to be over. If the backend does not
+// hear of it, the next request finds the same.
+func (st *request) endNow(reason store.Reason) {
+	ctx, cancel := st.settle()
+	defer cancel()
+	if err := st.core.backend.Delete(ctx, st.rec.Key, reason); err != nil {
+		st.core.log.Error("sessionguard: could not delete an ended session", "reason", reason, "error", err)
+	}
+	st.rec, st.user = store.Record{}, nil
+}
+
+// fail remembers that nobody can tell who is asking, so that every answer that
+// depends on it becomes a 503.
+func (st *request) fail(err error) error {
+	level := slog.LevelError
+	if errors.Is(err, context.Canceled) {
+		level = slog.LevelDebug // the client hung up
+	}
+	st.core.log.Log(st, level, "sessionguard: sessions are unavailable", "error", err)
+	p := st.pending()
+	p.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	st.user = nil
+	return p.failure
+}
+
+func (st *request) failure() error {
+	if st.slow == nil {
+		return nil
+	}
+	return st.slow.failure
+}
+
+// settle is the context of what is finished even if the client hangs up.
+func (st *request) settle() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(st.Context), settleTimeout)
+}
+
+// sight is what a look saw.
+type sight struct {
+	user User // nil: nobody is logged in
+	rec  store.Record
+	now  store.Time
+	err  error
+}
+
+// admit looks on behalf of what is only for someone logged in.
+func (st *request) admit() sight {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.gated = true
+	err := st.look()
+	return sight{st.user, st.rec, st.now, err}
+}
+
+// begin runs before anything final goes to the client, and commits the first
+// time. It reports whether the handler's answer may go out; if not, a refusal
+// has been sent in its place.
+func (st *request) begin() bool {
+	why := st.commit()
+	if why == admitted {
+		return !st.replaced
+	}
+	clearAnswer(st.w.Header())
+	st.core.refuse(st, (*writer)(st), &st.http, why)
+	st.commit() // a refusal of the application's may have written nothing
+	st.replaced = true
+	return false
+}
+
+// commit stores what the request changed and puts the cookies and caching
+// headers in place, once, or says what to answer instead.
+func (st *request) commit() refusal {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.sent {
+		return admitted
+	}
+	if st.looked {
+		if st.core != nil {
+			if why := st.store(); why != admitted && !st.replacing {
+				st.replacing = true
+				return why
+			}
+			st.writeCookies()
+		}
+		st.noStore.enforce(st.w.Header())
+	}
+	st.sent = true
+	return admitted
+}
+
+// store tells the backend of the activity and of changed values.
+func (st *request) store() refusal {
+	err := st.failure()
+	switch {
+	case err != nil:
+	case st.rec.Session == nil:
+		err = st.saveAnonymous()
+	case !st.replacing:
+		if err = st.touch(); err == nil {
+			err = st.saveViews()
+		}
+	}
+	switch {
+	case err == nil:
+		return admitted
+	case errors.Is(err, store.ErrNotFound):
+		// It ended while the request was in flight: nothing of it is saved,
+		// and its page is no longer for whoever waits for it.
+		st.rec, st.user, st.slow = store.Record{}, nil, nil
+		return noSession
+	case errors.Is(err, errUnsaveable):
+		st.core.log.Error("sessionguard: the answer was replaced", "error", err)
+		st.undo()
+		st.slow.views = nil
+		return broken
+	case !errors.Is(err, ErrUnavailable):
+		_ = st.fail(err)
+	}
+	st.undo()
+	return unavailable
+}
+
+// touch slides the idle deadline.
+func (st *request) touch() error {
+	if st.user == nil || st.passive || st.refused || !touchDue(st.rec, st.now, st.core.local) {
+		return nil
+	}
+	ctx := context.Context(st)
+	if !st.core.local {
+		settled, cancel := st.settle()
+		defer cancel()
+		ctx = settled
+	}
+	err := st.core.backend.Touch(ctx, st.rec.Key, st.now)
+	if errors.Is(err, store.ErrNotFound) && !st.gated {
+		return nil // the page is anybody's
+	}
+	return err
+}
+
+// undo takes back a login whose answer will not be sent.
+func (st *request) undo() {
+	if st.slow == nil || !st.slow.loggedIn {
+		return
+	}
+	p := st.slow
+	p.loggedIn, p.session, p.sessionValue = false, keepCookie, ""
+	st.endNow(store.Undone)
+}
+
+// finish ends the request of a handler that returned.
+func (st *request) finish() {
+	st.begin() // for a handler that wrote nothing
+	st.done = true
+	if st.core == nil {
+		return
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.saveLate()
+}
+
+// leave runs however the handler ended. Behind a panic nothing is saved, a
+// login is undone, and the page that an outer recoverer makes is not cached.
+func (st *request) leave() {
+	if st.core != nil {
+		// The server removes upload files by its own request, and outer
+		// middleware reads the route from it.
+		st.caller.MultipartForm = st.http.MultipartForm
+		st.caller.Pattern = st.http.Pattern
+	}
+	if st.done {
+		return
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.undo()
+	if !st.sent && st.looked {
+		st.noStore.enforce(st.w.Header())
+	}
+	st.sent, st.replaced = true, true
+}

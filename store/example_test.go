@@ -1,0 +1,76 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// A guard does this for you. It shows what a backend is asked to do: in
+// particular that a request which was under way during the logout can neither
+// touch nor save the session afterwards.
+func ExampleMemory() {
+	ctx := context.Background()
+	sessions := store.NewMemory()
+
+	now := store.TimeOf(time.Now())
+	login := store.Record{
+		Session: &store.Session{
+			Key:           store.Key{1, 2, 3}, // a SHA-256, never a constant
+			Owner:         "session=alice",
+			Created:       now,
+			Authenticated: now,
+			Expires:       now.Add(12 * time.Hour),
+			IdleTimeout:   30 * time.Minute,
+		},
+		LastSeen: now,
+	}
+	if _, err := sessions.Create(ctx, login, store.Limit{Max: 3}); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	session, err := sessions.Load(ctx, login.Key)
+	fmt.Println(session.Owner, err)
+
+	err = sessions.Delete(ctx, login.Key, store.LoggedOut)
+	fmt.Println("deleted:", err)
+	err = sessions.Touch(ctx, login.Key, now.Add(time.Minute))
+	fmt.Println(err, errors.Is(err, store.ErrNotFound))
+	// Output:
+	// session=alice <nil>
+	// deleted: <nil>
+	// store: no such session true
+}
+
+// At its limit an owner's new session ends the one least recently seen.
+func ExampleNewMemory() {
+	ctx := context.Background()
+	sessions := store.NewMemory()
+	now := store.TimeOf(time.Now())
+
+	for i, device := range []string{"laptop", "phone", "tablet"} {
+		ended, err := sessions.Create(ctx, store.Record{
+			Session: &store.Session{
+				Key:         store.Key{byte(i)},
+				ID:          device,
+				Owner:       "session=alice",
+				Expires:     now.Add(12 * time.Hour),
+				IdleTimeout: 30 * time.Minute,
+			},
+			LastSeen: now.Add(time.Duration(i) * time.Second),
+		}, store.Limit{Max: 2})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		for _, e := range ended {
+			fmt.Println(device, "ended", e.ID)
+		}
+	}
+	// Output:
+	// tablet ended laptop
+}

@@ -1,0 +1,442 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestMemoryEndsASessionAtItsIdleEndAndNotBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, r := NewMemory(), testRecord("alice", time.Minute)
+		mustCreate(t, m, r)
+
+		time.Sleep(time.Minute - time.Millisecond)
+		require.True(t, loads(m, r.Key))
+		require.NoError(t, m.Touch(t.Context(), r.Key, TimeOf(time.Now())))
+		time.Sleep(time.Minute - time.Millisecond)
+		require.True(t, loads(m, r.Key), "a touch gives another minute")
+		time.Sleep(time.Millisecond)
+		requireEnded(t, m, r)
+	})
+}
+
+func TestMemoryEndsASessionAtItsAbsoluteEndHoweverActive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, r := NewMemory(), testRecord("alice", time.Minute)
+		r.Expires = r.LastSeen.Add(90 * time.Second)
+		mustCreate(t, m, r)
+
+		time.Sleep(50 * time.Second)
+		require.NoError(t, m.Touch(t.Context(), r.Key, TimeOf(time.Now())))
+		time.Sleep(40*time.Second - time.Millisecond)
+		require.True(t, loads(m, r.Key))
+		time.Sleep(time.Millisecond)
+		requireEnded(t, m, r)
+	})
+}
+
+// requireEnded checks that a session which is still held has ended for everyone.
+func requireEnded(t *testing.T, m *Memory, r Record) {
+	t.Helper()
+	ctx := t.Context()
+	require.Equal(t, 1, m.held(), "for this test it must not have been swept")
+	now := TimeOf(time.Now())
+
+	_, err := m.Load(ctx, r.Key)
+	require.ErrorIs(t, err, ErrNotFound)
+	require.ErrorIs(t, m.Touch(ctx, r.Key, now), ErrNotFound)
+	require.ErrorIs(t, m.Save(ctx, r.Key, r.Version, nil), ErrNotFound)
+	require.ErrorIs(t, m.Replace(ctx, r.Key, r.Version, testRecord(r.Owner, time.Hour)), ErrNotFound)
+	owned, err := m.ByOwner(ctx, r.Owner)
+	require.NoError(t, err)
+	require.Empty(t, owned)
+	ended, err := m.Create(ctx, testRecord(r.Owner, time.Hour), Limit{Max: 1, Refuse: true})
+	require.NoError(t, err)
+	require.Empty(t, ended)
+	require.Equal(t, 1, m.held(), "counting for a limit ends what has expired")
+}
+
+func TestMemoryHoldsLittleMoreThanWhatIsAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		const alive = 20_000 // sessions of 1000 s, 20 new ones a second
+		most := 0
+		for i := range 6 * alive {
+			mustCreate(t, m, testRecord(strconv.Itoa(i), 1000*time.Second))
+			time.Sleep(time.Second / 20)
+			most = max(most, m.held())
+		}
+		t.Logf("%d alive, at most %d held", alive, most)
+		require.LessOrEqual(t, most, alive+alive/5)
+	})
+}
+
+func TestMemoryGivesBackAPeakOfDeadSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		const peak = 100_000
+		for range peak {
+			mustCreate(t, m, testRecord(rand.Text(), time.Minute))
+		}
+		time.Sleep(time.Hour)
+		for range peak / 4 {
+			r := testRecord("alice", time.Minute)
+			mustCreate(t, m, r)
+			require.NoError(t, m.Delete(t.Context(), r.Key, LoggedOut))
+		}
+		require.Less(t, m.held(), peak/100)
+		for i := range m.shards {
+			require.LessOrEqual(t, cap(m.shards[i].chains), max(64, 4*len(m.shards[i].chains)))
+		}
+	})
+}
+
+func TestMemoryEndsOnlyAFewExpiredSessionsPerCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		for range 50_000 {
+			mustCreate(t, m, testRecord(rand.Text(), time.Minute))
+		}
+		time.Sleep(time.Hour)
+		most := 0
+		for range 1000 {
+			before := m.held()
+			mustCreate(t, m, testRecord(rand.Text(), time.Minute))
+			most = max(most, before+1-m.held())
+		}
+		t.Logf("at most %d in one call", most)
+		require.Positive(t, most)
+		require.LessOrEqual(t, most, 4*sweepPerLogin)
+	})
+}
+
+func TestMemoryForgetsOwnersWithoutSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		for i := range 1000 {
+			owner := strconv.Itoa(i)
+			deleted, replaced, expiring := testRecord(owner, time.Hour), testRecord(owner, time.Hour), testRecord(owner, time.Minute)
+			mustCreate(t, m, deleted, replaced, expiring)
+			next := testRecord(owner, time.Hour)
+			require.NoError(t, m.Replace(t.Context(), replaced.Key, replaced.Version, next))
+			last := testRecord(owner, time.Minute)
+			_, err := m.Create(t.Context(), last, Limit{Max: 3})
+			require.NoError(t, err)
+			for _, r := range []Record{deleted, next} {
+				require.NoError(t, m.Delete(t.Context(), r.Key, LoggedOut))
+			}
+		}
+		require.Equal(t, 1000, m.listed())
+		time.Sleep(time.Minute)
+		for range 10_000 {
+			r := testRecord("the last", time.Hour)
+			mustCreate(t, m, r)
+			require.NoError(t, m.Delete(t.Context(), r.Key, LoggedOut))
+		}
+		require.Zero(t, m.held())
+		require.Zero(t, m.listed())
+	})
+}
+
+func TestMemoryTellsOwnersWithTheSameHashApart(t *testing.T) {
+	m := NewMemory()
+	alice, bob := testRecord("alice", time.Hour), testRecord("bob", time.Hour)
+	mustCreate(t, m, alice)
+	// Nobody can find two such owners, so bob's session is moved into alice's list.
+	mustCreate(t, m, bob)
+	e, theirs := m.shard(bob.Key).find(bob.Key), m.owners.list("alice")
+	m.owners.list("bob").remove(e)
+	theirs.add(e)
+
+	theirs.owner = "bob"
+	require.Equal(t, []Record{bob}, m.records(theirs))
+	owned, err := m.ByOwner(t.Context(), "alice")
+	require.NoError(t, err)
+	require.Equal(t, []Record{alice}, owned)
+	theirs.remove(e)
+	require.Equal(t, 1, m.listed())
+}
+
+func TestMemoryRefusesATakenKeyAndAnotherOwner(t *testing.T) {
+	m := NewMemory()
+	r, other := testRecord("alice", time.Hour), testRecord("bob", time.Hour)
+	mustCreate(t, m, r, other)
+
+	again := testRecord("alice", time.Hour)
+	again.Key = r.Key
+	_, err := m.Create(t.Context(), again, Limit{Max: 1})
+	require.ErrorIs(t, err, errTaken)
+	require.ErrorIs(t, m.Replace(t.Context(), r.Key, r.Version, again), errTaken)
+	require.ErrorIs(t, m.Replace(t.Context(), r.Key, r.Version, testRecord("bob", time.Hour)), errOwner)
+
+	got, err := m.Load(t.Context(), r.Key)
+	require.NoError(t, err)
+	require.Equal(t, r, got)
+	require.Equal(t, 2, m.held())
+}
+
+func TestMemoryFindsEverySessionWhileItGrowsAndShrinks(t *testing.T) {
+	m := NewMemory()
+	var created []Record
+	for i := range 500 {
+		r := testRecord(strconv.Itoa(i%7), time.Hour)
+		r.Key = Key{1, 31: byte(i)} // one shard, and keys that end alike
+		binary.BigEndian.PutUint16(r.Key[8:], uint16(i))
+		mustCreate(t, m, r)
+		created = append(created, r)
+		for _, r := range created {
+			require.True(t, loads(m, r.Key))
+		}
+		require.Len(t, m.shards[1].chains, len(created))
+	}
+	for len(created) > 0 {
+		require.NoError(t, m.Delete(t.Context(), created[0].Key, LoggedOut))
+		require.False(t, loads(m, created[0].Key))
+		created = created[1:]
+		for _, r := range created {
+			require.True(t, loads(m, r.Key))
+		}
+	}
+	require.Zero(t, m.listed())
+}
+
+// Everything at once over few owners and shards, for deadlocks, the race detector
+// and an index that is exact when all is quiet.
+func TestMemoryStaysConsistentUnderLoad(t *testing.T) {
+	m := NewMemory()
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			var mine []Record
+			for i := range 3000 {
+				r := testRecord(strconv.Itoa((g+i)%5), time.Duration(i%3)*time.Millisecond)
+				r.Key[0] = byte(i % 3)
+				m.Create(t.Context(), r, Limit{Max: i % 4, Refuse: i%8 == 0})
+				mine = append(mine, r)
+				old := mine[i/2]
+				switch i % 5 {
+				case 0:
+					m.Delete(t.Context(), old.Key, LoggedOut)
+				case 1:
+					next := testRecord(old.Owner, time.Hour)
+					next.Key[0] = byte(i % 3)
+					m.Replace(t.Context(), old.Key, old.Version, next)
+				case 2:
+					m.ByOwner(t.Context(), old.Owner)
+				}
+				m.Touch(t.Context(), old.Key, TimeOf(time.Now()))
+				m.Save(t.Context(), old.Key, 0, nil)
+				m.Load(t.Context(), old.Key)
+			}
+		})
+	}
+	wg.Wait()
+	indexed := 0
+	for owner := range 5 {
+		list := m.owners.list(strconv.Itoa(owner))
+		for e := range list.entries() {
+			indexed++
+			require.Same(t, e, m.shard(e.session.Load().Key).find(e.session.Load().Key))
+		}
+	}
+	require.Equal(t, m.held(), indexed)
+}
+
+func TestMemoryLoadAndTouchDoNotAllocate(t *testing.T) {
+	var b Backend = NewMemory()
+	r := testRecord("alice", time.Hour)
+	_, err := b.Create(t.Context(), r, Limit{})
+	require.NoError(t, err)
+	ctx := t.Context()
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		got, _ := b.Load(ctx, r.Key)
+		b.Touch(ctx, r.Key, got.LastSeen+1)
+	}))
+}
+
+func TestMemoryNeedsLittleHeapPerSession(t *testing.T) {
+	const sessions = 64_000
+	perSession := heapPerSession(sessions)
+	t.Logf("%.0f B per session", perSession)
+	require.Less(t, perSession, 250.0)
+}
+
+func BenchmarkMemoryHeapOfAMillion(b *testing.B) {
+	for b.Loop() {
+		b.ReportMetric(heapPerSession(1_000_000), "B/session")
+	}
+}
+
+// heapPerSession measures sessions with an owner each, without the owner's and
+// any other string, and without values.
+func heapPerSession(sessions int) float64 {
+	owners := make([]string, sessions)
+	for i := range owners {
+		owners[i] = strconv.Itoa(i)
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	m := fill(owners)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	runtime.KeepAlive(m)
+	runtime.KeepAlive(owners)
+	return (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(sessions)
+}
+
+func BenchmarkMemoryLoad(b *testing.B) {
+	forSizes(b, func(b *testing.B, m *Memory, records []Key) {
+		for i := 0; b.Loop(); i++ {
+			if _, err := m.Load(b.Context(), records[i%len(records)]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkMemoryTouch(b *testing.B) {
+	forSizes(b, func(b *testing.B, m *Memory, records []Key) {
+		now := TimeOf(time.Now())
+		for i := 0; b.Loop(); i++ {
+			if err := m.Touch(b.Context(), records[i%len(records)], now); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkMemoryLoadAndTouchInParallel(b *testing.B) {
+	forSizes(b, func(b *testing.B, m *Memory, records []Key) {
+		now := TimeOf(time.Now())
+		b.RunParallel(func(pb *testing.PB) {
+			for i := int(newTestKey()[0]); pb.Next(); i++ {
+				m.Load(b.Context(), records[i%len(records)])
+				m.Touch(b.Context(), records[i%len(records)], now)
+			}
+		})
+	})
+}
+
+func BenchmarkMemoryCreateAndDelete(b *testing.B) {
+	forSizes(b, func(b *testing.B, m *Memory, _ []Key) {
+		b.ReportAllocs()
+		for b.Loop() {
+			r := testRecord("alice", time.Hour)
+			if _, err := m.Create(b.Context(), r, Limit{Max: 3}); err != nil {
+				b.Fatal(err)
+			}
+			m.Delete(b.Context(), r.Key, LoggedOut)
+		}
+	})
+}
+
+// BenchmarkMemoryCreateWhenAllHaveExpired reports the longest any call took after
+// a million sessions ended at once.
+func BenchmarkMemoryCreateWhenAllHaveExpired(b *testing.B) {
+	m := NewMemory()
+	for i := range 1_000_000 {
+		r := testRecord(strconv.Itoa(i), -time.Hour)
+		m.Create(b.Context(), r, Limit{})
+	}
+	runtime.GC()
+	var longest time.Duration
+	for b.Loop() {
+		r := testRecord("alice", time.Hour)
+		start := time.Now()
+		m.Create(b.Context(), r, Limit{Max: 3})
+		longest = max(longest, time.Since(start))
+	}
+	b.ReportMetric(float64(longest.Microseconds()), "µs-longest")
+}
+
+func forSizes(b *testing.B, bench func(*testing.B, *Memory, []Key)) {
+	for _, sessions := range []int{1000, 1_000_000} {
+		b.Run(strconv.Itoa(sessions), func(b *testing.B) {
+			owners := make([]string, sessions)
+			for i := range owners {
+				owners[i] = strconv.Itoa(i)
+			}
+			m := fill(owners)
+			var keys []Key
+			for i := range m.shards {
+				for _, e := range m.shards[i].chains {
+					for ; e != nil; e = e.chained {
+						keys = append(keys, e.session.Load().Key)
+					}
+				}
+			}
+			// Not in the order in which they lie in memory.
+			for i := range keys {
+				j := int(binary.LittleEndian.Uint64(keys[i][:]) % uint64(len(keys)))
+				keys[i], keys[j] = keys[j], keys[i]
+			}
+			bench(b, m, keys)
+		})
+	}
+}
+
+func fill(owners []string) *Memory {
+	m := NewMemory()
+	for _, owner := range owners {
+		m.Create(nil, testRecord(owner, time.Hour), Limit{})
+	}
+	return m
+}
+
+// testRecord is a session of owner that ends after idle without activity.
+func testRecord(owner string, idle time.Duration) Record {
+	now := TimeOf(time.Now())
+	return Record{
+		Session: &Session{
+			Key:         newTestKey(),
+			Owner:       owner,
+			Created:     now,
+			Expires:     now.Add(12 * time.Hour),
+			IdleTimeout: idle,
+		},
+		LastSeen: now,
+	}
+}
+
+func newTestKey() (key Key) {
+	rand.Read(key[:])
+	return key
+}
+
+func mustCreate(t *testing.T, m *Memory, records ...Record) {
+	t.Helper()
+	for _, r := range records {
+		_, err := m.Create(t.Context(), r, Limit{})
+		require.NoError(t, err)
+	}
+}
+
+func loads(m *Memory, key Key) bool {
+	_, err := m.Load(nil, key)
+	return err == nil
+}
+
+// held counts the sessions in memory, dead or alive.
+func (m *Memory) held() (n int) {
+	for i := range m.shards {
+		n += m.shards[i].count
+	}
+	return n
+}
+
+// listed counts the owners in the index.
+func (m *Memory) listed() (n int) {
+	for i := range m.owners.shards {
+		n += len(m.owners.shards[i].first)
+	}
+	return n
+}

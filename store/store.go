@@ -1,0 +1,138 @@
+// Package store is what sessionguard keeps on the server: one [Session] per
+// login, in a [Backend].
+//
+// [Memory] is the backend of a single process. Write another by implementing
+// [Backend] and running [storetest.Run] against it. The guard makes every
+// decision about a session; a backend only has to be atomic.
+//
+// [storetest.Run]: https://pkg.go.dev/github.com/sessionguard-go/sessionguard/store/storetest#Run
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A Key is where a session is stored: the SHA-256 of the cookie's name, a zero
+// byte and the cookie's value. A stolen backend therefore holds nothing that
+// can be sent back as a cookie, and a cookie of one guard never opens a
+// session of another on the same backend.
+type Key [32]byte
+
+// A Time is a moment in Unix milliseconds: exact in every database, without
+// location or monotonic reading, and a third of the size of a [time.Time].
+type Time int64
+
+// TimeOf is t, cut down to the millisecond.
+func TimeOf(t time.Time) Time { return Time(t.UnixMilli()) }
+
+// Time is t as a [time.Time] in UTC.
+func (t Time) Time() time.Time { return time.UnixMilli(int64(t)).UTC() }
+
+// Add is t moved by d, cut down to the millisecond.
+func (t Time) Add(d time.Duration) Time { return t + Time(d.Milliseconds()) }
+
+// Sub is the time from u to t.
+func (t Time) Sub(u Time) time.Duration { return time.Duration(t-u) * time.Millisecond }
+
+// A Session is the part of a login that requests share without a lock: nobody
+// writes to a Session once it is in a backend, nor to its Values. Saving
+// values makes a new one.
+type Session struct {
+	Key           Key
+	ID            string        // public: random, not the key, the same after re-authentication
+	Owner         string        // the guard's cookie name, "=", and the user's ID
+	Stamp         string        // the user's SessionStamp at login, if it has one
+	Created       Time          // first login under this ID
+	Authenticated Time          // last real authentication
+	Expires       Time          // absolute end
+	IdleTimeout   time.Duration // how long after LastSeen the session ends
+	Version       uint64        // one more with every Save
+	Values        []byte        // opaque to backends
+}
+
+// A Record is a session and when it was last active. The two stand apart
+// because activity changes with every request and the rest hardly ever.
+type Record struct {
+	*Session
+	LastSeen Time
+}
+
+// End is when the session ends unless it is active again: the earlier of the
+// idle and the absolute end. From that moment on it is dead, whether or not a
+// backend still holds it.
+func (r Record) End() Time { return min(r.LastSeen.Add(r.IdleTimeout), r.Expires) }
+
+// A Limit caps how many live sessions an owner may have. The zero Limit is none.
+type Limit struct {
+	Max    int  // live sessions after Create; 0 means any number
+	Refuse bool // at the limit: refuse with ErrLimit, instead of ending the least recently seen
+}
+
+// A Reason says why a session was ended. A backend may keep it, without the
+// values and for a bounded time, so that the next page can tell the person.
+type Reason string
+
+// The reasons for which a guard ends a session.
+const (
+	LoggedOut Reason = "logged-out"       // by the person
+	Replaced  Reason = "replaced"         // by another login in the same browser
+	Idle      Reason = "idle"             // idle timeout
+	Absolute  Reason = "absolute"         // absolute timeout
+	Ended     Reason = "ended"            // from elsewhere: EndSession, EndUser, EndOthers
+	TooMany   Reason = "too-many"         // by a newer login of the same owner
+	NoUser    Reason = "no-user"          // the user is gone
+	Inactive  Reason = "inactive"         // the user may no longer log in
+	Restamped Reason = "stamp-changed"    // the user's SessionStamp changed
+	Undone    Reason = "login-incomplete" // the response of the login could not be sent
+)
+
+var (
+	// ErrNotFound says that there is no such session, or no longer.
+	ErrNotFound = errors.New("store: no such session")
+	// ErrConflict says that the session has been saved since it was loaded.
+	ErrConflict = errors.New("store: the session has changed")
+	// ErrLimit says that the owner has as many sessions as Limit.Max allows.
+	ErrLimit = errors.New("store: too many sessions")
+)
+
+// A Backend keeps sessions. Every method is safe for concurrent use and atomic:
+// on every node, it has happened wholly or not at all. Any error other than the
+// three of this package means that the backend could not tell, which a guard
+// answers with 503 and never takes for "logged out".
+//
+// No method brings a session back: once Delete has returned, every later Load,
+// Touch, Save and Replace of that key is ErrNotFound.
+type Backend interface {
+	// Create stores a new session under r.Key, which the caller has made from
+	// fresh randomness. Ending others of the same owner to stay within limit
+	// is part of the same atomic step; those are returned. Sessions past
+	// their End do not count.
+	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
+
+	// Replace moves a session to a new key: it stores r and deletes old in one
+	// step, provided that old is still there (else ErrNotFound) and at version
+	// (else ErrConflict).
+	Replace(ctx context.Context, old Key, version uint64, r Record) error
+
+	// Load returns the session as it is and does not count as activity. Past
+	// its End it may return the session or ErrNotFound.
+	Load(ctx context.Context, key Key) (Record, error)
+
+	// Touch moves LastSeen forward to seen, never back. ErrNotFound if the
+	// session is gone.
+	Touch(ctx context.Context, key Key, seen Time) error
+
+	// Save stores values and raises Version by one, provided that the session
+	// is there (else ErrNotFound) and at version (else ErrConflict). The
+	// backend keeps values; the caller no longer writes to it.
+	Save(ctx context.Context, key Key, version uint64, values []byte) error
+
+	// Delete ends a session. Deleting what is not there is no error.
+	Delete(ctx context.Context, key Key, reason Reason) error
+
+	// ByOwner lists an owner's sessions in no particular order. Those past
+	// their End may be left out.
+	ByOwner(ctx context.Context, owner string) ([]Record, error)
+}

@@ -1,0 +1,140 @@
+package storetest
+
+import (
+	"crypto/rand"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// What the sessions of one owner have to do with each other.
+var owners = []promise{
+	{"ByOwner lists an owner's sessions as they are", func(t T, b store.Backend) {
+		first := newRecord()
+		second := newRecordOf(first.Owner, 5)
+		create(t, b, first, second)
+		require.NoError(t, b.Touch(t.Context(), first.Key, first.LastSeen+1))
+		require.NoError(t, b.Save(t.Context(), first.Key, first.Version, []byte("new")))
+
+		records, err := b.ByOwner(t.Context(), first.Owner)
+		require.NoError(t, err)
+		require.ElementsMatch(t, keys(first, second), keys(records...))
+		for _, r := range records {
+			requireSame(t, load(t, b, r.Key), r)
+		}
+	}},
+	{"ByOwner of a stranger is empty and no error", func(t T, b store.Backend) {
+		requireOwned(t, b, "session="+rand.Text())
+	}},
+	{"owners that look alike are different owners", func(t T, b store.Backend) {
+		name := rand.Text() + "a"
+		owned := map[string]store.Key{}
+		for _, owner := range []string{
+			name + "=1", name + "=10", name + "=01", name + "=1=1", name + "=", "x" + name + "=1",
+			name + "=a", name + "=A", name + "=ä", name + "=a\u0308", name + "=%", name + "=_", name + "=*",
+			name + "=1 ", name + "= 1", name + "=1\n",
+		} {
+			r := newRecordOf(owner, 5)
+			ended, err := b.Create(t.Context(), r, store.Limit{Max: 1})
+			require.NoError(t, err)
+			require.Empty(t, ended, "ended a session of another owner")
+			owned[owner] = r.Key
+		}
+		for owner, key := range owned {
+			requireOwned(t, b, owner, key)
+		}
+		require.NoError(t, b.Delete(t.Context(), owned[name+"=1"], store.Ended))
+		delete(owned, name+"=1")
+		for owner, key := range owned {
+			requireOwned(t, b, owner, key)
+		}
+	}},
+
+	{"at the limit Create ends the least recently seen and returns them", func(t T, b store.Backend) {
+		old := newRecord()
+		recent, touched, added := newRecordOf(old.Owner, 10), newRecordOf(old.Owner, 20), newRecordOf(old.Owner, 25)
+		create(t, b, old, recent, touched)
+		now := newRecordOf(old.Owner, 0).LastSeen
+		require.NoError(t, b.Touch(t.Context(), touched.Key, now))
+		touched.LastSeen = now
+
+		ended, err := b.Create(t.Context(), added, store.Limit{Max: 3})
+		require.NoError(t, err)
+		require.Len(t, ended, 1)
+		requireSame(t, old, ended[0])
+		requireRefused(t, b, old)
+		requireOwned(t, b, old.Owner, keys(recent, touched, added)...)
+
+		// A limit lowered since ends as many as it takes, but never the one
+		// that is being created.
+		last := newRecordOf(old.Owner, 29)
+		ended, err = b.Create(t.Context(), last, store.Limit{Max: 2})
+		require.NoError(t, err)
+		require.ElementsMatch(t, keys(recent, added), keys(ended...))
+		requireOwned(t, b, old.Owner, keys(touched, last)...)
+	}},
+	{"at the limit Create refuses, if told to, and changes nothing", func(t T, b store.Backend) {
+		limit := store.Limit{Max: 2, Refuse: true}
+		first := newRecord()
+		second, third := newRecordOf(first.Owner, 5), newRecordOf(first.Owner, 0)
+		for _, r := range []store.Record{first, second} {
+			ended, err := b.Create(t.Context(), r, limit)
+			require.NoError(t, err)
+			require.Empty(t, ended)
+		}
+		ended, err := b.Create(t.Context(), third, limit)
+		require.ErrorIs(t, err, store.ErrLimit)
+		require.Empty(t, ended)
+		requireGone(t, b, third)
+		requireSame(t, first, load(t, b, first.Key))
+		requireSame(t, second, load(t, b, second.Key))
+		requireOwned(t, b, first.Owner, first.Key, second.Key)
+
+		// One place becomes free, and is one place.
+		require.NoError(t, b.Delete(t.Context(), first.Key, store.LoggedOut))
+		_, err = b.Create(t.Context(), third, limit)
+		require.NoError(t, err)
+		_, err = b.Create(t.Context(), newRecordOf(first.Owner, 0), limit)
+		require.ErrorIs(t, err, store.ErrLimit)
+		requireOwned(t, b, first.Owner, second.Key, third.Key)
+	}},
+	{"below the limit nothing is ended", func(t T, b store.Backend) {
+		owner := "session=" + rand.Text()
+		var created []store.Record
+		for range 5 {
+			r := newRecordOf(owner, 10)
+			ended, err := b.Create(t.Context(), r, store.Limit{Max: 5})
+			require.NoError(t, err)
+			require.Empty(t, ended)
+			created = append(created, r)
+		}
+		requireOwned(t, b, owner, keys(created...)...)
+	}},
+	{"sessions past their end do not count for the limit", func(t T, b store.Backend) {
+		for _, refuse := range []bool{false, true} {
+			live := newRecord()
+			create(t, b, dead(live.Owner)...)
+			create(t, b, live)
+			create(t, b, dead(live.Owner)...)
+			ended, err := b.Create(t.Context(), newRecordOf(live.Owner, 0), store.Limit{Max: 2, Refuse: refuse})
+			require.NoError(t, err)
+			require.Empty(t, ended)
+			requireSame(t, live, load(t, b, live.Key))
+		}
+	}},
+	{"a session that was replaced or deleted does not count for the limit", func(t T, b store.Backend) {
+		limit := store.Limit{Max: 2, Refuse: true}
+		deleted := newRecord()
+		replaced := newRecordOf(deleted.Owner, 5)
+		create(t, b, deleted, replaced)
+		next := successor(replaced)
+		require.NoError(t, b.Replace(t.Context(), replaced.Key, replaced.Version, next))
+		require.NoError(t, b.Delete(t.Context(), deleted.Key, store.LoggedOut))
+
+		last := newRecordOf(deleted.Owner, 0)
+		_, err := b.Create(t.Context(), last, limit)
+		require.NoError(t, err)
+		requireOwned(t, b, deleted.Owner, next.Key, last.Key)
+	}},
+}

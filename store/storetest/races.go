@@ -1,0 +1,260 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// rounds is how often a race is run: enough for a backend that checks and then
+// acts to fail every time, few enough for one across a network.
+const rounds = 100
+
+// What holds when requests meet.
+var races = []promise{
+	{"a hundred parallel Creates end with as many sessions as the limit allows", func(t T, b store.Backend) {
+		owner := newRecord().Owner
+		var creates []func() error
+		var created []store.Record
+		results := make([][]store.Record, 100)
+		for i := range results {
+			r := newRecordOf(owner, i%20)
+			created = append(created, r)
+			creates = append(creates, func() (err error) {
+				results[i], err = b.Create(t.Context(), r, store.Limit{Max: 3})
+				return err
+			})
+		}
+		require.NoError(t, errors.Join(together(creates...)...))
+
+		live := owned(t, b, owner)
+		require.Len(t, live, 3)
+		var ended []store.Key
+		for _, r := range results {
+			ended = append(ended, keys(r...)...)
+		}
+		require.ElementsMatch(t, keys(created...), append(ended, live...), "every other session is returned as ended, once")
+	}},
+	{"a hundred parallel Creates are refused beyond the limit", func(t T, b store.Backend) {
+		owner := newRecord().Owner
+		var creates []func() error
+		var created []store.Record
+		for range 100 {
+			r := newRecordOf(owner, 0)
+			created = append(created, r)
+			creates = append(creates, func() error {
+				ended, err := b.Create(t.Context(), r, store.Limit{Max: 3, Refuse: true})
+				if len(ended) > 0 {
+					return errors.New("ended sessions instead of refusing")
+				}
+				return err
+			})
+		}
+		var accepted []store.Key
+		for i, err := range together(creates...) {
+			if err == nil {
+				accepted = append(accepted, created[i].Key)
+			} else {
+				require.ErrorIs(t, err, store.ErrLimit)
+			}
+		}
+		require.Len(t, accepted, 3)
+		requireOwned(t, b, owner, accepted...)
+	}},
+	{"of parallel Saves at one version exactly one wins", func(t T, b store.Backend) {
+		for range rounds {
+			r := newRecord()
+			create(t, b, r)
+			var saves []func() error
+			for i := range 8 {
+				saves = append(saves, func() error {
+					return b.Save(t.Context(), r.Key, r.Version, []byte(strconv.Itoa(i)))
+				})
+			}
+			won := winner(t, together(saves...), store.ErrConflict)
+			got := load(t, b, r.Key)
+			require.Equal(t, strconv.Itoa(won), string(got.Values))
+			require.Equal(t, r.Version+1, got.Version)
+		}
+	}},
+	{"no update is lost if writers retry on ErrConflict", func(t T, b store.Backend) {
+		const writers, each = 32, 4
+		r := newRecord()
+		r.Version, r.Values = 0, []byte("0")
+		create(t, b, r)
+		count := func() error {
+			for done := 0; done < each; {
+				now, err := b.Load(t.Context(), r.Key)
+				if err != nil {
+					return err
+				}
+				n, err := strconv.Atoi(string(now.Values))
+				if err != nil {
+					return err
+				}
+				err = b.Save(t.Context(), r.Key, now.Version, []byte(strconv.Itoa(n+1)))
+				if err == nil {
+					done++
+				} else if !errors.Is(err, store.ErrConflict) {
+					return err
+				}
+			}
+			return nil
+		}
+		var counts []func() error
+		for range writers {
+			counts = append(counts, count)
+		}
+		require.NoError(t, errors.Join(together(counts...)...))
+		got := load(t, b, r.Key)
+		require.Equal(t, strconv.Itoa(writers*each), string(got.Values))
+		require.EqualValues(t, writers*each, got.Version)
+	}},
+	{"parallel Touches end at the latest", func(t T, b store.Backend) {
+		for range rounds {
+			r := newRecord()
+			create(t, b, r)
+			var touches []func() error
+			for i := range 8 {
+				touches = append(touches, func() error {
+					return b.Touch(t.Context(), r.Key, r.LastSeen+store.Time(8-i))
+				})
+			}
+			require.NoError(t, errors.Join(together(touches...)...))
+			require.Equal(t, r.LastSeen+8, load(t, b, r.Key).LastSeen)
+		}
+	}},
+	{"of parallel Replaces of one session exactly one wins", func(t T, b store.Backend) {
+		for range rounds {
+			r := newRecord()
+			create(t, b, r)
+			var nexts []store.Record
+			var replaces []func() error
+			for range 4 {
+				next := successor(r)
+				nexts = append(nexts, next)
+				replaces = append(replaces, func() error {
+					return b.Replace(t.Context(), r.Key, r.Version, next)
+				})
+			}
+			won := winner(t, together(replaces...), store.ErrNotFound)
+			requireGone(t, b, r)
+			requireOwned(t, b, r.Owner, nexts[won].Key)
+			for i, next := range nexts {
+				if i == won {
+					requireSame(t, next, load(t, b, next.Key))
+				} else {
+					requireGone(t, b, next)
+				}
+			}
+		}
+	}},
+	{"Replace loses no Save that met it", func(t T, b store.Backend) {
+		for range rounds {
+			r := newRecord()
+			create(t, b, r)
+			next := successor(r)
+			errs := together(
+				func() error { return b.Save(t.Context(), r.Key, r.Version, []byte("new")) },
+				func() error { return b.Replace(t.Context(), r.Key, r.Version, next) },
+			)
+			if errs[0] == nil {
+				require.ErrorIs(t, errs[1], store.ErrConflict, "replaced a version that was no longer there")
+				requireGone(t, b, next)
+				require.Equal(t, "new", string(load(t, b, r.Key).Values))
+			} else {
+				require.ErrorIs(t, errs[0], store.ErrNotFound)
+				require.NoError(t, errs[1])
+				requireGone(t, b, r)
+				requireSame(t, next, load(t, b, next.Key))
+			}
+		}
+	}},
+	{"nothing under way brings a deleted session back", func(t T, b store.Backend) {
+		for range rounds {
+			r := newRecord()
+			create(t, b, r)
+			next := successor(r)
+			errs := together(
+				func() error {
+					if err := b.Delete(t.Context(), r.Key, store.LoggedOut); err != nil {
+						return err
+					}
+					if _, err := b.Load(t.Context(), r.Key); !errors.Is(err, store.ErrNotFound) {
+						return fmt.Errorf("after Delete, Load returned %v", err)
+					}
+					return nil
+				},
+				func() error { return unless(store.ErrNotFound, b.Touch(t.Context(), r.Key, r.LastSeen+1)) },
+				func() error { return unless(store.ErrNotFound, b.Touch(t.Context(), r.Key, r.LastSeen+2)) },
+				func() error { return unless(store.ErrNotFound, b.Save(t.Context(), r.Key, r.Version, nil)) },
+				func() error { return b.Replace(t.Context(), r.Key, r.Version, next) },
+			)
+			require.NoError(t, errors.Join(errs[:4]...))
+			requireGone(t, b, r)
+			if errs[4] == nil { // before the Delete, which found nothing more to do
+				requireOwned(t, b, r.Owner, next.Key)
+				continue
+			}
+			if !errors.Is(errs[4], store.ErrConflict) { // after the Save
+				require.ErrorIs(t, errs[4], store.ErrNotFound)
+			}
+			requireGone(t, b, next)
+			requireOwned(t, b, r.Owner)
+		}
+	}},
+	{"a session ended by the limit is not brought back either", func(t T, b store.Backend) {
+		for range rounds {
+			old := newRecord()
+			create(t, b, old)
+			added, next := newRecordOf(old.Owner, 0), successor(old)
+			var ended []store.Record
+			errs := together(
+				func() (err error) {
+					ended, err = b.Create(t.Context(), added, store.Limit{Max: 1})
+					return err
+				},
+				func() error { return unless(store.ErrNotFound, b.Touch(t.Context(), old.Key, old.LastSeen+1)) },
+				func() error { return unless(store.ErrNotFound, b.Save(t.Context(), old.Key, old.Version, nil)) },
+				func() error {
+					err := unless(store.ErrNotFound, b.Replace(t.Context(), old.Key, old.Version, next))
+					return unless(store.ErrConflict, err)
+				},
+			)
+			require.NoError(t, errors.Join(errs...))
+			require.Len(t, ended, 1, "either the old session or its successor")
+			requireGone(t, b, old)
+			requireGone(t, b, next)
+			requireOwned(t, b, old.Owner, added.Key)
+		}
+	}},
+}
+
+// winner returns the index of the one error that is nil, and requires all others
+// to be lost.
+func winner(t T, errs []error, lost error) int {
+	t.Helper()
+	won := -1
+	for i, err := range errs {
+		if err != nil {
+			require.ErrorIs(t, err, lost)
+			continue
+		}
+		require.Equal(t, -1, won, "two of them won")
+		won = i
+	}
+	require.NotEqual(t, -1, won, "none of them won")
+	return won
+}
+
+// unless returns err, unless it is the one that was expected.
+func unless(expected, err error) error {
+	if errors.Is(err, expected) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,303 @@
+package sessionguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/gorilla/sessions"
+	"github.com/sessionguard-go/sessionguard/internal/values"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// A view is one of gorilla's named sessions, opened by a handler. It is decoded
+// when it is asked for and compared with what it was when the answer begins.
+type view struct {
+	session *sessions.Session
+	name    string
+	ctx     context.Context // of the request it was opened by
+	base    values.Entries  // what is stored of it
+	err     error           // it could not be opened, and is never saved
+	saved   bool            // by the handler, which may not wait for the answer
+	entries values.Entries  // what it saved
+	deleted bool            // it saved with Options.MaxAge < 0
+}
+
+// errUnsaveable says that values cannot be stored: the application's mistake.
+var errUnsaveable = errors.New("sessionguard: values cannot be saved")
+
+// Get returns the values that are kept under name for whoever sends r: in the
+// session of someone who is logged in, in a signed cookie for a visitor who is
+// not. Within a request it is always the same [sessions.Session], and never nil.
+// Several names may be in use; they share the session and its end.
+//
+// What is in it when the answer begins is saved, with or without Save. So are
+// changes that a logged-in person's handler makes later; a visitor's come too
+// late then, since they need a cookie. If the context of r is already done (the
+// client has gone, http.TimeoutHandler gave up), only what Save was called for
+// is saved. Two requests that change different values both succeed; for the
+// same value the last one counts, but flashes of both are kept.
+//
+// The type of a value is preserved; types that are not Go's own need
+// [encoding/gob.Register], as with gorilla's stores. Options are not used,
+// except that Save with Options.MaxAge < 0 removes everything under this name.
+//
+// An error means that the backend cannot be asked ([ErrUnavailable]), that the
+// stored values cannot be decoded, that the answer has begun ([ErrHeadersSent])
+// or that no wrapper of this guard came before ([ErrNotWrapped]). The session is
+// then empty and is not saved. A cookie that was tampered with is no error.
+//
+// A visitor's values are signed, and encrypted if Config.Keys has an encryption
+// key, but whoever has the cookie can send an old one again: keep no one-time
+// secrets and no counters in it. Name and value together are limited to 4096
+// bytes; the oldest flashes go first.
+func (c *core) Get(r *http.Request, name string) (*sessions.Session, error) {
+	st := c.of(r)
+	if st == nil {
+		return sessions.NewSession(c, name), ErrNotWrapped
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	v := st.open(r.Context(), name)
+	return v.session, v.err
+}
+
+// New is the same as [Guard.Get].
+func (c *core) New(r *http.Request, name string) (*sessions.Session, error) {
+	return c.Get(r, name)
+}
+
+// Save reports whether the session can be saved, and makes sure of it even if
+// the context of r is done before the answer begins. See [Guard.Get] for when
+// it is needed, and for the errors.
+func (c *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
+	st := c.of(r)
+	if st == nil {
+		return ErrNotWrapped
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	v := st.open(r.Context(), session.Name())
+	if v.err != nil {
+		return v.err
+	}
+	v.session = session // gorilla lets anyone make one with NewSession
+	v.deleted = session.Options != nil && session.Options.MaxAge < 0
+	entries, err := v.encode()
+	if err != nil {
+		return err
+	}
+	v.entries, v.saved = entries, true
+	if !st.sent {
+		return nil
+	}
+	if st.rec.Session == nil {
+		return ErrHeadersSent
+	}
+	return st.saveViews()
+}
+
+// open finds or makes the view of name.
+func (st *request) open(ctx context.Context, name string) *view {
+	p := st.pending()
+	for _, v := range p.views {
+		if v.name == name {
+			return v
+		}
+	}
+	v := &view{session: sessions.NewSession(st.core, name), name: name, ctx: ctx}
+	v.session.IsNew = true
+	p.views = append(p.views, v)
+
+	if v.err = st.look(); v.err != nil {
+		return v
+	}
+	bag, err := st.bag()
+	if err != nil {
+		v.err = err
+		return v
+	}
+	if entries := bag[name]; len(entries) > 0 {
+		m, err := entries.Decode()
+		if err != nil {
+			v.err = fmt.Errorf("sessionguard: session %q: %w", name, err)
+			return v
+		}
+		v.base, v.session.Values, v.session.IsNew = entries, m, false
+	}
+	return v
+}
+
+// bag is what the named sessions are opened from.
+func (st *request) bag() (values.Bag, error) {
+	p := st.pending()
+	if p.bag != nil {
+		return p.bag, nil
+	}
+	var err error
+	if st.rec.Session == nil {
+		// A signed cookie that does not decode is a stranger's like any other.
+		p.bag, _ = values.Unmarshal(st.core.cookies.decodeAnonymous(st.http.Header))
+	} else if p.bag, err = values.Unmarshal(st.rec.Values); err != nil {
+		return nil, fmt.Errorf("sessionguard: stored values: %w", err)
+	}
+	if p.bag == nil {
+		p.bag = values.Bag{}
+	}
+	return p.bag, nil
+}
+
+// encode is what the view is to be stored as.
+func (v *view) encode() (values.Entries, error) {
+	if v.deleted {
+		return nil, nil
+	}
+	entries, err := values.Encode(v.session.Values, v.base)
+	if err != nil {
+		return nil, fmt.Errorf("%w: session %q: %w", errUnsaveable, v.name, err)
+	}
+	return entries, nil
+}
+
+// A change is what a view wants stored in place of its base.
+type change struct {
+	view    *view
+	entries values.Entries
+}
+
+// changes are the views that differ from what is stored.
+func (st *request) changes() ([]change, error) {
+	if st.slow == nil {
+		return nil, nil
+	}
+	var all []change
+	for _, v := range st.slow.views {
+		if v.err != nil {
+			continue
+		}
+		entries := v.entries
+		// A handler whose context is done may be running still, and writing
+		// to the map: leave it alone.
+		if v.ctx == context.Context(st) || v.ctx.Err() == nil {
+			var err error
+			if entries, err = v.encode(); err != nil {
+				return nil, err
+			}
+		} else if !v.saved {
+			continue
+		}
+		if !entries.Equal(v.base) {
+			all = append(all, change{v, entries})
+		}
+	}
+	return all, nil
+}
+
+// saveViews stores what changed in the live session. Whatever other requests
+// have saved meanwhile is kept.
+func (st *request) saveViews() error {
+	changes, err := st.changes()
+	if err != nil || len(changes) == 0 {
+		return err
+	}
+	ctx, cancel := st.settle()
+	defer cancel()
+	for latest := st.rec; ctx.Err() == nil; {
+		bag, err := values.Unmarshal(latest.Values)
+		if err != nil {
+			return fmt.Errorf("%w: stored values: %w", errUnsaveable, err)
+		}
+		if bag == nil {
+			bag = values.Bag{}
+		}
+		for _, c := range changes {
+			bag[c.view.name] = values.Merge(c.view.base, c.entries, bag[c.view.name])
+		}
+		stored := bag.Marshal()
+		err = st.core.backend.Save(ctx, latest.Key, latest.Version, stored)
+		if err == nil {
+			session := *latest.Session
+			session.Values, session.Version = stored, session.Version+1
+			st.rec.Session = &session
+			for _, c := range changes {
+				c.view.base = c.entries
+			}
+			return nil
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		if latest, err = st.core.backend.Load(ctx, latest.Key); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// saveAnonymous puts what changed into the visitor's cookie.
+func (st *request) saveAnonymous() error {
+	changes, err := st.changes()
+	if err != nil || len(changes) == 0 {
+		return err
+	}
+	bag, err := st.bag()
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		bag[c.view.name] = c.entries
+		c.view.base = c.entries
+	}
+	p := st.pending()
+	for {
+		stored := bag.Marshal()
+		if len(stored) == 0 && p.anonymous != setCookie {
+			p.anonymous = deleteCookie
+			return nil
+		}
+		value, err := st.core.cookies.encodeAnonymous(stored)
+		if err == nil {
+			p.anonymous, p.anonymousValue = setCookie, value
+			return nil
+		}
+		if !bag.TrimFlash() {
+			return fmt.Errorf("%w: a visitor's values do not fit into a cookie: %w", errUnsaveable, err)
+		}
+	}
+}
+
+// anonymousValues are what moves along into a new session.
+func (st *request) anonymousValues() []byte {
+	bag, err := st.bag()
+	if err != nil {
+		return nil
+	}
+	return bag.Marshal()
+}
+
+// saveLate saves what changed after the first byte.
+func (st *request) saveLate() {
+	if st.slow == nil || st.replaced || st.failure() != nil {
+		return
+	}
+	var err error
+	if st.rec.Session != nil {
+		err = st.saveViews()
+	} else if changes, _ := st.changes(); len(changes) > 0 && st.looked {
+		err = ErrHeadersSent
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		st.core.log.Error("sessionguard: values changed after the answer began are lost", "error", err)
+	}
+}
+
+// emptyViews takes a session's values out of the handler's hands.
+func (p *pending) emptyViews() {
+	for _, v := range p.views {
+		clear(v.session.Values)
+		v.session.IsNew = true
+		v.base, v.entries, v.saved, v.deleted = nil, nil, false, false
+	}
+	p.bag = nil
+}

@@ -1,0 +1,94 @@
+package sessionguard
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+)
+
+// writer is the request as an [http.ResponseWriter]. It commits the session at
+// the first final status, so that cookies and caching headers are added last
+// and a commit that fails can still replace the page: informational answers
+// pass through (a ReverseProxy clears the headers after each), and everything
+// that can start an answer starts here.
+//
+// It has the methods that handlers look for by type assertion; the rest is
+// reached by http.ResponseController through Unwrap.
+type writer request
+
+var (
+	_ http.Flusher    = (*writer)(nil)
+	_ http.Hijacker   = (*writer)(nil)
+	_ http.Pusher     = (*writer)(nil)
+	_ io.ReaderFrom   = (*writer)(nil)
+	_ io.StringWriter = (*writer)(nil)
+)
+
+// errReplaced tells a handler to stop: a refusal was sent in place of its page.
+var errReplaced = errors.New("sessionguard: the answer was replaced, since it could not be sent")
+
+func (w *writer) begin() bool { return (*request)(w).begin() }
+
+func (w *writer) Unwrap() http.ResponseWriter { return w.w }
+
+func (w *writer) Header() http.Header { return w.w.Header() }
+
+func (w *writer) WriteHeader(code int) {
+	if code < 200 && code != http.StatusSwitchingProtocols {
+		w.w.WriteHeader(code)
+	} else if w.begin() {
+		w.w.WriteHeader(code)
+	}
+}
+
+func (w *writer) Write(b []byte) (int, error) {
+	if !w.begin() {
+		return 0, errReplaced
+	}
+	return w.w.Write(b)
+}
+
+func (w *writer) WriteString(s string) (int, error) {
+	if !w.begin() {
+		return 0, errReplaced
+	}
+	return io.WriteString(w.w, s)
+}
+
+// ReadFrom keeps sendfile and splice for io.Copy.
+func (w *writer) ReadFrom(src io.Reader) (int64, error) {
+	if !w.begin() {
+		return 0, errReplaced
+	}
+	return io.Copy(w.w, src)
+}
+
+func (w *writer) Flush() { _ = w.FlushError() }
+
+func (w *writer) FlushError() error {
+	if !w.begin() {
+		return errReplaced
+	}
+	return http.NewResponseController(w.w).Flush()
+}
+
+// Hijack hands over the connection, for a WebSocket. Where a cookie has to be
+// set (after a login, a logout, a visitor's new values) it is refused.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if !w.begin() {
+		return nil, nil, errReplaced
+	}
+	if p := w.slow; p != nil && (p.session != keepCookie || p.anonymous != keepCookie) {
+		return nil, nil, errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
+	}
+	return http.NewResponseController(w.w).Hijack()
+}
+
+func (w *writer) Push(target string, options *http.PushOptions) error {
+	if pusher, ok := w.w.(http.Pusher); ok {
+		return pusher.Push(target, options)
+	}
+	return http.ErrNotSupported
+}

@@ -57,9 +57,9 @@ func newCookies(keys [][]byte, idle time.Duration, like http.Cookie) (cookies, e
 	}
 	for i, key := range keys {
 		if n := len(key); i%2 == 0 && n < 32 {
-			return cookies{}, fmt.Errorf("Keys[%d]: an authentication key of %d bytes, shorter than 32", i, n)
+			return cookies{}, fmt.Errorf("sessionguard: Config.Keys[%d]: an authentication key of %d bytes, shorter than 32", i, n)
 		} else if i%2 == 1 && n != 0 && n != 16 && n != 24 && n != 32 {
-			return cookies{}, fmt.Errorf("Keys[%d]: an encryption key of %d bytes, not 16, 24 or 32", i, n)
+			return cookies{}, fmt.Errorf("sessionguard: Config.Keys[%d]: an encryption key of %d bytes, not 16, 24 or 32", i, n)
 		}
 	}
 	c := cookies{session: like, anonymous: like}
@@ -71,7 +71,7 @@ func newCookies(keys [][]byte, idle time.Duration, like http.Cookie) (cookies, e
 
 func checkCookie(cookie http.Cookie) error {
 	if err := cookie.Valid(); err != nil {
-		return fmt.Errorf("CookieName %q, CookieDomain %q: %w", cookie.Name, cookie.Domain, err)
+		return fmt.Errorf("sessionguard: Config.CookieName %q, CookieDomain %q: %w", cookie.Name, cookie.Domain, err)
 	}
 	// Browsers compare the prefixes without regard to case (RFC 6265bis).
 	prefix := strings.ToLower(cookie.Name)
@@ -79,13 +79,13 @@ func checkCookie(cookie http.Cookie) error {
 	secure := host || strings.HasPrefix(prefix, "__secure-") || strings.HasPrefix(prefix, "__http-")
 	switch {
 	case len(cookie.Name) > maxCookieName:
-		return fmt.Errorf("CookieName is longer than %d bytes", maxCookieName)
+		return fmt.Errorf("sessionguard: Config.CookieName is longer than %d bytes", maxCookieName)
 	case host && cookie.Domain != "":
-		return fmt.Errorf("CookieName %q: browsers refuse the prefix __Host- together with a CookieDomain", cookie.Name)
+		return fmt.Errorf("sessionguard: Config.CookieName %q: browsers refuse the prefix __Host- together with a CookieDomain", cookie.Name)
 	case secure && !cookie.Secure:
-		return fmt.Errorf("CookieName %q: browsers refuse the prefix over plain http (InsecureHTTP)", cookie.Name)
+		return fmt.Errorf("sessionguard: Config.CookieName %q: browsers refuse the prefix over plain http (InsecureHTTP)", cookie.Name)
 	case cookie.SameSite == http.SameSiteNoneMode && !cookie.Secure:
-		return errors.New("SameSite: browsers refuse None over plain http (InsecureHTTP)")
+		return errors.New("sessionguard: Config.SameSite: browsers refuse None over plain http (InsecureHTTP)")
 	}
 	return nil
 }

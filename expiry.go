@@ -106,7 +106,7 @@ type status struct {
 func (c *core) Status() http.Handler {
 	return c.Passive(c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			refuseMethod(w, "GET, HEAD")
+			st.refuseMethod(w, "GET, HEAD")
 			return
 		}
 		seen := st.admit()

@@ -26,7 +26,7 @@ import (
 func (c *core) Logout(to string) http.Handler {
 	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
-			refuseMethod(w, http.MethodPost)
+			st.refuseMethod(w, http.MethodPost)
 			return
 		}
 		if err := c.End(w, r); err != nil {

@@ -154,7 +154,10 @@ func page(w http.ResponseWriter, why refusal) {
 		"<h1>" + title + "</h1>\n<p>" + html.EscapeString(answer.detail) + "</p>\n</html>\n"))
 }
 
-func refuseMethod(w http.ResponseWriter, allowed string) {
+func (st *request) refuseMethod(w http.ResponseWriter, allowed string) {
+	st.mu.Lock()
+	st.looked = true // a cached 405 would outlive the mistake
+	st.mu.Unlock()
 	w.Header().Set("Allow", allowed)
 	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 }

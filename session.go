@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/gorilla/securecookie"
+	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -91,7 +92,8 @@ type Config[U User] struct {
 	// FlashSession names the gorilla session that [Guard.Logout] puts its
 	// flash in. Default: "flash".
 	FlashSession string
-	// LogoutFlash is that flash. Default: "You have been logged out."
+	// LogoutFlash is that flash; a type of the application's own needs
+	// [encoding/gob.Register] first. Default: "You have been logged out."
 	LogoutFlash any
 
 	// CrossOrigin decides which unsafe cross-origin requests are let through.
@@ -211,6 +213,10 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		c.logoutFlash = "You have been logged out."
 	}
 
+	if _, err := values.Encode(map[any]any{"flash": c.logoutFlash}, nil); err != nil {
+		return nil, fmt.Errorf("sessionguard: Config.LogoutFlash: %w", err)
+	}
+
 	if c.idleTimeout == 0 {
 		c.idleTimeout = defaultIdleTimeout
 	}
@@ -254,7 +260,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		SameSite: config.SameSite,
 		Secure:   !config.InsecureHTTP,
 	}); err != nil {
-		return nil, fmt.Errorf("sessionguard: Config.%w", err)
+		return nil, err
 	}
 	c.ownerPrefix = c.cookies.session.Name + "="
 	return &Guard[U]{c}, nil

@@ -36,8 +36,9 @@ var errUnsaveable = errors.New("sessionguard: values cannot be saved")
 // changes that a logged-in person's handler makes later; a visitor's come too
 // late then, since they need a cookie. If the context of r is already done (the
 // client has gone, http.TimeoutHandler gave up), only what Save was called for
-// is saved. Two requests that change different values both succeed; for the
-// same value the last one counts, but flashes of both are kept.
+// is saved. Two requests of someone who is logged in that change different
+// values both succeed; for the same value the last one counts, but flashes of
+// both are kept. Of a visitor's, the cookie that arrives last counts.
 //
 // The type of a value is preserved; types that are not Go's own need
 // [encoding/gob.Register], as with gorilla's stores. Options are not used,

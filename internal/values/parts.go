@@ -30,7 +30,8 @@ func appendMap(b []byte, m map[string]any, old string, depth int) ([]byte, error
 	}
 	var err error
 	for _, k := range slices.Sorted(maps.Keys(m)) {
-		for oldMap != "" && (oldValue == "" || oldKey < k) { // both are sorted
+		// Both are sorted. No value is "" once one has been read.
+		for oldMap != "" && (oldValue == "" || oldKey < k) {
 			oldKey, oldMap, _ = cut(oldMap)
 			oldValue, oldMap, _ = cut(oldMap)
 		}

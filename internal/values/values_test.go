@@ -237,6 +237,15 @@ func TestTrimFlashTakesTheOldestOfTheLargestList(t *testing.T) {
 	require.False(t, Bag(nil).TrimFlash())
 }
 
+func TestTrimFlashOfEqualListsIsDeterministic(t *testing.T) {
+	e := encode(t, map[any]any{"_flash": []any{"a", "b"}})
+	for range 50 {
+		bag := Bag{"c": e, "a": e, "b": e}
+		require.True(t, bag.TrimFlash())
+		require.False(t, bag["a"].Equal(e))
+	}
+}
+
 func TestTrimFlashEndsOnACorruptList(t *testing.T) {
 	bag := Bag{"s": {{flashKey, listOf("\xff")}}}
 	require.True(t, bag.TrimFlash())

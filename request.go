@@ -39,7 +39,8 @@ type request struct {
 	refused    bool // a refusal was answered: no activity
 	replacing  bool // the refusal that replaces the handler's answer is being written
 	replaced   bool // it has been, and what the handler still writes is dropped
-	sent       bool // the final status has gone to w
+	sent       bool // committed: nothing more can be stored in a cookie
+	started    bool // the final status has gone to w
 	done       bool // the handler returned; false behind a panic
 	slow       *pending
 	noStore    noStoreValues
@@ -258,26 +259,33 @@ func (st *request) begin() bool {
 	return false
 }
 
-// commit stores what the request changed and puts the cookies and caching
-// headers in place, once, or says what to answer instead.
+// commit stores what the request changed and puts the cookies in place, once,
+// or says what to answer instead.
 func (st *request) commit() refusal {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.sent {
 		return admitted
 	}
-	if st.looked {
-		if st.core != nil {
-			if why := st.store(); why != admitted && !st.replacing {
-				st.replacing = true
-				return why
-			}
-			st.writeCookies()
+	if st.looked && st.core != nil {
+		if why := st.store(); why != admitted && !st.replacing {
+			st.replacing = true
+			return why
 		}
-		st.noStore.enforce(st.w.Header())
+		st.writeCookies()
 	}
 	st.sent = true
 	return admitted
+}
+
+// protect puts the caching headers in place, as late as can be: http.ServeFile
+// takes them out for its errors.
+func (st *request) protect() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.looked {
+		st.noStore.enforce(st.w.Header())
+	}
 }
 
 // store tells the backend of the activity and of changed values.
@@ -342,7 +350,9 @@ func (st *request) undo() {
 
 // finish ends the request of a handler that returned.
 func (st *request) finish() {
-	st.begin() // for a handler that wrote nothing
+	if st.begin() && !st.started {
+		st.protect() // the handler wrote nothing
+	}
 	st.done = true
 	if st.core == nil {
 		return
@@ -364,11 +374,11 @@ func (st *request) leave() {
 	if st.done {
 		return
 	}
+	if !st.started {
+		st.protect()
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.undo()
-	if !st.sent && st.looked {
-		st.noStore.enforce(st.w.Header())
-	}
 	st.sent, st.replaced = true, true
 }

@@ -31,6 +31,18 @@ var errReplaced = errors.New("sessionguard: the answer was replaced, since it co
 
 func (w *writer) begin() bool { return (*request)(w).begin() }
 
+// body begins an answer that has not had its WriteHeader: w sends it with the
+// headers as they are when its first byte comes.
+func (w *writer) body() bool {
+	if !w.begin() {
+		return false
+	}
+	if !w.started {
+		(*request)(w).protect()
+	}
+	return true
+}
+
 func (w *writer) Unwrap() http.ResponseWriter { return w.w }
 
 func (w *writer) Header() http.Header { return w.w.Header() }
@@ -38,40 +50,49 @@ func (w *writer) Header() http.Header { return w.w.Header() }
 func (w *writer) WriteHeader(code int) {
 	if code < 200 && code != http.StatusSwitchingProtocols {
 		w.w.WriteHeader(code)
-	} else if w.begin() {
+	} else if w.body() {
+		w.started = true
 		w.w.WriteHeader(code)
 	}
 }
 
 func (w *writer) Write(b []byte) (int, error) {
-	if !w.begin() {
+	if !w.body() {
 		return 0, errReplaced
 	}
+	w.started = true
 	return w.w.Write(b)
 }
 
 func (w *writer) WriteString(s string) (int, error) {
-	if !w.begin() {
+	if !w.body() {
 		return 0, errReplaced
 	}
+	w.started = true
 	return io.WriteString(w.w, s)
 }
 
-// ReadFrom keeps sendfile and splice for io.Copy.
+// ReadFrom keeps sendfile and splice for io.Copy. A source that fails before
+// its first byte has started nothing: the handler may still answer an error.
 func (w *writer) ReadFrom(src io.Reader) (int64, error) {
-	if !w.begin() {
+	if !w.body() {
 		return 0, errReplaced
 	}
-	return io.Copy(w.w, src)
+	n, err := io.Copy(w.w, src)
+	w.started = w.started || n > 0
+	return n, err
 }
 
 func (w *writer) Flush() { _ = w.FlushError() }
 
+// FlushError starts nothing either if w cannot flush.
 func (w *writer) FlushError() error {
-	if !w.begin() {
+	if !w.body() {
 		return errReplaced
 	}
-	return http.NewResponseController(w.w).Flush()
+	err := http.NewResponseController(w.w).Flush()
+	w.started = w.started || err == nil
+	return err
 }
 
 // Hijack hands over the connection, for a WebSocket. Where a cookie has to be

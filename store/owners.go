@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"hash/maphash"
 	"iter"
+	"slices"
 	"sync"
 )
 
@@ -65,4 +67,31 @@ func (l ownerList) remove(e *entry) {
 		e.next.prev = e.prev
 	}
 	e.prev, e.next = nil, nil
+}
+
+// live returns the live sessions of a locked list, the least recently seen
+// first. It ends the expired ones, since a Touch that is under way might yet
+// bring back one that was merely passed over.
+func (m *Memory) live(list ownerList) []Record {
+	live := slices.DeleteFunc(m.records(list), func(r Record) bool {
+		if !expired(r) {
+			return false
+		}
+		_, ok := m.end(list, r.Key, expired)
+		return ok
+	})
+	slices.SortFunc(live, func(a, b Record) int { return cmp.Compare(a.LastSeen, b.LastSeen) })
+	return live
+}
+
+// records returns all sessions of a locked list.
+func (m *Memory) records(list ownerList) []Record {
+	var records []Record
+	for e := range list.entries() {
+		s := m.shard(e.session.Load().Key)
+		s.Lock()
+		records = append(records, e.record())
+		s.Unlock()
+	}
+	return records
 }

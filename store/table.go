@@ -19,8 +19,9 @@ type table struct {
 func newTable() table { return table{chains: make([]*entry, 1)} }
 
 func (t *table) find(key Key) *entry {
-	for e := t.chains[t.chainOf(key)]; e != nil; e = e.chained {
-		if e.session.Load().Key == key {
+	hash := hashOf(key)
+	for e := t.chains[t.chainOf(hash)]; e != nil; e = e.chained {
+		if e.hash == hash && e.session.Load().Key == key {
 			return e
 		}
 	}
@@ -39,7 +40,7 @@ func (t *table) add(e *entry) {
 }
 
 func (t *table) remove(e *entry) {
-	at := &t.chains[t.chainOf(e.session.Load().Key)]
+	at := &t.chains[t.chainOf(e.hash)]
 	for *at != e {
 		at = &(*at).chained
 	}
@@ -62,12 +63,11 @@ func (t *table) nextChain() *entry {
 	return t.chains[t.swept]
 }
 
-// chainOf is the index of the chain that key belongs to. The first byte of the
-// key has chosen the shard; these others are independent of it.
-func (t *table) chainOf(key Key) int {
+// chainOf is the index of the chain that a key with this hash belongs to.
+func (t *table) chainOf(hash uint64) int {
 	n := uint(len(t.chains))
 	mask := uint(1)<<bits.Len(n-1) - 1
-	i := uint(binary.LittleEndian.Uint64(key[24:])) & mask
+	i := uint(hash) & mask
 	if i >= n {
 		i &= mask >> 1 // the chain it would have comes with later growth
 	}
@@ -88,6 +88,10 @@ func (t *table) move(first *entry) {
 }
 
 func (t *table) push(e *entry) {
-	first := &t.chains[t.chainOf(e.session.Load().Key)]
+	first := &t.chains[t.chainOf(e.hash)]
 	e.chained, *first = *first, e
 }
+
+// hashOf is a part of the key, which is random in itself: it is a SHA-256. The
+// first byte is left out, for it has chosen the shard.
+func hashOf(key Key) uint64 { return binary.LittleEndian.Uint64(key[24:]) }

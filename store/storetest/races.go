@@ -65,6 +65,29 @@ var races = []promise{
 		require.Len(t, accepted, 3)
 		requireOwned(t, b, owner, accepted...)
 	}},
+	{"after a Touch the least recently seen is another", func(t T, b store.Backend) {
+		for range rounds {
+			oldest := newRecord()
+			second := newRecordOf(oldest.Owner, 20)
+			create(t, b, oldest, second, newRecordOf(oldest.Owner, 10))
+			errs := together(
+				func() error {
+					_, err := b.Create(t.Context(), newRecordOf(oldest.Owner, 0), store.Limit{Max: 3})
+					return err
+				},
+				func() error { return b.Touch(t.Context(), oldest.Key, newRecordOf(oldest.Owner, 0).LastSeen) },
+			)
+			require.NoError(t, errs[0])
+			if errs[1] == nil { // it was there to be touched, so the touch came first
+				load(t, b, oldest.Key)
+				requireGone(t, b, second)
+			} else {
+				require.ErrorIs(t, errs[1], store.ErrNotFound)
+				requireGone(t, b, oldest)
+				load(t, b, second.Key)
+			}
+		}
+	}},
 	{"of parallel Saves at one version exactly one wins", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()

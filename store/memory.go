@@ -15,10 +15,10 @@ import (
 // node would have logins of its own. It does not bound how many sessions there
 // are; [Limit] does that for each owner.
 //
-// A session past its [Record.End], by this machine's clock, is [ErrNotFound]
-// everywhere, does not count for a limit and is not listed. Its memory is given
-// back by later Creates and Replaces, a little by each, without a goroutine, a
-// timer or a pause. In a steady stream of logins, about one in ten of those held
+// A session past its [Record.End], by this machine's clock, does not count for
+// a limit and is not listed. After [Grace] its memory is given back by later
+// Creates and Replaces, a little by each, without a goroutine, a timer or a
+// pause. In a steady stream of logins, about one in ten of those held
 // is dead; when logins stop, what had expired by then stays until they resume.
 //
 // Memory keeps nothing of a session that has ended, so the reason given to
@@ -79,7 +79,7 @@ func (m *Memory) Load(_ context.Context, key Key) (Record, error) {
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.live(key)
+	e := s.find(key)
 	if e == nil {
 		return Record{}, ErrNotFound
 	}
@@ -92,8 +92,8 @@ func (m *Memory) Touch(_ context.Context, key Key, seen Time) error {
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.live(key)
-	if e == nil {
+	e := s.find(key)
+	if e == nil || seen >= e.record().End() {
 		return ErrNotFound
 	}
 	e.lastSeen = max(e.lastSeen, seen)
@@ -106,7 +106,7 @@ func (m *Memory) Save(_ context.Context, key Key, version uint64, values []byte)
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.live(key)
+	e := s.find(key)
 	if e == nil {
 		return ErrNotFound
 	}
@@ -174,7 +174,7 @@ func (m *Memory) Replace(_ context.Context, old Key, version uint64, r Record) e
 	from, to := m.shard(old), m.shard(r.Key)
 	defer m.lockBoth(old, r.Key)()
 
-	e := from.live(old)
+	e := from.find(old)
 	if e == nil {
 		return ErrNotFound
 	}
@@ -234,7 +234,7 @@ func (m *Memory) end(list ownerList, key Key, condition func(Record) bool) (Reco
 	return e.record(), true
 }
 
-// sweep ends the expired sessions among the next few in the shard of key. The
+// sweep takes out what may be forgotten among the next few in the shard of key. The
 // caller holds no lock: the owner of each is known only after the shard has been
 // looked at, and must be locked before it.
 func (m *Memory) sweep(key Key) {
@@ -245,7 +245,7 @@ func (m *Memory) sweep(key Key) {
 	s.Lock()
 	for range min(sweepPerLogin, len(s.chains)) {
 		for e := s.nextChain(); e != nil; e = e.chained {
-			if expired(e.record()) {
+			if forgettable(e.record()) {
 				dead = append(dead, e.session.Load())
 			}
 		}
@@ -255,7 +255,7 @@ func (m *Memory) sweep(key Key) {
 	for _, d := range dead {
 		list := m.owners.list(d.Owner)
 		list.Lock()
-		m.end(list, d.Key, expired)
+		m.end(list, d.Key, forgettable)
 		list.Unlock()
 	}
 }
@@ -274,15 +274,6 @@ func (m *Memory) lockBoth(a, b Key) (unlock func()) {
 	return func() { high.Unlock(); low.Unlock() }
 }
 
-// live is find, but for a session that has not expired. The clock is read under
-// the lock, so that nobody finds a session alive after another found it dead.
-func (s *shard) live(key Key) *entry {
-	if e := s.find(key); e != nil && !expired(e.record()) {
-		return e
-	}
-	return nil
-}
-
 func newEntry(r Record) *entry {
 	e := &entry{lastSeen: r.LastSeen, hash: hashOf(r.Key)}
 	e.session.Store(r.Session)
@@ -292,3 +283,5 @@ func newEntry(r Record) *entry {
 func (e *entry) record() Record { return Record{e.session.Load(), e.lastSeen} }
 
 func expired(r Record) bool { return r.End() <= TimeOf(time.Now()) }
+
+func forgettable(r Record) bool { return r.End().Add(Grace) <= TimeOf(time.Now()) }

@@ -59,9 +59,14 @@ type Record struct {
 	LastSeen Time
 }
 
+// Grace is how long past its End a backend keeps a session at the least. A
+// request that was accepted in time may run longer than the session had left,
+// and its Touch must still find it.
+const Grace = time.Minute
+
 // End is when the session ends unless it is active again: the earlier of the
-// idle and the absolute end. From that moment on it is dead, whether or not a
-// backend still holds it.
+// idle and the absolute end. A guard accepts no request from that moment on,
+// whether or not a backend still holds the session.
 func (r Record) End() Time { return min(r.LastSeen.Add(r.IdleTimeout), r.Expires) }
 
 // A Limit caps how many live sessions an owner may have. The zero Limit is none.
@@ -107,8 +112,8 @@ var (
 type Backend interface {
 	// Create stores a new session under r.Key, which the caller has made from
 	// fresh randomness. Ending others of the same owner to stay within limit
-	// is part of the same atomic step; those are returned. Sessions past
-	// their End do not count.
+	// is part of the same atomic step; those are returned. Sessions past their
+	// End do not count and are not among them.
 	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
 
 	// Replace moves a session to a new key: it stores r and deletes old in one
@@ -116,12 +121,13 @@ type Backend interface {
 	// (else ErrConflict).
 	Replace(ctx context.Context, old Key, version uint64, r Record) error
 
-	// Load returns the session as it is and does not count as activity. Past
-	// its End it may return the session or ErrNotFound.
+	// Load returns the session as it is, also past its End, and does not count
+	// as activity. ErrNotFound if it is gone.
 	Load(ctx context.Context, key Key) (Record, error)
 
 	// Touch moves LastSeen forward to seen, never back. ErrNotFound if the
-	// session is gone.
+	// session is gone, or if seen is not before its End: activity counts from
+	// when it was accepted, however late the backend hears of it.
 	Touch(ctx context.Context, key Key, seen Time) error
 
 	// Save stores values and raises Version by one, provided that the session

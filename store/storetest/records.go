@@ -77,7 +77,13 @@ var records = []promise{
 			requireSame(t, r, load(t, b, r.Key))
 		}
 	}},
-	{"past its end a session is loaded as it is, or ErrNotFound", func(t T, b store.Backend) {
+	{"a session that has just ended is loaded as it is", func(t T, b store.Backend) {
+		for _, r := range justEnded() {
+			create(t, b, r)
+			requireSame(t, r, load(t, b, r.Key))
+		}
+	}},
+	{"long past its end a session is loaded as it is, or ErrNotFound", func(t T, b store.Backend) {
 		for _, r := range dead("session=" + rand.Text()) {
 			create(t, b, r)
 			got, err := b.Load(t.Context(), r.Key)
@@ -104,6 +110,23 @@ var records = []promise{
 		for _, earlier := range []time.Duration{0, time.Millisecond, time.Hour} {
 			require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen.Add(-earlier)))
 			requireSame(t, r, load(t, b, r.Key))
+		}
+	}},
+	{"Touch from before the end counts after it", func(t T, b store.Backend) {
+		for _, r := range justEnded() {
+			create(t, b, r)
+			r.LastSeen = r.End() - 1
+			require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen))
+			requireSame(t, r, load(t, b, r.Key))
+		}
+	}},
+	{"Touch at the end or later revives nothing", func(t T, b store.Backend) {
+		for _, r := range justEnded() {
+			create(t, b, r)
+			for _, late := range []time.Duration{0, time.Millisecond, time.Hour} {
+				require.ErrorIs(t, b.Touch(t.Context(), r.Key, r.End().Add(late)), store.ErrNotFound)
+				requireSame(t, r, load(t, b, r.Key))
+			}
 		}
 	}},
 
@@ -212,6 +235,16 @@ func requireRefused(t T, b store.Backend, r store.Record) {
 	}
 	requireGone(t, b, r)
 	requireGone(t, b, next)
+}
+
+// justEnded returns sessions that ended a moment ago, within store.Grace: idle,
+// and at their absolute end.
+func justEnded() []store.Record {
+	now := store.TimeOf(time.Now())
+	idle, absolute := newRecord(), newRecord()
+	idle.IdleTimeout = now.Sub(idle.LastSeen)
+	absolute.Expires = now
+	return []store.Record{idle, absolute}
 }
 
 // dead returns sessions of an owner that have ended: idle, and at their

@@ -33,9 +33,10 @@ import (
 // one that is in use: keys and owners are random, and nothing else is read.
 //
 // Run never sleeps. Instead of waiting for a session to end it creates sessions
-// that ended an hour ago, which a backend has to accept and need not keep; all
-// others end no earlier than half an hour from now, so that the clocks of the
-// test and of a remote backend need not agree to the second.
+// that have: just now, which a backend has to keep for [store.Grace], and an
+// hour ago, which it has to accept and need not keep. All others end no earlier
+// than half an hour from now, so that the clocks of the test and of a remote
+// backend need not agree to the second.
 func Run(t *testing.T, newBackend func(t *testing.T) store.Backend) {
 	for _, p := range promises {
 		t.Run(p.name, func(t *testing.T) {

@@ -85,8 +85,8 @@ var mistakes = []string{
 	"create: cuts the time to seconds", "create: refuses an owner that is not ASCII", "create: refuses empty values",
 	"create: ends the sessions of an owner of the same prefix", "create: starts at version 1",
 	"create: keys by 31 bytes",
-	"load: touches", "load: fails past the end",
-	"touch: upserts", "touch: moves back", "touch: raises the version", "touch: is checked, then done",
+	"load: touches", "load: fails past the end", "load: forgets at the end",
+	"touch: revives", "touch: looks at the clock", "touch: upserts", "touch: moves back", "touch: raises the version", "touch: is checked, then done",
 	"save: upserts", "save: ignores the version", "save: writes to what was loaded", "save: loses a touch",
 	"save: is checked, then done",
 	"replace: creates what is not there", "replace: ignores the version", "replace: keeps the old",
@@ -225,6 +225,9 @@ func (b *plain) Load(_ context.Context, key store.Key) (store.Record, error) {
 		r.LastSeen++
 		b.sessions[key] = r
 	}
+	if b.has("load: forgets at the end") && r.End() <= store.TimeOf(time.Now()) {
+		return r, store.ErrNotFound
+	}
 	if b.has("load: fails past the end") && r.End() <= store.TimeOf(time.Now()) {
 		return r, fmt.Errorf("expired")
 	}
@@ -238,6 +241,10 @@ func (b *plain) Touch(_ context.Context, key store.Key, seen store.Time) error {
 	if !ok && b.has("touch: upserts") {
 		r.Session = &store.Session{Key: key}
 	} else if !ok {
+		return store.ErrNotFound
+	}
+	if seen >= r.End() && !b.has("touch: revives") && !b.has("touch: upserts") ||
+		b.has("touch: looks at the clock") && r.End() <= store.TimeOf(time.Now()) {
 		return store.ErrNotFound
 	}
 	if b.has("touch: raises the version") {

@@ -298,7 +298,7 @@ func (s *site) routes() {
 }
 
 // serve starts a TLS server on an in-memory network.
-func serve(t *testing.T, h http.Handler) *httptest.Server {
+func serve(t *testing.T, h http.Handler, configure ...func(*httptest.Server)) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(h)
 	server.Listener.Close()
@@ -306,6 +306,9 @@ func serve(t *testing.T, h http.Handler) *httptest.Server {
 	server.Listener = pipe
 	pipes.Store(server, pipe)
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	for _, c := range configure {
+		c(server)
+	}
 	server.StartTLS()
 	t.Cleanup(func() { server.Close(); pipes.Delete(server) })
 	return server

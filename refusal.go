@@ -15,7 +15,8 @@ import (
 // with Sec-Fetch-Mode: navigate, or, where a client does not send that header,
 // one that accepts text/html.
 //
-// Whatever a replacement answers is never cached.
+// Whatever a replacement answers is never cached. One that is refused itself,
+// being behind a gate, gets the default.
 type Refusals struct {
 	// Login answers who is not logged in, or no longer. Default: a redirect to
 	// Config.LoginPath, for a GET with the page as "next"; else 401
@@ -73,6 +74,7 @@ var refusals = [...]struct {
 func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why refusal) {
 	st.mu.Lock()
 	st.looked = st.looked || !st.sent // if it is sent, it is too late to forbid its caching
+	again := st.refused // by a refusal of the application's, itself behind a gate
 	st.refused = true
 	if refusals[why].status >= http.StatusInternalServerError {
 		st.replacing = true // the answer to the failure itself
@@ -82,9 +84,12 @@ func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why r
 	if refusals[why].status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
-	if own := c.refusals.handler(why); own != nil {
+	if own := c.refusals.handler(why); own != nil && !again {
 		own.ServeHTTP(w, r)
-		return
+		if outermost, ok := w.(*writer); !ok || outermost.started {
+			return
+		}
+		// It answered nothing, which a client would take for success.
 	}
 	if !navigates(r) {
 		problem(w, why)

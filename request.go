@@ -254,7 +254,6 @@ func (st *request) begin() bool {
 	}
 	clearAnswer(st.w.Header())
 	st.core.refuse(st, (*writer)(st), &st.http, why)
-	st.commit() // a refusal of the application's may have written nothing
 	st.replaced = true
 	return false
 }
@@ -344,15 +343,14 @@ func (st *request) undo() {
 		return
 	}
 	p := st.slow
-	p.loggedIn, p.session, p.sessionValue = false, keepCookie, ""
+	p.loggedIn, p.session, p.anonymous = false, keepCookie, keepCookie
 	st.endNow(store.Undone)
 }
 
 // finish ends the request of a handler that returned.
 func (st *request) finish() {
-	if st.begin() && !st.started {
-		st.protect() // the handler wrote nothing
-	}
+	st.begin()   // for a handler that wrote nothing
+	st.protect() // and for one like http.TimeoutHandler further out, which reads the headers now
 	st.done = true
 	if st.core == nil {
 		return
@@ -374,9 +372,7 @@ func (st *request) leave() {
 	if st.done {
 		return
 	}
-	if !st.started {
-		st.protect()
-	}
+	st.protect()
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.undo()

@@ -111,7 +111,7 @@ func isLocal(next string) bool {
 	path, _, _ := strings.Cut(next, "?")
 	path, _, _ = strings.Cut(path, "#")
 	// A proxy or a router may decode once more than we expect.
-	for {
+	for range 8 {
 		if !plainPath(path) {
 			return false
 		}
@@ -124,6 +124,7 @@ func isLocal(next string) bool {
 		}
 		path = decoded
 	}
+	return false
 }
 
 // plainPath says that nothing in a path is read differently by another parser.

@@ -29,9 +29,11 @@ func (c *core) Logout(to string) http.Handler {
 			st.refuseMethod(w, http.MethodPost)
 			return
 		}
-		if err := c.End(w, r); err != nil {
+		if err := c.End(w, r); errors.Is(err, ErrUnavailable) {
 			c.refuse(st, w, r, stillThere)
 			return
+		} else if err != nil {
+			return // it ended, but the answer has begun and is another's
 		}
 		if flash, err := c.Get(r, c.flashSession); err == nil {
 			flash.AddFlash(c.logoutFlash)
@@ -73,33 +75,35 @@ func (st *request) end() error {
 	}
 	st.identified, st.known = true, true
 	st.rec, st.user = store.Record{}, nil
+	p.failure = nil // whoever it was, it is nobody now
+	if err != nil {
+		err = st.fail(err)
+	}
 	if st.sent {
 		return errors.Join(ErrHeadersSent, err)
 	}
 	st.looked = true
-	value, encodeErr := st.core.cookies.encodeAnonymous(nil)
-	p.anonymous, p.anonymousValue = setCookie, value
-	if err = errors.Join(err, encodeErr); err != nil {
-		return st.fail(err)
-	}
-	return nil
+	p.anonymous = setCookie
+	p.anonymousValue, _ = st.core.cookies.encodeAnonymous(nil) // so short that it always fits
+	return err
 }
 
 // purge ends every session that the browser presented: of two cookies with our
 // name, one was planted, and nobody can tell which.
 func (st *request) purge(ctx context.Context, reason store.Reason) error {
 	c := st.core
-	var failed error
+	keys := map[store.Key]bool{}
 	if st.rec.Session != nil {
-		failed = c.backend.Delete(ctx, st.rec.Key, reason)
+		keys[st.rec.Key] = true
 	}
 	for value := range all(st.http.Header, c.cookies.session.Name) {
-		if !c.mayName(value) {
-			continue
+		if c.mayName(value) {
+			keys[c.cookies.key(value)] = true
 		}
-		if key := c.cookies.key(value); st.rec.Session == nil || key != st.rec.Key {
-			failed = errors.Join(failed, c.backend.Delete(ctx, key, reason))
-		}
+	}
+	var failed error
+	for key := range keys {
+		failed = errors.Join(failed, c.backend.Delete(ctx, key, reason))
 	}
 	return failed
 }
@@ -141,7 +145,7 @@ func (c *core) EndOthers(r *http.Request) error {
 	return err
 }
 
-// endOwned ends the sessions of a user that match. It looks again until it
+// endOwned ends the sessions of a user that match, and counts the live ones. It looks again until it
 // finds none, because one that is re-authenticated meanwhile changes its key.
 func (c *core) endOwned(ctx context.Context, userID string, match func(*store.Session) bool) (ended int, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
@@ -160,7 +164,9 @@ func (c *core) endOwned(ctx context.Context, userID string, match func(*store.Se
 			if err := c.backend.Delete(ctx, rec.Key, store.Ended); err != nil {
 				return ended, errors.Join(ErrUnavailable, err)
 			}
-			ended++
+			if _, over := expired(rec, store.TimeOf(time.Now())); !over {
+				ended++
+			}
 		}
 		if !found {
 			return ended, nil

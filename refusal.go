@@ -73,8 +73,8 @@ var refusals = [...]struct {
 // refuse answers in place of a handler.
 func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why refusal) {
 	st.mu.Lock()
-	st.looked = st.looked || !st.sent // if it is sent, it is too late to forbid its caching
-	again := st.refused // by a refusal of the application's, itself behind a gate
+	st.looked = st.looked || !st.started // once it has started, it is too late to forbid its caching
+	again := st.refused                  // by a refusal of the application's, itself behind a gate
 	st.refused = true
 	if refusals[why].status >= http.StatusInternalServerError {
 		st.replacing = true // the answer to the failure itself
@@ -162,7 +162,7 @@ func page(w http.ResponseWriter, why refusal) {
 
 func (st *request) refuseMethod(w http.ResponseWriter, allowed string) {
 	st.mu.Lock()
-	st.looked = st.looked || !st.sent // a cached 405 would outlive the mistake
+	st.looked = st.looked || !st.started // a cached 405 would outlive the mistake
 	st.mu.Unlock()
 	w.Header().Set("Allow", allowed)
 	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)

@@ -316,6 +316,9 @@ func (st *request) store() refusal {
 		_ = st.fail(err)
 	}
 	st.undo()
+	if st.slow.session == deleteCookie {
+		return stillThere
+	}
 	return unavailable
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/gorilla/sessions"
 	"github.com/sessionguard-go/sessionguard/internal/values"
@@ -16,12 +17,12 @@ import (
 type view struct {
 	session *sessions.Session
 	name    string
-	ctx     context.Context // of the request it was opened by
-	base    values.Entries  // what is stored of it
-	err     error           // it could not be opened, and is never saved
-	saved   bool            // by the handler, which may not wait for the answer
-	entries values.Entries  // what it saved
-	deleted bool            // it saved with Options.MaxAge < 0
+	holders []context.Context // derived ones that it was given to
+	base    values.Entries    // what is stored of it
+	err     error             // it could not be opened, and is never saved
+	saved   bool              // by the handler, which may not wait for the answer
+	entries values.Entries    // what it saved
+	deleted bool              // it saved with Options.MaxAge < 0
 }
 
 // errUnsaveable says that values cannot be stored: the application's mistake.
@@ -96,7 +97,14 @@ func (c *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Se
 	if st.rec.Session == nil {
 		return ErrHeadersSent
 	}
-	return st.saveViews()
+	switch err := st.saveViews(); {
+	case errors.Is(err, store.ErrNotFound):
+		return ErrNoSession
+	case err == nil, errors.Is(err, errUnsaveable):
+		return err
+	default:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 }
 
 // open finds or makes the view of name.
@@ -104,10 +112,12 @@ func (st *request) open(ctx context.Context, name string) *view {
 	p := st.pending()
 	for _, v := range p.views {
 		if v.name == name {
+			v.give(st, ctx)
 			return v
 		}
 	}
-	v := &view{session: sessions.NewSession(st.core, name), name: name, ctx: ctx}
+	v := &view{session: sessions.NewSession(st.core, name), name: name}
+	v.give(st, ctx)
 	v.session.IsNew = true
 	p.views = append(p.views, v)
 
@@ -178,9 +188,7 @@ func (st *request) changes() ([]change, error) {
 			continue
 		}
 		entries := v.entries
-		// A handler whose context is done may be running still, and writing
-		// to the map: leave it alone.
-		if v.ctx == context.Context(st) || v.ctx.Err() == nil {
+		if !v.abandoned() {
 			var err error
 			if entries, err = v.encode(); err != nil {
 				return nil, err
@@ -193,6 +201,19 @@ func (st *request) changes() ([]change, error) {
 		}
 	}
 	return all, nil
+}
+
+// give notes who else may be writing to the map. The request's own context is
+// no sign of that when it is done: its handler has come to the answer.
+func (v *view) give(st *request, ctx context.Context) {
+	if ctx != context.Context(st) {
+		v.holders = append(v.holders, ctx)
+	}
+}
+
+// abandoned says that a handler which was given up may be running still.
+func (v *view) abandoned() bool {
+	return slices.ContainsFunc(v.holders, func(ctx context.Context) bool { return ctx.Err() != nil })
 }
 
 // saveViews stores what changed in the live session. Whatever other requests

@@ -31,6 +31,15 @@ var errReplaced = errors.New("sessionguard: the answer was replaced, since it co
 
 func (w *writer) begin() bool { return (*request)(w).begin() }
 
+// start notes that the final status has gone out.
+func (w *writer) start() {
+	if !w.started {
+		w.mu.Lock()
+		w.started = true
+		w.mu.Unlock()
+	}
+}
+
 // body begins an answer that has not had its WriteHeader: w sends it with the
 // headers as they are when its first byte comes.
 func (w *writer) body() bool {
@@ -51,7 +60,7 @@ func (w *writer) WriteHeader(code int) {
 	if code < 200 && code != http.StatusSwitchingProtocols {
 		w.w.WriteHeader(code)
 	} else if w.body() {
-		w.started = true
+		w.start()
 		w.w.WriteHeader(code)
 	}
 }
@@ -60,7 +69,7 @@ func (w *writer) Write(b []byte) (int, error) {
 	if !w.body() {
 		return 0, errReplaced
 	}
-	w.started = true
+	w.start()
 	return w.w.Write(b)
 }
 
@@ -68,7 +77,7 @@ func (w *writer) WriteString(s string) (int, error) {
 	if !w.body() {
 		return 0, errReplaced
 	}
-	w.started = true
+	w.start()
 	return io.WriteString(w.w, s)
 }
 
@@ -79,7 +88,9 @@ func (w *writer) ReadFrom(src io.Reader) (int64, error) {
 		return 0, errReplaced
 	}
 	n, err := io.Copy(w.w, src)
-	w.started = w.started || n > 0
+	if n > 0 {
+		w.start()
+	}
 	return n, err
 }
 
@@ -91,7 +102,9 @@ func (w *writer) FlushError() error {
 		return errReplaced
 	}
 	err := http.NewResponseController(w.w).Flush()
-	w.started = w.started || err == nil
+	if err == nil {
+		w.start()
+	}
 	return err
 }
 

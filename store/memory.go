@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,9 +15,8 @@ import (
 // are; [Limit] does that for each owner.
 //
 // A session past its [Record.End], by this machine's clock, does not count for
-// a limit and is not listed. After [Grace] its memory is given back by later
-// Creates and Replaces, a little by each, without a goroutine, a timer or a
-// pause. In a steady stream of logins, about one in ten of those held
+// a limit. After [Grace] its memory is given back by later Creates and Replaces,
+// a little by each, without a goroutine, a timer or a pause. In a steady stream of logins, about one in ten of those held
 // is dead; when logins stop, what had expired by then stays until they resume.
 //
 // Memory keeps nothing of a session that has ended, so the reason given to
@@ -216,7 +214,7 @@ func (m *Memory) ByOwner(_ context.Context, owner string) ([]Record, error) {
 	list := m.owners.list(owner)
 	list.Lock()
 	defer list.Unlock()
-	return slices.DeleteFunc(m.records(list), expired), nil
+	return m.records(list), nil
 }
 
 // end removes a session of a locked list if the condition holds for it.

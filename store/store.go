@@ -138,7 +138,7 @@ type Backend interface {
 	// Delete ends a session. Deleting what is not there is no error.
 	Delete(ctx context.Context, key Key, reason Reason) error
 
-	// ByOwner lists an owner's sessions in no particular order. Those past
-	// their End may be left out.
+	// ByOwner lists an owner's sessions in no particular order: every one that
+	// Touch can find, also past its End, so that all of them can be ended.
 	ByOwner(ctx context.Context, owner string) ([]Record, error)
 }

@@ -24,6 +24,14 @@ var owners = []promise{
 			requireSame(t, load(t, b, r.Key), r)
 		}
 	}},
+	{"ByOwner lists what has just ended, since Touch may find it in time", func(t T, b store.Backend) {
+		for _, r := range justEnded() {
+			create(t, b, r)
+			records, err := b.ByOwner(t.Context(), r.Owner)
+			require.NoError(t, err)
+			require.Equal(t, []store.Key{r.Key}, keys(records...))
+		}
+	}},
 	{"ByOwner of a stranger is empty and no error", func(t T, b store.Backend) {
 		requireOwned(t, b, "session="+rand.Text())
 	}},

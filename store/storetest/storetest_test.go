@@ -93,7 +93,7 @@ var mistakes = []string{
 	"replace: stores before it checks", "replace: is checked, then done",
 	"delete: is soft", "delete: fails twice", "delete: leaves the index",
 	"by owner: ignores case", "by owner: ignores trailing space", "by owner: matches a prefix", "by owner: fails on strangers",
-	"by owner: has stale records",
+	"by owner: has stale records", "by owner: forgets at the end",
 	"limit: is one too high", "limit: is one too low", "limit: counts the dead", "limit: counts the deleted", "limit: ends the newest",
 	"limit: ends the first created", "limit: returns nothing", "limit: ends one at most",
 	"limit: stores before it refuses", "limit: is checked, then done", "limit: ends without refusing",
@@ -306,6 +306,9 @@ func (b *plain) ByOwner(_ context.Context, owner string) ([]store.Record, error)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	owned := b.owned(owner, "by owner: matches a prefix")
+	if b.has("by owner: forgets at the end") {
+		owned = slices.DeleteFunc(owned, func(r store.Record) bool { return r.End() <= store.TimeOf(time.Now()) })
+	}
 	if b.has("by owner: fails on strangers") && len(owned) == 0 {
 		return nil, store.ErrNotFound
 	}

@@ -1,0 +1,149 @@
+package sessionguard_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+)
+
+func exampleSay(text string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, text) })
+}
+
+func ExampleGuard_RequireLogin() {
+	guard := exampleGuard()
+	mux := http.NewServeMux()
+	mux.Handle("GET /account", guard.RequireLogin(exampleSay("Your account")))
+
+	fmt.Println(exampleVisit(mux).get("/account?tab=keys"))
+	fmt.Println(exampleVisitAs("ada", guard, mux).get("/account?tab=keys"))
+	// Output:
+	// 303 to /login?next=%2Faccount%3Ftab%3Dkeys
+	// 200 Your account
+}
+
+// Several roles mean any of them; nested gates mean all of them.
+func ExampleGuard_RequireRole() {
+	guard := exampleGuard()
+	engineer, admin := guard.RequireRole("Engineer"), guard.RequireRole("Admin")
+	mux := http.NewServeMux()
+	mux.Handle("GET /reports", guard.RequireRole("Engineer", "Auditor")(exampleSay("Reports")))
+	mux.Handle("GET /deploy", engineer(admin(exampleSay("Deployed"))))
+
+	for _, name := range []string{"ada", "grace"} {
+		browser := exampleVisitAs(name, guard, mux)
+		fmt.Println(name, browser.get("/reports"))
+		fmt.Println(name, browser.get("/deploy"))
+	}
+	// Output:
+	// ada 200 Reports
+	// ada 303 to /
+	// grace 200 Reports
+	// grace 200 Deployed
+}
+
+// What roles cannot say: everyone may see their own page.
+func ExampleGuard_RequireFunc() {
+	guard := exampleGuard()
+	own := guard.RequireFunc(func(user *exampleUser, r *http.Request) bool {
+		return user.Name == r.PathValue("name") || user.HasRole("Admin")
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /people/{name}", own(exampleSay("Salary: 100")))
+
+	fmt.Println(exampleVisitAs("ada", guard, mux).get("/people/ada"))
+	fmt.Println(exampleVisitAs("ada", guard, mux).get("/people/grace"))
+	fmt.Println(exampleVisitAs("grace", guard, mux).get("/people/ada"))
+	// Output:
+	// 200 Salary: 100
+	// 303 to /
+	// 200 Salary: 100
+}
+
+// Who has walked away from an unlocked desk does not lose the account to
+// whoever sits down: the password is asked for again.
+func ExampleGuard_RequireFresh() {
+	guard := exampleGuard()
+	mux := http.NewServeMux()
+	mux.Handle("GET /account/email", guard.RequireFresh(5*time.Minute)(exampleSay("New address:")))
+	mux.Handle("GET /account/keys", guard.RequireFresh(0)(exampleSay("Keys"))) // no login is as fresh as that
+
+	browser := exampleVisitAs("ada", guard, mux)
+	fmt.Println(browser.get("/account/email"))
+	fmt.Println(browser.get("/account/keys"))
+	// Output:
+	// 200 New address:
+	// 303 to /login?next=%2Faccount%2Fkeys
+}
+
+// Only a path on this server is worth going to.
+func ExampleGuard_Next() {
+	guard := exampleGuard()
+	for _, next := range []string{
+		"/reports?year=2026", "https://evil.example", "//evil.example", `/\evil.example`, "/%252Fevil.example", "",
+	} {
+		r := httptest.NewRequest("POST", "/login?next="+url.QueryEscape(next), nil)
+		fmt.Println(guard.Next(r, "/home"))
+	}
+	// Output:
+	// /reports?year=2026
+	// /home
+	// /home
+	// /home
+	// /home
+	// /home
+}
+
+// An application's own page instead of the redirect for who lacks the role.
+func ExampleRefusals() {
+	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
+		FindUser: exampleFind,
+		Keys:     [][]byte{make([]byte, 64)}, // never in a real program
+		Refusals: sessionguard.Refusals{
+			Forbidden: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusForbidden)
+				fmt.Fprintf(w, "Ask an admin to let you see %s.", r.URL.Path)
+			}),
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	admin := guard.RequireRole("Admin")(exampleSay("Everyone's data"))
+	fmt.Println(exampleVisitAs("ada", guard, admin).get("/admin"))
+	fmt.Println(exampleVisit(admin).get("/admin")) // the others stay as they are
+	// Output:
+	// 403 Ask an admin to let you see /admin.
+	// 303 to /login?next=%2Fadmin
+}
+
+// An administrator's session ends after ten quiet minutes.
+func ExampleIdleTimeout() {
+	exampleLimits(func(user *exampleUser) (options []sessionguard.LoginOption) {
+		if user.HasRole("Admin") {
+			options = append(options, sessionguard.IdleTimeout(10*time.Minute))
+		}
+		return options // for guard.Login(w, r, user, options...)
+	})
+	// Output:
+	// ada 30m0s 12h0m0s
+	// grace 10m0s 12h0m0s
+}
+
+// An administrator logs in again after two hours.
+func ExampleAbsoluteTimeout() {
+	exampleLimits(func(user *exampleUser) (options []sessionguard.LoginOption) {
+		if user.HasRole("Admin") {
+			options = append(options, sessionguard.AbsoluteTimeout(2*time.Hour))
+		}
+		return options // for guard.Login(w, r, user, options...)
+	})
+	// Output:
+	// ada 30m0s 12h0m0s
+	// grace 30m0s 2h0m0s
+}

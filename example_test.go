@@ -1,0 +1,287 @@
+package sessionguard_test
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+)
+
+// exampleUser is the user type of the examples, and exampleGuard their guard.
+type exampleUser struct {
+	Name  string
+	Roles []string
+}
+
+func (u *exampleUser) UserID() string           { return u.Name }
+func (u *exampleUser) IsActive() bool           { return true }
+func (u *exampleUser) HasRole(role string) bool { return slices.Contains(u.Roles, role) }
+
+var exampleUsers = map[string]*exampleUser{
+	"ada":   {"ada", []string{"Engineer"}},
+	"grace": {"grace", []string{"Engineer", "Admin"}},
+}
+
+func exampleFind(_ context.Context, id string) (*exampleUser, error) {
+	if user, ok := exampleUsers[id]; ok {
+		return user, nil
+	}
+	return nil, sessionguard.ErrNoUser
+}
+
+func exampleGuard() *sessionguard.Guard[*exampleUser] {
+	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
+		FindUser: exampleFind,
+		Logger:   slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		panic(err)
+	}
+	return guard
+}
+
+// exampleBrowser visits a handler and keeps its cookies.
+type exampleBrowser struct {
+	handler http.Handler
+	cookies map[string]string
+}
+
+func exampleVisit(handler http.Handler) *exampleBrowser {
+	return &exampleBrowser{handler, map[string]string{}}
+}
+
+// exampleVisitAs is for an application with a login page.
+func exampleVisitAs(name string, guard *sessionguard.Guard[*exampleUser], handler http.Handler) *exampleBrowser {
+	browser := exampleVisit(guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := guard.Login(w, r, exampleUsers[name]); err != nil {
+			panic(err)
+		}
+	})))
+	browser.post("/login")
+	browser.handler = handler
+	return browser
+}
+
+func (b *exampleBrowser) get(path string) string  { return b.send("GET", path) }
+func (b *exampleBrowser) post(path string) string { return b.send("POST", path) }
+
+// send says in one line what came back.
+func (b *exampleBrowser) send(method, path string) string {
+	r := httptest.NewRequest(method, path, nil)
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	for name, value := range b.cookies {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	w := httptest.NewRecorder()
+	b.handler.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		if b.cookies[c.Name] = c.Value; c.MaxAge < 0 {
+			delete(b.cookies, c.Name)
+		}
+	}
+	answer := fmt.Sprint(w.Code)
+	if to := w.Header().Get("Location"); to != "" {
+		return answer + " to " + to
+	}
+	if strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+		return answer + " " + http.StatusText(w.Code)
+	}
+	return strings.TrimSpace(answer + " " + w.Body.String())
+}
+
+// A guard for production: keys from outside the program, an office day instead
+// of twelve hours, and pages of the application's own.
+func ExampleNew() {
+	key := func(name string) []byte {
+		// Yours are in os.Getenv or a file, made by openssl rand -hex 64, and 32.
+		secret, _ := hex.DecodeString(exampleSecrets[name])
+		return secret // New says if it is too short
+	}
+	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
+		FindUser: exampleFind,
+		Keys: [][]byte{
+			key("SIGN_2026"), key("ENCRYPT_2026"),
+			key("SIGN_2025"), key("ENCRYPT_2025"), // cookies of last year's are still read
+		},
+		AbsoluteTimeout: 8 * time.Hour,
+		LoginPath:       "/account/login",
+		LogoutFlash:     "Goodbye.",
+	})
+	fmt.Println(guard != nil, err)
+
+	_, err = sessionguard.New(sessionguard.Config[*exampleUser]{
+		FindUser:    exampleFind,
+		IdleTimeout: 24 * time.Hour, AbsoluteTimeout: 12 * time.Hour,
+	})
+	fmt.Println(err)
+	// Output:
+	// true <nil>
+	// sessionguard: Config: an IdleTimeout of 24h0m0s is longer than the AbsoluteTimeout of 12h0m0s
+}
+
+var exampleSecrets = map[string]string{
+	"SIGN_2026": strings.Repeat("6a", 64), "ENCRYPT_2026": strings.Repeat("6b", 32),
+	"SIGN_2025": strings.Repeat("5a", 64), "ENCRYPT_2025": strings.Repeat("5b", 32),
+}
+
+// A page that shows who asks for it is nothing for a cache, guard or not.
+func ExampleNoCache() {
+	page := sessionguard.NoCache(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=3600") // forgotten by somebody
+		fmt.Fprint(w, "Your balance: 100")
+	}))
+	w := httptest.NewRecorder()
+	page.ServeHTTP(w, httptest.NewRequest("GET", "/balance", nil))
+	fmt.Println(w.Header().Get("Cache-Control"))
+	fmt.Println(w.Header().Get("Pragma"), w.Header().Get("Expires"))
+	// Output:
+	// no-store, no-cache, must-revalidate, private
+	// no-cache 0
+}
+
+// Handler goes around the whole server. What never looks at the session stays
+// cacheable.
+func ExampleGuard_Handler() {
+	guard := exampleGuard()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /style.css", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=3600")
+	})
+	mux.HandleFunc("POST /vote", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "Counted.")
+	})
+	server := guard.Handler(mux)
+
+	w := httptest.NewRecorder()
+	server.ServeHTTP(w, httptest.NewRequest("GET", "/style.css", nil))
+	fmt.Println(w.Code, w.Header().Get("Cache-Control"))
+
+	fromAnotherSite := httptest.NewRequest("POST", "/vote", nil)
+	fromAnotherSite.Header.Set("Sec-Fetch-Site", "cross-site")
+	w = httptest.NewRecorder()
+	server.ServeHTTP(w, fromAnotherSite)
+	fmt.Println(w.Code, w.Header().Get("Cache-Control"))
+	// Output:
+	// 200 public, max-age=3600
+	// 403 no-store, no-cache, must-revalidate, private
+}
+
+func ExampleGuard_Login() {
+	guard := exampleGuard()
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		// Verify the password first: that is the application's.
+		user, err := exampleFind(r.Context(), r.FormValue("name"))
+		if err != nil {
+			http.Error(w, "Wrong name or password.", http.StatusUnauthorized)
+			return
+		}
+		switch err := guard.Login(w, r, user); {
+		case errors.Is(err, sessionguard.ErrInactive):
+			http.Error(w, "This account is closed.", http.StatusForbidden)
+		case err != nil:
+			http.Error(w, "Try again in a moment.", http.StatusServiceUnavailable)
+		default:
+			http.Redirect(w, r, guard.Next(r, "/home"), http.StatusSeeOther)
+		}
+	})
+	browser := exampleVisit(guard.Handler(mux))
+	fmt.Println(browser.post("/login?name=eve"))
+	fmt.Println(browser.post("/login?name=ada"))
+	fmt.Println(browser.post("/login?name=ada&next=/reports"))
+	// Output:
+	// 401 Wrong name or password.
+	// 303 to /home
+	// 303 to /reports
+}
+
+// Handlers get the application's own type back.
+func ExampleGuard_User() {
+	guard := exampleGuard()
+	page := guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, ok := guard.User(r); ok {
+			fmt.Fprintf(w, "Hello, %s: %v.", user.Name, user.Roles)
+		} else {
+			fmt.Fprint(w, "Hello, stranger.")
+		}
+	}))
+	fmt.Println(exampleVisit(page).get("/"))
+	fmt.Println(exampleVisitAs("ada", guard, page).get("/"))
+	// Output:
+	// 200 Hello, stranger.
+	// 200 Hello, ada: [Engineer].
+}
+
+// An event stream, or a page that asks again every minute, does not keep the
+// session of somebody alive who has left the desk.
+func ExampleGuard_Passive() {
+	guard := exampleGuard()
+	unread := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "2 new messages")
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /unread", guard.Passive(guard.RequireLogin(unread)))
+
+	fmt.Println(exampleVisit(mux).get("/unread"))
+	fmt.Println(exampleVisitAs("ada", guard, mux).get("/unread"))
+	// Output:
+	// 303 to /login?next=%2Funread
+	// 200 2 new messages
+}
+
+// A page can warn of the end of its session, since it knows when that is.
+func ExampleGuard_Status() {
+	guard := exampleGuard()
+	mux := http.NewServeMux()
+	mux.Handle("GET /session", guard.Status())
+
+	show := func(answer string) {
+		var status struct {
+			Authenticated bool
+			Idle          float64 `json:"idle_seconds"`
+			Absolute      float64 `json:"absolute_seconds"`
+		}
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(answer, "200 ")), &status); err != nil {
+			fmt.Println(err)
+		}
+		fmt.Printf("%t, %.0f minutes, %.0f hours\n", status.Authenticated, status.Idle/60, status.Absolute/3600)
+	}
+	show(exampleVisitAs("ada", guard, mux).get("/session"))
+	show(exampleVisit(mux).get("/session"))
+	// Output:
+	// true, 30 minutes, 12 hours
+	// false, 0 minutes, 0 hours
+}
+
+// exampleLimits shows what limits a login got.
+func exampleLimits(option func(*exampleUser) []sessionguard.LoginOption) {
+	guard := exampleGuard()
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		user := exampleUsers[r.FormValue("name")]
+		if err := guard.Login(w, r, user, option(user)...); err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+		}
+	})
+	mux.Handle("GET /session", guard.Status())
+	for _, name := range []string{"ada", "grace"} {
+		browser := exampleVisit(guard.Handler(mux))
+		browser.post("/login?name=" + name)
+		var status map[string]any
+		_ = json.Unmarshal([]byte(strings.TrimPrefix(browser.get("/session"), "200 ")), &status)
+		seconds := func(name string) time.Duration {
+			n, _ := status[name].(float64)
+			return (time.Duration(n) * time.Second).Round(time.Minute)
+		}
+		fmt.Println(name, seconds("idle_seconds"), seconds("absolute_seconds"))
+	}
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/sessionguard-go/sessionguard"
+)
+
+func (a *app) adminPage(w http.ResponseWriter, r *http.Request) {
+	a.render(w, r, http.StatusOK, "admin", page{Title: "People", Content: a.users.All()})
+}
+
+func (a *app) deactivate(w http.ResponseWriter, r *http.Request) { a.setActive(w, r, false) }
+
+func (a *app) activate(w http.ResponseWriter, r *http.Request) { a.setActive(w, r, true) }
+
+func (a *app) setActive(w http.ResponseWriter, r *http.Request, active bool) {
+	me, _ := a.guard.User(r)
+	id := r.PathValue("id")
+	if id == me.ID {
+		// So that there is always an admin left to undo a mistake.
+		a.flash(r, "You cannot deactivate yourself. Ask another admin.")
+		http.Redirect(w, r, "/admin", http.StatusSeeOther)
+		return
+	}
+	user, err := a.users.SetActive(id, active)
+	if errors.Is(err, sessionguard.ErrNoUser) {
+		http.NotFound(w, r)
+		return
+	}
+	message := " may log in again."
+	if err == nil && !active {
+		// IsActive refuses the next request as it is. This ends the sessions
+		// for good: they do not come back when the user does.
+		err = a.guard.EndUser(r.Context(), id)
+		message = " is deactivated and logged out everywhere."
+	}
+	if err != nil {
+		a.fail(w, err)
+		return
+	}
+	a.log.Info("account changed", "user", id, "active", active, "by", me.ID)
+	a.flash(r, user.Name+message)
+	http.Redirect(w, r, "/admin", http.StatusSeeOther)
+}

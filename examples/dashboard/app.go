@@ -1,0 +1,127 @@
+package main
+
+import (
+	"embed"
+	"errors"
+	"html/template"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+)
+
+//go:embed templates static reports
+var files embed.FS
+
+// options are the program's flags.
+type options struct {
+	idle, absolute, fresh time.Duration
+	secure                bool
+	log                   *slog.Logger
+}
+
+// app is what the handlers share.
+type app struct {
+	options
+	guard    *sessionguard.Guard[*User]
+	users    *directory
+	pages    map[string]*template.Template
+	static   fs.FS
+	reports  fs.FS
+	stopping chan struct{} // closed when the server shuts down
+	stop     func()
+}
+
+// handler is every route, with who may take it.
+func (a *app) handler() http.Handler {
+	g := a.guard
+	engineer := g.RequireRole("Engineer")
+	admin := g.RequireRole("Admin")
+	fresh := g.RequireFresh(a.fresh)
+	do := func(h http.HandlerFunc) http.Handler { return h }
+
+	mux := http.NewServeMux()
+	// Everyone
+	mux.HandleFunc("GET /{$}", a.welcomePage)
+	mux.HandleFunc("GET /static/{name}", a.staticFile)
+	mux.HandleFunc("GET /login", a.loginPage)
+	mux.HandleFunc("POST /login", a.login)
+	mux.Handle("POST /logout", g.Logout("/"))
+	mux.Handle("GET /session", g.Status())
+	// Whoever is logged in
+	mux.Handle("GET /account", g.RequireLogin(do(a.accountPage)))
+	mux.Handle("GET /reauth", g.RequireLogin(do(a.reauthPage)))
+	mux.Handle("POST /reauth", g.RequireLogin(do(a.reauth)))
+	mux.Handle("POST /account/password", fresh(do(a.changePassword)))
+	mux.Handle("GET /api/me", g.RequireLogin(do(a.me)))
+	mux.Handle("GET /events", g.Passive(g.RequireLogin(do(a.events))))
+	// By role
+	mux.Handle("GET /home", engineer(do(a.homePage)))
+	mux.Handle("GET /reports/{name}", engineer(do(a.report)))
+	mux.Handle("GET /admin", admin(do(a.adminPage)))
+	mux.Handle("POST /admin/users/{id}/deactivate", admin(do(a.deactivate)))
+	mux.Handle("POST /admin/users/{id}/activate", admin(do(a.activate)))
+
+	return securityHeaders(http.MaxBytesHandler(g.Handler(mux), 64<<10))
+}
+
+func newApp(o options, h *hasher) (*app, error) {
+	if o.idle <= 0 || o.absolute <= 0 || o.fresh <= 0 {
+		return nil, errors.New("-idle, -absolute and -fresh must be positive")
+	}
+	// A login does not outlive -absolute, so a longer -idle has no meaning.
+	o.idle = min(o.idle, o.absolute)
+
+	a := &app{options: o, stopping: make(chan struct{})}
+	a.stop = sync.OnceFunc(func() { close(a.stopping) })
+	var err error
+	if a.users, err = newDirectory(h); err != nil {
+		return nil, err
+	}
+	if a.pages, err = parsePages(); err != nil {
+		return nil, err
+	}
+	if a.static, err = fs.Sub(files, "static"); err != nil {
+		return nil, err
+	}
+	if a.reports, err = fs.Sub(files, "reports"); err != nil {
+		return nil, err
+	}
+	a.guard, err = sessionguard.New(sessionguard.Config[*User]{
+		FindUser: a.users.Find,
+		// Sessions are in this process's memory, so keys that end with it
+		// lose nothing. With a store that outlives it, load the keys from
+		// where your other secrets are.
+		Keys:            [][]byte{random(64), random(32)},
+		IdleTimeout:     o.idle,
+		AbsoluteTimeout: o.absolute,
+		ReauthPath:      "/reauth",
+		// Browsers keep cookies by host, not by port: two programs on
+		// localhost that call theirs the same log each other out. Then give
+		// each a CookieName of its own.
+		InsecureHTTP: !o.secure,
+		Logger:       o.log,
+	})
+	return a, err
+}
+
+// securityHeaders are for every answer, errors and static files included.
+func securityHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		// No inline styles or scripts anywhere, so that injected ones do nothing.
+		h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		// Not no-referrer: browsers then send "Origin: null" with our own
+		// forms, and where Sec-Fetch-Site is missing as well (plain http
+		// beyond localhost) the guard takes them for another site's.
+		h.Set("Referrer-Policy", "same-origin")
+		// Strict-Transport-Security is for your real host name: on localhost
+		// it would force https on every other program there.
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain lets the tests start the program itself, from the same binary.
+func TestMain(m *testing.M) {
+	if os.Getenv("DASHBOARD_TEST_RUN") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), os.Args[0], args...)
+	command.Env = append(os.Environ(), "DASHBOARD_TEST_RUN=1")
+	return command
+}
+
+func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
+	for scheme, args := range map[string][]string{
+		"http":  {"-addr", "127.0.0.1:0"},
+		"https": {"-addr", "127.0.0.1:0", "-secure"},
+	} {
+		t.Run(scheme, func(t *testing.T) {
+			command := program(t, args...)
+			var stderr bytes.Buffer
+			command.Stderr = &stderr
+			stdout, err := command.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := command.Start(); err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewScanner(stdout)
+			lines.Scan()
+			url, ok := strings.CutPrefix(lines.Text(), "Listening on ")
+			if !ok || !strings.HasPrefix(url, scheme+"://127.0.0.1:") || strings.HasSuffix(url, ":0") {
+				t.Fatalf("it said %q\n%s", lines.Text(), &stderr)
+			}
+			var said strings.Builder
+			for lines.Scan() && lines.Text() != "Ctrl-C stops." {
+				said.WriteString(lines.Text() + "\n")
+			}
+			for _, a := range demoAccounts {
+				if !strings.Contains(said.String(), a.user.ID) || !strings.Contains(said.String(), a.password) {
+					t.Errorf("it did not say how to log in as %s", a.user.ID)
+				}
+			}
+
+			b := (&site{T: t, url: url}).browse()
+			b.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+			b.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome")
+			in := b.login("ada").expect(http.StatusSeeOther, "/home")
+			name := map[string]string{"http": "session", "https": "__Host-session"}[scheme]
+			if cookie := in.Cookies()[0]; cookie.Name != name || cookie.Secure != (scheme == "https") || !cookie.HttpOnly {
+				t.Errorf("the cookie is %v", cookie)
+			}
+			b.get("/home").expect(http.StatusOK, "").contains("Ada Lovelace")
+			b.post("/logout").expect(http.StatusSeeOther, "/")
+			b.get("/").contains("You have been logged out.")
+			b.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome")
+
+			b.login("ada").expect(http.StatusSeeOther, "/home")
+			_, next := b.stream()
+			next()
+			begun := time.Now()
+			if err := command.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			for next() != "" { // the stream ends
+			}
+			lines.Scan()
+			if lines.Text() != "Stopped." {
+				t.Errorf("it said %q", lines.Text())
+			}
+			if err := command.Wait(); err != nil {
+				t.Errorf("%v\n%s", err, &stderr)
+			}
+			if took := time.Since(begun); took > 4*time.Second {
+				t.Errorf("it took %v to stop", took)
+			}
+		})
+	}
+}
+
+func TestTheProgramSaysWhatIsWrong(t *testing.T) {
+	for said, args := range map[string][]string{
+		"no-such-flag":        {"-no-such-flag"},
+		"invalid value":       {"-idle", "soon"},
+		"must be positive":    {"-addr", "127.0.0.1:0", "-fresh", "0s"},
+		"unexpected argument": {"-addr", "127.0.0.1:0", "8080"},
+		"listen tcp":          {"-addr", "127.0.0.1:99999"},
+	} {
+		out, err := program(t, args...).CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || !strings.Contains(string(out), said) {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}

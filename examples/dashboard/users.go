@@ -1,0 +1,171 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/sessionguard-go/sessionguard"
+)
+
+// User is one person as of a moment. It is never modified: the directory puts a
+// changed copy in its place, so handlers read theirs without a lock.
+type User struct {
+	ID, Name, Role  string
+	Active          bool
+	passwordChanges int
+}
+
+func (u *User) UserID() string { return u.ID }
+func (u *User) IsActive() bool { return u.Active }
+
+// HasRole knows that an Admin may do what an Engineer may.
+func (u *User) HasRole(role string) bool {
+	return u.Role == role || u.Role == "Admin" && role == "Engineer"
+}
+
+// SessionStamp changes with the password, which ends every session from before,
+// also one whose login was just being checked against the old password.
+func (u *User) SessionStamp() string { return strconv.Itoa(u.passwordChanges) }
+
+// demoAccounts are the people to try the application as.
+var demoAccounts = []struct {
+	user     User
+	password string
+}{
+	{User{ID: "ada", Name: "Ada Lovelace", Role: "Engineer", Active: true}, "analytical-engine"},
+	{User{ID: "grace", Name: "Grace Hopper", Role: "Admin", Active: true}, "nanoseconds-matter"},
+	{User{ID: "eve", Name: "Eve Adams", Role: "Engineer", Active: false}, "deactivated-demo"},
+}
+
+// directory is the application's user database.
+type directory struct {
+	hasher   *hasher
+	nobody   account // stands in for every account that does not exist
+	mu       sync.RWMutex
+	accounts map[string]account
+}
+
+type account struct {
+	user     *User
+	password passwordHash
+}
+
+var (
+	errWrongPassword = errors.New("wrong name or password")
+	errShortPassword = errors.New("the new password is too short")
+)
+
+const minPassword = 8
+
+func newDirectory(h *hasher) (*directory, error) {
+	d := &directory{
+		hasher:   h,
+		nobody:   account{&User{}, h.unmatchable()},
+		accounts: map[string]account{},
+	}
+	for _, a := range demoAccounts {
+		hash, err := h.hash(context.Background(), a.password)
+		if err != nil {
+			return nil, err
+		}
+		d.accounts[a.user.ID] = account{&a.user, hash}
+	}
+	return d, nil
+}
+
+// Find is the guard's FindUser.
+func (d *directory) Find(_ context.Context, id string) (*User, error) {
+	a, ok := d.account(id)
+	if !ok {
+		return nil, fmt.Errorf("user %q: %w", id, sessionguard.ErrNoUser)
+	}
+	return a.user, nil
+}
+
+func (d *directory) account(id string) (account, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	a, ok := d.accounts[id]
+	return a, ok
+}
+
+// Verify finds who has this name and password, or returns errWrongPassword. It
+// takes the same time and says the same whether the name, the password or the
+// account's state is to blame: otherwise anyone could find out who has an
+// account, or that a password stolen elsewhere is right (OWASP Authentication
+// Cheat Sheet). How often someone may guess is not limited here.
+func (d *directory) Verify(ctx context.Context, id, password string) (*User, error) {
+	a, err := d.verify(ctx, id, password)
+	return a.user, err
+}
+
+func (d *directory) verify(ctx context.Context, id, password string) (account, error) {
+	a, ok := d.account(id)
+	if !ok {
+		a = d.nobody
+	}
+	right, err := d.hasher.matches(ctx, password, a.password)
+	if err != nil {
+		return account{}, err
+	}
+	if !right || !a.user.Active {
+		return account{}, errWrongPassword
+	}
+	return a, nil
+}
+
+// ChangePassword sets a new password for whoever knows the current one.
+func (d *directory) ChangePassword(ctx context.Context, id, current, password string) (*User, error) {
+	if utf8.RuneCountInString(password) < minPassword {
+		return nil, errShortPassword
+	}
+	before, err := d.verify(ctx, id, current)
+	if err != nil {
+		return nil, err
+	}
+	hash, err := d.hasher.hash(ctx, password)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.accounts[id].user != before.user {
+		return nil, errWrongPassword // changed or deactivated while we were hashing
+	}
+	user := *before.user
+	user.passwordChanges++
+	d.accounts[id] = account{&user, hash}
+	return &user, nil
+}
+
+// SetActive returns the user as changed.
+func (d *directory) SetActive(id string, active bool) (*User, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a, ok := d.accounts[id]
+	if !ok {
+		return nil, sessionguard.ErrNoUser
+	}
+	user := *a.user
+	user.Active = active
+	d.accounts[id] = account{&user, a.password}
+	return &user, nil
+}
+
+// All lists everyone by name.
+func (d *directory) All() []*User {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var all []*User
+	for _, a := range d.accounts {
+		all = append(all, a.user)
+	}
+	slices.SortFunc(all, func(a, b *User) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}

@@ -1,0 +1,124 @@
+package sessionguard
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+const noon = store.Time(1_800_000_000_000) // any moment
+
+func recordOf(lastSeen, authenticated, expires store.Time, idle time.Duration) store.Record {
+	return store.Record{LastSeen: lastSeen, Session: &store.Session{Authenticated: authenticated, Expires: expires, IdleTimeout: idle}}
+}
+
+// L1, L2, ASVS 7.3.1, 7.3.2
+func TestASessionIsOverAtItsDeadline(t *testing.T) {
+	const idle, absolute = 30 * time.Minute, 12 * time.Hour
+	at := func(d time.Duration) store.Time { return noon.Add(d) }
+	seen := func(d time.Duration) store.Record { return recordOf(at(d), noon, at(absolute), idle) }
+	for name, test := range map[string]struct {
+		record store.Record
+		now    store.Time
+		why    store.Reason
+	}{
+		"at once":                            {seen(0), noon, ""},
+		"a second before the idle deadline":  {seen(0), at(idle - time.Second), ""},
+		"the last millisecond":               {seen(0), at(idle - time.Millisecond), ""},
+		"at the idle deadline":               {seen(0), at(idle), store.Idle},
+		"after the idle deadline":            {seen(0), at(idle + time.Second), store.Idle},
+		"slid":                               {seen(time.Hour), at(time.Hour + idle - 1), ""},
+		"slid, at the deadline":              {seen(time.Hour), at(time.Hour + idle), store.Idle},
+		"active, before the absolute end":    {seen(absolute - time.Minute), at(absolute - time.Millisecond), ""},
+		"active, at the absolute end":        {seen(absolute - time.Minute), at(absolute), store.Absolute},
+		"seen after the absolute end":        {seen(absolute + time.Hour), at(absolute + time.Hour), store.Absolute},
+		"both at once":                       {seen(absolute - idle), at(absolute), store.Absolute},
+		"the clock went back":                {seen(time.Minute), noon, ""},
+		"no times at all":                    {recordOf(0, 0, 0, 0), noon, store.Absolute},
+		"no absolute end":                    {recordOf(noon, noon, 0, idle), noon, store.Absolute},
+		"never seen":                         {recordOf(0, noon, at(absolute), idle), noon, store.Idle},
+		"no idle timeout":                    {recordOf(noon, noon, at(absolute), 0), noon, store.Idle},
+		"a negative idle timeout":            {recordOf(noon, noon, at(absolute), -idle), noon, store.Idle},
+		"an idle timeout of no millisecond":  {recordOf(noon, noon, at(absolute), 999*time.Microsecond), noon, store.Idle},
+		"a deadline that no Time can be":     {recordOf(math.MaxInt64, noon, at(absolute), idle), noon, store.Idle},
+		"a negative absolute end":            {recordOf(noon, noon, -1, idle), noon, store.Absolute},
+		"the longest timeouts there are":     {recordOf(noon, noon, noon.Add(math.MaxInt64), math.MaxInt64), at(absolute), ""},
+		"a record of the year 1970, all set": {recordOf(1, 1, 2, idle), noon, store.Absolute},
+	} {
+		why, over := expired(test.record, test.now)
+		require.Equal(t, test.why, why, name)
+		require.Equal(t, test.why != "", over, name)
+		require.Equal(t, over, test.now >= test.record.End() || test.record.LastSeen == math.MaxInt64, "%s: a backend decides the same", name)
+	}
+}
+
+// L1: a throttled touch makes a session end at most 1/30 early
+func TestTouchIsDue(t *testing.T) {
+	const idle = 30 * time.Minute
+	for _, test := range []struct {
+		since         time.Duration
+		local, remote bool
+	}{
+		{-time.Hour, false, false}, // another node's clock
+		{0, false, false},
+		{time.Millisecond, true, false},
+		{time.Minute - time.Millisecond, true, false},
+		{time.Minute, true, true},
+		{idle - time.Millisecond, true, true},
+	} {
+		r := recordOf(noon, noon, noon.Add(12*time.Hour), idle)
+		require.Equal(t, test.local, touchDue(r, noon.Add(test.since), true), test.since)
+		require.Equal(t, test.remote, touchDue(r, noon.Add(test.since), false), test.since)
+	}
+}
+
+// I3, ASVS 7.5.1
+func TestFreshIsTheAgeOfTheLastAuthentication(t *testing.T) {
+	const age = 5 * time.Minute
+	r := recordOf(noon.Add(time.Hour), noon, noon.Add(12*time.Hour), time.Hour)
+	for _, test := range []struct {
+		since, age time.Duration
+		want       bool
+	}{
+		{0, age, true}, {age - time.Millisecond, age, true}, {age, age, false}, {age + time.Second, age, false},
+		{0, 0, false}, {0, -age, false}, {time.Millisecond, time.Nanosecond, false},
+	} {
+		require.Equal(t, test.want, fresh(r, noon.Add(test.since), test.age), test)
+	}
+	require.False(t, fresh(recordOf(noon, 0, noon.Add(time.Hour), time.Hour), noon, 24*time.Hour), "a missing time is no fresh one")
+}
+
+func TestTimeoutsMustMakeSense(t *testing.T) {
+	for _, test := range []struct {
+		idle, absolute time.Duration
+		err            string
+	}{
+		{time.Second, time.Second, ""},
+		{30 * time.Minute, 12 * time.Hour, ""},
+		{time.Second - 1, time.Hour, "shorter than a second"},
+		{0, time.Hour, "shorter than a second"},
+		{-time.Second, time.Hour, "must be positive"},
+		{time.Second, -time.Hour, "must be positive"},
+		{time.Hour, time.Hour - 1, "longer than the AbsoluteTimeout"},
+		{time.Hour, 0, "longer than the AbsoluteTimeout"},
+	} {
+		err := checkTimeouts(test.idle, test.absolute)
+		if test.err == "" {
+			require.NoError(t, err, test)
+		} else {
+			require.ErrorContains(t, err, test.err, test)
+		}
+	}
+}
+
+// A computed zero is a mistake, not a wish for the default.
+func TestALoginOptionOfZeroIsNotTheDefault(t *testing.T) {
+	for _, option := range []LoginOption{IdleTimeout(0), AbsoluteTimeout(0)} {
+		limits := loginLimits{defaultIdleTimeout, defaultAbsoluteTimeout}
+		option(&limits)
+		require.Error(t, checkTimeouts(limits.idle, limits.absolute))
+	}
+}

@@ -1,0 +1,58 @@
+package sessionguard
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// C1, RFC 9213
+func TestWhatGovernsCaching(t *testing.T) {
+	for name, governs := range map[string]bool{
+		"Cache-Control": true, "cache-control": true, "CACHE-CONTROL": true, "cAcHe-CoNtRoL": true,
+		"Pragma": true, "pragma": true, "Expires": true, "EXPIRES": true,
+		"CDN-Cache-Control": true, "cdn-cache-control": true, "Cloudflare-CDN-Cache-Control": true,
+		"Vercel-CDN-Cache-Control": true, "Netlify-CDN-Cache-Control": true, "Akamai-Cache-Control": true,
+		"Fastly-Cache-Control": true, "X-LiteSpeed-Cache-Control": true,
+		"Surrogate-Control": true, "surrogate-control": true, "Edge-Control": true, "X-Accel-Expires": true, "x-accel-expires": true,
+
+		"": false, "-": false, "Cache": false, "Control": false, "X-Cache": false, "Cache-Control-Allow": false, "XCache-Control": false,
+		"Access-Control-Allow-Origin": false, "Access-Control-Expose-Headers": false, "Set-Cookie": false, "Etag": false,
+		"Last-Modified": false, "Vary": false, "Age": false, "Surrogate-Key": false, "Clear-Site-Data": false,
+		"Content-Security-Policy": false, "X-Accel-Redirect": false, "X-Accel-Buffering": false, "Origin-Agent-Cluster": false,
+		"Cache-Control ": false, // no header name: net/http does not send it
+	} {
+		require.Equal(t, governs, governsCaching(name), "%q", name)
+	}
+}
+
+// C1
+func TestEnforceLeavesNothingElseThatGovernsCaching(t *testing.T) {
+	h := http.Header{
+		"cache-control": {"public"}, "Cache-Control": {"public", "immutable"}, "CACHE-control": {"max-age=9"}, "Expires": {"Thu, 01 Dec 2094 16:00:00 GMT"},
+		"pragma": {"x"}, "CDN-Cache-Control": {"max-age=9"}, "surrogate-Control": {"max-age=9"}, "Etag": {`"1"`}, "Vary": {"Accept"},
+	}
+	var v noStoreValues
+	v.enforce(h)
+	require.Equal(t, http.Header{
+		"Cache-Control": {"no-store, no-cache, must-revalidate, private"}, "Pragma": {"no-cache"}, "Expires": {"0"},
+		"Etag": {`"1"`}, "Vary": {"Accept"},
+	}, h)
+}
+
+// C1: the three values lie side by side in one array.
+func TestAppendingToOneCachingHeaderLeavesTheOthersAlone(t *testing.T) {
+	h := http.Header{}
+	var v noStoreValues
+	v.enforce(h)
+	h.Add("Cache-Control", "public")
+	h.Add("Pragma", "public")
+	h.Add("Expires", "public")
+	require.Equal(t, []string{"no-cache", "public"}, h["Pragma"])
+	require.Equal(t, []string{"0", "public"}, h["Expires"])
+	h["Cache-Control"][0], h["Pragma"][0] = "a", "b"
+	v.enforce(h)
+	require.Equal(t, []string{"no-store, no-cache, must-revalidate, private"}, h["Cache-Control"])
+	require.Equal(t, []string{"no-cache"}, h["Pragma"])
+}

@@ -1,0 +1,162 @@
+package sessionguard
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+type configUser struct{}
+
+func (*configUser) UserID() string      { return "ada" }
+func (*configUser) IsActive() bool      { return true }
+func (*configUser) HasRole(string) bool { return false }
+
+func findConfigUser(context.Context, string) (*configUser, error) { return &configUser{}, nil }
+
+type remoteBackend struct{ store.Backend }
+
+func keyOf(n int) []byte { return bytes.Repeat([]byte("k"), n) }
+
+func TestNewSaysWhatIsWrong(t *testing.T) {
+	for _, test := range []struct {
+		name, err string
+		change    func(*Config[*configUser])
+	}{
+		{"no FindUser", "FindUser is missing", func(c *Config[*configUser]) { c.FindUser = nil }},
+		{"negative idle", "must be positive", func(c *Config[*configUser]) { c.IdleTimeout = -time.Minute }},
+		{"negative absolute", "must be positive", func(c *Config[*configUser]) { c.AbsoluteTimeout = -time.Minute }},
+		{"idle too short", "shorter than a second", func(c *Config[*configUser]) { c.IdleTimeout = time.Second - 1 }},
+		{"idle > absolute", "longer than the AbsoluteTimeout", func(c *Config[*configUser]) { c.AbsoluteTimeout = time.Minute }},
+		{"idle > absolute, both set", "longer than the AbsoluteTimeout", func(c *Config[*configUser]) { c.IdleTimeout, c.AbsoluteTimeout = time.Hour, time.Minute }},
+		{"login elsewhere", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "https://evil.example/" }},
+		{"login on another host", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "//evil.example" }},
+		{"login relative", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "login" }},
+		{"reauth elsewhere", "ReauthPath", func(c *Config[*configUser]) { c.ReauthPath = `/\evil.example` }},
+		{"welcome elsewhere", "WelcomePath", func(c *Config[*configUser]) { c.WelcomePath = "javascript:alert(1)" }},
+		{"short authentication key", "Keys[0]: an authentication key of 31 bytes", func(c *Config[*configUser]) { c.Keys = [][]byte{keyOf(31)} }},
+		{"empty authentication key", "Keys[0]", func(c *Config[*configUser]) { c.Keys = [][]byte{nil, keyOf(32)} }},
+		{"bad encryption key", "Keys[1]: an encryption key of 31 bytes", func(c *Config[*configUser]) { c.Keys = [][]byte{keyOf(32), keyOf(31)} }},
+		{"an old pair is checked too", "Keys[2]", func(c *Config[*configUser]) { c.Keys = [][]byte{keyOf(32), nil, keyOf(16), nil} }},
+		{"remote without keys", "Keys is missing", func(c *Config[*configUser]) { c.Keys, c.Backend = nil, remoteBackend{} }},
+		{"remote with empty keys", "Keys is missing", func(c *Config[*configUser]) { c.Keys, c.Backend = [][]byte{}, remoteBackend{} }},
+		{"no cookie name", "CookieName", func(c *Config[*configUser]) { c.CookieName = "a b" }},
+		{"cookie name with =", "CookieName", func(c *Config[*configUser]) { c.CookieName = "a=b" }},
+		{"cookie name with ;", "CookieName", func(c *Config[*configUser]) { c.CookieName = "a;b" }},
+		{"cookie name too long", "longer than 64", func(c *Config[*configUser]) { c.CookieName = strings.Repeat("n", 65) }},
+		{"__Host- with a domain", "__Host-", func(c *Config[*configUser]) { c.CookieName, c.CookieDomain = "__Host-s", "app.example" }},
+		{"__hOST- with a domain", "__Host-", func(c *Config[*configUser]) { c.CookieName, c.CookieDomain = "__hOST-s", "app.example" }},
+		{"__Host- over http", "plain http", func(c *Config[*configUser]) { c.CookieName, c.InsecureHTTP = "__Host-s", true }},
+		{"__secure- over http", "plain http", func(c *Config[*configUser]) { c.CookieName, c.InsecureHTTP = "__secure-s", true }},
+		{"__Http- over http", "plain http", func(c *Config[*configUser]) { c.CookieName, c.InsecureHTTP = "__Http-s", true }},
+		{"__Host-Http- with a domain", "__Host-", func(c *Config[*configUser]) { c.CookieName, c.CookieDomain = "__Host-Http-s", "app.example" }},
+		{"no domain", "CookieDomain", func(c *Config[*configUser]) { c.CookieDomain = "app example" }},
+		{"SameSite=None over http", "SameSite", func(c *Config[*configUser]) { c.SameSite, c.InsecureHTTP = http.SameSiteNoneMode, true }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config := Config[*configUser]{FindUser: findConfigUser, Keys: [][]byte{keyOf(32)}}
+			test.change(&config)
+			guard, err := New(config)
+			require.ErrorContains(t, err, test.err)
+			require.ErrorContains(t, err, "sessionguard: Config")
+			require.Nil(t, guard)
+		})
+	}
+}
+
+// Zero values are safe.
+func TestTheZeroConfigIsTheSecureDefault(t *testing.T) {
+	var log bytes.Buffer
+	guard, err := New(Config[*configUser]{FindUser: findConfigUser, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	c := guard.core
+	require.IsType(t, store.NewMemory(), c.backend)
+	require.True(t, c.local)
+	require.Equal(t, 30*time.Minute, c.idleTimeout)
+	require.Equal(t, 12*time.Hour, c.absoluteTimeout)
+	require.Equal(t, []destination{{"/login", "/login"}, {"/login", "/login"}, {"/", "/"}}, []destination{c.login, c.reauth, c.welcome})
+	require.Equal(t, "flash", c.flashSession)
+	require.Equal(t, "You have been logged out.", c.logoutFlash)
+	require.NotNil(t, c.crossOrigin)
+	require.Equal(t, Refusals{}, c.refusals)
+	want := http.Cookie{Name: "__Host-session", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	require.Equal(t, want, c.cookies.session, "ASVS 3.3.1 to 3.3.4")
+	want.Name += "-anonymous"
+	require.Equal(t, want, c.cookies.anonymous)
+	require.Equal(t, 1, strings.Count(log.String(), "\n"), "one warning: %s", &log)
+	require.Contains(t, log.String(), "Config.Keys is missing")
+
+	other, err := New(Config[*configUser]{FindUser: findConfigUser, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	value, _, err := c.cookies.mint()
+	require.NoError(t, err)
+	require.True(t, c.cookies.verify(value))
+	require.False(t, other.cookies.verify(value), "the keys are random")
+
+	guard, err = New(Config[*configUser]{FindUser: findConfigUser, Keys: [][]byte{keyOf(32)}})
+	require.NoError(t, err)
+	require.Same(t, slog.Default(), guard.log)
+}
+
+func TestDefaultsThatDependOnOtherFields(t *testing.T) {
+	with := func(change func(*Config[*configUser])) *core {
+		config := Config[*configUser]{FindUser: findConfigUser, Keys: [][]byte{keyOf(32), nil, keyOf(64), keyOf(24)}}
+		change(&config)
+		guard, err := New(config)
+		require.NoError(t, err)
+		return guard.core
+	}
+	require.Equal(t, 24*time.Hour, with(func(c *Config[*configUser]) { c.IdleTimeout = 24 * time.Hour }).absoluteTimeout)
+	require.Equal(t, time.Hour, with(func(c *Config[*configUser]) { c.AbsoluteTimeout = time.Hour }).absoluteTimeout)
+	require.Equal(t, "/in", with(func(c *Config[*configUser]) { c.LoginPath = "/in" }).reauth.target)
+	require.Equal(t, "/again", with(func(c *Config[*configUser]) { c.LoginPath, c.ReauthPath = "/in", "/again" }).reauth.target)
+	require.False(t, with(func(c *Config[*configUser]) { c.Backend = remoteBackend{} }).local)
+
+	domain := with(func(c *Config[*configUser]) { c.CookieDomain = "app.example" }).cookies.session
+	require.Equal(t, []string{"__Secure-session", "app.example"}, []string{domain.Name, domain.Domain})
+	insecure := with(func(c *Config[*configUser]) { c.InsecureHTTP = true }).cookies.session
+	require.Equal(t, "session", insecure.Name)
+	require.False(t, insecure.Secure)
+	require.True(t, insecure.HttpOnly)
+	strict := with(func(c *Config[*configUser]) { c.SameSite = http.SameSiteStrictMode }).cookies
+	require.Equal(t, http.SameSiteStrictMode, strict.session.SameSite)
+	require.Equal(t, http.SameSiteStrictMode, strict.anonymous.SameSite)
+}
+
+// I1: nobody is a user of any shape
+func TestNilOfEveryKindIsNoUser(t *testing.T) {
+	var none User
+	for _, nobody := range []User{none, (*configUser)(nil), mapUser(nil), funcUser(nil), sliceUser(nil)} {
+		require.True(t, isNil(nobody), "%T", nobody)
+	}
+	for _, somebody := range []User{&configUser{}, mapUser{}, sliceUser{}, valueUser{}} {
+		require.False(t, isNil(somebody), "%T", somebody)
+	}
+}
+
+type (
+	mapUser   map[string]bool
+	sliceUser []string
+	funcUser  func()
+	valueUser struct{ configUser }
+)
+
+func (mapUser) UserID() string        { return "map" }
+func (mapUser) IsActive() bool        { return true }
+func (mapUser) HasRole(string) bool   { return true }
+func (sliceUser) UserID() string      { return "slice" }
+func (sliceUser) IsActive() bool      { return true }
+func (sliceUser) HasRole(string) bool { return true }
+func (funcUser) UserID() string       { return "func" }
+func (funcUser) IsActive() bool       { return true }
+func (funcUser) HasRole(string) bool  { return true }
+func (valueUser) UserID() string      { return "value" }
+func (valueUser) IsActive() bool      { return true }
+func (valueUser) HasRole(string) bool { return true }

@@ -26,6 +26,8 @@ const (
 	// 3.3.5; RFC 6265bis section 5.6).
 	maxCookie = 4096
 	nonceSize = 16
+
+	anonymousSuffix = "-anonymous"
 )
 
 // cookies makes and reads the guard's two cookies. The session cookie holds a
@@ -63,7 +65,7 @@ func newCookies(keys [][]byte, idle time.Duration, like http.Cookie) (cookies, e
 		}
 	}
 	c := cookies{session: like, anonymous: like}
-	c.anonymous.Name += "-anonymous"
+	c.anonymous.Name += anonymousSuffix
 	c.sessionCodecs = codecs(keys, 0, maxTokenCookie) // the limits are in the record
 	c.anonymousCodecs = codecs(keys, idle, maxCookie-len(c.anonymous.Name))
 	return c, nil
@@ -80,6 +82,8 @@ func checkCookie(cookie http.Cookie) error {
 	switch {
 	case len(cookie.Name) > maxCookieName:
 		return fmt.Errorf("sessionguard: Config.CookieName is longer than %d bytes", maxCookieName)
+	case strings.HasSuffix(cookie.Name, anonymousSuffix):
+		return fmt.Errorf("sessionguard: Config.CookieName %q: the suffix is that of the visitors' cookie", cookie.Name)
 	case host && cookie.Domain != "":
 		return fmt.Errorf("sessionguard: Config.CookieName %q: browsers refuse the prefix __Host- together with a CookieDomain", cookie.Name)
 	case secure && !cookie.Secure:

@@ -307,8 +307,8 @@ func (g *Guard[U]) User(r *http.Request) (U, bool) {
 // Call it before the answer begins: later it returns [ErrHeadersSent]. It also
 // returns [ErrInactive], [ErrNoUser] for a nil user or an empty ID,
 // [ErrNotWrapped], and [ErrUnavailable] (wrapped) if the backend cannot be
-// asked; nobody is then logged in. If the handler panics or its answer cannot
-// be sent, the login is undone.
+// asked; nobody is then logged in. If its answer cannot be sent, or the handler
+// panics (and no recoverer inside the guard hides that), the login is undone.
 func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options ...LoginOption) error {
 	if isNil(user) {
 		return ErrNoUser

@@ -23,8 +23,11 @@ func requireUnavailable(t *testing.T, a answer) {
 // L5, ASVS 16.5.3: every page that depends on who is asking, and no other
 func TestABackendThatIsDownIsA503AndLogsNobodyOut(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s, backend := remoteSite(t)
-		ran := false
+		backend, ran := newFlaky(), false
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.Backend = backend
+			c.Refusals.Login = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran = true })
+		})
 		s.mux.Handle("GET /gated", s.guard.RequireLogin(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran = true })))
 		s.mux.HandleFunc("GET /redirects", func(w http.ResponseWriter, r *http.Request) {
 			if _, ok := s.guard.User(r); !ok {
@@ -45,7 +48,7 @@ func TestABackendThatIsDownIsA503AndLogsNobodyOut(t *testing.T) {
 			}
 		}
 		requireUnavailable(t, b.post("/value?k=k&v=v"))
-		require.False(t, ran, "a gate answers before its handler runs")
+		require.False(t, ran, "a gate answers before its handler runs, and asks nobody to log in")
 
 		before := backend.counted()
 		a := b.get("/static")
@@ -227,4 +230,18 @@ func TestALateSaveReportsABackendThatIsDown(t *testing.T) {
 		require.ErrorIs(t, <-saved, sessionguard.ErrUnavailable)
 		require.Contains(t, s.log.String(), "are lost")
 	})
+}
+
+// L5: a backend may speak of itself in our words
+func TestABackendThatReturnsErrUnavailableIsA503(t *testing.T) {
+	for _, method := range []string{"Load", "Touch", "Save", "Delete"} {
+		inBubble(t, func(t *testing.T) {
+			s, backend := remoteSite(t)
+			b := s.browse()
+			b.login("ada")
+			pass(2 * time.Minute)
+			backend.fail[method] = fmt.Errorf("cluster: %w", sessionguard.ErrUnavailable)
+			requireUnavailable(t, b.post(map[bool]string{true: "/logout", false: "/value?k=k&v=v"}[method == "Delete"]))
+		})
+	}
 }

@@ -117,7 +117,11 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if p := w.slow; p != nil && (p.session != keepCookie || p.anonymous != keepCookie) {
 		return nil, nil, errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
 	}
-	return http.NewResponseController(w.w).Hijack()
+	conn, rw, err := http.NewResponseController(w.w).Hijack()
+	if err == nil {
+		w.start()
+	}
+	return conn, rw, err
 }
 
 func (w *writer) Push(target string, options *http.PushOptions) error {

@@ -47,6 +47,23 @@ func TestWhoGetsInWhere(t *testing.T) {
 	s.browse().login("eve").expect(http.StatusUnprocessableEntity, "")
 }
 
+func TestSomeoneWithoutARoleGetsTheAccountOnly(t *testing.T) {
+	s := serve(t)
+	hash, err := s.app.users.hasher.hash(t.Context(), "between-jobs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.app.users.accounts["max"] = account{&User{ID: "max", Name: "Max Newman", Active: true}, hash}
+
+	b := s.browse()
+	b.post("/login", "username", "max", "password", "between-jobs", "next", "/account").expect(http.StatusSeeOther, "/account")
+	b.get("/account").expect(http.StatusOK, "").lacks(`href="/home"`).lacks(`href="/admin"`)
+	b.get("/").expect(http.StatusOK, "").lacks(`href="/home"`)
+	for _, path := range []string{"/home", "/reports/q3.csv", "/admin"} {
+		b.get(path).expect(http.StatusSeeOther, "/")
+	}
+}
+
 func TestProgramsGetProblemsInsteadOfRedirects(t *testing.T) {
 	s := serve(t)
 	s.as("grace").get("/api/me", "Accept", "application/json").expect(http.StatusOK, "").

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sessionguard-go/sessionguard"
 )
 
 func TestAPasswordChangeEndsTheOtherSessions(t *testing.T) {
@@ -38,21 +42,62 @@ func TestAPasswordChangeThatIsRefusedChangesNothing(t *testing.T) {
 	s.as("ada")
 }
 
-func TestALoginThatOvertakesAPasswordChangeIsOut(t *testing.T) {
+func TestAnotherSessionEndsBeforeItComesBy(t *testing.T) {
 	s := serve(t)
-	stale, err := s.app.users.Verify(t.Context(), "ada", "analytical-engine")
+	here, there := s.as("ada"), s.as("ada")
+	var status struct{ Session string }
+	if err := json.Unmarshal([]byte(there.get("/session").body), &status); err != nil || status.Session == "" {
+		t.Fatal(err, status)
+	}
+	here.post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
+		expect(http.StatusSeeOther, "/account")
+	if err := s.app.guard.EndSession(t.Context(), "ada", status.Session); !errors.Is(err, sessionguard.ErrNoSession) {
+		t.Errorf("the other session was still there: %v", err)
+	}
+}
+
+func TestADeactivationThatOvertakesAPasswordChangeStays(t *testing.T) {
+	s := serve(t)
+	users := s.app.users
+	hashed, derive := 0, users.hasher.derive
+	users.hasher.derive = func(password string, salt []byte, iterations int) ([]byte, error) {
+		if hashed++; hashed == 2 { // the current password was right, now it is the new one's turn
+			if _, err := users.SetActive("ada", false); err != nil {
+				t.Error(err)
+			}
+		}
+		return derive(password, salt, iterations)
+	}
+	if _, err := users.ChangePassword(t.Context(), "ada", "analytical-engine", "another password"); !errors.Is(err, errWrongPassword) {
+		t.Errorf("the change went through: %v", err)
+	}
+	if ada, err := users.Find(t.Context(), "ada"); err != nil || ada.Active || hashed != 2 {
+		t.Errorf("%+v %v, after %d hashes", ada, err, hashed)
+	}
+}
+
+func TestALoginWithAPasswordJustChangedIsOut(t *testing.T) {
+	s := newSite(t, testOptions())
+	before, err := s.app.users.Verify(t.Context(), "ada", "analytical-engine")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.app.users.ChangePassword(t.Context(), "ada", "analytical-engine", "another password"); err != nil {
+	after, err := s.app.users.ChangePassword(t.Context(), "ada", "analytical-engine", "another password")
+	if err != nil {
 		t.Fatal(err)
 	}
-	now, err := s.app.users.Find(t.Context(), "ada")
-	if err != nil || now.SessionStamp() == stale.SessionStamp() {
-		t.Errorf("the stamp is still %q (%v)", stale.SessionStamp(), err)
-	}
-	if now.UserID() != stale.UserID() || stale.passwordChanges != 0 {
-		t.Error("a user that was handed out has changed")
+	for user, status := range map[*User]int{before: http.StatusSeeOther, after: http.StatusOK} {
+		b := s.browse()
+		b.client.Transport = direct{s.app.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := s.app.guard.Login(w, r, user); err != nil {
+				t.Error(err)
+			}
+		}))}
+		b.get("/")
+		b.client.Transport = direct{s.handler}
+		if a := b.get("/home"); a.StatusCode != status {
+			t.Errorf("%d password changes: got %d, want %d", user.passwordChanges, a.StatusCode, status)
+		}
 	}
 }
 

@@ -18,11 +18,8 @@ const maxStream = 30 * time.Second
 func (a *app) events(w http.ResponseWriter, r *http.Request) {
 	length := min(maxStream, a.idle)
 	stream := http.NewResponseController(w)
-	// The server's own timeouts are for pages. Its ReadTimeout matters as well:
-	// it cancels the context of a request that is still running.
-	deadline := time.Now().Add(length + 10*time.Second)
-	_ = stream.SetReadDeadline(deadline)
-	_ = stream.SetWriteDeadline(deadline)
+	// The server's WriteTimeout is for pages.
+	_ = stream.SetWriteDeadline(time.Now().Add(length + 10*time.Second))
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.Method == http.MethodHead {
 		return

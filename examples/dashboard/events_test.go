@@ -84,6 +84,12 @@ func TestAStreamIsNoActivityAndShorterThanItsSession(t *testing.T) {
 			t.Errorf("got %q", a.body)
 		}
 		b.get("/events").expect(http.StatusSeeOther, "/login?next=%2Fevents")
+
+		b = s.as("ada")
+		time.Sleep(2 * time.Second)
+		b.do("HEAD", "/events", nil).expect(http.StatusOK, "")
+		time.Sleep(time.Second)
+		b.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, testOptions())

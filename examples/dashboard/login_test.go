@@ -74,7 +74,9 @@ func TestEveryLoginHashesThePasswordOnceAsOftenAsAnyOther(t *testing.T) {
 
 func TestAPasswordInTheAddressIsNotTaken(t *testing.T) {
 	s := serve(t)
-	s.browse().post("/login?username=ada&password=analytical-engine").expect(http.StatusUnprocessableEntity, "")
+	s.browse().post("/login?password=analytical-engine", "username", "ada").expect(http.StatusUnprocessableEntity, "")
+	s.as("ada").post("/reauth?password=analytical-engine").expect(http.StatusUnprocessableEntity, "")
+	s.as("ada").post("/account/password?current=analytical-engine", "password", "long enough").expect(http.StatusUnprocessableEntity, "")
 }
 
 func TestALargeFormIsRefused(t *testing.T) {

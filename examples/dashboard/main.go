@@ -62,7 +62,7 @@ func run(ctx context.Context, addr string, o options, out io.Writer) error {
 	server := &http.Server{
 		Handler: app.handler(),
 		// Nobody holds a connection by being slow. The event stream, which
-		// takes longer, moves its own deadlines.
+		// takes longer, moves its own deadline.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      30 * time.Second,

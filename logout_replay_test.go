@@ -103,6 +103,22 @@ func TestLogoutLeavesOtherDevicesAlone(t *testing.T) {
 	require.True(t, phone.loggedIn())
 }
 
+// Promise 2: a visitor's cookie from before the login, sent along with the
+// session's, does not come back to life by the logout.
+func TestLogoutRevivesNothingOfTheVisitorBeforeTheLogin(t *testing.T) {
+	s := newSite(t, nil)
+	b := s.browse()
+	b.post("/value?k=color&v=green")
+	visitor := b.cookies()[anonymousCookie]
+	require.NotEmpty(t, visitor)
+	b.login("ada")
+	b.sends(map[string]string{sessionCookie: b.cookies()[sessionCookie], anonymousCookie: visitor})
+	require.Equal(t, http.StatusSeeOther, b.post("/logout").StatusCode)
+	require.NotEqual(t, visitor, b.cookies()[anonymousCookie])
+	require.Equal(t, "<nil> <nil>", b.get("/value?k=color").body)
+	require.Equal(t, "welcome nobody [You have been logged out.]", b.get("/").body)
+}
+
 // L3: whatever a browser sends at the same time, once the logout is answered no
 // request is accepted, and nothing that was under way brings the session back.
 func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
@@ -179,6 +195,8 @@ func TestARequestHeldOverTheLogoutBringsNothingBack(t *testing.T) {
 		backend := newFlaky()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		enter, leave := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(leave) })
+		defer release()
 		s.mux.Handle("/held", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
 			session.Values["color"] = "green"
@@ -204,7 +222,7 @@ func TestARequestHeldOverTheLogoutBringsNothingBack(t *testing.T) {
 		}()
 		<-enter
 		require.Equal(t, http.StatusSeeOther, b.post("/logout").StatusCode)
-		leave <- struct{}{}
+		release()
 		resp := <-answers
 		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 		require.Empty(t, resp.Cookies(), "a late answer does not touch the cookie of a newer login")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -224,10 +225,14 @@ func TestManyGatesAskOnce(t *testing.T) {
 	require.Equal(t, asked+1, s.users.asked)
 }
 
-// R3: gates of two guards do not take each other's word.
+// R3: gates of two guards do not take each other's word, not even with one
+// backend and one set of keys between them.
 func TestGatesOfTwoGuardsMustBothAgree(t *testing.T) {
-	s := newSite(t, nil)
-	staff, err := sessionguard.New(sessionguard.Config[*user]{FindUser: s.users.Find, Keys: testKeys, CookieName: "__Host-staff"})
+	shared := store.NewMemory()
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = shared })
+	staff, err := sessionguard.New(sessionguard.Config[*user]{
+		FindUser: s.users.Find, Keys: testKeys, Backend: shared, CookieName: "__Host-staff",
+	})
 	require.NoError(t, err)
 	var probe gateProbe
 	server := serve(t, s.guard.Handler(staff.RequireLogin(s.guard.RequireLogin(&probe))))

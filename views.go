@@ -133,6 +133,7 @@ func (st *request) open(ctx context.Context, name string) *view {
 		m, err := entries.Decode()
 		if err != nil {
 			v.err = fmt.Errorf("sessionguard: session %q: %w", name, err)
+			st.core.log.Error("sessionguard: stored values cannot be decoded", "session", name, "error", err)
 			return v
 		}
 		v.base, v.session.Values, v.session.IsNew = entries, m, false

@@ -312,7 +312,7 @@ func (st *request) store() refusal {
 		st.undo()
 		st.slow.views = nil
 		return broken
-	case !errors.Is(err, ErrUnavailable):
+	case st.failure() == nil:
 		_ = st.fail(err)
 	}
 	st.undo()

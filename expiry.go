@@ -41,7 +41,7 @@ func fresh(r store.Record, now store.Time, age time.Duration) bool {
 // A LoginOption shapes one login. See [IdleTimeout] and [AbsoluteTimeout].
 type LoginOption func(*loginLimits)
 
-type loginLimits struct{ idle, absolute time.Duration }
+type loginLimits struct{ idle, absolute time.Duration } // 0: not given
 
 // IdleTimeout gives one login an idle timeout of its own: an administrator may
 // get ten minutes where others get thirty.

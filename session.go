@@ -301,7 +301,8 @@ func (g *Guard[U]) User(r *http.Request) (U, bool) {
 // ended (session fixation; OWASP ASVS 7.2.4).
 //
 // Logging in again as the same user is re-authentication: a new token and a
-// fresh clock, with the session's values kept. Otherwise the values of the
+// fresh clock, with the session's values kept, and its timeouts where they are
+// shorter than the guard's. Otherwise the values of the
 // anonymous visitor move into the session; another user's never do.
 //
 // Call it before the answer begins: later it returns [ErrHeadersSent]. It also
@@ -317,11 +318,11 @@ func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options
 }
 
 func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
-	limits := loginLimits{idle: c.idleTimeout, absolute: c.absoluteTimeout}
+	var limits loginLimits
 	for _, option := range options {
 		option(&limits)
 	}
-	if err := checkTimeouts(limits.idle, limits.absolute); err != nil {
+	if err := checkTimeouts(cmp.Or(limits.idle, c.idleTimeout), cmp.Or(limits.absolute, c.absoluteTimeout)); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)
 	}
 	if user.UserID() == "" {
@@ -362,11 +363,16 @@ func (st *request) logIn(user User, limits loginLimits) error {
 		Stamp:         stampOf(user),
 		Created:       now,
 		Authenticated: now,
-		Expires:       now.Add(limits.absolute),
-		IdleTimeout:   limits.idle,
 	}}
+	idle, absolute := c.idleTimeout, c.absoluteTimeout
 
 	same := st.rec.Session != nil && st.rec.Owner == next.Owner && (st.user != nil || st.rec.Stamp == next.Stamp)
+	if same {
+		idle = min(idle, st.rec.IdleTimeout)
+		absolute = min(absolute, st.rec.Expires.Sub(st.rec.Authenticated))
+	}
+	next.IdleTimeout = cmp.Or(limits.idle, idle)
+	next.Expires = now.Add(cmp.Or(limits.absolute, absolute))
 	if same {
 		next.ID, next.Created = st.rec.ID, st.rec.Created
 		same, err = st.replace(ctx, next)

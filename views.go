@@ -35,9 +35,9 @@ var errUnsaveable = errors.New("sessionguard: values cannot be saved")
 //
 // What is in it when the answer begins is saved, with or without Save. So are
 // changes that a logged-in person's handler makes later; a visitor's come too
-// late then, since they need a cookie. If the context of r is already done (the
-// client has gone, http.TimeoutHandler gave up), only what Save was called for
-// is saved. Two requests of someone who is logged in that change different
+// late then, since they need a cookie. If a middleware gave r a context of its
+// own and that is done by then (http.TimeoutHandler gave up, the client has
+// gone), only what Save was called for is saved. Two requests of someone who is logged in that change different
 // values both succeed; for the same value the last one counts, but flashes of
 // both are kept. Of a visitor's, the cookie that arrives last counts.
 //

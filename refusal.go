@@ -189,7 +189,7 @@ type destination struct {
 
 func parseDestination(target string) (destination, bool) {
 	u, err := url.Parse(target)
-	if err != nil || !isLocal(target) {
+	if err != nil || !isLocal(target) || u.Fragment != "" { // a query cannot follow a fragment
 		return destination{}, false
 	}
 	return destination{target, u.Path}, true

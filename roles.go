@@ -85,8 +85,9 @@ func (c *core) gate(next http.Handler, decide func(sight, *http.Request) refusal
 // that was asked for there.
 //
 // It refuses everything that a browser could take for another site: a scheme or
-// host, "//", a backslash or a control character, encoded (however often) or
-// not, "." and ".." segments, and more than 2,000 bytes.
+// host, and in the path "//", a backslash, a control character, "." and ".."
+// segments, encoded (however often) or not. Also what cannot be decoded again,
+// such as a literal "%25", and more than 2,000 bytes.
 func (c *core) Next(r *http.Request, fallback string) string {
 	if next := r.FormValue("next"); isLocal(next) {
 		return next

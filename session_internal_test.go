@@ -145,7 +145,7 @@ type (
 	mapUser   map[string]bool
 	sliceUser []string
 	funcUser  func()
-	valueUser struct{ configUser }
+	valueUser struct{ _ string }
 )
 
 func (mapUser) UserID() string        { return "map" }

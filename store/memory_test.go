@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"runtime"
@@ -480,7 +481,7 @@ func forSizes(b *testing.B, bench func(*testing.B, *Memory, []Key)) {
 func fill(owners []string) *Memory {
 	m := NewMemory()
 	for _, owner := range owners {
-		m.Create(nil, testRecord(owner, time.Hour), Limit{})
+		m.Create(context.Background(), testRecord(owner, time.Hour), Limit{})
 	}
 	return m
 }
@@ -514,7 +515,7 @@ func mustCreate(t *testing.T, m *Memory, records ...Record) {
 }
 
 func loads(m *Memory, key Key) bool {
-	_, err := m.Load(nil, key)
+	_, err := m.Load(context.Background(), key)
 	return err == nil
 }
 

@@ -68,7 +68,10 @@ func cachingCases(t *testing.T) []cachingCase {
 		{"ServeContent 304 by date", "GET", []string{"If-Modified-Since", "Sun, 09 Sep 2001 01:46:40 GMT"}, 304, content},
 		{"ServeContent 412", "GET", []string{"If-Match", `"8"`}, 412, content},
 		{"http.Error", "GET", nil, 500, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); http.Error(w, "no", 500) }},
-		{"http.Redirect", "GET", nil, http.StatusPermanentRedirect, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); http.Redirect(w, r, "/", http.StatusPermanentRedirect) }},
+		{"http.Redirect", "GET", nil, http.StatusPermanentRedirect, func(w http.ResponseWriter, r *http.Request) {
+			cachingAllow(w)
+			http.Redirect(w, r, "/", http.StatusPermanentRedirect)
+		}},
 		{"200", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); io.WriteString(w, "hello") }},
 		{"HEAD", "HEAD", nil, 200, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); io.WriteString(w, "hello") }},
 		{"nothing", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) {}},

@@ -36,6 +36,7 @@ func TestWhichCookiesBrowsersWouldKeep(t *testing.T) {
 		{http.Cookie{Name: "__HTTP-session"}, "InsecureHTTP"},
 		{http.Cookie{Name: "session", SameSite: http.SameSiteNoneMode}, "SameSite"},
 		{http.Cookie{Name: strings.Repeat("a", maxCookieName+1)}, "longer"},
+		{http.Cookie{Name: "x-anonymous"}, "visitors"},
 		{http.Cookie{Name: ""}, "CookieName"},
 		{http.Cookie{Name: "a b"}, "CookieName"},
 		{http.Cookie{Name: "a=b"}, "CookieName"},

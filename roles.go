@@ -100,13 +100,9 @@ func isLocal(next string) bool {
 	if len(next) > 2000 || !strings.HasPrefix(next, "/") {
 		return false
 	}
-	for _, c := range []byte(next) {
-		if c < ' ' || c == 0x7f || c == '\\' {
-			return false
-		}
-	}
 	u, err := url.Parse(next)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
+	if err != nil || strings.ContainsFunc(next, misread) ||
+		u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
 		return false
 	}
 	path, _, _ := strings.Cut(next, "?")
@@ -135,10 +131,8 @@ func plainPath(path string) bool {
 			return false
 		}
 	}
-	for _, c := range []byte(path) {
-		if c < ' ' || c == 0x7f || c == '\\' {
-			return false
-		}
-	}
-	return !strings.Contains(path, "//")
+	return !strings.Contains(path, "//") && !strings.ContainsFunc(path, misread)
 }
+
+// misread says that browsers drop c from a URL or take it for a slash.
+func misread(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' }

@@ -38,6 +38,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		{"idle > absolute, both set", "longer than the AbsoluteTimeout", func(c *Config[*configUser]) { c.IdleTimeout, c.AbsoluteTimeout = time.Hour, time.Minute }},
 		{"login elsewhere", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "https://evil.example/" }},
 		{"login on another host", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "//evil.example" }},
+		{"login behind a fragment", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "/app#/login" }},
 		{"login relative", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "login" }},
 		{"reauth elsewhere", "ReauthPath", func(c *Config[*configUser]) { c.ReauthPath = `/\evil.example` }},
 		{"welcome elsewhere", "WelcomePath", func(c *Config[*configUser]) { c.WelcomePath = "javascript:alert(1)" }},

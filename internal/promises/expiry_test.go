@@ -281,6 +281,35 @@ func TestALoginMayHaveLimitsOfItsOwn(t *testing.T) {
 	})
 }
 
+// L2: whoever forgets the options at re-authentication must not turn an
+// administrator's ten minutes into thirty.
+func TestReauthenticationNeverLengthensTheTimeouts(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		var options []sessionguard.LoginOption
+		s.loginOf = func(string) []sessionguard.LoginOption { return options }
+		b := s.browse()
+		for _, step := range []struct {
+			give           []sessionguard.LoginOption
+			idle, absolute int
+		}{
+			{[]sessionguard.LoginOption{sessionguard.IdleTimeout(10 * time.Minute), sessionguard.AbsoluteTimeout(time.Hour)}, 600, 3600},
+			{nil, 600, 3600},
+			{[]sessionguard.LoginOption{sessionguard.AbsoluteTimeout(2 * time.Hour)}, 600, 7200},
+			{[]sessionguard.LoginOption{sessionguard.IdleTimeout(time.Hour), sessionguard.AbsoluteTimeout(24 * time.Hour)}, 3600, 86400},
+			{nil, 1800, 43200},
+		} {
+			options = step.give
+			b.login("grace")
+			require.Equal(s.T, step.idle, statusOf(b).Idle)
+			require.Equal(s.T, step.absolute, statusOf(b).Absolute)
+			pass(5 * time.Minute)
+		}
+		options = nil
+		b.login("ada") // somebody else starts from the guard's own
+		require.Equal(s.T, 1800, statusOf(b).Idle)
+	})
+}
+
 func TestALoginWithImpossibleLimitsIsRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		var options []sessionguard.LoginOption

@@ -1,0 +1,146 @@
+package sessionguard
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// begin runs before anything final goes to the client, and commits the first
+// time. It reports whether the handler's answer may go out; if not, a refusal
+// has been sent in its place.
+func (st *request) begin() bool {
+	why := st.commit()
+	if why == admitted {
+		return !st.replaced
+	}
+	clearAnswer(st.w.Header())
+	st.core.refuse(st, (*writer)(st), &st.http, why)
+	st.replaced = true
+	return false
+}
+
+// commit stores what the request changed and puts the cookies in place, once,
+// or says what to answer instead.
+func (st *request) commit() refusal {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.sent {
+		return admitted
+	}
+	if st.looked && st.core != nil {
+		if why := st.store(); why != admitted && !st.replacing {
+			st.replacing = true
+			return why
+		}
+		st.writeCookies()
+	}
+	st.sent = true
+	return admitted
+}
+
+// protect puts the caching headers in place, as late as can be: http.ServeFile
+// takes them out for its errors.
+func (st *request) protect() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.looked {
+		st.noStore.enforce(st.w.Header())
+	}
+}
+
+// store tells the backend of the activity and of changed values.
+func (st *request) store() refusal {
+	err := st.failure()
+	switch {
+	case err != nil:
+	case st.rec.Session == nil:
+		err = st.saveAnonymous()
+	case !st.replacing:
+		if err = st.touch(); err == nil {
+			err = st.saveViews()
+		}
+	}
+	switch {
+	case err == nil:
+		return admitted
+	case errors.Is(err, store.ErrNotFound):
+		// It ended while the request was in flight: nothing of it is saved,
+		// and its page is no longer for whoever waits for it.
+		st.rec, st.user, st.slow = store.Record{}, nil, nil
+		return noSession
+	case errors.Is(err, errUnsaveable):
+		st.core.log.Error("sessionguard: the answer was replaced", "error", err)
+		st.undo()
+		st.slow.views = nil
+		return broken
+	case st.failure() == nil:
+		_ = st.fail(err)
+	}
+	st.undo()
+	if st.slow.session == deleteCookie {
+		return stillThere
+	}
+	return unavailable
+}
+
+// touch slides the idle deadline.
+func (st *request) touch() error {
+	if st.user == nil || st.passive || st.refused || !touchDue(st.rec, st.now, st.core.local) {
+		return nil
+	}
+	ctx := context.Context(st)
+	if !st.core.local {
+		settled, cancel := st.settle()
+		defer cancel()
+		ctx = settled
+	}
+	err := st.core.backend.Touch(ctx, st.rec.Key, st.now)
+	if errors.Is(err, store.ErrNotFound) && !st.gated {
+		return nil // the page is anybody's
+	}
+	return err
+}
+
+// undo takes back a login whose answer will not be sent.
+func (st *request) undo() {
+	if st.slow == nil || !st.slow.loggedIn {
+		return
+	}
+	p := st.slow
+	p.loggedIn, p.session, p.anonymous = false, keepCookie, keepCookie
+	st.endNow(store.Undone)
+}
+
+// finish ends the request of a handler that returned.
+func (st *request) finish() {
+	st.begin()   // for a handler that wrote nothing
+	st.protect() // and for one like http.TimeoutHandler further out, which reads the headers now
+	st.done = true
+	if st.core == nil {
+		return
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.saveLate()
+}
+
+// leave runs however the handler ended. Behind a panic nothing is saved, a
+// login is undone, and the page that an outer recoverer makes is not cached.
+func (st *request) leave() {
+	if st.core != nil {
+		// The server removes upload files by its own request, and outer
+		// middleware reads the route from it.
+		st.caller.MultipartForm = st.http.MultipartForm
+		st.caller.Pattern = st.http.Pattern
+	}
+	if st.done {
+		return
+	}
+	st.protect()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.undo()
+	st.sent, st.replaced = true, true
+}

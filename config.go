@@ -20,7 +20,8 @@ import (
 // (OWASP ASVS 8.3.2).
 //
 // A user that also has a method SessionStamp() string ends, by returning
-// another stamp, every session issued under the old one. A counter that rises
+// another stamp, every session issued under the old one: that of whoever caused
+// it too, unless [Guard.Login] follows in the same request. A counter that rises
 // with each password change makes a good stamp.
 type User interface {
 	UserID() string
@@ -183,7 +184,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		if !c.local {
 			return nil, errors.New("sessionguard: Config.Keys is missing: other nodes must read the same cookies")
 		}
-		c.log.Warn("sessionguard: Config.Keys is missing: made random keys, good until this process ends")
+		c.log.Warn("sessionguard: Config.Keys is missing: made random keys, good until this process ends; set Keys in production")
 		keys = [][]byte{securecookie.GenerateRandomKey(64), securecookie.GenerateRandomKey(32)}
 	}
 	var err error

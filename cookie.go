@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -60,6 +61,8 @@ func newCookies(keys [][]byte, idle time.Duration, like http.Cookie) (cookies, e
 	for i, key := range keys {
 		if n := len(key); i%2 == 0 && n < 32 {
 			return cookies{}, fmt.Errorf("sessionguard: Config.Keys[%d]: an authentication key of %d bytes, shorter than 32", i, n)
+		} else if n > 0 && bytes.Count(key, []byte{0}) == n {
+			return cookies{}, fmt.Errorf("sessionguard: Config.Keys[%d]: a key of zeros: make it with securecookie.GenerateRandomKey", i)
 		} else if i%2 == 1 && n != 0 && n != 16 && n != 24 && n != 32 {
 			return cookies{}, fmt.Errorf("sessionguard: Config.Keys[%d]: an encryption key of %d bytes, not 16, 24 or 32", i, n)
 		}
@@ -73,7 +76,7 @@ func newCookies(keys [][]byte, idle time.Duration, like http.Cookie) (cookies, e
 
 func checkCookie(cookie http.Cookie) error {
 	if err := cookie.Valid(); err != nil {
-		return fmt.Errorf("sessionguard: Config.CookieName %q, CookieDomain %q: %w", cookie.Name, cookie.Domain, err)
+		return fmt.Errorf("sessionguard: Config.CookieName %q or CookieDomain %q (a host name, no URL): %w", cookie.Name, cookie.Domain, err)
 	}
 	// Browsers compare the prefixes without regard to case (RFC 6265bis).
 	prefix := strings.ToLower(cookie.Name)

@@ -159,11 +159,13 @@ func TestTheStoreKeyDependsOnTheCookiesName(t *testing.T) {
 
 // K2
 func TestWhichKeysAreTaken(t *testing.T) {
-	key := func(n int) []byte { return make([]byte, n) }
+	key := func(n int) []byte { return []byte(strings.Repeat("k", n)) }
 	for _, c := range []struct {
 		keys  [][]byte
 		wrong string
 	}{
+		{[][]byte{make([]byte, 32)}, "Keys[0]: a key of zeros"},
+		{[][]byte{key(32), make([]byte, 32)}, "Keys[1]: a key of zeros"},
 		{[][]byte{key(32)}, ""},
 		{[][]byte{key(64), nil}, ""},
 		{[][]byte{key(64), {}, key(32), key(16)}, ""},

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/gorilla/securecookie"
 	"github.com/sessionguard-go/sessionguard"
 )
 
@@ -102,7 +103,7 @@ func ExampleGuard_Next() {
 func ExampleRefusals() {
 	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
 		FindUser: exampleFind,
-		Keys:     [][]byte{make([]byte, 64)}, // never in a real program
+		Keys:     [][]byte{securecookie.GenerateRandomKey(32)}, // from your secrets, in a real program
 		Refusals: sessionguard.Refusals{
 			Forbidden: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(http.StatusForbidden)

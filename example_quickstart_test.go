@@ -54,7 +54,7 @@ func newApp() (http.Handler, error) {
 		fmt.Fprintln(w, "Welcome.")
 	})
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, `<form method="post"><input name="name"><input name="password" type="password"><button>Log in</button></form>`)
+		fmt.Fprint(w, `<!DOCTYPE html><form method="post"><input name="name"><input name="password" type="password"><button>Log in</button></form>`)
 	})
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		user, err := find(r.Context(), r.FormValue("name"))
@@ -70,7 +70,8 @@ func newApp() (http.Handler, error) {
 	})
 	mux.Handle("GET /home", guard.RequireRole("Engineer")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _ := guard.User(r) // a *User
-		fmt.Fprintf(w, "Hello, %s.\n", user.Name)
+		fmt.Fprintf(w, "<!DOCTYPE html>Hello, %s.\n", user.Name)
+		fmt.Fprintln(w, `<form method="post" action="/logout"><button>Log out</button></form>`)
 	})))
 	mux.Handle("POST /logout", guard.Logout("/"))
 
@@ -111,7 +112,8 @@ func Example() {
 	// /login
 	// Wrong name or password.
 	// /home
-	// Hello, ada.
+	// <!DOCTYPE html>Hello, ada.
+	// <form method="post" action="/logout"><button>Log out</button></form>
 	// /
 	// You have been logged out.
 	// Welcome.

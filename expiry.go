@@ -64,8 +64,10 @@ func orMissing(d time.Duration) time.Duration {
 
 func checkTimeouts(idle, absolute time.Duration) error {
 	switch {
-	case idle < 0 || absolute < 0:
-		return errors.New("a timeout must be positive")
+	case idle < 0:
+		return errors.New("the IdleTimeout must be positive")
+	case absolute < 0:
+		return errors.New("the AbsoluteTimeout must be positive")
 	case idle < time.Second:
 		return fmt.Errorf("an IdleTimeout of %v is shorter than a second", idle)
 	case idle > absolute:
@@ -99,8 +101,8 @@ type status struct {
 //
 //	{"authenticated":true,"session":"…","idle_seconds":1799,"absolute_seconds":43199}
 //
-// The session is its public ID, which changes when someone logs in anew. Asking
-// is no activity ([Guard.Passive]) and the answer is never cached. Activity that
+// The session is its public ID, which stays through re-authentication and
+// changes with any other login. Asking is no activity ([Guard.Passive]) and the answer is never cached. Activity that
 // a remote backend has not been told of yet is not counted. Methods other than
 // GET and HEAD get 405.
 func (c *core) Status() http.Handler {

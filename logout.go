@@ -52,9 +52,9 @@ func (c *core) Logout(to string) http.Handler {
 // byte it still ends the session but cannot delete the cookie, and returns
 // [ErrHeadersSent].
 func (c *core) End(w http.ResponseWriter, r *http.Request) error {
-	st := c.of(r)
-	if st == nil {
-		return ErrNotWrapped
+	st, err := c.wrapped(r)
+	if err != nil {
+		return err
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -130,9 +130,9 @@ func (c *core) EndUser(ctx context.Context, userID string) error {
 // password change (OWASP ASVS 7.4.3). [ErrNoSession] says that nobody is logged
 // in here.
 func (c *core) EndOthers(r *http.Request) error {
-	st := c.of(r)
-	if st == nil {
-		return ErrNotWrapped
+	st, err := c.wrapped(r)
+	if err != nil {
+		return err
 	}
 	seen := st.admit()
 	if seen.err != nil {
@@ -141,7 +141,7 @@ func (c *core) EndOthers(r *http.Request) error {
 	if seen.user == nil {
 		return ErrNoSession
 	}
-	_, err := c.endOwned(st, seen.user.UserID(), func(s *store.Session) bool { return s.ID != seen.rec.ID })
+	_, err = c.endOwned(st, seen.user.UserID(), func(s *store.Session) bool { return s.ID != seen.rec.ID })
 	return err
 }
 

@@ -15,7 +15,9 @@ import (
 // with Sec-Fetch-Mode: navigate, or, where a client does not send that header,
 // one that accepts text/html.
 //
-// Whatever a replacement answers is never cached. One that is refused itself,
+// A replacement answers programs as well as browsers. One that needs the guard
+// itself can name a variable that [New] sets: var guard *Guard[*User] first, then
+// guard, err = New(…). Whatever it answers is never cached. One that is refused itself,
 // being behind a gate, gets the default.
 type Refusals struct {
 	// Login answers who is not logged in, or no longer. Default: a redirect to

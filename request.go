@@ -87,6 +87,20 @@ func (c *core) of(r *http.Request) *request {
 	return st
 }
 
+// wrapped is of for what cannot do without. Its error is easily ignored, as in
+// session, _ := guard.Get(r, "cart"), so it is logged, once.
+func (c *core) wrapped(r *http.Request) (*request, error) {
+	st := c.of(r)
+	if st != nil {
+		return st, nil
+	}
+	c.unwrapped.Do(func() {
+		c.log.Error("sessionguard: this request did not come through guard.Handler: nobody is logged in and nothing is stored",
+			"path", r.URL.Path)
+	})
+	return nil, ErrNotWrapped
+}
+
 // wrap makes a handler of serve. The outermost one of a request attaches the
 // guard to it, and the others find it there.
 func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
@@ -177,7 +191,7 @@ func (st *request) authenticate() error {
 	case errors.Is(err, ErrNoUser):
 		st.endNow(store.NoUser)
 	case err != nil:
-		return st.fail(err)
+		return st.fail(fmt.Errorf("FindUser (for no such user it returns ErrNoUser): %w", err))
 	case user.UserID() != id:
 		return st.fail(fmt.Errorf("FindUser returned user %q for %q", user.UserID(), id))
 	case !user.IsActive():

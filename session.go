@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/store"
@@ -77,6 +78,7 @@ type core struct {
 	cookies         cookies
 	ownerPrefix     string
 	log             *slog.Logger
+	unwrapped       sync.Once // logs that Handler is missing
 }
 
 // Handler wraps the whole server, once: everything else the guard does rests
@@ -95,9 +97,11 @@ func (c *core) Handler(next http.Handler) http.Handler {
 
 // User returns who is logged in. The answer is false if nobody is, if the
 // session has ended, if the backend cannot be asked (the response is then
-// replaced with 503), and after the headers of a cacheable answer were sent.
+// replaced with 503), after the headers of a cacheable answer were sent, and
+// without a wrapper of this guard. A handler that runs on and on is not told
+// anew: the answer is that of its first look.
 func (g *Guard[U]) User(r *http.Request) (U, bool) {
-	if st := g.of(r); st != nil {
+	if st, err := g.wrapped(r); err == nil {
 		st.mu.Lock()
 		defer st.mu.Unlock()
 		if st.look() == nil {
@@ -144,9 +148,9 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	if !user.IsActive() {
 		return ErrInactive
 	}
-	st := c.of(r)
-	if st == nil {
-		return ErrNotWrapped
+	st, err := c.wrapped(r)
+	if err != nil {
+		return err
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()

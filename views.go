@@ -55,9 +55,9 @@ var errUnsaveable = errors.New("sessionguard: values cannot be saved")
 // secrets and no counters in it. Name and value together are limited to 4096
 // bytes; the oldest flashes go first.
 func (c *core) Get(r *http.Request, name string) (*sessions.Session, error) {
-	st := c.of(r)
-	if st == nil {
-		return sessions.NewSession(c, name), ErrNotWrapped
+	st, err := c.wrapped(r)
+	if err != nil {
+		return sessions.NewSession(c, name), err
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -74,9 +74,9 @@ func (c *core) New(r *http.Request, name string) (*sessions.Session, error) {
 // the context of r is done before the answer begins. See [Guard.Get] for when
 // it is needed, and for the errors.
 func (c *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
-	st := c.of(r)
-	if st == nil {
-		return ErrNotWrapped
+	st, err := c.wrapped(r)
+	if err != nil {
+		return err
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -2,9 +2,12 @@ package promises
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard"
 	"github.com/stretchr/testify/require"
 )
 
@@ -28,4 +31,23 @@ func TestTheWholeFlow(t *testing.T) {
 		require.False(t, b.loggedIn())
 		require.Empty(t, s.log.String())
 	})
+}
+
+// Everybody ignores the error of Get, so the guard says once that nothing works.
+func TestForgettingHandlerIsLogged(t *testing.T) {
+	s := newSite(t, nil)
+	for range 2 {
+		r := httptest.NewRequest("GET", "/cart", nil)
+		session, err := s.guard.Get(r, "cart")
+		require.NotNil(t, session)
+		require.ErrorIs(t, err, sessionguard.ErrNotWrapped)
+		require.ErrorIs(t, s.guard.Save(r, nil, session), sessionguard.ErrNotWrapped)
+		_, ok := s.guard.User(r)
+		require.False(t, ok)
+		require.ErrorIs(t, s.guard.Login(nil, r, &user{ID: "ada"}), sessionguard.ErrNotWrapped)
+		require.ErrorIs(t, s.guard.End(nil, r), sessionguard.ErrNotWrapped)
+		require.ErrorIs(t, s.guard.EndOthers(r), sessionguard.ErrNotWrapped)
+	}
+	require.Equal(t, 1, strings.Count(s.log.String(), "\n"))
+	require.Contains(t, s.log.String(), "path=/cart")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -173,6 +174,7 @@ func TestAReverseProxyBehindTheGuard(t *testing.T) {
 		proxy := &httputil.ReverseProxy{
 			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
 			Transport: browse(t, upstream).client.Transport,
+			ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		}
 		s.mux.Handle("GET /app", s.guard.RequireLogin(proxy))
 		signIn := *proxy

@@ -39,8 +39,12 @@ type noStoreValues [3]string
 // may write to the map directly.
 func (v *noStoreValues) enforce(h http.Header) {
 	for name := range h {
-		if governsCaching(name) {
-			delete(h, name)
+		switch name {
+		case "Cache-Control", "Pragma", "Expires": // set below, which is cheaper than deleting them first
+		default:
+			if governsCaching(name) {
+				delete(h, name)
+			}
 		}
 	}
 	*v = noStoreValues{"no-store, no-cache, must-revalidate, private", "no-cache", "0"}

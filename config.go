@@ -111,7 +111,7 @@ const (
 
 // New makes a guard, or says what is wrong with the configuration.
 func New[U User](config Config[U]) (*Guard[U], error) {
-	c := &core{
+	guard := &Guard[U]{core{
 		backend:         config.Backend,
 		idleTimeout:     config.IdleTimeout,
 		absoluteTimeout: config.AbsoluteTimeout,
@@ -120,7 +120,8 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		logoutFlash:     config.LogoutFlash,
 		crossOrigin:     config.CrossOrigin,
 		log:             config.Logger,
-	}
+	}}
+	c := &guard.core
 	if config.FindUser == nil {
 		return nil, errors.New("sessionguard: Config.FindUser is missing")
 	}
@@ -197,7 +198,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		return nil, err
 	}
 	c.ownerPrefix = c.cookies.session.Name + "="
-	return &Guard[U]{c}, nil
+	return guard, nil
 }
 
 func isNil(user User) bool {

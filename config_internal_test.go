@@ -77,7 +77,7 @@ func TestTheZeroConfigIsTheSecureDefault(t *testing.T) {
 	var log bytes.Buffer
 	guard, err := New(Config[*configUser]{FindUser: findConfigUser, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
-	c := guard.core
+	c := &guard.core
 	require.IsType(t, store.NewMemory(), c.backend)
 	require.True(t, c.local)
 	require.Equal(t, 30*time.Minute, c.idleTimeout)
@@ -112,7 +112,7 @@ func TestDefaultsThatDependOnOtherFields(t *testing.T) {
 		change(&config)
 		guard, err := New(config)
 		require.NoError(t, err)
-		return guard.core
+		return &guard.core
 	}
 	require.Equal(t, 24*time.Hour, with(func(c *Config[*configUser]) { c.IdleTimeout = 24 * time.Hour }).absoluteTimeout)
 	require.Equal(t, time.Hour, with(func(c *Config[*configUser]) { c.AbsoluteTimeout = time.Hour }).absoluteTimeout)

@@ -79,8 +79,8 @@ func checkTimeouts(idle, absolute time.Duration) error {
 // Passive serves requests that are no activity of a person: polling, an event
 // stream, a status check. They are refused like any other once the session has
 // ended, and do nothing to keep it alive.
-func (c *core) Passive(next http.Handler) http.Handler {
-	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
+func (g *core) Passive(next http.Handler) http.Handler {
+	return g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
 		st.mu.Lock()
 		st.passive = true
 		st.mu.Unlock()
@@ -105,15 +105,15 @@ type status struct {
 // changes with any other login. Asking is no activity ([Guard.Passive]) and the answer is never cached. Activity that
 // a remote backend has not been told of yet is not counted. Methods other than
 // GET and HEAD get 405.
-func (c *core) Status() http.Handler {
-	return c.Passive(c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
+func (g *core) Status() http.Handler {
+	return g.Passive(g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			st.refuseMethod(w, "GET, HEAD")
 			return
 		}
 		seen := st.admit()
 		if seen.err != nil {
-			c.refuse(st, w, r, unavailable)
+			g.refuse(st, w, r, unavailable)
 			return
 		}
 		var answer status

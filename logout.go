@@ -23,20 +23,20 @@ import (
 //
 // If the backend cannot be asked, the cookies are deleted all the same and the
 // answer is a 503 that says so: the session then ends with its timeouts.
-func (c *core) Logout(to string) http.Handler {
-	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
+func (g *core) Logout(to string) http.Handler {
+	return g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			st.refuseMethod(w, http.MethodPost)
 			return
 		}
-		if err := c.End(w, r); errors.Is(err, ErrUnavailable) {
-			c.refuse(st, w, r, stillThere)
+		if err := g.End(w, r); errors.Is(err, ErrUnavailable) {
+			g.refuse(st, w, r, stillThere)
 			return
 		} else if err != nil {
 			return // it ended, but the answer has begun and is another's
 		}
-		if flash, err := c.Get(r, c.flashSession); err == nil {
-			flash.AddFlash(c.logoutFlash)
+		if flash, err := g.Get(r, g.flashSession); err == nil {
+			flash.AddFlash(g.logoutFlash)
 		}
 		if navigates(r) {
 			http.Redirect(w, r, to, http.StatusSeeOther)
@@ -51,8 +51,8 @@ func (c *core) Logout(to string) http.Handler {
 // live on in the backend and the answer is replaced with 503. After the first
 // byte it still ends the session but cannot delete the cookie, and returns
 // [ErrHeadersSent].
-func (c *core) End(w http.ResponseWriter, r *http.Request) error {
-	st, err := c.wrapped(r)
+func (g *core) End(w http.ResponseWriter, r *http.Request) error {
+	st, err := g.wrapped(r)
 	if err != nil {
 		return err
 	}
@@ -111,8 +111,8 @@ func (st *request) purge(ctx context.Context, reason store.Reason) error {
 // EndSession ends one session of a user, by its public ID. It takes the user's
 // ID as well, so that a handler cannot be tricked into ending somebody else's.
 // [ErrNoSession] says that this user has no such session.
-func (c *core) EndSession(ctx context.Context, userID, id string) error {
-	ended, err := c.endOwned(ctx, userID, func(s *store.Session) bool { return s.ID == id })
+func (g *core) EndSession(ctx context.Context, userID, id string) error {
+	ended, err := g.endOwned(ctx, userID, func(s *store.Session) bool { return s.ID == id })
 	if err == nil && ended == 0 {
 		return ErrNoSession
 	}
@@ -121,16 +121,16 @@ func (c *core) EndSession(ctx context.Context, userID, id string) error {
 
 // EndUser ends every session of a user, this one included: when an account is
 // disabled or deleted (OWASP ASVS 7.4.2), or by an administrator (7.4.5).
-func (c *core) EndUser(ctx context.Context, userID string) error {
-	_, err := c.endOwned(ctx, userID, func(*store.Session) bool { return true })
+func (g *core) EndUser(ctx context.Context, userID string) error {
+	_, err := g.endOwned(ctx, userID, func(*store.Session) bool { return true })
 	return err
 }
 
 // EndOthers ends every session of the current user but this one: after a
 // password change (OWASP ASVS 7.4.3). [ErrNoSession] says that nobody is logged
 // in here.
-func (c *core) EndOthers(r *http.Request) error {
-	st, err := c.wrapped(r)
+func (g *core) EndOthers(r *http.Request) error {
+	st, err := g.wrapped(r)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (c *core) EndOthers(r *http.Request) error {
 	if seen.user == nil {
 		return ErrNoSession
 	}
-	_, err = c.endOwned(st, seen.user.UserID(), func(s *store.Session) bool { return s.ID != seen.rec.ID })
+	_, err = g.endOwned(st, seen.user.UserID(), func(s *store.Session) bool { return s.ID != seen.rec.ID })
 	return err
 }
 

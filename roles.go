@@ -14,16 +14,16 @@ import (
 // Like every gate it decides anew on every request, works with or without
 // [Guard.Handler] around it, and may be nested: all of the gates must agree.
 // What it lets in is protected from caching as by [NoCache].
-func (c *core) RequireLogin(next http.Handler) http.Handler {
-	return c.gate(next, func(sight, *http.Request) refusal { return admitted })
+func (g *core) RequireLogin(next http.Handler) http.Handler {
+	return g.gate(next, func(sight, *http.Request) refusal { return admitted })
 }
 
 // RequireRole lets in whoever is logged in and has any of the roles. For all
 // of several, nest gates. Without a role it lets nobody in.
-func (c *core) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
+func (g *core) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 	roles := append([]string(nil), anyOf...)
 	return func(next http.Handler) http.Handler {
-		return c.gate(next, func(seen sight, _ *http.Request) refusal {
+		return g.gate(next, func(seen sight, _ *http.Request) refusal {
 			for _, role := range roles {
 				if seen.user.HasRole(role) {
 					return admitted
@@ -50,9 +50,9 @@ func (g *Guard[U]) RequireFunc(allow func(U, *http.Request) bool) func(http.Hand
 // RequireFresh lets in whoever has logged in less than age ago, to protect what
 // is worth asking for the password again (OWASP ASVS 7.5.1). Nothing but
 // [Guard.Login] resets that clock. A browser is sent to Config.ReauthPath.
-func (c *core) RequireFresh(age time.Duration) func(http.Handler) http.Handler {
+func (g *core) RequireFresh(age time.Duration) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		return c.gate(next, func(seen sight, _ *http.Request) refusal {
+		return g.gate(next, func(seen sight, _ *http.Request) refusal {
 			if fresh(seen.rec, seen.now, age) {
 				return admitted
 			}
@@ -88,7 +88,7 @@ func (c *core) gate(next http.Handler, decide func(sight, *http.Request) refusal
 // host, and in the path "//", a backslash, a control character, "." and ".."
 // segments, encoded (however often) or not. Also what cannot be decoded again,
 // such as a literal "%25", and more than 2,000 bytes.
-func (c *core) Next(r *http.Request, fallback string) string {
+func (g *core) Next(r *http.Request, fallback string) string {
 	if next := r.FormValue("next"); isLocal(next) {
 		return next
 	}

@@ -58,7 +58,7 @@ var (
 //
 // [sessions.Store]: https://pkg.go.dev/github.com/gorilla/sessions#Store
 type Guard[U User] struct {
-	*core
+	core
 }
 
 // core is the part of a Guard that does not care about the type of user.
@@ -89,8 +89,8 @@ type core struct {
 // without a look keeps its own caching headers; any other is never cached, as
 // with [NoCache]. If a look failed because the backend is down, the answer is
 // replaced with 503, since a page made without knowing who asks may be wrong.
-func (c *core) Handler(next http.Handler) http.Handler {
-	return c.wrap(func(_ *request, w http.ResponseWriter, r *http.Request) {
+func (g *core) Handler(next http.Handler) http.Handler {
+	return g.wrap(func(_ *request, w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
 	})
 }

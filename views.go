@@ -54,10 +54,10 @@ var errUnsaveable = errors.New("sessionguard: values cannot be saved")
 // key, but whoever has the cookie can send an old one again: keep no one-time
 // secrets and no counters in it. Name and value together are limited to 4096
 // bytes; the oldest flashes go first.
-func (c *core) Get(r *http.Request, name string) (*sessions.Session, error) {
-	st, err := c.wrapped(r)
+func (g *core) Get(r *http.Request, name string) (*sessions.Session, error) {
+	st, err := g.wrapped(r)
 	if err != nil {
-		return sessions.NewSession(c, name), err
+		return sessions.NewSession(g, name), err
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -66,15 +66,15 @@ func (c *core) Get(r *http.Request, name string) (*sessions.Session, error) {
 }
 
 // New is the same as [Guard.Get].
-func (c *core) New(r *http.Request, name string) (*sessions.Session, error) {
-	return c.Get(r, name)
+func (g *core) New(r *http.Request, name string) (*sessions.Session, error) {
+	return g.Get(r, name)
 }
 
 // Save reports whether the session can be saved, and makes sure of it even if
 // the context of r is done before the answer begins. See [Guard.Get] for when
 // it is needed, and for the errors.
-func (c *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
-	st, err := c.wrapped(r)
+func (g *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
+	st, err := g.wrapped(r)
 	if err != nil {
 		return err
 	}

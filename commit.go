@@ -3,6 +3,7 @@ package sessionguard
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -10,8 +11,8 @@ import (
 // begin runs before anything final goes to the client, and commits the first
 // time. It reports whether the handler's answer may go out; if not, a refusal
 // has been sent in its place.
-func (st *request) begin() bool {
-	why := st.commit()
+func (st *request) begin(status int) bool {
+	why := st.commit(status)
 	if why == admitted {
 		return !st.replaced
 	}
@@ -23,13 +24,18 @@ func (st *request) begin() bool {
 
 // commit stores what the request changed and puts the cookies in place, once,
 // or says what to answer instead.
-func (st *request) commit() refusal {
+func (st *request) commit(status int) refusal {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.sent {
 		return admitted
 	}
 	if st.looked && st.core != nil {
+		st.refused = st.refused || st.hidden && status >= 300
+		st.replacing = st.replacing || st.hidden && status >= 500
+		if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
+			st.pending().gaveUp = true
+		}
 		if why := st.store(); why != admitted && !st.replacing {
 			st.replacing = true
 			return why
@@ -115,8 +121,8 @@ func (st *request) undo() {
 
 // finish ends the request of a handler that returned.
 func (st *request) finish() {
-	st.begin()   // for a handler that wrote nothing
-	st.protect() // and for one like http.TimeoutHandler further out, which reads the headers now
+	st.begin(http.StatusOK) // for a handler that wrote nothing
+	st.protect()            // and for one like http.TimeoutHandler further out, which reads the headers now
 	st.done = true
 	if st.core == nil {
 		return

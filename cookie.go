@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -99,12 +100,16 @@ func checkCookie(cookie http.Cookie) error {
 
 func codecs(keys [][]byte, maxAge time.Duration, maxLength int) []securecookie.Codec {
 	pairs := securecookie.CodecsFromPairs(keys...)
+	seconds := maxAge / time.Second
+	if maxAge%time.Second > 0 {
+		seconds++
+	}
 	for i, codec := range pairs {
 		if i*2+1 < len(keys) && len(keys[i*2+1]) == 0 {
 			codec = securecookie.New(keys[i*2], nil) // an empty key is none, as a nil one
 		}
 		pairs[i] = codec.(*securecookie.SecureCookie).
-			MaxAge(int((maxAge + time.Second - 1) / time.Second)).
+			MaxAge(int(min(seconds, math.MaxInt32))).
 			MaxLength(maxLength).
 			SetSerializer(securecookie.NopEncoder{})
 	}

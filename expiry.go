@@ -111,7 +111,7 @@ func (g *core) Status() http.Handler {
 			st.refuseMethod(w, "GET, HEAD")
 			return
 		}
-		seen := st.admit()
+		seen := st.admit(r.Context())
 		if seen.err != nil {
 			g.refuse(st, w, r, unavailable)
 			return

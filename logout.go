@@ -134,14 +134,14 @@ func (g *core) EndOthers(r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	seen := st.admit()
+	seen := st.admit(r.Context())
 	if seen.err != nil {
 		return seen.err
 	}
 	if seen.user == nil {
 		return ErrNoSession
 	}
-	_, err = g.endOwned(st, seen.user.UserID(), func(s *store.Session) bool { return s.ID != seen.rec.ID })
+	_, err = g.endOwned(r.Context(), seen.user.UserID(), func(s *store.Session) bool { return s.ID != seen.rec.ID })
 	return err
 }
 

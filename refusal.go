@@ -76,10 +76,12 @@ var refusals = [...]struct {
 func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why refusal) {
 	st.mu.Lock()
 	st.looked = st.looked || !st.started // once it has started, it is too late to forbid its caching
-	again := st.refused                  // by a refusal of the application's, itself behind a gate
-	st.refused = true
-	if refusals[why].status >= http.StatusInternalServerError {
-		st.replacing = true // the answer to the failure itself
+	again := st.refused || st.hidden     // by a refusal of the application's, itself behind a gate
+	if w == http.ResponseWriter((*writer)(st)) {
+		st.refused = true
+		st.replacing = st.replacing || refusals[why].status >= http.StatusInternalServerError
+	} else {
+		st.hidden = true // a part of a page may have asked, and not show it
 	}
 	st.mu.Unlock()
 
@@ -170,15 +172,19 @@ func (st *request) refuseMethod(w http.ResponseWriter, allowed string) {
 	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 }
 
-// clearAnswer takes out of h what describes the page that is being replaced.
-// What outer middleware has set (security headers, CORS, a request's ID) stays.
+// clearAnswer takes out of h whatever may belong to the page that is being
+// replaced. What outer middleware is known to set stays.
 func clearAnswer(h http.Header) {
 	for name := range h {
-		switch canonical := http.CanonicalHeaderKey(name); {
-		case strings.HasPrefix(canonical, "Content-Security-Policy"):
-		case strings.HasPrefix(canonical, "Content-"),
-			canonical == "Etag", canonical == "Last-Modified", canonical == "Accept-Ranges",
-			canonical == "Location", canonical == "Refresh", canonical == "Link", canonical == "Trailer":
+		switch http.CanonicalHeaderKey(name) {
+		case "Date", "Server", "Vary", "Strict-Transport-Security", "Referrer-Policy", "Permissions-Policy",
+			"X-Frame-Options", "X-Content-Type-Options", "X-Robots-Tag", "Reporting-Endpoints",
+			"X-Request-Id", "X-Correlation-Id", "Traceparent":
+			continue
+		}
+		if !strings.HasPrefix(name, "Content-Security-Policy") &&
+			!strings.HasPrefix(name, "Cross-Origin-") &&
+			!strings.HasPrefix(name, "Access-Control-") {
 			delete(h, name)
 		}
 	}

@@ -36,7 +36,8 @@ type request struct {
 	looked     bool // the answer depends on who is asking: never cached
 	gated      bool // the answer is only for someone logged in
 	passive    bool
-	refused    bool // a refusal was answered: no activity
+	refused    bool // a refusal is the answer: no activity
+	hidden     bool // a refusal was written to somebody else's writer: the answer only if its status goes out
 	replacing  bool // the refusal that replaces the handler's answer is being written
 	replaced   bool // it has been, and what the handler still writes is dropped
 	sent       bool // committed: nothing more can be stored in a cookie
@@ -54,8 +55,9 @@ type pending struct {
 	session, anonymous           cookieChange
 	sessionValue, anonymousValue string
 
-	views []*view
-	bag   values.Bag // what the views were opened from: rec's values, or the anonymous cookie's
+	views  []*view
+	gaveUp bool       // the answer is that of http.TimeoutHandler, whose handler may run on
+	bag    values.Bag // what the views were opened from: rec's values, or the anonymous cookie's
 }
 
 type cookieChange uint8
@@ -127,35 +129,40 @@ func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*reques
 	st.finish()
 }
 
-// look finds out who is asking.
-func (st *request) look() error {
+// look finds out who is asking. ctx is that of whoever wants to know, which may
+// be done before the request's own.
+func (st *request) look(ctx context.Context) error {
 	if st.sent && !st.looked {
 		st.core.log.Error("sessionguard: look at the session before writing: the headers of this answer let it be cached",
 			"path", st.caller.URL.Path)
 		return ErrHeadersSent
 	}
-	if err := st.identify(); err != nil {
+	if err := st.identify(ctx); err != nil {
 		return err
 	}
-	return st.authenticate()
+	return st.authenticate(ctx)
 }
 
 // identify loads the session that the cookie names.
-func (st *request) identify() error {
+func (st *request) identify(ctx context.Context) error {
 	st.looked = true
 	if st.identified {
 		return st.failure()
 	}
 	st.identified = true
 	st.now = store.TimeOf(time.Now())
+	returned := false
+	defer st.failUnless(&returned)
 
 	c := st.core
 	value := only(st.http.Header, c.cookies.session.Name)
 	if !c.mayName(value) {
+		returned = true
 		return nil
 	}
 	key := c.cookies.key(value)
-	rec, err := c.backend.Load(st, key)
+	rec, err := c.backend.Load(ctx, key)
+	returned = true
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -180,13 +187,16 @@ func (c *core) mayName(value string) bool {
 }
 
 // authenticate finds the session's user as the user is now.
-func (st *request) authenticate() error {
+func (st *request) authenticate(ctx context.Context) error {
 	if st.known || st.rec.Session == nil {
 		return st.failure()
 	}
 	st.known = true
 	id := st.rec.Owner[len(st.core.ownerPrefix):]
-	user, err := st.core.findUser(st, id)
+	returned := false
+	defer st.failUnless(&returned)
+	user, err := st.core.findUser(ctx, id)
+	returned = true
 	switch {
 	case errors.Is(err, ErrNoUser):
 		st.endNow(store.NoUser)
@@ -229,6 +239,14 @@ func (st *request) fail(err error) error {
 	return p.failure
 }
 
+// failUnless is for a callback that panicked: if somebody recovers, it must not
+// pass for "nobody is logged in".
+func (st *request) failUnless(returned *bool) {
+	if !*returned {
+		_ = st.fail(errors.New("a panic"))
+	}
+}
+
 func (st *request) failure() error {
 	if st.slow == nil {
 		return nil
@@ -250,10 +268,10 @@ type sight struct {
 }
 
 // admit looks on behalf of what is only for someone logged in.
-func (st *request) admit() sight {
+func (st *request) admit(ctx context.Context) sight {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.gated = true
-	err := st.look()
+	err := st.look(ctx)
 	return sight{st.user, st.rec, st.now, err}
 }

@@ -64,7 +64,7 @@ func (g *core) RequireFresh(age time.Duration) func(http.Handler) http.Handler {
 // gate lets in whoever is logged in and whom decide admits.
 func (c *core) gate(next http.Handler, decide func(sight, *http.Request) refusal) http.Handler {
 	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
-		seen := st.admit()
+		seen := st.admit(r.Context())
 		why := noSession
 		switch {
 		case seen.err != nil:

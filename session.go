@@ -104,7 +104,7 @@ func (g *Guard[U]) User(r *http.Request) (U, bool) {
 	if st, err := g.wrapped(r); err == nil {
 		st.mu.Lock()
 		defer st.mu.Unlock()
-		if st.look() == nil {
+		if st.look(r.Context()) == nil {
 			user, ok := st.user.(U)
 			return user, ok
 		}
@@ -125,8 +125,9 @@ func (g *Guard[U]) User(r *http.Request) (U, bool) {
 // Call it before the answer begins: later it returns [ErrHeadersSent]. It also
 // returns [ErrInactive], [ErrNoUser] for a nil user or an empty ID,
 // [ErrNotWrapped], and [ErrUnavailable] (wrapped) if the backend cannot be
-// asked; nobody is then logged in. If its answer cannot be sent, or the handler
-// panics (and no recoverer inside the guard hides that), the login is undone.
+// asked; nobody is then logged in. If the guard has to replace the answer, or the
+// handler panics (and no recoverer inside the guard hides that), the login is
+// undone.
 func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options ...LoginOption) error {
 	if isNil(user) {
 		return ErrNoUser
@@ -154,15 +155,15 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.logIn(user, limits)
+	return st.logIn(r.Context(), user, limits)
 }
 
 // logIn replaces whatever session the browser presented by a new one.
-func (st *request) logIn(user User, limits loginLimits) error {
+func (st *request) logIn(asker context.Context, user User, limits loginLimits) error {
 	if st.sent {
 		return ErrHeadersSent
 	}
-	if err := st.identify(); err != nil {
+	if err := st.identify(asker); err != nil {
 		return err
 	}
 	ctx, cancel := st.settle()

@@ -35,9 +35,10 @@ var errUnsaveable = errors.New("sessionguard: values cannot be saved")
 //
 // What is in it when the answer begins is saved, with or without Save. So are
 // changes that a logged-in person's handler makes later; a visitor's come too
-// late then, since they need a cookie. If a middleware gave r a context of its
-// own and that is done by then (http.TimeoutHandler gave up, the client has
-// gone), only what Save was called for is saved. Two requests of someone who is logged in that change different
+// late then, since they need a cookie. If the answer is 503 or 504, or a
+// middleware gave r a context of its own and that is done by then, only what
+// Save was called for is saved: http.TimeoutHandler has given up, and its handler
+// may be writing to Values still. Two requests of someone who is logged in that change different
 // values both succeed; for the same value the last one counts, but flashes of
 // both are kept. Of a visitor's, the cookie that arrives last counts.
 //
@@ -119,26 +120,31 @@ func (st *request) open(ctx context.Context, name string) *view {
 	v := &view{session: sessions.NewSession(st.core, name), name: name}
 	v.give(st, ctx)
 	v.session.IsNew = true
+	v.err = st.fill(ctx, v)
 	p.views = append(p.views, v)
+	return v
+}
 
-	if v.err = st.look(); v.err != nil {
-		return v
+// fill decodes what is stored under the view's name.
+func (st *request) fill(ctx context.Context, v *view) error {
+	if err := st.look(ctx); err != nil {
+		return err
 	}
 	bag, err := st.bag()
 	if err != nil {
-		v.err = err
-		return v
+		return err
 	}
-	if entries := bag[name]; len(entries) > 0 {
-		m, err := entries.Decode()
-		if err != nil {
-			v.err = fmt.Errorf("sessionguard: session %q: %w", name, err)
-			st.core.log.Error("sessionguard: stored values cannot be decoded", "session", name, "error", err)
-			return v
-		}
-		v.base, v.session.Values, v.session.IsNew = entries, m, false
+	entries := bag[v.name]
+	if len(entries) == 0 {
+		return nil
 	}
-	return v
+	m, err := entries.Decode()
+	if err != nil {
+		st.core.log.Error("sessionguard: stored values cannot be decoded", "session", v.name, "error", err)
+		return fmt.Errorf("sessionguard: session %q: %w", v.name, err)
+	}
+	v.base, v.session.Values, v.session.IsNew = entries, m, false
+	return nil
 }
 
 // bag is what the named sessions are opened from.
@@ -189,7 +195,7 @@ func (st *request) changes() ([]change, error) {
 			continue
 		}
 		entries := v.entries
-		if !v.abandoned() {
+		if !st.slow.gaveUp && !v.abandoned() {
 			var err error
 			if entries, err = v.encode(); err != nil {
 				return nil, err

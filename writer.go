@@ -29,8 +29,6 @@ var (
 // errReplaced tells a handler to stop: a refusal was sent in place of its page.
 var errReplaced = errors.New("sessionguard: the answer was replaced, since it could not be sent")
 
-func (w *writer) begin() bool { return (*request)(w).begin() }
-
 // start notes that the final status has gone out.
 func (w *writer) start() {
 	if !w.started {
@@ -42,8 +40,8 @@ func (w *writer) start() {
 
 // body begins an answer that has not had its WriteHeader: w sends it with the
 // headers as they are when its first byte comes.
-func (w *writer) body() bool {
-	if !w.begin() {
+func (w *writer) body(status int) bool {
+	if !(*request)(w).begin(status) {
 		return false
 	}
 	if !w.started {
@@ -54,19 +52,26 @@ func (w *writer) body() bool {
 
 func (w *writer) Unwrap() http.ResponseWriter { return w.w }
 
-func (w *writer) Header() http.Header { return w.w.Header() }
+// Header is thrown away once the page is: behind a writer that keeps the answer,
+// what is set now would still go out.
+func (w *writer) Header() http.Header {
+	if w.replaced {
+		return http.Header{}
+	}
+	return w.w.Header()
+}
 
 func (w *writer) WriteHeader(code int) {
 	if code < 200 && code != http.StatusSwitchingProtocols {
 		w.w.WriteHeader(code)
-	} else if w.body() {
+	} else if w.body(code) {
 		w.start()
 		w.w.WriteHeader(code)
 	}
 }
 
 func (w *writer) Write(b []byte) (int, error) {
-	if !w.body() {
+	if !w.body(http.StatusOK) {
 		return 0, errReplaced
 	}
 	w.start()
@@ -74,7 +79,7 @@ func (w *writer) Write(b []byte) (int, error) {
 }
 
 func (w *writer) WriteString(s string) (int, error) {
-	if !w.body() {
+	if !w.body(http.StatusOK) {
 		return 0, errReplaced
 	}
 	w.start()
@@ -84,7 +89,7 @@ func (w *writer) WriteString(s string) (int, error) {
 // ReadFrom keeps sendfile and splice for io.Copy. A source that fails before
 // its first byte has started nothing: the handler may still answer an error.
 func (w *writer) ReadFrom(src io.Reader) (int64, error) {
-	if !w.body() {
+	if !w.body(http.StatusOK) {
 		return 0, errReplaced
 	}
 	n, err := io.Copy(w.w, src)
@@ -98,7 +103,7 @@ func (w *writer) Flush() { _ = w.FlushError() }
 
 // FlushError starts nothing either if w cannot flush.
 func (w *writer) FlushError() error {
-	if !w.body() {
+	if !w.body(http.StatusOK) {
 		return errReplaced
 	}
 	err := http.NewResponseController(w.w).Flush()
@@ -111,7 +116,7 @@ func (w *writer) FlushError() error {
 // Hijack hands over the connection, for a WebSocket. Where a cookie has to be
 // set (after a login, a logout, a visitor's new values) it is refused.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if !w.begin() {
+	if !(*request)(w).begin(http.StatusSwitchingProtocols) {
 		return nil, nil, errReplaced
 	}
 	if p := w.slow; p != nil && (p.session != keepCookie || p.anonymous != keepCookie) {

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"math"
 	"net/http"
+	"sort"
 	"strings"
 	"time"
 
@@ -38,6 +39,7 @@ const (
 type cookies struct {
 	session, anonymous             http.Cookie // with every attribute, without value
 	sessionCodecs, anonymousCodecs []securecookie.Codec
+	anonymousRoom                  int // bytes of values that fit into the anonymous cookie
 }
 
 // newCookies completes and checks like, the session cookie's attributes.
@@ -72,6 +74,11 @@ func newCookies(keys [][]byte, idle time.Duration, like http.Cookie) (cookies, e
 	c.anonymous.Name += anonymousSuffix
 	c.sessionCodecs = codecs(keys, 0, maxTokenCookie) // the limits are in the record
 	c.anonymousCodecs = codecs(keys, idle, maxCookie-len(c.anonymous.Name))
+	// One more than fits, found by trying: the envelope is securecookie's.
+	c.anonymousRoom = sort.Search(maxCookie, func(n int) bool {
+		_, err := c.encodeAnonymous(make([]byte, n))
+		return err != nil
+	}) - 1
 	return c, nil
 }
 

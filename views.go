@@ -279,21 +279,20 @@ func (st *request) saveAnonymous() error {
 		c.view.base = c.entries
 	}
 	p := st.pending()
-	for {
-		stored := bag.Marshal()
-		if len(stored) == 0 && p.anonymous != setCookie {
-			p.anonymous = deleteCookie
-			return nil
-		}
-		value, err := st.core.cookies.encodeAnonymous(stored)
-		if err == nil {
-			p.anonymous, p.anonymousValue = setCookie, value
-			return nil
-		}
-		if !bag.TrimFlash() {
-			return fmt.Errorf("%w: a visitor's values do not fit into a cookie: %w", errUnsaveable, err)
-		}
+	stored, fits := bag.MarshalWithin(st.core.cookies.anonymousRoom)
+	if !fits {
+		return fmt.Errorf("%w: a visitor's values do not fit into a cookie", errUnsaveable)
 	}
+	if len(stored) == 0 && p.anonymous != setCookie {
+		p.anonymous = deleteCookie
+		return nil
+	}
+	value, err := st.core.cookies.encodeAnonymous(stored)
+	if err != nil {
+		return fmt.Errorf("%w: a visitor's cookie: %w", errUnsaveable, err)
+	}
+	p.anonymous, p.anonymousValue = setCookie, value
+	return nil
 }
 
 // anonymousValues are what moves along into a new session.

@@ -104,11 +104,25 @@ func (b Bag) Marshal() []byte {
 	return out
 }
 
-// TrimFlash removes the oldest message of the largest flash list, in bytes, to
-// make a Bag fit into a cookie; with its last message the list goes too. It
-// looks only at gorilla's default flash key, and returns false when no message
-// is left.
-func (b Bag) TrimFlash() bool {
+// MarshalWithin is Marshal for a place of limited size: the oldest messages of
+// the largest flash list, in bytes, go first, and with its last message the list.
+// It looks only at gorilla's default flash key, and returns false if the rest is
+// still too large. Twice the messages cost twice the time.
+func (b Bag) MarshalWithin(size int) ([]byte, bool) {
+	for {
+		out := b.Marshal()
+		if len(out) <= size {
+			return out, true
+		}
+		if !b.trimFlash(len(out) - size) {
+			return nil, false
+		}
+	}
+}
+
+// trimFlash takes messages from the front of the largest flash list until excess
+// bytes are gone, and returns false when no message is left.
+func (b Bag) trimFlash(excess int) bool {
 	var name, list string
 	for n, entries := range b {
 		v := entries.value(flashKey)
@@ -123,8 +137,10 @@ func (b Bag) TrimFlash() bool {
 		return false
 	}
 	messages, _ := elements(list)
-	// A list that cannot be cut is corrupt, and goes as a whole.
-	_, messages, _ = cut(messages)
+	for before := len(messages); messages != "" && before-len(messages) < excess; {
+		// A list that cannot be cut is corrupt, and goes as a whole.
+		_, messages, _ = cut(messages)
+	}
 	i, _ := b[name].search(flashKey)
 	trimmed := slices.Clone(b[name])
 	if messages == "" {

@@ -1,6 +1,7 @@
 package values
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"strings"
@@ -220,36 +221,69 @@ func TestTrimFlashTakesTheOldestOfTheLargestList(t *testing.T) {
 	before := union(nil, shared)
 	flashes := func(name string) any { return decode(t, bag[name])["_flash"] }
 
-	require.True(t, bag.TrimFlash())
+	require.True(t, bag.trimFlash(1))
 	require.Equal(t, before, shared, "entries are shared and stay as they are")
 	require.Equal(t, []any{"2"}, flashes("big"))
-	require.True(t, bag.TrimFlash())
+	require.True(t, bag.trimFlash(1))
 	require.Equal(t, []any{4, 5}, flashes("small"))
-	require.True(t, bag.TrimFlash())
+	require.True(t, bag.trimFlash(1))
 	require.Equal(t, []any{5}, flashes("small"))
-	require.True(t, bag.TrimFlash())
+	require.True(t, bag.trimFlash(1))
 	require.NotContains(t, decode(t, bag["big"]), "_flash", "of two equal ones, the first name's")
-	require.True(t, bag.TrimFlash())
+	require.True(t, bag.trimFlash(1))
 	require.NotContains(t, decode(t, bag["small"]), "_flash")
-	require.False(t, bag.TrimFlash())
+	require.False(t, bag.trimFlash(1))
 	require.Equal(t, map[any]any{"a": 1}, decode(t, bag["big"]))
 	require.Equal(t, map[any]any{"_flash": "not a list", "n": nil}, decode(t, bag["none"]))
-	require.False(t, Bag(nil).TrimFlash())
+	require.False(t, Bag(nil).trimFlash(1))
+}
+
+// One pass, and no more is lost than has to be.
+func TestMarshalWithinKeepsTheNewestThatFit(t *testing.T) {
+	const size = 2000
+	var flashes []any
+	for i := range 20_000 {
+		flashes = append(flashes, fmt.Sprintf("row %d", i))
+	}
+	entries, err := Encode(map[any]any{"_flash": flashes, "cart": 1}, nil)
+	require.NoError(t, err)
+	small, err := Encode(map[any]any{"_flash": []any{"other"}}, nil)
+	require.NoError(t, err)
+	bag := Bag{"flash": entries, "other": small}
+
+	stored, fits := bag.MarshalWithin(size)
+	require.True(t, fits)
+	require.LessOrEqual(t, len(stored), size)
+	require.Greater(t, len(stored), size-20)
+	got, err := Unmarshal(stored)
+	require.NoError(t, err)
+	require.True(t, got["other"].Equal(small))
+	m, err := got["flash"].Decode()
+	require.NoError(t, err)
+	require.Equal(t, 1, m["cart"])
+	kept := m["_flash"].([]any)
+	require.Equal(t, flashes[len(flashes)-len(kept):], kept)
+
+	_, fits = bag.MarshalWithin(5)
+	require.False(t, fits)
+	stored, fits = Bag{}.MarshalWithin(0)
+	require.True(t, fits)
+	require.Empty(t, stored)
 }
 
 func TestTrimFlashOfEqualListsIsDeterministic(t *testing.T) {
 	e := encode(t, map[any]any{"_flash": []any{"a", "b"}})
 	for range 50 {
 		bag := Bag{"c": e, "a": e, "b": e}
-		require.True(t, bag.TrimFlash())
+		require.True(t, bag.trimFlash(1))
 		require.False(t, bag["a"].Equal(e))
 	}
 }
 
 func TestTrimFlashEndsOnACorruptList(t *testing.T) {
 	bag := Bag{"s": {{flashKey, listOf("\xff")}}}
-	require.True(t, bag.TrimFlash())
-	require.False(t, bag.TrimFlash())
+	require.True(t, bag.trimFlash(1))
+	require.False(t, bag.trimFlash(1))
 	require.Nil(t, bag.Marshal())
 }
 
@@ -276,7 +310,7 @@ func FuzzUnmarshal(f *testing.F) {
 			require.Empty(t, Merge(e, nil, e))
 			Merge(nil, e, e)
 		}
-		for bag.TrimFlash() {
+		for bag.trimFlash(1) {
 		}
 		require.Len(t, bag, before)
 		_, err = Unmarshal(bag.Marshal())

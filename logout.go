@@ -103,9 +103,27 @@ func (st *request) purge(ctx context.Context, reason store.Reason) error {
 	}
 	var failed error
 	for key := range keys {
-		failed = errors.Join(failed, c.backend.Delete(ctx, key, reason))
+		failed = errors.Join(failed, c.end(ctx, key, reason))
 	}
 	return failed
+}
+
+// end ends a session. A logout ends it also if it has been re-authenticated
+// meanwhile, in another tab whose answer, with the new cookie, this browser is yet
+// to see. Everyone else meant the session that was here.
+func (c *core) end(ctx context.Context, key store.Key, reason store.Reason) error {
+	for ctx.Err() == nil {
+		err := c.backend.Delete(ctx, key, reason)
+		var moved *store.MovedError
+		switch {
+		case !errors.As(err, &moved):
+			return err
+		case reason != store.LoggedOut:
+			return nil
+		}
+		key = moved.To
+	}
+	return ctx.Err()
 }
 
 // EndSession ends one session of a user, by its public ID. It takes the user's
@@ -161,7 +179,7 @@ func (c *core) endOwned(ctx context.Context, userID string, match func(*store.Se
 				continue
 			}
 			found = true
-			if err := c.backend.Delete(ctx, rec.Key, store.Ended); err != nil {
+			if err := c.end(ctx, rec.Key, store.Ended); err != nil {
 				return ended, errors.Join(ErrUnavailable, err)
 			}
 			if _, over := expired(rec, store.TimeOf(time.Now())); !over {

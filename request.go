@@ -219,7 +219,7 @@ func (st *request) authenticate(ctx context.Context) error {
 func (st *request) endNow(reason store.Reason) {
 	ctx, cancel := st.settle()
 	defer cancel()
-	if err := st.core.backend.Delete(ctx, st.rec.Key, reason); err != nil {
+	if err := st.core.end(ctx, st.rec.Key, reason); err != nil {
 		st.core.log.Error("sessionguard: could not delete an ended session", "reason", reason, "error", err)
 	}
 	st.rec, st.user = store.Record{}, nil

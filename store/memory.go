@@ -58,8 +58,9 @@ type entry struct {
 const sweepPerLogin = 8
 
 var (
-	errTaken = errors.New("store: a session has this key already; make keys from fresh randomness")
-	errOwner = errors.New("store: a session can not be replaced by one of another owner; create a new one")
+	errTaken  = errors.New("store: a session has this key already; make keys from fresh randomness")
+	errNobody = errors.New("store: a session needs an owner")
+	errOwner  = errors.New("store: a session can not be replaced by one of another owner; create a new one")
 )
 
 // NewMemory returns an empty Memory.
@@ -77,7 +78,7 @@ func (m *Memory) Load(_ context.Context, key Key) (Record, error) {
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.find(key)
+	e := s.session(key)
 	if e == nil {
 		return Record{}, ErrNotFound
 	}
@@ -90,7 +91,7 @@ func (m *Memory) Touch(_ context.Context, key Key, seen Time) error {
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.find(key)
+	e := s.session(key)
 	if e == nil || seen >= e.record().End() {
 		return ErrNotFound
 	}
@@ -104,7 +105,7 @@ func (m *Memory) Save(_ context.Context, key Key, version uint64, values []byte)
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.find(key)
+	e := s.session(key)
 	if e == nil {
 		return ErrNotFound
 	}
@@ -120,6 +121,9 @@ func (m *Memory) Save(_ context.Context, key Key, version uint64, values []byte)
 
 // Create implements [Backend].
 func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Record, err error) {
+	if r.Owner == "" {
+		return nil, errNobody
+	}
 	m.sweep(r.Key)
 
 	list := m.owners.list(r.Owner)
@@ -172,7 +176,7 @@ func (m *Memory) Replace(_ context.Context, old Key, version uint64, r Record) e
 	from, to := m.shard(old), m.shard(r.Key)
 	defer m.lockBoth(old, r.Key)()
 
-	e := from.find(old)
+	e := from.session(old)
 	if e == nil {
 		return ErrNotFound
 	}
@@ -186,6 +190,7 @@ func (m *Memory) Replace(_ context.Context, old Key, version uint64, r Record) e
 	}
 	from.remove(e)
 	list.remove(e)
+	from.add(newMove(old, r.Key))
 	e = newEntry(r)
 	to.add(e)
 	list.add(e)
@@ -193,7 +198,7 @@ func (m *Memory) Replace(_ context.Context, old Key, version uint64, r Record) e
 }
 
 // Delete implements [Backend].
-func (m *Memory) Delete(_ context.Context, key Key, _ Reason) error {
+func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) error {
 	s := m.shard(key)
 	s.Lock()
 	e := s.find(key)
@@ -201,12 +206,17 @@ func (m *Memory) Delete(_ context.Context, key Key, _ Reason) error {
 	if e == nil {
 		return nil
 	}
+	if to, moved := e.movedTo(); moved {
+		return &MovedError{to}
+	}
 
 	list := m.owners.list(e.session.Load().Owner)
 	list.Lock()
 	defer list.Unlock()
-	m.end(list, key, func(Record) bool { return true })
-	return nil
+	if _, ok := m.end(list, key, func(Record) bool { return true }); ok {
+		return nil
+	}
+	return m.Delete(ctx, key, reason) // it went or moved between the locks
 }
 
 // ByOwner implements [Backend].
@@ -228,7 +238,9 @@ func (m *Memory) end(list ownerList, key Key, condition func(Record) bool) (Reco
 		return Record{}, false
 	}
 	s.remove(e)
-	list.remove(e)
+	if _, moved := e.movedTo(); !moved { // a move is in no list
+		list.remove(e)
+	}
 	return e.record(), true
 }
 
@@ -270,6 +282,33 @@ func (m *Memory) lockBoth(a, b Key) (unlock func()) {
 	}
 	high.Lock()
 	return func() { high.Unlock(); low.Unlock() }
+}
+
+// session is find, but for a session: not where one has moved from.
+func (s *shard) session(key Key) *entry {
+	e := s.find(key)
+	if e == nil {
+		return nil
+	}
+	if _, moved := e.movedTo(); moved {
+		return nil
+	}
+	return e
+}
+
+// newMove is what Replace leaves at the old key: an entry without an owner, which
+// no session is, and which ends at once, so that the sweep forgets it after Grace.
+func newMove(old, to Key) *entry {
+	now := TimeOf(time.Now())
+	return newEntry(Record{&Session{Key: old, Expires: now, Values: to[:]}, now})
+}
+
+func (e *entry) movedTo() (to Key, moved bool) {
+	s := e.session.Load()
+	if moved = s.Owner == ""; moved {
+		to = Key(s.Values)
+	}
+	return to, moved
 }
 
 func newEntry(r Record) *entry {

@@ -102,6 +102,15 @@ var (
 	ErrLimit = errors.New("store: too many sessions")
 )
 
+// A MovedError is what Delete returns for the key of a session that Replace has
+// moved: a logout with the cookie from before must still find it, since the answer
+// with the new one may be on its way. It is an [ErrNotFound] as well.
+type MovedError struct{ To Key }
+
+func (e *MovedError) Error() string { return "store: the session has moved to another key" }
+
+func (e *MovedError) Unwrap() error { return ErrNotFound }
+
 // A Backend keeps sessions. Every method is safe for concurrent use and atomic:
 // on every node, it has happened wholly or not at all. Any error other than the
 // three of this package means that the backend could not tell, which a guard
@@ -135,7 +144,9 @@ type Backend interface {
 	// backend keeps values; the caller no longer writes to it.
 	Save(ctx context.Context, key Key, version uint64, values []byte) error
 
-	// Delete ends a session. Deleting what is not there is no error.
+	// Delete ends a session. Deleting what is not there is no error, except
+	// for Grace after a Replace has moved it: then nothing is deleted, and a
+	// MovedError tells where it is.
 	Delete(ctx context.Context, key Key, reason Reason) error
 
 	// ByOwner lists an owner's sessions in no particular order: every one that

@@ -202,9 +202,11 @@ var races = []promise{
 			r := newRecord()
 			create(t, b, r)
 			next := successor(r)
+			var moved *store.MovedError
 			errs := together(
 				func() error {
-					if err := b.Delete(t.Context(), r.Key, store.LoggedOut); err != nil {
+					err := b.Delete(t.Context(), r.Key, store.LoggedOut)
+					if err != nil && !errors.As(err, &moved) {
 						return err
 					}
 					if _, err := b.Load(t.Context(), r.Key); !errors.Is(err, store.ErrNotFound) {
@@ -219,10 +221,13 @@ var races = []promise{
 			)
 			require.NoError(t, errors.Join(errs[:4]...))
 			requireGone(t, b, r)
-			if errs[4] == nil { // before the Delete, which found nothing more to do
+			if errs[4] == nil { // before the Delete, which has to say so
+				require.NotNil(t, moved, "a logout would believe that it ended the session")
+				require.Equal(t, next.Key, moved.To)
 				requireOwned(t, b, r.Owner, next.Key)
 				continue
 			}
+			require.Nil(t, moved)
 			if !errors.Is(errs[4], store.ErrConflict) { // after the Save
 				require.ErrorIs(t, errs[4], store.ErrNotFound)
 			}

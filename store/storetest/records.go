@@ -181,6 +181,27 @@ var records = []promise{
 		require.NoError(t, b.Delete(t.Context(), next.Key, store.LoggedOut))
 		requireOwned(t, b, r.Owner)
 	}},
+	{"Delete tells where a session has moved, and deletes nothing", func(t T, b store.Backend) {
+		r := newRecord()
+		create(t, b, r)
+		next := successor(r)
+		last := successor(next)
+		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
+		require.NoError(t, b.Replace(t.Context(), next.Key, next.Version, last))
+		for range 2 {
+			for from, to := range map[store.Key]store.Key{r.Key: next.Key, next.Key: last.Key} {
+				err := b.Delete(t.Context(), from, store.LoggedOut)
+				require.ErrorIs(t, err, store.ErrNotFound)
+				var moved *store.MovedError
+				require.ErrorAs(t, err, &moved)
+				require.Equal(t, to, moved.To)
+			}
+		}
+		requireSame(t, last, load(t, b, last.Key))
+		requireOwned(t, b, r.Owner, last.Key)
+		require.NoError(t, b.Delete(t.Context(), last.Key, store.LoggedOut))
+		require.NoError(t, b.Delete(t.Context(), last.Key, store.LoggedOut))
+	}},
 	{"Replace at another version is ErrConflict and changes nothing", func(t T, b store.Backend) {
 		r := newRecord()
 		create(t, b, r)

@@ -91,6 +91,7 @@ var mistakes = []string{
 	"save: is checked, then done",
 	"replace: creates what is not there", "replace: ignores the version", "replace: keeps the old",
 	"replace: stores before it checks", "replace: is checked, then done",
+	"replace: does not tell where to", "delete: forgets where to", "delete: follows",
 	"delete: is soft", "delete: fails twice", "delete: leaves the index",
 	"by owner: ignores case", "by owner: ignores trailing space", "by owner: matches a prefix", "by owner: fails on strangers",
 	"by owner: has stale records", "by owner: forgets at the end",
@@ -104,11 +105,12 @@ type plain struct {
 	mistake  string
 	mu       sync.Mutex
 	sessions map[store.Key]store.Record
+	moved    map[store.Key]store.Key
 	created  []store.Record // all there ever were, for mistakes
 }
 
 func newPlain(mistake string) *plain {
-	return &plain{mistake: mistake, sessions: map[store.Key]store.Record{}}
+	return &plain{mistake: mistake, sessions: map[store.Key]store.Record{}, moved: map[store.Key]store.Key{}}
 }
 
 func (b *plain) has(mistake string) bool { return b.mistake == mistake }
@@ -211,6 +213,9 @@ func (b *plain) Replace(_ context.Context, old store.Key, version uint64, r stor
 	if !b.has("replace: keeps the old") {
 		delete(b.sessions, b.key(old))
 	}
+	if !b.has("replace: does not tell where to") {
+		b.moved[b.key(old)] = r.Key
+	}
 	return nil
 }
 
@@ -295,6 +300,15 @@ func (b *plain) Delete(_ context.Context, key store.Key, _ store.Reason) error {
 	defer b.mu.Unlock()
 	if _, ok := b.sessions[b.key(key)]; !ok && b.has("delete: fails twice") {
 		return store.ErrNotFound
+	}
+	if to, moved := b.moved[b.key(key)]; moved {
+		if b.has("delete: forgets where to") {
+			delete(b.moved, b.key(key))
+		}
+		if b.has("delete: follows") {
+			delete(b.sessions, b.key(to))
+		}
+		return &store.MovedError{To: to}
 	}
 	if !b.has("delete: is soft") {
 		delete(b.sessions, b.key(key))

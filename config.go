@@ -38,7 +38,8 @@ type Config[U User] struct {
 	// or nil if there is none, which ends the session. Any other error means
 	// that nobody can tell right now: it is answered with 503 and ends
 	// nothing, so translate sql.ErrNoRows and its like. FindUser is asked at
-	// most once per request, before a gate lets anyone in. Required.
+	// most once per request, before a gate lets anyone in, with the context of
+	// whoever looks, and must not use the guard with it. Required.
 	FindUser func(ctx context.Context, id string) (U, error)
 
 	// Keys are gorilla/securecookie key pairs, newest first: an authentication

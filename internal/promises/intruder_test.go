@@ -1,0 +1,253 @@
+package promises
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+// What an attack on the library once got through with.
+
+// W2: the view came through a context, so nothing but the 503 tells that the
+// handler was given up. The race detector, or the runtime, ends this test.
+func TestAViewHandedThroughAContextIsLeftAloneByATimeout(t *testing.T) {
+	type viewKey struct{}
+	s := newSite(t, nil)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(stopped)
+		values := r.Context().Value(viewKey{}).(map[any]any)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				values[i%100] = i
+			}
+		}
+	})
+	timed := http.TimeoutHandler(inner, time.Millisecond, "too slow")
+	s.mux.HandleFunc("GET /timed", func(w http.ResponseWriter, r *http.Request) {
+		session, _ := s.guard.Get(r, "app")
+		timed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), viewKey{}, session.Values)))
+	})
+	b := s.browse()
+	require.Equal(t, "too slow", b.get("/timed").body)
+	close(stop)
+	<-stopped
+}
+
+// L5: a handler with a deadline is not held up by a look without one.
+func TestALookIsBoundByTheDeadlineOfWhoeverLooks(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		hang := false
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			find := c.FindUser
+			c.FindUser = func(ctx context.Context, id string) (*user, error) {
+				if hang {
+					select {
+					case <-ctx.Done():
+					case <-time.After(time.Minute): // for this test to fail in time
+					}
+					return nil, errors.New("hung")
+				}
+				return find(ctx, id)
+			}
+		})
+		page := s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "secret") }))
+		s.mux.Handle("GET /timed", http.TimeoutHandler(page, time.Second, "too slow"))
+		b := s.browse()
+		b.login("ada")
+		hang = true
+		start := time.Now()
+		require.Equal(t, http.StatusServiceUnavailable, b.get("/timed").StatusCode)
+		require.Equal(t, time.Second, time.Since(start))
+		hang = false
+		require.True(t, b.loggedIn(), "nobody was logged out by it")
+	})
+}
+
+// L1, L5, L6: a gate around a part of a page refuses the part, not the page.
+func TestARefusalWithinAPageIsNotTheAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		box := s.guard.RequireRole("Admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "box") }))
+		dash := func(w http.ResponseWriter, r *http.Request) {
+			part := httptest.NewRecorder()
+			box.ServeHTTP(part, r)
+			if r.Method == http.MethodPost {
+				session, _ := s.guard.Get(r, "app")
+				session.Values["k"] = "v"
+			}
+			fmt.Fprint(w, "dash ", part.Code)
+		}
+		s.mux.HandleFunc("GET /dash", dash)
+		s.mux.HandleFunc("POST /dash", dash)
+		b := s.browse()
+		b.login("ada")
+		for range 4 {
+			pass(idle - 2*time.Minute)
+			require.Equal(t, "dash 303", b.get("/dash").body)
+		}
+		require.True(t, b.loggedIn(), "someone who sees the page is active")
+		for _, down := range []string{"Load", "Save"} {
+			backend.failing(down)
+			a := b.post("/dash")
+			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, down)
+			require.NotContains(t, a.body, "dash")
+		}
+	})
+}
+
+// L3, L6: nothing that the handler said of the page goes out without it.
+func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
+	for name, outer := range map[string]func(http.Handler) http.Handler{
+		"plain":          func(h http.Handler) http.Handler { return h },
+		"TimeoutHandler": func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, backend := remoteSite(t)
+			s.mux.Handle("GET /secret", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				http.SetCookie(w, &http.Cookie{Name: "api", Value: "secret"})
+				w.Header().Set("X-Account", "secret")
+				w.Header().Set("Hx-Trigger", "secret")
+				session, _ := s.guard.Get(r, "app")
+				session.Values["k"] = "v"
+				backend.failing("Save")
+				io.WriteString(w, "secret")
+				w.Header().Set("Etag", "secret")
+				w.Header().Set("Content-Encoding", "secret")
+				w.Header().Set(http.TrailerPrefix+"X-Total", "secret")
+			})))
+			security := func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Security-Policy", "default-src 'self'")
+					w.Header().Set("Access-Control-Allow-Origin", "https://app.example")
+					next.ServeHTTP(w, r)
+				})
+			}
+			b := browse(t, serve(t, outer(security(s.guard.Handler(s.mux)))))
+			b.login("ada")
+			a := b.get("/secret")
+			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+			require.NotContains(t, fmt.Sprint(a.body, a.Header, a.Trailer), "secret")
+			require.Equal(t, "default-src 'self'", a.Header.Get("Content-Security-Policy"))
+			require.Equal(t, "https://app.example", a.Header.Get("Access-Control-Allow-Origin"))
+			requireNoStore(t, a.Header)
+		})
+	}
+}
+
+// L5: whoever recovers from a broken FindUser must not be told "nobody".
+func TestAPanicInACallbackIsNotNobody(t *testing.T) {
+	for _, callback := range []string{"FindUser", "Load"} {
+		inBubble(t, func(t *testing.T) {
+			boom := false
+			s, backend := remoteSite(t)
+			guard, err := sessionguard.New(sessionguard.Config[*user]{
+				Keys: testKeys, Backend: backend, Logger: s.config.Logger,
+				FindUser: func(ctx context.Context, id string) (*user, error) {
+					if boom && callback == "FindUser" {
+						panic(callback)
+					}
+					return s.users.Find(ctx, id)
+				},
+			})
+			require.NoError(t, err)
+			errs := make(chan error, 1)
+			b := browse(t, serve(t, guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/login" {
+					errs <- guard.Login(w, r, &user{ID: "ada"})
+					return
+				}
+				func() {
+					defer func() { _ = recover() }()
+					guard.Get(r, "app")
+				}()
+				session, err := guard.Get(r, "app")
+				session.Values["k"] = "v"
+				errs <- err
+				_, ok := guard.User(r)
+				fmt.Fprint(w, ok)
+			}))))
+			b.post("/login")
+			require.NoError(t, <-errs)
+			boom = true
+			if callback == "Load" {
+				backend.hook("Load", func() { panic(callback) })
+			}
+			a := b.get("/")
+			require.ErrorIs(t, <-errs, sessionguard.ErrUnavailable)
+			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+			require.Zero(t, backend.counted()["Save"])
+		})
+	}
+}
+
+// Promise 2: the answer with the new cookie is still on its way when the person
+// logs out in another tab.
+func TestLogoutReachesASessionBeingReauthenticated(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		replaced, goOn := make(chan error), make(chan struct{})
+		s.mux.HandleFunc("POST /reauth", func(w http.ResponseWriter, r *http.Request) {
+			u, _ := s.guard.User(r)
+			err := errors.Join(s.guard.Login(w, r, u), s.guard.Login(w, r, u)) // moved twice
+			replaced <- err
+			<-goOn
+		})
+		b, tab := s.browse(), s.browse()
+		b.login("ada")
+		tab.sends(b.cookies())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			resp, err := b.client.Do(b.request("POST", "/reauth"))
+			if err == nil {
+				resp.Body.Close()
+			}
+		}()
+		require.NoError(s.T, <-replaced)
+		require.Equal(s.T, http.StatusSeeOther, tab.post("/logout").StatusCode)
+		close(goOn)
+		<-done
+		require.False(s.T, b.loggedIn())
+	})
+}
+
+// Logging in twice at once, as a double click does, ends neither's session.
+func TestTwoReauthenticationsAtOnceBothHold(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		first, second := s.browse(), s.browse()
+		first.login("ada")
+		second.sends(first.cookies())
+		s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, r *http.Request) {
+			u, _ := s.guard.User(r) // with the session as it was
+			first.login("ada")
+			if err := s.guard.Login(w, r, u); err != nil {
+				t.Error(err)
+			}
+		})
+		second.post("/slow")
+		require.True(s.T, first.loggedIn())
+		require.True(s.T, second.loggedIn())
+	})
+}
+
+func TestTheLongestTimeoutsWork(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.IdleTimeout, c.AbsoluteTimeout = math.MaxInt64, math.MaxInt64 })
+	b := s.browse()
+	b.post("/value?k=a&v=1")
+	require.Equal(t, "1 <nil>", b.get("/value?k=a").body)
+	b.login("ada")
+	require.True(t, b.loggedIn())
+	require.Greater(t, statusOf(b).Absolute, 1<<32)
+}

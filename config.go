@@ -46,7 +46,7 @@ type Config[U User] struct {
 	// key of at least 32 bytes, then an encryption key of 16, 24 or 32 bytes
 	// or nil; then the pair before that, so that cookies signed with it are
 	// still read. Default: random keys, with a warning, since the visitors'
-	// cookies then die with the process. Required with a remote Backend.
+	// cookies then die with the process. Required with any Backend but [store.Memory].
 	Keys [][]byte
 
 	// Backend keeps the sessions. Default: [store.NewMemory], one process.

@@ -16,7 +16,7 @@ func (st *request) begin(status int) bool {
 	if why == admitted {
 		return !st.replaced
 	}
-	clearAnswer(st.w.Header())
+	clearAnswer(st.w.Header(), st.encoded)
 	st.core.refuse(st, (*writer)(st), &st.http, why)
 	st.replaced = true
 	return false
@@ -31,8 +31,8 @@ func (st *request) commit(status int) refusal {
 		return admitted
 	}
 	if st.looked && st.core != nil {
-		st.refused = st.refused || st.hidden && status >= 300
-		st.replacing = st.replacing || st.hidden && status >= 500
+		st.refused = st.refused || st.hidden && status >= 300 && status < 500
+		st.replacing = st.replacing || st.hiddenDown && status >= 500
 		if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
 			st.pending().gaveUp = true
 		}
@@ -143,6 +143,13 @@ func (st *request) leave() {
 	}
 	if st.done {
 		return
+	}
+	if st.replaced {
+		// httputil.ReverseProxy aborts when its page is taken away, which
+		// would take the refusal away as well.
+		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			defer panic(p)
+		}
 	}
 	st.protect()
 	st.mu.Lock()

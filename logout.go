@@ -108,9 +108,9 @@ func (st *request) purge(ctx context.Context, reason store.Reason) error {
 	return failed
 }
 
-// end ends a session. A logout ends it also if it has been re-authenticated
-// meanwhile, in another tab whose answer, with the new cookie, this browser is yet
-// to see. Everyone else meant the session that was here.
+// end ends a session. Who ends what a browser presented, by a logout or another
+// login, ends it also if it has been re-authenticated meanwhile: in another tab,
+// whose answer with the new cookie this browser is yet to see.
 func (c *core) end(ctx context.Context, key store.Key, reason store.Reason) error {
 	for ctx.Err() == nil {
 		err := c.backend.Delete(ctx, key, reason)
@@ -118,7 +118,7 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason) erro
 		switch {
 		case !errors.As(err, &moved):
 			return err
-		case reason != store.LoggedOut:
+		case reason != store.LoggedOut && reason != store.Replaced:
 			return nil
 		}
 		key = moved.To

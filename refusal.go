@@ -76,20 +76,24 @@ var refusals = [...]struct {
 func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why refusal) {
 	st.mu.Lock()
 	st.looked = st.looked || !st.started // once it has started, it is too late to forbid its caching
-	again := st.refused || st.hidden     // by a refusal of the application's, itself behind a gate
 	if w == http.ResponseWriter((*writer)(st)) {
 		st.refused = true
 		st.replacing = st.replacing || refusals[why].status >= http.StatusInternalServerError
-	} else {
-		st.hidden = true // a part of a page may have asked, and not show it
+	} else { // a part of a page may have asked, and not show it
+		st.hidden = true
+		st.hiddenDown = st.hiddenDown || refusals[why].status >= http.StatusInternalServerError
+	}
+	own := c.refusals.handler(why)
+	if st.asking {
+		own = nil // it is itself behind a gate
 	}
 	st.mu.Unlock()
 
 	if refusals[why].status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
-	if own := c.refusals.handler(why); own != nil && !again {
-		own.ServeHTTP(w, r)
+	if own != nil {
+		st.ask(own, w, r)
 		if outermost, ok := w.(*writer); !ok || outermost.started {
 			return
 		}
@@ -109,6 +113,18 @@ func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why r
 	default:
 		page(w, why)
 	}
+}
+
+// ask runs a refusal of the application's.
+func (st *request) ask(own http.Handler, w http.ResponseWriter, r *http.Request) {
+	set := func(asking bool) {
+		st.mu.Lock()
+		st.asking = asking
+		st.mu.Unlock()
+	}
+	set(true)
+	defer set(false)
+	own.ServeHTTP(w, r)
 }
 
 func (own Refusals) handler(why refusal) http.Handler {
@@ -173,10 +189,14 @@ func (st *request) refuseMethod(w http.ResponseWriter, allowed string) {
 }
 
 // clearAnswer takes out of h whatever may belong to the page that is being
-// replaced. What outer middleware is known to set stays.
-func clearAnswer(h http.Header) {
+// replaced. What outer middleware is known to set stays, and its encoding.
+func clearAnswer(h http.Header, encoded bool) {
 	for name := range h {
 		switch http.CanonicalHeaderKey(name) {
+		case "Content-Encoding":
+			if encoded {
+				continue
+			}
 		case "Date", "Server", "Vary", "Strict-Transport-Security", "Referrer-Policy", "Permissions-Policy",
 			"X-Frame-Options", "X-Content-Type-Options", "X-Robots-Tag", "Reporting-Endpoints",
 			"X-Request-Id", "X-Correlation-Id", "Traceparent":

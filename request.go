@@ -37,7 +37,10 @@ type request struct {
 	gated      bool // the answer is only for someone logged in
 	passive    bool
 	refused    bool // a refusal is the answer: no activity
-	hidden     bool // a refusal was written to somebody else's writer: the answer only if its status goes out
+	hidden     bool // a refusal was written to somebody else's writer: the answer only if such a status goes out
+	hiddenDown bool // the same, of a refusal for a failure
+	asking     bool // a refusal of the application's is running
+	encoded    bool // the caller set Content-Encoding, and encodes whatever comes
 	replacing  bool // the refusal that replaces the handler's answer is being written
 	replaced   bool // it has been, and what the handler still writes is dropped
 	sent       bool // committed: nothing more can be stored in a cookie
@@ -120,6 +123,7 @@ func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) ht
 func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*request, http.ResponseWriter, *http.Request)) {
 	st := &request{Context: r.Context(), core: c, w: w, caller: r}
 	st.http = *r.WithContext(st)
+	_, st.encoded = w.Header()["Content-Encoding"]
 	defer st.leave()
 	if c.crossOriginAllowed(r) {
 		serve(st, (*writer)(st), &st.http)
@@ -196,22 +200,35 @@ func (st *request) authenticate(ctx context.Context) error {
 	returned := false
 	defer st.failUnless(&returned)
 	user, err := st.core.findUser(ctx, id)
+	reason, err := judge(user, err, id, st.rec.Stamp)
 	returned = true
 	switch {
-	case errors.Is(err, ErrNoUser):
-		st.endNow(store.NoUser)
 	case err != nil:
-		return st.fail(fmt.Errorf("FindUser (for no such user it returns ErrNoUser): %w", err))
-	case user.UserID() != id:
-		return st.fail(fmt.Errorf("FindUser returned user %q for %q", user.UserID(), id))
-	case !user.IsActive():
-		st.endNow(store.Inactive)
-	case stampOf(user) != st.rec.Stamp:
-		st.endNow(store.Restamped)
+		return st.fail(err)
+	case reason != "":
+		st.endNow(reason)
 	default:
 		st.user = user
 	}
 	return nil
+}
+
+// judge decides whether what FindUser returned for id may use a session issued
+// under stamp; if not, why the session ends, or an error if nobody can tell.
+func judge(user User, err error, id, stamp string) (store.Reason, error) {
+	switch {
+	case errors.Is(err, ErrNoUser):
+		return store.NoUser, nil
+	case err != nil:
+		return "", fmt.Errorf("FindUser (for no such user it returns ErrNoUser): %w", err)
+	case user.UserID() != id:
+		return "", fmt.Errorf("FindUser returned user %q for %q", user.UserID(), id)
+	case !user.IsActive():
+		return store.Inactive, nil
+	case stampOf(user) != stamp:
+		return store.Restamped, nil
+	}
+	return "", nil
 }
 
 // endNow ends a session that was found to be over. If the backend does not

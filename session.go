@@ -219,27 +219,31 @@ func (st *request) logIn(asker context.Context, user User, limits loginLimits) e
 	return nil
 }
 
-// replace re-authenticates: it moves the session, as it is now, to next's key.
-// It reports false if the session ended meanwhile.
+// replace re-authenticates: it moves the session, as and where it is now, to
+// next's key. It reports false if the session ended meanwhile.
 func (st *request) replace(ctx context.Context, next store.Record) (bool, error) {
 	old := st.rec
 	for ctx.Err() == nil {
 		next.Values, next.Version = old.Values, old.Version
 		err := st.core.backend.Replace(ctx, old.Key, old.Version, next)
-		switch {
-		case err == nil:
+		if err == nil {
 			return true, nil
+		}
+		var moved *store.MovedError
+		switch {
+		case errors.As(err, &moved): // somebody clicked twice
+			old, err = st.core.backend.Load(ctx, moved.To)
 		case errors.Is(err, store.ErrConflict):
-			if old, err = st.core.backend.Load(ctx, old.Key); err == nil {
-				continue
-			}
+			old, err = st.core.backend.Load(ctx, old.Key)
 		}
 		if errors.Is(err, store.ErrNotFound) {
 			next.ID, next.Created = newPublicID(), st.now
 			next.Values, next.Version = nil, 0
 			return false, nil
 		}
-		return false, err
+		if err != nil {
+			return false, err
+		}
 	}
 	return false, ctx.Err()
 }

@@ -17,7 +17,7 @@ import (
 type view struct {
 	session *sessions.Session
 	name    string
-	holders []context.Context // derived ones that it was given to
+	holders []<-chan struct{} // of contexts with an end of their own that it was given to
 	base    values.Entries    // what is stored of it
 	err     error             // it could not be opened, and is never saved
 	saved   bool              // by the handler, which may not wait for the answer
@@ -36,7 +36,7 @@ var errUnsaveable = errors.New("sessionguard: values cannot be saved")
 // What is in it when the answer begins is saved, with or without Save. So are
 // changes that a logged-in person's handler makes later; a visitor's come too
 // late then, since they need a cookie. If the answer is 503 or 504, or a
-// middleware gave r a context of its own and that is done by then, only what
+// middleware gave r a context that ends by itself and has, only what
 // Save was called for is saved: http.TimeoutHandler has given up, and its handler
 // may be writing to Values still. Two requests of someone who is logged in that change different
 // values both succeed; for the same value the last one counts, but flashes of
@@ -200,6 +200,7 @@ func (st *request) changes() ([]change, error) {
 			if entries, err = v.encode(); err != nil {
 				return nil, err
 			}
+			v.entries = entries // what Save was called for before this is old
 		} else if !v.saved {
 			continue
 		}
@@ -210,17 +211,24 @@ func (st *request) changes() ([]change, error) {
 	return all, nil
 }
 
-// give notes who else may be writing to the map. The request's own context is
-// no sign of that when it is done: its handler has come to the answer.
+// give notes who else may be writing to the map. The end of the request's own
+// context is no sign of that: its handler has come to the answer.
 func (v *view) give(st *request, ctx context.Context) {
-	if ctx != context.Context(st) {
-		v.holders = append(v.holders, ctx)
+	if done := ctx.Done(); done != st.Done() && !slices.Contains(v.holders, done) {
+		v.holders = append(v.holders, done)
 	}
 }
 
 // abandoned says that a handler which was given up may be running still.
 func (v *view) abandoned() bool {
-	return slices.ContainsFunc(v.holders, func(ctx context.Context) bool { return ctx.Err() != nil })
+	return slices.ContainsFunc(v.holders, func(done <-chan struct{}) bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // saveViews stores what changed in the live session. Whatever other requests

@@ -176,9 +176,12 @@ func (m *Memory) Replace(_ context.Context, old Key, version uint64, r Record) e
 	from, to := m.shard(old), m.shard(r.Key)
 	defer m.lockBoth(old, r.Key)()
 
-	e := from.session(old)
+	e := from.find(old)
 	if e == nil {
 		return ErrNotFound
+	}
+	if to, moved := e.movedTo(); moved {
+		return &MovedError{to}
 	}
 	switch s := e.session.Load(); {
 	case s.Version != version:

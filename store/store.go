@@ -102,9 +102,9 @@ var (
 	ErrLimit = errors.New("store: too many sessions")
 )
 
-// A MovedError is what Delete returns for the key of a session that Replace has
-// moved: a logout with the cookie from before must still find it, since the answer
-// with the new one may be on its way. It is an [ErrNotFound] as well.
+// A MovedError is what Delete and Replace return for the key of a session that
+// Replace has moved: a logout with the cookie from before must still find it, since
+// the answer with the new one may be on its way. It is an [ErrNotFound] as well.
 type MovedError struct{ To Key }
 
 func (e *MovedError) Error() string { return "store: the session has moved to another key" }
@@ -126,8 +126,8 @@ type Backend interface {
 	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
 
 	// Replace moves a session to a new key: it stores r and deletes old in one
-	// step, provided that old is still there (else ErrNotFound) and at version
-	// (else ErrConflict).
+	// step, provided that old is still there (else ErrNotFound, or a MovedError
+	// as from Delete) and at version (else ErrConflict).
 	Replace(ctx context.Context, old Key, version uint64, r Record) error
 
 	// Load returns the session as it is, also past its End, and does not count

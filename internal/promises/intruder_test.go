@@ -8,6 +8,8 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"testing"
 	"time"
 
@@ -223,22 +225,92 @@ func TestLogoutReachesASessionBeingReauthenticated(t *testing.T) {
 	})
 }
 
-// Logging in twice at once, as a double click does, ends neither's session.
-func TestTwoReauthenticationsAtOnceBothHold(t *testing.T) {
+// I1: logging in twice at once, as a double click does, is still one session,
+// with what it held, and one cookie.
+func TestTwoReauthenticationsAtOnceLeaveOneSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *flaky) {
 		first, second := s.browse(), s.browse()
 		first.login("ada")
+		first.post("/value?k=cart&v=book")
 		second.sends(first.cookies())
+		id := statusOf(first).Session
 		s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, r *http.Request) {
-			u, _ := s.guard.User(r) // with the session as it was
+			name := r.FormValue("user")
+			s.guard.User(r) // with the session as it was
 			first.login("ada")
-			if err := s.guard.Login(w, r, u); err != nil {
+			if err := s.guard.Login(w, r, &user{ID: name, Roles: []string{"Engineer"}}); err != nil {
 				t.Error(err)
 			}
 		})
-		second.post("/slow")
-		require.True(s.T, first.loggedIn())
-		require.True(s.T, second.loggedIn())
+		second.post("/slow?user=ada")
+		require.False(s.T, first.loggedIn())
+		require.Equal(s.T, id, statusOf(second).Session)
+		require.Equal(s.T, "book <nil>", second.get("/value?k=cart").body)
+
+		first.sends(second.cookies())
+		second.post("/slow?user=grace") // from a browser that was ada's
+		require.False(s.T, first.loggedIn())
+		require.Equal(s.T, "<nil> <nil>", second.get("/value?k=cart").body)
+	})
+}
+
+// L4: after the answer, what Save was called for early is old.
+func TestAnEarlySaveDoesNotOverwriteWhatCameAfter(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.mux.Handle("POST /code", http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			session.Values["code"], session.Values["k"] = "once", "one"
+			if err := session.Save(r, w); err != nil {
+				t.Error(err)
+			}
+			delete(session.Values, "code")
+			session.Values["k"] = "two"
+		}), time.Minute, ""))
+		b := s.browse()
+		b.login("ada")
+		b.post("/code")
+		require.Equal(s.T, "two <nil>", b.get("/value?k=k").body)
+		require.Equal(s.T, "<nil> <nil>", b.get("/value?k=code").body)
+	})
+}
+
+// L6, R3: a proxy aborts when it cannot write, and the refusal still arrives.
+func TestARefusalInPlaceOfAProxiedPageArrives(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "secret") }))
+	defer upstream.Close()
+	target, err := url.Parse(upstream.URL)
+	require.NoError(t, err)
+	s, backend := remoteSite(t)
+	s.mux.Handle("POST /app", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := s.guard.Get(r, "app")
+		session.Values["k"] = "v"
+		backend.failing("Save")
+		httputil.NewSingleHostReverseProxy(target).ServeHTTP(w, r)
+	})))
+	b := s.browse()
+	b.login("ada")
+	a := b.post("/app")
+	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+	require.NotContains(t, a.body, "secret")
+}
+
+// L3: a part that was refused does not answer for a page that fails by itself.
+func TestARefusedPartDoesNotExcuseThePage(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		box := s.guard.RequireRole("Admin")(http.NotFoundHandler())
+		s.mux.Handle("GET /report", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			box.ServeHTTP(httptest.NewRecorder(), r)
+			if err := s.guard.EndUser(r.Context(), "ada"); err != nil {
+				t.Error(err)
+			}
+			http.Error(w, "secret report, half of it", http.StatusInternalServerError)
+		})))
+		b := s.browse()
+		b.login("ada")
+		pass(time.Second)
+		a := b.get("/report")
+		require.NotContains(t, a.body, "secret")
 	})
 }
 

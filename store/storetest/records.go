@@ -181,7 +181,7 @@ var records = []promise{
 		require.NoError(t, b.Delete(t.Context(), next.Key, store.LoggedOut))
 		requireOwned(t, b, r.Owner)
 	}},
-	{"Delete tells where a session has moved, and deletes nothing", func(t T, b store.Backend) {
+	{"Delete and Replace tell where a session has moved, and change nothing", func(t T, b store.Backend) {
 		r := newRecord()
 		create(t, b, r)
 		next := successor(r)
@@ -190,11 +190,15 @@ var records = []promise{
 		require.NoError(t, b.Replace(t.Context(), next.Key, next.Version, last))
 		for range 2 {
 			for from, to := range map[store.Key]store.Key{r.Key: next.Key, next.Key: last.Key} {
-				err := b.Delete(t.Context(), from, store.LoggedOut)
-				require.ErrorIs(t, err, store.ErrNotFound)
-				var moved *store.MovedError
-				require.ErrorAs(t, err, &moved)
-				require.Equal(t, to, moved.To)
+				for _, err := range []error{
+					b.Delete(t.Context(), from, store.LoggedOut),
+					b.Replace(t.Context(), from, r.Version, successor(r)),
+				} {
+					require.ErrorIs(t, err, store.ErrNotFound)
+					var moved *store.MovedError
+					require.ErrorAs(t, err, &moved)
+					require.Equal(t, to, moved.To)
+				}
 			}
 		}
 		requireSame(t, last, load(t, b, last.Key))

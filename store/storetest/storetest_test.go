@@ -91,7 +91,7 @@ var mistakes = []string{
 	"save: is checked, then done",
 	"replace: creates what is not there", "replace: ignores the version", "replace: keeps the old",
 	"replace: stores before it checks", "replace: is checked, then done",
-	"replace: does not tell where to", "delete: forgets where to", "delete: follows",
+	"replace: does not tell where to", "replace: forgets where it moved", "delete: forgets where to", "delete: follows",
 	"delete: is soft", "delete: fails twice", "delete: leaves the index",
 	"by owner: ignores case", "by owner: ignores trailing space", "by owner: matches a prefix", "by owner: fails on strangers",
 	"by owner: has stale records", "by owner: forgets at the end",
@@ -202,6 +202,9 @@ func (b *plain) Replace(_ context.Context, old store.Key, version uint64, r stor
 		b.sessions[r.Key] = r
 	}
 	was, ok := b.sessions[b.key(old)]
+	if to, moved := b.moved[b.key(old)]; moved && !b.has("replace: forgets where it moved") {
+		return &store.MovedError{To: to}
+	}
 	if !ok && !b.has("replace: creates what is not there") {
 		return store.ErrNotFound
 	}

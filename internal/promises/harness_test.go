@@ -30,10 +30,16 @@ type user struct {
 	ID, Stamp string
 	Roles     []string
 	Inactive  bool
+	Broken    bool // IsActive panics
 }
 
-func (u *user) UserID() string       { return u.ID }
-func (u *user) IsActive() bool       { return !u.Inactive }
+func (u *user) UserID() string { return u.ID }
+func (u *user) IsActive() bool {
+	if u.Broken {
+		panic("IsActive")
+	}
+	return !u.Inactive
+}
 func (u *user) SessionStamp() string { return u.Stamp }
 func (u *user) HasRole(role string) bool {
 	for _, r := range u.Roles {

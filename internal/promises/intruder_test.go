@@ -151,7 +151,7 @@ func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
 
 // L5: whoever recovers from a broken FindUser must not be told "nobody".
 func TestAPanicInACallbackIsNotNobody(t *testing.T) {
-	for _, callback := range []string{"FindUser", "Load"} {
+	for _, callback := range []string{"FindUser", "IsActive", "Load"} {
 		inBubble(t, func(t *testing.T) {
 			boom := false
 			s, backend := remoteSite(t)
@@ -161,7 +161,11 @@ func TestAPanicInACallbackIsNotNobody(t *testing.T) {
 					if boom && callback == "FindUser" {
 						panic(callback)
 					}
-					return s.users.Find(ctx, id)
+					u, err := s.users.Find(ctx, id)
+					if boom && callback == "IsActive" {
+						u.Broken = true
+					}
+					return u, err
 				},
 			})
 			require.NoError(t, err)

@@ -47,10 +47,10 @@ func (g *core) Logout(to string) http.Handler {
 }
 
 // End does what [Guard.Logout] does, within a handler that writes the answer
-// itself. If it returns an error other than [ErrNotWrapped], the session may
-// live on in the backend and the answer is replaced with 503. After the first
-// byte it still ends the session but cannot delete the cookie, and returns
-// [ErrHeadersSent].
+// itself. [ErrUnavailable] (wrapped) says that the session may live on in the
+// backend; the answer is then replaced with 503. After the first byte it still
+// ends the session but cannot delete the cookie, and returns [ErrHeadersSent].
+// [ErrNotWrapped] says that nothing was done.
 func (g *core) End(w http.ResponseWriter, r *http.Request) error {
 	st, err := g.wrapped(r)
 	if err != nil {
@@ -163,8 +163,9 @@ func (g *core) EndOthers(r *http.Request) error {
 	return err
 }
 
-// endOwned ends the sessions of a user that match, and counts the live ones. It looks again until it
-// finds none, because one that is re-authenticated meanwhile changes its key.
+// endOwned ends the sessions of a user that match, and counts the live ones. It
+// looks again until it finds none, because one that is re-authenticated meanwhile
+// changes its key.
 func (c *core) endOwned(ctx context.Context, userID string, match func(*store.Session) bool) (ended int, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()

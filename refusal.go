@@ -17,8 +17,8 @@ import (
 //
 // A replacement answers programs as well as browsers. One that needs the guard
 // itself can name a variable that [New] sets: var guard *Guard[*User] first, then
-// guard, err = New(…). Whatever it answers is never cached. One that is refused itself,
-// being behind a gate, gets the default.
+// guard, err = New(…). Whatever it answers is never cached. One that is refused
+// itself, being behind a gate, or that writes nothing gets the default.
 type Refusals struct {
 	// Login answers who is not logged in, or no longer. Default: a redirect to
 	// Config.LoginPath, for a GET with the page as "next"; else 401

@@ -119,8 +119,9 @@ func (g *Guard[U]) User(r *http.Request) (U, bool) {
 //
 // Logging in again as the same user is re-authentication: a new token and a
 // fresh clock, with the session's values kept, and its timeouts where they are
-// shorter than the guard's. Otherwise the values of the
-// anonymous visitor move into the session; another user's never do.
+// shorter than the guard's. The old token is dead at once, also for requests that
+// are on their way with it. Otherwise the values of the anonymous visitor move
+// into the session; another user's never do.
 //
 // Call it before the answer begins: later it returns [ErrHeadersSent]. It also
 // returns [ErrInactive], [ErrNoUser] for a nil user or an empty ID,

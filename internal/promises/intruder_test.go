@@ -1,6 +1,7 @@
 package promises
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -296,6 +297,53 @@ func TestARefusalInPlaceOfAProxiedPageArrives(t *testing.T) {
 	a := b.post("/app")
 	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
 	require.NotContains(t, a.body, "secret")
+}
+
+// L6: a compressor further out goes on compressing, and has to say so.
+func TestAReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
+	s, backend := remoteSite(t)
+	s.mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
+		session, _ := s.guard.Get(r, "app")
+		session.Values["k"] = "v"
+		backend.failing("Save")
+		io.WriteString(w, "secret")
+	})
+	guarded := s.guard.Handler(s.mux)
+	b := browse(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		body := gzip.NewWriter(w)
+		defer body.Close()
+		guarded.ServeHTTP(compressing{w, body}, r)
+	})))
+	b.login("ada")
+	a := b.get("/page")
+	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+	require.Contains(t, a.body, "cannot be checked right now")
+}
+
+type compressing struct {
+	http.ResponseWriter
+	body io.Writer
+}
+
+func (c compressing) Write(p []byte) (int, error) { return c.body.Write(p) }
+
+// R3: two parts of a page that are refused both get the application's answer.
+func TestEveryRefusedPartGetsTheApplicationsAnswer(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) {
+		c.Refusals.Forbidden = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "own", http.StatusForbidden) })
+	})
+	box := s.guard.RequireRole("Admin")(http.NotFoundHandler())
+	s.mux.HandleFunc("GET /dash", func(w http.ResponseWriter, r *http.Request) {
+		for range 2 {
+			part := httptest.NewRecorder()
+			box.ServeHTTP(part, r)
+			fmt.Fprint(w, part.Body)
+		}
+	})
+	b := s.browse()
+	b.login("ada")
+	require.Equal(t, "own\nown\n", b.get("/dash").body)
 }
 
 // L3: a part that was refused does not answer for a page that fails by itself.

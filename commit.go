@@ -91,9 +91,14 @@ func (st *request) store() refusal {
 	return unavailable
 }
 
+// touches says whether the backend is to be told of this request.
+func (st *request) touches() bool {
+	return st.user != nil && !st.passive && !st.refused && touchDue(st.rec, st.now, st.core.local)
+}
+
 // touch slides the idle deadline.
 func (st *request) touch() error {
-	if st.user == nil || st.passive || st.refused || !touchDue(st.rec, st.now, st.core.local) {
+	if !st.touches() {
 		return nil
 	}
 	ctx := context.Context(st)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/gorilla/securecookie"
@@ -69,6 +70,9 @@ type Config[U User] struct {
 	ReauthPath string
 	// WelcomePath is where a browser goes that lacks the role. Default: "/".
 	WelcomePath string
+	// ScriptPath is where [Guard.Script] is served, as browsers see it; it ends
+	// in a slash. Default: "/sessionguard/".
+	ScriptPath string
 	// Refusals replaces what a refused request gets, one answer at a time.
 	Refusals Refusals
 
@@ -176,6 +180,12 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 			return nil, fmt.Errorf("sessionguard: Config.%s: %q is not a path on this server", page.field, page.path)
 		}
 	}
+
+	script, ok := parseDestination(cmp.Or(config.ScriptPath, "/sessionguard/"))
+	if !ok || script.target != script.path || !strings.HasSuffix(script.path, "/") {
+		return nil, fmt.Errorf("sessionguard: Config.ScriptPath: %q is not a path on this server that ends in a slash", config.ScriptPath)
+	}
+	c.scriptPath = script.target
 
 	if c.backend == nil {
 		c.backend = store.NewMemory()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/store"
@@ -97,35 +99,51 @@ type status struct {
 	AbsoluteSeconds int64  `json:"absolute_seconds"`
 }
 
+// status is what Status answers at this moment. The activity of the request
+// itself counts, if the backend will be told of it.
+func (st *request) status() status {
+	if st.user == nil {
+		return status{}
+	}
+	rec := st.rec
+	if st.touches() {
+		rec.LastSeen = st.now
+	}
+	return status{
+		Authenticated:   true,
+		Session:         rec.ID,
+		IdleSeconds:     int64(rec.End().Sub(st.now) / time.Second),
+		AbsoluteSeconds: int64(rec.Expires.Sub(st.now) / time.Second),
+	}
+}
+
 // Status tells a page how long its session has to live, as JSON:
 //
 //	{"authenticated":true,"session":"…","idle_seconds":1799,"absolute_seconds":43199}
 //
 // The session is its public ID, which stays through re-authentication and
-// changes with any other login. Asking is no activity ([Guard.Passive]) and the answer is never cached. Activity that
-// a remote backend has not been told of yet is not counted. Methods other than
-// GET and HEAD get 405.
+// changes with any other login. Asking is no activity ([Guard.Passive]) and the
+// answer is never cached. Activity that a remote backend has not been told of
+// yet is not counted. Methods other than GET and HEAD get 405.
 func (g *core) Status() http.Handler {
-	return g.Passive(g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			st.refuseMethod(w, "GET, HEAD")
+	return g.Passive(g.tell(http.MethodGet, http.MethodHead))
+}
+
+// tell answers with the status.
+func (c *core) tell(methods ...string) http.Handler {
+	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
+		if !slices.Contains(methods, r.Method) {
+			st.refuseMethod(w, strings.Join(methods, ", "))
 			return
 		}
-		seen := st.admit(r.Context())
-		if seen.err != nil {
-			g.refuse(st, w, r, unavailable)
+		if st.admit(r.Context()).err != nil {
+			c.refuse(st, w, r, unavailable)
 			return
 		}
-		var answer status
-		if seen.user != nil {
-			answer = status{
-				Authenticated:   true,
-				Session:         seen.rec.ID,
-				IdleSeconds:     int64(seen.rec.End().Sub(seen.now) / time.Second),
-				AbsoluteSeconds: int64(seen.rec.Expires.Sub(seen.now) / time.Second),
-			}
-		}
+		st.mu.Lock()
+		answer := st.status()
+		st.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer) // an error here is a client that has gone
-	}))
+	})
 }

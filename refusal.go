@@ -225,14 +225,26 @@ func parseDestination(target string) (destination, bool) {
 
 // from is the destination for someone who asked for another page.
 func (d destination) from(method string, asked destination) string {
-	if method != http.MethodGet || asked.target == "" {
+	if method != http.MethodGet {
 		return d.target
 	}
-	separator := "?"
-	if strings.Contains(d.target, "?") {
-		separator = "&"
+	return d.with("next", asked.target)
+}
+
+// with is the destination with a query of names and values. Empty ones are left out.
+func (d destination) with(query ...string) string {
+	target := d.target
+	for i := 0; i < len(query); i += 2 {
+		if query[i+1] == "" {
+			continue
+		}
+		separator := "?"
+		if strings.Contains(target, "?") {
+			separator = "&"
+		}
+		target += separator + query[i] + "=" + url.QueryEscape(query[i+1])
 	}
-	return d.target + separator + "next=" + url.QueryEscape(asked.target)
+	return target
 }
 
 // requested is the page that the client asked for, as it asked: a router may

@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/store"
@@ -79,6 +80,9 @@ type core struct {
 	ownerPrefix     string
 	log             *slog.Logger
 	unwrapped       sync.Once // logs that Handler is missing
+	scriptPath      string
+	scriptServed    atomic.Bool
+	scriptMissing   sync.Once // logs that Script is
 }
 
 // Handler wraps the whole server, once: everything else the guard does rests

@@ -24,6 +24,7 @@ func TestWhoGetsInWhere(t *testing.T) {
 		{"/reports/q2.csv", "", "", "/login?next=%2Freports%2Fq2.csv"},
 		{"/api/me", "", "", "/login?next=%2Fapi%2Fme"},
 		{"/session", "", "", ""},
+		{"/sessionguard/status", "", "", ""},
 		{"/static/style.css", "", "", ""},
 	} {
 		for who, location := range map[*browser]string{s.as("ada"): route.ada, s.as("grace"): route.grace, s.browse(): route.stranger} {
@@ -77,6 +78,7 @@ func TestProgramsGetProblemsInsteadOfRedirects(t *testing.T) {
 var (
 	logoutForm = regexp.MustCompile(`<form[^>]* method="post" action="/logout"><button[^>]*>Log out</button></form>`)
 	stylesheet = regexp.MustCompile(`<link rel="stylesheet" href="(/static/[^"]+)">`)
+	guardTag   = regexp.MustCompile(`<head>\n<meta charset="utf-8">\n<script src="(/sessionguard/guard\.[0-9a-f]+\.js)"[^>]*></script>`)
 	inline     = regexp.MustCompile(`(?i)<script|<style|\sstyle=|\son[a-z]+=|https?:`)
 )
 
@@ -98,7 +100,13 @@ func TestEveryPageOffersLogoutAndNeedsNothingFromElsewhere(t *testing.T) {
 		} else {
 			s.browse().get(links[0][1]).expect(http.StatusOK, "").header("Content-Type", "text/css; charset=utf-8")
 		}
-		if found := inline.FindString(a.body); found != "" {
+		// Before anything that it may have to hide.
+		if tags := guardTag.FindAllStringSubmatch(a.body, -1); len(tags) != 1 {
+			t.Errorf("%s: guard scripts %v", a.Request.URL.Path, tags)
+		} else {
+			s.browse().get(tags[0][1]).expect(http.StatusOK, "").header("Content-Type", "text/javascript; charset=utf-8")
+		}
+		if found := inline.FindString(guardTag.ReplaceAllString(a.body, "")); found != "" {
 			t.Errorf("%s: the policy forbids %q", a.Request.URL.Path, found)
 		}
 	}

@@ -19,20 +19,21 @@ var files embed.FS
 // options are the program's flags.
 type options struct {
 	idle, absolute, fresh time.Duration
-	secure                bool
+	secure, activity      bool
 	log                   *slog.Logger
 }
 
 // app is what the handlers share.
 type app struct {
 	options
-	guard    *sessionguard.Guard[*User]
-	users    *directory
-	pages    map[string]*template.Template
-	static   fs.FS
-	reports  fs.FS
-	stopping chan struct{} // closed when the server shuts down
-	stop     func()
+	guard         *sessionguard.Guard[*User]
+	users         *directory
+	pages         map[string]*template.Template
+	static        fs.FS
+	reports       fs.FS
+	scriptOptions []string
+	stopping      chan struct{} // closed when the server shuts down
+	stop          func()
 }
 
 // handler is every route, with who may take it.
@@ -51,6 +52,7 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("POST /login", a.login)
 	mux.Handle("POST /logout", g.Logout("/"))
 	mux.Handle("GET /session", g.Status())
+	mux.Handle("/sessionguard/", g.Script())
 	// Whoever is logged in
 	mux.Handle("GET /account", g.RequireLogin(do(a.accountPage)))
 	mux.Handle("GET /reauth", g.RequireLogin(do(a.reauthPage)))
@@ -77,6 +79,9 @@ func newApp(o options, h *hasher) (*app, error) {
 
 	a := &app{options: o, stopping: make(chan struct{})}
 	a.stop = sync.OnceFunc(func() { close(a.stopping) })
+	if o.activity {
+		a.scriptOptions = []string{"data-activity", "on"}
+	}
 	var err error
 	if a.users, err = newDirectory(h); err != nil {
 		return nil, err

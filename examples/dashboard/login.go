@@ -12,14 +12,28 @@ import (
 )
 
 // loginForm is what comes back after a wrong password. The password does not.
-type loginForm struct{ Username, Next string }
+type loginForm struct {
+	Username, Next string
+	Why            string // why one has to log in
+}
 
 func (a *app) loginPage(w http.ResponseWriter, r *http.Request) {
 	if _, ok := a.guard.User(r); ok {
 		http.Redirect(w, r, a.guard.Next(r, "/home"), http.StatusSeeOther)
 		return
 	}
-	a.render(w, r, http.StatusOK, "login", page{Title: "Log in", Content: loginForm{Next: a.guard.Next(r, "")}})
+	form := loginForm{Next: a.guard.Next(r, "")}
+	// The guard script says why it brought someone here. Anyone can write such
+	// a link, so it chooses between texts and is never shown itself.
+	switch reason := r.FormValue("reason"); {
+	case reason == "idle":
+		form.Why = "You were logged out after a while without activity. Please log in again."
+	case reason == "absolute":
+		form.Why = "Your session reached its time limit. Please log in again."
+	case form.Next != "":
+		form.Why = "Please log in to continue."
+	}
+	a.render(w, r, http.StatusOK, "login", page{Title: "Log in", Content: form})
 }
 
 func (a *app) login(w http.ResponseWriter, r *http.Request) {
@@ -36,7 +50,7 @@ func (a *app) login(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, r, err, "login", page{
 			Title:   "Log in",
 			Error:   "Wrong name or password.",
-			Content: loginForm{name, a.guard.Next(r, "")},
+			Content: loginForm{Username: name, Next: a.guard.Next(r, "")},
 		})
 		return
 	}

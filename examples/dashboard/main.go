@@ -27,6 +27,7 @@ func main() {
 	flag.DurationVar(&o.idle, "idle", 30*time.Minute, "log out after this long without a request")
 	flag.DurationVar(&o.absolute, "absolute", 12*time.Hour, "log out this long after the login, whatever happens")
 	flag.DurationVar(&o.fresh, "fresh", 5*time.Minute, "ask for the password again before a sensitive change after this long")
+	flag.BoolVar(&o.activity, "activity", false, "keys, pointer and touch count as activity, not only requests")
 	flag.BoolVar(&o.secure, "secure", false, "https, with a self-signed certificate")
 	flag.Parse()
 	o.log = slog.Default()

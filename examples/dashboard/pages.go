@@ -11,7 +11,8 @@ import (
 // A page is what templates/layout.html shows.
 type page struct {
 	Title   string
-	User    *User // nil if nobody is logged in
+	Script  template.HTML // takes the page away when the session ends
+	User    *User         // nil if nobody is logged in
 	Flashes []any
 	Error   string // why a form was not accepted
 	Content any    // what the page's own template needs
@@ -34,6 +35,7 @@ func parsePages() (map[string]*template.Template, error) {
 // then can flashes be taken out of it and caching be forbidden.
 func (a *app) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	p.User, _ = a.guard.User(r)
+	p.Script = a.guard.ScriptTag(r, a.scriptOptions...)
 	if r.Method != http.MethodHead { // nobody would see the flashes
 		p.Flashes = a.flashes(r).Flashes()
 	}

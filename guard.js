@@ -86,9 +86,10 @@
     session = session || answer.session; // a page that could not be told, or whose login was a fetch
     if (answer.session !== session) return leave();
     learn(answer);
-    if (session && left() <= 0) hide();
-    else show();
     announce();
+    if (session && left() <= 0) return hide();
+    show();
+    tick();
   }
 
   // ask is undefined if there is no answer, or none that makes sense.

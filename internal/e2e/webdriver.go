@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// webdriver speaks W3C WebDriver (https://www.w3.org/TR/webdriver2/) to the
+// driver program of a browser.
+type webdriver struct {
+	server  string // its URL
+	session string // the path of the session, once there is one
+	client  http.Client
+}
+
+func newWebdriver(port string) *webdriver {
+	return &webdriver{
+		server: "http://127.0.0.1:" + port,
+		// No proxy: the driver is on this machine.
+		client: http.Client{Transport: &http.Transport{}},
+	}
+}
+
+// endpoints are W3C WebDriver's, section 6.
+var endpoints = map[string]string{
+	"SetTimeouts":      "POST /timeouts",
+	"Navigate":         "POST /url",
+	"GetCurrentURL":    "GET /url",
+	"Back":             "POST /back",
+	"Forward":          "POST /forward",
+	"Refresh":          "POST /refresh",
+	"GetWindowHandle":  "GET /window",
+	"GetWindowHandles": "GET /window/handles",
+	"SwitchToWindow":   "POST /window",
+	"CloseWindow":      "DELETE /window",
+	"NewWindow":        "POST /window/new",
+	"SetWindowRect":    "POST /window/rect",
+	"ExecuteScript":    "POST /execute/sync",
+	"PerformActions":   "POST /actions",
+	"TakeScreenshot":   "GET /screenshot",
+	"DeleteSession":    "DELETE ",
+	// Chromium's own way to its DevTools protocol.
+	"DevTools": "POST /goog/cdp/execute",
+}
+
+func (w *webdriver) call(within time.Duration, command string, parameters, result any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if command == "NewSession" {
+		var begun struct {
+			SessionID string `json:"sessionId"`
+		}
+		var value json.RawMessage
+		if err := w.send(ctx, "POST", "/session", object{"capabilities": object{"alwaysMatch": parameters}}, &value); err != nil {
+			return fmt.Errorf("%s: %w", command, err)
+		}
+		if err := json.Unmarshal(value, &begun); err != nil {
+			return err
+		}
+		w.session = "/session/" + begun.SessionID
+		return decode(value, result)
+	}
+	method, path, ok := strings.Cut(endpoints[command], " ")
+	if !ok || w.session == "" {
+		return fmt.Errorf("%s: no such command, or no session yet", command)
+	}
+	if err := w.send(ctx, method, w.session+path, parameters, result); err != nil {
+		return fmt.Errorf("%s: %w", command, err)
+	}
+	return nil
+}
+
+func (w *webdriver) send(ctx context.Context, method, path string, parameters, result any) error {
+	var body io.Reader
+	if method == "POST" {
+		sent, err := json.Marshal(parameters)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(sent)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, w.server+path, body)
+	if err != nil {
+		return err
+	}
+	response, err := w.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	var answer struct{ Value json.RawMessage }
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("%s %s: %w", response.Status, path, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		failed := &driverError{}
+		if err := json.Unmarshal(answer.Value, failed); err != nil {
+			return fmt.Errorf("%s: %s", response.Status, answer.Value)
+		}
+		return failed
+	}
+	return decode(answer.Value, result)
+}
+
+// ready is for [process.await].
+func (w *webdriver) ready() string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var status struct{ Ready bool }
+	if w.send(ctx, "GET", "/status", nil, &status) != nil || !status.Ready {
+		return ""
+	}
+	return "ready"
+}
+
+// close ends the session, and with it a browser that the driver has started.
+func (w *webdriver) close() {
+	if w.session != "" {
+		_ = w.call(commandTimeout, "DeleteSession", nil, nil)
+	}
+	w.client.CloseIdleConnections()
+}

@@ -106,7 +106,7 @@ func (st *request) status() status {
 		return status{}
 	}
 	rec := st.rec
-	if st.touches() {
+	if st.touches() && !st.hidden {
 		rec.LastSeen = st.now
 	}
 	return status{

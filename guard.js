@@ -4,6 +4,11 @@
 (() => {
   "use strict";
 
+  // A page that changes without being loaded may bring the script again.
+  const running = Symbol.for("sessionguard");
+  if (document[running]) return document.dispatchEvent(new Event("sessionguard:check"));
+  document[running] = true;
+
   const script = document.currentScript;
   const option = (name, fallback) => script.dataset[name] ?? fallback;
   const duration = (name, fallback) => {
@@ -39,6 +44,7 @@
     longest = Math.max(longest, known.idle);
     if (left() > warnFrom()) {
       confirmed = dismissed = false;
+      failed = "";
       if (shown !== "hidden") close();
     }
   }
@@ -47,12 +53,14 @@
   let confirmed = false; // that the end is near
   let dismissed = false; // its warning, which only the absolute timeout's can be
   function tick() {
-    if (hidden) {
+    if (hidden || session === undefined) {
       const waited = since(lastCheck);
-      if (waited > 900) open("hidden");
-      if (waited > (known.idle ? 6000 : 900) && !leaving) check(); // seconds are rounded down: at 0 it has less than one
+      if (hidden) cover();
+      if (hidden && waited > 900) open("hidden");
+      if (waited > (hidden && !known.idle ? 900 : 6000) && !leaving) check(); // 0 seconds are less than one
+      return;
     }
-    if (!session || hidden) return;
+    if (!session) return;
     const poll = duration("poll", 60);
     if (left() <= 0) {
       hide();
@@ -60,7 +68,7 @@
     } else if (left() > warnFrom()) {
       const visible = document.visibilityState === "visible";
       if (poll && visible && since(known.at) > poll && since(lastCheck) > poll) check();
-    } else if (active && !atLimit()) {
+    } else if (since(acted) < 5000 && !staying && !failed && !atLimit()) {
       stay();
     } else if (!confirmed) { // the session may have been active elsewhere
       confirmed = true;
@@ -112,21 +120,21 @@
   let failed = ""; // why the last try to stay did not work
   function stay() {
     staying = true;
-    active = false;
     lastStay = clock();
     check("stay", "POST");
   }
 
   // Activity counts only for a page that asks for it. Not what a script does, and
-  // not a page that moves under a pointer at rest.
-  let active = false; // since the server was last told
+  // not a page that moves under a pointer at rest. What is not told within seconds
+  // is not told at all, so that a session may end a minute early, never late.
+  let acted = { steady: -Infinity, wall: -Infinity };
   let lastStay = pageAsked();
   function act(event) {
     if (!event.isTrusted || !session || hidden || shown) return;
     if (event.type === "pointermove" && !event.movementX && !event.movementY) return;
-    active = true;
+    acted = clock();
     const told = Math.min(since(lastStay), longest - left()); // by this tab or by any
-    if (told > 60000 && !atLimit()) stay();
+    if (told > 60000 && !staying && !atLimit()) stay();
   }
   if (option("activity", "off") !== "off") {
     for (const type of ["keydown", "pointerdown", "pointermove", "wheel", "touchmove"]) {
@@ -138,11 +146,11 @@
 
   let channel;
   function listen() {
-    channel = new BroadcastChannel("sessionguard " + beside(""));
+    channel = new BroadcastChannel("sessionguard " + beside("."));
     channel.onmessage = ({ data }) => {
       if (!session) return; // nobody's page has nothing to hide
       if (data.session === session) {
-        learn({ idle: data.idle, absolute: data.absolute, at: clock() });
+        if (data.wall >= known.at.wall) learn({ ...data, at: { steady: performance.now(), wall: data.wall } });
       } else {
         if (data.session !== undefined) hide();
         check();
@@ -150,30 +158,41 @@
     };
   }
   function announce() {
-    const age = since(known.at);
-    channel.postMessage({ session, idle: known.idle - age, absolute: known.absolute - age });
+    channel.postMessage({ session, idle: known.idle, absolute: known.absolute, wall: known.at.wall });
   }
 
   // ---- Off the screen and back ----
 
-  // Not visibility, which any element inside can set again, nor the body's own
-  // style, which goes with a body that is replaced. CSP has no say in this sheet.
+  // Not visibility, which any element inside can set again. The sheet, over which
+  // CSP has no say, also covers a body that is replaced; the body's own style wins
+  // against all that the page's sheets call important.
   const blank = new CSSStyleSheet();
-  blank.replaceSync(":root > :not(head, sessionguard-dialog) { display: none !important }");
-  let hidden = null; // or where the page was
+  blank.replaceSync(":root > :not(head, sessionguard-dialog, #_#_#_) { display: none !important }");
+  const covered = new Map();
+  let hidden = null; // or how the page was
   function hide() {
-    if (hidden) return;
-    hidden = { left: scrollX, top: scrollY, behavior: "instant", focus: document.activeElement };
-    document.adoptedStyleSheets = [...document.adoptedStyleSheets, blank];
+    hidden = hidden || { left: scrollX, top: scrollY, behavior: "instant", focus: document.activeElement, title: document.title };
+    cover();
+  }
+  function cover() {
+    const body = document.body, style = body?.style;
+    if (body && !covered.has(body)) {
+      covered.set(body, [style.getPropertyValue("display"), style.getPropertyPriority("display")]);
+      style.setProperty("display", "none", "important");
+    }
+    if (!document.adoptedStyleSheets.includes(blank)) document.adoptedStyleSheets = [...document.adoptedStyleSheets, blank];
   }
   function show() {
     if (!hidden) return;
-    const { focus, ...place } = hidden;
+    const was = hidden;
     hidden = null;
     close();
     document.adoptedStyleSheets = document.adoptedStyleSheets.filter((sheet) => sheet !== blank);
-    scrollTo(place);
-    focus?.focus({ preventScroll: true });
+    covered.forEach((display, body) => body.style.setProperty("display", ...display));
+    covered.clear();
+    document.title = was.title;
+    scrollTo(was);
+    was.focus?.focus({ preventScroll: true });
   }
 
   // leave is for a page that will not come back: its content goes (OWASP ASVS
@@ -204,7 +223,6 @@
   };
   let host, dialog, title, text, main, out, spoken;
   let shown = ""; // the kind
-  let pageTitle; // which may tell as much as the page
 
   function element(name, parent, properties) {
     return parent.appendChild(Object.assign(document.createElement(name), properties));
@@ -251,7 +269,7 @@
   function open(kind) {
     if (!dialog) build();
     if (!host.isConnected) {
-      dialog.close();
+      close();
       document.documentElement.append(host);
     }
     const [itsTitle, itsText, itsButton] = ["Title", "Text", "Button"].map((part, i) => option(kind + part, words[kind][i]));
@@ -262,10 +280,7 @@
       main.textContent = itsButton;
       out.hidden = kind === "hidden";
       spoken.textContent = "";
-      if (out.hidden) {
-        pageTitle = document.title;
-        document.title = itsTitle;
-      }
+      if (hidden) document.title = itsTitle; // the page's may tell as much as the page
       if (!dialog.open) dialog.showModal();
       main.focus();
     }
@@ -274,13 +289,13 @@
   }
   // close is the script's. The main button and Escape close the dialog themselves.
   function close() {
-    if (shown === "hidden") document.title = pageTitle;
     shown = "";
     dialog?.close();
   }
   function closed() {
     const was = shown;
-    close();
+    if (dialog.open) return; // it has been opened again since
+    shown = "";
     if (was === "idle") stay(); // whoever presses a key is there
     if (was === "limit") dismissed = true;
     if (was === "hidden") check();
@@ -299,7 +314,7 @@
   // ---- What happens to the page ----
 
   let posted = false;
-  addEventListener("submit", (event) => { posted = event.target.method === "post"; }, true);
+  addEventListener("submit", (event) => { posted = /post/i.test(event.target.getAttribute("method")); }, true);
   addEventListener("beforeunload", (event) => { // no "Leave site?" for a page that is gone
     if (leaving) event.stopImmediatePropagation();
   }, true);
@@ -307,6 +322,7 @@
     // A form may have logged out, and lead to a page that has no script to say so.
     if (posted) channel.postMessage({});
     posted = false;
+    checks++; // no answer shows a page that has been left
     channel.close(); // an open one would keep the page out of the back/forward cache
     if (session !== "") hide();
   });

@@ -19,13 +19,13 @@ import (
 //go:embed guard.js
 var guardSource []byte
 
-// guardScript is what is sent of it: without comments and indentation, a fifth
-// less (compressed).
+// guardScript is what is sent of it: without indentation and comments, which are
+// all of the form " // …", and a fifth less (compressed).
 var guardScript = func() (script []byte) {
 	for line := range bytes.Lines(guardSource) {
-		line = bytes.TrimSpace(line)
-		if len(line) > 0 && !bytes.HasPrefix(line, []byte("//")) {
-			script = append(append(script, line...), '\n')
+		code, _, _ := bytes.Cut(append([]byte(" "), line...), []byte(" // "))
+		if code = bytes.TrimSpace(code); len(code) > 0 {
+			script = append(append(script, code...), '\n')
 		}
 	}
 	return script
@@ -97,6 +97,11 @@ func (g *core) Script() http.Handler {
 // serveScript serves the script that there is under any name: while a new
 // version is rolled out, a page of one node may ask another for its script.
 func serveScript(w http.ResponseWriter, r *http.Request, name string) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Type", "text/javascript; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -193,9 +198,6 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 				add("data-idle-seconds", strconv.FormatInt(now.IdleSeconds, 10))
 				add("data-absolute-seconds", strconv.FormatInt(now.AbsoluteSeconds, 10))
 			}
-			if r.Method != http.MethodGet && r.Method != http.MethodHead {
-				add("data-next", "") // a page that answers a POST cannot be asked for
-			}
 		}
 	}
 	for len(attributes) > 0 {
@@ -209,6 +211,9 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 			continue
 		}
 		add(name, value)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		add("data-next", "") // a page that answers a POST cannot be asked for; of two attributes the first counts
 	}
 	return template.HTML(tag.String() + "></script>")
 }

@@ -26,6 +26,9 @@ func scriptSite(s *site) {
 	s.mux.Handle("/page", s.guard.RequireLogin(page))
 	s.mux.Handle("/passive", s.guard.Passive(page))
 	s.mux.Handle("/anybody", page)
+	s.mux.Handle("/form", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, s.guard.ScriptTag(r, "data-next", "/form"))
+	}))
 }
 
 // tagOf is the script element of a page, by attribute.
@@ -35,7 +38,9 @@ func tagOf(t *testing.T, page string) map[string]string {
 	require.NotNil(t, element, page)
 	attributes := map[string]string{}
 	for _, a := range regexp.MustCompile(` ([a-z-]+)="([^"]*)"`).FindAllStringSubmatch(element[1], -1) {
-		attributes[a[1]] = html.UnescapeString(a[2])
+		if _, again := attributes[a[1]]; !again { // as browsers do
+			attributes[a[1]] = html.UnescapeString(a[2])
+		}
 	}
 	return attributes
 }
@@ -50,10 +55,11 @@ func TestTheScriptIsSmallAndKeptForGoodUnderItsOwnName(t *testing.T) {
 	a := b.get(src)
 	require.Equal(t, http.StatusOK, a.StatusCode)
 	require.Equal(t, "text/javascript; charset=utf-8", a.Header.Get("Content-Type"))
+	require.Equal(t, http.StatusMethodNotAllowed, b.post(src).StatusCode)
 	require.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"))
 	require.Equal(t, "public, max-age=31536000, immutable", a.Header.Get("Cache-Control"))
 	require.Empty(t, a.Cookies())
-	require.NotContains(t, a.body, "\n//")
+	require.NotContains(t, a.body, "// ")
 	require.Contains(t, a.body, "pagehide")
 	var compressed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&compressed, gzip.BestCompression)
@@ -105,6 +111,7 @@ func TestTheTagNamesTheSessionThatThePageIsFor(t *testing.T) {
 		next, named := tagOf(s.T, b.post("/page").body)["data-next"]
 		require.True(s.T, named, "the answer to a POST cannot be asked for again")
 		require.Empty(s.T, next)
+		require.Equal(s.T, "/form", tagOf(s.T, b.post("/form").body)["data-next"], "the application knows better")
 
 		pass(idle)
 		require.Empty(s.T, tagOf(s.T, b.get("/anybody").body)["data-session"])
@@ -304,4 +311,32 @@ func TestTheScriptMayBeServedElsewhere(t *testing.T) {
 		_, err := sessionguard.New(sessionguard.Config[*user]{FindUser: s.users.Find, Keys: testKeys, ScriptPath: path})
 		require.ErrorContains(t, err, "ScriptPath", path)
 	}
+}
+
+// A refusal of the application's, shown by a writer further in, is no activity,
+// and its tag does not say so either.
+func TestTheTagOfARefusalTellsWhatIsRecorded(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		scriptSite(s)
+		type wrapped struct{ http.ResponseWriter }
+		s.config.Refusals.Forbidden = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, s.guard.ScriptTag(r))
+		})
+		var err error
+		s.guard, err = sessionguard.New(s.config)
+		require.NoError(s.T, err)
+		inner := http.NewServeMux()
+		inner.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+			u := allUsers["ada"]
+			require.NoError(s.T, s.guard.Login(w, r, &u))
+		})
+		inner.Handle("/admin", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.guard.RequireRole("Admin")(http.NotFoundHandler()).ServeHTTP(wrapped{w}, r)
+		}))
+		b := browse(s.T, serve(s.T, s.guard.Handler(inner)))
+		b.post("/login")
+		pass(10 * time.Minute)
+		require.Equal(s.T, "1200", tagOf(s.T, b.get("/admin").body)["data-idle-seconds"])
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -70,13 +71,17 @@ func newApp() (http.Handler, error) {
 	})
 	mux.Handle("GET /home", guard.RequireRole("Engineer")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _ := guard.User(r) // a *User
-		fmt.Fprintf(w, "<!DOCTYPE html>Hello, %s.\n", user.Name)
+		fmt.Fprintf(w, "<!DOCTYPE html><head>%s</head>Hello, %s.\n", guard.ScriptTag(r), user.Name)
 		fmt.Fprintln(w, `<form method="post" action="/logout"><button>Log out</button></form>`)
 	})))
 	mux.Handle("POST /logout", guard.Logout("/"))
+	mux.Handle("/sessionguard/", guard.Script())
 
 	return guard.Handler(mux), nil
 }
+
+// scriptTag is different for every session.
+var scriptTag = regexp.MustCompile(`<script [^>]*>`)
 
 // The smallest whole application: log in, a home page for engineers, log out.
 func Example() {
@@ -102,7 +107,7 @@ func Example() {
 		}
 		defer resp.Body.Close()
 		page, _ := io.ReadAll(resp.Body)
-		fmt.Printf("%s\n%s", resp.Request.URL.Path, page)
+		fmt.Printf("%s\n%s", resp.Request.URL.Path, scriptTag.ReplaceAll(page, []byte("<script …>")))
 	}
 	post("/login", url.Values{"name": {"ada"}, "password": {"guess"}})
 	post("/login?next=/home", url.Values{"name": {"ada"}, "password": {"analytical-engine"}})
@@ -112,7 +117,7 @@ func Example() {
 	// /login
 	// Wrong name or password.
 	// /home
-	// <!DOCTYPE html>Hello, ada.
+	// <!DOCTYPE html><head><script …></script></head>Hello, ada.
 	// <form method="post" action="/logout"><button>Log out</button></form>
 	// /
 	// You have been logged out.

@@ -20,7 +20,7 @@ import (
 //
 // It does not by itself empty the back/forward cache: current Chromium keeps
 // such pages there for up to three minutes after the session has ended on the
-// server alone (measured with Chromium 156).
+// server alone (measured with Chromium 156). [Guard.Script] is for that.
 func NoCache(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		st := &request{w: w, looked: true}

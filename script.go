@@ -161,10 +161,10 @@ func endReason(r *http.Request) string {
 // attributes are names and values of attributes to add, for texts in another
 // language, for what the script should do, and for a nonce:
 //
-//	guard.ScriptTag(r, "nonce", nonce, "data-activity", "", "data-idle-title", "Noch da?")
+//	guard.ScriptTag(r, "nonce", nonce, "data-activity", "on", "data-idle-title", "Noch da?")
 //
 //	data-warn       seconds before the end to warn; default 60, at most a third of what the session has
-//	data-activity   if present, keys, pointer and touch count as activity, told to the server at most once a minute
+//	data-activity   "on": keys, pointer, wheel and touch count as activity, told to the server at most once a minute
 //	data-poll       seconds between questions of a visible page; default 60, 0 for none
 //	data-logout     where "Log out" posts to; default: logout beside the script
 //	data-next       where to go after the next login; default: the page

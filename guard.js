@@ -191,8 +191,8 @@
     covered.forEach((display, body) => body.style.setProperty("display", ...display));
     covered.clear();
     document.title = was.title;
-    scrollTo(was);
     was.focus?.focus({ preventScroll: true });
+    scrollTo(was);
   }
 
   // leave is for a page that will not come back: its content goes (OWASP ASVS

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"image/png"
 	"net/url"
 	"os"
@@ -16,12 +17,23 @@ import (
 	"time"
 )
 
-// eachEngine runs a test in every engine that is installed, with one browser.
+// eachEngine runs a test in every engine that is installed, in a browser that
+// all such tests share.
 func eachEngine(t *testing.T, test func(t *testing.T, b *browser)) {
 	for _, e := range engines {
-		t.Run(e.name, func(t *testing.T) { test(t, launched(t, e)) })
+		t.Run(e.name, func(t *testing.T) {
+			needs(t, e)
+			if shared[e] == nil {
+				b, err := e.launch()
+				must(t, err)
+				shared[e] = b
+			}
+			test(t, shared[e])
+		})
 	}
 }
+
+var shared = map[*engine]*browser{}
 
 // needs skips a test without the engine, and fails it where everything is to be run.
 func needs(t *testing.T, e *engine) {
@@ -33,23 +45,6 @@ func needs(t *testing.T, e *engine) {
 		}
 		t.Skip(why)
 	}
-}
-
-func launched(t *testing.T, e *engine) *browser {
-	t.Helper()
-	needs(t, e)
-	begun := time.Now()
-	b, err := e.launch()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		begun := time.Now()
-		must(t, b.Quit())
-		t.Logf("it is gone after %v", time.Since(begun).Round(time.Millisecond))
-	})
-	t.Logf("%s is there after %v", b.Version(), time.Since(begun).Round(time.Millisecond))
-	return b
 }
 
 func must(t *testing.T, err error) {
@@ -69,6 +64,12 @@ var (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	for _, b := range shared {
+		if err := b.Quit(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
 	}
@@ -141,30 +142,6 @@ func settle(b *browser) {
 
 const arrived = `return location.pathname === arguments[0] && document.readyState === "complete"`
 
-func logIn(t *testing.T, b *browser, f *front) {
-	t.Helper()
-	must(t, b.Open(f.URL+"/e2e/blank"))
-	must(t, b.Eval(`localStorage.secret = "Ada Lovelace"`, nil))
-	must(t, b.Open(f.URL+"/login"))
-	must(t, b.Eval(`document.querySelector("#username").value = "ada";
-		document.querySelector("#password").value = "analytical-engine";
-		document.querySelector("main form button").click()`, nil))
-	must(t, b.Until(arrived, "/home"))
-}
-
-// logOutAndGoBack leaves the browser where Back leads after a logout.
-func logOutAndGoBack(t *testing.T, b *browser, f *front) {
-	t.Helper()
-	logIn(t, b, f)
-	settle(b)
-	must(t, b.Eval(`document.querySelector("form.logout button").click()`, nil))
-	must(t, b.Until(arrived, "/"))
-	must(t, b.Eval(`localStorage.watch = "on"`, nil))
-	must(t, b.Back())
-	// Two frames, in which the sampler has looked.
-	must(t, b.Eval(`return new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(() => r(null))))`, nil))
-}
-
 // result is what the sampler has found.
 type result struct {
 	Leaked   int
@@ -191,39 +168,15 @@ func (r result) persisted(path string) bool {
 	})
 }
 
-// TestALeakIsSeen is the control of every test that sees none.
-func TestALeakIsSeen(t *testing.T) {
-	eachEngine(t, func(t *testing.T, b *browser) {
-		for _, test := range []struct {
-			protection protection
-			secure     bool
-			leak       bool
-		}{
-			{none, true, true},
-			{none, false, true},
-			{recipe, true, b.engine == chromium},
-			{recipe, false, b.engine != firefox},
-			{withoutScript, true, false},
-		} {
-			f := application(t, test.protection, test.secure)
-			begun := time.Now()
-			logOutAndGoBack(t, b, f)
-			t.Logf("%s, %s: %v", test.protection, f.URL, time.Since(begun).Round(time.Millisecond))
-			r := sampled(t, b)
-			if test.leak != (r.Leaked > 0) || test.leak != slices.Contains(r.LeakedAt, "/home") || test.leak != r.persisted("/home") {
-				t.Errorf("%s, %s: leak %v, sampled %+v", test.protection, f.URL, test.leak, r)
-			}
-			home := slices.DeleteFunc(f.Seen(), func(s seen) bool { return s.Path != "/home" })
-			if again := !test.leak; again != (len(home) == 2) || !home[0].Session {
-				t.Errorf("%s, %s: asked for %+v", test.protection, f.URL, f.Seen())
-			}
-		}
-	})
-}
-
 func TestTheSamplerLooksOncePerFrame(t *testing.T) {
 	eachEngine(t, func(t *testing.T, b *browser) {
-		logOutAndGoBack(t, b, application(t, none, true))
+		v := &visit{T: t, browser: b, front: application(t, none, true)}
+		v.begin()
+		v.login()
+		v.leave(blank)
+		v.watch()
+		v.back()
+		v.at("/home")
 		var samples int
 		must(t, b.Eval(`return new Promise((done) => {
 			const before = Number(localStorage.leaked);
@@ -352,16 +305,4 @@ func TestTabs(t *testing.T) {
 		}
 		must(t, b.Until(arrived, "/e2e/blank"))
 	})
-}
-
-func TestBrowsersRunSideBySide(t *testing.T) {
-	for _, e := range engines {
-		t.Run(e.name, func(t *testing.T) {
-			one, other := launched(t, e), launched(t, e)
-			f := application(t, whole, true)
-			logIn(t, one, f)
-			must(t, other.Open(f.URL+"/home"))
-			must(t, other.Until(arrived, "/login"))
-		})
-	}
 }

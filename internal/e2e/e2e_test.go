@@ -33,6 +33,16 @@ var ways = []way{
 	{"http", none}, {"http", whole},
 }
 
+// tells says whether a flow has anything to say about a way. On the screen,
+// only a script changes anything, and the scheme nothing; that the script holds
+// alone, where the page comes out of the back/forward cache, is told once.
+func (f flow) tells(w way) bool {
+	if strings.HasPrefix(f.name, "on the screen") {
+		return w == way{"https", none} || w == way{"https", whole}
+	}
+	return w.protection != scriptOnly || f.name == "idle expiry, Back"
+}
+
 type cell struct {
 	flow, engine string
 	way          way
@@ -66,6 +76,8 @@ func (all *results) measure(t *testing.T, e *engine) {
 		flow flow
 		way  way
 	}
+	pattern, err := regexp.Compile(*only)
+	must(t, err)
 	jobs := make(chan job)
 	var work sync.WaitGroup
 	for range *browsers {
@@ -93,7 +105,7 @@ func (all *results) measure(t *testing.T, e *engine) {
 	}
 	for _, f := range flows {
 		for _, w := range ways {
-			if regexp.MustCompile(*only).MatchString(f.name) {
+			if f.tells(w) && pattern.MatchString(f.name) {
 				jobs <- job{f, w}
 			}
 		}
@@ -180,6 +192,8 @@ func (all *results) markdown() string {
 				o, measured := all.cells[cell{f.name, e.name, w}]
 				shown := "holds"
 				switch {
+				case !f.tells(w):
+					shown = ""
 				case !measured:
 					shown = "–"
 				case o.leaked:

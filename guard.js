@@ -245,7 +245,7 @@
       button {
         flex: auto; min-height: 2.75rem; padding: .5rem 1rem; cursor: pointer;
         font: inherit; font-weight: 600; color: inherit; background: none;
-        border: 1px solid; border-radius: 8px;
+        border: 1px solid; border-radius: min(8px, var(--sessionguard-radius, 8px));
       }
       .main { color: var(--sessionguard-accent-color, #fff); background: var(--sessionguard-accent, #0b5cad) }
       [hidden] { display: none }

@@ -207,7 +207,7 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 		}
 		attributes = attributes[min(2, len(attributes)):]
 		if !plainAttribute(name) {
-			g.log.Error("sessionguard: ScriptTag: not an attribute to add", "name", name)
+			g.log.Error("sessionguard: ScriptTag: not an attribute to add: only data-…, nonce and id are", "name", name)
 			continue
 		}
 		add(name, value)

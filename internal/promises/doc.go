@@ -20,6 +20,7 @@
 //	I4  a session's public ID is random and survives re-authentication
 //	C1  an answer that depends on who asks is never cached, whatever is done to its headers
 //	C2  a logout sets a cookie to a fresh value, which empties the back/forward cache
+//	C3  the guard script knows whose page it is on and what is left of the session; internal/e2e has it in browsers
 //	W1  the writer commits once, at the first final status, however the answer begins
 //	W2  values that an abandoned handler may still write to are left alone
 //	W3  upload files and the route are given back to the caller's request

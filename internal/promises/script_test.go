@@ -320,8 +320,9 @@ func TestTheTagOfARefusalTellsWhatIsRecorded(t *testing.T) {
 		scriptSite(s)
 		type wrapped struct{ http.ResponseWriter }
 		s.config.Refusals.Forbidden = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			tag := s.guard.ScriptTag(r)
 			w.WriteHeader(http.StatusForbidden)
-			fmt.Fprint(w, s.guard.ScriptTag(r))
+			fmt.Fprint(w, tag)
 		})
 		var err error
 		s.guard, err = sessionguard.New(s.config)

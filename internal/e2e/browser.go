@@ -190,6 +190,11 @@ func (b *browser) Resize(width, height int) error {
 
 // Screenshot is a PNG of what the tab shows.
 func (b *browser) Screenshot() (png []byte, err error) {
+	if b.engine == webkit { // it takes the next frame, and a page at rest has none
+		if err := b.Eval("const end = performance.now() + 5000, frame = () => { if (performance.now() < end) requestAnimationFrame(frame) }; frame()", nil); err != nil {
+			return nil, err
+		}
+	}
 	err = b.call("TakeScreenshot", object{"full": false}, &png)
 	return
 }

@@ -29,6 +29,7 @@ func eachEngine(t *testing.T, test func(t *testing.T, b *browser)) {
 				shared[e] = b
 			}
 			test(t, shared[e])
+			must(t, shared[e].Open("about:blank")) // it waits in peace
 		})
 	}
 }

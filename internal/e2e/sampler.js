@@ -14,24 +14,33 @@
     localStorage[name] = JSON.stringify([...list, value]);
   };
 
+  // Frames only while somebody watches: a page that draws all the time slows
+  // down every other browser on the machine.
   let counted = false;
   let pending;
   const sample = () => {
+    if (localStorage.watch !== "on") return;
     pending = requestAnimationFrame(sample);
-    if (localStorage.watch !== "on" || !localStorage.secret || !visible(localStorage.secret)) return;
+    if (!localStorage.secret || !visible(localStorage.secret)) return;
     localStorage.leaked = Number(localStorage.leaked ?? 0) + 1;
     if (!counted) append("leakedAt", location.pathname);
     counted = true;
   };
-  pending = requestAnimationFrame(sample);
+  const start = () => {
+    cancelAnimationFrame(pending);
+    pending = requestAnimationFrame(sample);
+  };
+  start();
+  addEventListener("watch", start); // from this page's test
+  addEventListener("storage", start); // or that of another tab
+  // The callback that is pending in the back/forward cache looks at the first
+  // frame after it.
+  addEventListener("pagehide", start);
 
   addEventListener("pageshow", (event) => {
     append("shows", { path: location.pathname, persisted: event.persisted });
     if (!event.persisted) return;
-    // The callback that was pending survives in the back/forward cache, or it
-    // does not: either way there is one loop, and another visit to count.
-    cancelAnimationFrame(pending);
     counted = false;
-    pending = requestAnimationFrame(sample);
+    start(); // or it does not survive there: either way there is one loop
   });
 })();

@@ -162,6 +162,20 @@ func TestTheWarningIsADialogForEveryone(t *testing.T) {
 	})
 }
 
+func TestTheWarningLogsOut(t *testing.T) {
+	eachEngine(t, func(t *testing.T, b *browser) {
+		v, _ := reading(t, b, 6, told(6, ""), `<body>the secret`)
+		must(t, b.Eval(`addEventListener("beforeunload", (event) => event.preventDefault())`, nil)) // "Leave site?"
+		must(t, b.Until(dialogSays, "Log out"))
+		must(t, b.Eval(`const dialog = document.querySelector("sessionguard-dialog").shadowRoot.querySelector("dialog")
+			setTimeout(() => dialog.querySelectorAll("button")[1].click())`, nil))
+		v.until("logging out", 3*time.Second, func() bool { return v.front.Asked("/sessionguard/logout") })
+		if all := v.front.Seen(); all[len(all)-1].Method != http.MethodPost {
+			t.Errorf("the server saw %+v", all)
+		}
+	})
+}
+
 // L1: what stays signed in is a person, and a person now.
 func TestNothingButAPersonStaysSignedIn(t *testing.T) {
 	eachEngine(t, func(t *testing.T, b *browser) {

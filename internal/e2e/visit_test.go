@@ -177,7 +177,7 @@ func (v *visit) newTab(path string) {
 // server was asked for.
 func (v *visit) watch() {
 	v.front.Reset()
-	v.must(v.Eval("localStorage.watch = 'on'", nil))
+	v.must(v.Eval("localStorage.watch = 'on'; dispatchEvent(new Event('watch'))", nil))
 }
 
 // outcome is what the sampler saw since watch.

@@ -74,7 +74,9 @@ func (st *request) store() refusal {
 	case errors.Is(err, store.ErrNotFound):
 		// It ended while the request was in flight: nothing of it is saved,
 		// and its page is no longer for whoever waits for it.
+		key := st.rec.Key
 		st.rec, st.user, st.slow = store.Record{}, nil, nil
+		st.over(st.core.reasonAt(st, key))
 		return noSession
 	case errors.Is(err, errUnsaveable):
 		st.core.log.Error("sessionguard: the answer was replaced", "error", err)

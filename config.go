@@ -63,6 +63,21 @@ type Config[U User] struct {
 	// AAL3), or the IdleTimeout if that is longer than 12 hours.
 	AbsoluteTimeout time.Duration
 
+	// RememberFor is how long after its login a session that asked for
+	// [Remember] may be revived. Default: 30 minutes, which is little more than
+	// surviving a restart of the browser: say 14*24*time.Hour for two weeks.
+	RememberFor time.Duration
+	// RememberGrace is how long after a revival the token from before is still
+	// taken for the same person's. Default: 30 seconds.
+	RememberGrace time.Duration
+	// MaxSessions says how many sessions a user may have at the same time, and
+	// whether a login beyond that is refused ([ErrTooManySessions]) or ends the
+	// session least recently active. What [Remember] may still revive counts.
+	// Default: any number.
+	//
+	//	MaxSessions: func(*User) store.Limit { return store.Limit{Max: 3} },
+	MaxSessions func(U) store.Limit
+
 	// LoginPath is where a page that needs a login sends a browser, with the
 	// page's own address as the query value "next". Default: "/login".
 	LoginPath string
@@ -101,7 +116,16 @@ type Config[U User] struct {
 	// over plain http. Anyone on the network can then take the session.
 	InsecureHTTP bool
 
-	// Logger gets what goes wrong. Default: [slog.Default].
+	// Address is the address of the client, for [Guard.Sessions] and events.
+	// Default: that of the connection, which behind a proxy is the proxy's.
+	// There, read the header that your proxy sets, and no other: anyone can
+	// send an X-Forwarded-For.
+	Address func(*http.Request) string
+	// OnEvent gets what an audit trail wants, in place of Logger. It is called
+	// while the request is being worked on: it must be quick, safe for concurrent
+	// use, and not use the guard. Default: one record each, as [Event.Log] writes.
+	OnEvent func(context.Context, Event)
+	// Logger gets what goes wrong, and the events. Default: [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -124,6 +148,10 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		flashSession:    config.FlashSession,
 		logoutFlash:     config.LogoutFlash,
 		crossOrigin:     config.CrossOrigin,
+		rememberFor:     cmp.Or(config.RememberFor, defaultRememberFor),
+		rememberGrace:   cmp.Or(config.RememberGrace, defaultRememberGrace),
+		address:         config.Address,
+		onEvent:         config.OnEvent,
 		log:             config.Logger,
 	}}
 	c := &guard.core
@@ -139,6 +167,12 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 			return nil, ErrNoUser
 		}
 		return user, nil
+	}
+	if config.MaxSessions != nil {
+		c.maxSessions = func(user User) store.Limit { return config.MaxSessions(user.(U)) }
+	}
+	if c.address == nil {
+		c.address = remoteHost
 	}
 	if c.log == nil {
 		c.log = slog.Default()
@@ -165,6 +199,12 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	}
 	if err := checkTimeouts(c.idleTimeout, c.absoluteTimeout); err != nil {
 		return nil, fmt.Errorf("sessionguard: Config: %w", err)
+	}
+	if c.rememberFor < time.Second {
+		return nil, fmt.Errorf("sessionguard: Config: a RememberFor of %v is shorter than a second", c.rememberFor)
+	}
+	if c.rememberGrace < 0 {
+		return nil, errors.New("sessionguard: Config: the RememberGrace must be positive")
 	}
 
 	for _, page := range []struct {

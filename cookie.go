@@ -192,17 +192,21 @@ func all(h http.Header, name string) iter.Seq[string] {
 	}
 }
 
-// only is the value of the one cookie called name, or "".
-func only(h http.Header, name string) (value string) {
-	n := 0
+// sole is the value of the cookie called name, and how many there are.
+func sole(h http.Header, name string) (value string, n int) {
 	for v := range all(h, name) {
 		value = v
 		n++
 	}
-	if n != 1 {
-		return ""
+	return value, n
+}
+
+// only is the value of the one cookie called name, or "".
+func only(h http.Header, name string) string {
+	if value, n := sole(h, name); n == 1 {
+		return value
 	}
-	return value
+	return ""
 }
 
 // writeCookies adds what changed to the answer: one Set-Cookie per cookie, with
@@ -213,10 +217,10 @@ func (st *request) writeCookies() {
 		return
 	}
 	p, c := st.slow, &st.core.cookies
-	add := func(cookie http.Cookie, change cookieChange, value string) {
+	add := func(cookie http.Cookie, change cookieChange, value string, maxAge int) {
 		switch change {
 		case setCookie:
-			cookie.Value = value
+			cookie.Value, cookie.MaxAge = value, maxAge
 		case deleteCookie:
 			cookie.MaxAge = -1
 		default:
@@ -224,6 +228,11 @@ func (st *request) writeCookies() {
 		}
 		http.SetCookie(st.w, &cookie)
 	}
-	add(c.session, p.session, p.sessionValue)
-	add(c.anonymous, p.anonymous, p.anonymousValue)
+	remembered := 0 // until the browser is closed
+	if st.rec.Session != nil && st.rec.Detail().Remember > 0 {
+		// Not only until Remember: while it is active, the session goes on.
+		remembered = int(st.rec.Expires.Sub(st.now) / time.Second)
+	}
+	add(c.session, p.session, p.sessionValue, remembered)
+	add(c.anonymous, p.anonymous, p.anonymousValue, 0)
 }

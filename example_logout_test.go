@@ -35,7 +35,7 @@ func ExampleGuard_Logout() {
 	// Output:
 	// 303 to /
 	// 200 Welcome. [You have been logged out.]
-	// 303 to /login?next=%2Fhome
+	// 303 to /login?next=%2Fhome&reason=expired
 }
 
 // Closing an account logs out, too, with a message of its own.
@@ -91,7 +91,7 @@ func ExampleGuard_EndSession() {
 	// Output:
 	// 404 No such device.
 	// 200 Logged out.
-	// 200 {"authenticated":false,"idle_seconds":0,"absolute_seconds":0}
+	// 200 {"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"logged_out_elsewhere"}
 }
 
 func exampleSessionID(browser *exampleBrowser) string {
@@ -113,8 +113,8 @@ func ExampleGuard_EndUser() {
 	}
 	// Output:
 	// <nil>
-	// 303 to /login?next=%2Fhome
-	// 303 to /login?next=%2Fhome
+	// 303 to /login?next=%2Fhome&reason=ended
+	// 303 to /login?next=%2Fhome&reason=ended
 	// 200 Home
 }
 
@@ -141,7 +141,7 @@ func ExampleGuard_EndOthers() {
 	// Output:
 	// 200 Changed.
 	// 200 Home
-	// 303 to /login?next=%2Fhome
+	// 303 to /login?next=%2Fhome&reason=logged_out_elsewhere
 }
 
 // The guard is a gorilla [sessions.Store]. A visitor's values move into the

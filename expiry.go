@@ -37,23 +37,31 @@ func touchDue(r store.Record, now store.Time, local bool) bool {
 
 // fresh decides whether the last real authentication is younger than age.
 func fresh(r store.Record, now store.Time, age time.Duration) bool {
-	return now.Sub(r.Authenticated) < age
+	return now.Sub(r.Authenticated) < age && !revived(r)
 }
 
-// A LoginOption shapes one login. See [IdleTimeout] and [AbsoluteTimeout].
-type LoginOption func(*loginLimits)
+// revived says that only a cookie has spoken for the person since the last login.
+func revived(r store.Record) bool {
+	return r.Detail().Rotated > r.Authenticated
+}
 
-type loginLimits struct{ idle, absolute time.Duration } // 0: not given
+// A LoginOption shapes one login. See [IdleTimeout], [AbsoluteTimeout] and [Remember].
+type LoginOption func(*loginOptions)
+
+type loginOptions struct {
+	idle, absolute time.Duration // 0: not given
+	remember       bool
+}
 
 // IdleTimeout gives one login an idle timeout of its own: an administrator may
 // get ten minutes where others get thirty.
 func IdleTimeout(d time.Duration) LoginOption {
-	return func(l *loginLimits) { l.idle = orMissing(d) }
+	return func(o *loginOptions) { o.idle = orMissing(d) }
 }
 
 // AbsoluteTimeout gives one login an absolute timeout of its own.
 func AbsoluteTimeout(d time.Duration) LoginOption {
-	return func(l *loginLimits) { l.absolute = orMissing(d) }
+	return func(o *loginOptions) { o.absolute = orMissing(d) }
 }
 
 // orMissing keeps a computed zero from passing for "the default".
@@ -80,7 +88,8 @@ func checkTimeouts(idle, absolute time.Duration) error {
 
 // Passive serves requests that are no activity of a person: polling, an event
 // stream, a status check. They are refused like any other once the session has
-// ended, and do nothing to keep it alive.
+// ended, and do nothing to keep it alive, nor to revive it ([Remember]). Put it
+// outside of what looks at the session.
 func (g *core) Passive(next http.Handler) http.Handler {
 	return g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
 		st.mu.Lock()
@@ -93,17 +102,18 @@ func (g *core) Passive(next http.Handler) http.Handler {
 // status is what Status answers. Whole seconds, rounded down, so that no client
 // believes in a session longer than the server does.
 type status struct {
-	Authenticated   bool   `json:"authenticated"`
-	Session         string `json:"session,omitempty"`
-	IdleSeconds     int64  `json:"idle_seconds"`
-	AbsoluteSeconds int64  `json:"absolute_seconds"`
+	Authenticated   bool         `json:"authenticated"`
+	Session         string       `json:"session,omitempty"`
+	IdleSeconds     int64        `json:"idle_seconds"`
+	AbsoluteSeconds int64        `json:"absolute_seconds"`
+	Reason          store.Reason `json:"reason,omitempty"`
 }
 
 // status is what Status answers at this moment. The activity of the request
 // itself counts, if the backend will be told of it.
 func (st *request) status() status {
 	if st.user == nil {
-		return status{}
+		return status{Reason: st.reason()}
 	}
 	rec := st.rec
 	if st.touches() && !st.hidden {
@@ -121,7 +131,8 @@ func (st *request) status() status {
 //
 //	{"authenticated":true,"session":"…","idle_seconds":1799,"absolute_seconds":43199}
 //
-// The session is its public ID, which stays through re-authentication and
+// If nobody is logged in, "reason" is the [Guard.EndReason], where there is one. The
+// session is its public ID, which stays through re-authentication and
 // changes with any other login. Asking is no activity ([Guard.Passive]) and the
 // answer is never cached. Activity that a remote backend has not been told of
 // yet is not counted. Methods other than GET and HEAD get 405.

@@ -117,7 +117,7 @@ func TestTimeoutsMustMakeSense(t *testing.T) {
 // A computed zero is a mistake, not a wish for the default.
 func TestALoginOptionOfZeroIsNotTheDefault(t *testing.T) {
 	for _, option := range []LoginOption{IdleTimeout(0), AbsoluteTimeout(0)} {
-		limits := loginLimits{defaultIdleTimeout, defaultAbsoluteTimeout}
+		limits := loginOptions{idle: defaultIdleTimeout, absolute: defaultAbsoluteTimeout}
 		option(&limits)
 		require.Error(t, checkTimeouts(limits.idle, limits.absolute))
 	}

@@ -75,7 +75,7 @@ func (st *request) end() error {
 	}
 	st.identified, st.known = true, true
 	st.rec, st.user = store.Record{}, nil
-	p.failure = nil // whoever it was, it is nobody now
+	p.failure, p.reason = nil, "" // whoever it was, it is nobody now
 	if err != nil {
 		err = st.fail(err)
 	}
@@ -103,22 +103,27 @@ func (st *request) purge(ctx context.Context, reason store.Reason) error {
 	}
 	var failed error
 	for key := range keys {
-		failed = errors.Join(failed, c.end(ctx, key, reason))
+		failed = errors.Join(failed, c.end(ctx, key, reason, ""))
 	}
 	return failed
 }
 
-// end ends a session. Who ends what a browser presented, by a logout or another
-// login, ends it also if it has been re-authenticated meanwhile: in another tab,
-// whose answer with the new cookie this browser is yet to see.
-func (c *core) end(ctx context.Context, key store.Key, reason store.Reason) error {
+// end ends a session, cuts its streams and tells who listens. Who ends what a
+// browser presented, by a logout or another login, ends it also if it has been
+// re-authenticated meanwhile: in another tab, whose answer with the new cookie this
+// browser is yet to see.
+func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, by string) error {
 	for ctx.Err() == nil {
-		err := c.backend.Delete(ctx, key, reason)
+		ended, err := c.backend.Delete(ctx, key, reason)
 		var moved *store.MovedError
 		switch {
+		case err == nil && ended.Session != nil:
+			c.streams.end(ended.ID, reason)
+			c.emitEnd(ctx, ended, reason, by)
+			return nil
 		case !errors.As(err, &moved):
 			return err
-		case reason != store.LoggedOut && reason != store.Replaced:
+		case reason != store.LoggedOut && reason != store.Replaced && reason != store.Theft:
 			return nil
 		}
 		key = moved.To
@@ -126,11 +131,15 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason) erro
 	return ctx.Err()
 }
 
-// EndSession ends one session of a user, by its public ID. It takes the user's
-// ID as well, so that a handler cannot be tricked into ending somebody else's.
-// [ErrNoSession] says that this user has no such session.
+// EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists
+// them). It takes the user's ID as well, so that a handler cannot be tricked into
+// ending somebody else's. [ErrNoSession] says that this user has no such session.
+//
+// With the context of a request, the next page of the session that was ended says
+// whether it was the user who did it, or somebody else.
 func (g *core) EndSession(ctx context.Context, userID, id string) error {
-	ended, err := g.endOwned(ctx, userID, func(s *store.Session) bool { return s.ID == id })
+	why, by := g.endedBy(ctx, userID)
+	ended, err := g.endOwnedBy(ctx, userID, by, func(s *store.Session) (store.Reason, bool) { return why(s), s.ID == id })
 	if err == nil && ended == 0 {
 		return ErrNoSession
 	}
@@ -138,9 +147,18 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 }
 
 // EndUser ends every session of a user, this one included: when an account is
-// disabled or deleted (OWASP ASVS 7.4.2), or by an administrator (7.4.5).
+// disabled or deleted (OWASP ASVS 7.4.2), or by an administrator (7.4.5). Change the
+// account first: FindUser is asked, so that the next page can say that it is
+// deactivated, and nobody logs in again in between.
 func (g *core) EndUser(ctx context.Context, userID string) error {
-	_, err := g.endOwned(ctx, userID, func(*store.Session) bool { return true })
+	why, by := g.endedBy(ctx, userID)
+	user, err := g.findUser(ctx, userID)
+	_, err = g.endOwnedBy(ctx, userID, by, func(s *store.Session) (store.Reason, bool) {
+		if reason, failed := judge(user, err, userID, s.Stamp); failed == nil && reason != "" {
+			return reason, true
+		}
+		return why(s), true
+	})
 	return err
 }
 
@@ -159,14 +177,46 @@ func (g *core) EndOthers(r *http.Request) error {
 	if seen.user == nil {
 		return ErrNoSession
 	}
-	_, err = g.endOwned(r.Context(), seen.user.UserID(), func(s *store.Session) bool { return s.ID != seen.rec.ID })
+	id := seen.user.UserID()
+	_, err = g.endOwnedBy(r.Context(), id, id, func(s *store.Session) (store.Reason, bool) {
+		if s.Stamp != seen.rec.Stamp {
+			return store.Restamped, true
+		}
+		return store.Elsewhere, s.ID != seen.rec.ID
+	})
 	return err
 }
 
-// endOwned ends the sessions of a user that match, and counts the live ones. It
+// endedBy says who ends sessions of a user in the request of ctx, if there is one,
+// and what that is for each of them.
+func (c *core) endedBy(ctx context.Context, userID string) (why func(*store.Session) store.Reason, by string) {
+	current := ""
+	if st, _ := ctx.Value(c).(*request); st != nil {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		if st.user != nil {
+			by, current = st.user.UserID(), st.rec.ID
+		}
+	}
+	return func(s *store.Session) store.Reason {
+		switch {
+		case by != userID:
+			return store.Ended
+		case s.ID == current:
+			return store.LoggedOut
+		}
+		return store.Elsewhere
+	}, by
+}
+
+func (c *core) endOwned(ctx context.Context, userID string, match func(*store.Session) (store.Reason, bool)) (ended int, err error) {
+	return c.endOwnedBy(ctx, userID, "", match)
+}
+
+// endOwnedBy ends the sessions of a user that match, and counts the live ones. It
 // looks again until it finds none, because one that is re-authenticated meanwhile
 // changes its key.
-func (c *core) endOwned(ctx context.Context, userID string, match func(*store.Session) bool) (ended int, err error) {
+func (c *core) endOwnedBy(ctx context.Context, userID, by string, match func(*store.Session) (store.Reason, bool)) (ended int, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	for ctx.Err() == nil {
@@ -176,14 +226,15 @@ func (c *core) endOwned(ctx context.Context, userID string, match func(*store.Se
 		}
 		found := false
 		for _, rec := range records {
-			if !match(rec.Session) {
+			reason, ok := match(rec.Session)
+			if !ok {
 				continue
 			}
 			found = true
-			if err := c.end(ctx, rec.Key, store.Ended); err != nil {
+			if err := c.end(ctx, rec.Key, reason, by); err != nil {
 				return ended, errors.Join(ErrUnavailable, err)
 			}
-			if _, over := expired(rec, store.TimeOf(time.Now())); !over {
+			if rec.Until() > store.TimeOf(time.Now()) {
 				ended++
 			}
 		}
@@ -193,3 +244,6 @@ func (c *core) endOwned(ctx context.Context, userID string, match func(*store.Se
 	}
 	return ended, errors.Join(ErrUnavailable, ctx.Err())
 }
+
+// userOf is the ID of a session's user.
+func (c *core) userOf(rec store.Record) string { return rec.Owner[len(c.ownerPrefix):] }

@@ -2,10 +2,13 @@ package sessionguard
 
 import (
 	"encoding/json"
+	"errors"
 	"html"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // Refusals replaces the answers to refused requests. A field left nil keeps the
@@ -22,7 +25,8 @@ import (
 type Refusals struct {
 	// Login answers who is not logged in, or no longer. Default: a redirect to
 	// Config.LoginPath, for a GET with the page as "next"; else 401
-	// "login_required".
+	// "login_required". Both say why the session ended, as "reason", if
+	// [Guard.EndReason] knows.
 	Login http.Handler
 	// Forbidden answers who lacks the role. Default: a redirect to
 	// Config.WelcomePath, or 403 if that is the page asked for; else 403
@@ -40,6 +44,47 @@ type Refusals struct {
 	// not end the session on the server the same handler is asked, so it
 	// must not say that all is well.
 	Unavailable http.Handler
+}
+
+// EndReason says why the session ended that the cookie of r names: that of a login
+// page's visitor, for example. It is empty if there is no such cookie, if the session
+// lives, and for a logout in the same browser. The reason of a session that did not
+// end by itself is kept for an hour at least; what ended longer ago, or expired
+// unseen, is [store.Expired].
+//
+// The default answers to who is refused carry the same as "reason", and so does
+// [Guard.Status]. Nobody learns it without the cookie of the session, but a query
+// value can be made up by anyone: choose a text by it, never show it.
+func (g *core) EndReason(r *http.Request) store.Reason {
+	st, err := g.wrapped(r)
+	if err != nil {
+		return ""
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.look(r.Context()) != nil {
+		return ""
+	}
+	return st.reason()
+}
+
+func (st *request) reason() store.Reason {
+	if st.slow == nil {
+		return ""
+	}
+	return st.slow.reason
+}
+
+// reasonAt asks why a session has ended that was there a moment ago.
+func (c *core) reasonAt(st *request, key store.Key) store.Reason {
+	ctx, cancel := st.settle()
+	defer cancel()
+	_, err := c.follow(ctx, key)
+	var ended *store.EndedError
+	if errors.As(err, &ended) {
+		return ended.Reason
+	}
+	return store.LoggedOut // which leaves nothing behind
 }
 
 // A refusal is why a request was not let in.
@@ -87,7 +132,15 @@ func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why r
 	if st.asking {
 		own = nil // it is itself behind a gate
 	}
+	var reason store.Reason
+	if why == noSession {
+		reason = st.reason()
+	}
+	rec := st.rec
 	st.mu.Unlock()
+	if why == noSession || why == forbidden || why == stale || why == crossOrigin {
+		c.emit(st, Event{Name: EventRefused, Refusal: refusals[why].code, Reason: reason}, rec)
+	}
 
 	if refusals[why].status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
@@ -100,12 +153,12 @@ func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why r
 		// It answered nothing, which a client would take for success.
 	}
 	if !navigates(r) {
-		problem(w, why)
+		problem(w, why, reason)
 		return
 	}
 	switch asked := requested(r); {
 	case why == noSession && asked.path != c.login.path:
-		http.Redirect(w, r, c.login.from(r.Method, asked), http.StatusSeeOther)
+		http.Redirect(w, r, c.login.from(r.Method, asked, "reason", string(reason)), http.StatusSeeOther)
 	case why == stale && asked.path != c.reauth.path:
 		http.Redirect(w, r, c.reauth.from(r.Method, asked), http.StatusSeeOther)
 	case why == forbidden && asked.path != c.welcome.path:
@@ -157,16 +210,17 @@ func navigates(r *http.Request) bool {
 	return false
 }
 
-func problem(w http.ResponseWriter, why refusal) {
+func problem(w http.ResponseWriter, why refusal, reason store.Reason) {
 	answer := refusals[why]
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(answer.status)
 	_ = json.NewEncoder(w).Encode(struct {
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail"`
-		Error  string `json:"error"`
-	}{http.StatusText(answer.status), answer.status, answer.detail, answer.code})
+		Title  string       `json:"title"`
+		Status int          `json:"status"`
+		Detail string       `json:"detail"`
+		Error  string       `json:"error"`
+		Reason store.Reason `json:"reason,omitempty"`
+	}{http.StatusText(answer.status), answer.status, answer.detail, answer.code, reason})
 }
 
 func page(w http.ResponseWriter, why refusal) {
@@ -224,11 +278,11 @@ func parseDestination(target string) (destination, bool) {
 }
 
 // from is the destination for someone who asked for another page.
-func (d destination) from(method string, asked destination) string {
-	if method != http.MethodGet {
-		return d.target
+func (d destination) from(method string, asked destination, query ...string) string {
+	if method == http.MethodGet {
+		query = append([]string{"next", asked.target}, query...)
 	}
-	return d.with("next", asked.target)
+	return d.with(query...)
 }
 
 // with is the destination with a query of names and values. Empty ones are left out.

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/values"
@@ -36,24 +37,27 @@ type request struct {
 	looked     bool // the answer depends on who is asking: never cached
 	gated      bool // the answer is only for someone logged in
 	passive    bool
-	refused    bool // a refusal is the answer: no activity
-	hidden     bool // a refusal was written to somebody else's writer: the answer only if such a status goes out
-	hiddenDown bool // the same, of a refusal for a failure
-	asking     bool // a refusal of the application's is running
-	encoded    bool // the caller set Content-Encoding, and encodes whatever comes
-	replacing  bool // the refusal that replaces the handler's answer is being written
-	replaced   bool // it has been, and what the handler still writes is dropped
-	sent       bool // committed: nothing more can be stored in a cookie
-	started    bool // the final status has gone to w
-	done       bool // the handler returned; false behind a panic
+	refused    bool                     // a refusal is the answer: no activity
+	hidden     bool                     // a refusal was written to somebody else's writer: the answer only if such a status goes out
+	hiddenDown bool                     // the same, of a refusal for a failure
+	asking     bool                     // a refusal of the application's is running
+	encoded    bool                     // the caller set Content-Encoding, and encodes whatever comes
+	replacing  bool                     // the refusal that replaces the handler's answer is being written
+	replaced   bool                     // it has been, and what the handler still writes is dropped
+	sent       bool                     // committed: nothing more can be stored in a cookie
+	started    bool                     // the final status has gone to w
+	done       bool                     // the handler returned; false behind a panic
+	stopped    atomic.Bool              // the session of a stream ended, and nothing more goes out
+	conn       atomic.Pointer[net.Conn] // hijacked
 	slow       *pending
 	noStore    noStoreValues
 }
 
 // pending is what only a request that does more than pass a gate needs.
 type pending struct {
-	failure  error // why nobody can tell who is asking
-	loggedIn bool  // rec was made by this request: undone if the answer cannot be sent
+	failure  error        // why nobody can tell who is asking
+	loggedIn bool         // rec was made by this request: undone if the answer cannot be sent
+	reason   store.Reason // why the session that the cookie names has ended
 
 	session, anonymous           cookieChange
 	sessionValue, anonymousValue string
@@ -158,29 +162,67 @@ func (st *request) identify(ctx context.Context) error {
 	returned := false
 	defer st.failUnless(&returned)
 
-	c := st.core
-	value := only(st.http.Header, c.cookies.session.Name)
-	if !c.mayName(value) {
-		returned = true
-		return nil
-	}
-	key := c.cookies.key(value)
-	rec, err := c.backend.Load(ctx, key)
+	err := st.find(ctx)
 	returned = true
-	if errors.Is(err, store.ErrNotFound) {
+	return err
+}
+
+// find loads the session of the cookie, brings a remembered one back, and ends one
+// that is over.
+func (st *request) find(ctx context.Context) error {
+	c := st.core
+	value, n := sole(st.http.Header, c.cookies.session.Name)
+	if n == 0 {
 		return nil
 	}
+	if n > 1 || !c.mayName(value) {
+		c.emitStranger(st, EventForged, &c.forged)
+		return nil
+	}
+	rec, err := c.backend.Load(ctx, c.cookies.key(value))
 	if err != nil {
-		return st.fail(err)
+		return st.missing(ctx, value, err)
 	}
 	if rec.Session == nil || len(rec.Owner) <= len(c.ownerPrefix) || rec.Owner[:len(c.ownerPrefix)] != c.ownerPrefix {
-		return st.fail(fmt.Errorf("the backend returned a session that is not this guard's"))
+		return st.fail(errors.New("the backend returned a session that is not this guard's"))
+	}
+	reason, over := expired(rec, st.now)
+	if over && st.now < rec.Until() {
+		return st.revive(rec, value)
 	}
 	st.rec = rec
-	if reason, over := expired(rec, st.now); over {
+	if over {
 		st.endNow(reason)
 	}
 	return nil
+}
+
+// missing is for a cookie that the backend has no session for.
+func (st *request) missing(ctx context.Context, value string, err error) error {
+	var moved *store.MovedError
+	var ended *store.EndedError
+	switch {
+	case errors.As(err, &moved):
+		return st.moved(ctx, value, moved.To)
+	case errors.As(err, &ended):
+		st.over(ended.Reason)
+	case !errors.Is(err, store.ErrNotFound):
+		return st.fail(err)
+	case st.core.cookies.verify(value):
+		st.over(store.Expired)
+		st.core.emitStranger(st, EventUnknown, &st.core.unknown)
+	default:
+		st.core.emitStranger(st, EventForged, &st.core.forged)
+	}
+	return nil
+}
+
+// over notes that the session of the cookie has ended, and why.
+func (st *request) over(reason store.Reason) {
+	st.rec, st.user = store.Record{}, nil
+	if reason.Kept() {
+		st.pending().reason = reason
+	}
 }
 
 // mayName says whether it is worth asking the backend for a cookie's session.
@@ -236,20 +278,16 @@ func judge(user User, err error, id, stamp string) (store.Reason, error) {
 func (st *request) endNow(reason store.Reason) {
 	ctx, cancel := st.settle()
 	defer cancel()
-	if err := st.core.end(ctx, st.rec.Key, reason); err != nil {
+	if err := st.core.end(ctx, st.rec.Key, reason, ""); err != nil {
 		st.core.log.Error("sessionguard: could not delete an ended session", "reason", reason, "error", err)
 	}
-	st.rec, st.user = store.Record{}, nil
+	st.over(reason)
 }
 
 // fail remembers that nobody can tell who is asking, so that every answer that
 // depends on it becomes a 503.
 func (st *request) fail(err error) error {
-	level := slog.LevelError
-	if errors.Is(err, context.Canceled) {
-		level = slog.LevelDebug // the client hung up
-	}
-	st.core.log.Log(st, level, "sessionguard: sessions are unavailable", "error", err)
+	st.core.emit(st, Event{Name: EventFailed, Err: err}, st.rec)
 	p := st.pending()
 	p.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	st.user = nil
@@ -273,7 +311,7 @@ func (st *request) failure() error {
 
 // settle is the context of what is finished even if the client hangs up.
 func (st *request) settle() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(st.Context), settleTimeout)
+	return context.WithTimeout(context.WithoutCancel(st), settleTimeout)
 }
 
 // sight is what a look saw.

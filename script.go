@@ -52,7 +52,7 @@ var guardScriptName = func() string {
 //     a silent expiry, whatever its headers (measured with Chromium 156);
 //   - counts down to the end of the session by the server's time, warns a
 //     minute before, and at the end takes the page off the screen and goes to
-//     Config.LoginPath, with the page as "next" and "idle" or "absolute" as
+//     Config.LoginPath, with the page as "next" and the [Guard.EndReason] as
 //     "reason". It does so too if the server cannot be reached (OWASP ASVS
 //     14.3.1): the page then comes back only when the server agrees;
 //   - keeps tabs in step: a logout, or a login as someone else, takes the pages
@@ -135,18 +135,24 @@ func (c *core) resume() http.Handler {
 			if u, err := url.Parse(next); err != nil || u.Path == c.login.path {
 				next = ""
 			}
-			http.Redirect(w, r, c.login.with("next", next, "reason", endReason(r)), http.StatusSeeOther)
+			http.Redirect(w, r, c.login.with("next", next, "reason", string(st.resumeReason(r))), http.StatusSeeOther)
 		}
 	}))
 }
 
-// endReason is why the script says that the session ended, if it can know.
-func endReason(r *http.Request) string {
-	switch reason := r.FormValue("reason"); store.Reason(reason) {
-	case store.Idle, store.Absolute:
-		return reason
+// resumeReason is why a page's session ended. Where the server no longer knows, the
+// script's countdown does.
+func (st *request) resumeReason(r *http.Request) store.Reason {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	known := st.reason()
+	if known == "" || known == store.Expired {
+		switch reason := store.Reason(r.FormValue("reason")); reason {
+		case store.Idle, store.Absolute:
+			return reason
+		}
 	}
-	return ""
+	return known
 }
 
 // ScriptTag is the script element of the guard script, for the head of a page:

@@ -38,6 +38,9 @@ var (
 	ErrNoUser = errors.New("sessionguard: no such user")
 	// ErrInactive says that the user may not log in.
 	ErrInactive = errors.New("sessionguard: the user is not active")
+	// ErrTooManySessions says that the user has as many sessions as
+	// Config.MaxSessions allows.
+	ErrTooManySessions = errors.New("sessionguard: the user is logged in too often")
 	// ErrNoSession says that there is no such live session.
 	ErrNoSession = errors.New("sessionguard: no such session")
 	// ErrUnavailable says that the backend or FindUser could not answer.
@@ -76,6 +79,13 @@ type core struct {
 	flashSession    string
 	logoutFlash     any
 	crossOrigin     *http.CrossOriginProtection
+	rememberFor     time.Duration
+	rememberGrace   time.Duration
+	maxSessions     func(User) store.Limit // nil: no limit
+	address         func(*http.Request) string
+	onEvent         func(context.Context, Event) // nil: log
+	forged, unknown throttle
+	streams         streams
 	cookies         cookies
 	ownerPrefix     string
 	log             *slog.Logger
@@ -129,7 +139,7 @@ func (g *Guard[U]) User(r *http.Request) (U, bool) {
 //
 // Call it before the answer begins: later it returns [ErrHeadersSent]. It also
 // returns [ErrInactive], [ErrNoUser] for a nil user or an empty ID,
-// [ErrNotWrapped], and [ErrUnavailable] (wrapped) if the backend cannot be
+// [ErrTooManySessions] if Config.MaxSessions refuses it, [ErrNotWrapped], and [ErrUnavailable] (wrapped) if the backend cannot be
 // asked; nobody is then logged in. If the guard has to replace the answer, or the
 // handler panics (and no recoverer inside the guard hides that), the login is
 // undone.
@@ -141,17 +151,18 @@ func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options
 }
 
 func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
-	var limits loginLimits
+	var chosen loginOptions
 	for _, option := range options {
-		option(&limits)
+		option(&chosen)
 	}
-	if err := checkTimeouts(cmp.Or(limits.idle, c.idleTimeout), cmp.Or(limits.absolute, c.absoluteTimeout)); err != nil {
+	if err := checkTimeouts(cmp.Or(chosen.idle, c.idleTimeout), cmp.Or(chosen.absolute, c.absoluteTimeout)); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)
 	}
 	if user.UserID() == "" {
 		return ErrNoUser
 	}
 	if !user.IsActive() {
+		c.emit(r.Context(), Event{Name: EventRefused, User: user.UserID(), Refusal: string(store.Inactive)}, store.Record{})
 		return ErrInactive
 	}
 	st, err := c.wrapped(r)
@@ -160,15 +171,19 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.logIn(r.Context(), user, limits)
+	return st.logIn(r.Context(), user, chosen)
 }
 
 // logIn replaces whatever session the browser presented by a new one.
-func (st *request) logIn(asker context.Context, user User, limits loginLimits) error {
+func (st *request) logIn(asker context.Context, user User, chosen loginOptions) error {
 	if st.sent {
 		return ErrHeadersSent
 	}
-	if err := st.identify(asker); err != nil {
+	passive := st.passive
+	st.passive = true // whoever logs in needs no session to be revived
+	err := st.identify(asker)
+	st.passive = passive
+	if err != nil {
 		return err
 	}
 	ctx, cancel := st.settle()
@@ -179,33 +194,47 @@ func (st *request) logIn(asker context.Context, user User, limits loginLimits) e
 	if err != nil {
 		return err
 	}
+	details := store.Details{Created: now}
+	details.UserAgent, details.Address = c.device(st.caller)
 	next := store.Record{LastSeen: now, Session: &store.Session{
 		Key:           key,
 		ID:            newPublicID(),
 		Owner:         c.ownerPrefix + user.UserID(),
 		Stamp:         stampOf(user),
-		Created:       now,
 		Authenticated: now,
+		Details:       &details,
 	}}
 	idle, absolute := c.idleTimeout, c.absoluteTimeout
 
 	same := st.rec.Session != nil && st.rec.Owner == next.Owner && (st.user != nil || st.rec.Stamp == next.Stamp)
 	if same {
+		old := st.rec.Detail()
+		next.ID, details.Created = st.rec.ID, old.Created
+		if old.Remember > now {
+			details.Remember = old.Remember
+		}
 		idle = min(idle, st.rec.IdleTimeout)
 		absolute = min(absolute, st.rec.Expires.Sub(st.rec.Authenticated))
 	}
-	next.IdleTimeout = cmp.Or(limits.idle, idle)
-	next.Expires = now.Add(cmp.Or(limits.absolute, absolute))
+	if chosen.remember {
+		details.Remember = now.Add(c.rememberFor)
+	}
+	next.IdleTimeout = cmp.Or(chosen.idle, idle)
+	if next.Expires = now.Add(chosen.absolute); chosen.absolute == 0 {
+		next.Expires = max(now.Add(absolute), details.Remember)
+	}
+	details.Remember = min(details.Remember, next.Expires)
 	if same {
-		next.ID, next.Created = st.rec.ID, st.rec.Created
 		same, err = st.replace(ctx, next)
 	} else if st.rec.Session == nil {
 		next.Values = st.anonymousValues()
 	}
 	if err == nil && !same {
-		if err = st.purge(ctx, store.Replaced); err == nil {
-			_, err = c.backend.Create(ctx, next, store.Limit{})
-		}
+		err = st.create(ctx, next, user)
+	}
+	if errors.Is(err, store.ErrLimit) {
+		c.emit(st, Event{Name: EventRefused, User: user.UserID(), Refusal: string(store.TooMany)}, store.Record{})
+		return ErrTooManySessions
 	}
 	if err != nil {
 		return st.fail(err)
@@ -216,20 +245,75 @@ func (st *request) logIn(asker context.Context, user User, limits loginLimits) e
 		p.emptyViews() // what is open was another user's
 	}
 	st.rec, st.user, st.known = next, user, true
-	p.session, p.sessionValue, p.loggedIn = setCookie, value, true
+	st.remember(value)
+	p.loggedIn, p.reason = true, ""
 	for range all(st.http.Header, c.cookies.anonymous.Name) {
 		p.anonymous = deleteCookie
 	}
 	p.bag = nil
+	event := EventLogin
+	if same {
+		event = EventReauthenticated
+	}
+	c.emit(st, Event{Name: event}, next)
 	return nil
 }
 
+// create ends what the browser presented and stores the new session, if the user
+// may have one more.
+func (st *request) create(ctx context.Context, next store.Record, user User) error {
+	c := st.core
+	var limit store.Limit
+	if c.maxSessions != nil {
+		limit = c.maxSessions(user)
+	}
+	if limit.Refuse && st.rec.Session != nil && st.rec.Owner != next.Owner {
+		// A login that is refused must not end another user's session.
+		if err := st.createWithin(ctx, limit, next); err != nil {
+			return err
+		}
+		err := st.purge(ctx, store.Replaced)
+		if err != nil {
+			_ = c.end(ctx, next.Key, store.Undone, "") // nobody has its token, but it would count
+		}
+		return err
+	}
+	if err := st.purge(ctx, store.Replaced); err != nil {
+		return err
+	}
+	return st.createWithin(ctx, limit, next)
+}
+
+func (st *request) createWithin(ctx context.Context, limit store.Limit, next store.Record) error {
+	c := st.core
+	ended, err := c.backend.Create(ctx, next, limit)
+	if errors.Is(err, store.ErrLimit) {
+		// Sessions from before a password change are dead, and take up room
+		// until somebody comes by with them.
+		n, failed := c.endOwned(ctx, next.Owner[len(c.ownerPrefix):], func(s *store.Session) (store.Reason, bool) {
+			return store.Restamped, s.Stamp != next.Stamp
+		})
+		if failed != nil {
+			return failed
+		}
+		if n > 0 {
+			ended, err = c.backend.Create(ctx, next, limit)
+		}
+	}
+	for _, rec := range ended {
+		c.streams.end(rec.ID, store.TooMany)
+		c.emitEnd(ctx, rec, store.TooMany, "")
+	}
+	return err
+}
+
 // replace re-authenticates: it moves the session, as and where it is now, to
-// next's key. It reports false if the session ended meanwhile.
+// next's key. It reports false if the session ended meanwhile, and has then made a
+// session of its own of next.
 func (st *request) replace(ctx context.Context, next store.Record) (bool, error) {
 	old := st.rec
 	for ctx.Err() == nil {
-		next.Values, next.Version = old.Values, old.Version
+		next.Values, next.Version, next.Details.Rotated = old.Values, old.Version, st.now
 		err := st.core.backend.Replace(ctx, old.Key, old.Version, next)
 		if err == nil {
 			return true, nil
@@ -237,13 +321,13 @@ func (st *request) replace(ctx context.Context, next store.Record) (bool, error)
 		var moved *store.MovedError
 		switch {
 		case errors.As(err, &moved): // somebody clicked twice
-			old, err = st.core.backend.Load(ctx, moved.To)
+			old, err = st.core.follow(ctx, moved.To)
 		case errors.Is(err, store.ErrConflict):
 			old, err = st.core.backend.Load(ctx, old.Key)
 		}
 		if errors.Is(err, store.ErrNotFound) {
-			next.ID, next.Created = newPublicID(), st.now
-			next.Values, next.Version = nil, 0
+			next.ID, next.Values, next.Version = newPublicID(), nil, 0
+			next.Details.Created, next.Details.Rotated = st.now, 0
 			return false, nil
 		}
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 )
 
 // writer is the request as an [http.ResponseWriter]. It commits the session at
@@ -29,6 +30,29 @@ var (
 // errReplaced tells a handler to stop: a refusal was sent in place of its page.
 var errReplaced = errors.New("sessionguard: the answer was replaced, since it could not be sent")
 
+// stop keeps the handler from writing any more, also where it is waiting for its
+// client. The handler must not have returned.
+func (st *request) stop() {
+	st.stopped.Store(true)
+	past := time.Unix(1, 0)
+	if conn := st.conn.Load(); conn != nil {
+		_ = (*conn).SetDeadline(past)
+		go (*conn).Close() // which may wait for a client that does not read
+		return
+	}
+	control := http.NewResponseController(st.w)
+	_ = control.SetReadDeadline(past)
+	_ = control.SetWriteDeadline(past)
+}
+
+// whyNot is why a handler cannot write.
+func (w *writer) whyNot() error {
+	if w.stopped.Load() {
+		return ErrSessionEnded
+	}
+	return errReplaced
+}
+
 // start notes that the final status has gone out.
 func (w *writer) start() {
 	if !w.started {
@@ -41,7 +65,7 @@ func (w *writer) start() {
 // body begins an answer that has not had its WriteHeader: w sends it with the
 // headers as they are when its first byte comes.
 func (w *writer) body(status int) bool {
-	if !(*request)(w).begin(status) {
+	if w.stopped.Load() || !(*request)(w).begin(status) {
 		return false
 	}
 	if !w.started {
@@ -72,7 +96,7 @@ func (w *writer) WriteHeader(code int) {
 
 func (w *writer) Write(b []byte) (int, error) {
 	if !w.body(http.StatusOK) {
-		return 0, errReplaced
+		return 0, w.whyNot()
 	}
 	w.start()
 	return w.w.Write(b)
@@ -80,7 +104,7 @@ func (w *writer) Write(b []byte) (int, error) {
 
 func (w *writer) WriteString(s string) (int, error) {
 	if !w.body(http.StatusOK) {
-		return 0, errReplaced
+		return 0, w.whyNot()
 	}
 	w.start()
 	return io.WriteString(w.w, s)
@@ -90,7 +114,7 @@ func (w *writer) WriteString(s string) (int, error) {
 // its first byte has started nothing: the handler may still answer an error.
 func (w *writer) ReadFrom(src io.Reader) (int64, error) {
 	if !w.body(http.StatusOK) {
-		return 0, errReplaced
+		return 0, w.whyNot()
 	}
 	n, err := io.Copy(w.w, src)
 	if n > 0 {
@@ -104,7 +128,7 @@ func (w *writer) Flush() { _ = w.FlushError() }
 // FlushError starts nothing either if w cannot flush.
 func (w *writer) FlushError() error {
 	if !w.body(http.StatusOK) {
-		return errReplaced
+		return w.whyNot()
 	}
 	err := http.NewResponseController(w.w).Flush()
 	if err == nil {
@@ -116,17 +140,22 @@ func (w *writer) FlushError() error {
 // Hijack hands over the connection, for a WebSocket. Where a cookie has to be
 // set (after a login, a logout, a visitor's new values) it is refused.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if !(*request)(w).begin(http.StatusSwitchingProtocols) {
-		return nil, nil, errReplaced
+	if w.stopped.Load() || !(*request)(w).begin(http.StatusSwitchingProtocols) {
+		return nil, nil, w.whyNot()
 	}
 	if p := w.slow; p != nil && (p.session != keepCookie || p.anonymous != keepCookie) {
 		return nil, nil, errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
 	}
 	conn, rw, err := http.NewResponseController(w.w).Hijack()
-	if err == nil {
-		w.start()
+	if err != nil {
+		return conn, rw, err
 	}
-	return conn, rw, err
+	w.start()
+	w.conn.Store(&conn)
+	if w.stopped.Load() {
+		conn.Close()
+	}
+	return conn, rw, nil
 }
 
 func (w *writer) Push(target string, options *http.PushOptions) error {

@@ -21,7 +21,6 @@ func ExampleMemory() {
 		Session: &store.Session{
 			Key:           store.Key{1, 2, 3}, // a SHA-256, never a constant
 			Owner:         "session=alice",
-			Created:       now,
 			Authenticated: now,
 			Expires:       now.Add(12 * time.Hour),
 			IdleTimeout:   30 * time.Minute,
@@ -36,13 +35,13 @@ func ExampleMemory() {
 	session, err := sessions.Load(ctx, login.Key)
 	fmt.Println(session.Owner, err)
 
-	err = sessions.Delete(ctx, login.Key, store.LoggedOut)
-	fmt.Println("deleted:", err)
+	ended, err := sessions.Delete(ctx, login.Key, store.LoggedOut)
+	fmt.Println("deleted:", ended.Owner, err)
 	err = sessions.Touch(ctx, login.Key, now.Add(time.Minute))
 	fmt.Println(err, errors.Is(err, store.ErrNotFound))
 	// Output:
 	// session=alice <nil>
-	// deleted: <nil>
+	// deleted: session=alice <nil>
 	// store: no such session true
 }
 

@@ -14,14 +14,16 @@ import (
 // node would have logins of its own. It does not bound how many sessions there
 // are; [Limit] does that for each owner.
 //
-// A session past its [Record.End], by this machine's clock, does not count for
-// a limit. After [Grace] its memory is given back by later Creates and Replaces,
-// a little by each, without a goroutine, a timer or a pause. In a steady stream of logins, about one in ten of those held
-// is dead; when logins stop, what had expired by then stays until they resume.
+// A session past [Record.Until], by this machine's clock, does not count for a
+// limit. After [Grace] its memory is given back by later Creates and Replaces, a
+// little by each, without a goroutine, a timer or a pause. In a steady stream of
+// logins, about one in ten of those held is dead; when logins stop, what had expired
+// by then stays until they resume.
 //
-// Memory keeps nothing of a session that has ended, so the reason given to
-// Delete is not used. Beyond the errors of this package, it refuses a key
-// that is already taken and a Replace that changes the owner.
+// What it keeps after an end or a move, where a [Backend] has to, takes about as
+// much memory as a session without values. Memory is a [Watcher]. Beyond the errors
+// of this package, it refuses a key that is already taken and a Replace that changes
+// the owner.
 type Memory struct {
 	// A session lives in exactly one shard, and whether it exists is decided
 	// there. The owners' lists hold the same sessions for Create and ByOwner.
@@ -30,8 +32,9 @@ type Memory struct {
 	// session enters and leaves under both locks, so with the list held it
 	// can be neither added nor removed. Load, Touch and Save need only the
 	// shard.
-	shards [256]shard // by the first byte of the key, which is as random as SHA-256
-	owners owners
+	shards   [256]shard // by the first byte of the key, which is as random as SHA-256
+	owners   owners
+	watchers watchers
 }
 
 type shard struct {
@@ -78,9 +81,9 @@ func (m *Memory) Load(_ context.Context, key Key) (Record, error) {
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.session(key)
-	if e == nil {
-		return Record{}, ErrNotFound
+	e := s.find(key)
+	if err := e.gone(); err != nil {
+		return Record{}, err
 	}
 	return e.record(), nil
 }
@@ -91,8 +94,8 @@ func (m *Memory) Touch(_ context.Context, key Key, seen Time) error {
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.session(key)
-	if e == nil || seen >= e.record().End() {
+	e := s.find(key)
+	if e.gone() != nil || seen >= e.record().End() {
 		return ErrNotFound
 	}
 	e.lastSeen = max(e.lastSeen, seen)
@@ -105,8 +108,8 @@ func (m *Memory) Save(_ context.Context, key Key, version uint64, values []byte)
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.session(key)
-	if e == nil {
+	e := s.find(key)
+	if e.gone() != nil {
 		return ErrNotFound
 	}
 	saved := *e.session.Load() // a copy: others may be reading the original
@@ -125,6 +128,8 @@ func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Recor
 		return nil, errNobody
 	}
 	m.sweep(r.Key)
+
+	defer func() { m.watchers.tell(ended, TooMany) }() // with no lock held
 
 	list := m.owners.list(r.Owner)
 	list.Lock()
@@ -155,7 +160,7 @@ func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Recor
 	for limit.Max > 0 && len(others) >= limit.Max {
 		oldest := others[0]
 		unseen := func(now Record) bool { return now.LastSeen == oldest.LastSeen }
-		if r, ok := m.end(list, oldest.Key, unseen); ok {
+		if r, ok := m.end(list, oldest.Key, TooMany, unseen); ok {
 			ended = append(ended, r)
 			others = others[1:]
 		} else {
@@ -177,11 +182,8 @@ func (m *Memory) Replace(_ context.Context, old Key, version uint64, r Record) e
 	defer m.lockBoth(old, r.Key)()
 
 	e := from.find(old)
-	if e == nil {
-		return ErrNotFound
-	}
-	if to, moved := e.movedTo(); moved {
-		return &MovedError{to}
+	if err := e.gone(); err != nil {
+		return err
 	}
 	switch s := e.session.Load(); {
 	case s.Version != version:
@@ -193,7 +195,7 @@ func (m *Memory) Replace(_ context.Context, old Key, version uint64, r Record) e
 	}
 	from.remove(e)
 	list.remove(e)
-	from.add(newMove(old, r.Key))
+	from.add(newMove(old, r))
 	e = newEntry(r)
 	to.add(e)
 	list.add(e)
@@ -201,25 +203,29 @@ func (m *Memory) Replace(_ context.Context, old Key, version uint64, r Record) e
 }
 
 // Delete implements [Backend].
-func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) error {
+func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error) {
 	s := m.shard(key)
 	s.Lock()
 	e := s.find(key)
+	err = e.gone()
 	s.Unlock()
-	if e == nil {
-		return nil
-	}
-	if to, moved := e.movedTo(); moved {
-		return &MovedError{to}
+	var moved *MovedError
+	switch {
+	case errors.As(err, &moved):
+		return Record{}, err
+	case err != nil:
+		return Record{}, nil
 	}
 
 	list := m.owners.list(e.session.Load().Owner)
 	list.Lock()
-	defer list.Unlock()
-	if _, ok := m.end(list, key, func(Record) bool { return true }); ok {
-		return nil
+	ended, ok := m.end(list, key, reason, func(Record) bool { return true })
+	list.Unlock()
+	if !ok {
+		return m.Delete(ctx, key, reason) // it went or moved between the locks
 	}
-	return m.Delete(ctx, key, reason) // it went or moved between the locks
+	m.watchers.tell([]Record{ended}, reason)
+	return ended, nil
 }
 
 // ByOwner implements [Backend].
@@ -230,8 +236,15 @@ func (m *Memory) ByOwner(_ context.Context, owner string) ([]Record, error) {
 	return m.records(list), nil
 }
 
-// end removes a session of a locked list if the condition holds for it.
-func (m *Memory) end(list ownerList, key Key, condition func(Record) bool) (Record, bool) {
+// Watch implements [Watcher].
+func (m *Memory) Watch(ctx context.Context, ended func(Ending)) error {
+	m.watchers.add(ctx, ended)
+	return nil
+}
+
+// end removes what is at a key of a locked list if the condition holds for it, and
+// leaves the reason behind, if there is one.
+func (m *Memory) end(list ownerList, key Key, reason Reason, condition func(Record) bool) (Record, bool) {
 	s := m.shard(key)
 	s.Lock()
 	defer s.Unlock()
@@ -241,8 +254,11 @@ func (m *Memory) end(list ownerList, key Key, condition func(Record) bool) (Reco
 		return Record{}, false
 	}
 	s.remove(e)
-	if _, moved := e.movedTo(); !moved { // a move is in no list
+	if list.owner != "" { // what is left of a session is in no list
 		list.remove(e)
+		if reason != "" && reason.Kept() {
+			s.add(newTombstone(key, reason))
+		}
 	}
 	return e.record(), true
 }
@@ -268,7 +284,7 @@ func (m *Memory) sweep(key Key) {
 	for _, d := range dead {
 		list := m.owners.list(d.Owner)
 		list.Lock()
-		m.end(list, d.Key, forgettable)
+		m.end(list, d.Key, "", forgettable)
 		list.Unlock()
 	}
 }
@@ -287,31 +303,34 @@ func (m *Memory) lockBoth(a, b Key) (unlock func()) {
 	return func() { high.Unlock(); low.Unlock() }
 }
 
-// session is find, but for a session: not where one has moved from.
-func (s *shard) session(key Key) *entry {
-	e := s.find(key)
+// What is left of a session is an entry without an owner, which no session is, and
+// which ends when it may be forgotten.
+
+// newMove is what Replace leaves at the old key.
+func newMove(old Key, to Record) *entry {
+	until := max(TimeOf(time.Now()).Add(Grace), to.Detail().Remember)
+	key := to.Key // a copy: a slice of the original would hold all of the session
+	return newEntry(Record{&Session{Key: old, Expires: until.Add(-Grace), Values: key[:]}, until})
+}
+
+func newTombstone(key Key, reason Reason) *entry {
+	until := TimeOf(time.Now()).Add(ReasonKept)
+	return newEntry(Record{&Session{Key: key, Expires: until.Add(-Grace), ID: string(reason)}, until})
+}
+
+// gone says why there is no session here, if so.
+func (e *entry) gone() error {
 	if e == nil {
+		return ErrNotFound
+	}
+	switch s := e.session.Load(); {
+	case s.Owner != "":
 		return nil
+	case s.Values != nil:
+		return &MovedError{Key(s.Values)}
+	default:
+		return &EndedError{Reason(s.ID)}
 	}
-	if _, moved := e.movedTo(); moved {
-		return nil
-	}
-	return e
-}
-
-// newMove is what Replace leaves at the old key: an entry without an owner, which
-// no session is, and which ends at once, so that the sweep forgets it after Grace.
-func newMove(old, to Key) *entry {
-	now := TimeOf(time.Now())
-	return newEntry(Record{&Session{Key: old, Expires: now, Values: to[:]}, now})
-}
-
-func (e *entry) movedTo() (to Key, moved bool) {
-	s := e.session.Load()
-	if moved = s.Owner == ""; moved {
-		to = Key(s.Values)
-	}
-	return to, moved
 }
 
 func newEntry(r Record) *entry {
@@ -322,6 +341,6 @@ func newEntry(r Record) *entry {
 
 func (e *entry) record() Record { return Record{e.session.Load(), e.lastSeen} }
 
-func expired(r Record) bool { return r.End() <= TimeOf(time.Now()) }
+func expired(r Record) bool { return r.Until() <= TimeOf(time.Now()) }
 
-func forgettable(r Record) bool { return r.End().Add(Grace) <= TimeOf(time.Now()) }
+func forgettable(r Record) bool { return r.Until().Add(Grace) <= TimeOf(time.Now()) }

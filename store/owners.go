@@ -77,7 +77,7 @@ func (m *Memory) live(list ownerList) []Record {
 		if !expired(r) {
 			return false
 		}
-		_, ok := m.end(list, r.Key, expired)
+		_, ok := m.end(list, r.Key, "", expired)
 		return ok
 	})
 	slices.SortFunc(live, func(a, b Record) int { return cmp.Compare(a.LastSeen, b.LastSeen) })

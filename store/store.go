@@ -44,12 +44,31 @@ type Session struct {
 	ID            string        // public: random, not the key, the same after re-authentication
 	Owner         string        // the guard's cookie name, "=", and the user's ID
 	Stamp         string        // the user's SessionStamp at login, if it has one
-	Created       Time          // first login under this ID
-	Authenticated Time          // last real authentication
+	Authenticated Time          // last real authentication; 0 if a cookie alone has revived it since
 	Expires       Time          // absolute end
 	IdleTimeout   time.Duration // how long after LastSeen the session ends
 	Version       uint64        // one more with every Save
 	Values        []byte        // opaque to backends
+	Details       *Details      // nil: none, which a backend need not tell from zero ones
+}
+
+// Details are the part of a [Session] that few requests need. They stand apart so
+// that a session without them stays small.
+type Details struct {
+	Created   Time   // first login under this ID
+	UserAgent string // what logged in, in short
+	Address   string // and from where
+	Remember  Time   // until when Replace may revive the session after its idle end; 0: never
+	Rotated   Time   // last Replace; 0: none
+	Handover  []byte // for who still has the key from before that; opaque to backends
+}
+
+// Detail returns the session's details, zero if it has none.
+func (s *Session) Detail() Details {
+	if s.Details == nil {
+		return Details{}
+	}
+	return *s.Details
 }
 
 // A Record is a session and when it was last active. The two stand apart
@@ -59,15 +78,28 @@ type Record struct {
 	LastSeen Time
 }
 
-// Grace is how long past its End a backend keeps a session at the least. A
+// Grace is how long past [Record.Until] a backend keeps a session at the least. A
 // request that was accepted in time may run longer than the session had left,
 // and its Touch must still find it.
 const Grace = time.Minute
+
+// ReasonKept is how long a backend keeps the [Reason] of a session that Delete or
+// the limit of Create has ended, at the least.
+const ReasonKept = time.Hour
 
 // End is when the session ends unless it is active again: the earlier of the
 // idle and the absolute end. A guard accepts no request from that moment on,
 // whether or not a backend still holds the session.
 func (r Record) End() Time { return min(r.LastSeen.Add(r.IdleTimeout), r.Expires) }
+
+// Until is the moment from which nothing brings the session back: its End, or
+// Details.Remember if that is later.
+func (r Record) Until() Time {
+	if r.Details == nil {
+		return r.End()
+	}
+	return max(r.End(), r.Details.Remember)
+}
 
 // A Limit caps how many live sessions an owner may have. The zero Limit is none.
 type Limit struct {
@@ -75,23 +107,29 @@ type Limit struct {
 	Refuse bool // at the limit: refuse with ErrLimit, instead of ending the least recently seen
 }
 
-// A Reason says why a session was ended. A backend may keep it, without the
-// values and for a bounded time, so that the next page can tell the person.
+// A Reason says why a session was ended. The strings are what applications see.
 type Reason string
 
 // The reasons for which a guard ends a session.
 const (
-	LoggedOut Reason = "logged-out"       // by the person
-	Replaced  Reason = "replaced"         // by another login in the same browser
-	Idle      Reason = "idle"             // idle timeout
-	Absolute  Reason = "absolute"         // absolute timeout
-	Ended     Reason = "ended"            // from elsewhere: EndSession, EndUser, EndOthers
-	TooMany   Reason = "too-many"         // by a newer login of the same owner
-	NoUser    Reason = "no-user"          // the user is gone
-	Inactive  Reason = "inactive"         // the user may no longer log in
-	Restamped Reason = "stamp-changed"    // the user's SessionStamp changed
-	Undone    Reason = "login-incomplete" // the response of the login could not be sent
+	LoggedOut Reason = "logged_out"           // by the person, here
+	Replaced  Reason = "replaced"             // by another login in the same browser
+	Undone    Reason = "login_incomplete"     // the response of the login could not be sent
+	Idle      Reason = "idle"                 // idle timeout
+	Absolute  Reason = "absolute"             // absolute timeout
+	Elsewhere Reason = "logged_out_elsewhere" // by the same user, from another session
+	Ended     Reason = "ended"                // by somebody else: an administrator
+	TooMany   Reason = "too_many_sessions"    // by a newer login of the same owner
+	NoUser    Reason = "no_user"              // the user is gone
+	Inactive  Reason = "deactivated"          // the user may no longer log in
+	Restamped Reason = "credentials_changed"  // the user's SessionStamp changed
+	Theft     Reason = "theft_suspected"      // a token that had been replaced came back
+	Expired   Reason = "expired"              // so long ago that no backend knows, most likely by a timeout: a guard's guess, never given to Delete
 )
+
+// Kept says whether a backend keeps the reason, so that the next page can tell the
+// person. The first three are of no use to anyone: the browser has been told.
+func (r Reason) Kept() bool { return r != LoggedOut && r != Replaced && r != Undone }
 
 var (
 	// ErrNotFound says that there is no such session, or no longer.
@@ -102,18 +140,27 @@ var (
 	ErrLimit = errors.New("store: too many sessions")
 )
 
-// A MovedError is what Delete and Replace return for the key of a session that
-// Replace has moved: a logout with the cookie from before must still find it, since
-// the answer with the new one may be on its way. It is an [ErrNotFound] as well.
+// A MovedError is what Load, Delete and Replace return for the key of a session
+// that Replace has moved: a logout with the cookie from before must still find it,
+// since the answer with the new one may be on its way. It is an [ErrNotFound] as
+// well.
 type MovedError struct{ To Key }
 
 func (e *MovedError) Error() string { return "store: the session has moved to another key" }
 
 func (e *MovedError) Unwrap() error { return ErrNotFound }
 
+// An EndedError is what Load returns for a session that has been ended, as long as
+// the backend knows why. It is an [ErrNotFound] as well.
+type EndedError struct{ Reason Reason }
+
+func (e *EndedError) Error() string { return "store: the session has ended: " + string(e.Reason) }
+
+func (e *EndedError) Unwrap() error { return ErrNotFound }
+
 // A Backend keeps sessions. Every method is safe for concurrent use and atomic:
-// on every node, it has happened wholly or not at all. Any error other than the
-// three of this package means that the backend could not tell, which a guard
+// on every node, it has happened wholly or not at all. Any error other than those
+// of this package means that the backend could not tell, which a guard
 // answers with 503 and never takes for "logged out".
 //
 // No method brings a session back: once Delete has returned, every later Load,
@@ -121,17 +168,19 @@ func (e *MovedError) Unwrap() error { return ErrNotFound }
 type Backend interface {
 	// Create stores a new session under r.Key, which the caller has made from
 	// fresh randomness. Ending others of the same owner to stay within limit
-	// is part of the same atomic step; those are returned. Sessions past their
-	// End do not count and are not among them.
+	// is part of the same atomic step, with TooMany as the reason; those are
+	// returned. Sessions from their Until on do not count and are not among them.
 	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
 
 	// Replace moves a session to a new key: it stores r and deletes old in one
-	// step, provided that old is still there (else ErrNotFound, or a MovedError
-	// as from Delete) and at version (else ErrConflict).
+	// step, provided that old is still there (else ErrNotFound, or a MovedError)
+	// and at version (else ErrConflict), whether or not it is past its End. For
+	// Grace, or until r.Details.Remember where that is later, old is a MovedError.
 	Replace(ctx context.Context, old Key, version uint64, r Record) error
 
 	// Load returns the session as it is, also past its End, and does not count
-	// as activity. ErrNotFound if it is gone.
+	// as activity. ErrNotFound if it is gone: a MovedError or an EndedError
+	// where the backend knows more.
 	Load(ctx context.Context, key Key) (Record, error)
 
 	// Touch moves LastSeen forward to seen, never back. ErrNotFound if the
@@ -144,12 +193,34 @@ type Backend interface {
 	// backend keeps values; the caller no longer writes to it.
 	Save(ctx context.Context, key Key, version uint64, values []byte) error
 
-	// Delete ends a session. Deleting what is not there is no error, except
-	// for Grace after a Replace has moved it: then nothing is deleted, and a
-	// MovedError tells where it is.
-	Delete(ctx context.Context, key Key, reason Reason) error
+	// Delete ends a session and returns it as it was, Values aside: to exactly
+	// one of several callers. Deleting what is not there is no error and
+	// returns no session, except where Replace has moved it: then nothing is
+	// deleted, and a MovedError tells where it is. If reason.Kept, Load of the
+	// key is an EndedError for ReasonKept.
+	Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error)
 
 	// ByOwner lists an owner's sessions in no particular order: every one that
-	// Touch can find, also past its End, so that all of them can be ended.
+	// Touch or Replace can find, also past its End, so that all can be ended.
 	ByOwner(ctx context.Context, owner string) ([]Record, error)
+}
+
+// An Ending is what a [Watcher] is told of a session. One without an ID says that
+// some may have been missed.
+type Ending struct {
+	ID     string // the Session's
+	Reason Reason
+}
+
+// A Watcher is a [Backend] that tells of endings as they happen, on every node, so
+// that [Guard.CancelOnEnd] need not ask.
+//
+// [Guard.CancelOnEnd]: https://pkg.go.dev/github.com/sessionguard-go/sessionguard#Guard.CancelOnEnd
+type Watcher interface {
+	// Watch calls ended for each session that Delete, or the limit of Create,
+	// ends after Watch has returned, until ctx is done: a session that just
+	// expires, or that Replace moves, is not one. ended must return quickly and
+	// may be called from several goroutines. Where the connection to a server
+	// was lost, it is called with an empty Ending once it is there again.
+	Watch(ctx context.Context, ended func(Ending)) error
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 func TestWhoGetsInWhere(t *testing.T) {
@@ -21,6 +23,9 @@ func TestWhoGetsInWhere(t *testing.T) {
 		{"/admin", welcome, "", "/login?next=%2Fadmin"},
 		{"/account", "", "", "/login?next=%2Faccount"},
 		{"/reauth", "", "", "/login?next=%2Freauth"},
+		{"/account/sessions", "", "", "/login?next=%2Faccount%2Fsessions"},
+		{"/admin/users/ada/sessions", welcome, "", "/login?next=%2Fadmin%2Fusers%2Fada%2Fsessions"},
+		{"/live", "", "", "/login?next=%2Flive"},
 		{"/reports/q2.csv", "", "", "/login?next=%2Freports%2Fq2.csv"},
 		{"/api/me", "", "", "/login?next=%2Fapi%2Fme"},
 		{"/session", "", "", ""},
@@ -39,12 +44,18 @@ func TestWhoGetsInWhere(t *testing.T) {
 		}
 	}
 	// What changes something is refused before it does.
-	for _, path := range []string{"/reauth", "/account/password", "/admin/users/ada/deactivate", "/admin/users/eve/activate"} {
+	grace := s.as("grace")
+	forAdmins := []string{
+		"/admin/users/grace/deactivate", "/admin/users/eve/activate",
+		"/admin/users/grace/sessions/end", "/admin/users/grace/sessions/" + grace.session() + "/end",
+	}
+	for _, path := range append(forAdmins, "/reauth", "/account/password", "/account/sessions/end-others", "/account/sessions/"+grace.session()+"/end") {
 		s.browse().post(path).expect(http.StatusSeeOther, "/login")
 	}
-	s.as("ada").post("/admin/users/grace/deactivate").expect(http.StatusSeeOther, "/")
-	s.as("ada").post("/admin/users/eve/activate").expect(http.StatusSeeOther, "/")
-	s.as("grace")
+	for _, path := range forAdmins {
+		s.as("ada").post(path).expect(http.StatusSeeOther, "/")
+	}
+	grace.get("/home").expect(http.StatusOK, "")
 	s.browse().login("eve").expect(http.StatusUnprocessableEntity, "")
 }
 
@@ -77,6 +88,7 @@ func TestProgramsGetProblemsInsteadOfRedirects(t *testing.T) {
 
 var (
 	logoutForm = regexp.MustCompile(`<form[^>]* method="post" action="/logout"><button[^>]*>Log out</button></form>`)
+	ownScript  = regexp.MustCompile(`<script src="(/static/[a-z]+\.js)" defer></script>`)
 	stylesheet = regexp.MustCompile(`<link rel="stylesheet" href="(/static/[^"]+)">`)
 	guardTag   = regexp.MustCompile(`<head>\n<meta charset="utf-8">\n<script src="(/sessionguard/guard\.[0-9a-f]+\.js)"[^>]*></script>`)
 	inline     = regexp.MustCompile(`(?i)<script|<style|\sstyle=|\son[a-z]+=|https?:`)
@@ -86,7 +98,8 @@ func TestEveryPageOffersLogoutAndNeedsNothingFromElsewhere(t *testing.T) {
 	s := serve(t)
 	b := s.as("grace")
 	for _, a := range []answer{
-		b.get("/"), b.get("/home"), b.get("/admin"), b.get("/account"), b.get("/reauth"),
+		b.get("/"), b.get("/home"), b.get("/admin"), b.get("/account"), b.get("/reauth"), b.get("/live"),
+		b.get("/account/sessions"), b.get("/admin/users/ada/sessions"),
 		b.post("/reauth", "password", "wrong"),
 		b.post("/account/password", "current", "wrong", "password", "long enough"),
 	} {
@@ -94,7 +107,8 @@ func TestEveryPageOffersLogoutAndNeedsNothingFromElsewhere(t *testing.T) {
 			t.Errorf("%s: no way to log out in\n%s", a.Request.URL.Path, a.body)
 		}
 	}
-	for _, a := range []answer{b.get("/home"), b.get("/admin"), b.get("/account"), b.get("/reauth"), s.browse().get("/"), s.browse().get("/login")} {
+	for _, a := range []answer{b.get("/home"), b.get("/admin"), b.get("/account"), b.get("/reauth"), b.get("/account/sessions"),
+		b.get("/admin/users/grace/sessions"), b.get("/live"), s.browse().get("/"), s.browse().get("/login")} {
 		if links := stylesheet.FindAllStringSubmatch(a.body, -1); len(links) != 1 {
 			t.Errorf("%s: stylesheets %v", a.Request.URL.Path, links)
 		} else {
@@ -106,7 +120,10 @@ func TestEveryPageOffersLogoutAndNeedsNothingFromElsewhere(t *testing.T) {
 		} else {
 			s.browse().get(tags[0][1]).expect(http.StatusOK, "").header("Content-Type", "text/javascript; charset=utf-8")
 		}
-		if found := inline.FindString(guardTag.ReplaceAllString(a.body, "")); found != "" {
+		for _, script := range ownScript.FindAllStringSubmatch(a.body, -1) {
+			s.browse().get(script[1]).expect(http.StatusOK, "").header("Content-Type", "text/javascript; charset=utf-8")
+		}
+		if found := inline.FindString(ownScript.ReplaceAllString(guardTag.ReplaceAllString(a.body, ""), "")); found != "" {
 			t.Errorf("%s: the policy forbids %q", a.Request.URL.Path, found)
 		}
 	}
@@ -129,7 +146,7 @@ func TestSecurityHeadersAreOnEveryAnswer(t *testing.T) {
 
 func TestStaticFilesAreCacheable(t *testing.T) {
 	b := serve(t).as("ada")
-	for _, path := range []string{"/static/style.css", "/static/icon.svg"} {
+	for _, path := range []string{"/static/style.css", "/static/icon.svg", "/static/live.js"} {
 		a := b.get(path).expect(http.StatusOK, "").header("Cache-Control", "public, max-age=3600")
 		if a.Header["Set-Cookie"] != nil {
 			t.Error("a cacheable answer sets a cookie")
@@ -175,12 +192,12 @@ func TestADeactivatedUserIsOutWithTheNextRequest(t *testing.T) {
 	grace.get("/admin").contains("Ada Lovelace", "/admin/users/ada/deactivate", "/admin/users/eve/activate")
 
 	grace.post("/admin/users/ada/deactivate").expect(http.StatusSeeOther, "/admin")
-	laptop.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome")
+	laptop.isOut("/home", store.Inactive)
 	grace.get("/admin").contains("Ada Lovelace is deactivated and logged out everywhere.", "/admin/users/ada/activate")
 	s.browse().login("ada").expect(http.StatusUnprocessableEntity, "")
 
 	grace.post("/admin/users/ada/activate").expect(http.StatusSeeOther, "/admin")
-	phone.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome")
+	phone.isOut("/home", store.Inactive)
 	s.as("ada")
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 //go:embed templates static reports
@@ -19,6 +20,8 @@ var files embed.FS
 // options are the program's flags.
 type options struct {
 	idle, absolute, fresh time.Duration
+	remember              time.Duration // 0: never
+	sessions              int           // at most, of each person; 0: any number
 	secure, activity      bool
 	log                   *slog.Logger
 }
@@ -48,8 +51,9 @@ func (a *app) handler() http.Handler {
 	// Everyone
 	mux.HandleFunc("GET /{$}", a.welcomePage)
 	mux.HandleFunc("GET /static/{name}", a.staticFile)
-	mux.HandleFunc("GET /login", a.loginPage)
-	mux.HandleFunc("POST /login", a.login)
+	// Passive, so that a login form that is shown revives no remembered session.
+	mux.Handle("GET /login", g.Passive(do(a.loginPage)))
+	mux.Handle("POST /login", g.Passive(do(a.login)))
 	mux.Handle("POST /logout", g.Logout("/"))
 	mux.Handle("GET /session", g.Status())
 	mux.Handle("/sessionguard/", g.Script())
@@ -58,14 +62,21 @@ func (a *app) handler() http.Handler {
 	mux.Handle("GET /reauth", g.RequireLogin(do(a.reauthPage)))
 	mux.Handle("POST /reauth", g.RequireLogin(do(a.reauth)))
 	mux.Handle("POST /account/password", fresh(do(a.changePassword)))
+	mux.Handle("GET /account/sessions", fresh(do(a.sessionsPage)))
+	mux.Handle("POST /account/sessions/{session}/end", fresh(do(a.endSession)))
+	mux.Handle("POST /account/sessions/end-others", fresh(do(a.endOthers)))
 	mux.Handle("GET /api/me", g.RequireLogin(do(a.me)))
-	mux.Handle("GET /events", g.Passive(g.RequireLogin(do(a.events))))
+	mux.Handle("GET /live", g.RequireLogin(do(a.livePage)))
+	mux.Handle("GET /events", g.Passive(g.RequireLogin(g.CancelOnEnd(do(a.events)))))
 	// By role
 	mux.Handle("GET /home", engineer(do(a.homePage)))
 	mux.Handle("GET /reports/{name}", engineer(do(a.report)))
 	mux.Handle("GET /admin", admin(do(a.adminPage)))
-	mux.Handle("POST /admin/users/{id}/deactivate", admin(do(a.deactivate)))
-	mux.Handle("POST /admin/users/{id}/activate", admin(do(a.activate)))
+	mux.Handle("POST /admin/users/{id}/deactivate", admin(fresh(do(a.deactivate))))
+	mux.Handle("POST /admin/users/{id}/activate", admin(fresh(do(a.activate))))
+	mux.Handle("GET /admin/users/{id}/sessions", admin(fresh(do(a.personPage))))
+	mux.Handle("POST /admin/users/{id}/sessions/{session}/end", admin(fresh(do(a.endPersonsSession))))
+	mux.Handle("POST /admin/users/{id}/sessions/end", admin(fresh(do(a.endPerson))))
 
 	return securityHeaders(http.MaxBytesHandler(g.Handler(mux), 64<<10))
 }
@@ -73,6 +84,9 @@ func (a *app) handler() http.Handler {
 func newApp(o options, h *hasher) (*app, error) {
 	if o.idle <= 0 || o.absolute <= 0 || o.fresh <= 0 {
 		return nil, errors.New("-idle, -absolute and -fresh must be positive")
+	}
+	if o.remember < 0 || o.sessions < 0 {
+		return nil, errors.New("-remember and -sessions must not be negative")
 	}
 	// A login does not outlive -absolute, so a longer -idle has no meaning.
 	o.idle = min(o.idle, o.absolute)
@@ -103,6 +117,8 @@ func newApp(o options, h *hasher) (*app, error) {
 		Keys:            [][]byte{random(64), random(32)},
 		IdleTimeout:     o.idle,
 		AbsoluteTimeout: o.absolute,
+		RememberFor:     o.remember,
+		MaxSessions:     func(*User) store.Limit { return store.Limit{Max: o.sessions} },
 		ReauthPath:      "/reauth",
 		// Browsers keep cookies by host, not by port: two programs on
 		// localhost that call theirs the same log each other out. Then give

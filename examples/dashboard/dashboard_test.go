@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // site is the application on a real server, with passwords that are hashed
@@ -60,6 +63,8 @@ func testOptions() options {
 		idle:     30 * time.Minute,
 		absolute: 12 * time.Hour,
 		fresh:    5 * time.Minute,
+		remember: 14 * 24 * time.Hour,
+		sessions: 5,
 		log:      slog.New(slog.DiscardHandler),
 	}
 }
@@ -97,6 +102,7 @@ type browser struct {
 	*testing.T
 	client http.Client
 	url    string
+	agent  string // what it says it is
 }
 
 func (s *site) browse() *browser {
@@ -118,18 +124,24 @@ func (s *site) browse() *browser {
 // copy is another browser with the same cookies.
 func (b *browser) copy() *browser {
 	b.Helper()
-	base, err := url.Parse(b.url)
-	if err != nil {
-		b.Fatal(err)
-	}
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	jar.SetCookies(base, b.client.Jar.Cookies(base))
+	jar.SetCookies(b.base(), b.cookies())
 	other := *b
 	other.client.Jar = jar
 	return &other
+}
+
+func (b *browser) cookies() []*http.Cookie { return b.client.Jar.Cookies(b.base()) }
+
+func (b *browser) base() *url.URL {
+	base, err := url.Parse(b.url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return base
 }
 
 // direct answers requests without a network.
@@ -148,8 +160,28 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 // as is a browser that has logged in.
 func (s *site) as(name string) *browser {
 	s.Helper()
+	return s.on(firefox, name)
+}
+
+const (
+	firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0"
+	iphone  = "Mozilla/5.0 (iPhone; CPU iPhone OS 26_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Mobile/15E148 Safari/604.1"
+)
+
+// on is a browser that says what it is and has logged in.
+func (s *site) on(agent, name string) *browser {
+	s.Helper()
 	b := s.browse()
+	b.agent = agent
 	b.login(name).expect(http.StatusSeeOther, "/home")
+	return b
+}
+
+// remembering is a browser that has logged in with the box ticked.
+func (s *site) remembering(name string) *browser {
+	s.Helper()
+	b := s.browse()
+	b.post("/login", "username", name, "password", passwordOf(name), "remember", "on").expect(http.StatusSeeOther, "/home")
 	return b
 }
 
@@ -167,6 +199,29 @@ func (b *browser) login(name string) answer {
 	return b.post("/login", "username", name, "password", passwordOf(name))
 }
 
+// session is the public ID of the browser's session.
+func (b *browser) session() string {
+	b.Helper()
+	var status struct{ Session string }
+	if err := json.Unmarshal([]byte(b.get("/session").body), &status); err != nil || status.Session == "" {
+		b.Fatal(err, status)
+	}
+	return status.Session
+}
+
+// isOut checks that a page leads to the login, and that the login page says why.
+func (b *browser) isOut(path string, reason store.Reason) {
+	b.Helper()
+	to := "/login?next=" + url.QueryEscape(path)
+	if reason == "" {
+		b.get(path).expect(http.StatusSeeOther, to)
+		b.get(to).expect(http.StatusOK, "").contains("Please log in to continue.")
+		return
+	}
+	b.get(path).expect(http.StatusSeeOther, to+"&reason="+string(reason)).noStore()
+	b.get("/login").expect(http.StatusOK, "").contains(`role="status">` + endings[reason])
+}
+
 type answer struct {
 	*http.Response
 	t    *testing.T
@@ -180,6 +235,7 @@ func (b *browser) do(method, path string, body io.Reader, header ...string) answ
 		b.Fatal(err)
 	}
 	r.Header.Set("Accept", "text/html")
+	r.Header.Set("User-Agent", b.agent)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}

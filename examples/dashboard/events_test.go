@@ -3,10 +3,14 @@ package main
 import (
 	"bufio"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // stream opens /events and returns a function that waits for the next event's
@@ -68,37 +72,108 @@ func TestEventsAreForWhoeverIsLoggedIn(t *testing.T) {
 	}
 }
 
-func TestAStreamIsNoActivityAndShorterThanItsSession(t *testing.T) {
+func TestAStreamIsNoActivityAndEndsWithItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := testOptions()
 		o.idle = 3 * time.Second
 		s := newSite(t, o)
 		b := s.as("ada")
-		time.Sleep(2 * time.Second)
 		begun := time.Now()
 		a := b.get("/events").expect(http.StatusOK, "")
 		if took := time.Since(begun); took != 3*time.Second {
 			t.Errorf("the stream took %v", took)
 		}
-		if strings.Count(a.body, "event: time\n") < 3 {
+		if strings.Count(a.body, "event: time\n") < 3 || !strings.HasSuffix(a.body, "event: ended\ndata: idle\n\n") {
 			t.Errorf("got %q", a.body)
 		}
-		b.get("/events").expect(http.StatusSeeOther, "/login?next=%2Fevents")
+		b.isOut("/events", store.Idle)
 
 		b = s.as("ada")
 		time.Sleep(2 * time.Second)
 		b.do("HEAD", "/events", nil).expect(http.StatusOK, "")
 		time.Sleep(time.Second)
-		b.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome")
+		b.isOut("/home", store.Idle)
 	})
+}
+
+func TestAStreamLastsAsLongAsItsSessionAndSaysWhyNot(t *testing.T) {
+	for name, end := range map[store.Reason]func(*site, *browser){
+		store.LoggedOut: func(_ *site, b *browser) { b.copy().post("/logout").expect(http.StatusSeeOther, "/") },
+		store.Elsewhere: func(s *site, _ *browser) {
+			s.as("ada").post("/account/sessions/end-others").expect(http.StatusSeeOther, "/account/sessions")
+		},
+		store.Ended: func(s *site, _ *browser) {
+			s.as("grace").post("/admin/users/ada/sessions/end").expect(http.StatusSeeOther, "/admin/users/ada/sessions")
+		},
+		store.Inactive: func(s *site, _ *browser) {
+			s.as("grace").post("/admin/users/ada/deactivate").expect(http.StatusSeeOther, "/admin")
+		},
+		store.Restamped: func(s *site, _ *browser) {
+			s.as("ada").post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
+				expect(http.StatusSeeOther, "/account")
+		},
+		store.TooMany: func(s *site, _ *browser) {
+			for range s.app.sessions {
+				s.as("ada")
+			}
+		},
+	} {
+		t.Run(string(name), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, testOptions())
+				b := s.as("ada")
+				begun := time.Now()
+				go func() {
+					time.Sleep(20*time.Minute + time.Millisecond)
+					end(s, b)
+				}()
+				a := b.get("/events").expect(http.StatusOK, "")
+				if took := time.Since(begun); took != 20*time.Minute+time.Millisecond {
+					t.Errorf("the stream took %v", took)
+				}
+				if !strings.HasSuffix(a.body, "event: ended\ndata: "+string(name)+"\n\n") {
+					t.Errorf("the end was %q", a.body[max(0, len(a.body)-100):])
+				}
+			})
+		})
+	}
+}
+
+// stalls notes for how long each write may take.
+type stalls struct {
+	*httptest.ResponseRecorder
+	allowed []time.Duration
+}
+
+func (s *stalls) SetWriteDeadline(at time.Time) error {
+	s.allowed = append(s.allowed, time.Until(at))
+	return nil
+}
+
+func TestEveryEventIsDueWithinSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, testOptions())
-		b := s.as("ada")
-		begun := time.Now()
-		b.get("/events").expect(http.StatusOK, "")
-		b.do("HEAD", "/events", nil).expect(http.StatusOK, "")
-		if took := time.Since(begun); took != maxStream {
-			t.Errorf("the streams took %v", took)
+		r := httptest.NewRequest("GET", s.url+"/events", nil)
+		for _, cookie := range s.as("ada").cookies() {
+			r.AddCookie(cookie)
+		}
+		w := &stalls{ResponseRecorder: httptest.NewRecorder()}
+		time.AfterFunc(2500*time.Millisecond, s.app.stop)
+		s.handler.ServeHTTP(w, r)
+		if !slices.Equal(w.allowed, []time.Duration{maxStall, maxStall, maxStall}) {
+			t.Errorf("allowed %v", w.allowed)
 		}
 	})
+}
+
+func TestOnlyTheLivePageOpensAStream(t *testing.T) {
+	s := serve(t)
+	b := s.as("grace")
+	b.get("/live").expect(http.StatusOK, "").contains(`src="/static/live.js"`, `role="status"`, `id="clock"`)
+	for _, path := range []string{"/", "/home", "/account", "/admin", "/reauth", "/account/sessions", "/admin/users/ada/sessions"} {
+		b.get(path).expect(http.StatusOK, "").lacks("live.js")
+	}
+	for _, path := range []string{"/home", "/account"} {
+		b.get(path).contains(`href="/live"`)
+	}
 }

@@ -9,12 +9,55 @@ import (
 
 	"github.com/gorilla/sessions"
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // loginForm is what comes back after a wrong password. The password does not.
 type loginForm struct {
 	Username, Next string
 	Why            string // why one has to log in
+	Continue       string // where a device that is remembered gets on without a password
+	RememberFor    string // in words; "" for no checkbox
+	Remember       bool   // it was ticked
+}
+
+// endings say why a session has ended.
+var endings = map[store.Reason]string{
+	store.Idle:      "You were logged out after a while without activity. Please log in again.",
+	store.Absolute:  "Your session reached its time limit. Please log in again.",
+	store.Expired:   "Your session has ended. Please log in again.",
+	store.Elsewhere: "You logged this device out from another one. Please log in again.",
+	store.Ended:     "An administrator ended your session. Please log in again.",
+	store.TooMany:   "You were logged in on too many devices, so this one was logged out. Please log in again.",
+	store.Inactive:  "Your account was deactivated, which ended your session. Please ask an admin.",
+	store.NoUser:    "Your account was deactivated, which ended your session. Please ask an admin.",
+	store.Restamped: "Your password was changed, which ended your session. Log in with the new one. If it was not you who changed it, tell an admin.",
+	store.Theft:     "Somebody else may have used your session, so we ended it. Once you are logged in, check your devices and change your password.",
+}
+
+// why is the text for someone whose session has ended, and "" for anyone else.
+func (a *app) why(r *http.Request) string {
+	reason := a.guard.EndReason(r)
+	if reason == "" || reason == store.Expired {
+		// The guard script says why it brought someone here. Anyone can write
+		// such a link, so it chooses between texts and is never shown itself.
+		if said := store.Reason(r.FormValue("reason")); endings[said] != "" {
+			reason = said
+		}
+	}
+	return endings[reason]
+}
+
+func (a *app) loginForm(r *http.Request) loginForm {
+	form := loginForm{
+		Username: strings.TrimSpace(r.PostFormValue("username")),
+		Next:     a.guard.Next(r, ""),
+		Remember: a.remember > 0 && r.PostFormValue("remember") != "",
+	}
+	if a.remember > 0 {
+		form.RememberFor = words(a.remember)
+	}
+	return form
 }
 
 func (a *app) loginPage(w http.ResponseWriter, r *http.Request) {
@@ -22,16 +65,15 @@ func (a *app) loginPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, a.guard.Next(r, "/home"), http.StatusSeeOther)
 		return
 	}
-	form := loginForm{Next: a.guard.Next(r, "")}
-	// The guard script says why it brought someone here. Anyone can write such
-	// a link, so it chooses between texts and is never shown itself.
-	switch reason := r.FormValue("reason"); {
-	case reason == "idle":
-		form.Why = "You were logged out after a while without activity. Please log in again."
-	case reason == "absolute":
-		form.Why = "Your session reached its time limit. Please log in again."
-	case form.Next != "":
+	form := a.loginForm(r)
+	form.Why = a.why(r)
+	if form.Why == "" && form.Next != "" {
 		form.Why = "Please log in to continue."
+	}
+	if a.remember > 0 && a.guard.EndReason(r) == store.Idle {
+		// Whether this device is remembered shows when a page that is not
+		// Passive is asked for: it comes, or leads back here.
+		form.Continue = a.guard.Next(r, "/home")
 	}
 	a.render(w, r, http.StatusOK, "login", page{Title: "Log in", Content: form})
 }
@@ -42,19 +84,23 @@ func (a *app) login(w http.ResponseWriter, r *http.Request) {
 	}
 	// PostFormValue, because FormValue takes a password out of the URL too,
 	// where logs and the browser's history keep it.
-	name := strings.TrimSpace(r.PostFormValue("username"))
-	user, err := a.users.Verify(r.Context(), name, r.PostFormValue("password"))
+	form := a.loginForm(r)
+	user, err := a.users.Verify(r.Context(), form.Username, r.PostFormValue("password"))
 	if err != nil {
 		// Not the name: people type their password there by mistake.
 		a.log.Info("login refused", "from", r.RemoteAddr, "error", err)
 		a.refuse(w, r, err, "login", page{
 			Title:   "Log in",
 			Error:   "Wrong name or password.",
-			Content: loginForm{Username: name, Next: a.guard.Next(r, "")},
+			Content: form,
 		})
 		return
 	}
-	if err := a.logIn(w, r, user); err != nil {
+	var options []sessionguard.LoginOption
+	if form.Remember {
+		options = append(options, sessionguard.Remember())
+	}
+	if err := a.logIn(w, r, user, options...); err != nil {
 		a.fail(w, err)
 		return
 	}
@@ -62,18 +108,13 @@ func (a *app) login(w http.ResponseWriter, r *http.Request) {
 }
 
 // logIn starts the session, or gives the one there is a new token and a fresh
-// clock.
-func (a *app) logIn(w http.ResponseWriter, r *http.Request, user *User) error {
-	var limits []sessionguard.LoginOption
+// clock: a device that is remembered stays so for as long as it was going to be.
+func (a *app) logIn(w http.ResponseWriter, r *http.Request, user *User, options ...sessionguard.LoginOption) error {
 	if user.HasRole("Admin") {
 		// More to lose, so less time for someone else at an open laptop.
-		limits = append(limits, sessionguard.IdleTimeout(min(a.idle, 10*time.Minute)))
+		options = append(options, sessionguard.IdleTimeout(min(a.idle, 10*time.Minute)))
 	}
-	if err := a.guard.Login(w, r, user, limits...); err != nil {
-		return err
-	}
-	a.log.Info("logged in", "user", user.ID, "from", r.RemoteAddr)
-	return nil
+	return a.guard.Login(w, r, user, options...) // the guard logs it
 }
 
 // reauthPage asks for the password again: RequireFresh sends people here.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 func TestLoginLeadsToThePageAskedFor(t *testing.T) {
@@ -129,7 +131,8 @@ func TestLogoutIsFinalAndSaysSo(t *testing.T) {
 	b.get("/").expect(http.StatusOK, "").contains(`<p class="flash" role="status">You have been logged out.</p>`)
 	b.get("/").lacks("You have been logged out.")
 	b.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome").noStore()
-	copied.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome")
+	b.get("/login?next=%2Fhome").contains("Please log in to continue.")
+	copied.isOut("/home", store.Expired)
 }
 
 func TestAFlashWaitsForAPageThatIsSeen(t *testing.T) {
@@ -148,10 +151,6 @@ func TestInactivityLogsOut(t *testing.T) {
 			})
 		}
 	}
-	out := func(b *browser, path string) {
-		b.Helper()
-		b.get(path).expect(http.StatusSeeOther, "/login?next="+strings.ReplaceAll(path, "/", "%2F"))
-	}
 	long, short, brief := testOptions(), testOptions(), testOptions()
 	short.idle = 3 * time.Second
 	brief.idle, brief.absolute = time.Hour, time.Minute
@@ -162,33 +161,59 @@ func TestInactivityLogsOut(t *testing.T) {
 			b.get("/home").expect(http.StatusOK, "")
 		}
 		time.Sleep(30 * time.Minute)
-		out(b, "/home")
+		b.isOut("/home", store.Idle)
 	}))
 	t.Run("an admin after ten minutes", idleOf(long, "grace", func(_ *site, b *browser) {
 		time.Sleep(10*time.Minute - time.Second)
 		b.get("/admin").expect(http.StatusOK, "")
 		time.Sleep(10 * time.Minute)
-		out(b, "/admin")
+		b.isOut("/admin", store.Idle)
 	}))
 	t.Run("an admin after a shorter -idle", idleOf(short, "grace", func(_ *site, b *browser) {
 		time.Sleep(2 * time.Second)
 		b.get("/admin").expect(http.StatusOK, "")
 		time.Sleep(3 * time.Second)
-		out(b, "/admin")
+		b.isOut("/admin", store.Idle)
 	}))
 	t.Run("anyone after -absolute, though -idle is longer", idleOf(brief, "ada", func(_ *site, b *browser) {
 		time.Sleep(59 * time.Second)
 		b.get("/home").expect(http.StatusOK, "")
 		time.Sleep(time.Second)
-		out(b, "/home")
+		b.isOut("/home", store.Absolute)
 	}))
 	t.Run("asking how long is no activity", idleOf(long, "ada", func(_ *site, b *browser) {
 		time.Sleep(20 * time.Minute)
 		b.get("/session").expect(http.StatusOK, "").contains(`"authenticated":true`, `"idle_seconds":600`).noStore()
 		time.Sleep(10 * time.Minute)
 		b.get("/session").expect(http.StatusOK, "").contains(`"authenticated":false`)
-		out(b, "/home")
+		b.isOut("/home", store.Idle)
 	}))
+}
+
+func TestTheLoginPageSaysWhyASessionEnded(t *testing.T) {
+	s := newSite(t, testOptions())
+	text := func(reason store.Reason) string { return `role="status">` + endings[reason] + "</p>" }
+
+	// Whoever has no session that ended is told what the link says, in our words.
+	for reason := range endings {
+		s.browse().get("/login?reason="+string(reason)).expect(http.StatusOK, "").contains(text(reason))
+	}
+	for _, said := range []string{"", "?reason=", "?reason=logged_out", "?reason=anything", "?reason=<b>"} {
+		s.browse().get("/login"+said).expect(http.StatusOK, "").lacks(`role="status"`).lacks("anything").lacks("<b>")
+	}
+	s.browse().get("/login?next=/account&reason=anything").contains("Please log in to continue.")
+
+	// Whoever has one is told what the server knows, whatever the link says.
+	b := s.as("ada")
+	s.as("grace").post("/admin/users/ada/sessions/end")
+	b.get("/login?reason=theft_suspected").contains(text(store.Ended))
+	// "Expired" is all that it knows of one that left nothing behind.
+	b = s.as("ada")
+	before := b.copy()
+	b.post("/logout")
+	before.get("/login").contains(text(store.Expired))
+	before.get("/login?reason=anything").contains(text(store.Expired))
+	before.get("/login?reason=idle").contains(text(store.Idle))
 }
 
 func TestFlagsThatCannotWorkAreRefused(t *testing.T) {
@@ -198,6 +223,8 @@ func TestFlagsThatCannotWorkAreRefused(t *testing.T) {
 		func(o *options) { o.idle = time.Millisecond },
 		func(o *options) { o.absolute = 0 },
 		func(o *options) { o.fresh = -1 },
+		func(o *options) { o.remember = -time.Hour },
+		func(o *options) { o.sessions = -1 },
 	} {
 		o := testOptions()
 		broken(&o)

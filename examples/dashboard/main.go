@@ -1,6 +1,7 @@
 // Dashboard is the whole flow of a small application that people log in to:
-// a welcome page, a login, pages by role, an account with a password to change,
-// an event stream, and a logout that is final.
+// a welcome page, a login that a device may remember, pages by role, an account
+// with a password to change, the devices that it is logged in on, a live stream,
+// and a logout that is final.
 //
 //	go run ./examples/dashboard
 package main
@@ -27,6 +28,8 @@ func main() {
 	flag.DurationVar(&o.idle, "idle", 30*time.Minute, "log out after this long without a request")
 	flag.DurationVar(&o.absolute, "absolute", 12*time.Hour, "log out this long after the login, whatever happens")
 	flag.DurationVar(&o.fresh, "fresh", 5*time.Minute, "ask for the password again before a sensitive change after this long")
+	flag.DurationVar(&o.remember, "remember", 14*24*time.Hour, "how long \"Remember me\" keeps a device logged in; 0 takes the checkbox away")
+	flag.IntVar(&o.sessions, "sessions", 5, "how many sessions a person may have at once: one more ends the least recently active, and its device is told why; 0 for any number")
 	flag.BoolVar(&o.activity, "activity", false, "keys, pointer and touch count as activity, not only requests")
 	flag.BoolVar(&o.secure, "secure", false, "https, with a self-signed certificate")
 	flag.Parse()

@@ -18,11 +18,12 @@ type page struct {
 	Content any    // what the page's own template needs
 }
 
-// parsePages reads the templates, each with the layout around it.
+// parsePages reads the templates, each with the layout around it and with what
+// several pages share.
 func parsePages() (map[string]*template.Template, error) {
 	pages := map[string]*template.Template{}
-	for _, name := range []string{"welcome", "login", "home", "admin", "account", "reauth"} {
-		t, err := template.ParseFS(files, "templates/layout.html", "templates/"+name+".html")
+	for _, name := range []string{"welcome", "login", "home", "admin", "account", "reauth", "sessions", "person", "live"} {
+		t, err := template.ParseFS(files, "templates/layout.html", "templates/devices.html", "templates/"+name+".html")
 		if err != nil {
 			return nil, err
 		}

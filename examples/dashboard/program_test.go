@@ -99,16 +99,29 @@ func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
 
 func TestTheProgramSaysWhatIsWrong(t *testing.T) {
 	for said, args := range map[string][]string{
-		"no-such-flag":        {"-no-such-flag"},
-		"invalid value":       {"-idle", "soon"},
-		"must be positive":    {"-addr", "127.0.0.1:0", "-fresh", "0s"},
-		"unexpected argument": {"-addr", "127.0.0.1:0", "8080"},
-		"listen tcp":          {"-addr", "127.0.0.1:99999"},
+		"no-such-flag":         {"-no-such-flag"},
+		"invalid value":        {"-idle", "soon"},
+		"must be positive":     {"-addr", "127.0.0.1:0", "-fresh", "0s"},
+		"must not be negative": {"-addr", "127.0.0.1:0", "-remember", "-1s"},
+		"unexpected argument":  {"-addr", "127.0.0.1:0", "8080"},
+		"listen tcp":           {"-addr", "127.0.0.1:99999"},
 	} {
 		out, err := program(t, args...).CombinedOutput()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || !strings.Contains(string(out), said) {
 			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+func TestTheProgramSaysWhatItCanDo(t *testing.T) {
+	out, err := program(t, "-h").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, text := range []string{"-remember", "(default 336h0m0s)", "-sessions", "the least recently active", "(default 5)"} {
+		if !strings.Contains(string(out), text) {
+			t.Errorf("%q is not in\n%s", text, out)
 		}
 	}
 }

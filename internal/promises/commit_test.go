@@ -60,9 +60,9 @@ func (h *heeding) Save(ctx context.Context, key store.Key, version uint64, value
 	return h.Backend.Save(ctx, key, version, values)
 }
 
-func (h *heeding) Delete(ctx context.Context, key store.Key, reason store.Reason) error {
+func (h *heeding) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	if err := h.heed(ctx, "Delete"); err != nil {
-		return err
+		return store.Record{}, err
 	}
 	return h.Backend.Delete(ctx, key, reason)
 }

@@ -14,6 +14,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -164,9 +165,9 @@ func (f *flaky) Save(ctx context.Context, key store.Key, version uint64, values 
 	return f.Backend.Save(ctx, key, version, values)
 }
 
-func (f *flaky) Delete(ctx context.Context, key store.Key, reason store.Reason) error {
+func (f *flaky) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	if err := f.enter("Delete"); err != nil {
-		return err
+		return store.Record{}, err
 	}
 	return f.Backend.Delete(ctx, key, reason)
 }
@@ -187,7 +188,8 @@ type site struct {
 	users   *directory
 	mux     *http.ServeMux
 	server  *httptest.Server
-	log     *logBuffer
+	log     *logBuffer // what goes wrong; the other events are in events
+	events  *eventList
 	loginOf func(name string) []sessionguard.LoginOption
 }
 
@@ -206,6 +208,31 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// eventList is an audit trail.
+type eventList struct {
+	mu  sync.Mutex
+	all []sessionguard.Event
+}
+
+func (l *eventList) add(e sessionguard.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, e)
+}
+
+// take returns the events of these names since it was last called, or all.
+func (l *eventList) take(names ...sessionguard.EventName) (taken []sessionguard.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.all {
+		if len(names) == 0 || slices.Contains(names, e.Name) {
+			taken = append(taken, e)
+		}
+	}
+	l.all = nil
+	return taken
 }
 
 var (
@@ -237,11 +264,17 @@ const (
 //	GET  /static         never looks, Cache-Control: public
 func newSite(t *testing.T, configure func(*sessionguard.Config[*user])) *site {
 	t.Helper()
-	s := &site{T: t, users: &directory{users: maps.Clone(allUsers)}, mux: http.NewServeMux(), log: &logBuffer{}}
+	s := &site{T: t, users: &directory{users: maps.Clone(allUsers)}, mux: http.NewServeMux(), log: &logBuffer{}, events: &eventList{}}
 	s.config = sessionguard.Config[*user]{
 		FindUser: s.users.Find,
 		Keys:     testKeys,
 		Logger:   slog.New(slog.NewTextHandler(s.log, nil)),
+	}
+	s.config.OnEvent = func(ctx context.Context, e sessionguard.Event) {
+		s.events.add(e)
+		if e.Name == sessionguard.EventFailed {
+			e.Log(ctx, s.config.Logger)
+		}
 	}
 	if configure != nil {
 		configure(&s.config)

@@ -77,7 +77,7 @@ func TestANilUserEndsTheSession(t *testing.T) {
 		})
 		b := s.browse()
 		b.login("ada")
-		require.Equal(t, "/login?next=%2Fhome", b.get("/home").Header.Get("Location"))
+		require.Equal(t, "/login?next=%2Fhome&reason=no_user", b.get("/home").Header.Get("Location"))
 		require.Empty(t, sessionsOf(t, backend, "ada"))
 	})
 }
@@ -227,7 +227,7 @@ func TestReauthenticationIsANewTokenForTheSameSession(t *testing.T) {
 		if backend != nil {
 			r := sessionsOf(s.T, backend, "ada")
 			require.Len(s.T, r, 1)
-			require.Equal(s.T, 20*time.Minute, r[0].Authenticated.Sub(r[0].Created), "the first login is remembered")
+			require.Equal(s.T, 20*time.Minute, r[0].Authenticated.Sub(r[0].Detail().Created), "the first login is remembered")
 		}
 
 		b.post("/logout")

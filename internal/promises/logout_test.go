@@ -290,10 +290,10 @@ func TestLogoutAfterTheFirstByteStillEndsTheSession(t *testing.T) {
 // logoutSlowBackend takes its time, and gives up when it is told to.
 type logoutSlowBackend struct{ *flaky }
 
-func (b logoutSlowBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) error {
+func (b logoutSlowBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return store.Record{}, ctx.Err()
 	case <-time.After(3 * time.Second):
 		return b.flaky.Delete(ctx, key, reason)
 	}

@@ -178,7 +178,7 @@ func TestStayingCountsAsActivityAndMovesNoLimit(t *testing.T) {
 			b.post("/sessionguard/stay")
 		}
 		require.GreaterOrEqual(s.T, time.Since(begun), absolute)
-		require.JSONEq(s.T, `{"authenticated":false,"idle_seconds":0,"absolute_seconds":0}`, b.post("/sessionguard/stay").body)
+		require.JSONEq(s.T, `{"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"absolute"}`, b.post("/sessionguard/stay").body)
 	})
 }
 

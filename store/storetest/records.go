@@ -3,6 +3,8 @@ package storetest
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -19,16 +21,23 @@ var records = []promise{
 	}},
 	{"sessions with little in them are kept", func(t T, b store.Backend) {
 		r := newRecord()
-		r.ID, r.Stamp, r.Version, r.Values = "", "", 0, nil
-		create(t, b, r)
-		requireSame(t, r, load(t, b, r.Key))
+		r.ID, r.Stamp, r.Authenticated, r.Version, r.Values = "", "", 0, 0, nil
+		for _, details := range []*store.Details{nil, {}, {Address: "only"}} {
+			r.Key, r.Details = newKey(), details
+			create(t, b, r)
+			requireSame(t, r, load(t, b, r.Key))
+		}
 	}},
 	{"sessions with much in them are kept", func(t T, b store.Backend) {
 		r := newRecord()
-		r.Owner += "=Jürgen \"ß\" 李小龙 🦊 '; DROP TABLE sessions; --\n\t{1}%_*?[a-z]\\"
+		odd := "=Jürgen \"ß\" 李小龙 🦊 '; DROP TABLE sessions; --\n\t{1}%_*?[a-z]\\"
+		r.Owner += odd
+		r.Details.UserAgent += odd
+		r.Details.Address += odd
 		r.Stamp += "\u00a0é\u0301 "
 		r.IdleTimeout = 100 * 365 * 24 * time.Hour
 		r.Expires = r.LastSeen.Add(100 * 365 * 24 * time.Hour)
+		r.Details.Remember = r.Expires + 1
 		r.Version = 1<<53 - 1
 		create(t, b, r)
 		requireSame(t, r, load(t, b, r.Key))
@@ -37,10 +46,7 @@ var records = []promise{
 	{"values are any bytes, up to 100 KB and more", func(t T, b store.Backend) {
 		large := make([]byte, 100<<10)
 		rand.Read(large)
-		every := make([]byte, 256)
-		for i := range every {
-			every[i] = byte(i)
-		}
+		every := everyByte()
 		for _, values := range [][]byte{{}, {0}, every, large, bytes.Repeat(every, 1000)} {
 			r := newRecord()
 			r.Values = values
@@ -51,6 +57,19 @@ var records = []promise{
 			create(t, b, saved)
 			require.NoError(t, b.Save(t.Context(), saved.Key, saved.Version, values))
 			require.Equal(t, string(values), string(load(t, b, saved.Key).Values))
+		}
+	}},
+	{"the handover is any bytes", func(t T, b store.Backend) {
+		for _, handover := range [][]byte{{}, {0}, everyByte()} {
+			r := newRecord()
+			r.Details.Handover = handover
+			create(t, b, r)
+			requireSame(t, r, load(t, b, r.Key))
+
+			next := successor(newRecordOf(r.Owner, 5))
+			next.Details.Handover = handover
+			require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
+			requireSame(t, next, load(t, b, next.Key))
 		}
 	}},
 	{"keys that differ in one bit are different keys", func(t T, b store.Backend) {
@@ -65,10 +84,12 @@ var records = []promise{
 	}},
 	{"an unknown key is ErrNotFound everywhere but in Delete", func(t T, b store.Backend) {
 		r := newRecord()
-		_, err := b.Load(t.Context(), r.Key)
-		require.ErrorIs(t, err, store.ErrNotFound, "Load")
+		requireUnknown(t, b, r)
 		requireRefused(t, b, r)
-		require.NoError(t, b.Delete(t.Context(), r.Key, store.LoggedOut))
+		for _, reason := range []store.Reason{store.LoggedOut, store.Ended} {
+			requireNothingToEnd(t, b, r.Key, reason)
+			requireUnknown(t, b, r) // it has not ended, for it never was
+		}
 	}},
 	{"loading is not activity", func(t T, b store.Backend) {
 		r := newRecord()
@@ -81,6 +102,18 @@ var records = []promise{
 		for _, r := range justEnded() {
 			create(t, b, r)
 			requireSame(t, r, load(t, b, r.Key))
+		}
+	}},
+	{"a remembered session is kept past its end", func(t T, b store.Backend) {
+		for _, r := range remembered("session=" + rand.Text()) {
+			create(t, b, r)
+			requireSame(t, r, load(t, b, r.Key))
+			require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte("new")))
+			r.Version++
+			r.Values = []byte("new")
+			requireSame(t, r, load(t, b, r.Key))
+			requireOwned(t, b, r.Owner, r.Key)
+			end(t, b, r.Key, store.LoggedOut)
 		}
 	}},
 	{"long past its end a session is loaded as it is, or ErrNotFound", func(t T, b store.Backend) {
@@ -113,18 +146,18 @@ var records = []promise{
 		}
 	}},
 	{"Touch from before the end counts after it", func(t T, b store.Backend) {
-		for _, r := range justEnded() {
+		for _, r := range pastTheirEnd() {
 			create(t, b, r)
 			r.LastSeen = r.End() - 1
 			require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen))
 			requireSame(t, r, load(t, b, r.Key))
 		}
 	}},
-	{"Touch at the end or later revives nothing", func(t T, b store.Backend) {
-		for _, r := range justEnded() {
+	{"Touch at the end or later revives nothing, remembered or not", func(t T, b store.Backend) {
+		for _, r := range pastTheirEnd() {
 			create(t, b, r)
-			for _, late := range []time.Duration{0, time.Millisecond, time.Hour} {
-				require.ErrorIs(t, b.Touch(t.Context(), r.Key, r.End().Add(late)), store.ErrNotFound)
+			for _, late := range []store.Time{r.End(), r.End() + 1, r.Until(), store.TimeOf(time.Now()).Add(time.Hour)} {
+				require.ErrorIs(t, b.Touch(t.Context(), r.Key, late), store.ErrNotFound)
 				requireSame(t, r, load(t, b, r.Key))
 			}
 		}
@@ -162,83 +195,8 @@ var records = []promise{
 		before := load(t, b, r.Key)
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen+1))
 		require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte("new")))
-		require.NoError(t, b.Delete(t.Context(), r.Key, store.LoggedOut))
+		end(t, b, r.Key, store.LoggedOut)
 		requireSame(t, r, before)
-	}},
-
-	{"Replace moves a session to its new key", func(t T, b store.Backend) {
-		r := newRecord()
-		create(t, b, r)
-		next := successor(r)
-		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
-		requireSame(t, next, load(t, b, next.Key))
-		requireGone(t, b, r)
-		requireOwned(t, b, r.Owner, next.Key)
-
-		// The successor is a session like any other.
-		require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), next.Key, next.Version, nil))
-		require.NoError(t, b.Delete(t.Context(), next.Key, store.LoggedOut))
-		requireOwned(t, b, r.Owner)
-	}},
-	{"Delete and Replace tell where a session has moved, and change nothing", func(t T, b store.Backend) {
-		r := newRecord()
-		create(t, b, r)
-		next := successor(r)
-		last := successor(next)
-		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
-		require.NoError(t, b.Replace(t.Context(), next.Key, next.Version, last))
-		for range 2 {
-			for from, to := range map[store.Key]store.Key{r.Key: next.Key, next.Key: last.Key} {
-				for _, err := range []error{
-					b.Delete(t.Context(), from, store.LoggedOut),
-					b.Replace(t.Context(), from, r.Version, successor(r)),
-				} {
-					require.ErrorIs(t, err, store.ErrNotFound)
-					var moved *store.MovedError
-					require.ErrorAs(t, err, &moved)
-					require.Equal(t, to, moved.To)
-				}
-			}
-		}
-		requireSame(t, last, load(t, b, last.Key))
-		requireOwned(t, b, r.Owner, last.Key)
-		require.NoError(t, b.Delete(t.Context(), last.Key, store.LoggedOut))
-		require.NoError(t, b.Delete(t.Context(), last.Key, store.LoggedOut))
-	}},
-	{"Replace at another version is ErrConflict and changes nothing", func(t T, b store.Backend) {
-		r := newRecord()
-		create(t, b, r)
-		for _, version := range []uint64{0, 2, 1 << 40} {
-			next := successor(r)
-			require.ErrorIs(t, b.Replace(t.Context(), r.Key, version, next), store.ErrConflict)
-			requireGone(t, b, next)
-			requireSame(t, r, load(t, b, r.Key))
-			requireOwned(t, b, r.Owner, r.Key)
-		}
-	}},
-
-	{"Delete is final", func(t T, b store.Backend) {
-		r := newRecord()
-		create(t, b, r)
-		require.NoError(t, b.Delete(t.Context(), r.Key, store.LoggedOut))
-		requireGone(t, b, r)
-		requireRefused(t, b, r)
-	}},
-	{"Replace ends the old session for good", func(t T, b store.Backend) {
-		r := newRecord()
-		create(t, b, r)
-		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, successor(r)))
-		requireRefused(t, b, r)
-	}},
-	{"Delete twice is no error", func(t T, b store.Backend) {
-		r, other := newRecord(), newRecord()
-		create(t, b, r, other)
-		for _, reason := range []store.Reason{store.LoggedOut, store.Idle, "another"} {
-			require.NoError(t, b.Delete(t.Context(), r.Key, reason))
-			requireGone(t, b, r)
-		}
-		requireSame(t, other, load(t, b, other.Key))
 	}},
 }
 
@@ -262,24 +220,56 @@ func requireRefused(t T, b store.Backend, r store.Record) {
 	requireGone(t, b, next)
 }
 
-// justEnded returns sessions that ended a moment ago, within store.Grace: idle,
-// and at their absolute end.
-func justEnded() []store.Record {
-	now := store.TimeOf(time.Now())
-	idle, absolute := newRecord(), newRecord()
-	idle.IdleTimeout = now.Sub(idle.LastSeen)
-	absolute.Expires = now
-	return []store.Record{idle, absolute}
+// requireUnknown checks that a session is gone and that nothing is known of it.
+func requireUnknown(t T, b store.Backend, r store.Record) {
+	t.Helper()
+	requireGone(t, b, r)
+	_, err := b.Load(t.Context(), r.Key)
+	var moved *store.MovedError
+	require.False(t, errors.As(err, &moved), "it has never moved")
+	var ended *store.EndedError
+	require.False(t, errors.As(err, &ended), "nobody has ended it")
 }
 
-// dead returns sessions of an owner that have ended: idle, and at their
-// absolute end.
-func dead(owner string) []store.Record {
+// pastTheirEnd returns sessions that are there, although they have ended.
+func pastTheirEnd() []store.Record {
+	return slices.Concat(justEnded(), remembered("session="+rand.Text()))
+}
+
+// justEnded returns sessions that ended a moment ago, within store.Grace: idle, at
+// their absolute end, and when they were no longer remembered.
+func justEnded() []store.Record {
 	now := store.TimeOf(time.Now())
+	idle, absolute, forgotten := newRecord(), newRecord(), remembered("session=" + rand.Text())[0]
+	idle.IdleTimeout, idle.Details.Remember = now.Sub(idle.LastSeen), 0
+	absolute.Expires, absolute.Details.Remember = now, now.Add(-time.Hour)
+	forgotten.Details.Remember = now
+	return []store.Record{idle, absolute, forgotten}
+}
+
+// remembered returns sessions of an owner that Replace may revive, although they
+// ended long ago: idle, and at their absolute end.
+func remembered(owner string) []store.Record {
 	idle := newRecordOf(owner, 150)
 	idle.IdleTimeout = time.Hour
 	absolute := newRecordOf(owner, 61)
 	absolute.IdleTimeout = 3 * time.Hour
-	absolute.Expires = now.Add(-time.Hour)
+	absolute.Expires = store.TimeOf(time.Now()).Add(-time.Hour)
 	return []store.Record{idle, absolute}
+}
+
+// dead returns the same, but no longer remembered.
+func dead(owner string) []store.Record {
+	records := remembered(owner)
+	records[0].Details = nil
+	records[1].Details.Remember = records[1].Expires
+	return records
+}
+
+func everyByte() []byte {
+	every := make([]byte, 256)
+	for i := range every {
+		every[i] = byte(i)
+	}
+	return every
 }

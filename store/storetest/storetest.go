@@ -18,6 +18,7 @@ package storetest
 import (
 	"context"
 	"crypto/rand"
+	mathrand "math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -33,16 +34,27 @@ import (
 // one that is in use: keys and owners are random, and nothing else is read.
 //
 // Run never sleeps. Instead of waiting for a session to end it creates sessions
-// that have: just now, which a backend has to keep for [store.Grace], and an
-// hour ago, which it has to accept and need not keep. All others end no earlier
-// than half an hour from now, so that the clocks of the test and of a remote
-// backend need not agree to the second.
+// that have: just now, which a backend has to keep for [store.Grace], and an hour
+// ago, which it has to accept, and to keep only if they are remembered. All others
+// end no earlier than half an hour from now, so that the clocks of the test and of a
+// remote backend need not agree to the second. How long a backend keeps what it has
+// to tell of an end or a move, Run can not show.
+//
+// What a [store.Watcher] promises is checked if the backend is one, and newBackend is
+// called once more to find out.
 func Run(t *testing.T, newBackend func(t *testing.T) store.Backend) {
-	for _, p := range promises {
+	for _, p := range promisesOf(newBackend(t)) {
 		t.Run(p.name, func(t *testing.T) {
 			p.check(t, newBackend(t))
 		})
 	}
+}
+
+// RunNodes is [Run] for a backend that several processes share: what one node has
+// done, the other has to know at once. Each call of a promise goes to the other of
+// two nodes in turn. A [store.Watcher] watches on a, while sessions end on both.
+func RunNodes(t *testing.T, newNodes func(t *testing.T) (a, b store.Backend)) {
+	Run(t, func(t *testing.T) store.Backend { return asOne(newNodes(t)) })
 }
 
 // A promise is checked through the part of testing.T that lets storetest's own
@@ -59,10 +71,18 @@ type T interface {
 	Context() context.Context
 }
 
-var promises = slices.Concat(records, owners, races)
+var promises = slices.Concat(records, moves, endings, owners, races)
+
+func promisesOf(b store.Backend) []promise {
+	if _, watches := b.(store.Watcher); watches {
+		return slices.Concat(promises, watching)
+	}
+	return promises
+}
 
 // newRecord returns a session of a new owner that is good for half an hour, with
-// a different value in every field.
+// a different value in every field. No time is a whole second, not even in a synctest
+// bubble.
 func newRecord() store.Record {
 	now := store.TimeOf(time.Now())
 	return store.Record{
@@ -71,14 +91,21 @@ func newRecord() store.Record {
 			ID:            rand.Text(),
 			Owner:         "session=" + rand.Text(),
 			Stamp:         "stamp " + rand.Text(),
-			Created:       now.Add(-3 * time.Hour),
-			Authenticated: now.Add(-2 * time.Hour),
-			Expires:       now.Add(8 * time.Hour),
-			IdleTimeout:   time.Hour + 7*time.Millisecond,
+			Authenticated: now.Add(-2*time.Hour) + 1,
+			Expires:       now.Add(8*time.Hour) + 2,
+			IdleTimeout:   time.Hour + 3*time.Millisecond,
 			Version:       1,
 			Values:        []byte("values " + rand.Text()),
+			Details: &store.Details{
+				Created:   now.Add(-3*time.Hour) + 4,
+				UserAgent: "user agent " + rand.Text(),
+				Address:   "address " + rand.Text(),
+				Remember:  now.Add(9*time.Hour) + 5,
+				Rotated:   now.Add(-time.Hour) + 6,
+				Handover:  []byte("handover " + rand.Text()),
+			},
 		},
-		LastSeen: now.Add(-30 * time.Minute),
+		LastSeen: now.Add(-30*time.Minute) + 7,
 	}
 }
 
@@ -90,14 +117,20 @@ func newRecordOf(owner string, minutes int) store.Record {
 	return r
 }
 
-// successor is what a login in the session of r replaces it by.
+// successor is what a login in the session of r replaces it by: another value in
+// every field but the ID, the owner and when it was created.
 func successor(r store.Record) store.Record {
-	next := *r.Session
-	next.Key = newKey()
-	next.Version++
+	next, was := newRecord(), r.Detail()
+	next.ID, next.Owner = r.ID, r.Owner
 	next.Authenticated = r.Authenticated.Add(time.Hour)
-	next.Values = []byte("values of the successor")
-	return store.Record{Session: &next, LastSeen: r.LastSeen.Add(time.Minute)}
+	next.Expires = r.Expires.Add(time.Hour)
+	next.IdleTimeout = r.IdleTimeout + time.Minute
+	next.Version = r.Version + 1
+	next.LastSeen = r.LastSeen.Add(time.Minute)
+	next.Details.Created = was.Created
+	next.Details.Remember = was.Remember.Add(3 * time.Hour)
+	next.Details.Rotated = was.Rotated.Add(time.Minute)
+	return next
 }
 
 func newKey() (key store.Key) {
@@ -130,19 +163,19 @@ func requireGone(t T, b store.Backend, r store.Record) {
 	require.NotContains(t, owned(t, b, r.Owner), r.Key, "the owner's sessions")
 }
 
-// requireOwned checks that exactly these are the live sessions of an owner.
+// requireOwned checks that exactly these are the sessions of an owner that count.
 func requireOwned(t T, b store.Backend, owner string, want ...store.Key) {
 	t.Helper()
 	require.ElementsMatch(t, want, owned(t, b, owner), "the owner's sessions")
 }
 
-// owned lists the keys of an owner's sessions, without those past their end.
+// owned lists the keys of an owner's sessions, without those that nothing brings back.
 func owned(t T, b store.Backend, owner string) []store.Key {
 	t.Helper()
 	records, err := b.ByOwner(t.Context(), owner)
 	require.NoError(t, err)
 	records = slices.DeleteFunc(records, func(r store.Record) bool {
-		return r.End() <= store.TimeOf(time.Now())
+		return r.Until() <= store.TimeOf(time.Now())
 	})
 	return keys(records...)
 }
@@ -155,28 +188,37 @@ func keys(records ...store.Record) []store.Key {
 	return keys
 }
 
-// requireSame compares records field by field. A backend need not tell empty
-// values from none.
+// requireSame compares records field by field. A backend need not tell empty bytes
+// from none, nor zero details.
 func requireSame(t T, want, got store.Record) {
 	t.Helper()
 	require.NotNil(t, got.Session)
-	w, g := *want.Session, *got.Session
-	require.Equal(t, string(w.Values), string(g.Values), "Values")
-	w.Values, g.Values = nil, nil
-	require.Equal(t, w, g)
+	require.Equal(t, string(want.Values), string(got.Values), "Values")
+	w, g := want.Detail(), got.Detail()
+	require.Equal(t, string(w.Handover), string(g.Handover), "Handover")
+	w.Handover, g.Handover = nil, nil
+	require.Equal(t, w, g, "Details")
+	require.Equal(t, plainly(want), plainly(got))
 	require.Equal(t, want.LastSeen, got.LastSeen, "LastSeen")
 }
 
-// together runs functions at the same moment, as nearly as goroutines can, and
-// returns their errors in order.
+// plainly is the session of r without what requireSame compares by itself.
+func plainly(r store.Record) store.Session {
+	s := *r.Session
+	s.Values, s.Details = nil, nil
+	return s
+}
+
+// together runs functions at the same moment, as nearly as goroutines can, so that
+// any may come first, and returns their errors in order.
 func together(functions ...func() error) []error {
 	errs := make([]error, len(functions))
 	start := make(chan struct{})
 	var wg sync.WaitGroup
-	for i, f := range functions {
+	for _, i := range mathrand.Perm(len(functions)) {
 		wg.Go(func() {
 			<-start
-			errs[i] = f()
+			errs[i] = functions[i]()
 		})
 	}
 	close(start)

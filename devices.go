@@ -1,0 +1,143 @@
+package sessionguard
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// A Session is one of a user's logins, as [Guard.Sessions] lists them.
+type Session struct {
+	// ID is for [Guard.EndSession]. It is no secret: nobody can log in with it.
+	ID      string
+	Current bool // it is the session of the request that asks
+
+	Created       time.Time
+	Authenticated time.Time // last real login; the zero time if only a cookie has revived it since
+	LastSeen      time.Time // a remote backend is told at most once per 1/30 of the idle timeout
+	Expires       time.Time // however active it is
+	Remembered    time.Time // until when [Remember] revives it after its idle timeout; the zero time if never
+
+	// UserAgent says what logged in, such as "Firefox on Windows", and Address
+	// from where (see Config.Address), at the last login or revival. The client
+	// chooses what it says of itself.
+	UserAgent, Address string
+}
+
+// FreshUntil is when [Guard.RequireFresh](age) begins to ask for the password again.
+func (s Session) FreshUntil(age time.Duration) time.Time {
+	if s.Authenticated.IsZero() {
+		return time.Time{}
+	}
+	return s.Authenticated.Add(age)
+}
+
+// Sessions lists a user's live sessions, the last active first, so that people see
+// where they are logged in and end what they do not know (OWASP ASVS 7.5.2 asks for
+// [Guard.RequireFresh] before that), and administrators anyone's (7.4.5). With the
+// context of a request it knows which one is Current. [ErrUnavailable] (wrapped) says
+// that the backend cannot be asked.
+func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
+	current := ""
+	if st, _ := ctx.Value(g).(*request); st != nil {
+		st.mu.Lock()
+		if st.identify(ctx) == nil && st.rec.Session != nil {
+			current = st.rec.ID
+		}
+		st.mu.Unlock()
+	}
+	records, err := g.backend.ByOwner(ctx, g.ownerPrefix+userID)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	now := store.TimeOf(time.Now())
+	var sessions []Session
+	for _, rec := range records {
+		if rec.Until() <= now {
+			continue
+		}
+		details := rec.Detail()
+		s := Session{
+			ID:        rec.ID,
+			Current:   rec.ID == current,
+			Created:   details.Created.Time(),
+			LastSeen:  rec.LastSeen.Time(),
+			Expires:   rec.Expires.Time(),
+			UserAgent: details.UserAgent,
+			Address:   details.Address,
+		}
+		if !revived(rec) {
+			s.Authenticated = rec.Authenticated.Time()
+		}
+		if details.Remember > now {
+			s.Remembered = details.Remember.Time()
+		}
+		sessions = append(sessions, s)
+	}
+	slices.SortFunc(sessions, func(a, b Session) int { return b.LastSeen.Compare(a.LastSeen) })
+	return sessions, nil
+}
+
+// device is what a session notes of the client that logged in.
+func (c *core) device(r *http.Request) (userAgent, address string) {
+	return summary(r.UserAgent()), c.address(r)
+}
+
+// remoteHost is the address that the connection comes from.
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// Which word in a User-Agent means what. Browsers claim to be each other, so the
+// first that is found counts.
+var (
+	browsers = [][2]string{
+		{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"}, {"Vivaldi/", "Vivaldi"},
+		{"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"}, {"CriOS/", "Chrome"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"},
+	}
+	systems = [][2]string{
+		{"Windows", "Windows"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android"}, {"CrOS", "ChromeOS"},
+		{"Mac OS X", "macOS"}, {"Linux", "Linux"},
+	}
+)
+
+// summary makes of a User-Agent what a person can recognise. It is short whatever
+// the client sends, and of letters, digits and the like.
+func summary(userAgent string) string {
+	named := func(table [][2]string) string {
+		for _, entry := range table {
+			if strings.Contains(userAgent, entry[0]) {
+				return entry[1]
+			}
+		}
+		return ""
+	}
+	browser, system := named(browsers), named(systems)
+	if browser == "" { // a program: curl/8.5.0, Go-http-client/1.1
+		product, _, _ := strings.Cut(userAgent, "/")
+		if product != "Mozilla" && len(product) <= 32 && !strings.ContainsFunc(product, unlikely) {
+			browser = product
+		}
+	}
+	switch {
+	case browser == "" || system == "":
+		return browser + system
+	default:
+		return browser + " on " + system
+	}
+}
+
+// unlikely says that c is not in the name of a program.
+func unlikely(c rune) bool {
+	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(" -_.", c)
+}

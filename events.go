@@ -1,0 +1,191 @@
+package sessionguard
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// An Event is something that an audit trail wants to know (OWASP ASVS 16.3.1,
+// 16.3.2). Config.OnEvent gets each as it happens; by default it is logged.
+//
+// It holds no token and nothing that could be replayed: a session is a hash of
+// its public ID. A session that ends with its timeout is reported when somebody
+// comes back with its cookie, or a stream of it is cut; one that nobody comes back
+// to is not.
+type Event struct {
+	Name    EventName
+	User    string       // ID of the user whose session it is; "" if nobody knows
+	Session string       // hash of the session's public ID, the same in all its events
+	Reason  store.Reason // of EventExpired and EventEnded: why
+	By      string       // of EventEnded: ID of the user whose request did it, if it was one's
+	Refusal string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …
+	Count   int          // of EventUnknown and EventForged: how many since the last such event, this one included
+	Err     error        // of EventFailed
+
+	Method, Path, Address, UserAgent string // of the request, if it happened in one
+}
+
+// An EventName says what has happened.
+type EventName string
+
+// The events. What is logged by default has the level in parentheses.
+const (
+	EventLogin           EventName = "logged_in"       // (info)
+	EventReauthenticated EventName = "reauthenticated" // (info) the same user logged in again
+	EventRemembered      EventName = "remembered"      // (info) [Remember] revived a session
+	EventLogout          EventName = "logged_out"      // (info)
+	EventExpired         EventName = "expired"         // (info) idle or absolute
+	EventEnded           EventName = "ended"           // (info) by another session, an administrator, a limit, the user's state
+	EventTheft           EventName = "theft_suspected" // (warn) a token that had been replaced came back: the session was ended
+	EventRefused         EventName = "refused"         // (debug for who is not logged in, info for who is not fresh, else warn)
+	EventUnknown         EventName = "unknown_cookie"  // (info) signed by us, but of no session: at most one a second
+	EventForged          EventName = "forged_cookie"   // (warn) not signed by us, or there were two: at most one a second
+	EventFailed          EventName = "backend_failed"  // (error) the backend or FindUser could not answer
+)
+
+func (e *Event) level() slog.Level {
+	switch e.Name {
+	case EventRefused:
+		switch e.Refusal {
+		case refusals[noSession].code:
+			return slog.LevelDebug
+		case refusals[stale].code:
+			return slog.LevelInfo
+		}
+		return slog.LevelWarn
+	case EventTheft, EventForged:
+		return slog.LevelWarn
+	case EventFailed:
+		if errors.Is(e.Err, context.Canceled) {
+			return slog.LevelDebug // the client hung up
+		}
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// Log writes the event as one record, as happens by default. The groups and names
+// are OpenTelemetry's semantic conventions where it has one (session.id, user.id,
+// client.address, http.request.method, url.path, user_agent.original,
+// exception.message); the rest is in a group of our own.
+func (e Event) Log(ctx context.Context, log *slog.Logger) {
+	level := e.level()
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	var attrs []slog.Attr
+	group := func(name string, fields ...slog.Attr) {
+		kept := fields[:0]
+		for _, f := range fields {
+			if f.Value.Kind() == slog.KindGroup || f.Value.String() != "" {
+				kept = append(kept, f)
+			}
+		}
+		if len(kept) > 0 {
+			attrs = append(attrs, slog.GroupAttrs(name, kept...))
+		}
+	}
+	group("event", slog.String("name", "sessionguard."+string(e.Name)))
+	group("user", slog.String("id", e.User))
+	group("session", slog.String("id", e.Session))
+	own := []slog.Attr{slog.String("reason", string(e.Reason)), slog.String("by", e.By), slog.String("refusal", e.Refusal)}
+	if e.Count > 0 {
+		own = append(own, slog.Int("count", e.Count))
+	}
+	group("sessionguard", own...)
+	if e.Err != nil {
+		group("exception", slog.String("message", e.Err.Error()))
+	}
+	group("client", slog.String("address", e.Address))
+	if e.Method != "" {
+		group("http", slog.GroupAttrs("request", slog.String("method", e.Method)))
+	}
+	group("url", slog.String("path", e.Path))
+	group("user_agent", slog.String("original", e.UserAgent))
+	log.LogAttrs(ctx, level, "sessionguard: "+eventMessages[e.Name], attrs...)
+}
+
+var eventMessages = map[EventName]string{
+	EventLogin:           "logged in",
+	EventReauthenticated: "logged in again",
+	EventRemembered:      "remembered",
+	EventLogout:          "logged out",
+	EventExpired:         "session expired",
+	EventEnded:           "session ended",
+	EventTheft:           "theft suspected: a token that had been replaced came back",
+	EventRefused:         "refused",
+	EventUnknown:         "cookie of no session",
+	EventForged:          "forged cookie",
+	EventFailed:          "sessions are unavailable",
+}
+
+// emit tells who listens of e. ctx is a request's, or derived from one, if there
+// is a request.
+func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
+	if c.onEvent == nil && !c.log.Enabled(ctx, e.level()) {
+		return
+	}
+	if rec.Session != nil {
+		e.User = c.userOf(rec)
+		sum := sha256.Sum256([]byte(rec.ID))
+		e.Session = hex.EncodeToString(sum[:8])
+	}
+	if st, _ := ctx.Value(c).(*request); st != nil {
+		r := st.caller
+		e.Method, e.Path, e.Address, e.UserAgent = r.Method, r.URL.Path, c.address(r), r.UserAgent()
+	}
+	if c.onEvent != nil {
+		c.onEvent(ctx, e)
+	} else {
+		e.Log(ctx, c.log)
+	}
+}
+
+// emitEnd tells of a session that has been ended.
+func (c *core) emitEnd(ctx context.Context, ended store.Record, reason store.Reason, by string) {
+	e := Event{Name: EventEnded, Reason: reason, By: by}
+	switch reason {
+	case store.Idle, store.Absolute:
+		e.Name = EventExpired
+	case store.LoggedOut:
+		e.Name = EventLogout
+	case store.Theft:
+		e.Name = EventTheft
+	}
+	c.emit(ctx, e, ended)
+}
+
+// emitStranger tells of a cookie that is no session's.
+func (c *core) emitStranger(st *request, name EventName, t *throttle) {
+	if n := t.pass(st.now); n > 0 {
+		c.emit(st, Event{Name: name, Count: n}, store.Record{})
+	}
+}
+
+// A throttle lets one through a second, and counts the others: anyone can send as
+// many cookies as they like.
+type throttle struct {
+	mu      sync.Mutex
+	next    store.Time
+	waiting int
+}
+
+// pass returns how many have come since the last that was let through, or 0.
+func (t *throttle) pass(now store.Time) (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting++
+	if now < t.next {
+		return 0
+	}
+	n, t.waiting = t.waiting, 0
+	t.next = now.Add(time.Second)
+	return n
+}

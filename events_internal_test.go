@@ -1,0 +1,43 @@
+package sessionguard
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnEventNobodyListensToAllocatesNothing(t *testing.T) {
+	c := &core{log: slog.New(slog.DiscardHandler), ownerPrefix: "session=", address: remoteHost}
+	st := &request{Context: t.Context(), core: c}
+	rec := store.Record{Session: &store.Session{ID: "id", Owner: "session=ada"}}
+	failed := errors.New("down")
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		c.emit(st, Event{Name: EventRefused, Refusal: "forbidden"}, rec)
+		c.emit(st, Event{Name: EventFailed, Err: failed}, rec)
+		c.emitEnd(st, rec, store.Idle, "")
+	}))
+}
+
+func TestEveryEventHasItsWords(t *testing.T) {
+	for _, name := range []EventName{
+		EventLogin, EventReauthenticated, EventRemembered, EventLogout, EventExpired, EventEnded,
+		EventTheft, EventRefused, EventUnknown, EventForged, EventFailed,
+	} {
+		require.NotEmpty(t, eventMessages[name], name)
+	}
+	require.Len(t, eventMessages, 11)
+}
+
+func TestAThrottleCountsWhatItHoldsBack(t *testing.T) {
+	var limit throttle
+	now := store.Time(1)
+	require.Equal(t, 1, limit.pass(now))
+	for range 5 {
+		require.Zero(t, limit.pass(now+999))
+	}
+	require.Equal(t, 6, limit.pass(now+1000))
+	require.Zero(t, limit.pass(now+1001))
+}

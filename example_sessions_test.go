@@ -1,0 +1,190 @@
+package sessionguard_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// A login form with a checkbox "Remember me".
+func ExampleRemember() {
+	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
+		FindUser:    exampleFind,
+		RememberFor: 14 * 24 * time.Hour,
+		Logger:      slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	login := guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user := exampleUsers["ada"] // whose password was right
+		var options []sessionguard.LoginOption
+		if r.FormValue("remember") != "" {
+			options = append(options, sessionguard.Remember())
+		}
+		if err := guard.Login(w, r, user, options...); err != nil {
+			http.Error(w, "You cannot log in.", http.StatusForbidden)
+		}
+	}))
+
+	for _, form := range []string{"/login", "/login?remember=on"} {
+		w := httptest.NewRecorder()
+		login.ServeHTTP(w, httptest.NewRequest("POST", form, nil))
+		fmt.Println(time.Duration(w.Result().Cookies()[0].MaxAge) * time.Second)
+	}
+	// Output:
+	// 0s
+	// 336h0m0s
+}
+
+// Where am I logged in? The page asks for the password again first, since it ends
+// sessions.
+func ExampleGuard_Sessions() {
+	guard := exampleGuard()
+	devices := guard.RequireFresh(5 * time.Minute)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, _ := guard.User(r)
+		sessions, err := guard.Sessions(r.Context(), user.UserID())
+		if err != nil {
+			http.Error(w, "Try again in a moment.", http.StatusServiceUnavailable)
+			return
+		}
+		for _, s := range sessions {
+			fmt.Fprintf(w, "%s, current: %v, fresh for %v\n", s.Address, s.Current, s.FreshUntil(5*time.Minute).Sub(s.Authenticated))
+		}
+	}))
+	desk := exampleVisitAs("ada", guard, devices)
+	exampleVisitAs("grace", guard, devices)
+	fmt.Println(desk.get("/account/devices"))
+	// Output:
+	// 200 192.0.2.1, current: true, fresh for 5m0s
+}
+
+// At most two at a time for everyone: the third ends the one least recently active,
+// whose next page says so.
+func ExampleConfig_maxSessions() {
+	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
+		FindUser:    exampleFind,
+		MaxSessions: func(*exampleUser) store.Limit { return store.Limit{Max: 2} },
+		Logger:      slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	home := guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "Home") }))
+	var browsers []*exampleBrowser
+	for range 3 {
+		browsers = append(browsers, exampleVisitAs("ada", guard, home))
+	}
+	ended := 0
+	for _, browser := range browsers {
+		if answer := browser.get("/home"); answer != "200 Home" {
+			ended++
+			fmt.Println(answer)
+		}
+	}
+	fmt.Println(ended, "ended")
+	// Output:
+	// 303 to /login?next=%2Fhome&reason=too_many_sessions
+	// 1 ended
+}
+
+// A login page that says why one has to log in again.
+func ExampleGuard_EndReason() {
+	guard := exampleGuard()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
+		switch guard.EndReason(r) {
+		case store.Idle, store.Absolute, store.Expired:
+			fmt.Fprint(w, "Your session has expired.")
+		case store.Ended:
+			fmt.Fprint(w, "An administrator has logged you out.")
+		default:
+			fmt.Fprint(w, "Please log in.")
+		}
+	})
+	app := guard.Handler(mux)
+
+	ada := exampleVisitAs("ada", guard, app)
+	fmt.Println(guard.EndUser(context.Background(), "ada"))
+	fmt.Println(ada.get("/login"))
+	fmt.Println(exampleVisit(app).get("/login"))
+	// Output:
+	// <nil>
+	// 200 An administrator has logged you out.
+	// 200 Please log in.
+}
+
+// An event stream that ends with its session, and says why.
+func ExampleGuard_CancelOnEnd() {
+	guard := exampleGuard()
+	begun := make(chan bool)
+	events := guard.Passive(guard.RequireLogin(guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		select {
+		// case message := <-news: write it
+		case <-r.Context().Done():
+		}
+		if ended, ok := errors.AsType[*sessionguard.EndedError](context.Cause(r.Context())); ok {
+			fmt.Fprint(w, "event: ended, data: ", ended.Reason)
+		}
+	}))))
+
+	browser := exampleVisitAs("ada", guard, events)
+	go func() {
+		<-begun
+		_ = guard.EndUser(context.Background(), "ada")
+	}()
+	fmt.Println(browser.get("/events"))
+	// Output:
+	// 200 event: ended, data: ended
+}
+
+// An audit trail of one's own, beside the log.
+func ExampleEvent_Log() {
+	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			switch { // what differs each time
+			case a.Key == slog.TimeKey:
+				return slog.Attr{}
+			case len(groups) > 0 && groups[0] == "session":
+				return slog.String("id", "…")
+			}
+			return a
+		},
+	}))
+	logins := 0
+	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
+		FindUser: exampleFind,
+		Keys:     exampleKeys,
+		OnEvent: func(ctx context.Context, e sessionguard.Event) {
+			if e.Name == sessionguard.EventLogin {
+				logins++
+			}
+			e.Log(ctx, log)
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	exampleVisitAs("ada", guard, guard.Logout("/")).post("/logout")
+	fmt.Println(logins, "login")
+	// Output:
+	// level=INFO msg="sessionguard: logged in" event.name=sessionguard.logged_in user.id=ada session.id=… client.address=192.0.2.1 http.request.method=POST url.path=/login
+	// level=INFO msg="sessionguard: logged out" event.name=sessionguard.logged_out user.id=ada session.id=… sessionguard.reason=logged_out client.address=192.0.2.1 http.request.method=POST url.path=/logout
+	// 1 login
+}
+
+var exampleKeys = [][]byte{make([]byte, 64)}
+
+func init() { exampleKeys[0][0] = 1 }

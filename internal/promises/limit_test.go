@@ -1,0 +1,157 @@
+package promises
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+// limited is a site on which everyone but grace may have so many sessions.
+func limited(t *testing.T, backend store.Backend, limit store.Limit) *site {
+	t.Helper()
+	return newSite(t, func(c *sessionguard.Config[*user]) {
+		c.Backend = backend
+		c.RememberFor = twoWeeks
+		c.MaxSessions = func(u *user) store.Limit {
+			if u.ID == "grace" {
+				return store.Limit{}
+			}
+			return limit
+		}
+	})
+}
+
+// ASVS 7.1.2, WSTG-SESS-11
+func TestOneLoginTooManyEndsTheLeastActive(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		s := limited(t, backend, store.Limit{Max: 2})
+		first, second, third := s.browse(), s.browse(), s.browse()
+		first.login("ada")
+		pass(time.Minute)
+		second.login("ada")
+		pass(time.Minute)
+		first.get("/home")
+		s.events.take()
+		third.login("ada")
+		require.Equal(t, "secret of ada", first.get("/home").body)
+		require.Equal(t, "secret of ada", third.get("/home").body)
+		require.Equal(t, "/login?next=%2Fhome&reason=too_many_sessions", second.get("/home").Header.Get("Location"), "it is told why")
+		ended := s.events.take(sessionguard.EventEnded)
+		require.Len(t, ended, 1)
+		require.Equal(t, store.TooMany, ended[0].Reason)
+		require.Equal(t, "ada", ended[0].User)
+
+		for range 5 {
+			s.browse().login("grace")
+		}
+		require.Len(t, sessionsOf(t, backend, "grace"), 5, "a function of the user")
+	})
+}
+
+func TestOneLoginTooManyIsRefusedIfSo(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
+		first, second := s.browse(), s.browse()
+		first.login("ada")
+		second.login("grace")
+		a := second.post("/login?user=ada")
+		require.Equal(t, http.StatusForbidden, a.StatusCode)
+		require.Contains(t, a.body, sessionguard.ErrTooManySessions.Error())
+		require.Empty(t, a.Cookies())
+		refused := s.events.take(sessionguard.EventRefused)
+		require.Len(t, refused, 1)
+		require.Equal(t, "too_many_sessions", refused[0].Refusal)
+		require.Equal(t, "ada", refused[0].User)
+		require.Equal(t, "secret of grace", second.get("/home").body, "the session there was is as it was")
+		require.Equal(t, "secret of ada", first.get("/home").body)
+
+		first.login("ada") // that is no login too many
+		require.Equal(t, "secret of ada", first.get("/home").body)
+		first.post("/logout")
+		second.login("ada")
+		require.Equal(t, "secret of ada", second.get("/home").body)
+		require.Empty(t, sessionsOf(t, backend, "grace"))
+	})
+}
+
+// Sessions that a password change has killed must not lock anyone out.
+func TestSessionsFromBeforeAPasswordChangeAreNoneTooMany(t *testing.T) {
+	for _, refuse := range []bool{true, false} {
+		onBothBackends(t, func(t *testing.T, backend store.Backend) {
+			s := limited(t, backend, store.Limit{Max: 2, Refuse: refuse})
+			old := []*browser{s.browse(), s.browse()}
+			for _, b := range old {
+				b.login("ada")
+			}
+			s.users.change("ada", func(u *user) { u.Stamp = "new" })
+			for range 2 {
+				require.Equal(t, http.StatusSeeOther, s.browse().post("/login?user=ada").StatusCode)
+			}
+			if refuse {
+				require.Equal(t, http.StatusForbidden, s.browse().post("/login?user=ada").StatusCode)
+			}
+			for _, b := range old {
+				require.NotContains(t, b.get("/home").body, "secret")
+			}
+		})
+	}
+}
+
+// A session that remember-me can revive is a session.
+func TestWhatMayBeRevivedCounts(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
+		s.loginOf = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
+		b := s.browse()
+		b.login("ada")
+		pass(time.Hour)
+		require.Equal(t, http.StatusForbidden, s.browse().post("/login?user=ada").StatusCode)
+		require.Equal(t, "secret of ada", b.get("/home").body)
+		require.Len(t, sessionsOf(t, backend, "ada"), 1)
+		pass(twoWeeks)
+		require.Equal(t, http.StatusSeeOther, s.browse().post("/login?user=ada").StatusCode)
+	})
+}
+
+func TestAHundredLoginsAtOnceOnTwoNodesStayWithinTheLimit(t *testing.T) {
+	for _, refuse := range []bool{false, true} {
+		t.Run(fmt.Sprint("refuse ", refuse), func(t *testing.T) {
+			onBothBackends(t, func(t *testing.T, backend store.Backend) {
+				limit := store.Limit{Max: 3, Refuse: refuse}
+				nodes := []*site{limited(t, backend, limit), limited(t, backend, limit)}
+				browsers := make([]*browser, 100)
+				answers := make([]answer, len(browsers))
+				var wg sync.WaitGroup
+				for i := range browsers {
+					browsers[i] = nodes[i%2].browse()
+					wg.Go(func() { answers[i] = browsers[i].post("/login?user=ada") })
+				}
+				wg.Wait()
+				in, accepted := 0, 0
+				for i, b := range browsers {
+					if answers[i].StatusCode == http.StatusSeeOther {
+						accepted++
+					}
+					if b.loggedIn() {
+						in++
+					}
+				}
+				require.Equal(t, 3, in)
+				require.Len(t, sessionsOf(t, backend, "ada"), 3)
+				ended := len(nodes[0].events.take(sessionguard.EventEnded)) + len(nodes[1].events.take(sessionguard.EventEnded))
+				require.Equal(t, accepted-3, ended, "every other is told of as ended, once")
+				if refuse {
+					require.Equal(t, 3, accepted)
+				} else {
+					require.Equal(t, 100, accepted)
+				}
+			})
+		})
+	}
+}

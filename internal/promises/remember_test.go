@@ -1,0 +1,396 @@
+package promises
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+const twoWeeks = 14 * 24 * time.Hour
+
+// onBothRemembered is onBoth with logins that are remembered for two weeks.
+func onBothRemembered(t *testing.T, test func(s *site, backend *flaky)) {
+	t.Helper()
+	for name, backend := range map[string]*flaky{"in process": nil, "remote": newFlaky()} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				if backend != nil {
+					backend = newFlaky() // of this bubble
+				}
+				test(rememberingSite(t, backend), backend)
+			})
+		})
+	}
+}
+
+func rememberingSite(t *testing.T, backend *flaky, configure ...func(*sessionguard.Config[*user])) *site {
+	t.Helper()
+	s := newSite(t, func(c *sessionguard.Config[*user]) {
+		c.RememberFor = twoWeeks
+		if backend != nil {
+			c.Backend = backend
+		}
+		for _, f := range configure {
+			f(c)
+		}
+	})
+	s.loginOf = func(string) []sessionguard.LoginOption {
+		return []sessionguard.LoginOption{sessionguard.Remember()}
+	}
+	return s
+}
+
+// sessionCookieOf is the session cookie that an answer sets, if any.
+func sessionCookieOf(a answer) *http.Cookie {
+	for _, c := range a.Cookies() {
+		if c.Name == sessionCookie {
+			return c
+		}
+	}
+	return nil
+}
+
+func TestARememberedSessionGoesOnAfterItsIdleTimeout(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		first := sessionCookieOf(b.login("ada"))
+		require.Equal(s.T, int(twoWeeks/time.Second), first.MaxAge, "the browser keeps it")
+		b.post("/value?k=cart&v=17")
+		id := statusOf(b).Session
+		require.Contains(s.T, b.get("/fresh").body, "secret")
+		s.events.take()
+
+		pass(idle)
+		a := b.get("/home")
+		require.Equal(s.T, "secret of ada", a.body)
+		requireNoStore(s.T, a.Header)
+		second := sessionCookieOf(a)
+		require.NotNil(s.T, second)
+		require.NotEqual(s.T, first.Value, second.Value, "a new token")
+		require.Equal(s.T, int((twoWeeks-idle)/time.Second), second.MaxAge, "the same end")
+		require.True(s.T, second.Secure && second.HttpOnly && second.SameSite == http.SameSiteLaxMode && second.Path == "/" && second.Domain == "")
+		require.Equal(s.T, id, statusOf(b).Session, "the same session")
+		require.Equal(s.T, "<nil> <nil>", b.get("/value?k=cart").body, "without its values")
+		require.Equal(s.T, "/login?next=%2Ffresh", b.get("/fresh").Header.Get("Location"), "and not fresh")
+		used := s.events.take(sessionguard.EventRemembered)
+		require.Len(s.T, used, 1)
+		require.Equal(s.T, "ada", used[0].User)
+		require.Nil(s.T, sessionCookieOf(b.get("/home")), "a hit sets no cookie")
+
+		// A login is what makes it fresh again. What was to be remembered still is.
+		s.loginOf = nil
+		third := sessionCookieOf(b.login("ada"))
+		require.Equal(s.T, int((twoWeeks-idle)/time.Second), third.MaxAge)
+		require.Contains(s.T, b.get("/fresh").body, "secret")
+		require.Equal(s.T, id, statusOf(b).Session)
+		pass(idle)
+		require.True(s.T, b.get("/home").body == "secret of ada")
+	})
+}
+
+// L1, L2
+func TestWithoutRememberNothingIsRevived(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		s.loginOf = nil
+		b := s.browse()
+		require.Zero(s.T, sessionCookieOf(b.login("ada")).MaxAge)
+		require.Less(s.T, statusOf(b).Absolute, int(absolute/time.Second)+1)
+		pass(idle)
+		a := b.get("/home")
+		require.Equal(s.T, "/login?next=%2Fhome&reason=idle", a.Header.Get("Location"))
+		require.Nil(s.T, sessionCookieOf(a))
+	})
+}
+
+func TestARememberedSessionEndsWhenItWasSaid(t *testing.T) {
+	onBothRemembered(t, func(s *site, backend *flaky) {
+		begun := time.Now()
+		b := s.browse()
+		b.login("ada")
+		for time.Since(begun)+25*time.Hour < twoWeeks {
+			pass(25 * time.Hour) // past the absolute timeout of other logins, too
+			require.Equal(s.T, "secret of ada", b.get("/home").body)
+		}
+		pass(twoWeeks - time.Since(begun) - time.Second)
+		require.Equal(s.T, "secret of ada", b.get("/home").body, "to the last second")
+		cookies := b.cookies()
+		pass(time.Second)
+		require.Empty(s.T, b.cookies(), "the browser has forgotten it by then")
+		b.sends(cookies)
+		require.Equal(s.T, "/login?next=%2Fhome&reason=absolute", b.get("/home").Header.Get("Location"), "however active")
+	})
+}
+
+// The default is the recipe's: half an hour, from the login on, whatever happens.
+func TestRememberingForLessThanTheIdleTimeoutChangesNoTimeout(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := rememberingSite(t, nil, func(c *sessionguard.Config[*user]) { c.RememberFor = 0 })
+		b := s.browse()
+		require.Equal(t, int(absolute/time.Second), sessionCookieOf(b.login("ada")).MaxAge, "an active session needs it")
+		pass(20 * time.Minute)
+		require.Equal(t, "secret of ada", b.get("/home").body)
+		pass(20 * time.Minute)
+		require.Equal(t, "secret of ada", b.get("/home").body)
+		pass(idle)
+		require.Equal(t, "/login?next=%2Fhome&reason=idle", b.get("/home").Header.Get("Location"))
+	})
+}
+
+// A login of its own may end sooner, and then does not come back later either.
+func TestAnAbsoluteTimeoutOfOnesOwnEndsWhatIsRemembered(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		s.loginOf = func(string) []sessionguard.LoginOption {
+			return []sessionguard.LoginOption{sessionguard.Remember(), sessionguard.AbsoluteTimeout(2 * time.Hour)}
+		}
+		b := s.browse()
+		require.Equal(s.T, int(2*time.Hour/time.Second), sessionCookieOf(b.login("ada")).MaxAge)
+		pass(time.Hour)
+		require.Equal(s.T, "secret of ada", b.get("/home").body)
+		pass(time.Hour)
+		require.Equal(s.T, http.StatusSeeOther, b.get("/home").StatusCode)
+	})
+}
+
+// A page asks for many things at once, and they may arrive on different nodes.
+func TestParallelRequestsReviveASessionOnce(t *testing.T) {
+	for _, remote := range []bool{false, true} {
+		inBubble(t, func(t *testing.T) {
+			var backend store.Backend = store.NewMemory()
+			if remote {
+				backend = newFlaky()
+			}
+			nodes := make([]*site, 2)
+			for i := range nodes {
+				nodes[i] = rememberingSite(t, nil, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+			}
+			first := nodes[0].browse()
+			first.login("ada")
+			before := first.cookies()[sessionCookie]
+			pass(idle)
+
+			const requests = 50
+			browsers := make([]*browser, requests)
+			for i := range browsers {
+				browsers[i] = nodes[i%2].browse()
+				browsers[i].sends(first.cookies())
+			}
+			answers := make([]answer, requests)
+			var wg sync.WaitGroup
+			for i, b := range browsers {
+				wg.Go(func() { answers[i] = b.get("/home") })
+			}
+			wg.Wait()
+
+			value := sessionCookieOf(answers[0]).Value
+			require.NotEqual(t, before, value)
+			for _, a := range answers {
+				require.Equal(t, "secret of ada", a.body)
+				require.Equal(t, value, sessionCookieOf(a).Value, "every answer brings the same new token, lest one is lost")
+			}
+			require.Len(t, sessionsOf(t, backend, "ada"), 1)
+			used := append(nodes[0].events.take(sessionguard.EventRemembered), nodes[1].events.take(sessionguard.EventRemembered)...)
+			require.Len(t, used, 1, "exactly one rotation")
+		})
+	}
+}
+
+func TestARotatedOutTokenIsGoodForAMomentAndThenATheft(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		thief := s.browse()
+		thief.sends(b.cookies())
+		pass(idle)
+		b.get("/home")
+
+		pass(30*time.Second - time.Millisecond)
+		late := s.browse()
+		late.sends(thief.cookies())
+		a := late.get("/home")
+		require.Equal(s.T, "secret of ada", a.body)
+		require.Equal(s.T, b.cookies(), late.cookies(), "it gets the token that there is")
+		require.Empty(s.T, s.events.take(sessionguard.EventTheft))
+
+		pass(time.Millisecond)
+		require.Equal(s.T, "/login?next=%2Fhome&reason=theft_suspected", thief.get("/home").Header.Get("Location"))
+		require.Equal(s.T, "/login?next=%2Fhome&reason=theft_suspected", b.get("/home").Header.Get("Location"), "nobody can tell who is the thief")
+		theft := s.events.take(sessionguard.EventTheft)
+		require.Len(s.T, theft, 1)
+		require.Equal(s.T, "ada", theft[0].User)
+		require.Nil(s.T, sessionCookieOf(thief.get("/home")))
+	})
+}
+
+// The thief comes first, and more than once; it is noticed when the owner does.
+func TestATheftIsNoticedAfterManyRotations(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		owner := s.browse()
+		owner.login("ada")
+		thief := s.browse()
+		thief.sends(owner.cookies())
+		for range 20 {
+			pass(10 * time.Hour)
+			require.Equal(s.T, "secret of ada", thief.get("/home").body)
+		}
+		pass(time.Minute)
+		require.Equal(s.T, "/login?next=%2Fhome&reason=theft_suspected", owner.get("/home").Header.Get("Location"))
+		require.NotEqual(s.T, "secret of ada", thief.get("/home").body)
+		require.Len(s.T, s.events.take(sessionguard.EventTheft), 1)
+	})
+}
+
+// I1: re-authentication kills the token from before at once, remembered or not
+func TestTheTokenFromBeforeALoginIsDeadAtOnceAndNoTheftYet(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		old := s.browse()
+		old.sends(b.cookies())
+		b.login("ada")
+		require.False(s.T, old.loggedIn())
+		require.True(s.T, b.loggedIn(), "requests that were under way are no theft")
+		pass(30 * time.Second)
+		require.False(s.T, old.loggedIn())
+		require.False(s.T, b.loggedIn(), "later nobody should have it")
+	})
+	t.Run("of a session that is not remembered it never is", func(t *testing.T) {
+		onBoth(t, func(s *site, _ *flaky) {
+			b := s.browse()
+			b.login("ada")
+			old := s.browse()
+			old.sends(b.cookies())
+			b.login("ada")
+			for range 5 {
+				pass(20 * time.Second)
+				require.False(s.T, old.loggedIn())
+				require.True(s.T, b.loggedIn())
+			}
+			require.Empty(s.T, s.events.take(sessionguard.EventTheft))
+		})
+	})
+}
+
+func TestWhatEndsASessionForgetsIt(t *testing.T) {
+	for name, end := range map[string]func(*site, *browser){
+		"logout":        func(_ *site, b *browser) { b.post("/logout") },
+		"EndUser":       func(s *site, _ *browser) { require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada")) },
+		"another stamp": func(s *site, _ *browser) { s.users.change("ada", func(u *user) { u.Stamp = "new" }) },
+		"inactive":      func(s *site, _ *browser) { s.users.change("ada", func(u *user) { u.Inactive = true }) },
+		"gone":          func(s *site, _ *browser) { delete(s.users.users, "ada") },
+		"EndSession": func(s *site, _ *browser) {
+			list, err := s.guard.Sessions(s.T.Context(), "ada")
+			require.NoError(s.T, err)
+			require.NoError(s.T, s.guard.EndSession(s.T.Context(), "ada", list[0].ID))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, first := range []string{"ended, then idle", "idle, then ended"} {
+				onBothRemembered(t, func(s *site, _ *flaky) {
+					b := s.browse()
+					b.login("ada")
+					copied := s.browse()
+					copied.sends(b.cookies())
+					if first == "ended, then idle" {
+						end(s, b)
+						pass(idle)
+					} else {
+						pass(idle)
+						end(s, b)
+					}
+					for range 3 {
+						require.NotContains(s.T, copied.get("/home").body, "secret", first)
+						require.NotContains(s.T, b.get("/home").body, "secret", first)
+						pass(time.Hour)
+					}
+					s.users.change("ada", func(u *user) { *u = allUsers["ada"] })
+					require.NotContains(s.T, copied.get("/home").body, "secret", first)
+				})
+			}
+		})
+	}
+}
+
+// Logging out with a token that has been replaced still logs out.
+func TestLogoutWithARotatedOutTokenEndsTheSession(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		old := s.browse()
+		old.sends(b.cookies())
+		pass(idle)
+		require.True(s.T, b.get("/home").body == "secret of ada")
+		old.post("/logout")
+		require.False(s.T, b.loggedIn())
+	})
+}
+
+// What no person asked for brings nobody back, and ends nothing either.
+func TestPassiveRequestsReviveNothing(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		s.mux.Handle("GET /ws", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
+		b := s.browse()
+		b.login("ada")
+		pass(idle)
+		require.Equal(s.T, "/login?next=%2Fpoll&reason=idle", b.get("/poll").Header.Get("Location"))
+		status := b.get("/status")
+		require.Nil(s.T, sessionCookieOf(status))
+		require.JSONEq(s.T, `{"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"idle"}`, status.body)
+		upgrade := b.get("/ws", "Upgrade", "websocket", "Connection", "Upgrade", "Sec-Fetch-Site", "same-origin")
+		require.Equal(s.T, "/login?next=%2Fws&reason=idle", upgrade.Header.Get("Location"))
+		require.Nil(s.T, sessionCookieOf(upgrade))
+		require.Equal(s.T, "secret of ada", b.get("/home").body)
+		require.True(s.T, b.loggedIn())
+	})
+}
+
+// L5
+func TestABackendThatIsDownForgetsNobody(t *testing.T) {
+	for _, method := range []string{"Load", "Replace"} {
+		inBubble(t, func(t *testing.T) {
+			backend := newFlaky()
+			s := rememberingSite(t, backend)
+			b := s.browse()
+			b.login("ada")
+			pass(idle)
+			backend.failing(method)
+			a := b.get("/home")
+			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+			require.Nil(t, sessionCookieOf(a))
+			backend.failing()
+			require.Equal(t, "secret of ada", b.get("/home").body)
+		})
+	}
+}
+
+// The cookie comes with any answer, also one that refuses.
+func TestARevivalThatIsRefusedForItsRoleIsOneAllTheSame(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		pass(idle)
+		a := b.get("/admin")
+		require.Equal(s.T, "/", a.Header.Get("Location"))
+		require.NotNil(s.T, sessionCookieOf(a))
+		pass(time.Minute)
+		require.Equal(s.T, "secret of ada", b.get("/home").body)
+	})
+}
+
+// A cookie that is kept must not outlive its session in another's name.
+func TestTheKeptCookieOfOneUserIsReplacedByAnothers(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		s.loginOf = nil
+		require.Zero(s.T, sessionCookieOf(b.login("grace")).MaxAge)
+		pass(idle)
+		require.Equal(s.T, "/login?next=%2Fhome&reason=idle", b.get("/home").Header.Get("Location"))
+		require.Len(s.T, strings.Split(b.get("/").body, "nobody"), 2)
+	})
+}

@@ -1,0 +1,205 @@
+package storetest
+
+import (
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// What Replace does, and what is known afterwards.
+var moves = []promise{
+	{"Replace moves a session to its new key", func(t T, b store.Backend) {
+		r := newRecord()
+		create(t, b, r)
+		next := successor(r)
+		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
+		requireSame(t, next, load(t, b, next.Key))
+		requireGone(t, b, r)
+		requireOwned(t, b, r.Owner, next.Key)
+
+		// The successor is a session like any other.
+		require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen+1))
+		require.NoError(t, b.Save(t.Context(), next.Key, next.Version, nil))
+		end(t, b, next.Key, store.LoggedOut)
+		requireOwned(t, b, r.Owner)
+	}},
+	{"Replace revives what has ended, if it is still there", func(t T, b store.Backend) {
+		for _, r := range pastTheirEnd() {
+			create(t, b, r)
+			next := successor(newRecordOf(r.Owner, 0))
+			next.Authenticated = 0 // that was a cookie alone
+			require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
+			requireMoved(t, b, r, next.Key)
+			requireSame(t, next, load(t, b, next.Key))
+
+			next.LastSeen++
+			require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen))
+			requireSame(t, next, load(t, b, next.Key))
+			end(t, b, next.Key, store.LoggedOut)
+		}
+	}},
+	{"Replace at another version is ErrConflict and changes nothing", func(t T, b store.Backend) {
+		r := newRecord()
+		create(t, b, r)
+		for _, version := range []uint64{0, 2, 1 << 40} {
+			next := successor(r)
+			require.ErrorIs(t, b.Replace(t.Context(), r.Key, version, next), store.ErrConflict)
+			requireUnknown(t, b, next)
+			requireSame(t, r, load(t, b, r.Key))
+			requireOwned(t, b, r.Owner, r.Key)
+		}
+	}},
+	{"Replace ends the old session for good", func(t T, b store.Backend) {
+		r := newRecord()
+		create(t, b, r)
+		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, successor(r)))
+		requireRefused(t, b, r)
+	}},
+	{"Load, Delete and Replace tell where a session has moved, and change nothing", func(t T, b store.Backend) {
+		r := newRecord()
+		create(t, b, r)
+		next := successor(r)
+		last := successor(next)
+		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
+		require.NoError(t, b.Replace(t.Context(), next.Key, next.Version, last))
+		for range 2 {
+			requireMoved(t, b, r, next.Key)
+			requireMoved(t, b, next, last.Key)
+		}
+		requireSame(t, last, load(t, b, last.Key))
+		requireOwned(t, b, r.Owner, last.Key)
+	}},
+	{"a move is told of, remembered or not", func(t T, b store.Backend) {
+		for _, was := range []time.Duration{-time.Hour, time.Hour} {
+			for _, is := range []time.Duration{-time.Hour, time.Hour} {
+				r := newRecord()
+				next := successor(r)
+				r.Details.Remember = store.TimeOf(time.Now()).Add(was)
+				next.Details.Remember = store.TimeOf(time.Now()).Add(is)
+				create(t, b, r)
+				require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
+				requireMoved(t, b, r, next.Key)
+			}
+		}
+	}},
+	{"what has moved and then ended is known by either key", func(t T, b store.Backend) {
+		r := newRecord()
+		create(t, b, r)
+		next := successor(r)
+		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
+		end(t, b, next.Key, store.Theft)
+		requireMoved(t, b, r, next.Key)
+		requireEnded(t, b, next, store.Theft)
+		requireRefused(t, b, r)
+		requireRefused(t, b, next)
+	}},
+
+	{"of parallel Replaces one wins, and the others are told where to", func(t T, b store.Backend) {
+		for range rounds {
+			r := newRecord()
+			requireOneReplaces(t, b, r, 4)
+		}
+	}},
+	{"of fifty parallel revivals of a remembered session one wins", func(t T, b store.Backend) {
+		for i := range 2 * rounds / 50 {
+			r := remembered("session=" + rand.Text())[i%2]
+			requireOneReplaces(t, b, r, 50)
+		}
+	}},
+	{"Replace loses no Save that met it", func(t T, b store.Backend) {
+		for range rounds {
+			r := newRecord()
+			create(t, b, r)
+			next := successor(r)
+			errs := together(
+				func() error { return b.Save(t.Context(), r.Key, r.Version, []byte("new")) },
+				func() error { return b.Replace(t.Context(), r.Key, r.Version, next) },
+			)
+			if errs[0] == nil {
+				require.ErrorIs(t, errs[1], store.ErrConflict, "replaced a version that was no longer there")
+				requireGone(t, b, next)
+				require.Equal(t, "new", string(load(t, b, r.Key).Values))
+			} else {
+				require.ErrorIs(t, errs[0], store.ErrNotFound)
+				require.NoError(t, errs[1])
+				requireGone(t, b, r)
+				requireSame(t, next, load(t, b, next.Key))
+			}
+		}
+	}},
+	{"a Load that meets a Replace finds the session, or where it went", func(t T, b store.Backend) {
+		for range rounds {
+			r := newRecord()
+			create(t, b, r)
+			find := func() error {
+				_, err := b.Load(t.Context(), r.Key)
+				var moved *store.MovedError
+				if errors.As(err, &moved) {
+					_, err = b.Load(t.Context(), moved.To)
+				}
+				return err
+			}
+			replace := func() error { return b.Replace(t.Context(), r.Key, r.Version, successor(r)) }
+			require.NoError(t, errors.Join(together(find, find, replace, find, find)...))
+		}
+	}},
+}
+
+// requireOneReplaces creates a session and has it replaced by so many at once.
+func requireOneReplaces(t T, b store.Backend, r store.Record, parallel int) {
+	t.Helper()
+	create(t, b, r)
+	var nexts []store.Record
+	var replaces []func() error
+	for range parallel {
+		next := successor(newRecordOf(r.Owner, 0))
+		nexts = append(nexts, next)
+		replaces = append(replaces, func() error {
+			return b.Replace(t.Context(), r.Key, r.Version, next)
+		})
+	}
+	errs := together(replaces...)
+	won := winner(t, errs, store.ErrNotFound)
+	requireMoved(t, b, r, nexts[won].Key)
+	requireOwned(t, b, r.Owner, nexts[won].Key)
+	for i, next := range nexts {
+		if i == won {
+			requireSame(t, next, load(t, b, next.Key))
+			continue
+		}
+		var moved *store.MovedError
+		require.ErrorAs(t, errs[i], &moved)
+		require.Equal(t, nexts[won].Key, moved.To)
+		_, err := b.Load(t.Context(), next.Key)
+		require.ErrorIs(t, err, store.ErrNotFound)
+	}
+}
+
+// requireMoved checks that whatever asks for the session of r is told where it went,
+// and that asking changes nothing.
+func requireMoved(t T, b store.Backend, r store.Record, to store.Key) {
+	t.Helper()
+	_, loaded := b.Load(t.Context(), r.Key)
+	ended, deleted := b.Delete(t.Context(), r.Key, store.Ended)
+	require.Nil(t, ended.Session, "Delete returned a session that has moved")
+	next := successor(r)
+	for _, attempt := range []struct {
+		name string
+		err  error
+	}{
+		{"Load", loaded},
+		{"Delete", deleted},
+		{"Replace", b.Replace(t.Context(), r.Key, r.Version, next)},
+	} {
+		require.ErrorIs(t, attempt.err, store.ErrNotFound, attempt.name)
+		var moved *store.MovedError
+		require.ErrorAs(t, attempt.err, &moved, attempt.name)
+		require.Equal(t, to, moved.To, attempt.name)
+	}
+	requireGone(t, b, r)
+	requireGone(t, b, next)
+}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -44,11 +45,14 @@ func (s Session) FreshUntil(age time.Duration) time.Time {
 // context of a request it knows which one is Current. [ErrUnavailable] (wrapped) says
 // that the backend cannot be asked.
 func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
-	current := ""
+	var current store.Record
 	if st, _ := ctx.Value(g).(*request); st != nil {
 		st.mu.Lock()
-		if st.identify(ctx) == nil && st.rec.Session != nil {
-			current = st.rec.ID
+		if st.identify(ctx) == nil {
+			current = st.rec
+			if !st.passive {
+				current.LastSeen = st.now
+			}
 		}
 		st.mu.Unlock()
 	}
@@ -62,10 +66,14 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 		if rec.Until() <= now {
 			continue
 		}
+		isCurrent := current.Session != nil && rec.ID == current.ID
+		if isCurrent {
+			rec.LastSeen = max(rec.LastSeen, current.LastSeen)
+		}
 		details := rec.Detail()
 		s := Session{
 			ID:        rec.ID,
-			Current:   rec.ID == current,
+			Current:   isCurrent,
 			Created:   details.Created.Time(),
 			LastSeen:  rec.LastSeen.Time(),
 			Expires:   rec.Expires.Time(),
@@ -86,8 +94,15 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 
 // device is what a session notes of the client that logged in.
 func (c *core) device(r *http.Request) (userAgent, address string) {
-	return summary(r.UserAgent()), c.address(r)
+	address = strings.ToValidUTF8(c.address(r), "")
+	if len(address) > maxAddress || strings.ContainsFunc(address, unicode.IsControl) {
+		address = "" // no database has to take it
+	}
+	return summary(r.UserAgent()), address
 }
+
+// maxAddress is more than an IPv6 address with its zone takes.
+const maxAddress = 100
 
 // remoteHost is the address that the connection comes from.
 func remoteHost(r *http.Request) string {

@@ -48,9 +48,10 @@ type Refusals struct {
 
 // EndReason says why the session ended that the cookie of r names: that of a login
 // page's visitor, for example. It is empty if there is no such cookie, if the session
-// lives, and for a logout in the same browser. The reason of a session that did not
-// end by itself is kept for an hour at least; what ended longer ago, or expired
-// unseen, is [store.Expired].
+// lives, for a logout in the same browser, and for the token from before somebody
+// logged in again. The reason of a session that did not end by itself is kept for an
+// hour at least; what ended longer ago, or expired unseen, is [store.Expired].
+// [store.Remembered] says that it has not ended for a person: see [Remember].
 //
 // The default answers to who is refused carry the same as "reason", and so does
 // [Guard.Status]. Nobody learns it without the cookie of the session, but a query
@@ -69,7 +70,7 @@ func (g *core) EndReason(r *http.Request) store.Reason {
 }
 
 func (st *request) reason() store.Reason {
-	if st.slow == nil {
+	if st.slow == nil || st.rec.Session != nil {
 		return ""
 	}
 	return st.slow.reason

@@ -21,11 +21,14 @@ import (
 // idle timeout has passed when it comes again, the session goes on with a new
 // token: logged in, but without its values and not fresh for [Guard.RequireFresh].
 // The absolute timeout of such a login is RememberFor, if that is longer, unless
-// the [AbsoluteTimeout] option is given as well. Nothing but a login with Remember
+// the [AbsoluteTimeout] option is given as well, and the browser keeps the cookie
+// until then. Nothing but a login with Remember
 // moves the end; logging in again without it keeps what is left.
 //
 // A request that is [Guard.Passive], or a WebSocket's, revives nothing, so that a
-// page left alone does not. All that ends a session ends it as well: a logout,
+// page left alone does not, nor does [Guard.Login]; for the first two, and for the
+// guard script, the [Guard.EndReason] is then [store.Remembered], and any other
+// request revives. All that ends a session ends it as well: a logout,
 // [Guard.EndUser], a changed SessionStamp, an inactive user.
 //
 // Requests with the token from before are the same person within Config.RememberGrace:
@@ -46,7 +49,7 @@ const (
 func (st *request) revive(old store.Record, value string) error {
 	c := st.core
 	if st.passive || isUpgrade(st.http.Header) {
-		st.over(store.Idle) // but not deleted: a person may come
+		st.over(store.Remembered) // and is not deleted: a person may come
 		return nil
 	}
 	ctx, cancel := st.settle()
@@ -97,7 +100,7 @@ func (st *request) moved(ctx context.Context, value string, to store.Key) error 
 		return nil
 	}
 	newValue, ok := unseal(value, details.Handover)
-	if _, over := expired(rec, st.now); ok && !over && c.cookies.key(newValue) == rec.Key {
+	if _, over := expired(rec, st.now); ok && !over {
 		st.rec = rec
 		if !isUpgrade(st.http.Header) {
 			st.remember(newValue) // the answer with it may have been lost

@@ -187,7 +187,7 @@ func (st *request) find(ctx context.Context) error {
 		return st.fail(errors.New("the backend returned a session that is not this guard's"))
 	}
 	reason, over := expired(rec, st.now)
-	if over && st.now < rec.Until() {
+	if reason == store.Idle && st.now < rec.Until() {
 		return st.revive(rec, value)
 	}
 	st.rec = rec

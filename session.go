@@ -139,8 +139,9 @@ func (g *Guard[U]) User(r *http.Request) (U, bool) {
 //
 // Call it before the answer begins: later it returns [ErrHeadersSent]. It also
 // returns [ErrInactive], [ErrNoUser] for a nil user or an empty ID,
-// [ErrTooManySessions] if Config.MaxSessions refuses it, [ErrNotWrapped], and [ErrUnavailable] (wrapped) if the backend cannot be
-// asked; nobody is then logged in. If the guard has to replace the answer, or the
+// [ErrTooManySessions] if Config.MaxSessions refuses it, [ErrNotWrapped], and
+// [ErrUnavailable] (wrapped) if the backend cannot be asked; nobody is then logged
+// in. If the guard has to replace the answer, or the
 // handler panics (and no recoverer inside the guard hides that), the login is
 // undone.
 func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options ...LoginOption) error {
@@ -246,7 +247,7 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 	}
 	st.rec, st.user, st.known = next, user, true
 	st.remember(value)
-	p.loggedIn, p.reason = true, ""
+	p.loggedIn = true
 	for range all(st.http.Header, c.cookies.anonymous.Name) {
 		p.anonymous = deleteCookie
 	}

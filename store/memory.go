@@ -256,7 +256,7 @@ func (m *Memory) end(list ownerList, key Key, reason Reason, condition func(Reco
 	s.remove(e)
 	if list.owner != "" { // what is left of a session is in no list
 		list.remove(e)
-		if reason != "" && reason.Kept() {
+		if reason.Kept() {
 			s.add(newTombstone(key, reason))
 		}
 	}

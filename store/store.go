@@ -58,7 +58,7 @@ type Details struct {
 	Created   Time   // first login under this ID
 	UserAgent string // what logged in, in short
 	Address   string // and from where
-	Remember  Time   // until when Replace may revive the session after its idle end; 0: never
+	Remember  Time   // until when Replace may revive the session after its idle end; not after Expires; 0: never
 	Rotated   Time   // last Replace; 0: none
 	Handover  []byte // for who still has the key from before that; opaque to backends
 }
@@ -124,12 +124,15 @@ const (
 	Inactive  Reason = "deactivated"          // the user may no longer log in
 	Restamped Reason = "credentials_changed"  // the user's SessionStamp changed
 	Theft     Reason = "theft_suspected"      // a token that had been replaced came back
-	Expired   Reason = "expired"              // so long ago that no backend knows, most likely by a timeout: a guard's guess, never given to Delete
+
+	// These are a guard's own and never given to Delete.
+	Expired    Reason = "expired"    // nobody knows any more, most likely a timeout
+	Remembered Reason = "remembered" // none: idle for too long, but the next request of a person revives it
 )
 
 // Kept says whether a backend keeps the reason, so that the next page can tell the
 // person. The first three are of no use to anyone: the browser has been told.
-func (r Reason) Kept() bool { return r != LoggedOut && r != Replaced && r != Undone }
+func (r Reason) Kept() bool { return r != "" && r != LoggedOut && r != Replaced && r != Undone }
 
 var (
 	// ErrNotFound says that there is no such session, or no longer.
@@ -169,13 +172,16 @@ type Backend interface {
 	// Create stores a new session under r.Key, which the caller has made from
 	// fresh randomness. Ending others of the same owner to stay within limit
 	// is part of the same atomic step, with TooMany as the reason; those are
-	// returned. Sessions from their Until on do not count and are not among them.
+	// returned. Sessions from their Until on do not count and are not among
+	// them; where there is a limit they may be dropped at once.
 	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
 
 	// Replace moves a session to a new key: it stores r and deletes old in one
 	// step, provided that old is still there (else ErrNotFound, or a MovedError)
-	// and at version (else ErrConflict), whether or not it is past its End. For
-	// Grace, or until r.Details.Remember where that is later, old is a MovedError.
+	// and at version (else ErrConflict). Like Load it works past the End and
+	// the Until: what may still be done is the guard's to decide. For Grace, or
+	// until r.Details.Remember where that is later, at the least, old is a
+	// MovedError.
 	Replace(ctx context.Context, old Key, version uint64, r Record) error
 
 	// Load returns the session as it is, also past its End, and does not count
@@ -196,8 +202,8 @@ type Backend interface {
 	// Delete ends a session and returns it as it was, Values aside: to exactly
 	// one of several callers. Deleting what is not there is no error and
 	// returns no session, except where Replace has moved it: then nothing is
-	// deleted, and a MovedError tells where it is. If reason.Kept, Load of the
-	// key is an EndedError for ReasonKept.
+	// deleted, and a MovedError tells where it is. If it ended a session and
+	// reason.Kept, Load of the key is an EndedError for ReasonKept at the least.
 	Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error)
 
 	// ByOwner lists an owner's sessions in no particular order: every one that
@@ -218,7 +224,7 @@ type Ending struct {
 // [Guard.CancelOnEnd]: https://pkg.go.dev/github.com/sessionguard-go/sessionguard#Guard.CancelOnEnd
 type Watcher interface {
 	// Watch calls ended for each session that Delete, or the limit of Create,
-	// ends after Watch has returned, until ctx is done: a session that just
+	// has ended after Watch has returned, until ctx is done: a session that just
 	// expires, or that Replace moves, is not one. ended must return quickly and
 	// may be called from several goroutines. Where the connection to a server
 	// was lost, it is called with an empty Ending once it is there again.

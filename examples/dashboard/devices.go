@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
@@ -59,13 +58,8 @@ func (a *app) showDevices(w http.ResponseWriter, r *http.Request, name string, p
 		if !s.Remembered.IsZero() {
 			d.Remembered = date(s.Remembered)
 		}
-		if s.Current {
-			d.LastActive = ago(now, now) // looking at this page is activity
-			shown.List = slices.Insert(shown.List, 0, d)
-		} else {
-			shown.Others = true
-			shown.List = append(shown.List, d)
-		}
+		shown.Others = shown.Others || !s.Current
+		shown.List = append(shown.List, d)
 	}
 	p.Content = shown
 	a.render(w, r, http.StatusOK, name, p)

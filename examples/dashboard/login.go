@@ -16,23 +16,24 @@ import (
 type loginForm struct {
 	Username, Next string
 	Why            string // why one has to log in
-	Continue       string // where a device that is remembered gets on without a password
+	Continue       string // where someone who is remembered gets on without a password
 	RememberFor    string // in words; "" for no checkbox
 	Remember       bool   // it was ticked
 }
 
 // endings say why a session has ended.
 var endings = map[store.Reason]string{
-	store.Idle:      "You were logged out after a while without activity. Please log in again.",
-	store.Absolute:  "Your session reached its time limit. Please log in again.",
-	store.Expired:   "Your session has ended. Please log in again.",
-	store.Elsewhere: "You logged this device out from another one. Please log in again.",
-	store.Ended:     "An administrator ended your session. Please log in again.",
-	store.TooMany:   "You were logged in on too many devices, so this one was logged out. Please log in again.",
-	store.Inactive:  "Your account was deactivated, which ended your session. Please ask an admin.",
-	store.NoUser:    "Your account was deactivated, which ended your session. Please ask an admin.",
-	store.Restamped: "Your password was changed, which ended your session. Log in with the new one. If it was not you who changed it, tell an admin.",
-	store.Theft:     "Somebody else may have used your session, so we ended it. Once you are logged in, check your devices and change your password.",
+	store.Idle:       "You were logged out after a while without activity. Please log in again.",
+	store.Remembered: "You were away for a while, so the page was taken off the screen.",
+	store.Absolute:   "Your session reached its time limit. Please log in again.",
+	store.Expired:    "Your session has ended. Please log in again.",
+	store.Elsewhere:  "You logged this device out from another one. Please log in again.",
+	store.Ended:      "An administrator ended your session. Please log in again.",
+	store.TooMany:    "You were logged in on too many devices, so this one was logged out. Please log in again.",
+	store.Inactive:   "Your account was deactivated, which ended your session. Please ask an admin.",
+	store.NoUser:     "Your account was deactivated, which ended your session. Please ask an admin.",
+	store.Restamped:  "Your password was changed, which ended your session. Log in with the new one. If it was not you who changed it, tell an admin.",
+	store.Theft:      "Somebody else may have used your session, so we ended it. Once you are logged in, check your devices and change your password.",
 }
 
 // why is the text for someone whose session has ended, and "" for anyone else.
@@ -70,9 +71,7 @@ func (a *app) loginPage(w http.ResponseWriter, r *http.Request) {
 	if form.Why == "" && form.Next != "" {
 		form.Why = "Please log in to continue."
 	}
-	if a.remember > 0 && a.guard.EndReason(r) == store.Idle {
-		// Whether this device is remembered shows when a page that is not
-		// Passive is asked for: it comes, or leads back here.
+	if a.guard.EndReason(r) == store.Remembered {
 		form.Continue = a.guard.Next(r, "/home")
 	}
 	a.render(w, r, http.StatusOK, "login", page{Title: "Log in", Content: form})

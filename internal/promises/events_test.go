@@ -64,7 +64,7 @@ func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
 		one(func() { b.post("/value", "Sec-Fetch-Site", "cross-site") },
 			sessionguard.Event{Name: sessionguard.EventRefused, Refusal: "cross_origin", Method: "POST", Path: "/value"})
 		pass(idle)
-		one(get("/poll"), sessionguard.Event{Name: sessionguard.EventRefused, Refusal: "login_required", Reason: store.Idle, Method: "GET", Path: "/poll"})
+		one(get("/poll"), sessionguard.Event{Name: sessionguard.EventRefused, Refusal: "login_required", Reason: store.Remembered, Method: "GET", Path: "/poll"})
 		one(get("/home"), sessionguard.Event{Name: sessionguard.EventRemembered, User: "ada", Session: ada, Method: "GET", Path: "/home"})
 		one(func() { b.post("/logout") }, sessionguard.Event{Name: sessionguard.EventLogout, User: "ada", Session: ada, Reason: store.LoggedOut, Method: "POST", Path: "/logout"})
 

@@ -201,6 +201,37 @@ func TestAPageInFlightSaysWhyItsSessionEnded(t *testing.T) {
 	})
 }
 
+// Within a request that logs in or out there is nothing to explain.
+func TestALoginAndALogoutHaveNoReason(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.on("POST /turn", func(w http.ResponseWriter, r *http.Request) error {
+			if why := s.guard.EndReason(r); why != store.Idle {
+				t.Errorf("the last session ended as %q", why)
+			}
+			if r.FormValue("end") != "" {
+				if err := s.guard.End(w, r); err != nil {
+					return err
+				}
+			} else {
+				ada := allUsers["ada"]
+				if err := s.guard.Login(w, r, &ada); err != nil {
+					return err
+				}
+			}
+			if why := s.guard.EndReason(r); why != "" {
+				t.Errorf("now it ended as %q", why)
+			}
+			return nil
+		})
+		b := s.browse()
+		for _, path := range []string{"/turn", "/turn?end=1"} {
+			b.login("ada")
+			pass(idle)
+			require.Equal(s.T, http.StatusOK, b.post(path).StatusCode)
+		}
+	})
+}
+
 // A refusal of the application's own can ask.
 func TestAnOwnRefusalMayAskWhy(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

@@ -58,6 +58,7 @@ func sessionCookieOf(a answer) *http.Cookie {
 
 func TestARememberedSessionGoesOnAfterItsIdleTimeout(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *flaky) {
+		s.mux.Handle("GET /day", s.guard.RequireFresh(24*time.Hour)(http.NotFoundHandler()))
 		b := s.browse()
 		first := sessionCookieOf(b.login("ada"))
 		require.Equal(s.T, int(twoWeeks/time.Second), first.MaxAge, "the browser keeps it")
@@ -78,6 +79,7 @@ func TestARememberedSessionGoesOnAfterItsIdleTimeout(t *testing.T) {
 		require.Equal(s.T, id, statusOf(b).Session, "the same session")
 		require.Equal(s.T, "<nil> <nil>", b.get("/value?k=cart").body, "without its values")
 		require.Equal(s.T, "/login?next=%2Ffresh", b.get("/fresh").Header.Get("Location"), "and not fresh")
+		require.Equal(s.T, "/login?next=%2Fday", b.get("/day").Header.Get("Location"), "however long fresh lasts")
 		used := s.events.take(sessionguard.EventRemembered)
 		require.Len(s.T, used, 1)
 		require.Equal(s.T, "ada", used[0].User)
@@ -152,8 +154,10 @@ func TestAnAbsoluteTimeoutOfOnesOwnEndsWhatIsRemembered(t *testing.T) {
 		require.Equal(s.T, int(2*time.Hour/time.Second), sessionCookieOf(b.login("ada")).MaxAge)
 		pass(time.Hour)
 		require.Equal(s.T, "secret of ada", b.get("/home").body)
+		cookies := b.cookies()
 		pass(time.Hour)
-		require.Equal(s.T, http.StatusSeeOther, b.get("/home").StatusCode)
+		b.sends(cookies) // which the browser has forgotten by now
+		require.Equal(s.T, "/login?next=%2Fhome&reason=absolute", b.get("/home").Header.Get("Location"))
 	})
 }
 
@@ -242,6 +246,26 @@ func TestATheftIsNoticedAfterManyRotations(t *testing.T) {
 		require.Equal(s.T, "/login?next=%2Fhome&reason=theft_suspected", owner.get("/home").Header.Get("Location"))
 		require.NotEqual(s.T, "secret of ada", thief.get("/home").body)
 		require.Len(s.T, s.events.take(sessionguard.EventTheft), 1)
+	})
+}
+
+// A session that moves on while it is being ended for theft is ended all the same.
+func TestATheftEndsASessionThatIsBeingLoggedInToAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		backend := newFlaky()
+		s := rememberingSite(t, backend)
+		b := s.browse()
+		b.login("ada")
+		thief := s.browse()
+		thief.sends(b.cookies())
+		pass(idle)
+		b.get("/home")
+		pass(time.Minute)
+		var once sync.Once
+		backend.hook("Delete", func() { once.Do(func() { b.login("ada") }) })
+		thief.get("/home")
+		require.False(t, b.loggedIn())
+		require.Empty(t, sessionsOf(t, backend, "ada"))
 	})
 }
 
@@ -337,12 +361,12 @@ func TestPassiveRequestsReviveNothing(t *testing.T) {
 		b := s.browse()
 		b.login("ada")
 		pass(idle)
-		require.Equal(s.T, "/login?next=%2Fpoll&reason=idle", b.get("/poll").Header.Get("Location"))
+		require.Equal(s.T, "/login?next=%2Fpoll&reason=remembered", b.get("/poll").Header.Get("Location"))
 		status := b.get("/status")
 		require.Nil(s.T, sessionCookieOf(status))
-		require.JSONEq(s.T, `{"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"idle"}`, status.body)
+		require.JSONEq(s.T, `{"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"remembered"}`, status.body)
 		upgrade := b.get("/ws", "Upgrade", "websocket", "Connection", "Upgrade", "Sec-Fetch-Site", "same-origin")
-		require.Equal(s.T, "/login?next=%2Fws&reason=idle", upgrade.Header.Get("Location"))
+		require.Equal(s.T, "/login?next=%2Fws&reason=remembered", upgrade.Header.Get("Location"))
 		require.Nil(s.T, sessionCookieOf(upgrade))
 		require.Equal(s.T, "secret of ada", b.get("/home").body)
 		require.True(s.T, b.loggedIn())

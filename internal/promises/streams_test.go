@@ -232,6 +232,19 @@ func TestAStreamIsCutFromAnotherNode(t *testing.T) {
 	}
 }
 
+// In this process at once, also if the backend tells nobody.
+func TestAStreamIsCutByALoginTooMany(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := limited(t, newFlaky(), store.Limit{Max: 1})
+		s.streams(s.cutPassive)
+		b := s.browse()
+		b.login("ada")
+		live := b.stream("/events")
+		s.browse().login("ada")
+		live.requireEnds("ended: too_many_sessions", 0)
+	})
+}
+
 // A session goes on under a new key when its person logs in again, and so do its
 // streams, whoever knows of the new key.
 func TestAStreamOutlivesReauthentication(t *testing.T) {

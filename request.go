@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -37,18 +36,18 @@ type request struct {
 	looked     bool // the answer depends on who is asking: never cached
 	gated      bool // the answer is only for someone logged in
 	passive    bool
-	refused    bool                     // a refusal is the answer: no activity
-	hidden     bool                     // a refusal was written to somebody else's writer: the answer only if such a status goes out
-	hiddenDown bool                     // the same, of a refusal for a failure
-	asking     bool                     // a refusal of the application's is running
-	encoded    bool                     // the caller set Content-Encoding, and encodes whatever comes
-	replacing  bool                     // the refusal that replaces the handler's answer is being written
-	replaced   bool                     // it has been, and what the handler still writes is dropped
-	sent       bool                     // committed: nothing more can be stored in a cookie
-	started    bool                     // the final status has gone to w
-	done       bool                     // the handler returned; false behind a panic
-	stopped    atomic.Bool              // the session of a stream ended, and nothing more goes out
-	conn       atomic.Pointer[net.Conn] // hijacked
+	refused    bool        // a refusal is the answer: no activity
+	hidden     bool        // a refusal was written to somebody else's writer: the answer only if such a status goes out
+	hiddenDown bool        // the same, of a refusal for a failure
+	asking     bool        // a refusal of the application's is running
+	encoded    bool        // the caller set Content-Encoding, and encodes whatever comes
+	replacing  bool        // the refusal that replaces the handler's answer is being written
+	replaced   bool        // it has been, and what the handler still writes is dropped
+	sent       bool        // committed: nothing more can be stored in a cookie
+	started    bool        // the final status has gone to w
+	done       bool        // the handler returned; false behind a panic
+	stopped    atomic.Bool // the session of a stream ended, and nothing more goes out
+	hijacked   atomic.Pointer[conn]
 	slow       *pending
 	noStore    noStoreValues
 }

@@ -40,7 +40,7 @@ const (
 // The context of next's request is then cancelled; [context.Cause] is an
 // [*EndedError] with the reason, for a last word to the client. A second later
 // nothing can be written any more, and a hijacked connection is closed, whatever
-// next does. It happens at once for what ends in this process, and on other nodes as
+// next does, also where next has hijacked it and returned. It happens at once for what ends in this process, and on other nodes as
 // soon as the backend tells ([store.Watcher]), else within 30 seconds. If the backend
 // cannot be asked when the session should end, the cause is [ErrUnavailable].
 //
@@ -73,7 +73,12 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 			g.refuse(st, w, r, unavailable)
 			return
 		}
-		defer g.streams.remove(s)
+		defer func() {
+			// Handlers of WebSockets often return and leave the connection to others.
+			if c := st.hijacked.Load(); c == nil || !c.afterClose(func() { g.streams.remove(s) }) {
+				g.streams.remove(s)
+			}
+		}()
 		s.check() // it may have ended before there was a stream to tell
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

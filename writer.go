@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -31,13 +32,13 @@ var (
 var errReplaced = errors.New("sessionguard: the answer was replaced, since it could not be sent")
 
 // stop keeps the handler from writing any more, also where it is waiting for its
-// client. The handler must not have returned.
+// client. It must not have returned, unless it has hijacked the connection.
 func (st *request) stop() {
 	st.stopped.Store(true)
 	past := time.Unix(1, 0)
-	if conn := st.conn.Load(); conn != nil {
-		_ = (*conn).SetDeadline(past)
-		go (*conn).Close() // which may wait for a client that does not read
+	if conn := st.hijacked.Load(); conn != nil {
+		_ = conn.SetDeadline(past)
+		go conn.Close() // which may wait for a client that does not read
 		return
 	}
 	control := http.NewResponseController(st.w)
@@ -146,16 +147,49 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if p := w.slow; p != nil && (p.session != keepCookie || p.anonymous != keepCookie) {
 		return nil, nil, errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
 	}
-	conn, rw, err := http.NewResponseController(w.w).Hijack()
+	raw, rw, err := http.NewResponseController(w.w).Hijack()
 	if err != nil {
-		return conn, rw, err
+		return raw, rw, err
 	}
 	w.start()
-	w.conn.Store(&conn)
+	c := &conn{Conn: raw}
+	w.hijacked.Store(c)
 	if w.stopped.Load() {
-		conn.Close()
+		c.Close()
 	}
-	return conn, rw, nil
+	return c, rw, nil
+}
+
+// conn is a hijacked connection, which may outlive its handler.
+type conn struct {
+	net.Conn
+	mu     sync.Mutex
+	closed bool
+	after  []func()
+}
+
+// afterClose calls do when the connection has been closed. It is false if that has
+// happened already.
+func (c *conn) afterClose(do func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.after = append(c.after, do)
+	return true
+}
+
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.mu.Lock()
+	after := c.after
+	c.closed, c.after = true, nil
+	c.mu.Unlock()
+	for _, do := range after {
+		do()
+	}
+	return err
 }
 
 func (w *writer) Push(target string, options *http.PushOptions) error {

@@ -156,6 +156,9 @@ func TestAnAbsoluteTimeoutOfOnesOwnEndsWhatIsRemembered(t *testing.T) {
 		require.Equal(s.T, "secret of ada", b.get("/home").body)
 		cookies := b.cookies()
 		pass(time.Hour)
+		list, err := s.guard.Sessions(s.T.Context(), "ada")
+		require.NoError(s.T, err)
+		require.Empty(s.T, list)
 		b.sends(cookies) // which the browser has forgotten by now
 		require.Equal(s.T, "/login?next=%2Fhome&reason=absolute", b.get("/home").Header.Get("Location"))
 	})

@@ -425,6 +425,51 @@ func TestAHijackedConnectionIsClosed(t *testing.T) {
 	})
 }
 
+// Handlers of WebSockets often start goroutines and return.
+func TestAHijackedConnectionIsClosedAlsoWithoutItsHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		backend := &forgetful{flaky: newFlaky()}
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+		ends := make(chan time.Time, 1)
+		s.mux.Handle("GET /ws", s.guard.RequireLogin(s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			conn, rw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n")
+			rw.Flush()
+			go func() {
+				defer conn.Close()
+				if b, _ := rw.ReadByte(); b != '.' {
+					ends <- time.Now()
+				}
+			}()
+		}))))
+		b := s.browse()
+		b.login("ada")
+		dial := func() io.ReadWriteCloser {
+			resp, err := b.client.Do(b.request("GET", "/ws", "Connection", "Upgrade", "Upgrade", "test", "Sec-Fetch-Site", "same-origin"))
+			require.NoError(t, err)
+			require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+			return resp.Body.(io.ReadWriteCloser)
+		}
+		stays, goes := dial(), dial()
+		defer stays.Close()
+		_, err := goes.Write([]byte(".")) // this one is closed by its owner
+		require.NoError(t, err)
+		_, _ = io.ReadAll(goes)
+		goes.Close()
+		pass(time.Minute)
+		begun := time.Now()
+		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
+		require.Equal(t, time.Second, (<-ends).Sub(begun))
+		_, _ = io.ReadAll(stays)
+		pass(10 * time.Second)
+		require.Error(t, backend.ctx.Err(), "nothing stays of either")
+	})
+}
+
 // Ending the session from within its own stream must not wait for itself.
 func TestAStreamMayEndItsOwnSession(t *testing.T) {
 	onEveryBackend(t, func(s *site, _ *flaky, _ bool) {
@@ -509,10 +554,58 @@ func TestEndingsThatMayHaveBeenMissedAreAskedFor(t *testing.T) {
 // forgetful is a store.Watcher that loses what it should tell.
 type forgetful struct {
 	*flaky
+	ctx   context.Context
 	ended func(store.Ending)
 }
 
-func (f *forgetful) Watch(_ context.Context, ended func(store.Ending)) error {
-	f.ended = ended
+func (f *forgetful) Watch(ctx context.Context, ended func(store.Ending)) error {
+	f.ctx, f.ended = ctx, ended
 	return nil
+}
+
+// A guard has no Close: it watches while there are streams, and no longer.
+func TestTheBackendIsWatchedWhileThereAreStreams(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		backend := &forgetful{flaky: newFlaky()}
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+		s.streams(s.cutPassive)
+		b := s.browse()
+		b.login("ada")
+		for range 2 {
+			first, second := b.stream("/events"), b.stream("/events")
+			watch := backend.ctx
+			backend.ended(store.Ending{ID: statusOf(b).Session, Reason: store.Idle})
+			require.Equal(t, "ended: idle", <-first.lines)
+			require.Equal(t, "ended: idle", <-second.lines)
+			synctest.Wait()
+			require.Error(t, watch.Err())
+			b.stream("/events")
+			require.NoError(t, backend.ctx.Err())
+			backend.ended(store.Ending{ID: statusOf(b).Session, Reason: store.Idle})
+			synctest.Wait()
+		}
+	})
+}
+
+// Nobody remembers for long where a session has moved, but it is still its owner's.
+func TestAStreamFindsItsSessionByItsOwner(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		memory := store.NewMemory()
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = memory })
+		s.streams(s.cutPassive)
+		b := s.browse()
+		b.login("ada")
+		old := sessionsOf(t, memory, "ada")[0].Key
+		live := b.stream("/events")
+		pass(time.Minute)
+		b.login("ada")
+		pass(20 * time.Minute)
+		b.get("/home")
+		forget(t, memory)
+		_, err := memory.Load(t.Context(), old)
+		require.Equal(t, store.ErrNotFound, err)
+		pass(20 * time.Minute)
+		require.True(t, live.open())
+		live.requireEnds("ended: idle", 10*time.Minute)
+	})
 }

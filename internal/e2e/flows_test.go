@@ -143,7 +143,7 @@ var flows = []flow{
 		v.deactivate()
 		v.watch()
 		v.back()
-	}, toLogin("/home", "")},
+	}, toLogin("/home", "deactivated")},
 
 	{"close the tab, log out, reopen it", usual, func(v *visit) {
 		v.login()

@@ -59,6 +59,9 @@ func (st *request) protect() {
 // store tells the backend of the activity and of changed values.
 func (st *request) store() refusal {
 	err := st.failure()
+	if err == nil {
+		err = st.checkToken()
+	}
 	switch {
 	case err != nil:
 	case st.rec.Session == nil:
@@ -95,7 +98,8 @@ func (st *request) store() refusal {
 
 // touches says whether the backend is to be told of this request.
 func (st *request) touches() bool {
-	return st.user != nil && !st.passive && !st.refused && touchDue(st.rec, st.now, st.core.local)
+	return st.user != nil && !st.passive && !st.refused && touchDue(st.rec, st.now, st.core.local) &&
+		!st.bringsToken() // which has not come back yet
 }
 
 // touch slides the idle deadline.
@@ -123,7 +127,7 @@ func (st *request) undo() {
 	}
 	p := st.slow
 	p.loggedIn, p.session, p.anonymous = false, keepCookie, keepCookie
-	st.endNow(store.Undone)
+	_ = st.endNow(store.Undone)
 }
 
 // finish ends the request of a handler that returned.

@@ -72,8 +72,10 @@ type Config[U User] struct {
 	RememberGrace time.Duration
 	// MaxSessions says how many sessions a user may have at the same time, and
 	// whether a login beyond that is refused ([ErrTooManySessions]) or ends the
-	// session least recently active. What [Remember] may still revive counts.
-	// Default: any number.
+	// session least recently active, also if the login is undone afterwards. What
+	// [Remember] may still revive counts: with Refuse, someone who has lost such a
+	// device stays out until RememberFor has passed or an administrator ends it.
+	// It must not use the guard. Default: any number.
 	//
 	//	MaxSessions: func(*User) store.Limit { return store.Limit{Max: 3} },
 	MaxSessions func(U) store.Limit
@@ -119,11 +121,13 @@ type Config[U User] struct {
 	// Address is the address of the client, for [Guard.Sessions] and events.
 	// Default: that of the connection, which behind a proxy is the proxy's.
 	// There, read the header that your proxy sets, and no other: anyone can
-	// send an X-Forwarded-For.
+	// send an X-Forwarded-For. What is longer than 100 bytes or has control
+	// characters is taken for none. It must not use the guard.
 	Address func(*http.Request) string
 	// OnEvent gets what an audit trail wants, in place of Logger. It is called
 	// while the request is being worked on: it must be quick, safe for concurrent
-	// use, and not use the guard. Default: one record each, as [Event.Log] writes.
+	// use, and not use the guard. A panic in it is logged and ends nothing.
+	// Default: one record each, as [Event.Log] writes.
 	OnEvent func(context.Context, Event)
 	// Logger gets what goes wrong, and the events. Default: [slog.Default].
 	Logger *slog.Logger
@@ -149,7 +153,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		logoutFlash:     config.LogoutFlash,
 		crossOrigin:     config.CrossOrigin,
 		rememberFor:     cmp.Or(config.RememberFor, defaultRememberFor),
-		rememberGrace:   cmp.Or(config.RememberGrace, defaultRememberGrace),
+		rememberGrace:   config.RememberGrace,
 		address:         config.Address,
 		onEvent:         config.OnEvent,
 		log:             config.Logger,
@@ -200,11 +204,14 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	if err := checkTimeouts(c.idleTimeout, c.absoluteTimeout); err != nil {
 		return nil, fmt.Errorf("sessionguard: Config: %w", err)
 	}
+	if c.rememberGrace == 0 {
+		c.rememberGrace = min(defaultRememberGrace, c.idleTimeout)
+	}
 	if c.rememberFor < time.Second {
 		return nil, fmt.Errorf("sessionguard: Config: a RememberFor of %v is shorter than a second", c.rememberFor)
 	}
-	if c.rememberGrace < 0 {
-		return nil, errors.New("sessionguard: Config: the RememberGrace must be positive")
+	if c.rememberGrace < 0 || c.rememberGrace > c.idleTimeout {
+		return nil, errors.New("sessionguard: Config: the RememberGrace must be positive and not longer than the IdleTimeout")
 	}
 
 	for _, page := range []struct {

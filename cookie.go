@@ -40,6 +40,7 @@ type cookies struct {
 	session, anonymous             http.Cookie // with every attribute, without value
 	sessionCodecs, anonymousCodecs []securecookie.Codec
 	anonymousRoom                  int // bytes of values that fit into the anonymous cookie
+	secrets                        [][]byte
 }
 
 // newCookies completes and checks like, the session cookie's attributes.
@@ -71,6 +72,9 @@ func newCookies(keys [][]byte, idle time.Duration, like http.Cookie) (cookies, e
 		}
 	}
 	c := cookies{session: like, anonymous: like}
+	for i := 0; i < len(keys); i += 2 {
+		c.secrets = append(c.secrets, keys[i])
+	}
 	c.anonymous.Name += anonymousSuffix
 	c.sessionCodecs = codecs(keys, 0, maxTokenCookie) // the limits are in the record
 	c.anonymousCodecs = codecs(keys, idle, maxCookie-len(c.anonymous.Name))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -80,7 +81,7 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 			UserAgent: details.UserAgent,
 			Address:   details.Address,
 		}
-		if !revived(rec) {
+		if !rec.Revived() {
 			s.Authenticated = rec.Authenticated.Time()
 		}
 		if details.Remember > now {
@@ -94,15 +95,18 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 
 // device is what a session notes of the client that logged in.
 func (c *core) device(r *http.Request) (userAgent, address string) {
-	address = strings.ToValidUTF8(c.address(r), "")
-	if len(address) > maxAddress || strings.ContainsFunc(address, unicode.IsControl) {
-		address = "" // no database has to take it
-	}
-	return summary(r.UserAgent()), address
+	return summary(r.UserAgent()), c.addressOf(r)
 }
 
-// maxAddress is more than an IPv6 address with its zone takes.
-const maxAddress = 100
+// addressOf is what the application says, if it can be an address: it is kept in
+// databases and logs.
+func (c *core) addressOf(r *http.Request) string {
+	address := c.address(r)
+	if len(address) > 100 || !utf8.ValidString(address) || strings.ContainsFunc(address, unicode.IsControl) {
+		return ""
+	}
+	return address
+}
 
 // remoteHost is the address that the connection comes from.
 func remoteHost(r *http.Request) string {

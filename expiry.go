@@ -32,17 +32,12 @@ func touchDue(r store.Record, now store.Time, local bool) bool {
 	if local {
 		return since > 0
 	}
-	return since >= r.IdleTimeout/30
+	return since >= r.IdleTimeout/30 || since > 0 && r.LastSeen <= r.Detail().Rotated // a new token has come back
 }
 
 // fresh decides whether the last real authentication is younger than age.
 func fresh(r store.Record, now store.Time, age time.Duration) bool {
-	return now.Sub(r.Authenticated) < age && !revived(r)
-}
-
-// revived says that only a cookie has spoken for the person since the last login.
-func revived(r store.Record) bool {
-	return r.Detail().Rotated > r.Authenticated
+	return now.Sub(r.Authenticated) < age && !r.Revived()
 }
 
 // A LoginOption shapes one login. See [IdleTimeout], [AbsoluteTimeout] and [Remember].
@@ -143,6 +138,9 @@ func (g *core) Status() http.Handler {
 // tell answers with the status.
 func (c *core) tell(methods ...string) http.Handler {
 	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
+		st.mu.Lock()
+		st.noRevival = true // a script may say "stay" a little late
+		st.mu.Unlock()
 		if !slices.Contains(methods, r.Method) {
 			st.refuseMethod(w, strings.Join(methods, ", "))
 			return

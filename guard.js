@@ -130,7 +130,7 @@
   let acted = { steady: -Infinity, wall: -Infinity };
   let lastStay = pageAsked();
   function act(event) {
-    if (!event.isTrusted || !session || hidden || shown) return;
+    if (!event.isTrusted || !session || hidden || shown || left() <= 0) return;
     if (event.type === "pointermove" && !event.movementX && !event.movementY) return;
     acted = clock();
     const told = Math.min(since(lastStay), longest - left()); // by this tab or by any

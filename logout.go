@@ -126,7 +126,13 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, by s
 		case reason != store.LoggedOut && reason != store.Replaced && reason != store.Theft:
 			return nil
 		}
-		key = moved.To
+		next, err := c.locate(ctx, moved)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		key = next.Key
 	}
 	return ctx.Err()
 }
@@ -149,7 +155,9 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 // EndUser ends every session of a user, this one included: when an account is
 // disabled or deleted (OWASP ASVS 7.4.2), or by an administrator (7.4.5). Change the
 // account first: FindUser is asked, so that the next page can say that it is
-// deactivated, and nobody logs in again in between.
+// deactivated. A login that was under way with the account as it was before may come
+// after it; let the SessionStamp change with a deactivation as well, and its session
+// ends with the next request even if the account has been activated again.
 func (g *core) EndUser(ctx context.Context, userID string) error {
 	why, by := g.endedBy(ctx, userID)
 	user, err := g.findUser(ctx, userID)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/store"
@@ -22,20 +24,24 @@ import (
 // token: logged in, but without its values and not fresh for [Guard.RequireFresh].
 // The absolute timeout of such a login is RememberFor, if that is longer, unless
 // the [AbsoluteTimeout] option is given as well, and the browser keeps the cookie
-// until then. Nothing but a login with Remember
-// moves the end; logging in again without it keeps what is left.
+// until then. Nothing but a login with Remember moves the end; logging in again
+// without it, while the session lives, keeps what is left.
 //
-// A request that is [Guard.Passive], or a WebSocket's, revives nothing, so that a
-// page left alone does not, nor does [Guard.Login]; for the first two, and for the
-// guard script, the [Guard.EndReason] is then [store.Remembered], and any other
-// request revives. All that ends a session ends it as well: a logout,
-// [Guard.EndUser], a changed SessionStamp, an inactive user.
+// Only a person's request revives: not one that is [Guard.Passive], a WebSocket's or
+// the guard script's, no prefetch, no [Guard.Login], and not the login page
+// (Config.LoginPath), so that a page left alone stays away. There [Guard.EndReason]
+// is [store.Remembered], and a link to any other page revives. All that ends a
+// session ends it as well: a logout, [Guard.EndUser], a changed SessionStamp, an
+// inactive user.
 //
-// Requests with the token from before are the same person within Config.RememberGrace:
-// a page asks for many things at once. Later, somebody has kept a copy: the
-// session is ended, [EventTheft] says so, and whoever is the owner logs in again.
-// It cannot tell a thief from a browser restored from an old backup, and it does not
-// notice a thief while only one of the two uses the cookie.
+// Each revival replaces the token. Requests with the one from before are the same
+// person within Config.RememberGrace, since a page asks for many things at once, and
+// until the new one has come back or has idled out, since the answer with it may be
+// lost. Later, somebody has kept a copy: the session is ended, [EventTheft] says so,
+// and whoever is the owner logs in again. It cannot tell a thief from a browser
+// restored from an old backup. It does not notice a thief who never lets the session
+// idle out, or whose copy is not used again once the token has been replaced: as long
+// as nothing is replaced, both have the same cookie.
 func Remember() LoginOption {
 	return func(o *loginOptions) { o.remember = true }
 }
@@ -46,80 +52,125 @@ const (
 )
 
 // revive lets a session that has idled out go on under a new token.
-func (st *request) revive(old store.Record, value string) error {
+func (st *request) revive(ctx context.Context, old store.Record, value string) error {
 	c := st.core
-	if st.passive || isUpgrade(st.http.Header) {
+	if !st.mayRevive() {
 		st.over(store.Remembered) // and is not deleted: a person may come
+		st.pending().waiting = old.Owner
 		return nil
 	}
-	ctx, cancel := st.settle()
+	settled, cancel := st.settle()
 	defer cancel()
-	for ctx.Err() == nil {
-		newValue, key, err := c.cookies.mint()
-		if err != nil {
-			return st.fail(err)
-		}
-		details := old.Detail()
-		details.Rotated, details.Handover = st.now, seal(value, newValue)
-		details.UserAgent, details.Address = c.device(st.caller)
-		session := *old.Session
-		session.Key, session.Values, session.Details = key, nil, &details
-		next := store.Record{Session: &session, LastSeen: st.now}
-
-		err = c.backend.Replace(ctx, old.Key, old.Version, next)
-		switch {
-		case err == nil:
-			st.rec = next
-			st.remember(newValue)
-			c.emit(st, Event{Name: EventRemembered}, next)
-			return nil
-		case errors.Is(err, store.ErrConflict):
-			old, err = c.backend.Load(ctx, old.Key)
-		}
-		if err != nil {
-			return st.missing(ctx, value, err)
-		}
+	newValue, key, err := c.cookies.mint()
+	if err != nil {
+		return st.fail(err)
 	}
-	return st.fail(ctx.Err())
+	details := old.Detail()
+	details.Rotated = max(st.now, old.Authenticated+1)
+	details.Handover = c.cookies.seal(value, newValue)
+	details.UserAgent, details.Address = c.device(st.caller)
+	session := *old.Session
+	session.Key, session.Values, session.Details = key, nil, &details
+	next := store.Record{Session: &session, LastSeen: st.now}
+
+	err = c.backend.Replace(settled, old.Key, old.Version, next)
+	switch {
+	case errors.Is(err, store.ErrConflict):
+		return st.find(ctx) // a request that was accepted in time has only now been heard of
+	case err != nil:
+		return st.missing(settled, value, err)
+	}
+	st.rec = next
+	st.remember(newValue)
+	c.emit(st, Event{Name: EventRemembered}, next)
+	return nil
+}
+
+// mayRevive says whether a person seems to be asking, who can be given a cookie.
+func (st *request) mayRevive() bool {
+	r := &st.http
+	return !st.passive && !st.noRevival && !upgrades(r) &&
+		r.Header.Get("Sec-Purpose") == "" && requested(r).path != st.core.login.path
+}
+
+// upgrades says that r asks for a connection, whose answer cannot set a cookie: a
+// WebSocket's in HTTP/1.1, or in HTTP/2 (RFC 8441).
+func upgrades(r *http.Request) bool {
+	return r.Method == http.MethodConnect || isUpgrade(r.Header)
 }
 
 // moved is for a cookie whose token has been replaced by another.
-func (st *request) moved(ctx context.Context, value string, to store.Key) error {
+func (st *request) moved(ctx context.Context, value string, moved *store.MovedError) error {
 	c := st.core
-	rec, err := c.follow(ctx, to)
+	if !moved.Revived {
+		return nil // its person has logged in again, and the token from before is dead at once
+	}
+	rec, err := c.locate(ctx, moved)
 	if err != nil {
 		return st.missing(ctx, value, err)
 	}
+	_, over := expired(rec, st.now)
 	details := rec.Detail()
-	if details.Remember == 0 {
-		return nil // it was re-authenticated, and the token from before is dead at once
-	}
-	if st.now.Sub(details.Rotated) >= c.rememberGrace {
+	newValue, next := c.cookies.unseal(value, details.Handover)
+	recent := st.now.Sub(details.Rotated) < c.rememberGrace
+	unused := rec.LastSeen <= details.Rotated
+	switch {
+	case next && !over && rec.Revived() && (recent || unused):
 		st.rec = rec
-		st.endNow(store.Theft)
-		return nil
-	}
-	newValue, ok := unseal(value, details.Handover)
-	if _, over := expired(rec, st.now); ok && !over {
+		if upgrades(&st.http) {
+			st.passive = true // it has not come back
+		} else {
+			st.remember(newValue)
+		}
+	case !recent:
 		st.rec = rec
-		if !isUpgrade(st.http.Header) {
-			st.remember(newValue) // the answer with it may have been lost
+		if err := st.endNow(store.Theft); err != nil {
+			c.emitEnd(st, rec, store.Theft, "")
+			return st.fail(err)
 		}
 	}
 	return nil
 }
 
-// follow finds a session that has moved, however often.
+// follow finds a session by a key that it has or had.
 func (c *core) follow(ctx context.Context, key store.Key) (store.Record, error) {
-	for ctx.Err() == nil {
-		rec, err := c.backend.Load(ctx, key)
-		var moved *store.MovedError
-		if !errors.As(err, &moved) {
-			return rec, err
-		}
-		key = moved.To
+	rec, err := c.backend.Load(ctx, key)
+	var moved *store.MovedError
+	if errors.As(err, &moved) {
+		return c.locate(ctx, moved)
 	}
-	return store.Record{}, ctx.Err()
+	return rec, err
+}
+
+// locate finds a session that has moved. After many moves it asks by owner: nobody
+// may make us follow a chain of any length.
+func (c *core) locate(ctx context.Context, moved *store.MovedError) (store.Record, error) {
+	owner, id := moved.Owner, moved.ID
+	for range 8 {
+		rec, err := c.backend.Load(ctx, moved.To)
+		if !errors.As(err, &moved) {
+			var ended *store.EndedError
+			if err == nil || !errors.Is(err, store.ErrNotFound) || errors.As(err, &ended) {
+				return rec, err
+			}
+			break
+		}
+	}
+	return c.byID(ctx, owner, id)
+}
+
+// byID finds an owner's session by its public ID.
+func (c *core) byID(ctx context.Context, owner, id string) (store.Record, error) {
+	records, err := c.backend.ByOwner(ctx, owner)
+	if err != nil {
+		return store.Record{}, err
+	}
+	for _, rec := range records {
+		if rec.ID == id {
+			return rec, nil
+		}
+	}
+	return store.Record{}, store.ErrNotFound
 }
 
 // remember sets the session cookie of st.rec.
@@ -128,26 +179,52 @@ func (st *request) remember(value string) {
 	p.session, p.sessionValue = setCookie, value
 }
 
-// seal hides a cookie's value from everyone but who has the one from before. Each
-// key seals but once, so the nonce may be zero.
-func seal(before, value string) []byte {
-	aead := handoverCipher(before)
-	return aead.Seal(nil, make([]byte, aead.NonceSize()), []byte(value), nil)
+// bringsToken says that the answer brings a new token for a session there was.
+func (st *request) bringsToken() bool {
+	return st.slow != nil && st.slow.session == setCookie && !st.slow.loggedIn
 }
 
-func unseal(before string, sealed []byte) (value string, ok bool) {
-	aead := handoverCipher(before)
-	b, err := aead.Open(nil, make([]byte, aead.NonceSize()), sealed, nil)
-	return string(b), err == nil
+// checkToken takes the new token out of an answer that a logout or another login has
+// overtaken: its cookie would come after theirs.
+func (st *request) checkToken() error {
+	if !st.bringsToken() {
+		return nil
+	}
+	ctx, cancel := st.settle()
+	defer cancel()
+	_, err := st.core.backend.Load(ctx, st.rec.Key)
+	if err != nil {
+		st.slow.session = keepCookie
+	}
+	if errors.Is(err, store.ErrNotFound) && !st.gated {
+		return nil // the page is anybody's
+	}
+	return err
 }
 
-func handoverCipher(before string) cipher.AEAD {
-	key := sha256.Sum256([]byte("sessionguard handover\x00" + before))
-	block, err := aes.NewCipher(key[:])
+// seal hides a cookie's value from everyone but who has both the one from before and
+// our keys.
+func (c *cookies) seal(before, value string) []byte {
+	return handoverCipher(c.secrets[0], before).Seal(nil, nil, []byte(value), nil)
+}
+
+func (c *cookies) unseal(before string, sealed []byte) (value string, ok bool) {
+	for _, secret := range c.secrets {
+		if b, err := handoverCipher(secret, before).Open(nil, nil, sealed, nil); err == nil {
+			return string(b), true
+		}
+	}
+	return "", false
+}
+
+func handoverCipher(secret []byte, before string) cipher.AEAD {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte("sessionguard handover\x00" + before))
+	block, err := aes.NewCipher(mac.Sum(nil))
 	if err != nil {
 		panic(err) // a key of 32 bytes is one
 	}
-	aead, err := cipher.NewGCM(block)
+	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
 		panic(err)
 	}

@@ -36,6 +36,7 @@ type request struct {
 	looked     bool // the answer depends on who is asking: never cached
 	gated      bool // the answer is only for someone logged in
 	passive    bool
+	noRevival  bool        // it is no person's doing that it comes
 	refused    bool        // a refusal is the answer: no activity
 	hidden     bool        // a refusal was written to somebody else's writer: the answer only if such a status goes out
 	hiddenDown bool        // the same, of a refusal for a failure
@@ -57,6 +58,7 @@ type pending struct {
 	failure  error        // why nobody can tell who is asking
 	loggedIn bool         // rec was made by this request: undone if the answer cannot be sent
 	reason   store.Reason // why the session that the cookie names has ended
+	waiting  string       // whose it is, if it can be revived
 
 	session, anonymous           cookieChange
 	sessionValue, anonymousValue string
@@ -187,11 +189,11 @@ func (st *request) find(ctx context.Context) error {
 	}
 	reason, over := expired(rec, st.now)
 	if reason == store.Idle && st.now < rec.Until() {
-		return st.revive(rec, value)
+		return st.revive(ctx, rec, value)
 	}
 	st.rec = rec
 	if over {
-		st.endNow(reason)
+		_ = st.endNow(reason)
 	}
 	return nil
 }
@@ -202,7 +204,7 @@ func (st *request) missing(ctx context.Context, value string, err error) error {
 	var ended *store.EndedError
 	switch {
 	case errors.As(err, &moved):
-		return st.moved(ctx, value, moved.To)
+		return st.moved(ctx, value, moved)
 	case errors.As(err, &ended):
 		st.over(ended.Reason)
 	case !errors.Is(err, store.ErrNotFound):
@@ -219,6 +221,9 @@ func (st *request) missing(ctx context.Context, value string, err error) error {
 // over notes that the session of the cookie has ended, and why.
 func (st *request) over(reason store.Reason) {
 	st.rec, st.user = store.Record{}, nil
+	if st.bringsToken() {
+		st.slow.session = keepCookie
+	}
 	if reason.Kept() {
 		st.pending().reason = reason
 	}
@@ -247,7 +252,7 @@ func (st *request) authenticate(ctx context.Context) error {
 	case err != nil:
 		return st.fail(err)
 	case reason != "":
-		st.endNow(reason)
+		_ = st.endNow(reason)
 	default:
 		st.user = user
 	}
@@ -274,22 +279,24 @@ func judge(user User, err error, id, stamp string) (store.Reason, error) {
 
 // endNow ends a session that was found to be over. If the backend does not
 // hear of it, the next request finds the same.
-func (st *request) endNow(reason store.Reason) {
+func (st *request) endNow(reason store.Reason) error {
 	ctx, cancel := st.settle()
 	defer cancel()
-	if err := st.core.end(ctx, st.rec.Key, reason, ""); err != nil {
+	err := st.core.end(ctx, st.rec.Key, reason, "")
+	if err != nil {
 		st.core.log.Error("sessionguard: could not delete an ended session", "reason", reason, "error", err)
 	}
 	st.over(reason)
+	return err
 }
 
 // fail remembers that nobody can tell who is asking, so that every answer that
 // depends on it becomes a 503.
 func (st *request) fail(err error) error {
-	st.core.emit(st, Event{Name: EventFailed, Err: err}, st.rec)
 	p := st.pending()
 	p.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	st.user = nil
+	st.core.emit(st, Event{Name: EventFailed, Err: err}, st.rec)
 	return p.failure
 }
 

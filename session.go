@@ -180,11 +180,8 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 	if st.sent {
 		return ErrHeadersSent
 	}
-	passive := st.passive
-	st.passive = true // whoever logs in needs no session to be revived
-	err := st.identify(asker)
-	st.passive = passive
-	if err != nil {
+	st.noRevival = true // whoever logs in needs none
+	if err := st.identify(asker); err != nil {
 		return err
 	}
 	ctx, cancel := st.settle()
@@ -247,7 +244,7 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 	}
 	st.rec, st.user, st.known = next, user, true
 	st.remember(value)
-	p.loggedIn = true
+	p.loggedIn, p.waiting = true, ""
 	for range all(st.http.Header, c.cookies.anonymous.Name) {
 		p.anonymous = deleteCookie
 	}
@@ -268,7 +265,11 @@ func (st *request) create(ctx context.Context, next store.Record, user User) err
 	if c.maxSessions != nil {
 		limit = c.maxSessions(user)
 	}
-	if limit.Refuse && st.rec.Session != nil && st.rec.Owner != next.Owner {
+	presented := st.pending().waiting
+	if st.rec.Session != nil {
+		presented = st.rec.Owner
+	}
+	if limit.Refuse && presented != next.Owner {
 		// A login that is refused must not end another user's session.
 		if err := st.createWithin(ctx, limit, next); err != nil {
 			return err
@@ -322,7 +323,7 @@ func (st *request) replace(ctx context.Context, next store.Record) (bool, error)
 		var moved *store.MovedError
 		switch {
 		case errors.As(err, &moved): // somebody clicked twice
-			old, err = st.core.follow(ctx, moved.To)
+			old, err = st.core.locate(ctx, moved)
 		case errors.Is(err, store.ErrConflict):
 			old, err = st.core.backend.Load(ctx, old.Key)
 		}

@@ -308,9 +308,16 @@ func (m *Memory) lockBoth(a, b Key) (unlock func()) {
 
 // newMove is what Replace leaves at the old key.
 func newMove(old Key, to Record) *entry {
-	until := max(TimeOf(time.Now()).Add(Grace), to.Detail().Remember)
+	until := TimeOf(time.Now()).Add(Grace)
+	if to.Revived() {
+		until = max(until, to.Expires)
+	}
 	key := to.Key // a copy: a slice of the original would hold all of the session
-	return newEntry(Record{&Session{Key: old, Expires: until.Add(-Grace), Values: key[:]}, until})
+	left := &Session{Key: old, Expires: until.Add(-Grace), Stamp: to.Owner, ID: to.ID, Values: key[:]}
+	if to.Revived() {
+		left.Version = 1
+	}
+	return newEntry(Record{left, until})
 }
 
 func newTombstone(key Key, reason Reason) *entry {
@@ -327,7 +334,7 @@ func (e *entry) gone() error {
 	case s.Owner != "":
 		return nil
 	case s.Values != nil:
-		return &MovedError{Key(s.Values)}
+		return &MovedError{To: Key(s.Values), Owner: s.Stamp, ID: s.ID, Revived: s.Version == 1}
 	default:
 		return &EndedError{Reason(s.ID)}
 	}

@@ -49,16 +49,21 @@ func TestMemoryKeepsNothingOfWhatNobodyWillAskFor(t *testing.T) {
 	require.Zero(t, m.held(), "of what was never there")
 }
 
-func TestMemoryTellsOfAMoveForGraceOrAsLongAsItIsRemembered(t *testing.T) {
-	for _, c := range []struct{ remembered, told time.Duration }{
-		{0, Grace},
-		{Grace / 2, Grace},
-		{30 * 24 * time.Hour, 30 * 24 * time.Hour},
+func TestMemoryTellsOfAMoveForGraceOrOfARevivalToTheEnd(t *testing.T) {
+	for _, c := range []struct {
+		rotated       Time // after the login
+		expires, told time.Duration
+	}{
+		{0, 30 * 24 * time.Hour, Grace},
+		{1, Grace / 2, Grace},
+		{1, 30 * 24 * time.Hour, 30 * 24 * time.Hour},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m, r := NewMemory(), testRecord("alice", time.Hour)
-			r.Details = &Details{Remember: TimeOf(time.Now()).Add(20 * 24 * time.Hour)} // which is over with the move
-			next := remembering(testRecord("alice", time.Hour), c.remembered)
+			next := remembering(testRecord("alice", time.Hour), c.expires)
+			next.Authenticated = TimeOf(time.Now())
+			next.Details.Rotated = next.Authenticated + c.rotated
+			next.Expires = next.Details.Remember
 			mustCreate(t, m, r)
 			require.NoError(t, m.Replace(t.Context(), r.Key, r.Version, next))
 
@@ -181,7 +186,7 @@ func TestMemoryDeletesNoSessionThatMovedWhileItWaited(t *testing.T) {
 		wg.Wait()
 		if replaced == nil {
 			require.Nil(t, ended.Session)
-			require.Equal(t, &MovedError{next.Key}, err)
+			require.Equal(t, &MovedError{To: next.Key, Owner: next.Owner, ID: next.ID}, err)
 			require.True(t, loads(m, next.Key))
 		} else {
 			require.NoError(t, err)

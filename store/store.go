@@ -44,7 +44,7 @@ type Session struct {
 	ID            string        // public: random, not the key, the same after re-authentication
 	Owner         string        // the guard's cookie name, "=", and the user's ID
 	Stamp         string        // the user's SessionStamp at login, if it has one
-	Authenticated Time          // last real authentication; 0 if a cookie alone has revived it since
+	Authenticated Time          // last real authentication
 	Expires       Time          // absolute end
 	IdleTimeout   time.Duration // how long after LastSeen the session ends
 	Version       uint64        // one more with every Save
@@ -59,7 +59,7 @@ type Details struct {
 	UserAgent string // what logged in, in short
 	Address   string // and from where
 	Remember  Time   // until when Replace may revive the session after its idle end; not after Expires; 0: never
-	Rotated   Time   // last Replace; 0: none
+	Rotated   Time   // last Replace; later than Authenticated if only a cookie has revived it since; 0: none
 	Handover  []byte // for who still has the key from before that; opaque to backends
 }
 
@@ -100,6 +100,10 @@ func (r Record) Until() Time {
 	}
 	return max(r.End(), r.Details.Remember)
 }
+
+// Revived says that the session has changed its key since its person last logged in:
+// only a cookie has spoken for the person since.
+func (r Record) Revived() bool { return r.Detail().Rotated > r.Authenticated }
 
 // A Limit caps how many live sessions an owner may have. The zero Limit is none.
 type Limit struct {
@@ -147,7 +151,11 @@ var (
 // that Replace has moved: a logout with the cookie from before must still find it,
 // since the answer with the new one may be on its way. It is an [ErrNotFound] as
 // well.
-type MovedError struct{ To Key }
+type MovedError struct {
+	To        Key    // where it moved then; it may have moved on since
+	Owner, ID string // of the session, by which ByOwner finds it wherever it is
+	Revived   bool   // by that move
+}
 
 func (e *MovedError) Error() string { return "store: the session has moved to another key" }
 
@@ -180,8 +188,7 @@ type Backend interface {
 	// step, provided that old is still there (else ErrNotFound, or a MovedError)
 	// and at version (else ErrConflict). Like Load it works past the End and
 	// the Until: what may still be done is the guard's to decide. For Grace, or
-	// until r.Details.Remember where that is later, at the least, old is a
-	// MovedError.
+	// if r.Revived until r.Expires, at the least, old is a MovedError.
 	Replace(ctx context.Context, old Key, version uint64, r Record) error
 
 	// Load returns the session as it is, also past its End, and does not count

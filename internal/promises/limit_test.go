@@ -80,6 +80,34 @@ func TestOneLoginTooManyIsRefusedIfSo(t *testing.T) {
 	})
 }
 
+// A login that is refused ends nobody's session: not one that only waits to be
+// revived, and not one that the cookie has not caught up with.
+func TestARefusedLoginEndsNothing(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
+		s.loginOf = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
+		s.users.users["bob"] = user{ID: "bob", Roles: []string{"Engineer"}}
+		s.browse().login("bob")
+		b := s.browse()
+		b.login("ada")
+		dead := b.cookies()
+		pass(idle)
+		require.Equal(t, http.StatusForbidden, b.post("/login?user=bob").StatusCode)
+		require.Equal(t, "secret of ada", b.get("/home").body)
+		b.login("ada")
+		late := s.browse()
+		late.sends(dead)
+		require.Equal(t, http.StatusForbidden, late.post("/login?user=bob").StatusCode)
+		require.Equal(t, "secret of ada", b.get("/home").body)
+
+		// But one's own makes room.
+		pass(idle)
+		require.Equal(t, http.StatusSeeOther, b.post("/login?user=ada").StatusCode)
+		require.Equal(t, "secret of ada", b.get("/home").body)
+		require.Len(t, sessionsOf(t, backend, "ada"), 1)
+	})
+}
+
 // Sessions that a password change has killed must not lock anyone out.
 func TestSessionsFromBeforeAPasswordChangeAreNoneTooMany(t *testing.T) {
 	for _, refuse := range []bool{true, false} {

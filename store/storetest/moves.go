@@ -31,9 +31,9 @@ var moves = []promise{
 		for _, r := range pastTheirEnd() {
 			create(t, b, r)
 			next := successor(newRecordOf(r.Owner, 0))
-			next.Authenticated = 0 // that was a cookie alone
+			next.ID = r.ID
 			require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
-			requireMoved(t, b, r, next.Key)
+			requireMoved(t, b, r, next)
 			requireSame(t, next, load(t, b, next.Key))
 
 			next.LastSeen++
@@ -67,23 +67,20 @@ var moves = []promise{
 		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
 		require.NoError(t, b.Replace(t.Context(), next.Key, next.Version, last))
 		for range 2 {
-			requireMoved(t, b, r, next.Key)
-			requireMoved(t, b, next, last.Key)
+			requireMoved(t, b, r, next)
+			requireMoved(t, b, next, last)
 		}
 		requireSame(t, last, load(t, b, last.Key))
 		requireOwned(t, b, r.Owner, last.Key)
 	}},
-	{"a move is told of, remembered or not", func(t T, b store.Backend) {
-		for _, was := range []time.Duration{-time.Hour, time.Hour} {
-			for _, is := range []time.Duration{-time.Hour, time.Hour} {
-				r := newRecord()
-				next := successor(r)
-				r.Details.Remember = store.TimeOf(time.Now()).Add(was)
-				next.Details.Remember = store.TimeOf(time.Now()).Add(is)
-				create(t, b, r)
-				require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
-				requireMoved(t, b, r, next.Key)
-			}
+	{"a move is told of, whether it revived the session or not", func(t T, b store.Backend) {
+		for _, rotated := range []time.Duration{-time.Hour, 0, time.Hour} {
+			r := newRecord()
+			next := successor(r)
+			next.Details.Rotated = next.Authenticated.Add(rotated)
+			create(t, b, r)
+			require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
+			requireMoved(t, b, r, next)
 		}
 	}},
 	{"what has moved and then ended is known by either key", func(t T, b store.Backend) {
@@ -92,7 +89,7 @@ var moves = []promise{
 		next := successor(r)
 		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
 		end(t, b, next.Key, store.Theft)
-		requireMoved(t, b, r, next.Key)
+		requireMoved(t, b, r, next)
 		requireEnded(t, b, next, store.Theft)
 		requireRefused(t, b, r)
 		requireRefused(t, b, next)
@@ -157,6 +154,7 @@ func requireOneReplaces(t T, b store.Backend, r store.Record, parallel int) {
 	var replaces []func() error
 	for range parallel {
 		next := successor(newRecordOf(r.Owner, 0))
+		next.ID = r.ID
 		nexts = append(nexts, next)
 		replaces = append(replaces, func() error {
 			return b.Replace(t.Context(), r.Key, r.Version, next)
@@ -164,7 +162,7 @@ func requireOneReplaces(t T, b store.Backend, r store.Record, parallel int) {
 	}
 	errs := together(replaces...)
 	won := winner(t, errs, store.ErrNotFound)
-	requireMoved(t, b, r, nexts[won].Key)
+	requireMoved(t, b, r, nexts[won])
 	requireOwned(t, b, r.Owner, nexts[won].Key)
 	for i, next := range nexts {
 		if i == won {
@@ -181,7 +179,7 @@ func requireOneReplaces(t T, b store.Backend, r store.Record, parallel int) {
 
 // requireMoved checks that whatever asks for the session of r is told where it went,
 // and that asking changes nothing.
-func requireMoved(t T, b store.Backend, r store.Record, to store.Key) {
+func requireMoved(t T, b store.Backend, r, to store.Record) {
 	t.Helper()
 	_, loaded := b.Load(t.Context(), r.Key)
 	ended, deleted := b.Delete(t.Context(), r.Key, store.Ended)
@@ -198,7 +196,7 @@ func requireMoved(t T, b store.Backend, r store.Record, to store.Key) {
 		require.ErrorIs(t, attempt.err, store.ErrNotFound, attempt.name)
 		var moved *store.MovedError
 		require.ErrorAs(t, attempt.err, &moved, attempt.name)
-		require.Equal(t, to, moved.To, attempt.name)
+		require.Equal(t, store.MovedError{To: to.Key, Owner: r.Owner, ID: r.ID, Revived: to.Revived()}, *moved, attempt.name)
 	}
 	requireGone(t, b, r)
 	requireGone(t, b, next)

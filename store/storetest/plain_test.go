@@ -33,7 +33,8 @@ var mistakes = []struct {
 	{moves, []string{
 		"replace: ignores the version", "replace: keeps the old", "replace: refuses past the end",
 		"replace: keeps the details", "replace: touches", "replace: does not tell where to",
-		"replace: forgets where it moved", "replace: tells where to if remembered",
+		"replace: forgets where it moved", "replace: tells where to if revived", "replace: does not tell whose it is",
+		"replace: does not tell of a revival",
 		"replace: is checked, then done", "replace: is done in two steps",
 		"load: does not tell where to", "load: follows", "load: does not tell why", "save: is checked, then done",
 		"delete: forgets where to", "delete: follows", "delete: returns what moved", "delete: takes what moved for ended",
@@ -78,7 +79,7 @@ type plain struct {
 type shared struct {
 	mu       sync.Mutex
 	sessions map[store.Key]store.Record
-	moved    map[store.Key]store.Key
+	moved    map[store.Key]store.MovedError
 	reasons  map[store.Key]store.Reason
 	created  []store.Record // all there ever were, for mistakes
 }
@@ -94,7 +95,7 @@ type watched struct{ *plain }
 func newPlain(mistake string) *watched {
 	return &watched{&plain{mistake, &shared{
 		sessions: map[store.Key]store.Record{},
-		moved:    map[store.Key]store.Key{},
+		moved:    map[store.Key]store.MovedError{},
 		reasons:  map[store.Key]store.Reason{},
 	}, &[]watcher{}}}
 }
@@ -175,7 +176,7 @@ func (b *plain) end(r store.Record, reason store.Reason) {
 // gone says what is known of a key without a session.
 func (b *plain) gone(key store.Key) error {
 	if to, moved := b.moved[b.key(key)]; moved {
-		return &store.MovedError{To: to}
+		return &to
 	}
 	if reason, ended := b.reasons[b.key(key)]; ended && !b.has("load: does not tell why") {
 		return &store.EndedError{Reason: reason}
@@ -296,8 +297,15 @@ func (b *plain) Replace(_ context.Context, old store.Key, version uint64, r stor
 	b.gap("replace: is done in two steps")
 	b.sessions[b.key(r.Key)] = r
 	if !b.has("replace: does not tell where to") &&
-		(!b.has("replace: tells where to if remembered") || !over(r.Detail().Remember)) {
-		b.moved[b.key(old)] = r.Key
+		(!b.has("replace: tells where to if revived") || r.Revived()) {
+		moved := store.MovedError{To: r.Key, Owner: r.Owner, ID: r.ID, Revived: r.Revived()}
+		if b.has("replace: does not tell whose it is") {
+			moved.Owner, moved.ID = "", ""
+		}
+		if b.has("replace: does not tell of a revival") {
+			moved.Revived = false
+		}
+		b.moved[b.key(old)] = moved
 	}
 	return nil
 }
@@ -307,7 +315,7 @@ func (b *plain) Load(_ context.Context, key store.Key) (store.Record, error) {
 	defer b.mu.Unlock()
 	to, moved := b.moved[b.key(key)]
 	if moved && b.has("load: follows") {
-		key = to
+		key = to.To
 	}
 	r, ok := b.sessions[b.key(key)]
 	switch {
@@ -405,14 +413,14 @@ func (b *plain) Delete(_ context.Context, key store.Key, reason store.Reason) (e
 		case b.has("delete: forgets where to"):
 			delete(b.moved, b.key(key))
 		case b.has("delete: follows"):
-			delete(b.sessions, b.key(to))
+			delete(b.sessions, b.key(to.To))
 		case b.has("delete: returns what moved"):
-			ended = b.sessions[b.key(to)]
+			ended = b.sessions[b.key(to.To)]
 		case b.has("delete: takes what moved for ended"):
 			delete(b.moved, b.key(key))
 			b.reasons[b.key(key)] = reason
 		}
-		return ended, &store.MovedError{To: to}
+		return ended, &to
 	}
 	r, ok := b.sessions[b.key(key)]
 	if !ok {

@@ -58,7 +58,7 @@ var watching = []promise{
 		require.ErrorIs(t, b.Replace(t.Context(), r.Key, r.Version, next), store.ErrConflict)
 		requireOwned(t, b, r.Owner, r.Key)
 		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version+1, next))
-		requireMoved(t, b, r, next.Key)
+		requireMoved(t, b, r, next)
 		requireRefused(t, b, absent)
 		requireNothingToEnd(t, b, absent.Key, store.Ended)
 		requireTold(t, b, l, map[string][]store.Reason{r.ID: nil, absent.ID: nil})
@@ -66,7 +66,7 @@ var watching = []promise{
 		// Now it ends, and cannot end twice.
 		end(t, b, next.Key, store.Theft)
 		requireNothingToEnd(t, b, next.Key, store.Ended)
-		requireMoved(t, b, r, next.Key)
+		requireMoved(t, b, r, next)
 		requireTold(t, b, l, map[string][]store.Reason{r.ID: {store.Theft}})
 	}},
 	{"a watcher is not told of sessions that just expired", func(t T, b store.Backend) {

@@ -146,6 +146,9 @@ func (st *request) finish() {
 // leave runs however the handler ended. Behind a panic nothing is saved, a
 // login is undone, and the page that an outer recoverer makes is not cached.
 func (st *request) leave() {
+	if a := st.answer.Load(); a != nil {
+		a.release()
+	}
 	if st.core != nil {
 		// The server removes upload files by its own request, and outer
 		// middleware reads the route from it.

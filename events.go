@@ -16,9 +16,10 @@ import (
 // 16.3.2). Config.OnEvent gets each as it happens; by default it is logged.
 //
 // It holds no token and nothing that could be replayed: a session is a hash of
-// its public ID. A session that ends with its timeout is reported when somebody
-// comes back with its cookie, or a stream of it is cut; one that nobody comes back
-// to is not.
+// its public ID. Path and UserAgent are what the client sent, of at most 256 bytes
+// each: mind what your paths give away, and quote both, as log/slog does. A session
+// that ends with its timeout is reported when somebody comes back with its cookie,
+// and not if nobody does.
 type Event struct {
 	Name    EventName
 	User    string       // ID of the user whose session it is; "" if nobody knows
@@ -26,7 +27,7 @@ type Event struct {
 	Reason  store.Reason // of EventExpired and EventEnded: why
 	By      string       // of EventEnded: ID of the user whose request did it, if it was one's
 	Refusal string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …
-	Count   int          // of EventUnknown and EventForged: how many since the last such event, this one included
+	Count   int          // of what is told of at most once a second: how many since the last, this one included
 	Err     error        // of EventFailed
 
 	Method, Path, Address, UserAgent string // of the request, if it happened in one
@@ -44,9 +45,9 @@ const (
 	EventExpired         EventName = "expired"         // (info) idle or absolute
 	EventEnded           EventName = "ended"           // (info) by another session, an administrator, a limit, the user's state
 	EventTheft           EventName = "theft_suspected" // (warn) a token that had been replaced came back: the session was ended
-	EventRefused         EventName = "refused"         // (debug for who is not logged in, info for who is not fresh, else warn)
-	EventUnknown         EventName = "unknown_cookie"  // (info) signed by us, but of no session: at most one a second
-	EventForged          EventName = "forged_cookie"   // (warn) not signed by us, or there were two: at most one a second
+	EventRefused         EventName = "refused"         // (debug for who is not logged in, info for who is not fresh, else warn; "cross_origin" at most once a second)
+	EventUnknown         EventName = "unknown_cookie"  // (info) signed by us, but of no session: at most once a second
+	EventForged          EventName = "forged_cookie"   // (warn) not signed by us, or there were two: at most once a second
 	EventFailed          EventName = "backend_failed"  // (error) the backend or FindUser could not answer
 )
 
@@ -132,6 +133,11 @@ func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
 	if c.onEvent == nil && !c.log.Enabled(ctx, e.level()) {
 		return
 	}
+	defer func() {
+		if p := recover(); p != nil { // what is being done must be finished
+			c.log.Error("sessionguard: OnEvent, Address or the log panicked", "event", e.Name, "panic", p)
+		}
+	}()
 	if rec.Session != nil {
 		e.User = c.userOf(rec)
 		sum := sha256.Sum256([]byte(rec.ID))
@@ -139,7 +145,7 @@ func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
 	}
 	if st, _ := ctx.Value(c).(*request); st != nil {
 		r := st.caller
-		e.Method, e.Path, e.Address, e.UserAgent = r.Method, r.URL.Path, c.address(r), r.UserAgent()
+		e.Method, e.Path, e.Address, e.UserAgent = r.Method, cutTo(r.URL.Path, 256), c.addressOf(r), cutTo(r.UserAgent(), 256)
 	}
 	if c.onEvent != nil {
 		c.onEvent(ctx, e)
@@ -162,12 +168,14 @@ func (c *core) emitEnd(ctx context.Context, ended store.Record, reason store.Rea
 	c.emit(ctx, e, ended)
 }
 
-// emitStranger tells of a cookie that is no session's.
-func (c *core) emitStranger(st *request, name EventName, t *throttle) {
-	if n := t.pass(st.now); n > 0 {
-		c.emit(st, Event{Name: name, Count: n}, store.Record{})
+// emitOften tells of what anyone can cause, at most once a second.
+func (c *core) emitOften(st *request, e Event, t *throttle) {
+	if e.Count = t.pass(store.TimeOf(time.Now())); e.Count > 0 {
+		c.emit(st, e, store.Record{})
 	}
 }
+
+func cutTo(s string, n int) string { return s[:min(n, len(s))] }
 
 // A throttle lets one through a second, and counts the others: anyone can send as
 // many cookies as they like.

@@ -105,6 +105,9 @@ func (st *request) purge(ctx context.Context, reason store.Reason) error {
 	for key := range keys {
 		failed = errors.Join(failed, c.end(ctx, key, reason, ""))
 	}
+	if failed != nil {
+		c.streams.endKeys(keys, reason)
+	}
 	return failed
 }
 

@@ -139,8 +139,12 @@ func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why r
 	}
 	rec := st.rec
 	st.mu.Unlock()
-	if why == noSession || why == forbidden || why == stale || why == crossOrigin {
-		c.emit(st, Event{Name: EventRefused, Refusal: refusals[why].code, Reason: reason}, rec)
+	refused := Event{Name: EventRefused, Refusal: refusals[why].code, Reason: reason}
+	switch why {
+	case noSession, forbidden, stale:
+		c.emit(st, refused, rec)
+	case crossOrigin:
+		c.emitOften(st, refused, &c.foreign)
 	}
 
 	if refusals[why].status == http.StatusServiceUnavailable {

@@ -36,19 +36,18 @@ type request struct {
 	looked     bool // the answer depends on who is asking: never cached
 	gated      bool // the answer is only for someone logged in
 	passive    bool
-	noRevival  bool        // it is no person's doing that it comes
-	refused    bool        // a refusal is the answer: no activity
-	hidden     bool        // a refusal was written to somebody else's writer: the answer only if such a status goes out
-	hiddenDown bool        // the same, of a refusal for a failure
-	asking     bool        // a refusal of the application's is running
-	encoded    bool        // the caller set Content-Encoding, and encodes whatever comes
-	replacing  bool        // the refusal that replaces the handler's answer is being written
-	replaced   bool        // it has been, and what the handler still writes is dropped
-	sent       bool        // committed: nothing more can be stored in a cookie
-	started    bool        // the final status has gone to w
-	done       bool        // the handler returned; false behind a panic
-	stopped    atomic.Bool // the session of a stream ended, and nothing more goes out
-	hijacked   atomic.Pointer[conn]
+	noRevival  bool                   // it is no person's doing that it comes
+	refused    bool                   // a refusal is the answer: no activity
+	hidden     bool                   // a refusal was written to somebody else's writer: the answer only if such a status goes out
+	hiddenDown bool                   // the same, of a refusal for a failure
+	asking     bool                   // a refusal of the application's is running
+	encoded    bool                   // the caller set Content-Encoding, and encodes whatever comes
+	replacing  bool                   // the refusal that replaces the handler's answer is being written
+	replaced   bool                   // it has been, and what the handler still writes is dropped
+	sent       bool                   // committed: nothing more can be stored in a cookie
+	started    bool                   // the final status has gone to w
+	done       bool                   // the handler returned; false behind a panic
+	answer     atomic.Pointer[answer] // nil: nobody will stop it
 	slow       *pending
 	noStore    noStoreValues
 }
@@ -177,7 +176,7 @@ func (st *request) find(ctx context.Context) error {
 		return nil
 	}
 	if n > 1 || !c.mayName(value) {
-		c.emitStranger(st, EventForged, &c.forged)
+		c.emitOften(st, Event{Name: EventForged}, &c.forged)
 		return nil
 	}
 	rec, err := c.backend.Load(ctx, c.cookies.key(value))
@@ -211,9 +210,9 @@ func (st *request) missing(ctx context.Context, value string, err error) error {
 		return st.fail(err)
 	case st.core.cookies.verify(value):
 		st.over(store.Expired)
-		st.core.emitStranger(st, EventUnknown, &st.core.unknown)
+		st.core.emitOften(st, Event{Name: EventUnknown}, &st.core.unknown)
 	default:
-		st.core.emitStranger(st, EventForged, &st.core.forged)
+		st.core.emitOften(st, Event{Name: EventForged}, &st.core.forged)
 	}
 	return nil
 }

@@ -84,7 +84,9 @@ type core struct {
 	maxSessions     func(User) store.Limit // nil: no limit
 	address         func(*http.Request) string
 	onEvent         func(context.Context, Event) // nil: log
-	forged, unknown throttle
+	forged          throttle
+	unknown         throttle
+	foreign         throttle
 	streams         streams
 	cookies         cookies
 	ownerPrefix     string

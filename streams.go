@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/store"
@@ -39,16 +42,23 @@ const (
 //
 // The context of next's request is then cancelled; [context.Cause] is an
 // [*EndedError] with the reason, for a last word to the client. A second later
-// nothing can be written any more, and a hijacked connection is closed, whatever
-// next does, also where next has hijacked it and returned. It happens at once for what ends in this process, and on other nodes as
-// soon as the backend tells ([store.Watcher]), else within 30 seconds. If the backend
-// cannot be asked when the session should end, the cause is [ErrUnavailable].
+// nothing can be written any more, whatever next does: its answer is aborted, and a
+// connection that it has hijacked is closed, also if it has returned since. A
+// middleware around the guard that buffers answers must not send half of one, and
+// one whose ResponseWriter has no Unwrap method keeps a write from being interrupted
+// that waits for its client.
+//
+// It happens at once for what ends in this process, and on other nodes as soon as
+// the backend tells ([store.Watcher]), else within 30 seconds. If the backend cannot
+// be asked when the session should end, the cause is [ErrUnavailable]. A role that is
+// taken away, another SessionStamp, or a user that is deactivated without
+// [Guard.EndUser] cuts nothing until the session is next used.
 //
 // A stream is one request: it keeps the session alive once, at its start, and not
 // even that behind [Guard.Passive]. Only routes with CancelOnEnd pay for it, with one
-// question to the backend at the start and one per idle timeout. Where nobody is
-// logged in, next runs as it is. A role that is taken away, or a user that is
-// deactivated without [Guard.EndUser], cuts nothing.
+// question to the backend at the start and one per idle timeout, or one in 30
+// seconds where the backend does not tell. Where nobody is logged in, next runs as it
+// is.
 func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 	return g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
 		st.mu.Lock()
@@ -65,8 +75,8 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		s := &stream{request: st, ctx: ctx, cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.End()}
-		if err := g.streams.add(g.backend, s); err != nil {
+		s := &stream{core: g, answer: st.cutAnswer(), cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.End()}
+		if err := g.streams.add(r.Context(), g.backend, s); err != nil {
 			st.mu.Lock()
 			_ = st.fail(err)
 			st.mu.Unlock()
@@ -75,44 +85,40 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 		}
 		defer func() {
 			// Handlers of WebSockets often return and leave the connection to others.
-			if c := st.hijacked.Load(); c == nil || !c.afterClose(func() { g.streams.remove(s) }) {
+			if !s.answer.afterClose(func() { g.streams.remove(s) }) {
 				g.streams.remove(s)
 			}
 		}()
 		s.check() // it may have ended before there was a stream to tell
 		next.ServeHTTP(w, r.WithContext(ctx))
+		if s.answer.stopped.Load() {
+			panic(http.ErrAbortHandler) // or half an answer would pass for a whole one
+		}
 	})
 }
 
 // streams are those of one guard that wait for the end of their sessions.
 type streams struct {
-	mu   sync.Mutex
-	byID map[string]map[*stream]struct{} // by the session's public ID
-
-	watching sync.Mutex // held while the backend is asked to tell
-	count    int        // of streams, guarded by watching
-	unwatch  context.CancelFunc
+	mu    sync.Mutex
+	byID  map[string]map[*stream]struct{} // by the session's public ID
+	watch *watch                          // nil while there are no streams
 }
 
-// add makes s hear of its session's end. The first stream has the backend watched,
-// the last one ends that: a guard has no Close.
-func (all *streams) add(backend store.Backend, s *stream) error {
-	if watcher, ok := backend.(store.Watcher); ok {
-		all.watching.Lock()
-		defer all.watching.Unlock()
-		if all.count == 0 {
-			ctx, cancel := context.WithCancel(context.Background())
-			if err := watcher.Watch(ctx, all.told); err != nil {
-				cancel()
-				return err
-			}
-			all.unwatch = cancel
-		}
-		all.count++
-		s.watched = true
-	}
+// A watch is the backend being watched for all streams of a guard.
+type watch struct {
+	ready   chan struct{} // closed when Watch has returned
+	err     error         // set before that
+	stop    context.CancelFunc
+	streams int // guarded by streams.mu
+}
+
+// watchLingers is how long the backend is watched after the last stream: they come
+// and go, and a guard has no Close.
+const watchLingers = time.Minute
+
+// add makes s hear of its session's end.
+func (all *streams) add(ctx context.Context, backend store.Backend, s *stream) error {
 	all.mu.Lock()
-	defer all.mu.Unlock()
 	if all.byID == nil {
 		all.byID = map[string]map[*stream]struct{}{}
 	}
@@ -120,22 +126,79 @@ func (all *streams) add(backend store.Backend, s *stream) error {
 		all.byID[s.id] = map[*stream]struct{}{}
 	}
 	all.byID[s.id][s] = struct{}{}
-	return nil
+	if watcher, ok := backend.(store.Watcher); ok {
+		if all.watch == nil {
+			all.watch = all.begin(watcher)
+		}
+		s.watch = all.watch
+		s.watch.streams++
+	}
+	all.mu.Unlock()
+	if s.watch == nil {
+		return nil
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	err := ctx.Err()
+	select {
+	case <-s.watch.ready:
+		err = s.watch.err
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		all.remove(s)
+	}
+	return err
+}
+
+// begin watches the backend, without making anyone but the streams wait for it.
+func (all *streams) begin(watcher store.Watcher) *watch {
+	ctx, stop := context.WithCancel(context.Background())
+	w := &watch{ready: make(chan struct{}), stop: stop}
+	go func() {
+		defer close(w.ready)
+		late := time.AfterFunc(settleTimeout, stop)
+		w.err = watcher.Watch(ctx, all.told)
+		if !late.Stop() && w.err == nil {
+			w.err = context.DeadlineExceeded
+		}
+		if w.err != nil { // the next stream tries again
+			stop()
+			all.mu.Lock()
+			if all.watch == w {
+				all.watch = nil
+			}
+			all.mu.Unlock()
+		}
+	}()
+	return w
 }
 
 func (all *streams) remove(s *stream) {
+	s.close()
 	all.mu.Lock()
+	defer all.mu.Unlock()
 	delete(all.byID[s.id], s)
 	if len(all.byID[s.id]) == 0 {
 		delete(all.byID, s.id)
 	}
-	all.mu.Unlock()
-	s.close()
-	if s.watched {
-		all.watching.Lock()
-		defer all.watching.Unlock()
-		if all.count--; all.count == 0 {
-			all.unwatch()
+	if w := s.watch; w != nil {
+		if w.streams--; w.streams == 0 {
+			time.AfterFunc(watchLingers, func() { all.rest(w) })
+		}
+	}
+}
+
+// rest ends a watch that is still without streams.
+func (all *streams) rest(w *watch) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if w.streams == 0 {
+		w.stop()
+		if all.watch == w {
+			all.watch = nil
 		}
 	}
 }
@@ -160,48 +223,97 @@ func (all *streams) end(id string, reason store.Reason) {
 	}
 }
 
+// endKeys cuts the streams of sessions that could not be deleted: whoever logs out
+// sees nothing more, whatever becomes of the backend.
+func (all *streams) endKeys(keys map[store.Key]bool, reason store.Reason) {
+	for _, s := range all.of("") {
+		s.mu.Lock()
+		ours := keys[s.key]
+		s.mu.Unlock()
+		if ours {
+			s.cut(&EndedError{reason})
+		}
+	}
+}
+
 // told hears of an ending from the backend.
 func (all *streams) told(e store.Ending) {
 	if e.ID != "" {
 		all.end(e.ID, e.Reason)
 		return
 	}
+	// Some may have been missed: ask for all, a few at a time.
+	todo := make(chan *stream)
+	for range 16 {
+		go func() {
+			for s := range todo {
+				s.check()
+			}
+		}()
+	}
 	go func() {
+		defer close(todo)
 		for _, s := range all.of("") {
-			s.check()
+			todo <- s
 		}
 	}()
 }
 
 // A stream is one request behind CancelOnEnd.
 type stream struct {
-	request *request
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	id      string
-	owner   string
-	watched bool // the backend tells of the end, except by a timeout
+	core   *core
+	answer *answer
+	cancel context.CancelCauseFunc
+	id     string
+	owner  string
+	watch  *watch // nil if the backend does not tell
 
 	mu    sync.Mutex
 	key   store.Key   // changes when the person logs in again
 	end   store.Time  // of the session, as far as is known
-	timer *time.Timer // the next check or, once it is cut, the end of its grace
+	timer *time.Timer // the next look or, once it is cut, the end of its grace
 	isCut bool
 	done  bool // the handler has returned
 }
 
-// check looks whether the session still lives, and when to look again.
+// look is what the timer does. Timers run on another clock than sessions, and stand
+// still while a machine sleeps: so it is never far away, and mostly asks nobody.
+func (s *stream) look() {
+	s.mu.Lock()
+	early := s.watch != nil && store.TimeOf(time.Now()) < s.end
+	if early {
+		s.waitLocked()
+	}
+	s.mu.Unlock()
+	if !early {
+		s.check()
+	}
+}
+
+// waitLocked sets the timer for the next look.
+func (s *stream) waitLocked() {
+	if !s.isCut && !s.done {
+		s.after(max(0, min(streamPoll, s.end.Sub(store.TimeOf(time.Now())))), s.look)
+	}
+}
+
+// check asks the backend whether the session still lives, and until when.
 func (s *stream) check() {
-	c := s.request.core
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), settleTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
-	rec, err := s.find(ctx)
+	s.mu.Lock()
+	key := s.key
+	if store.TimeOf(time.Now()) >= s.end && !s.isCut && !s.done {
+		// The end does not wait for a backend that does not heed ctx.
+		s.after(settleTimeout, func() { s.cut(ErrUnavailable) })
+	}
+	s.mu.Unlock()
+	rec, err := s.find(ctx, key)
 	now := store.TimeOf(time.Now())
 	if err == nil {
+		// It is not deleted, since a request that was accepted in time may be
+		// under way.
 		if reason, over := expired(rec, now); over {
-			if now >= rec.Until() {
-				_ = c.end(ctx, rec.Key, reason, "") // if it fails, the next request finds the same
-			}
 			err = &store.EndedError{Reason: reason}
 		}
 	}
@@ -219,37 +331,25 @@ func (s *stream) check() {
 		s.cutLocked(&EndedError{store.Expired})
 	case err != nil && now >= s.end:
 		s.cutLocked(fmt.Errorf("%w: %w", ErrUnavailable, err))
-	case !s.isCut && !s.done:
-		next := s.end.Sub(now)
-		if !s.watched || err != nil {
-			next = min(next, streamPoll)
-		}
-		s.after(next, s.check)
+	default:
+		s.waitLocked()
 	}
 }
 
 // find loads the session, wherever logging in again has moved it.
-func (s *stream) find(ctx context.Context) (store.Record, error) {
-	c := s.request.core
-	s.mu.Lock()
-	key := s.key
-	s.mu.Unlock()
-	rec, err := c.follow(ctx, key)
+func (s *stream) find(ctx context.Context, key store.Key) (rec store.Record, err error) {
+	defer func() {
+		if p := recover(); p != nil { // nobody else would, on a timer
+			err = fmt.Errorf("the backend panicked: %v", p)
+			s.core.log.Error("sessionguard: looking for the session of a stream", "error", err)
+		}
+	}()
+	rec, err = s.core.follow(ctx, key)
 	var ended *store.EndedError
 	if !errors.Is(err, store.ErrNotFound) || errors.As(err, &ended) {
 		return rec, err
 	}
-	// It may have moved so long ago that nobody remembers.
-	records, failed := c.backend.ByOwner(ctx, s.owner)
-	if failed != nil {
-		return rec, failed
-	}
-	for _, rec := range records {
-		if rec.ID == s.id {
-			return rec, nil
-		}
-	}
-	return rec, err
+	return s.core.byID(ctx, s.owner, s.id) // it may have moved so long ago that nobody remembers
 }
 
 func (s *stream) cut(cause error) {
@@ -262,16 +362,7 @@ func (s *stream) cutLocked(cause error) {
 	if !s.isCut && !s.done {
 		s.isCut = true
 		s.cancel(cause)
-		s.after(streamGrace, s.force)
-	}
-}
-
-// force ends the answer of a handler that did not.
-func (s *stream) force() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.done {
-		s.request.stop()
+		s.after(streamGrace, s.answer.stop)
 	}
 }
 
@@ -289,4 +380,112 @@ func (s *stream) close() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+}
+
+// An answer is what can be stopped of a request behind CancelOnEnd.
+type answer struct {
+	stopped atomic.Bool
+
+	mu   sync.Mutex
+	w    http.ResponseWriter // nil once the request is over: it may be another's
+	conn *conn               // hijacked
+}
+
+// cutAnswer makes the answer of st one that can be stopped.
+func (st *request) cutAnswer() *answer {
+	st.answer.CompareAndSwap(nil, &answer{w: st.w})
+	return st.answer.Load()
+}
+
+// isStopped says that nothing more may be written.
+func (st *request) isStopped() bool {
+	a := st.answer.Load()
+	return a != nil && a.stopped.Load()
+}
+
+// stop keeps the handler from writing any more, also where it waits for its client.
+func (a *answer) stop() {
+	a.stopped.Store(true)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	past := time.Unix(1, 0)
+	switch {
+	case a.conn != nil:
+		_ = a.conn.SetDeadline(past)
+		go a.conn.Close() // which may wait for a client that does not read
+	case a.w != nil:
+		control := http.NewResponseController(a.w)
+		_ = control.SetReadDeadline(past)
+		_ = control.SetWriteDeadline(past)
+	}
+}
+
+// release is for the end of the request, after which w is not ours any more.
+func (a *answer) release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.w = nil
+}
+
+// hijacked makes of a connection one that can be stopped.
+func (a *answer) hijacked(raw net.Conn) net.Conn {
+	a.mu.Lock()
+	a.conn = &conn{Conn: raw}
+	a.mu.Unlock()
+	if a.stopped.Load() {
+		a.stop()
+	}
+	return a.conn
+}
+
+// afterClose calls do when the connection that was hijacked is closed. It is false if
+// there is none.
+func (a *answer) afterClose(do func()) bool {
+	a.mu.Lock()
+	c := a.conn
+	a.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.after = append(c.after, do)
+	}
+	return !c.closed
+}
+
+// conn is a hijacked connection, which may outlive its handler.
+type conn struct {
+	net.Conn
+	mu     sync.Mutex
+	closed bool
+	after  []func()
+}
+
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.mu.Lock()
+	after := c.after
+	c.closed, c.after = true, nil
+	c.mu.Unlock()
+	for _, do := range after {
+		do()
+	}
+	return err
+}
+
+// A stoppable is what a stream is copied from: io.Copy is one call, however long it
+// takes.
+type stoppable struct {
+	io.Reader
+	answer *answer
+}
+
+func (s stoppable) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	if s.answer.stopped.Load() {
+		return 0, ErrSessionEnded
+	}
+	return n, err
 }

@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
-	"time"
 )
 
 // writer is the request as an [http.ResponseWriter]. It commits the session at
@@ -31,24 +29,9 @@ var (
 // errReplaced tells a handler to stop: a refusal was sent in place of its page.
 var errReplaced = errors.New("sessionguard: the answer was replaced, since it could not be sent")
 
-// stop keeps the handler from writing any more, also where it is waiting for its
-// client. It must not have returned, unless it has hijacked the connection.
-func (st *request) stop() {
-	st.stopped.Store(true)
-	past := time.Unix(1, 0)
-	if conn := st.hijacked.Load(); conn != nil {
-		_ = conn.SetDeadline(past)
-		go conn.Close() // which may wait for a client that does not read
-		return
-	}
-	control := http.NewResponseController(st.w)
-	_ = control.SetReadDeadline(past)
-	_ = control.SetWriteDeadline(past)
-}
-
 // whyNot is why a handler cannot write.
 func (w *writer) whyNot() error {
-	if w.stopped.Load() {
+	if (*request)(w).isStopped() {
 		return ErrSessionEnded
 	}
 	return errReplaced
@@ -66,7 +49,7 @@ func (w *writer) start() {
 // body begins an answer that has not had its WriteHeader: w sends it with the
 // headers as they are when its first byte comes.
 func (w *writer) body(status int) bool {
-	if w.stopped.Load() || !(*request)(w).begin(status) {
+	if (*request)(w).isStopped() || !(*request)(w).begin(status) {
 		return false
 	}
 	if !w.started {
@@ -88,7 +71,9 @@ func (w *writer) Header() http.Header {
 
 func (w *writer) WriteHeader(code int) {
 	if code < 200 && code != http.StatusSwitchingProtocols {
-		w.w.WriteHeader(code)
+		if !(*request)(w).isStopped() {
+			w.w.WriteHeader(code)
+		}
 	} else if w.body(code) {
 		w.start()
 		w.w.WriteHeader(code)
@@ -117,6 +102,9 @@ func (w *writer) ReadFrom(src io.Reader) (int64, error) {
 	if !w.body(http.StatusOK) {
 		return 0, w.whyNot()
 	}
+	if a := w.answer.Load(); a != nil {
+		src = stoppable{src, a}
+	}
 	n, err := io.Copy(w.w, src)
 	if n > 0 {
 		w.start()
@@ -141,55 +129,21 @@ func (w *writer) FlushError() error {
 // Hijack hands over the connection, for a WebSocket. Where a cookie has to be
 // set (after a login, a logout, a visitor's new values) it is refused.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if w.stopped.Load() || !(*request)(w).begin(http.StatusSwitchingProtocols) {
+	if (*request)(w).isStopped() || !(*request)(w).begin(http.StatusSwitchingProtocols) {
 		return nil, nil, w.whyNot()
 	}
 	if p := w.slow; p != nil && (p.session != keepCookie || p.anonymous != keepCookie) {
 		return nil, nil, errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
 	}
-	raw, rw, err := http.NewResponseController(w.w).Hijack()
+	conn, rw, err := http.NewResponseController(w.w).Hijack()
 	if err != nil {
-		return raw, rw, err
+		return conn, rw, err
 	}
 	w.start()
-	c := &conn{Conn: raw}
-	w.hijacked.Store(c)
-	if w.stopped.Load() {
-		c.Close()
+	if a := w.answer.Load(); a != nil {
+		conn = a.hijacked(conn)
 	}
-	return c, rw, nil
-}
-
-// conn is a hijacked connection, which may outlive its handler.
-type conn struct {
-	net.Conn
-	mu     sync.Mutex
-	closed bool
-	after  []func()
-}
-
-// afterClose calls do when the connection has been closed. It is false if that has
-// happened already.
-func (c *conn) afterClose(do func()) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	c.after = append(c.after, do)
-	return true
-}
-
-func (c *conn) Close() error {
-	err := c.Conn.Close()
-	c.mu.Lock()
-	after := c.after
-	c.closed, c.after = true, nil
-	c.mu.Unlock()
-	for _, do := range after {
-		do()
-	}
-	return err
+	return conn, rw, nil
 }
 
 func (w *writer) Push(target string, options *http.PushOptions) error {

@@ -51,9 +51,8 @@ func (a *app) handler() http.Handler {
 	// Everyone
 	mux.HandleFunc("GET /{$}", a.welcomePage)
 	mux.HandleFunc("GET /static/{name}", a.staticFile)
-	// Passive, so that a login form that is shown revives no remembered session.
-	mux.Handle("GET /login", g.Passive(do(a.loginPage)))
-	mux.Handle("POST /login", g.Passive(do(a.login)))
+	mux.HandleFunc("GET /login", a.loginPage)
+	mux.HandleFunc("POST /login", a.login)
 	mux.Handle("POST /logout", g.Logout("/"))
 	mux.Handle("GET /session", g.Status())
 	mux.Handle("/sessionguard/", g.Script())

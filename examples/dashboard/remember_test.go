@@ -158,6 +158,7 @@ func TestATokenFromBeforeIsTakenForTheft(t *testing.T) {
 		time.Sleep(time.Hour)
 		b.get("/home").expect(http.StatusOK, "")
 		time.Sleep(time.Minute)
+		b.get("/home").expect(http.StatusOK, "") // with its new token
 		copied.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome&reason=theft_suspected")
 		b.isOut("/home", store.Theft)
 		b.get("/login").contains("check your devices and change your password")

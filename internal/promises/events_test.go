@@ -62,7 +62,7 @@ func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
 		one(get("/fresh"), sessionguard.Event{Name: sessionguard.EventRefused, User: "ada", Session: ada, Refusal: "reauthentication_required", Method: "GET", Path: "/fresh"})
 		one(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventReauthenticated, User: "ada", Session: ada, Method: "POST", Path: "/login"})
 		one(func() { b.post("/value", "Sec-Fetch-Site", "cross-site") },
-			sessionguard.Event{Name: sessionguard.EventRefused, Refusal: "cross_origin", Method: "POST", Path: "/value"})
+			sessionguard.Event{Name: sessionguard.EventRefused, Refusal: "cross_origin", Count: 1, Method: "POST", Path: "/value"})
 		pass(idle)
 		one(get("/poll"), sessionguard.Event{Name: sessionguard.EventRefused, Refusal: "login_required", Reason: store.Remembered, Method: "GET", Path: "/poll"})
 		one(get("/home"), sessionguard.Event{Name: sessionguard.EventRemembered, User: "ada", Session: ada, Method: "GET", Path: "/home"})

@@ -6,6 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // writer is the request as an [http.ResponseWriter]. It commits the session at
@@ -151,4 +154,112 @@ func (w *writer) Push(target string, options *http.PushOptions) error {
 		return pusher.Push(target, options)
 	}
 	return http.ErrNotSupported
+}
+
+// An answer is what can be stopped of a request behind CancelOnEnd.
+type answer struct {
+	stopped atomic.Bool
+
+	mu   sync.Mutex
+	w    http.ResponseWriter // nil once the request is over: it may be another's
+	conn *conn               // hijacked
+}
+
+// cutAnswer makes the answer of st one that can be stopped.
+func (st *request) cutAnswer() *answer {
+	st.answer.CompareAndSwap(nil, &answer{w: st.w})
+	return st.answer.Load()
+}
+
+// isStopped says that nothing more may be written.
+func (st *request) isStopped() bool {
+	a := st.answer.Load()
+	return a != nil && a.stopped.Load()
+}
+
+// stop keeps the handler from writing any more, also where it waits for its client.
+func (a *answer) stop() {
+	a.stopped.Store(true)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	past := time.Unix(1, 0)
+	switch {
+	case a.conn != nil:
+		_ = a.conn.SetDeadline(past)
+		go a.conn.Close() // which may wait for a client that does not read
+	case a.w != nil:
+		control := http.NewResponseController(a.w)
+		_ = control.SetReadDeadline(past)
+		_ = control.SetWriteDeadline(past)
+	}
+}
+
+// release is for the end of the request, after which w is not ours any more.
+func (a *answer) release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.w = nil
+}
+
+// hijacked makes of a connection one that can be stopped.
+func (a *answer) hijacked(raw net.Conn) net.Conn {
+	a.mu.Lock()
+	a.conn = &conn{Conn: raw}
+	a.mu.Unlock()
+	if a.stopped.Load() {
+		a.stop()
+	}
+	return a.conn
+}
+
+// afterClose calls do when the connection that was hijacked is closed. It is false if
+// there is none.
+func (a *answer) afterClose(do func()) bool {
+	a.mu.Lock()
+	c := a.conn
+	a.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.after = append(c.after, do)
+	}
+	return !c.closed
+}
+
+// conn is a hijacked connection, which may outlive its handler.
+type conn struct {
+	net.Conn
+	mu     sync.Mutex
+	closed bool
+	after  []func()
+}
+
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.mu.Lock()
+	after := c.after
+	c.closed, c.after = true, nil
+	c.mu.Unlock()
+	for _, do := range after {
+		do()
+	}
+	return err
+}
+
+// A stoppable is what a stream is copied from: io.Copy is one call, however long it
+// takes.
+type stoppable struct {
+	io.Reader
+	answer *answer
+}
+
+func (s stoppable) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	if s.answer.stopped.Load() {
+		return 0, ErrSessionEnded
+	}
+	return n, err
 }

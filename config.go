@@ -211,7 +211,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		return nil, fmt.Errorf("sessionguard: Config: a RememberFor of %v is shorter than a second", c.rememberFor)
 	}
 	if c.rememberGrace < 0 || c.rememberGrace > c.idleTimeout {
-		return nil, errors.New("sessionguard: Config: the RememberGrace must be positive and not longer than the IdleTimeout")
+		return nil, fmt.Errorf("sessionguard: Config: a RememberGrace of %v is negative or longer than the IdleTimeout of %v", c.rememberGrace, c.idleTimeout)
 	}
 
 	for _, page := range []struct {

@@ -235,7 +235,8 @@ func (st *request) writeCookies() {
 	remembered := 0 // until the browser is closed
 	if st.rec.Session != nil && st.rec.Detail().Remember > 0 {
 		// Not only until Remember: while it is active, the session goes on.
-		remembered = int(st.rec.Expires.Sub(st.now) / time.Second)
+		// And for a while after its end, to say why.
+		remembered = int(st.rec.Expires.Add(store.ReasonKept).Sub(st.now) / time.Second)
 	}
 	add(c.session, p.session, p.sessionValue, remembered)
 	add(c.anonymous, p.anonymous, p.anonymousValue, 0)

@@ -43,7 +43,7 @@ func ExampleRemember() {
 	}
 	// Output:
 	// 0s
-	// 336h0m0s
+	// 337h0m0s
 }
 
 // Where am I logged in? The page asks for the password again first, since it ends

@@ -24,12 +24,14 @@ import (
 // token: logged in, but without its values and not fresh for [Guard.RequireFresh].
 // The absolute timeout of such a login is RememberFor, if that is longer, unless
 // the [AbsoluteTimeout] option is given as well, and the browser keeps the cookie
-// until then. Nothing but a login with Remember moves the end; logging in again
+// until an hour later, to be told why. Nothing but a login with Remember moves the end; logging in again
 // without it, while the session lives, keeps what is left.
 //
-// Only a person's request revives: not one that is [Guard.Passive], a WebSocket's or
-// the guard script's, no prefetch, no [Guard.Login], and not the login page
-// (Config.LoginPath), so that a page left alone stays away. There [Guard.EndReason]
+// These revive nothing, so that a page left alone stays away: requests that are
+// [Guard.Passive], a WebSocket's or the guard script's, a prefetch, [Guard.Login],
+// and the login page (Config.LoginPath). Anything else that looks at the session
+// does, also a fetch or an image on the login page: make what asks by itself Passive.
+// There [Guard.EndReason]
 // is [store.Remembered], and a link to any other page revives. All that ends a
 // session ends it as well: a logout, [Guard.EndUser], a changed SessionStamp, an
 // inactive user.
@@ -39,7 +41,8 @@ import (
 // until the new one has come back or has idled out, since the answer with it may be
 // lost. Later, somebody has kept a copy: the session is ended, [EventTheft] says so,
 // and whoever is the owner logs in again. It cannot tell a thief from a browser
-// restored from an old backup. It does not notice a thief who never lets the session
+// restored from an old backup, or one that never got the answer and then idled out
+// as well. It does not notice a thief who never lets the session
 // idle out, or whose copy is not used again once the token has been replaced: as long
 // as nothing is replaced, both have the same cookie.
 func Remember() LoginOption {
@@ -82,7 +85,7 @@ func (st *request) revive(ctx context.Context, old store.Record, value string) e
 	}
 	st.rec = next
 	st.remember(newValue)
-	c.emit(st, Event{Name: EventRemembered}, next)
+	st.pending().revived = true // told of once it is known that the user may
 	return nil
 }
 

@@ -58,6 +58,7 @@ type pending struct {
 	loggedIn bool         // rec was made by this request: undone if the answer cannot be sent
 	reason   store.Reason // why the session that the cookie names has ended
 	waiting  string       // whose it is, if it can be revived
+	revived  bool         // by this request, and nobody has been told
 
 	session, anonymous           cookieChange
 	sessionValue, anonymousValue string
@@ -254,6 +255,10 @@ func (st *request) authenticate(ctx context.Context) error {
 		_ = st.endNow(reason)
 	default:
 		st.user = user
+		if st.slow != nil && st.slow.revived {
+			st.slow.revived = false
+			st.core.emit(st, Event{Name: EventRemembered}, st.rec)
+		}
 	}
 	return nil
 }

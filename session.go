@@ -226,6 +226,12 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 	details.Remember = min(details.Remember, next.Expires)
 	if same {
 		same, err = st.replace(ctx, next)
+		if !same && !chosen.remember { // what was to be remembered has ended meanwhile
+			details.Remember = 0
+			if chosen.absolute == 0 {
+				next.Expires = now.Add(absolute)
+			}
+		}
 	} else if st.rec.Session == nil {
 		next.Values = st.anonymousValues()
 	}

@@ -147,6 +147,9 @@ func (s *stream) check() {
 		// It is not deleted, since a request that was accepted in time may be
 		// under way.
 		if reason, over := expired(rec, now); over {
+			if reason == store.Idle && now < rec.Until() {
+				reason = store.Remembered
+			}
 			err = &store.EndedError{Reason: reason}
 		}
 	}

@@ -187,9 +187,9 @@ func TestAStreamOfARememberedSessionIsCutWhenItIdles(t *testing.T) {
 		s.streams(s.cutPassive)
 		b := s.browse()
 		b.login("ada")
-		b.stream("/events").requireEnds("ended: idle", idle)
+		b.stream("/events").requireEnds("ended: remembered", idle)
 		require.Equal(s.T, "secret of ada", b.get("/home").body, "a person brings it back")
-		b.stream("/events").requireEnds("ended: idle", idle)
+		b.stream("/events").requireEnds("ended: remembered", idle)
 	})
 }
 

@@ -61,6 +61,8 @@ func (st *request) store() refusal {
 	err := st.failure()
 	if err == nil {
 		err = st.checkToken()
+	} else if st.bringsToken() {
+		st.slow.session = keepCookie // nobody can tell whether it has been overtaken; the last one is still good
 	}
 	switch {
 	case err != nil:
@@ -102,10 +104,15 @@ func (st *request) touches() bool {
 		!st.bringsToken() // which has not come back yet
 }
 
-// touch slides the idle deadline.
+// touch slides the idle deadline. A new token that has come back is told of in any
+// case, but is no activity.
 func (st *request) touch() error {
+	seen := st.now
 	if !st.touches() {
-		return nil
+		if st.user == nil || !st.direct || !st.rec.Revived() || !unused(st.rec) {
+			return nil
+		}
+		seen = st.rec.Detail().Rotated
 	}
 	ctx := context.Context(st)
 	if !st.core.local {
@@ -113,7 +120,7 @@ func (st *request) touch() error {
 		defer cancel()
 		ctx = settled
 	}
-	err := st.core.backend.Touch(ctx, st.rec.Key, st.now)
+	err := st.core.backend.Touch(ctx, st.rec.Key, seen)
 	if errors.Is(err, store.ErrNotFound) && !st.gated {
 		return nil // the page is anybody's
 	}
@@ -132,8 +139,12 @@ func (st *request) undo() {
 
 // finish ends the request of a handler that returned.
 func (st *request) finish() {
+	if st.isStopped() {
+		panic(http.ErrAbortHandler) // or half an answer would pass for a whole one
+	}
 	st.begin(http.StatusOK) // for a handler that wrote nothing
-	st.protect()            // and for one like http.TimeoutHandler further out, which reads the headers now
+	st.takeBack()
+	st.protect() // and for one like http.TimeoutHandler further out, which reads the headers now
 	st.done = true
 	if st.core == nil {
 		return
@@ -146,8 +157,8 @@ func (st *request) finish() {
 // leave runs however the handler ended. Behind a panic nothing is saved, a
 // login is undone, and the page that an outer recoverer makes is not cached.
 func (st *request) leave() {
-	if a := st.answer.Load(); a != nil {
-		a.release()
+	if !st.answer.CompareAndSwap(nil, noAnswer) {
+		st.answer.Load().release()
 	}
 	if st.core != nil {
 		// The server removes upload files by its own request, and outer

@@ -49,7 +49,7 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	var current store.Record
 	if st, _ := ctx.Value(g).(*request); st != nil {
 		st.mu.Lock()
-		if st.identify(ctx) == nil {
+		if (!st.sent || st.looked) && st.identify(ctx) == nil {
 			current = st.rec
 			if !st.passive {
 				current.LastSeen = st.now

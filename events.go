@@ -190,7 +190,7 @@ func (t *throttle) pass(now store.Time) (n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.waiting++
-	if now < t.next {
+	if now < t.next && t.next.Sub(now) <= time.Second { // or the clock was set back
 		return 0
 	}
 	n, t.waiting = t.waiting, 0

@@ -32,7 +32,7 @@ func touchDue(r store.Record, now store.Time, local bool) bool {
 	if local {
 		return since > 0
 	}
-	return since >= r.IdleTimeout/30 || since > 0 && r.LastSeen <= r.Detail().Rotated // a new token has come back
+	return since >= r.IdleTimeout/30 || r.Revived() && unused(r)
 }
 
 // fresh decides whether the last real authentication is younger than age.

@@ -144,8 +144,8 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, by s
 // them). It takes the user's ID as well, so that a handler cannot be tricked into
 // ending somebody else's. [ErrNoSession] says that this user has no such session.
 //
-// With the context of a request, the next page of the session that was ended says
-// whether it was the user who did it, or somebody else.
+// With the context of a request whose user is known, as behind a gate, the next page
+// of the session that was ended says whether it was that user or somebody else.
 func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	why, by := g.endedBy(ctx, userID)
 	ended, err := g.endOwnedBy(ctx, userID, by, func(s *store.Session) (store.Reason, bool) { return why(s), s.ID == id })

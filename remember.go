@@ -8,6 +8,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/store"
@@ -74,18 +76,20 @@ func (st *request) revive(ctx context.Context, old store.Record, value string) e
 	details.UserAgent, details.Address = c.device(st.caller)
 	session := *old.Session
 	session.Key, session.Values, session.Details = key, nil, &details
-	next := store.Record{Session: &session, LastSeen: st.now}
+	next := store.Record{Session: &session, LastSeen: details.Rotated - 1} // see unused
 
 	err = c.backend.Replace(settled, old.Key, old.Version, next)
+	p := st.pending()
 	switch {
-	case errors.Is(err, store.ErrConflict):
+	case errors.Is(err, store.ErrConflict) && p.conflicts < 20:
+		p.conflicts++
 		return st.find(ctx) // a request that was accepted in time has only now been heard of
 	case err != nil:
 		return st.missing(settled, value, err)
 	}
 	st.rec = next
 	st.remember(newValue)
-	st.pending().revived = true // told of once it is known that the user may
+	p.revived = true // told of once it is known that the user may
 	return nil
 }
 
@@ -112,20 +116,23 @@ func (st *request) moved(ctx context.Context, value string, moved *store.MovedEr
 	if err != nil {
 		return st.missing(ctx, value, err)
 	}
+	if !c.owns(rec) {
+		return st.fail(errForeign)
+	}
 	_, over := expired(rec, st.now)
 	details := rec.Detail()
 	newValue, next := c.cookies.unseal(value, details.Handover)
 	recent := st.now.Sub(details.Rotated) < c.rememberGrace
-	unused := rec.LastSeen <= details.Rotated
+	lost := unused(rec) && !over && (moved.To == rec.Key || !rec.Revived())
 	switch {
-	case next && !over && rec.Revived() && (recent || unused):
+	case next && !over && rec.Revived() && (recent || lost):
 		st.rec = rec
 		if upgrades(&st.http) {
 			st.passive = true // it has not come back
 		} else {
 			st.remember(newValue)
 		}
-	case !recent:
+	case !recent && !lost:
 		st.rec = rec
 		if err := st.endNow(store.Theft); err != nil {
 			c.emitEnd(st, rec, store.Theft, "")
@@ -133,6 +140,12 @@ func (st *request) moved(ctx context.Context, value string, moved *store.MovedEr
 		}
 	}
 	return nil
+}
+
+// unused says that nobody has come with the token of the last revival or login: a
+// revival leaves LastSeen just before it for that.
+func unused(rec store.Record) bool {
+	return rec.LastSeen <= max(rec.Authenticated, rec.Detail().Rotated-1)
 }
 
 // follow finds a session by a key that it has or had.
@@ -203,6 +216,21 @@ func (st *request) checkToken() error {
 		return nil // the page is anybody's
 	}
 	return err
+}
+
+// takeBack is checkToken for an answer that somebody further out has kept until now.
+func (st *request) takeBack() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.core == nil || !st.bringsToken() {
+		return
+	}
+	if _ = st.checkToken(); st.slow.session == keepCookie {
+		h := st.w.Header()
+		h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(c string) bool {
+			return strings.HasPrefix(c, st.core.cookies.session.Name+"="+st.slow.sessionValue)
+		})
+	}
 }
 
 // seal hides a cookie's value from everyone but who has both the one from before and

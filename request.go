@@ -36,6 +36,7 @@ type request struct {
 	looked     bool // the answer depends on who is asking: never cached
 	gated      bool // the answer is only for someone logged in
 	passive    bool
+	direct     bool                   // the cookie is that of rec, not of one before
 	noRevival  bool                   // it is no person's doing that it comes
 	refused    bool                   // a refusal is the answer: no activity
 	hidden     bool                   // a refusal was written to somebody else's writer: the answer only if such a status goes out
@@ -54,18 +55,20 @@ type request struct {
 
 // pending is what only a request that does more than pass a gate needs.
 type pending struct {
-	failure  error        // why nobody can tell who is asking
-	loggedIn bool         // rec was made by this request: undone if the answer cannot be sent
-	reason   store.Reason // why the session that the cookie names has ended
-	waiting  string       // whose it is, if it can be revived
-	revived  bool         // by this request, and nobody has been told
+	failure   error        // why nobody can tell who is asking
+	loggedIn  bool         // rec was made by this request: undone if the answer cannot be sent
+	reason    store.Reason // why the session that the cookie names has ended
+	waiting   string       // whose it is, if it can be revived
+	revived   bool         // by this request, and nobody has been told
+	conflicts int          // how often reviving met another request
 
 	session, anonymous           cookieChange
 	sessionValue, anonymousValue string
 
 	views  []*view
-	gaveUp bool       // the answer is that of http.TimeoutHandler, whose handler may run on
-	bag    values.Bag // what the views were opened from: rec's values, or the anonymous cookie's
+	cuts   map[<-chan struct{}]<-chan struct{} // contexts of CancelOnEnd, and what they were made from
+	gaveUp bool                                // the answer is that of http.TimeoutHandler, whose handler may run on
+	bag    values.Bag                          // what the views were opened from: rec's values, or the anonymous cookie's
 }
 
 type cookieChange uint8
@@ -184,18 +187,24 @@ func (st *request) find(ctx context.Context) error {
 	if err != nil {
 		return st.missing(ctx, value, err)
 	}
-	if rec.Session == nil || len(rec.Owner) <= len(c.ownerPrefix) || rec.Owner[:len(c.ownerPrefix)] != c.ownerPrefix {
-		return st.fail(errors.New("the backend returned a session that is not this guard's"))
+	if !c.owns(rec) {
+		return st.fail(errForeign)
 	}
 	reason, over := expired(rec, st.now)
 	if reason == store.Idle && st.now < rec.Until() {
 		return st.revive(ctx, rec, value)
 	}
-	st.rec = rec
+	st.rec, st.direct = rec, true
 	if over {
 		_ = st.endNow(reason)
 	}
 	return nil
+}
+
+var errForeign = errors.New("the backend returned a session that is not this guard's")
+
+func (c *core) owns(rec store.Record) bool {
+	return rec.Session != nil && len(rec.Owner) > len(c.ownerPrefix) && rec.Owner[:len(c.ownerPrefix)] == c.ownerPrefix
 }
 
 // missing is for a cookie that the backend has no session for.

@@ -326,6 +326,7 @@ func (st *request) replace(ctx context.Context, next store.Record) (bool, error)
 		next.Values, next.Version, next.Details.Rotated = old.Values, old.Version, st.now
 		err := st.core.backend.Replace(ctx, old.Key, old.Version, next)
 		if err == nil {
+			st.core.streams.moved(next)
 			return true, nil
 		}
 		var moved *store.MovedError

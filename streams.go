@@ -70,6 +70,12 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
+		st.mu.Lock()
+		if p := st.pending(); p.cuts == nil {
+			p.cuts = map[<-chan struct{}]<-chan struct{}{}
+		}
+		st.slow.cuts[ctx.Done()] = r.Context().Done()
+		st.mu.Unlock()
 		s := &stream{core: g, answer: st.cutAnswer(), cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.End()}
 		if err := g.streams.add(r.Context(), g.backend, s); err != nil {
 			st.mu.Lock()
@@ -86,9 +92,6 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 		}()
 		s.check() // it may have ended before there was a stream to tell
 		next.ServeHTTP(w, r.WithContext(ctx))
-		if s.answer.stopped.Load() {
-			panic(http.ErrAbortHandler) // or half an answer would pass for a whole one
-		}
 	})
 }
 

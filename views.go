@@ -214,7 +214,11 @@ func (st *request) changes() ([]change, error) {
 // give notes who else may be writing to the map. The end of the request's own
 // context is no sign of that: its handler has come to the answer.
 func (v *view) give(st *request, ctx context.Context) {
-	if done := ctx.Done(); done != st.Done() && !slices.Contains(v.holders, done) {
+	done := ctx.Done()
+	for from, ok := st.slow.cuts[done]; ok; from, ok = st.slow.cuts[done] {
+		done = from // the end of a session is no sign of it either
+	}
+	if done != st.Done() && !slices.Contains(v.holders, done) {
 		v.holders = append(v.holders, done)
 	}
 }

@@ -2,6 +2,7 @@ package sessionguard
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -15,6 +16,8 @@ type streams struct {
 	mu    sync.Mutex
 	byID  map[string]map[*stream]struct{} // by the session's public ID
 	watch *watch                          // nil while there are no streams
+
+	asking, missed bool // see ask
 }
 
 // A watch is the backend being watched for all streams of a guard.
@@ -70,23 +73,33 @@ func (all *streams) add(ctx context.Context, backend store.Backend, s *stream) e
 func (all *streams) begin(watcher store.Watcher) *watch {
 	ctx, stop := context.WithCancel(context.Background())
 	w := &watch{ready: make(chan struct{}), stop: stop}
+	late := time.AfterFunc(settleTimeout, func() { all.drop(w) })
 	go func() {
 		defer close(w.ready)
-		late := time.AfterFunc(settleTimeout, stop)
-		w.err = watcher.Watch(ctx, all.told)
-		if !late.Stop() && w.err == nil {
-			w.err = context.DeadlineExceeded
-		}
-		if w.err != nil { // the next stream tries again
-			stop()
-			all.mu.Lock()
-			if all.watch == w {
-				all.watch = nil
+		defer func() {
+			if p := recover(); p != nil { // nobody else would
+				w.err = fmt.Errorf("Watch panicked: %v", p)
 			}
-			all.mu.Unlock()
-		}
+			if !late.Stop() && w.err == nil {
+				w.err = context.DeadlineExceeded
+			}
+			if w.err != nil {
+				all.drop(w)
+			}
+		}()
+		w.err = watcher.Watch(ctx, all.told)
 	}()
 	return w
+}
+
+// drop gives a watch up. The next stream begins another.
+func (all *streams) drop(w *watch) {
+	w.stop()
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.watch == w {
+		all.watch = nil
+	}
 }
 
 func (all *streams) remove(s *stream) {
@@ -104,15 +117,16 @@ func (all *streams) remove(s *stream) {
 	}
 }
 
-// rest ends a watch that is still without streams.
+// rest drops a watch that is still without streams.
 func (all *streams) rest(w *watch) {
 	all.mu.Lock()
-	defer all.mu.Unlock()
-	if w.streams == 0 {
+	idle := w.streams == 0
+	if idle && all.watch == w {
+		all.watch = nil // so that no stream can come to it any more
+	}
+	all.mu.Unlock()
+	if idle {
 		w.stop()
-		if all.watch == w {
-			all.watch = nil
-		}
 	}
 }
 
@@ -155,19 +169,47 @@ func (all *streams) told(e store.Ending) {
 		all.end(e.ID, e.Reason)
 		return
 	}
-	// Some may have been missed: ask for all, a few at a time.
-	todo := make(chan *stream)
-	for range 16 {
-		go func() {
-			for s := range todo {
-				s.check()
-			}
-		}()
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.missed = true
+	if !all.asking {
+		all.asking = true
+		go all.ask()
 	}
-	go func() {
-		defer close(todo)
+}
+
+// ask checks all streams, a few at a time, until nothing more may have been missed.
+func (all *streams) ask() {
+	again := func() bool {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		all.asking, all.missed = all.missed, false
+		return all.asking
+	}
+	for again() {
+		todo := make(chan *stream)
+		var workers sync.WaitGroup
+		for range 16 {
+			workers.Go(func() {
+				for s := range todo {
+					s.check()
+				}
+			})
+		}
 		for _, s := range all.of("") {
 			todo <- s
 		}
-	}()
+		close(todo)
+		workers.Wait()
+	}
+}
+
+// moved tells the streams of a session that it goes on as rec.
+func (all *streams) moved(rec store.Record) {
+	for _, s := range all.of(rec.ID) {
+		s.mu.Lock()
+		s.key, s.end = rec.Key, rec.End()
+		s.waitLocked()
+		s.mu.Unlock()
+	}
 }

@@ -165,10 +165,16 @@ type answer struct {
 	conn *conn               // hijacked
 }
 
+// noAnswer is that of a request which was over before anyone wanted to stop it.
+var noAnswer = new(answer)
+
 // cutAnswer makes the answer of st one that can be stopped.
 func (st *request) cutAnswer() *answer {
 	st.answer.CompareAndSwap(nil, &answer{w: st.w})
-	return st.answer.Load()
+	if a := st.answer.Load(); a != noAnswer {
+		return a
+	}
+	return new(answer)
 }
 
 // isStopped says that nothing more may be written.
@@ -182,6 +188,7 @@ func (a *answer) stop() {
 	a.stopped.Store(true)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	defer func() { _ = recover() }() // of a writer that is not ours: on a timer, nobody else would
 	past := time.Unix(1, 0)
 	switch {
 	case a.conn != nil:

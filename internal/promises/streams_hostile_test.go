@@ -313,3 +313,199 @@ func (c *counting) Watch(ctx context.Context, _ func(store.Ending)) error {
 	context.AfterFunc(ctx, func() { c.open.Add(-1) })
 	return nil
 }
+
+// A handler that has been given up may come to CancelOnEnd only then: the connection
+// serves somebody else by now.
+func TestAStreamBegunAfterItsRequestStopsNobodyElses(t *testing.T) {
+	overBoth(t, func(t *testing.T, proto string) {
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = newFlaky() })
+		deaf := s.guard.CancelOnEnd(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(30 * time.Second) }))
+		late := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(6 * time.Second)
+			deaf.ServeHTTP(w, r)
+		})
+		s.mux.Handle("GET /slow", s.guard.RequireLogin(http.TimeoutHandler(late, 5*time.Second, "too slow")))
+		s.mux.HandleFunc("POST /other", func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(5 * time.Second)
+			io.WriteString(w, "fine")
+		})
+		b := writerBrowse(t, proto, s.guard.Handler(s.mux))
+		b.login("ada")
+		require.Equal(t, http.StatusServiceUnavailable, b.get("/slow").StatusCode)
+		pass(2 * time.Second)
+		b.post("/logout")
+		require.Equal(t, "fine", b.post("/other").body)
+		pass(time.Minute)
+	})
+}
+
+// L6: values behind CancelOnEnd are saved as anywhere else
+func TestValuesBehindCancelOnEndAreSaved(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		cut := func(h http.HandlerFunc) http.Handler { return s.guard.RequireLogin(s.guard.CancelOnEnd(h)) }
+		s.mux.Handle("POST /silent", cut(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			session.Values["silent"] = "v"
+		}))
+		s.mux.Handle("POST /late", cut(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			io.WriteString(w, "hello")
+			session.Values["late"] = "v"
+		}))
+		s.mux.Handle("POST /out", s.guard.CancelOnEnd(s.guard.CancelOnEnd(s.guard.Logout("/"))))
+		b := s.browse()
+		b.login("ada")
+		b.post("/silent")
+		b.post("/late")
+		require.Equal(s.T, "v <nil>", b.get("/value?k=silent").body)
+		require.Equal(s.T, "v <nil>", b.get("/value?k=late").body)
+		b.post("/out")
+		require.Contains(s.T, b.get("/").body, "logged out")
+	})
+}
+
+// W2: but not those of a handler that was given up
+func TestValuesOfAGivenUpStreamAreLeftAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		writing := s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			for i := range 1000 {
+				session.Values["k"] = fmt.Sprint(i)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}))
+		s.mux.Handle("POST /slow", s.guard.RequireLogin(http.TimeoutHandler(writing, time.Second, "too slow")))
+		b := s.browse()
+		b.login("ada")
+		require.Equal(t, http.StatusServiceUnavailable, b.post("/slow").StatusCode)
+		pass(time.Minute)
+		require.Equal(t, "<nil> <nil>", b.get("/value?k=k").body)
+	})
+}
+
+// L1: a login with a shorter timeout is heard of by the streams there are
+func TestAStreamHearsOfAShorterTimeout(t *testing.T) {
+	onEveryBackend(t, func(s *site, _ *flaky, _ bool) {
+		s.streams(s.cutPassive)
+		b := s.browse()
+		b.login("ada")
+		live := b.stream("/events")
+		s.loginOf = func(string) []sessionguard.LoginOption {
+			return []sessionguard.LoginOption{sessionguard.IdleTimeout(time.Minute)}
+		}
+		b.login("ada")
+		live.requireEnds("ended: idle", time.Minute)
+	})
+}
+
+// L5: and so does a logout that could not purge
+func TestALogoutAfterALoginCutsStreamsAllTheSame(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		backend := newFlaky()
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = telling{backend} })
+		s.streams(s.cutPassive)
+		b := s.browse()
+		b.login("ada")
+		live := b.stream("/events")
+		pass(time.Minute)
+		b.login("ada")
+		pass(10 * time.Minute)
+		backend.failing("Delete")
+		require.Equal(t, http.StatusServiceUnavailable, b.post("/logout").StatusCode)
+		live.requireEnds("ended: logged_out", 0)
+	})
+}
+
+// broken is a store.Watcher that panics, hangs for ever, or tells again and again.
+type broken struct {
+	*flaky
+	watch func(ended func(store.Ending)) error
+}
+
+func (b broken) Watch(_ context.Context, ended func(store.Ending)) error { return b.watch(ended) }
+
+func TestAWatchThatPanicsIsUnavailable(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.Backend = broken{newFlaky(), func(func(store.Ending)) error { panic("a nil client") }}
+		})
+		s.streams(s.cutPassive)
+		b := s.browse()
+		b.login("ada")
+		require.Equal(t, http.StatusServiceUnavailable, b.get("/events").StatusCode)
+	})
+}
+
+func TestAWatchThatHangsIsTriedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		watches := 0
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.Backend = broken{newFlaky(), func(func(store.Ending)) error {
+				if watches++; watches == 1 {
+					<-hang
+				}
+				return nil
+			}}
+		})
+		s.streams(s.cutPassive)
+		b := s.browse()
+		b.login("ada")
+		require.Equal(t, http.StatusServiceUnavailable, b.get("/events").StatusCode)
+		b.stream("/events")
+		require.Equal(t, 2, watches)
+		close(hang)
+	})
+}
+
+// A connection to a backend's server that comes and goes is asked after once at a time.
+func TestManyMissedEndingsAreAskedForOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		backend := &forgetful{flaky: newFlaky()}
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+		s.streams(s.cutPassive)
+		b := s.browse()
+		b.login("ada")
+		for range 10 {
+			b.stream("/events")
+		}
+		backend.hook("Load", func() { time.Sleep(time.Second) })
+		before := backend.counted()["Load"]
+		for range 100 {
+			backend.ended(store.Ending{})
+		}
+		pass(time.Minute)
+		require.LessOrEqual(t, backend.counted()["Load"]-before, 20)
+	})
+}
+
+// A recoverer inside the guard must not make a whole answer of a stopped one.
+func TestAStoppedAnswerIsAbortedBehindARecoverer(t *testing.T) {
+	overBoth(t, func(t *testing.T, proto string) {
+		s := newSite(t, nil)
+		s.mux.HandleFunc("POST /report", func(w http.ResponseWriter, r *http.Request) {
+			defer func() {
+				if recover() != nil {
+					http.Error(w, "oops", http.StatusInternalServerError)
+				}
+			}()
+			s.guard.RequireLogin(s.guard.CancelOnEnd(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				time.Sleep(5 * time.Second)
+			}))).ServeHTTP(w, r)
+		})
+		b := writerBrowse(t, proto, s.guard.Handler(s.mux))
+		b.login("ada")
+		go func() {
+			pass(time.Second)
+			_ = s.guard.EndUser(t.Context(), "ada")
+		}()
+		resp, err := b.client.Do(b.request("POST", "/report"))
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+		}
+		require.Error(t, err)
+		pass(10 * time.Second) // the handler
+	})
+}

@@ -73,3 +73,37 @@ func ExampleNewMemory() {
 	// Output:
 	// tablet ended laptop
 }
+
+// What ends is told to whoever watches: a guard cuts the streams of that session.
+func ExampleMemory_Watch() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	sessions := store.NewMemory()
+	err := sessions.Watch(ctx, func(e store.Ending) { fmt.Println(e.ID, "has ended:", e.Reason) })
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	now := store.TimeOf(time.Now())
+	key := store.Key{1, 2, 3}
+	_, err = sessions.Create(ctx, store.Record{
+		Session: &store.Session{
+			Key: key, ID: "laptop", Owner: "session=alice",
+			Expires: now.Add(12 * time.Hour), IdleTimeout: 30 * time.Minute,
+		},
+		LastSeen: now,
+	}, store.Limit{})
+	if err == nil {
+		_, err = sessions.Delete(ctx, key, store.Ended)
+	}
+	fmt.Println(err)
+
+	// Whoever comes back is told, too.
+	_, err = sessions.Load(ctx, key)
+	fmt.Println(err)
+	// Output:
+	// laptop has ended: ended
+	// <nil>
+	// store: the session has ended: ended
+}

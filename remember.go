@@ -119,7 +119,12 @@ func (st *request) moved(ctx context.Context, value string, moved *store.MovedEr
 	if !c.owns(rec) {
 		return st.fail(errForeign)
 	}
-	_, over := expired(rec, st.now)
+	reason, over := expired(rec, st.now)
+	if over && st.now >= rec.Until() {
+		st.rec = rec
+		_ = st.endNow(reason)
+		return nil
+	}
 	details := rec.Detail()
 	newValue, next := c.cookies.unseal(value, details.Handover)
 	recent := st.now.Sub(details.Rotated) < c.rememberGrace

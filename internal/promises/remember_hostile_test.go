@@ -86,6 +86,23 @@ func TestABufferedAnswerOverwritesNoLogin(t *testing.T) {
 	})
 }
 
+// A session that is over is no thief's any more.
+func TestAnOldTokenOfASessionThatIsOverIsNoTheft(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		old := s.browse()
+		old.sends(b.cookies())
+		pass(twoWeeks - time.Hour)
+		b.get("/home")
+		pass(time.Minute)
+		b.get("/home")
+		pass(time.Hour)
+		require.Equal(s.T, "/login?next=%2Fhome&reason=absolute", old.get("/home").Header.Get("Location"))
+		require.Empty(s.T, s.events.take(sessionguard.EventTheft))
+	})
+}
+
 // While keys are rolled out, a node may not be able to open what another has sealed.
 // That is nobody's theft, as long as the new token has not been used.
 func TestARolloutOfKeysMakesNoThieves(t *testing.T) {

@@ -143,15 +143,17 @@ func (st *request) finish() {
 		panic(http.ErrAbortHandler) // or half an answer would pass for a whole one
 	}
 	st.begin(http.StatusOK) // for a handler that wrote nothing
-	st.takeBack()
-	st.protect() // and for one like http.TimeoutHandler further out, which reads the headers now
-	st.done = true
-	if st.core == nil {
-		return
-	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.saveLate()
+	// For a handler like http.TimeoutHandler further out, which reads the headers now.
+	st.takeBack()
+	if st.looked {
+		st.noStore.enforce(st.w.Header())
+	}
+	st.done = true
+	if st.core != nil {
+		st.saveLate()
+	}
 }
 
 // leave runs however the handler ended. Behind a panic nothing is saved, a

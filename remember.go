@@ -225,9 +225,7 @@ func (st *request) checkToken() error {
 
 // takeBack is checkToken for an answer that somebody further out has kept until now.
 func (st *request) takeBack() {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.core == nil || !st.bringsToken() {
+	if !st.bringsToken() {
 		return
 	}
 	if _ = st.checkToken(); st.slow.session == keepCookie {

@@ -78,7 +78,7 @@ func (all *streams) begin(watcher store.Watcher) *watch {
 		defer close(w.ready)
 		defer func() {
 			if p := recover(); p != nil { // nobody else would
-				w.err = fmt.Errorf("Watch panicked: %v", p)
+				w.err = fmt.Errorf("the backend's Watch panicked: %v", p)
 			}
 			if !late.Stop() && w.err == nil {
 				w.err = context.DeadlineExceeded

@@ -163,9 +163,9 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 // ends with the next request even if the account has been activated again.
 func (g *core) EndUser(ctx context.Context, userID string) error {
 	why, by := g.endedBy(ctx, userID)
-	user, err := g.findUser(ctx, userID)
-	_, err = g.endOwnedBy(ctx, userID, by, func(s *store.Session) (store.Reason, bool) {
-		if reason, failed := judge(user, err, userID, s.Stamp); failed == nil && reason != "" {
+	user, unknown := g.findUser(ctx, userID)
+	_, err := g.endOwnedBy(ctx, userID, by, func(s *store.Session) (store.Reason, bool) {
+		if reason, err := judge(user, unknown, userID, s.Stamp); err == nil && reason != "" {
 			return reason, true
 		}
 		return why(s), true

@@ -37,8 +37,8 @@ func (t Time) Add(d time.Duration) Time { return t + Time(d.Milliseconds()) }
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t-u) * time.Millisecond }
 
 // A Session is the part of a login that requests share without a lock: nobody
-// writes to a Session once it is in a backend, nor to its Values. Saving
-// values makes a new one.
+// writes to a Session once it is in a backend, nor to its Values and Details.
+// Saving values makes a new one.
 type Session struct {
 	Key           Key
 	ID            string        // public: random, not the key, the same after re-authentication
@@ -234,6 +234,7 @@ type Watcher interface {
 	// has ended after Watch has returned, until ctx is done: a session that just
 	// expires, or that Replace moves, is not one. ended must return quickly and
 	// may be called from several goroutines. Where the connection to a server
-	// was lost, it is called with an empty Ending once it is there again.
+	// was lost, it is called with an empty Ending once it is there again. Watch
+	// itself waits no longer than a request can, and heeds ctx.
 	Watch(ctx context.Context, ended func(Ending)) error
 }

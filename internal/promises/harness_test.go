@@ -396,6 +396,13 @@ type browser struct {
 	header http.Header // sent with every request
 }
 
+// tab is another tab of the browser, for what goes on at the same time.
+func (b *browser) tab() *browser {
+	other := *b
+	other.seen = nil
+	return &other
+}
+
 // browse opens a new browser on a server of serve.
 func browse(t *testing.T, server *httptest.Server) *browser {
 	t.Helper()

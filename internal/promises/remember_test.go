@@ -334,7 +334,8 @@ func TestALateAnswerWithANewTokenOverwritesNoLoginAndNoLogout(t *testing.T) {
 				b.login("ada")
 				pass(idle)
 				done := make(chan answer)
-				go func() { c := *b; done <- c.get("/slow") }()
+				tab := b.tab()
+				go func() { done <- tab.get("/slow") }()
 				pass(time.Second)
 				overtake(s, b)
 				want := b.cookies()
@@ -363,7 +364,8 @@ func TestALatePageForAnybodyOverwritesNoCookieEither(t *testing.T) {
 		b.login("ada")
 		pass(idle)
 		done := make(chan answer)
-		go func() { c := *b; done <- c.get("/slow") }()
+		tab := b.tab()
+		go func() { done <- tab.get("/slow") }()
 		pass(time.Second)
 		b.login("grace")
 		late := <-done
@@ -407,8 +409,9 @@ func TestALostAnswerIsNoTheft(t *testing.T) {
 		},
 		"the answer takes long": func(s *site, b *browser) {
 			s.slow(10 * time.Minute)
-			c := *b
-			go c.client.Do(c.request("GET", "/slow").WithContext(s.T.Context()))
+			waiting := s.browse()
+			waiting.sends(b.cookies())
+			go waiting.client.Do(waiting.request("GET", "/slow").WithContext(s.T.Context()))
 		},
 		"the client hangs up": func(s *site, b *browser) {
 			s.slow(time.Second)

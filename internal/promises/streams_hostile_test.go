@@ -161,7 +161,8 @@ func TestAWatchThatHangsIsGivenUp(t *testing.T) {
 		answers := make(chan answer)
 		begun := time.Now()
 		for range 3 {
-			go func() { c := *b; answers <- c.get("/events") }()
+			tab := b.tab()
+			go func() { answers <- tab.get("/events") }()
 		}
 		pass(time.Second)
 		require.Equal(t, "secret of ada", b.get("/home").body)
@@ -448,10 +449,10 @@ func TestAWatchThatPanicsIsUnavailable(t *testing.T) {
 func TestAWatchThatHangsIsTriedAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		hang := make(chan struct{})
-		watches := 0
+		var watches atomic.Int64
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			c.Backend = broken{newFlaky(), func(func(store.Ending)) error {
-				if watches++; watches == 1 {
+				if watches.Add(1) == 1 {
 					<-hang
 				}
 				return nil
@@ -462,7 +463,7 @@ func TestAWatchThatHangsIsTriedAgain(t *testing.T) {
 		b.login("ada")
 		require.Equal(t, http.StatusServiceUnavailable, b.get("/events").StatusCode)
 		b.stream("/events")
-		require.Equal(t, 2, watches)
+		require.EqualValues(t, 2, watches.Load())
 		close(hang)
 	})
 }

@@ -54,17 +54,20 @@ func (all *streams) add(ctx context.Context, backend store.Backend, s *stream) e
 		return nil
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	bounded, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	var err error
 	select {
 	case <-s.watch.ready:
 		err = s.watch.err
-	case <-ctx.Done():
-		err = ctx.Err()
+	case <-bounded.Done():
+		err = bounded.Err()
 	}
 	if err != nil {
 		all.remove(s)
+		if ctx.Err() == nil { // it is not the client that has gone
+			all.drop(s.watch)
+		}
 	}
 	return err
 }

@@ -190,19 +190,19 @@ func (all *streams) ask() {
 		return all.asking
 	}
 	for again() {
-		todo := make(chan *stream)
+		waiting := make(chan *stream)
 		var workers sync.WaitGroup
 		for range 16 {
 			workers.Go(func() {
-				for s := range todo {
+				for s := range waiting {
 					s.check()
 				}
 			})
 		}
 		for _, s := range all.of("") {
-			todo <- s
+			waiting <- s
 		}
-		close(todo)
+		close(waiting)
 		workers.Wait()
 	}
 }

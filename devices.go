@@ -47,7 +47,7 @@ func (s Session) FreshUntil(age time.Duration) time.Time {
 // that the backend cannot be asked.
 func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	var current store.Record
-	if st, _ := ctx.Value(g).(*request); st != nil {
+	if st := g.in(ctx); st != nil {
 		st.mu.Lock()
 		if (!st.sent || st.looked) && st.identify(ctx) == nil {
 			current = st.rec

@@ -143,7 +143,7 @@ func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
 		sum := sha256.Sum256([]byte(rec.ID))
 		e.Session = hex.EncodeToString(sum[:8])
 	}
-	if st, _ := ctx.Value(c).(*request); st != nil {
+	if st := c.in(ctx); st != nil {
 		r := st.caller
 		e.Method, e.Path, e.Address, e.UserAgent = r.Method, cutTo(r.URL.Path, 256), c.addressOf(r), cutTo(r.UserAgent(), 256)
 	}

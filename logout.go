@@ -148,7 +148,7 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, by s
 // of the session that was ended says whether it was that user or somebody else.
 func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	why, by := g.endedBy(ctx, userID)
-	ended, err := g.endOwnedBy(ctx, userID, by, func(s *store.Session) (store.Reason, bool) { return why(s), s.ID == id })
+	ended, err := g.endOwned(ctx, userID, by, func(s *store.Session) (store.Reason, bool) { return why(s), s.ID == id })
 	if err == nil && ended == 0 {
 		return ErrNoSession
 	}
@@ -164,7 +164,7 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 func (g *core) EndUser(ctx context.Context, userID string) error {
 	why, by := g.endedBy(ctx, userID)
 	user, unknown := g.findUser(ctx, userID)
-	_, err := g.endOwnedBy(ctx, userID, by, func(s *store.Session) (store.Reason, bool) {
+	_, err := g.endOwned(ctx, userID, by, func(s *store.Session) (store.Reason, bool) {
 		if reason, err := judge(user, unknown, userID, s.Stamp); err == nil && reason != "" {
 			return reason, true
 		}
@@ -189,7 +189,7 @@ func (g *core) EndOthers(r *http.Request) error {
 		return ErrNoSession
 	}
 	id := seen.user.UserID()
-	_, err = g.endOwnedBy(r.Context(), id, id, func(s *store.Session) (store.Reason, bool) {
+	_, err = g.endOwned(r.Context(), id, id, func(s *store.Session) (store.Reason, bool) {
 		if s.Stamp != seen.rec.Stamp {
 			return store.Restamped, true
 		}
@@ -202,7 +202,7 @@ func (g *core) EndOthers(r *http.Request) error {
 // and what that is for each of them.
 func (c *core) endedBy(ctx context.Context, userID string) (why func(*store.Session) store.Reason, by string) {
 	current := ""
-	if st, _ := ctx.Value(c).(*request); st != nil {
+	if st := c.in(ctx); st != nil {
 		st.mu.Lock()
 		defer st.mu.Unlock()
 		if st.user != nil {
@@ -220,14 +220,10 @@ func (c *core) endedBy(ctx context.Context, userID string) (why func(*store.Sess
 	}, by
 }
 
-func (c *core) endOwned(ctx context.Context, userID string, match func(*store.Session) (store.Reason, bool)) (ended int, err error) {
-	return c.endOwnedBy(ctx, userID, "", match)
-}
-
-// endOwnedBy ends the sessions of a user that match, and counts the live ones. It
+// endOwned ends the sessions of a user that match, and counts the live ones. It
 // looks again until it finds none, because one that is re-authenticated meanwhile
 // changes its key.
-func (c *core) endOwnedBy(ctx context.Context, userID, by string, match func(*store.Session) (store.Reason, bool)) (ended int, err error) {
+func (c *core) endOwned(ctx context.Context, userID, by string, match func(*store.Session) (store.Reason, bool)) (ended int, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	for ctx.Err() == nil {

@@ -95,8 +95,11 @@ func (st *request) Value(key any) any {
 }
 
 // of finds this guard's part of r, if a wrapper of it came before.
-func (c *core) of(r *http.Request) *request {
-	st, _ := r.Context().Value(c).(*request)
+func (c *core) of(r *http.Request) *request { return c.in(r.Context()) }
+
+// in finds it in a context derived from a request's.
+func (c *core) in(ctx context.Context) *request {
+	st, _ := ctx.Value(c).(*request)
 	return st
 }
 
@@ -251,7 +254,7 @@ func (st *request) authenticate(ctx context.Context) error {
 		return st.failure()
 	}
 	st.known = true
-	id := st.rec.Owner[len(st.core.ownerPrefix):]
+	id := st.core.userOf(st.rec)
 	returned := false
 	defer st.failUnless(&returned)
 	user, err := st.core.findUser(ctx, id)

@@ -426,6 +426,14 @@ func browse(t *testing.T, server *httptest.Server) *browser {
 
 func (s *site) browse() *browser { s.Helper(); return browse(s.T, s.server) }
 
+// copyOf is another browser that has got hold of b's cookies.
+func (s *site) copyOf(b *browser) *browser {
+	s.Helper()
+	other := s.browse()
+	other.sends(b.cookies())
+	return other
+}
+
 // pipes are the servers' networks: httptest hides them behind TLS.
 var pipes sync.Map
 

@@ -17,8 +17,7 @@ func TestPassiveUseOfTheNewTokenIsUse(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *flaky) {
 		b := s.browse()
 		b.login("ada")
-		thief := s.browse()
-		thief.sends(b.cookies())
+		thief := s.copyOf(b)
 		pass(idle)
 		require.Equal(s.T, "secret of ada", b.get("/home").body)
 		deadline := time.Now().Add(idle)
@@ -93,8 +92,7 @@ func TestAnOldTokenOfASessionThatIsOverIsNoTheft(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *flaky) {
 		b := s.browse()
 		b.login("ada")
-		old := s.browse()
-		old.sends(b.cookies())
+		old := s.copyOf(b)
 		pass(twoWeeks - time.Hour)
 		b.get("/home")
 		pass(time.Minute)

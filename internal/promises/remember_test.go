@@ -208,16 +208,14 @@ func TestARotatedOutTokenIsGoodForAMomentAndThenATheft(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *flaky) {
 		b := s.browse()
 		b.login("ada")
-		thief := s.browse()
-		thief.sends(b.cookies())
+		thief := s.copyOf(b)
 		pass(idle)
 		b.get("/home")
 		pass(time.Second)
 		b.get("/home") // with the new token
 
 		pass(29*time.Second - time.Millisecond)
-		late := s.browse()
-		late.sends(thief.cookies())
+		late := s.copyOf(thief)
 		a := late.get("/home")
 		require.Equal(s.T, "secret of ada", a.body)
 		require.Equal(s.T, b.cookies(), late.cookies(), "it gets the token that there is")
@@ -238,8 +236,7 @@ func TestATheftIsNoticedAfterManyRotations(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *flaky) {
 		owner := s.browse()
 		owner.login("ada")
-		thief := s.browse()
-		thief.sends(owner.cookies())
+		thief := s.copyOf(owner)
 		for range 20 {
 			pass(10 * time.Hour)
 			require.Equal(s.T, "secret of ada", thief.get("/home").body)
@@ -258,8 +255,7 @@ func TestATheftEndsASessionThatIsBeingLoggedInToAgain(t *testing.T) {
 		s := rememberingSite(t, backend)
 		b := s.browse()
 		b.login("ada")
-		thief := s.browse()
-		thief.sends(b.cookies())
+		thief := s.copyOf(b)
 		pass(idle)
 		b.get("/home")
 		pass(time.Minute)
@@ -278,8 +274,7 @@ func TestTheTokenFromBeforeALoginIsDeadAtOnceAndNoTheft(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *flaky) {
 		b := s.browse()
 		b.login("ada")
-		old := s.browse()
-		old.sends(b.cookies())
+		old := s.copyOf(b)
 		b.login("ada")
 		for range 5 {
 			require.False(s.T, old.loggedIn())
@@ -295,8 +290,7 @@ func TestATheftIsNoticedAfterALogin(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *flaky) {
 		b := s.browse()
 		b.login("ada")
-		thief := s.browse()
-		thief.sends(b.cookies())
+		thief := s.copyOf(b)
 		pass(idle)
 		b.get("/home")
 		pass(10 * time.Second)
@@ -409,8 +403,7 @@ func TestALostAnswerIsNoTheft(t *testing.T) {
 		},
 		"the answer takes long": func(s *site, b *browser) {
 			s.slow(10 * time.Minute)
-			waiting := s.browse()
-			waiting.sends(b.cookies())
+			waiting := s.copyOf(b)
 			go waiting.client.Do(waiting.request("GET", "/slow").WithContext(s.T.Context()))
 		},
 		"the client hangs up": func(s *site, b *browser) {
@@ -468,8 +461,7 @@ func TestATheftThatCannotBeEndedIsUnavailable(t *testing.T) {
 		s := rememberingSite(t, backend)
 		b := s.browse()
 		b.login("ada")
-		thief := s.browse()
-		thief.sends(b.cookies())
+		thief := s.copyOf(b)
 		pass(idle)
 		b.get("/home")
 		pass(time.Minute)
@@ -491,8 +483,7 @@ func TestALongHistoryCostsLittle(t *testing.T) {
 		s := rememberingSite(t, backend)
 		b := s.browse()
 		b.login("ada")
-		old := s.browse()
-		old.sends(b.cookies())
+		old := s.copyOf(b)
 		for range 100 {
 			pass(time.Hour)
 			require.Equal(t, "secret of ada", b.get("/home").body)
@@ -546,8 +537,7 @@ func TestWhatEndsASessionForgetsIt(t *testing.T) {
 				onBothRemembered(t, func(s *site, _ *flaky) {
 					b := s.browse()
 					b.login("ada")
-					copied := s.browse()
-					copied.sends(b.cookies())
+					copied := s.copyOf(b)
 					if first == "ended, then idle" {
 						end(s, b)
 						pass(idle)
@@ -576,8 +566,7 @@ func TestLogoutWithARotatedOutTokenEndsTheSession(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *flaky) {
 		b := s.browse()
 		b.login("ada")
-		old := s.browse()
-		old.sends(b.cookies())
+		old := s.copyOf(b)
 		pass(idle)
 		require.True(s.T, b.get("/home").body == "secret of ada")
 		old.post("/logout")

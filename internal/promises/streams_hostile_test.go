@@ -154,10 +154,7 @@ func (h hanging) Watch(ctx context.Context, _ func(store.Ending)) error {
 // L5: a backend that hangs holds up streams for a moment, and nothing else
 func TestAWatchThatHangsIsGivenUp(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = hanging{newFlaky()} })
-		s.streams(s.cutPassive)
-		b := s.browse()
-		b.login("ada")
+		_, b := streamingSite(t, hanging{newFlaky()})
 		answers := make(chan answer)
 		begun := time.Now()
 		for range 3 {
@@ -178,10 +175,7 @@ func TestAWatchThatHangsIsGivenUp(t *testing.T) {
 func TestAStreamEndsWhateverTheBackendDoes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		backend := newFlaky()
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = telling{backend} })
-		s.streams(s.cutPassive)
-		b := s.browse()
-		b.login("ada")
+		_, b := streamingSite(t, telling{backend})
 		live := b.stream("/events")
 		release := make(chan struct{})
 		backend.hook("Load", func() { <-release })
@@ -196,10 +190,7 @@ func TestAStreamEndsWhateverTheBackendDoes(t *testing.T) {
 func TestMissedEndingsAreAskedForTogether(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		backend := &forgetful{flaky: newFlaky()}
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
-		s.streams(s.cutPassive)
-		b := s.browse()
-		b.login("ada")
+		_, b := streamingSite(t, backend)
 		var all []*stream
 		for range 50 {
 			all = append(all, b.stream("/events"))
@@ -412,10 +403,7 @@ func TestAStreamHearsOfAShorterTimeout(t *testing.T) {
 func TestALogoutAfterALoginCutsStreamsAllTheSame(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		backend := newFlaky()
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = telling{backend} })
-		s.streams(s.cutPassive)
-		b := s.browse()
-		b.login("ada")
+		_, b := streamingSite(t, telling{backend})
 		live := b.stream("/events")
 		pass(time.Minute)
 		b.login("ada")
@@ -472,10 +460,7 @@ func TestAWatchThatHangsIsTriedAgain(t *testing.T) {
 func TestManyMissedEndingsAreAskedForOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		backend := &forgetful{flaky: newFlaky()}
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
-		s.streams(s.cutPassive)
-		b := s.browse()
-		b.login("ada")
+		_, b := streamingSite(t, backend)
 		for range 10 {
 			b.stream("/events")
 		}

@@ -68,6 +68,16 @@ func (s *site) cutPassive(next http.Handler) http.Handler {
 	return s.guard.Passive(s.guard.RequireLogin(s.guard.CancelOnEnd(next)))
 }
 
+// streamingSite has a stream at /events, and someone who is logged in.
+func streamingSite(t *testing.T, backend store.Backend) (*site, *browser) {
+	t.Helper()
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+	s.streams(s.cutPassive)
+	b := s.browse()
+	b.login("ada")
+	return s, b
+}
+
 // A stream that a test has opened.
 type stream struct {
 	t     *testing.T
@@ -296,10 +306,7 @@ func TestAStreamWhoseSessionNobodyCanAskForIsCutAtItsEnd(t *testing.T) {
 func TestAStreamIsNotBegunIfNobodyCouldEndIt(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		backend := newFlaky()
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = telling{backend} })
-		s.streams(s.cutPassive)
-		b := s.browse()
-		b.login("ada")
+		_, b := streamingSite(t, telling{backend})
 		backend.failing("Watch")
 		require.Equal(t, http.StatusServiceUnavailable, b.get("/events").StatusCode)
 		backend.failing()
@@ -311,10 +318,7 @@ func TestAStreamIsNotBegunIfNobodyCouldEndIt(t *testing.T) {
 func TestAStreamHearsOfAnEndThatCameBeforeIt(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		backend := newFlaky()
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = telling{backend} })
-		s.streams(s.cutPassive)
-		b := s.browse()
-		b.login("ada")
+		_, b := streamingSite(t, telling{backend})
 		backend.hook("Watch", func() {
 			records := sessionsOf(t, backend, "ada")
 			_, err := backend.Backend.Delete(t.Context(), records[0].Key, store.Ended)
@@ -567,10 +571,7 @@ func (f *forgetful) Watch(ctx context.Context, ended func(store.Ending)) error {
 func TestTheBackendIsWatchedWhileThereAreStreams(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		backend := &forgetful{flaky: newFlaky()}
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
-		s.streams(s.cutPassive)
-		b := s.browse()
-		b.login("ada")
+		_, b := streamingSite(t, backend)
 		for range 2 {
 			first, second := b.stream("/events"), b.stream("/events")
 			watch := backend.ctx
@@ -595,10 +596,7 @@ func TestTheBackendIsWatchedWhileThereAreStreams(t *testing.T) {
 func TestAStreamFindsItsSessionByItsOwner(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		memory := store.NewMemory()
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = memory })
-		s.streams(s.cutPassive)
-		b := s.browse()
-		b.login("ada")
+		_, b := streamingSite(t, memory)
 		old := sessionsOf(t, memory, "ada")[0].Key
 		live := b.stream("/events")
 		pass(time.Minute)

@@ -112,8 +112,8 @@ func (st *request) purge(ctx context.Context, reason store.Reason) error {
 }
 
 // end ends a session, cuts its streams and tells who listens. Who ends what a
-// browser presented, by a logout or another login, ends it also if it has been
-// re-authenticated meanwhile: in another tab, whose answer with the new cookie this
+// browser presented, by a logout, another login or for theft, ends it also if it has
+// moved meanwhile: by a login in another tab, whose answer with the new cookie this
 // browser is yet to see.
 func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, by string) error {
 	for ctx.Err() == nil {

@@ -43,8 +43,8 @@ var guardScriptName = func() string {
 //	mux.Handle("/sessionguard/", guard.Script())
 //
 // (beside a pattern such as "GET /", an http.ServeMux wants two patterns, "GET
-// /sessionguard/" and "POST /sessionguard/"), and put [Guard.ScriptTag] in the head of every page that is only for someone
-// logged in. In the browser the script then
+// /sessionguard/" and "POST /sessionguard/"), and put [Guard.ScriptTag] in the head
+// of every page that is only for someone logged in. In the browser the script then
 //
 //   - hides the page when it is left, and shows it again on Back only if the
 //     server says that the session it was made for still lives. Without the

@@ -1,0 +1,53 @@
+package servers
+
+import (
+	"context"
+	"encoding/binary"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// PostgreSQL starts a PostgreSQL server: database and user "postgres", no password.
+func PostgreSQL(t T) *Server {
+	t.Helper()
+	bin := filepath.Dir(find(t, "initdb", "postgresql", "/usr/lib/postgresql/*/bin"))
+	as := ownerFor("postgres")
+	return launch(t, func(port int) *Server {
+		dir, addr := makeDir(t, as), loopback(port)
+		data := filepath.Join(dir, "data")
+		if err := run(program{dir: dir, as: as, path: filepath.Join(bin, "initdb"), args: []string{
+			"--pgdata", data, "--auth", "trust", "--username", "postgres", "--encoding", "UTF8", "--no-locale", "--no-sync",
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		return &Server{
+			Addr:  addr,
+			dsn:   func(addr string) string { return "postgres://postgres@" + addr + "/postgres?sslmode=disable" },
+			ready: func(ctx context.Context) error { return answersPostgreSQL(ctx, addr) },
+			program: program{dir: dir, as: as, gives: true, path: filepath.Join(bin, "postgres"), args: []string{
+				"-D", data, "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-c", "unix_socket_directories=",
+				// What has been handed to the kernel outlives the process, if not the power.
+				"-c", "fsync=off",
+				"-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "dynamic_shared_memory_type=mmap",
+			}},
+		}
+	})
+}
+
+// answersPostgreSQL logs in: a server that recovers from a crash accepts connections
+// and refuses them then.
+func answersPostgreSQL(ctx context.Context, addr string) error {
+	conn, err := dial(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// Protocol 3.0, https://www.postgresql.org/docs/15/protocol-message-formats.html
+	startup := binary.BigEndian.AppendUint32(nil, 3<<16)
+	startup = append(startup, "user\x00postgres\x00database\x00postgres\x00\x00"...)
+	if _, err := conn.Write(slices.Concat(binary.BigEndian.AppendUint32(nil, uint32(len(startup)+4)), startup)); err != nil {
+		return err
+	}
+	return expect(conn, 0, 'R', "PostgreSQL is not ready")
+}

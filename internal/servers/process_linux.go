@@ -1,0 +1,282 @@
+package servers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// An owner is the user a server runs as. nil is ourselves.
+type owner struct{ uid, gid int }
+
+// ownerFor is a user for servers that refuse to run as root: the one of their package,
+// or nobody.
+func ownerFor(name string) *owner {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	for _, name := range []string{name, "nobody"} {
+		if u, err := user.Lookup(name); err == nil {
+			uid, _ := strconv.Atoi(u.Uid)
+			gid, _ := strconv.Atoi(u.Gid)
+			return &owner{uid, gid}
+		}
+	}
+	return nil
+}
+
+// A process is a server's first one, which starts the others.
+type process struct {
+	command  *exec.Cmd
+	log      string // the file it writes to
+	gives    bool
+	ended    chan struct{}
+	watchdog io.WriteCloser // while it is paused
+}
+
+func command(p program, death syscall.Signal) *exec.Cmd {
+	c := exec.Command(p.path, p.args...)
+	c.Dir = p.dir
+	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "TMPDIR=" + p.dir, "LC_ALL=C"}
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death}
+	if p.as != nil {
+		c.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(p.as.uid), Gid: uint32(p.as.gid)}
+	}
+	return c
+}
+
+// start starts a program that ends when the test binary does, even if that is killed.
+func start(p program) (*process, error) {
+	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	death := syscall.SIGKILL
+	if p.gives {
+		death = syscall.SIGQUIT
+	}
+	c := command(p, death)
+	c.Stdout, c.Stderr = log, log
+	if err := onStarter(c.Start); err != nil {
+		return nil, err
+	}
+	running := &process{command: c, log: log.Name(), gives: p.gives, ended: make(chan struct{})}
+	go func() {
+		_ = c.Wait()
+		close(running.ended)
+	}()
+	return running, nil
+}
+
+// run runs a program to its end, such as one that makes a database.
+func run(p program) error {
+	c := command(p, syscall.SIGKILL)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if err := onStarter(c.Start); err != nil {
+		return err
+	}
+	if err := c.Wait(); err != nil {
+		return fmt.Errorf("%s: %w; it wrote:\n%s", p.path, err, out.Bytes())
+	}
+	return nil
+}
+
+// onStarter runs f on a thread that lasts as long as the test binary: Pdeathsig is
+// sent when the thread ends that started the process (golang.org/issue/27505).
+func onStarter(f func() error) error {
+	err := make(chan error)
+	starter() <- func() { err <- f() }
+	return <-err
+}
+
+var starter = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
+
+// await tries until ready.
+func (p *process) await(ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.ended:
+			return p.failed("it exited")
+		case <-ctx.Done():
+			return p.failed(fmt.Sprintf("no answer for %v: %v", startTimeout, err))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (p *process) failed(why string) error {
+	said, _ := os.ReadFile(p.log)
+	return fmt.Errorf("%s: %s; it wrote:\n%s", p.command.Path, why, bytes.TrimSpace(said[max(0, len(said)-2000):]))
+}
+
+// kill ends the processes that a server has started before itself: PostgreSQL's are in
+// groups of their own, and would otherwise have to notice. While it is stopped it
+// neither starts any nor gives their numbers back, so no other process can be hit.
+func (p *process) kill() error {
+	children, err := p.stop()
+	if err != nil {
+		return err
+	}
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	for _, pid := range children {
+		if err := awaitState(pid, "Z"); err != nil {
+			return err
+		}
+	}
+	p.release()
+	if err := p.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-p.ended
+	return nil
+}
+
+// end lets a server give back what outlives it.
+func (p *process) end() error {
+	if p.gives {
+		_ = p.resume()
+		_ = p.command.Process.Signal(syscall.SIGQUIT)
+		select {
+		case <-p.ended:
+			return nil
+		case <-time.After(5 * time.Second):
+		}
+	}
+	return p.kill()
+}
+
+// stop stops the first process, and returns those that it has started.
+func (p *process) stop() (children []int, err error) {
+	err = p.command.Process.Signal(syscall.SIGSTOP)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	self := p.command.Process.Pid
+	if err := awaitState(self, "TZ"); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir("/proc")
+	for _, entry := range entries {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil {
+			if _, parent := stat(pid); parent == self {
+				children = append(children, pid)
+			}
+		}
+	}
+	return children, err
+}
+
+func (p *process) pause() error {
+	children, err := p.stop()
+	if err != nil {
+		return err
+	}
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	for _, pid := range children {
+		if err := awaitState(pid, "TZ"); err != nil {
+			return err
+		}
+	}
+	return p.guard(append(children, p.command.Process.Pid))
+}
+
+// guard kills what is stopped when the test binary ends, since it hears of nothing
+// else: by a shell that reads from it until then.
+func (p *process) guard(pids []int) error {
+	args := []string{"-c", `read -r resumed || kill -KILL "$@"`, "sh"}
+	for _, pid := range pids {
+		args = append(args, strconv.Itoa(pid))
+	}
+	shell := exec.Command("/bin/sh", args...)
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdin, err := shell.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := shell.Start(); err != nil {
+		return err
+	}
+	go func() { _ = shell.Wait() }()
+	p.release()
+	p.watchdog = stdin
+	return nil
+}
+
+// release tells the shell of guard that it is not needed.
+func (p *process) release() {
+	if p.watchdog != nil {
+		_, _ = io.WriteString(p.watchdog, "resumed\n")
+		_ = p.watchdog.Close()
+		p.watchdog = nil
+	}
+}
+
+func (p *process) resume() error {
+	children, err := p.stop()
+	if err != nil {
+		return err
+	}
+	p.release()
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGCONT)
+	}
+	return p.command.Process.Signal(syscall.SIGCONT)
+}
+
+// awaitState waits until a process is in one of these states of proc(5), or gone.
+func awaitState(pid int, states string) error {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if state, _ := stat(pid); state == "" || strings.Contains(states, state) {
+			return nil
+		}
+	}
+	return fmt.Errorf("process %d does not heed a signal", pid)
+}
+
+// stat is a process's state and parent, or "" if there is no such process.
+func stat(pid int) (state string, parent int) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", 0
+	}
+	// The name before them is in parentheses and may contain any character.
+	fields := strings.Fields(string(line[bytes.LastIndexByte(line, ')')+1:]))
+	parent, _ = strconv.Atoi(fields[1])
+	return fields[0], parent
+}

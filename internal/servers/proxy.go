@@ -1,0 +1,166 @@
+package servers
+
+import (
+	"net"
+	"sync"
+)
+
+// A Proxy is the network in front of a server: clients connect to it, and tests break
+// it.
+type Proxy struct {
+	// Addr is the host and port that clients connect to.
+	Addr string
+
+	server string
+
+	mu       sync.Mutex
+	listener net.Listener // nil while it is cut
+	conns    map[net.Conn]struct{}
+	stalled  chan struct{} // closed unless nothing is delivered
+}
+
+// NewProxy makes a proxy in front of the server at addr.
+func NewProxy(t T, addr string) *Proxy {
+	t.Helper()
+	p := &Proxy{Addr: loopback(freePort()), server: addr, conns: map[net.Conn]struct{}{}, stalled: make(chan struct{})}
+	close(p.stalled)
+	if err := p.Restore(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Cut() })
+	return p
+}
+
+// Cut drops all connections at once and refuses new ones.
+func (p *Proxy) Cut() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener != nil {
+		_ = p.listener.Close()
+		p.listener = nil
+	}
+	for c := range p.conns {
+		_ = c.(*net.TCPConn).SetLinger(0) // a reset, as if the machine were gone
+		_ = c.Close()
+	}
+	p.deliver()
+	return nil
+}
+
+// Stall accepts connections and delivers nothing: a network that loses every packet.
+func (p *Proxy) Stall() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.stalled:
+		p.stalled = make(chan struct{})
+	default:
+	}
+	return nil
+}
+
+// Restore ends a Cut or a Stall. What was on its way in a Stall is delivered now.
+func (p *Proxy) Restore() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.deliver()
+	if p.listener != nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", p.Addr)
+	if err == nil {
+		p.listener = l
+		go p.accept(l)
+	}
+	return err
+}
+
+func (p *Proxy) deliver() {
+	select {
+	case <-p.stalled:
+	default:
+		close(p.stalled)
+	}
+}
+
+func (p *Proxy) accept(l net.Listener) {
+	for {
+		client, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go p.connect(l, client)
+	}
+}
+
+func (p *Proxy) connect(l net.Listener, client net.Conn) {
+	p.wait()
+	server, err := net.Dial("tcp", p.server)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	if !p.add(l, client, server) {
+		return
+	}
+	go p.copy(client, server)
+	p.copy(server, client)
+}
+
+// add keeps a connection for Cut, unless there has been one since it was accepted.
+func (p *Proxy) add(l net.Listener, conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		if p.listener != l {
+			_ = c.Close()
+		} else {
+			p.conns[c] = struct{}{}
+		}
+	}
+	return p.listener == l
+}
+
+func (p *Proxy) copy(to, from net.Conn) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		p.wait()
+		if n > 0 {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				break
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range []net.Conn{to, from} {
+		_ = c.Close()
+		delete(p.conns, c)
+	}
+}
+
+func (p *Proxy) wait() {
+	p.mu.Lock()
+	stalled := p.stalled
+	p.mu.Unlock()
+	<-stalled
+}
+
+// A Remote is a server behind a network, and all that can go wrong with both.
+type Remote struct {
+	*Server
+	*Proxy
+}
+
+// NewRemote puts a proxy in front of a server.
+func NewRemote(t T, s *Server) Remote {
+	t.Helper()
+	return Remote{s, NewProxy(t, s.Addr)}
+}
+
+// DSN is that of the server, through the proxy.
+func (r Remote) DSN() string { return r.Server.DSN(r.Proxy.Addr) }

@@ -1,0 +1,109 @@
+package servers
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// RedisOptions are how a Redis server is to be.
+type RedisOptions struct {
+	// Keeps says that it survives a kill: with an append-only file that is synced
+	// for each command. Otherwise it comes back empty.
+	Keeps bool
+	// Password is asked of clients. Default: none.
+	Password string
+}
+
+// Redis starts a Redis server.
+func Redis(t T, o RedisOptions) *Server {
+	t.Helper()
+	return redis(t, o.Password, o.args()...)
+}
+
+func (o RedisOptions) args() []string {
+	if o.Keeps {
+		// A rewrite of the file would fork.
+		return []string{"--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"}
+	}
+	return []string{"--appendonly", "no"}
+}
+
+func redis(t T, password string, args ...string) *Server {
+	t.Helper()
+	path := find(t, "redis-server", "redis-server")
+	if password != "" {
+		args = append(args, "--requirepass", password, "--masterauth", password)
+	}
+	return launch(t, func(port int) *Server {
+		dir, addr := makeDir(t, nil), loopback(port)
+		return &Server{
+			Addr: addr,
+			dsn: func(addr string) string {
+				u := url.URL{Scheme: "redis", Host: addr}
+				if password != "" {
+					u.User = url.UserPassword("", password)
+				}
+				return u.String()
+			},
+			program: program{dir: dir, path: path, args: append([]string{
+				"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--shutdown-timeout", "0",
+			}, args...)},
+			ready: func(ctx context.Context) error {
+				_, err := ask(ctx, addr, password, "PING")
+				return err
+			},
+		}
+	})
+}
+
+// ask sends one command to a Redis server, on a connection of its own, and returns the
+// simple or bulk string, or the integer, that it answers.
+func ask(ctx context.Context, addr, password string, command ...string) (string, error) {
+	conn, err := dial(ctx, addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	r := bufio.NewReader(conn)
+	if password != "" {
+		if _, err := exchange(conn, r, "AUTH", password); err != nil {
+			return "", err
+		}
+	}
+	return exchange(conn, r, command...)
+}
+
+func exchange(w io.Writer, r *bufio.Reader, command ...string) (string, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(command))
+	for _, arg := range command {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(arg), arg)
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return "", err
+	}
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	line = strings.TrimSuffix(line, "\r\n")
+	switch line[0] {
+	case '-':
+		return "", errors.New(line[1:])
+	case '$':
+		n, err := strconv.Atoi(line[1:])
+		if err != nil || n < 0 {
+			return "", err
+		}
+		bulk := make([]byte, n)
+		_, err = io.ReadFull(r, bulk)
+		return string(bulk), err
+	}
+	return line[1:], nil
+}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // K1, RFC 6265bis section 4.1.3
@@ -114,15 +116,16 @@ func TestEveryMintedCookieIsPlausibleAndReadable(t *testing.T) {
 					}
 					c, err := newCookies(keys, time.Minute, http.Cookie{Name: name, Secure: true})
 					require.NoError(t, err)
-					value, stored, err := c.mint()
+					value, stored, err := c.mint("session=ada")
 					require.NoError(t, err)
-					other, elsewhere, err := c.mint()
+					other, elsewhere, err := c.mint("session=ada")
 					require.NoError(t, err)
 					require.NotEqual(t, value, other)
 					require.NotEqual(t, stored, elsewhere)
 					require.True(t, plausible(value), len(value))
 					require.True(t, c.verify(value))
 					require.Equal(t, stored, c.key(value))
+					require.Equal(t, store.GroupOf("session=ada"), stored.Group())
 					require.NoError(t, (&http.Cookie{Name: name, Value: value}).Valid())
 
 					h := http.Header{"Cookie": {c.anonymous.Name + "=" + value}}
@@ -183,13 +186,13 @@ func TestWhichKeysAreTaken(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err)
-		value, _, err := got.mint()
+		value, _, err := got.mint("session=ada")
 		require.NoError(t, err)
 		require.True(t, got.verify(value))
 		for i := 0; i < len(c.keys); i += 2 { // each pair reads its own
 			pair, err := newCookies(c.keys[i:min(i+2, len(c.keys))], time.Minute, http.Cookie{Secure: true})
 			require.NoError(t, err)
-			value, _, err := pair.mint()
+			value, _, err := pair.mint("session=ada")
 			require.NoError(t, err)
 			require.True(t, got.verify(value), "pair %d", i/2)
 		}

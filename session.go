@@ -190,7 +190,8 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 	defer cancel()
 
 	c, now := st.core, st.now
-	value, key, err := c.cookies.mint()
+	owner := c.ownerPrefix + user.UserID()
+	value, key, err := c.cookies.mint(owner)
 	if err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 	next := store.Record{LastSeen: now, Session: &store.Session{
 		Key:           key,
 		ID:            newPublicID(),
-		Owner:         c.ownerPrefix + user.UserID(),
+		Owner:         owner,
 		Stamp:         stampOf(user),
 		Authenticated: now,
 		Details:       &details,

@@ -10,6 +10,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"time"
 )
@@ -18,7 +19,23 @@ import (
 // byte and the cookie's value. A stolen backend therefore holds nothing that
 // can be sent back as a cookie, and a cookie of one guard never opens a
 // session of another on the same backend.
+//
+// A guard makes its keys so that all sessions of one owner have the same
+// [Key.Group]: a backend that is spread over several machines can keep them together,
+// and do in one place what has to be atomic.
 type Key [32]byte
+
+// Groups is how many groups of owners there are.
+const Groups = 64
+
+// Group is the group of the session's owner.
+func (k Key) Group() int { return int(k[31] % Groups) }
+
+// GroupOf is the group of an owner's sessions, the same in every process.
+func GroupOf(owner string) int {
+	sum := sha256.Sum256([]byte(owner))
+	return Key(sum).Group()
+}
 
 // A Time is a moment in Unix milliseconds: exact in every database, without
 // location or monotonic reading, and a third of the size of a [time.Time].
@@ -178,7 +195,7 @@ func (e *EndedError) Unwrap() error { return ErrNotFound }
 // Touch, Save and Replace of that key is ErrNotFound.
 type Backend interface {
 	// Create stores a new session under r.Key, which the caller has made from
-	// fresh randomness. Ending others of the same owner to stay within limit
+	// fresh randomness, in the group of r.Owner. Ending others of the same owner to stay within limit
 	// is part of the same atomic step, with TooMany as the reason; those are
 	// returned. Sessions from their Until on do not count and are not among
 	// them; where there is a limit they may be dropped at once.

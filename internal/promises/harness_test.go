@@ -131,17 +131,25 @@ func (f *flaky) enter(method string) error {
 }
 
 func (f *flaky) Create(ctx context.Context, r store.Record, l store.Limit) ([]store.Record, error) {
-	if err := f.enter("Create"); err != nil {
+	if err := errors.Join(f.enter("Create"), grouped(r)); err != nil {
 		return nil, err
 	}
 	return f.Backend.Create(ctx, r, l)
 }
 
 func (f *flaky) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
-	if err := f.enter("Replace"); err != nil {
+	if err := errors.Join(f.enter("Replace"), grouped(r)); err != nil {
 		return err
 	}
 	return f.Backend.Replace(ctx, old, version, r)
+}
+
+// grouped is what a backend on several machines insists on.
+func grouped(r store.Record) error {
+	if r.Key.Group() != store.GroupOf(r.Owner) {
+		return errors.New("the key is not of its owner's group")
+	}
+	return nil
 }
 
 func (f *flaky) Load(ctx context.Context, key store.Key) (store.Record, error) {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -187,6 +188,9 @@ func (b *plain) gone(key store.Key) error {
 func (b *plain) Create(_ context.Context, r store.Record, limit store.Limit) (ended []store.Record, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if r.Key.Group() != store.GroupOf(r.Owner) {
+		return nil, errors.New("the key is not of its owner's group")
+	}
 	s := *r.Session
 	switch i := strings.IndexByte(string(s.Values), 0); {
 	case b.has("create: loses the stamp"):
@@ -280,6 +284,9 @@ func (b *plain) Replace(_ context.Context, old store.Key, version uint64, r stor
 	}
 	if ok && over(was.End()) && b.has("replace: refuses past the end") {
 		return store.ErrNotFound
+	}
+	if r.Key.Group() != old.Group() {
+		return errors.New("the keys are not of the same group")
 	}
 	b.gap("replace: is checked, then done")
 	switch s := *r.Session; {

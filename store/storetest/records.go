@@ -23,7 +23,7 @@ var records = []promise{
 		r := newRecord()
 		r.ID, r.Stamp, r.Authenticated, r.Version, r.Values = "", "", 0, 0, nil
 		for _, details := range []*store.Details{nil, {}, {Address: "only"}} {
-			r.Key, r.Details = newKey(), details
+			r.Key, r.Details = newKeyOf(r.Owner), details
 			create(t, b, r)
 			requireSame(t, r, load(t, b, r.Key))
 		}
@@ -32,6 +32,7 @@ var records = []promise{
 		r := newRecord()
 		odd := "=Jürgen \"ß\" 李小龙 🦊 '; DROP TABLE sessions; --\n\t{1}%_*?[a-z]\\"
 		r.Owner += odd
+		r.Key = newKeyOf(r.Owner)
 		r.Details.UserAgent += odd
 		r.Details.Address += odd
 		r.Stamp += "\u00a0é\u0301 "

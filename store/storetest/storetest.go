@@ -84,12 +84,13 @@ func promisesOf(b store.Backend) []promise {
 // a different value in every field. No time is a whole second, not even in a synctest
 // bubble.
 func newRecord() store.Record {
+	owner := "session=" + rand.Text()
 	now := store.TimeOf(time.Now())
 	return store.Record{
 		Session: &store.Session{
-			Key:           newKey(),
+			Key:           newKeyOf(owner),
 			ID:            rand.Text(),
-			Owner:         "session=" + rand.Text(),
+			Owner:         owner,
 			Stamp:         "stamp " + rand.Text(),
 			Authenticated: now.Add(-2*time.Hour) + 1,
 			Expires:       now.Add(8*time.Hour) + 2,
@@ -112,7 +113,7 @@ func newRecord() store.Record {
 // newRecordOf is newRecord for an owner, last seen so many minutes ago.
 func newRecordOf(owner string, minutes int) store.Record {
 	r := newRecord()
-	r.Owner = owner
+	r.Key, r.Owner = newKeyOf(owner), owner
 	r.LastSeen = store.TimeOf(time.Now()).Add(-time.Duration(minutes) * time.Minute)
 	return r
 }
@@ -121,7 +122,7 @@ func newRecordOf(owner string, minutes int) store.Record {
 // every field but the ID, the owner and when it was created.
 func successor(r store.Record) store.Record {
 	next, was := newRecord(), r.Detail()
-	next.ID, next.Owner = r.ID, r.Owner
+	next.Key, next.ID, next.Owner = newKeyOf(r.Owner), r.ID, r.Owner
 	next.Authenticated = r.Authenticated.Add(time.Hour)
 	next.Expires = r.Expires.Add(time.Hour)
 	next.IdleTimeout = r.IdleTimeout + time.Minute
@@ -133,9 +134,13 @@ func successor(r store.Record) store.Record {
 	return next
 }
 
-func newKey() (key store.Key) {
-	rand.Read(key[:])
-	return key
+// newKeyOf returns a key of the owner's group, as every guard does.
+func newKeyOf(owner string) (key store.Key) {
+	for {
+		if rand.Read(key[:]); key.Group() == store.GroupOf(owner) {
+			return key
+		}
+	}
 }
 
 // create stores records, without a limit.

@@ -1,0 +1,158 @@
+// Package record is how the backends that keep sessions outside this process write
+// them: one format, exact to the last field, that anything else does not pass for.
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// ErrCorrupt says that what was read is not what Append writes.
+var ErrCorrupt = errors.New("the record is corrupt or foreign")
+
+// format is the first byte. Another format gets another.
+const format = 1
+
+// Append appends the part of a session that does not change while it keeps its key:
+// not Version and Values, nor LastSeen, which a backend keeps beside it.
+func Append(b []byte, s *store.Session) []byte {
+	b = append(b, format)
+	b = append(b, s.Key[:]...)
+	for _, text := range []string{s.ID, s.Owner, s.Stamp} {
+		b = appendText(b, text)
+	}
+	b = binary.AppendVarint(b, int64(s.Authenticated))
+	b = binary.AppendVarint(b, int64(s.Expires))
+	b = binary.AppendVarint(b, int64(s.IdleTimeout))
+	if s.Details == nil {
+		return append(b, 0)
+	}
+	b = append(b, 1)
+	d := s.Details
+	b = binary.AppendVarint(b, int64(d.Created))
+	b = binary.AppendVarint(b, int64(d.Remember))
+	b = binary.AppendVarint(b, int64(d.Rotated))
+	for _, text := range []string{d.UserAgent, d.Address, string(d.Handover)} {
+		b = appendText(b, text)
+	}
+	return b
+}
+
+// Parse reads what Append wrote for key, all of it and nothing more. A record found
+// under another key is corrupt as well.
+func Parse(key store.Key, b []byte) (*store.Session, error) {
+	p := parser{rest: b}
+	if p.byte() != format || p.key() != key {
+		return nil, ErrCorrupt
+	}
+	s := &store.Session{
+		Key:           key,
+		ID:            p.text(),
+		Owner:         p.text(),
+		Stamp:         p.text(),
+		Authenticated: store.Time(p.int()),
+		Expires:       store.Time(p.int()),
+		IdleTimeout:   time.Duration(p.int()),
+	}
+	details := p.byte()
+	if details == 1 {
+		s.Details = &store.Details{
+			Created:   store.Time(p.int()),
+			Remember:  store.Time(p.int()),
+			Rotated:   store.Time(p.int()),
+			UserAgent: p.text(),
+			Address:   p.text(),
+		}
+		if handover := p.text(); handover != "" {
+			s.Details.Handover = []byte(handover)
+		}
+	}
+	if p.failed || len(p.rest) > 0 || details > 1 || s.Owner == "" {
+		return nil, ErrCorrupt
+	}
+	return s, nil
+}
+
+func appendText(b []byte, text string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+// AppendMove appends what Replace leaves at a session's old key.
+func AppendMove(b []byte, m *store.MovedError) []byte {
+	b = append(b, format)
+	b = append(b, m.To[:]...)
+	b = appendText(b, m.Owner)
+	b = appendText(b, m.ID)
+	if m.Revived {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+// ParseMove reads what AppendMove wrote, all of it and nothing more.
+func ParseMove(b []byte) (*store.MovedError, error) {
+	p := parser{rest: b}
+	if p.byte() != format {
+		return nil, ErrCorrupt
+	}
+	m := &store.MovedError{To: p.key(), Owner: p.text(), ID: p.text()}
+	revived := p.byte()
+	m.Revived = revived == 1
+	if p.failed || len(p.rest) > 0 || revived > 1 || m.Owner == "" {
+		return nil, ErrCorrupt
+	}
+	return m, nil
+}
+
+// A parser reads from the front. After a failure there is nothing but zeros.
+type parser struct {
+	rest   []byte
+	failed bool
+}
+
+func (p *parser) fail() { p.failed, p.rest = true, nil }
+
+func (p *parser) take(n uint64) []byte {
+	if n > uint64(len(p.rest)) {
+		p.fail()
+		return nil
+	}
+	b := p.rest[:n]
+	p.rest = p.rest[n:]
+	return b
+}
+
+func (p *parser) byte() byte {
+	if b := p.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (p *parser) key() (key store.Key) {
+	copy(key[:], p.take(uint64(len(key))))
+	return key
+}
+
+func (p *parser) int() int64 {
+	i, n := binary.Varint(p.rest)
+	if n <= 0 {
+		p.fail()
+		return 0
+	}
+	p.rest = p.rest[n:]
+	return i
+}
+
+func (p *parser) text() string {
+	length, n := binary.Uvarint(p.rest)
+	if n <= 0 {
+		p.fail()
+		return ""
+	}
+	p.rest = p.rest[n:]
+	return string(p.take(length))
+}

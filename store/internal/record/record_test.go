@@ -1,0 +1,119 @@
+package record_test
+
+import (
+	"bytes"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/store/internal/record"
+)
+
+var (
+	key  = store.Key{1, 2, 3, 31: 255}
+	full = store.Session{
+		Key: key, ID: "id", Owner: "session=\x00ada\xff", Stamp: "stamp",
+		Authenticated: 1, Expires: math.MaxInt64, IdleTimeout: 100*365*24*time.Hour + 1,
+		Details: &store.Details{
+			Created: -1, Remember: 1 << 53, Rotated: math.MinInt64,
+			UserAgent: "user agent", Address: "address", Handover: []byte{0, 1},
+		},
+	}
+	moves = []store.MovedError{
+		{To: key, Owner: "session=ada", ID: "id", Revived: true},
+		{Owner: "session=ada"},
+	}
+)
+
+func sessions() []store.Session {
+	plain, zero := full, full
+	plain.Details, zero.Details = nil, &store.Details{}
+	return []store.Session{full, plain, zero, {Key: key, Owner: "session="}}
+}
+
+func TestWhatIsWrittenIsRead(t *testing.T) {
+	for _, s := range sessions() {
+		got, err := record.Parse(key, record.Append(nil, &s))
+		require.NoError(t, err)
+		require.Equal(t, s, *got)
+	}
+	for _, m := range moves {
+		got, err := record.ParseMove(record.AppendMove(nil, &m))
+		require.NoError(t, err)
+		require.Equal(t, m, *got)
+	}
+}
+
+func TestWhatIsCutOffOrAddedToIsCorrupt(t *testing.T) {
+	for _, s := range sessions() {
+		b := record.Append(nil, &s)
+		for n := range len(b) {
+			_, err := record.Parse(key, b[:n])
+			require.ErrorIs(t, err, record.ErrCorrupt, n)
+		}
+		_, err := record.Parse(key, append(b, 0))
+		require.ErrorIs(t, err, record.ErrCorrupt)
+	}
+	for _, m := range moves {
+		b := record.AppendMove(nil, &m)
+		for n := range len(b) {
+			_, err := record.ParseMove(b[:n])
+			require.ErrorIs(t, err, record.ErrCorrupt, n)
+		}
+		_, err := record.ParseMove(append(b, 0))
+		require.ErrorIs(t, err, record.ErrCorrupt)
+	}
+}
+
+func TestARecordUnderAnotherKeyIsCorrupt(t *testing.T) {
+	b := record.Append(nil, &full)
+	for bit := range 8 * len(key) {
+		other := key
+		other[bit/8] ^= 1 << (bit % 8)
+		_, err := record.Parse(other, b)
+		require.ErrorIs(t, err, record.ErrCorrupt)
+	}
+}
+
+func TestARecordOfAnotherFormatOrNobodyIsCorrupt(t *testing.T) {
+	b := record.Append(nil, &full)
+	b[0]++
+	_, err := record.Parse(key, b)
+	require.ErrorIs(t, err, record.ErrCorrupt)
+
+	_, err = record.Parse(key, record.Append(nil, &store.Session{Key: key}))
+	require.ErrorIs(t, err, record.ErrCorrupt)
+	_, err = record.ParseMove(record.AppendMove(nil, &store.MovedError{To: key}))
+	require.ErrorIs(t, err, record.ErrCorrupt)
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range sessions() {
+		f.Add(record.Append(nil, &s))
+	}
+	for _, m := range moves {
+		f.Add(record.AppendMove(nil, &m))
+	}
+	f.Add(append([]byte{1}, bytes.Repeat([]byte{0xff}, 64)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var key store.Key
+		copy(key[:], b[min(1, len(b)):])
+		if s, err := record.Parse(key, b); err == nil {
+			again, err := record.Parse(key, record.Append(nil, s))
+			require.NoError(t, err)
+			require.Equal(t, s, again)
+		} else {
+			require.Nil(t, s)
+		}
+		if m, err := record.ParseMove(b); err == nil {
+			again, err := record.ParseMove(record.AppendMove(nil, m))
+			require.NoError(t, err)
+			require.Equal(t, m, again)
+		} else {
+			require.Nil(t, m)
+		}
+	})
+}

@@ -123,7 +123,7 @@ func TestClocksThatDifferMoveTheAbsoluteEndAndFreshnessByNoMoreThanThat(t *testi
 		pass(time.Millisecond)
 		require.NotEqual(t, 200, right.copyOf(b).get("/fresh").StatusCode)
 
-		for range int(absolute/(20*time.Minute)) -1 {
+		for range int(absolute/(20*time.Minute)) - 1 {
 			pass(20 * time.Minute)
 			require.Equal(t, 200, right.copyOf(b).get("/home").StatusCode)
 		}

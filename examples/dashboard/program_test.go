@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
 )
 
 // TestMain lets the tests start the program itself, from the same binary.
@@ -55,27 +57,27 @@ func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
 			for lines.Scan() && lines.Text() != "Ctrl-C stops." {
 				said.WriteString(lines.Text() + "\n")
 			}
-			for _, a := range demoAccounts {
-				if !strings.Contains(said.String(), a.user.ID) || !strings.Contains(said.String(), a.password) {
-					t.Errorf("it did not say how to log in as %s", a.user.ID)
+			for name, password := range apptest.Passwords {
+				if !strings.Contains(said.String(), name) || !strings.Contains(said.String(), password) {
+					t.Errorf("it did not say how to log in as %s", name)
 				}
 			}
 
-			b := (&site{T: t, url: url}).browse()
-			b.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-			b.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome")
-			in := b.login("ada").expect(http.StatusSeeOther, "/home")
+			b := apptest.Browse(t, url)
+			b.Client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+			b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
+			in := b.Login("ada").Expect(http.StatusSeeOther, "/home")
 			name := map[string]string{"http": "session", "https": "__Host-session"}[scheme]
 			if cookie := in.Cookies()[0]; cookie.Name != name || cookie.Secure != (scheme == "https") || !cookie.HttpOnly {
 				t.Errorf("the cookie is %v", cookie)
 			}
-			b.get("/home").expect(http.StatusOK, "").contains("Ada Lovelace")
-			b.post("/logout").expect(http.StatusSeeOther, "/")
-			b.get("/").contains("You have been logged out.")
-			b.get("/home").expect(http.StatusSeeOther, "/login?next=%2Fhome")
+			b.Get("/home").Expect(http.StatusOK, "").Contains("Ada Lovelace")
+			b.Post("/logout").Expect(http.StatusSeeOther, "/")
+			b.Get("/").Contains("You have been logged out.")
+			b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
 
-			b.login("ada").expect(http.StatusSeeOther, "/home")
-			_, next := b.stream()
+			b.Login("ada").Expect(http.StatusSeeOther, "/home")
+			_, next := b.Stream()
 			next()
 			begun := time.Now()
 			if err := command.Process.Signal(os.Interrupt); err != nil {

@@ -1,20 +1,20 @@
-package main
+package app
 
 import (
 	"encoding/json"
 	"net/http"
 )
 
-func (a *app) accountPage(w http.ResponseWriter, r *http.Request) {
+func (a *App) accountPage(w http.ResponseWriter, r *http.Request) {
 	a.render(w, r, http.StatusOK, "account", page{Title: "Account"})
 }
 
-func (a *app) changePassword(w http.ResponseWriter, r *http.Request) {
+func (a *App) changePassword(w http.ResponseWriter, r *http.Request) {
 	if !parseForm(w, r) {
 		return
 	}
 	user, _ := a.guard.User(r)
-	user, err := a.users.ChangePassword(r.Context(), user.ID, r.PostFormValue("current"), r.PostFormValue("password"))
+	user, err := a.Users.ChangePassword(r.Context(), user.ID, r.PostFormValue("current"), r.PostFormValue("password"))
 	if err != nil {
 		a.refuse(w, r, err, "account", page{Title: "Account", Error: "The current password is wrong."})
 		return
@@ -30,13 +30,13 @@ func (a *app) changePassword(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, err)
 		return
 	}
-	a.log.Info("password changed", "user", user.ID)
+	a.Log.Info("password changed", "user", user.ID)
 	a.flash(r, "Your password is changed. You are logged out everywhere else.")
 	http.Redirect(w, r, "/account", http.StatusSeeOther)
 }
 
 // me is for programs: a refusal comes as application/problem+json.
-func (a *app) me(w http.ResponseWriter, r *http.Request) {
+func (a *App) me(w http.ResponseWriter, r *http.Request) {
 	user, _ := a.guard.User(r)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]string{

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -14,14 +14,14 @@ import (
 const maxStall = 10 * time.Second
 
 // livePage shows what events streams.
-func (a *app) livePage(w http.ResponseWriter, r *http.Request) {
+func (a *App) livePage(w http.ResponseWriter, r *http.Request) {
 	a.render(w, r, http.StatusOK, "live", page{Title: "Live"})
 }
 
 // events streams the server's time as server-sent events, for as long as the
 // session lasts. The last one says why it has ended. That the route is Passive
 // means that a page left open with a stream does not keep its session alive.
-func (a *app) events(w http.ResponseWriter, r *http.Request) {
+func (a *App) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.Method == http.MethodHead {
 		return

@@ -1,12 +1,13 @@
-package main
+package app
 
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -16,9 +17,9 @@ import (
 // User is one person as of a moment. It is never modified: the directory puts a
 // changed copy in its place, so handlers read theirs without a lock.
 type User struct {
-	ID, Name, Role  string
-	Active          bool
-	passwordChanges int
+	ID, Name, Role string
+	Active         bool
+	stamp          string
 }
 
 func (u *User) UserID() string { return u.ID }
@@ -30,8 +31,10 @@ func (u *User) HasRole(role string) bool {
 }
 
 // SessionStamp changes with the password, which ends every session from before,
-// also one whose login was just being checked against the old password.
-func (u *User) SessionStamp() string { return strconv.Itoa(u.passwordChanges) }
+// also one whose login was just being checked against the old password. It must
+// not change with a restart, which sessions may outlive: a salt that is made at
+// the start would end them all.
+func (u *User) SessionStamp() string { return u.stamp }
 
 // demoAccounts are the people to try the application as.
 var demoAccounts = []struct {
@@ -43,8 +46,22 @@ var demoAccounts = []struct {
 	{User{ID: "eve", Name: "Eve Adams", Role: "Engineer", Active: false}, "deactivated-demo"},
 }
 
-// directory is the application's user database.
-type directory struct {
+// Accounts is how to log in, for people to read.
+func Accounts() string {
+	var text strings.Builder
+	for _, a := range demoAccounts {
+		note := ""
+		if !a.user.Active {
+			note = ", inactive: may not log in"
+		}
+		fmt.Fprintf(&text, "  %-6s %-19s %s%s\n", a.user.ID, a.password, a.user.Role, note)
+	}
+	return text.String()
+}
+
+// Directory is the application's user database, in memory: what is changed in it
+// is forgotten with the process.
+type Directory struct {
 	hasher   *hasher
 	nobody   account // stands in for every account that does not exist
 	mu       sync.RWMutex
@@ -63,8 +80,11 @@ var (
 
 const minPassword = 8
 
-func newDirectory(h *hasher) (*directory, error) {
-	d := &directory{
+// NewDirectory has the demo accounts in it.
+func NewDirectory() (*Directory, error) { return newDirectory(newHasher()) }
+
+func newDirectory(h *hasher) (*Directory, error) {
+	d := &Directory{
 		hasher:   h,
 		nobody:   account{&User{}, h.unmatchable()},
 		accounts: map[string]account{},
@@ -80,7 +100,7 @@ func newDirectory(h *hasher) (*directory, error) {
 }
 
 // Find is the guard's FindUser.
-func (d *directory) Find(_ context.Context, id string) (*User, error) {
+func (d *Directory) Find(_ context.Context, id string) (*User, error) {
 	a, ok := d.account(id)
 	if !ok {
 		return nil, fmt.Errorf("user %q: %w", id, sessionguard.ErrNoUser)
@@ -88,7 +108,7 @@ func (d *directory) Find(_ context.Context, id string) (*User, error) {
 	return a.user, nil
 }
 
-func (d *directory) account(id string) (account, bool) {
+func (d *Directory) account(id string) (account, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	a, ok := d.accounts[id]
@@ -100,12 +120,12 @@ func (d *directory) account(id string) (account, bool) {
 // account's state is to blame: otherwise anyone could find out who has an
 // account, or that a password stolen elsewhere is right (OWASP Authentication
 // Cheat Sheet). How often someone may guess is not limited here.
-func (d *directory) Verify(ctx context.Context, id, password string) (*User, error) {
+func (d *Directory) Verify(ctx context.Context, id, password string) (*User, error) {
 	a, err := d.verify(ctx, id, password)
 	return a.user, err
 }
 
-func (d *directory) verify(ctx context.Context, id, password string) (account, error) {
+func (d *Directory) verify(ctx context.Context, id, password string) (account, error) {
 	a, ok := d.account(id)
 	if !ok {
 		a = d.nobody
@@ -121,7 +141,7 @@ func (d *directory) verify(ctx context.Context, id, password string) (account, e
 }
 
 // ChangePassword sets a new password for whoever knows the current one.
-func (d *directory) ChangePassword(ctx context.Context, id, current, password string) (*User, error) {
+func (d *Directory) ChangePassword(ctx context.Context, id, current, password string) (*User, error) {
 	if utf8.RuneCountInString(password) < minPassword {
 		return nil, errShortPassword
 	}
@@ -139,13 +159,13 @@ func (d *directory) ChangePassword(ctx context.Context, id, current, password st
 		return nil, errWrongPassword // changed or deactivated while we were hashing
 	}
 	user := *before.user
-	user.passwordChanges++
+	user.stamp = rand.Text()
 	d.accounts[id] = account{&user, hash}
 	return &user, nil
 }
 
 // SetActive returns the user as changed.
-func (d *directory) SetActive(id string, active bool) (*User, error) {
+func (d *Directory) SetActive(id string, active bool) (*User, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a, ok := d.accounts[id]
@@ -159,7 +179,7 @@ func (d *directory) SetActive(id string, active bool) (*User, error) {
 }
 
 // All lists everyone by name.
-func (d *directory) All() []*User {
+func (d *Directory) All() []*User {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	var all []*User

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ type page struct {
 	Flashes []any
 	Error   string // why a form was not accepted
 	Content any    // what the page's own template needs
+	Node    string // which of several nodes has answered
 }
 
 // parsePages reads the templates, each with the layout around it and with what
@@ -34,8 +35,9 @@ func parsePages() (map[string]*template.Template, error) {
 
 // render answers with a page. It looks at the session before it writes: only
 // then can flashes be taken out of it and caching be forbidden.
-func (a *app) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
+func (a *App) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	p.User, _ = a.guard.User(r)
+	p.Node = a.Node
 	p.Script = a.guard.ScriptTag(r, a.scriptOptions...)
 	if r.Method != http.MethodHead { // nobody would see the flashes
 		p.Flashes = a.flashes(r).Flashes()
@@ -51,16 +53,16 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, status int, name st
 }
 
 // fail answers what nobody can do anything about but us.
-func (a *app) fail(w http.ResponseWriter, err error) {
-	a.log.Error("dashboard", "error", err)
+func (a *App) fail(w http.ResponseWriter, err error) {
+	a.Log.Error("dashboard", "error", err)
 	http.Error(w, "Something went wrong. Please try again in a moment.", http.StatusInternalServerError)
 }
 
-func (a *app) welcomePage(w http.ResponseWriter, r *http.Request) {
+func (a *App) welcomePage(w http.ResponseWriter, r *http.Request) {
 	a.render(w, r, http.StatusOK, "welcome", page{Title: "Welcome"})
 }
 
-func (a *app) homePage(w http.ResponseWriter, r *http.Request) {
+func (a *App) homePage(w http.ResponseWriter, r *http.Request) {
 	reports, err := fs.ReadDir(a.reports, ".")
 	if err != nil {
 		a.fail(w, err)
@@ -71,13 +73,13 @@ func (a *app) homePage(w http.ResponseWriter, r *http.Request) {
 
 // report serves one file. The pattern's {name} is one segment of the path, and
 // an fs.FS has no way out of itself, so no name leads elsewhere.
-func (a *app) report(w http.ResponseWriter, r *http.Request) {
+func (a *App) report(w http.ResponseWriter, r *http.Request) {
 	http.ServeFileFS(w, r, a.reports, r.PathValue("name"))
 }
 
 // staticFile does not look at the session, so the guard leaves its caching
 // headers alone.
-func (a *app) staticFile(w http.ResponseWriter, r *http.Request) {
+func (a *App) staticFile(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "public, max-age=3600")
 	http.ServeFileFS(w, r, a.static, r.PathValue("name"))
 }

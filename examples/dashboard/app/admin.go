@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"errors"
@@ -7,15 +7,15 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
-func (a *app) adminPage(w http.ResponseWriter, r *http.Request) {
-	a.render(w, r, http.StatusOK, "admin", page{Title: "People", Content: a.users.All()})
+func (a *App) adminPage(w http.ResponseWriter, r *http.Request) {
+	a.render(w, r, http.StatusOK, "admin", page{Title: "People", Content: a.Users.All()})
 }
 
-func (a *app) deactivate(w http.ResponseWriter, r *http.Request) { a.setActive(w, r, false) }
+func (a *App) deactivate(w http.ResponseWriter, r *http.Request) { a.setActive(w, r, false) }
 
-func (a *app) activate(w http.ResponseWriter, r *http.Request) { a.setActive(w, r, true) }
+func (a *App) activate(w http.ResponseWriter, r *http.Request) { a.setActive(w, r, true) }
 
-func (a *app) setActive(w http.ResponseWriter, r *http.Request, active bool) {
+func (a *App) setActive(w http.ResponseWriter, r *http.Request, active bool) {
 	me, _ := a.guard.User(r)
 	id := r.PathValue("id")
 	if id == me.ID {
@@ -24,7 +24,7 @@ func (a *app) setActive(w http.ResponseWriter, r *http.Request, active bool) {
 		http.Redirect(w, r, "/admin", http.StatusSeeOther)
 		return
 	}
-	user, err := a.users.SetActive(id, active)
+	user, err := a.Users.SetActive(id, active)
 	if errors.Is(err, sessionguard.ErrNoUser) {
 		http.NotFound(w, r)
 		return
@@ -40,7 +40,7 @@ func (a *app) setActive(w http.ResponseWriter, r *http.Request, active bool) {
 		a.fail(w, err)
 		return
 	}
-	a.log.Info("account changed", "user", id, "active", active, "by", me.ID)
+	a.Log.Info("account changed", "user", id, "active", active, "by", me.ID)
 	a.flash(r, user.Name+message)
 	http.Redirect(w, r, "/admin", http.StatusSeeOther)
 }

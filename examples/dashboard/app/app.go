@@ -1,8 +1,13 @@
-package main
+// Package app is the application of examples/dashboard, for a program to serve:
+// on its own, or as one of several nodes that share their sessions
+// (examples/cluster).
+package app
 
 import (
+	"cmp"
 	"embed"
 	"errors"
+	"flag"
 	"html/template"
 	"io/fs"
 	"log/slog"
@@ -17,20 +22,36 @@ import (
 //go:embed templates static reports
 var files embed.FS
 
-// options are the program's flags.
-type options struct {
-	idle, absolute, fresh time.Duration
-	remember              time.Duration // 0: never
-	sessions              int           // at most, of each person; 0: any number
-	secure, activity      bool
-	log                   *slog.Logger
+// Options are the program's flags, and what a program with several Apps brings
+// for each.
+type Options struct {
+	Idle, Absolute, Fresh time.Duration
+	Remember              time.Duration // 0: never
+	Sessions              int           // at most, of each person; 0: any number
+	Secure, Activity      bool
+
+	Backend store.Backend // nil: this process's memory
+	Keys    [][]byte      // needed with any other Backend
+	Users   *Directory    // nil: the demo accounts, for this App alone
+	Node    string        // which one answers, as the pages say it; "": they do not
+	Log     *slog.Logger  // nil: the default one
 }
 
-// app is what the handlers share.
-type app struct {
-	options
+// Flags are the options of the command line.
+func (o *Options) Flags(f *flag.FlagSet) {
+	f.DurationVar(&o.Idle, "idle", 30*time.Minute, "log out after this long without a request")
+	f.DurationVar(&o.Absolute, "absolute", 12*time.Hour, "log out this long after the login, whatever happens")
+	f.DurationVar(&o.Fresh, "fresh", 5*time.Minute, "ask for the password again before a sensitive change after this long")
+	f.DurationVar(&o.Remember, "remember", 14*24*time.Hour, "how long \"Remember me\" keeps a device logged in; 0 takes the checkbox away")
+	f.IntVar(&o.Sessions, "sessions", 5, "how many sessions a person may have at once: one more ends the least recently active, and its device is told why; 0 for any number")
+	f.BoolVar(&o.Activity, "activity", false, "keys, pointer and touch count as activity, not only requests")
+	f.BoolVar(&o.Secure, "secure", false, "https, with a self-signed certificate")
+}
+
+// App is what the handlers share.
+type App struct {
+	Options
 	guard         *sessionguard.Guard[*User]
-	users         *directory
 	pages         map[string]*template.Template
 	static        fs.FS
 	reports       fs.FS
@@ -40,11 +61,11 @@ type app struct {
 }
 
 // handler is every route, with who may take it.
-func (a *app) handler() http.Handler {
+func (a *App) handler() http.Handler {
 	g := a.guard
 	engineer := g.RequireRole("Engineer")
 	admin := g.RequireRole("Admin")
-	fresh := g.RequireFresh(a.fresh)
+	fresh := g.RequireFresh(a.Fresh)
 	do := func(h http.HandlerFunc) http.Handler { return h }
 
 	mux := http.NewServeMux()
@@ -80,24 +101,35 @@ func (a *app) handler() http.Handler {
 	return securityHeaders(http.MaxBytesHandler(g.Handler(mux), 64<<10))
 }
 
-func newApp(o options, h *hasher) (*app, error) {
-	if o.idle <= 0 || o.absolute <= 0 || o.fresh <= 0 {
+// New makes an App, or says which option is wrong.
+func New(o Options) (*App, error) {
+	if o.Idle <= 0 || o.Absolute <= 0 || o.Fresh <= 0 {
 		return nil, errors.New("-idle, -absolute and -fresh must be positive")
 	}
-	if o.remember < 0 || o.sessions < 0 {
+	if o.Remember < 0 || o.Sessions < 0 {
 		return nil, errors.New("-remember and -sessions must not be negative")
 	}
 	// A login does not outlive -absolute, so a longer -idle has no meaning.
-	o.idle = min(o.idle, o.absolute)
-
-	a := &app{options: o, stopping: make(chan struct{})}
-	a.stop = sync.OnceFunc(func() { close(a.stopping) })
-	if o.activity {
-		a.scriptOptions = []string{"data-activity", "on"}
+	o.Idle = min(o.Idle, o.Absolute)
+	o.Log = cmp.Or(o.Log, slog.Default())
+	if o.Backend == nil {
+		// Sessions are in this process's memory, so keys that end with it
+		// lose nothing. With a store that outlives it, load the keys from
+		// where your other secrets are.
+		o.Backend, o.Keys = store.NewMemory(), [][]byte{random(64), random(32)}
 	}
+
 	var err error
-	if a.users, err = newDirectory(h); err != nil {
-		return nil, err
+	if o.Users == nil {
+		if o.Users, err = NewDirectory(); err != nil {
+			return nil, err
+		}
+	}
+
+	a := &App{Options: o, stopping: make(chan struct{})}
+	a.stop = sync.OnceFunc(func() { close(a.stopping) })
+	if o.Activity {
+		a.scriptOptions = []string{"data-activity", "on"}
 	}
 	if a.pages, err = parsePages(); err != nil {
 		return nil, err
@@ -109,21 +141,19 @@ func newApp(o options, h *hasher) (*app, error) {
 		return nil, err
 	}
 	a.guard, err = sessionguard.New(sessionguard.Config[*User]{
-		FindUser: a.users.Find,
-		// Sessions are in this process's memory, so keys that end with it
-		// lose nothing. With a store that outlives it, load the keys from
-		// where your other secrets are.
-		Keys:            [][]byte{random(64), random(32)},
-		IdleTimeout:     o.idle,
-		AbsoluteTimeout: o.absolute,
-		RememberFor:     o.remember,
-		MaxSessions:     func(*User) store.Limit { return store.Limit{Max: o.sessions} },
+		FindUser:        a.Users.Find,
+		Backend:         o.Backend,
+		Keys:            o.Keys,
+		IdleTimeout:     o.Idle,
+		AbsoluteTimeout: o.Absolute,
+		RememberFor:     o.Remember,
+		MaxSessions:     func(*User) store.Limit { return store.Limit{Max: o.Sessions} },
 		ReauthPath:      "/reauth",
 		// Browsers keep cookies by host, not by port: two programs on
 		// localhost that call theirs the same log each other out. Then give
 		// each a CookieName of its own.
-		InsecureHTTP: !o.secure,
-		Logger:       o.log,
+		InsecureHTTP: !o.Secure,
+		Logger:       o.Log,
 	})
 	return a, err
 }

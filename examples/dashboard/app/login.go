@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"errors"
@@ -37,7 +37,7 @@ var endings = map[store.Reason]string{
 }
 
 // why is the text for someone whose session has ended, and "" for anyone else.
-func (a *app) why(r *http.Request) string {
+func (a *App) why(r *http.Request) string {
 	reason := a.guard.EndReason(r)
 	if reason == "" || reason == store.Expired {
 		// The guard script says why it brought someone here. Anyone can write
@@ -49,19 +49,19 @@ func (a *app) why(r *http.Request) string {
 	return endings[reason]
 }
 
-func (a *app) loginForm(r *http.Request) loginForm {
+func (a *App) loginForm(r *http.Request) loginForm {
 	form := loginForm{
 		Username: strings.TrimSpace(r.PostFormValue("username")),
 		Next:     a.guard.Next(r, ""),
-		Remember: a.remember > 0 && r.PostFormValue("remember") != "",
+		Remember: a.Remember > 0 && r.PostFormValue("remember") != "",
 	}
-	if a.remember > 0 {
-		form.RememberFor = words(a.remember)
+	if a.Remember > 0 {
+		form.RememberFor = words(a.Remember)
 	}
 	return form
 }
 
-func (a *app) loginPage(w http.ResponseWriter, r *http.Request) {
+func (a *App) loginPage(w http.ResponseWriter, r *http.Request) {
 	if _, ok := a.guard.User(r); ok {
 		http.Redirect(w, r, a.guard.Next(r, "/home"), http.StatusSeeOther)
 		return
@@ -77,17 +77,17 @@ func (a *app) loginPage(w http.ResponseWriter, r *http.Request) {
 	a.render(w, r, http.StatusOK, "login", page{Title: "Log in", Content: form})
 }
 
-func (a *app) login(w http.ResponseWriter, r *http.Request) {
+func (a *App) login(w http.ResponseWriter, r *http.Request) {
 	if !parseForm(w, r) {
 		return
 	}
 	// PostFormValue, because FormValue takes a password out of the URL too,
 	// where logs and the browser's history keep it.
 	form := a.loginForm(r)
-	user, err := a.users.Verify(r.Context(), form.Username, r.PostFormValue("password"))
+	user, err := a.Users.Verify(r.Context(), form.Username, r.PostFormValue("password"))
 	if err != nil {
 		// Not the name: people type their password there by mistake.
-		a.log.Info("login refused", "from", r.RemoteAddr, "error", err)
+		a.Log.Info("login refused", "from", r.RemoteAddr, "error", err)
 		a.refuse(w, r, err, "login", page{
 			Title:   "Log in",
 			Error:   "Wrong name or password.",
@@ -108,27 +108,27 @@ func (a *app) login(w http.ResponseWriter, r *http.Request) {
 
 // logIn starts the session, or gives the one there is a new token and a fresh
 // clock: a device that is remembered stays so for as long as it was going to be.
-func (a *app) logIn(w http.ResponseWriter, r *http.Request, user *User, options ...sessionguard.LoginOption) error {
+func (a *App) logIn(w http.ResponseWriter, r *http.Request, user *User, options ...sessionguard.LoginOption) error {
 	if user.HasRole("Admin") {
 		// More to lose, so less time for someone else at an open laptop.
-		options = append(options, sessionguard.IdleTimeout(min(a.idle, 10*time.Minute)))
+		options = append(options, sessionguard.IdleTimeout(min(a.Idle, 10*time.Minute)))
 	}
 	return a.guard.Login(w, r, user, options...) // the guard logs it
 }
 
 // reauthPage asks for the password again: RequireFresh sends people here.
-func (a *app) reauthPage(w http.ResponseWriter, r *http.Request) {
+func (a *App) reauthPage(w http.ResponseWriter, r *http.Request) {
 	a.render(w, r, http.StatusOK, "reauth", page{Title: "Confirm it’s you", Content: a.guard.Next(r, "")})
 }
 
-func (a *app) reauth(w http.ResponseWriter, r *http.Request) {
+func (a *App) reauth(w http.ResponseWriter, r *http.Request) {
 	if !parseForm(w, r) {
 		return
 	}
 	user, _ := a.guard.User(r)
-	user, err := a.users.Verify(r.Context(), user.ID, r.PostFormValue("password"))
+	user, err := a.Users.Verify(r.Context(), user.ID, r.PostFormValue("password"))
 	if err != nil {
-		a.log.Info("re-authentication refused", "from", r.RemoteAddr, "error", err)
+		a.Log.Info("re-authentication refused", "from", r.RemoteAddr, "error", err)
 		a.refuse(w, r, err, "reauth", page{
 			Title:   "Confirm it’s you",
 			Error:   "Wrong password.",
@@ -148,7 +148,7 @@ func (a *app) reauth(w http.ResponseWriter, r *http.Request) {
 
 // refuse shows a form again whose password was not accepted. p.Error is for a
 // wrong one.
-func (a *app) refuse(w http.ResponseWriter, r *http.Request, err error, name string, p page) {
+func (a *App) refuse(w http.ResponseWriter, r *http.Request, err error, name string, p page) {
 	// Not 401, which would have to say how to authenticate (RFC 9110).
 	status := http.StatusUnprocessableEntity
 	switch {
@@ -167,12 +167,12 @@ func (a *app) refuse(w http.ResponseWriter, r *http.Request, err error, name str
 }
 
 // flash leaves a message for the next page that is shown.
-func (a *app) flash(r *http.Request, message string) { a.flashes(r).AddFlash(message) }
+func (a *App) flash(r *http.Request, message string) { a.flashes(r).AddFlash(message) }
 
 // flashes is the session that Logout leaves its message in as well. It needs no
 // Save, and its error no answer: if sessions cannot be reached, the guard
 // answers 503 in place of the page.
-func (a *app) flashes(r *http.Request) *sessions.Session {
+func (a *App) flashes(r *http.Request) *sessions.Session {
 	session, _ := a.guard.Get(r, "flash")
 	return session
 }

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"cmp"
@@ -26,19 +26,19 @@ type device struct {
 	Remembered           moment // until when; the zero moment if it is not
 }
 
-func (a *app) sessionsPage(w http.ResponseWriter, r *http.Request) {
+func (a *App) sessionsPage(w http.ResponseWriter, r *http.Request) {
 	me, _ := a.guard.User(r)
 	a.showDevices(w, r, "sessions", page{Title: "Where you are logged in"}, me, "/account/sessions")
 }
 
 // personPage is the same for an admin, of anyone.
-func (a *app) personPage(w http.ResponseWriter, r *http.Request) {
+func (a *App) personPage(w http.ResponseWriter, r *http.Request) {
 	if user, ok := a.person(w, r); ok {
 		a.showDevices(w, r, "person", page{Title: "Where " + user.Name + " is logged in"}, user, pathOf(user))
 	}
 }
 
-func (a *app) showDevices(w http.ResponseWriter, r *http.Request, name string, p page, user *User, path string) {
+func (a *App) showDevices(w http.ResponseWriter, r *http.Request, name string, p page, user *User, path string) {
 	sessions, err := a.guard.Sessions(r.Context(), user.ID)
 	if err != nil {
 		a.fail(w, err)
@@ -65,19 +65,19 @@ func (a *app) showDevices(w http.ResponseWriter, r *http.Request, name string, p
 	a.render(w, r, http.StatusOK, name, p)
 }
 
-func (a *app) endSession(w http.ResponseWriter, r *http.Request) {
+func (a *App) endSession(w http.ResponseWriter, r *http.Request) {
 	me, _ := a.guard.User(r)
 	a.end(w, r, me, "/account/sessions")
 }
 
-func (a *app) endPersonsSession(w http.ResponseWriter, r *http.Request) {
+func (a *App) endPersonsSession(w http.ResponseWriter, r *http.Request) {
 	if user, ok := a.person(w, r); ok {
 		a.end(w, r, user, pathOf(user))
 	}
 }
 
 // end ends the session that the path names, if it is one of user's.
-func (a *app) end(w http.ResponseWriter, r *http.Request, user *User, back string) {
+func (a *App) end(w http.ResponseWriter, r *http.Request, user *User, back string) {
 	err := a.guard.EndSession(r.Context(), user.ID, r.PathValue("session"))
 	message := "That session has been ended."
 	if errors.Is(err, sessionguard.ErrNoSession) {
@@ -87,11 +87,11 @@ func (a *app) end(w http.ResponseWriter, r *http.Request, user *User, back strin
 	a.ended(w, r, err, message, back)
 }
 
-func (a *app) endOthers(w http.ResponseWriter, r *http.Request) {
+func (a *App) endOthers(w http.ResponseWriter, r *http.Request) {
 	a.ended(w, r, a.guard.EndOthers(r), "You are logged out everywhere else.", "/account/sessions")
 }
 
-func (a *app) endPerson(w http.ResponseWriter, r *http.Request) {
+func (a *App) endPerson(w http.ResponseWriter, r *http.Request) {
 	user, ok := a.person(w, r)
 	if !ok {
 		return
@@ -104,7 +104,7 @@ func (a *app) endPerson(w http.ResponseWriter, r *http.Request) {
 	a.ended(w, r, a.guard.EndUser(r.Context(), user.ID), user.Name+" is logged out everywhere.", pathOf(user))
 }
 
-func (a *app) ended(w http.ResponseWriter, r *http.Request, err error, message, back string) {
+func (a *App) ended(w http.ResponseWriter, r *http.Request, err error, message, back string) {
 	if err != nil {
 		a.fail(w, err)
 		return
@@ -114,8 +114,8 @@ func (a *app) ended(w http.ResponseWriter, r *http.Request, err error, message, 
 }
 
 // person is whom an admin's page is about. If there is none, it has answered.
-func (a *app) person(w http.ResponseWriter, r *http.Request) (*User, bool) {
-	user, err := a.users.Find(r.Context(), r.PathValue("id"))
+func (a *App) person(w http.ResponseWriter, r *http.Request) (*User, bool) {
+	user, err := a.Users.Find(r.Context(), r.PathValue("id"))
 	switch {
 	case errors.Is(err, sessionguard.ErrNoUser):
 		http.NotFound(w, r)

@@ -1,0 +1,237 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+func TestLoginLeadsToThePageAskedFor(t *testing.T) {
+	s := serve(t)
+	b := s.browse()
+	b.Get("/reports/q3.csv").Expect(http.StatusSeeOther, "/login?next=%2Freports%2Fq3.csv").NoStore()
+	b.Get("/login?next=%2Freports%2Fq3.csv").Expect(http.StatusOK, "").
+		Contains(`name="next" value="/reports/q3.csv"`, "Please log in to continue.").NoStore()
+	b.Post("/login", "username", " ada ", "password", "analytical-engine", "next", "/reports/q3.csv").
+		Expect(http.StatusSeeOther, "/reports/q3.csv")
+	b.Get("/reports/q3.csv").Expect(http.StatusOK, "").Contains("Weir Bridge")
+
+	b.Get("/login").Expect(http.StatusSeeOther, "/home")
+	b.Get("/login?next=/account").Expect(http.StatusSeeOther, "/account")
+}
+
+func TestLoginLeadsToNoOtherSite(t *testing.T) {
+	s := serve(t)
+	for _, next := range []string{"https://evil.example/", "//evil.example", `/\evil.example`, "/%2fevil.example", "javascript:alert(1)"} {
+		s.browse().Post("/login", "username", "ada", "password", "analytical-engine", "next", next).
+			Expect(http.StatusSeeOther, "/home")
+		s.browse().Get("/login?next="+strings.ReplaceAll(next, "%", "%25")).
+			Expect(http.StatusOK, "").Contains(`name="next" value=""`)
+		b := s.as("ada")
+		b.Post("/reauth", "password", "analytical-engine", "next", next).Expect(http.StatusSeeOther, "/account")
+	}
+}
+
+func TestAWrongLoginKeepsTheNameAndSaysNoMore(t *testing.T) {
+	s := serve(t)
+	var pages []string
+	for _, wrong := range [][2]string{
+		{"ada", "difference-engine"}, {"nobody", "difference-engine"},
+		{"eve", "difference-engine"}, {"eve", "deactivated-demo"},
+	} {
+		name, password := wrong[0], wrong[1]
+		b := s.browse()
+		a := b.Post("/login", "username", name, "password", password, "next", "/account").
+			Expect(http.StatusUnprocessableEntity, "").
+			Contains("Wrong name or password.", `value="`+name+`"`, `name="next" value="/account"`).
+			Lacks(password).NoStore()
+		pages = append(pages, strings.ReplaceAll(a.Body, `value="`+name+`"`, ""))
+		b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
+	}
+	if len(slices.Compact(pages)) != 1 {
+		t.Error("the pages differ in more than the name")
+	}
+	s.browse().Post("/login", "username", `"><script>`, "password", "x").Lacks("<script>")
+	s.browse().Post("/login").Expect(http.StatusUnprocessableEntity, "")
+}
+
+func TestEveryLoginHashesThePasswordOnceAsOftenAsAnyOther(t *testing.T) {
+	s := serve(t)
+	for _, name := range []string{"ada", "grace", "eve", "nobody", ""} {
+		s.hashes.take()
+		s.browse().Post("/login", "username", name, "password", "some password")
+		want := []hashed{{"some password", s.app.Users.hasher.iterations}}
+		if got := s.hashes.take(); !slices.Equal(got, want) {
+			t.Errorf("%q: hashed %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestAPasswordInTheAddressIsNotTaken(t *testing.T) {
+	s := serve(t)
+	s.browse().Post("/login?password=analytical-engine", "username", "ada").Expect(http.StatusUnprocessableEntity, "")
+	s.as("ada").Post("/reauth?password=analytical-engine").Expect(http.StatusUnprocessableEntity, "")
+	s.as("ada").Post("/account/password?current=analytical-engine", "password", "long enough").Expect(http.StatusUnprocessableEntity, "")
+}
+
+func TestALargeFormIsRefused(t *testing.T) {
+	s := serve(t)
+	s.browse().Post("/login", "username", "ada", "password", strings.Repeat("x", 65<<10)).
+		Expect(http.StatusRequestEntityTooLarge, "")
+	if got := s.hashes.take(); len(got) != 0 {
+		t.Error("a password of a form that was cut off was hashed")
+	}
+}
+
+func TestACrossOriginLoginIsRefused(t *testing.T) {
+	b := serve(t).browse()
+	b.Do("POST", "/login", nil, "Sec-Fetch-Site", "cross-site").Expect(http.StatusForbidden, "")
+}
+
+func TestAFloodOfLoginsWaitsItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, testOptions())
+		h := s.app.Users.hasher
+		for range cap(h.slots) {
+			h.slots <- struct{}{}
+		}
+		begun := time.Now()
+		s.browse().Login("ada").Expect(http.StatusServiceUnavailable, "").
+			Has("Retry-After", "5").Contains("Please try again in a moment.", `value="ada"`)
+		if waited := time.Since(begun); waited != maxQueue {
+			t.Errorf("waited %v, want %v", waited, maxQueue)
+		}
+
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := s.app.Users.Verify(gone, "nobody", "x"); !errors.Is(err, errBusy) {
+			t.Errorf("a client that has gone: %v", err)
+		}
+
+		go func() { time.Sleep(maxQueue / 2); <-h.slots }()
+		s.as("ada")
+	})
+}
+
+func TestLogoutIsFinalAndSaysSo(t *testing.T) {
+	s := serve(t)
+	b := s.as("ada")
+	copied := b.Copy()
+	copied.Get("/home").Expect(http.StatusOK, "") // it is a good copy
+
+	b.Get("/logout").Expect(http.StatusMethodNotAllowed, "")
+	b.Post("/logout").Expect(http.StatusSeeOther, "/").NoStore()
+	b.Get("/").Expect(http.StatusOK, "").Contains(`<p class="flash" role="status">You have been logged out.</p>`)
+	b.Get("/").Lacks("You have been logged out.")
+	b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome").NoStore()
+	b.Get("/login?next=%2Fhome").Contains("Please log in to continue.")
+	isOut(copied, "/home", store.Expired)
+}
+
+func TestAFlashWaitsForAPageThatIsSeen(t *testing.T) {
+	b := serve(t).as("ada")
+	b.Post("/logout")
+	b.Do("HEAD", "/", nil).Expect(http.StatusOK, "")
+	b.Get("/login").Contains("You have been logged out.")
+}
+
+func TestInactivityLogsOut(t *testing.T) {
+	idleOf := func(o Options, name string, then func(*site, *apptest.Browser)) func(*testing.T) {
+		return func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, o)
+				then(s, s.as(name))
+			})
+		}
+	}
+	long, short, brief := testOptions(), testOptions(), testOptions()
+	short.Idle = 3 * time.Second
+	brief.Idle, brief.Absolute = time.Hour, time.Minute
+
+	t.Run("an engineer after -idle", idleOf(long, "ada", func(_ *site, b *apptest.Browser) {
+		for range 3 {
+			time.Sleep(29 * time.Minute)
+			b.Get("/home").Expect(http.StatusOK, "")
+		}
+		time.Sleep(30 * time.Minute)
+		isOut(b, "/home", store.Idle)
+	}))
+	t.Run("an admin after ten minutes", idleOf(long, "grace", func(_ *site, b *apptest.Browser) {
+		time.Sleep(10*time.Minute - time.Second)
+		b.Get("/admin").Expect(http.StatusOK, "")
+		time.Sleep(10 * time.Minute)
+		isOut(b, "/admin", store.Idle)
+	}))
+	t.Run("an admin after a shorter -idle", idleOf(short, "grace", func(_ *site, b *apptest.Browser) {
+		time.Sleep(2 * time.Second)
+		b.Get("/admin").Expect(http.StatusOK, "")
+		time.Sleep(3 * time.Second)
+		isOut(b, "/admin", store.Idle)
+	}))
+	t.Run("anyone after -absolute, though -idle is longer", idleOf(brief, "ada", func(_ *site, b *apptest.Browser) {
+		time.Sleep(59 * time.Second)
+		b.Get("/home").Expect(http.StatusOK, "")
+		time.Sleep(time.Second)
+		isOut(b, "/home", store.Absolute)
+	}))
+	t.Run("asking how long is no activity", idleOf(long, "ada", func(_ *site, b *apptest.Browser) {
+		time.Sleep(20 * time.Minute)
+		b.Get("/session").Expect(http.StatusOK, "").Contains(`"authenticated":true`, `"idle_seconds":600`).NoStore()
+		time.Sleep(10 * time.Minute)
+		b.Get("/session").Expect(http.StatusOK, "").Contains(`"authenticated":false`)
+		isOut(b, "/home", store.Idle)
+	}))
+}
+
+func TestTheLoginPageSaysWhyASessionEnded(t *testing.T) {
+	s := newSite(t, testOptions())
+	text := func(reason store.Reason) string { return `role="status">` + endings[reason] + "</p>" }
+
+	// Whoever has no session that ended is told what the link says, in our words.
+	for reason := range endings {
+		s.browse().Get("/login?reason="+string(reason)).Expect(http.StatusOK, "").Contains(text(reason))
+	}
+	for _, said := range []string{"", "?reason=", "?reason=logged_out", "?reason=anything", "?reason=<b>"} {
+		s.browse().Get("/login"+said).Expect(http.StatusOK, "").Lacks(`role="status"`).Lacks("anything").Lacks("<b>")
+	}
+	s.browse().Get("/login?next=/account&reason=anything").Contains("Please log in to continue.")
+
+	// Whoever has one is told what the server knows, whatever the link says.
+	b := s.as("ada")
+	s.as("grace").Post("/admin/users/ada/sessions/end")
+	b.Get("/login?reason=theft_suspected").Contains(text(store.Ended))
+	// "Expired" is all that it knows of one that left nothing behind.
+	b = s.as("ada")
+	before := b.Copy()
+	b.Post("/logout")
+	before.Get("/login").Contains(text(store.Expired))
+	before.Get("/login?reason=anything").Contains(text(store.Expired))
+	before.Get("/login?reason=idle").Contains(text(store.Idle))
+}
+
+func TestFlagsThatCannotWorkAreRefused(t *testing.T) {
+	for _, broken := range []func(*Options){
+		func(o *Options) { o.Idle = 0 },
+		func(o *Options) { o.Idle = -time.Minute },
+		func(o *Options) { o.Idle = time.Millisecond },
+		func(o *Options) { o.Absolute = 0 },
+		func(o *Options) { o.Fresh = -1 },
+		func(o *Options) { o.Remember = -time.Hour },
+		func(o *Options) { o.Sessions = -1 },
+		func(o *Options) { o.Backend = struct{ store.Backend }{store.NewMemory()} }, // without Keys
+	} {
+		o := testOptions()
+		broken(&o)
+		if _, err := New(o); err == nil {
+			t.Errorf("%+v was accepted", o)
+		}
+	}
+}

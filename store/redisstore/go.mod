@@ -1,0 +1,16 @@
+module github.com/sessionguard-go/sessionguard/store/redisstore
+
+go 1.26
+
+require (
+	github.com/redis/rueidis v1.0.79
+	github.com/sessionguard-go/sessionguard v0.1.0
+	github.com/stretchr/testify v1.12.1
+)
+
+require (
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+)
+
+replace github.com/sessionguard-go/sessionguard => ../..

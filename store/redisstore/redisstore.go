@@ -1,0 +1,348 @@
+// Package redisstore keeps sessions on Redis, for any number of nodes.
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/store/internal/record"
+)
+
+// Config is how a [Store] uses its server. The zero Config is a good one.
+type Config struct {
+	// Prefix is what all keys and the channel begin with, without braces. Stores
+	// with the same prefix on the same server share their sessions.
+	// Default: "sessionguard:".
+	Prefix string
+
+	// Timeout bounds each call. A server that leaves a ping unanswered for half of it
+	// is taken for dead, and its connection is closed. Default: 2 seconds.
+	Timeout time.Duration
+
+	// CacheFor lets this process use what it has read for so long, see the package's
+	// section on caching. Default: 0, every request asks the server.
+	CacheFor time.Duration
+}
+
+// A Store is a [store.Backend] and a [store.Watcher] on Redis. Beyond the errors of
+// package store, it refuses a key that is already taken, a key that is not of the
+// owner's group and a Replace that changes the owner. An error names the key that it is
+// about, and no password.
+type Store struct {
+	client   rueidis.Client
+	timeout  time.Duration
+	cacheFor time.Duration
+	prefix   string
+	groups   [store.Groups]string // what the keys of each group begin with
+	secrets  []string
+	written  *written // nil: no caching
+
+	closed  context.Context
+	close   context.CancelFunc
+	watches sync.WaitGroup
+}
+
+var (
+	errTaken  = errors.New("a session has this key already; make keys from fresh randomness")
+	errNobody = errors.New("redisstore: a session needs an owner")
+	errOwner  = errors.New("a session can not be replaced by one of another owner; create a new one")
+	errGroup  = errors.New("redisstore: the key is not of its owner's group; see store.GroupOf")
+)
+
+// New connects to the server that option names. It fails if that is not there, is a
+// replica, or is older than Redis 6.2.
+//
+// It refuses options that break a promise: to read from replicas, a DialFn (use
+// DialCtxFn, which can be bounded), and with CacheFor those that replace, disable or
+// reconfigure client-side caching. Timeouts that are longer than Config.Timeout allows
+// are cut down to it. AuthCredentialsFn has to return within it.
+func New(option rueidis.ClientOption, config Config) (*Store, error) {
+	option, config, err := settle(option, config)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		timeout:  config.Timeout,
+		cacheFor: config.CacheFor,
+		prefix:   config.Prefix,
+		groups:   groupPrefixes(config.Prefix),
+		secrets:  []string{option.Password, option.Sentinel.Password},
+	}
+	if s.cacheFor > 0 {
+		s.written = newWritten(s.cacheFor)
+	}
+	s.client, err = rueidis.NewClient(option)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+		defer cancel()
+		_, err = s.read(ctx, s.groups[0])
+	}
+	if err != nil {
+		if s.client != nil {
+			s.client.Close()
+		}
+		return nil, s.failure("the server is not usable", err)
+	}
+	s.closed, s.close = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Close closes the connections and ends every Watch. Later calls fail.
+func (s *Store) Close() {
+	s.close()
+	s.watches.Wait()
+	s.client.Close()
+}
+
+// Load implements [store.Backend].
+func (s *Store) Load(ctx context.Context, key store.Key) (store.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if r, ok := s.loadCached(ctx, key); ok {
+		return r, nil
+	}
+	name := s.keyOf(key)
+	value, err := s.read(ctx, name)
+	if err != nil {
+		return store.Record{}, s.failure(name, err)
+	}
+	if value == nil {
+		return store.Record{}, store.ErrNotFound
+	}
+	r, err := decode(key, value)
+	return r, s.named(name, err)
+}
+
+// Touch implements [store.Backend].
+func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error {
+	name := s.keyOf(key)
+	_, err := s.run(ctx, touch, name, nil, now(), number(int64(seen)), member(key), number(store.Grace.Milliseconds()))
+	if err == nil && s.written != nil {
+		s.written.touch(key, seen)
+		return nil
+	}
+	s.wrote(key)
+	return whereFound(err)
+}
+
+// Save implements [store.Backend].
+func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+	defer s.wrote(key)
+	_, err := s.run(ctx, save, s.keyOf(key), nil,
+		encodeVersion(version), encodeVersion(version+1), rueidis.BinaryString(values))
+	return whereFound(err)
+}
+
+// Create implements [store.Backend].
+func (s *Store) Create(ctx context.Context, r store.Record, limit store.Limit) (ended []store.Record, err error) {
+	if err := check(r); err != nil {
+		return nil, err
+	}
+	defer s.wrote(r.Key)
+	ttl, at := lifetime(r.Until().Add(store.Grace))
+	refuse := ""
+	if limit.Refuse {
+		refuse = "1"
+	}
+	reply, err := s.run(ctx, create, s.keyOf(r.Key), []string{s.indexOf(r.Owner)},
+		now(), member(r.Key), encode(r), ttl, at, r.Owner,
+		strconv.Itoa(limit.Max), refuse, encodeEnd(store.TooMany), number(store.ReasonKept.Milliseconds()))
+	if err != nil {
+		return nil, err
+	}
+	ended, err = s.records(r.Owner, reply)
+	for _, r := range ended {
+		s.wrote(r.Key)
+	}
+	return ended, err
+}
+
+// Replace implements [store.Backend].
+func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
+	if err := check(r); err != nil {
+		return err
+	}
+	if old.Group() != r.Key.Group() {
+		return errGroup
+	}
+	defer s.wrote(old)
+	defer s.wrote(r.Key)
+	ttl, at := lifetime(r.Until().Add(store.Grace))
+	kept := store.TimeOf(time.Now()).Add(store.Grace)
+	if r.Revived() {
+		kept = max(kept, r.Expires)
+	}
+	moveTTL, _ := lifetime(kept)
+	_, err := s.run(ctx, replace, s.keyOf(old), []string{s.keyOf(r.Key), s.indexOf(r.Owner)},
+		encodeVersion(version), r.Owner, member(r.Key), member(old), encode(r), ttl, at, encodeMove(r), moveTTL)
+	return s.leftAt(old, err)
+}
+
+// Delete implements [store.Backend].
+func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
+	defer s.wrote(key)
+	name, kept := s.keyOf(key), store.Grace
+	if reason.Kept() {
+		kept = store.ReasonKept
+	}
+	reply, err := s.run(ctx, remove, name, nil, member(key), encodeEnd(reason), number(kept.Milliseconds()))
+	err = s.leftAt(key, err)
+	var moved *store.MovedError
+	switch {
+	case errors.As(err, &moved):
+		return store.Record{}, err
+	case errors.Is(err, store.ErrNotFound):
+		return store.Record{}, nil
+	case err != nil:
+		return store.Record{}, err
+	}
+	r, err := decode(key, []byte(reply[0]))
+	return r, s.named(name, err)
+}
+
+// ByOwner implements [store.Backend]. It asks once, however many there are.
+func (s *Store) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
+	reply, err := s.run(ctx, list, s.indexOf(owner), nil, owner)
+	if err != nil {
+		return nil, err
+	}
+	return s.records(owner, reply)
+}
+
+// read returns nil if nothing is there. GETEX counts as a write although it changes
+// nothing here: a replica, which may not know what the primary knows, refuses it.
+func (s *Store) read(ctx context.Context, name string) ([]byte, error) {
+	value, err := s.client.Do(ctx, s.client.B().Getex().Key(name).Build().ToRetryable()).AsBytes()
+	if rueidis.IsRedisNil(err) {
+		return nil, nil
+	}
+	return value, err
+}
+
+// A leftError is what a script found instead of a session, still encoded.
+type leftError struct{ value string }
+
+func (*leftError) Error() string { return "redisstore: the session is gone" }
+
+func (*leftError) Unwrap() error { return store.ErrNotFound }
+
+// run runs a script and returns what it answers besides that all went well.
+func (s *Store) run(ctx context.Context, script *rueidis.Lua, key string, more []string, args ...string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	reply, err := script.Exec(ctx, s.client, append([]string{key}, more...), args).AsStrSlice()
+	if err != nil {
+		return nil, s.failure(key, err)
+	}
+	if len(reply) == 0 {
+		reply = []string{""}
+	}
+	switch status, rest := reply[0], reply[1:]; {
+	case status == "ok":
+		return rest, nil
+	case status == "gone":
+		return nil, store.ErrNotFound
+	case status == "conflict":
+		return nil, store.ErrConflict
+	case status == "limit":
+		return nil, store.ErrLimit
+	case status == "left" && len(rest) == 1:
+		return nil, &leftError{rest[0]}
+	case status == "corrupt" && len(rest) == 1:
+		return nil, s.named(rest[0], record.ErrCorrupt)
+	case status == "taken":
+		return nil, s.named(key, errTaken)
+	case status == "owner":
+		return nil, s.named(key, errOwner)
+	}
+	return nil, s.named(key, fmt.Errorf("the server answered %q to a script", reply))
+}
+
+// leftAt tells what is left at a key, if a script found that.
+func (s *Store) leftAt(key store.Key, err error) error {
+	var left *leftError
+	if errors.As(err, &left) {
+		_, err = decode(key, []byte(left.value))
+		return s.named(s.keyOf(key), err)
+	}
+	return err
+}
+
+// whereFound is leftAt for who only has to know that there is no session.
+func whereFound(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return store.ErrNotFound
+	}
+	return err
+}
+
+// records reads pairs of a member and its value.
+func (s *Store) records(owner string, pairs []string) ([]store.Record, error) {
+	var records []store.Record
+	for ; len(pairs) > 1; pairs = pairs[2:] {
+		name := s.groups[store.GroupOf(owner)] + "s:" + pairs[0]
+		key, ok := parseMember(pairs[0])
+		if !ok {
+			return records, s.named(name, record.ErrCorrupt)
+		}
+		r, err := decode(key, []byte(pairs[1]))
+		if err != nil {
+			return records, s.named(name, err)
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+// named says which key an error is about, unless package store has a name for it.
+func (s *Store) named(key string, err error) error {
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("redisstore: %q: %w", key, err)
+}
+
+// failure is named for an error of the server or the way to it. Some servers repeat the
+// command that they do not know, and with it the password.
+func (s *Store) failure(key string, err error) error {
+	text, _, _ := strings.Cut(err.Error(), ", with args beginning with")
+	for _, secret := range s.secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	if text != err.Error() {
+		err = errors.New(text)
+	}
+	return fmt.Errorf("redisstore: %q: %w", key, err)
+}
+
+func check(r store.Record) error {
+	switch {
+	case r.Owner == "":
+		return errNobody
+	case r.Key.Group() != store.GroupOf(r.Owner):
+		return errGroup
+	}
+	return nil
+}
+
+// lifetime is how long it is until a moment by the clock of this process, so that the
+// server's does not matter, and the moment, both in milliseconds.
+func lifetime(until store.Time) (ttl, at string) {
+	const most = 1e14 // three thousand years, far from where Redis overflows
+	left := min(int64(until.Sub(store.TimeOf(time.Now()))/time.Millisecond), most)
+	return number(left), number(int64(until))
+}
+
+func now() string { return number(int64(store.TimeOf(time.Now()))) }
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }

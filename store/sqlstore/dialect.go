@@ -1,0 +1,142 @@
+package sqlstore
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// A Dialect is how a database speaks.
+type Dialect int
+
+// The dialects of a [Store].
+const (
+	PostgreSQL Dialect = iota + 1
+	MySQL              // and MariaDB
+	SQLite
+)
+
+// statements are what a Store says, in one dialect.
+type statements struct {
+	schema string
+	begin  []string // a transaction; see transaction.go
+
+	loadText    string
+	loadForEnd  string // the same, and keeps others from changing it
+	touchText   string
+	save        string
+	insert      string
+	leave       string // makes a session what is left of one
+	byOwner     string
+	lockGroup   string // makes the Creates of an owner wait for each other; "" if they do anyway
+	notify      string // "" where nobody can be told
+	forget      string
+	isComplete  string // finds what the last statement of the schema makes
+	lockSchema  string
+	afterSchema string
+	settings    string // MySQL: what suitable looks at
+
+	// prepares says that the driver would otherwise prepare each statement anew: for
+	// MySQL a round trip of its own, for SQLite half of the time.
+	prepares bool
+}
+
+// In every dialect times and durations are milliseconds, and a session's forget_at is
+// later than it has to be by up to one idle timeout: so it mostly stays when the
+// session is touched, and with it every index. PostgreSQL then writes one row in place
+// (a HOT update).
+var standard = statements{
+	loadText: `SELECT kind, version, last_seen, record, data FROM sessionguard_sessions WHERE session_key = ?`,
+	touchText: fmt.Sprintf(`UPDATE sessionguard_sessions SET
+		last_seen = GREATEST(last_seen, ?),
+		forget_at = CASE WHEN forget_at < GREATEST(LEAST(? + idle_ms, expires), remember) + %[1]d
+			THEN GREATEST(LEAST(? + 2 * idle_ms, expires), remember) + %[1]d
+			ELSE forget_at END
+		WHERE session_key = ? AND kind = 0 AND ? < LEAST(last_seen + idle_ms, expires)`, store.Grace.Milliseconds()),
+	save: `UPDATE sessionguard_sessions SET version = version + 1, data = ?
+		WHERE session_key = ? AND kind = 0 AND version = ?`,
+	insert: `INSERT INTO sessionguard_sessions
+		(session_key, kind, owner_hash, version, last_seen, idle_ms, expires, remember, forget_at, record, data)
+		VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	leave: `UPDATE sessionguard_sessions SET kind = ?, forget_at = ?, record = ?, owner_hash = NULL, data = NULL
+		WHERE session_key = ? AND kind = 0 AND version = ? AND last_seen = ?`,
+	byOwner: `SELECT session_key, kind, version, last_seen, record, data FROM sessionguard_sessions
+		WHERE owner_hash = ? AND kind = 0`,
+}
+
+var dialects = map[Dialect]*statements{
+	PostgreSQL: postgreSQL(),
+	MySQL:      mySQL(),
+	SQLite:     sqlite(),
+}
+
+func postgreSQL() *statements {
+	s := standard
+	s.schema = PostgreSQLSchema
+	s.begin = []string{`BEGIN ISOLATION LEVEL READ COMMITTED`}
+	s.loadForEnd = s.loadText + ` FOR UPDATE`
+	s.lockGroup = lockGroup
+	s.isComplete = isComplete
+	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // any number that nobody else takes
+	s.notify = `SELECT pg_notify(?, ?)`
+	// The array is made once; a mere IN may be evaluated again for every row.
+	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key = ANY(ARRAY(
+		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?
+		ORDER BY forget_at LIMIT %d FOR UPDATE SKIP LOCKED)) AND forget_at < ?`, batch)
+	for _, text := range []*string{
+		&s.loadText, &s.loadForEnd, &s.touchText, &s.save, &s.insert, &s.leave, &s.byOwner, &s.lockGroup, &s.notify, &s.forget,
+	} {
+		*text = numbered(*text)
+	}
+	return &s
+}
+
+func mySQL() *statements {
+	s := standard
+	s.schema = MySQLSchema
+	s.begin = []string{`SET TRANSACTION ISOLATION LEVEL READ COMMITTED`, `START TRANSACTION`}
+	s.loadForEnd = s.loadText + ` FOR UPDATE`
+	s.lockGroup = lockGroup
+	s.isComplete = isComplete
+	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'tx_isolation', 'transaction_isolation')`
+	// In the order of the index, so that all who delete lock in the same one.
+	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE forget_at < ? AND forget_at < ?
+		ORDER BY forget_at, session_key LIMIT %d`, batch)
+	s.prepares = true
+	return &s
+}
+
+func sqlite() *statements {
+	s := standard
+	s.schema = SQLiteSchema
+	s.begin = []string{`BEGIN IMMEDIATE`}
+	s.loadForEnd = s.loadText
+	s.isComplete = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_forget_at'`
+	s.afterSchema = `PRAGMA journal_mode = WAL`
+	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key IN (
+		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?
+		ORDER BY forget_at LIMIT %d) AND forget_at < ?`, batch)
+	s.prepares = true
+	s.touchText = strings.NewReplacer("GREATEST(", "MAX(", "LEAST(", "MIN(").Replace(s.touchText)
+	return &s
+}
+
+const (
+	lockGroup  = `SELECT id FROM sessionguard_locks WHERE id = ? FOR UPDATE`
+	isComplete = `SELECT 1 FROM sessionguard_locks HAVING COUNT(*) = 64`
+)
+
+// numbered turns each ? into $1, $2 and so on.
+func numbered(text string) string {
+	parts := strings.Split(text, "?")
+	var b strings.Builder
+	for i, part := range parts {
+		if i > 0 {
+			b.WriteString("$" + strconv.Itoa(i))
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}

@@ -1,0 +1,109 @@
+package nodes
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// What happens on both nodes at the same moment.
+var races = []promise{
+	{"of 100 logins on both nodes as many live on as the limit allows", func(t T, a, b store.Backend) {
+		for _, limit := range []store.Limit{{Max: 3}, {Max: 3, Refuse: true}} {
+			limited := func(c *config) { c.MaxSessions = func(*user) store.Limit { return limit } }
+			one, two := newNode(t, a, limited), newNode(t, b, limited)
+			name, browsers := newUser(), make([]*browser, 100)
+			for i := range browsers {
+				browsers[i] = browse(t, one)
+			}
+			accepted := 0
+			for _, a := range atOnce(t, browsers, "POST", "/login?user="+name, one, two) {
+				if a.status == http.StatusSeeOther {
+					accepted++
+				}
+			}
+			require.Equal(t, limit.Max, len(ownedBy(t, one, name)), "sessions in the backend")
+			want := len(browsers)
+			if limit.Refuse {
+				want = limit.Max
+			}
+			require.Equal(t, want, accepted, "logins that succeeded")
+			for _, n := range []*node{one, two} {
+				live := 0
+				for _, a := range atOnce(t, browsers, "GET", "/home", n, n) {
+					if a.letIn() {
+						live++
+					}
+				}
+				require.Equal(t, limit.Max, live, "sessions that are let in")
+			}
+		}
+	}},
+	{"50 requests on both nodes revive a remembered session once", func(t T, a, b store.Backend) {
+		const age = 31 * time.Minute // past the default idle timeout
+		one, two := newNode(t, aged{a, age}), newNode(t, aged{b, age})
+		name, ada := newUser(), browse(t, one)
+		require.Equal(t, http.StatusSeeOther, ada.post(t, one, "/login?remember=1&user="+name).status)
+		before, browsers := ada.token(one), make([]*browser, 50)
+		for i := range browsers {
+			browsers[i] = ada.copied(one)
+		}
+		tokens := map[string]bool{}
+		for _, a := range atOnce(t, browsers, "GET", "/home", one, two) {
+			require.Equal(t, "secret of "+name, a.body)
+			require.NotNil(t, a.cookie, "every answer brings the new token, lest one is lost")
+			tokens[a.cookie.Value] = true
+		}
+		require.Equal(t, 1, len(tokens), "one new token")
+		require.NotContains(t, tokens, before)
+		require.Len(t, ownedBy(t, one, name), 1)
+		require.Equal(t, 1, one.count(sessionguard.EventRemembered)+two.count(sessionguard.EventRemembered), "exactly one revival")
+	}},
+	{"two requests on two nodes that change different values both win", func(t T, a, b store.Backend) {
+		one, two := newNode(t, a), newNode(t, b)
+		name, ada := newUser(), browse(t, one)
+		ada.login(t, one, name)
+		for i := range 5 {
+			first := ada.begin(t, one, fmt.Sprintf("k=one&v=%d", i))
+			second := ada.begin(t, two, fmt.Sprintf("k=two&v=%d", i))
+			require.True(t, first().letIn())
+			require.True(t, second().letIn())
+			for _, n := range []*node{one, two} {
+				for _, k := range []string{"one", "two"} {
+					require.Equal(t, fmt.Sprint(i), ada.get(t, n, "/value?k="+k).body, "an update is lost")
+				}
+			}
+		}
+	}},
+}
+
+// atOnce lets each browser ask in turn one node and the other, all at the same time:
+// when every connection has been made.
+func atOnce(t T, browsers []*browser, method, path string, one, two *node) []answer {
+	t.Helper()
+	answers, errs := make([]answer, len(browsers)), make([]error, len(browsers))
+	var connecting, asking sync.WaitGroup
+	for i, b := range browsers {
+		n := []*node{one, two}[i%2]
+		connecting.Add(1)
+		asking.Go(func() {
+			_, errs[i] = b.do(n, "GET", "/nothing-here")
+			connecting.Done()
+			connecting.Wait()
+			if errs[i] == nil {
+				answers[i], errs[i] = b.do(n, method, path)
+			}
+		})
+	}
+	asking.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	return answers
+}

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -112,4 +111,3 @@ func (w *written) counts(last *write) bool {
 func (w *written) place(key store.Key) *atomic.Pointer[write] {
 	return &w.places[binary.BigEndian.Uint16(key[:])]
 }
-

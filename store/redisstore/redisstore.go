@@ -130,7 +130,7 @@ func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error
 		return nil
 	}
 	s.wrote(key)
-	return whereFound(err)
+	return s.onlyGone(key, err)
 }
 
 // Save implements [store.Backend].
@@ -138,7 +138,7 @@ func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values 
 	defer s.wrote(key)
 	_, err := s.run(ctx, save, s.keyOf(key), nil,
 		encodeVersion(version), encodeVersion(version+1), rueidis.BinaryString(values))
-	return whereFound(err)
+	return s.onlyGone(key, err)
 }
 
 // Create implements [store.Backend].
@@ -276,9 +276,9 @@ func (s *Store) leftAt(key store.Key, err error) error {
 	return err
 }
 
-// whereFound is leftAt for who only has to know that there is no session.
-func whereFound(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
+// onlyGone is leftAt for who only has to know that there is no session.
+func (s *Store) onlyGone(key store.Key, err error) error {
+	if err = s.leftAt(key, err); errors.Is(err, store.ErrNotFound) {
 		return store.ErrNotFound
 	}
 	return err
@@ -339,7 +339,7 @@ func check(r store.Record) error {
 // server's does not matter, and the moment, both in milliseconds.
 func lifetime(until store.Time) (ttl, at string) {
 	const most = 1e14 // three thousand years, far from where Redis overflows
-	left := min(int64(until.Sub(store.TimeOf(time.Now()))/time.Millisecond), most)
+	left := min(int64(until-store.TimeOf(time.Now())), most)
 	return number(left), number(int64(until))
 }
 

@@ -1,6 +1,8 @@
 package redisstore
 
 import (
+	"context"
+	"crypto/rand"
 	"testing"
 	"time"
 
@@ -23,14 +25,6 @@ var (
 	_ store.Watcher = (*Store)(nil)
 )
 
-func open(t testing.TB, config Config, addresses ...string) *Store {
-	t.Helper()
-	s, err := New(rueidis.ClientOption{InitAddress: addresses}, config)
-	require.NoError(t, err)
-	t.Cleanup(s.Close)
-	return s
-}
-
 func TestEveryPromise(t *testing.T) {
 	s := open(t, Config{}, shared(t).Addr)
 	storetest.Run(t, func(*testing.T) store.Backend { return s })
@@ -45,4 +39,67 @@ func TestEveryPromiseOfTwoNodes(t *testing.T) {
 func TestEveryPromiseWithCaching(t *testing.T) {
 	s := open(t, Config{CacheFor: time.Minute}, shared(t).Addr)
 	storetest.Run(t, func(*testing.T) store.Backend { return s })
+}
+
+func open(t testing.TB, config Config, addresses ...string) *Store {
+	t.Helper()
+	s, err := New(rueidis.ClientOption{InitAddress: addresses}, config)
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// newSession is an owner's, seen just now and good for an hour.
+func newSession(owner string) store.Record {
+	now := store.TimeOf(time.Now())
+	r := store.Record{
+		Session: &store.Session{
+			ID: rand.Text(), Owner: owner, Stamp: "stamp", Authenticated: now,
+			Expires: now.Add(12 * time.Hour), IdleTimeout: time.Hour, Version: 1, Values: []byte("values"),
+		},
+		LastSeen: now,
+	}
+	for rand.Read(r.Key[:]); r.Key.Group() != store.GroupOf(owner); {
+		rand.Read(r.Key[:])
+	}
+	return r
+}
+
+func newOwner() string { return "session=" + rand.Text() }
+
+// created is a session that s has.
+func created(t testing.TB, s *Store) store.Record {
+	t.Helper()
+	r := newSession(newOwner())
+	create1(t, s, r)
+	return r
+}
+
+func create1(t testing.TB, s *Store, r store.Record) {
+	t.Helper()
+	_, err := s.Create(t.Context(), r, store.Limit{})
+	require.NoError(t, err)
+}
+
+// successor is what Replace may move r to.
+func successor(r store.Record) store.Record {
+	next := newSession(r.Owner)
+	next.ID, next.Version = r.ID, r.Version+1
+	return next
+}
+
+// ask sends one command to the server of s, to the node that has key.
+func ask(t testing.TB, s *Store, command, key string, args ...string) rueidis.RedisResult {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	return s.client.Do(ctx, s.client.B().Arbitrary(command).Keys(key).Args(args...).Build())
+}
+
+// configure sends one command without a key.
+func configure(t testing.TB, s *Store, command ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	require.NoError(t, s.client.Do(ctx, s.client.B().Arbitrary(command...).Build()).Error())
 }

@@ -1,0 +1,126 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/internal/servers"
+)
+
+func TestOptionsThatBreakAPromiseAreRefused(t *testing.T) {
+	cached := Config{CacheFor: time.Second}
+	for name, c := range map[string]struct {
+		option rueidis.ClientOption
+		config Config
+		says   string
+	}{
+		"an opening brace":      {config: Config{Prefix: "a{b"}, says: "Prefix"},
+		"a closing brace":       {config: Config{Prefix: "a}b"}, says: "Prefix"},
+		"a negative Timeout":    {config: Config{Timeout: -1}, says: "Timeout"},
+		"a negative CacheFor":   {config: Config{CacheFor: -1}, says: "CacheFor"},
+		"ReplicaOnly":           {option: rueidis.ClientOption{ReplicaOnly: true}, says: "replicas"},
+		"SendToReplicas":        {option: rueidis.ClientOption{SendToReplicas: func(rueidis.Completed) bool { return true }}, says: "replicas"},
+		"ReplicaSelector":       {option: rueidis.ClientOption{ReplicaSelector: func(uint16, []rueidis.NodeInfo) int { return 0 }}, says: "replicas"},
+		"ReadNodeSelector":      {option: rueidis.ClientOption{ReadNodeSelector: func(uint16, []rueidis.NodeInfo) int { return 0 }}, says: "replicas"},
+		"ReplicaAddress":        {option: rueidis.ClientOption{Standalone: rueidis.StandaloneOption{ReplicaAddress: []string{"x"}}}, says: "replicas"},
+		"DialFn":                {option: rueidis.ClientOption{DialFn: func(string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, nil }}, says: "DialCtxFn"},
+		"DisableCache":          {option: rueidis.ClientOption{DisableCache: true}, config: cached, says: "DisableCache"},
+		"AlwaysRESP2":           {option: rueidis.ClientOption{AlwaysRESP2: true}, config: cached, says: "RESP3"},
+		"ClientTrackingOptions": {option: rueidis.ClientOption{ClientTrackingOptions: []string{"NOLOOP"}}, config: cached, says: "ClientTrackingOptions"},
+		"NewCacheStoreFn":       {option: rueidis.ClientOption{NewCacheStoreFn: func(rueidis.CacheStoreOption) rueidis.CacheStore { return nil }}, config: cached, says: "NewCacheStoreFn"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.option.InitAddress = []string{shared(t).Addr}
+			s, err := New(c.option, c.config)
+			require.Nil(t, s)
+			require.ErrorContains(t, err, c.says)
+			require.True(t, strings.HasPrefix(err.Error(), "redisstore: "))
+		})
+	}
+}
+
+func TestEveryWaitIsBoundedByTheTimeout(t *testing.T) {
+	for _, given := range []time.Duration{0, -1, time.Hour, time.Millisecond} {
+		o := rueidis.ClientOption{ConnWriteTimeout: given}
+		o.Dialer.Timeout, o.Dialer.KeepAlive, o.Sentinel.Dialer.Timeout = given, given, given
+		for _, timeout := range []time.Duration{0, 100 * time.Millisecond} {
+			o, c, err := settle(o, Config{Timeout: timeout})
+			require.NoError(t, err)
+			for _, d := range []time.Duration{o.Dialer.Timeout, o.Dialer.KeepAlive, o.ConnWriteTimeout, o.Sentinel.Dialer.Timeout} {
+				require.Positive(t, d)
+			}
+			require.LessOrEqual(t, 2*o.Dialer.Timeout, c.Timeout, "to connect")
+			require.LessOrEqual(t, 2*o.Sentinel.Dialer.Timeout, c.Timeout, "to connect to a sentinel")
+			require.LessOrEqual(t, 2*o.Dialer.KeepAlive+o.ConnWriteTimeout, c.Timeout, "to notice a dead connection")
+			if given == time.Millisecond {
+				require.Equal(t, given, o.Dialer.Timeout, "less is left as it is")
+			}
+		}
+	}
+}
+
+const secret = "correct horse battery staple"
+
+func TestPasswordsAreInNoError(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{Password: "another"})
+	for name, option := range map[string]rueidis.ClientOption{
+		"wrong":              {Password: secret},
+		"wrong, with a name": {Username: "somebody", Password: secret},
+		"wrong, by RESP2":    {Password: secret, AlwaysRESP2: true},
+		"wrong, by a func": {AuthCredentialsFn: func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+			return rueidis.AuthCredentials{Password: secret}, nil
+		}},
+		"of what is no Redis": {Password: secret, DialCtxFn: echo},
+		"of no server":        {Password: secret, DialCtxFn: refuse},
+	} {
+		for _, config := range []Config{{}, {CacheFor: time.Second}} {
+			if config.CacheFor > 0 && option.AlwaysRESP2 {
+				continue
+			}
+			option.InitAddress = []string{server.Addr}
+			_, err := New(option, config)
+			require.Error(t, err, name)
+			for ; err != nil; err = unwrap(err) {
+				require.NotContains(t, err.Error(), secret, name)
+			}
+		}
+	}
+}
+
+func unwrap(err error) error {
+	if u, ok := err.(interface{ Unwrap() error }); ok {
+		return u.Unwrap()
+	}
+	return nil
+}
+
+func refuse(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+	return nil, &net.OpError{Op: "dial", Err: net.UnknownNetworkError(secret)}
+}
+
+// echo is a server that repeats what it does not understand, as Redis before 6 does.
+func echo(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+	client, server := net.Pipe()
+	go func() {
+		defer server.Close()
+		b := make([]byte, 4096)
+		for {
+			n, err := server.Read(b)
+			if err != nil {
+				return
+			}
+			said := strings.NewReplacer("\r", " ", "\n", " ").Replace(string(b[:n]))
+			if _, err := server.Write([]byte("-ERR unknown command, with args beginning with: " + said + "\r\n-ERR " + said + "\r\n")); err != nil {
+				return
+			}
+		}
+	}()
+	return client, nil
+}

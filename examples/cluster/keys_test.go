@@ -1,0 +1,49 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+)
+
+func TestKeysAreMadeOnceAndForTheirOwnerAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys")
+	var found [8][][]byte
+	var all sync.WaitGroup
+	for i := range found {
+		all.Go(func() {
+			var err error
+			if found[i], err = loadKeys(path); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for _, keys := range found {
+		if len(keys) != 2 || len(keys[0]) != 64 || len(keys[1]) != 32 || !reflect.DeepEqual(keys, found[0]) {
+			t.Errorf("%x, not %x", keys, found[0])
+		}
+	}
+	files, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	if info, err := files[0].Info(); err != nil || info.Mode() != 0o600 {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+}
+
+func TestKeysThatAreNoneAreRefused(t *testing.T) {
+	key := "00112233445566778899aabbccddeeff\n"
+	for _, text := range []string{"", "\n", key, key + key + key, key + "0011\n", "no key\n" + key} {
+		path := filepath.Join(t.TempDir(), "keys")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if keys, err := loadKeys(path); err == nil {
+			t.Errorf("%q is taken for %x", text, keys)
+		}
+	}
+}

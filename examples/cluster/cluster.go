@@ -123,10 +123,11 @@ func (c cluster) start(ctx context.Context, sessions place, keys string) ([]node
 		dashboard, err := app.New(o)
 		if err == nil {
 			n.Server, err = dashboard.Listen(addr)
+			err = ofNode(i, err)
 		}
 		if err != nil {
 			n.close()
-			return nodes, ofNode(i, err)
+			return nodes, err
 		}
 		nodes = append(nodes, n)
 	}

@@ -109,7 +109,7 @@ func TestTheProgramSaysWhatIsWrong(t *testing.T) {
 		{"exclude each other", "-db " + db + " -redis 127.0.0.1:6379 -keys " + keys},
 		{"no-such-flag", "-no-such-flag"},
 		{"unexpected argument", "-db " + db + " 8080"},
-		{"must be positive", "-db " + db + " -fresh 0s"},
+		{"cluster: -idle, -absolute and -fresh must be positive", "-db " + db + " -fresh 0s"},
 		{"-nodes must be 1 or more", "-db " + db + " -nodes 0"},
 		{"-addr: address 8080: missing port", "-db " + db + " -addr 8080"},
 		{"missing/sessions.db: no such file or directory", "-db " + dir + "/missing/sessions.db"},

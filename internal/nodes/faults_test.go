@@ -1,0 +1,43 @@
+package nodes
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+func TestABackendThatFailsWellPasses(t *testing.T) {
+	require.Empty(t, failureUnder(t, "", Expect{Keeps: true}))
+	require.Empty(t, failureUnder(t, forgetsAll, Expect{}))
+}
+
+// Every way to fail badly is found.
+func TestEveryBadFailureIsFound(t *testing.T) {
+	for mistake, complaint := range map[string]string{
+		forgetsAll:       "someone who is logged in was answered with 303",
+		forgetsDeletes:   "someone who has logged out was let in",
+		forgetsSaves:     "was stored last",
+		saysNotFound:     "while the server was away",
+		confirmsAlways:   "while the server was away",
+		hangs:            "a save took",
+		staysAway:        "no recovery",
+		failsNow:         "nothing was wrong",
+		cannotBeKilled:   "while the server was away",
+		undoesWhenLate:   "someone who has logged out was let in",
+		refusesForAWhile: "someone who is logged in was answered with 303",
+	} {
+		t.Run(mistake, func(t *testing.T) {
+			require.Contains(t, failureUnder(t, mistake, Expect{Keeps: true}), complaint)
+		})
+	}
+	require.Contains(t, failureUnder(t, "", Expect{Keeps: false}), "the server has kept what it should forget")
+}
+
+func failureUnder(t *testing.T, mistake string, expect Expect) string {
+	return failureOf(t, func(t T) {
+		u := &unreliable{mistake: mistake, memory: store.NewMemory()}
+		faults(t, u, u, u, expect)
+	})
+}

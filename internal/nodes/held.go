@@ -1,0 +1,59 @@
+package nodes
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A held request has found its session when the server goes away, and saves then: what
+// it sends may arrive when nobody waits for it any more.
+type held struct {
+	session *session
+	finish  func() answer
+}
+
+// hold begins a few such requests.
+func (l *load) hold() (all []held) {
+	for range 2 {
+		for _, n := range l.nodes {
+			if s := l.logIn(l.newSession()); s != nil {
+				all = append(all, held{s, s.begin(l.t, n, "k=n&v=1")})
+			}
+		}
+	}
+	return all
+}
+
+// release lets them save, which cannot be confirmed.
+func (l *load) release(all []held) {
+	var saving sync.WaitGroup
+	for _, h := range all {
+		saving.Go(func() {
+			start := time.Now()
+			a := h.finish()
+			if took := time.Since(start); took > l.within {
+				l.problem("a save took %v", took)
+			}
+			if a.status != http.StatusServiceUnavailable {
+				l.problem("a save was answered with %d while the server was away", a.status)
+			}
+		})
+	}
+	saving.Wait()
+}
+
+// overtake logs them out, as soon as that can be confirmed: a logout takes the cookie
+// away in any case, so each attempt has one of its own.
+func (l *load) overtake(ctx context.Context, all []held) {
+	end := time.Now().Add(recovery)
+	for _, h := range all {
+		for !l.logOut(&session{browser: h.session.copied(l.nodes[0])}) {
+			if ctx.Err() != nil || time.Now().After(end) {
+				return // which verify says
+			}
+			pause(ctx, 5*time.Millisecond)
+		}
+	}
+}

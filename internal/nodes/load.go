@@ -1,0 +1,219 @@
+package nodes
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A load is many people who use both nodes at once, and what is wrong with the answers
+// they get.
+type load struct {
+	t      T
+	nodes  []*node
+	within time.Duration
+
+	epoch   atomic.Int64 // one more with each change; odd while the server is away for sure
+	forgets atomic.Int64 // sessions that began in an epoch before this are forgotten
+	noticed atomic.Int64 // answers that the server was away
+
+	mu       sync.Mutex
+	live     []*session // that nobody ends any more
+	ended    []*browser // with every cookie whose end was confirmed
+	problems []string
+}
+
+// A session is one whose login was confirmed.
+type session struct {
+	*browser
+	user         string
+	since        int64 // the epoch in which the login was asked for
+	tried, saved int   // numbers that were to be stored, and the last that was confirmed
+}
+
+// A person logs in, does this and that, and mostly logs out, again and again.
+func (l *load) person(ctx context.Context) {
+	for ctx.Err() == nil {
+		s := l.logIn(l.newSession())
+		for range rand.IntN(7) {
+			think(ctx)
+			l.askEnded()
+			l.askLive()
+			if s != nil && !l.use(s) {
+				s = nil
+			}
+		}
+		think(ctx)
+		if s != nil && !l.keep(s) {
+			l.logOut(s)
+		}
+	}
+}
+
+// think makes the load steady: two cores should not be busy with nothing else.
+func think(ctx context.Context) { pause(ctx, 20*time.Millisecond) }
+
+func (l *load) newSession() *session {
+	b := browse(l.t, l.nodes[0])
+	b.client.Timeout = l.within + 5*time.Second // only a failing test waits that long
+	return &session{browser: b, user: newUser()}
+}
+
+// logIn returns nil if it was not confirmed.
+func (l *load) logIn(s *session) *session {
+	a, began := l.ask(s.browser, l.any(), "POST", "/login?user="+s.user)
+	switch {
+	case a.status == http.StatusSeeOther && a.cookie != nil:
+		if s.since < l.forgets.Load() {
+			s.tried, s.saved = 0, 0 // with all that was stored before
+		}
+		s.since = began
+		return s
+	case a.status != http.StatusServiceUnavailable:
+		l.problem("a login was answered with %d %s", a.status, a.body)
+	case a.cookie != nil:
+		l.problem("a login that failed set a cookie")
+	}
+	return nil
+}
+
+// use reports whether the session is as good as before.
+func (l *load) use(s *session) bool {
+	switch rand.IntN(8) {
+	case 0: // logging in again replaces the token
+		before := s.copied(l.nodes[0])
+		if l.logIn(s) == nil {
+			return false // nobody knows which of the two is good
+		}
+		l.end(before)
+		return true
+	case 1, 2, 3:
+		s.tried++
+		a, _ := l.ask(s.browser, l.any(), "POST", "/value?k=n&v="+strconv.Itoa(s.tried))
+		if a.letIn() {
+			s.saved = s.tried
+		}
+		return l.requireLive(s, a)
+	}
+	a, _ := l.ask(s.browser, l.any(), "GET", "/home")
+	return l.requireLive(s, a)
+}
+
+// requireLive judges the answer to someone who is logged in.
+func (l *load) requireLive(s *session, a answer) bool {
+	switch {
+	case a.letIn() || a.status == http.StatusServiceUnavailable:
+		return true
+	case s.since >= l.forgets.Load():
+		l.problem("someone who is logged in was answered with %d %s", a.status, a.location)
+	}
+	return false
+}
+
+// logOut reports whether it was confirmed.
+func (l *load) logOut(s *session) bool {
+	before := s.copied(l.nodes[0])
+	a, _ := l.ask(s.browser, l.any(), "POST", "/logout")
+	switch a.status {
+	case http.StatusSeeOther:
+		l.end(before)
+		return true
+	case http.StatusServiceUnavailable: // it may have happened or not
+	default:
+		l.problem("a logout was answered with %d", a.status)
+	}
+	return false
+}
+
+// end notes that the session of these cookies has ended.
+func (l *load) end(b *browser) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = append(l.ended, b)
+}
+
+// keep takes every fourth session out of use, up to a hundred.
+func (l *load) keep(s *session) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.live) == 100 || rand.IntN(4) > 0 {
+		return false
+	}
+	l.live = append(l.live, s)
+	return true
+}
+
+func (l *load) askEnded() {
+	l.mu.Lock()
+	var b *browser
+	if len(l.ended) > 0 {
+		b = l.ended[rand.IntN(len(l.ended))]
+	}
+	l.mu.Unlock()
+	if b != nil {
+		l.requireOut(b, l.any())
+	}
+}
+
+// requireOut reports whether somebody could tell.
+func (l *load) requireOut(b *browser, n *node) bool {
+	a, _ := l.ask(b, n, "GET", "/home")
+	if a.letIn() {
+		l.problem("someone who has logged out was let in")
+	}
+	return a.status != http.StatusServiceUnavailable
+}
+
+func (l *load) askLive() {
+	l.mu.Lock()
+	var s *session
+	if len(l.live) > 0 {
+		s = l.live[rand.IntN(len(l.live))]
+	}
+	l.mu.Unlock()
+	if s != nil {
+		a, _ := l.ask(s.browser, l.any(), "GET", "/home")
+		l.requireLive(s, a)
+	}
+}
+
+// ask judges what holds for every answer, and tells when it was asked for.
+func (l *load) ask(b *browser, n *node, method, path string) (answer, int64) {
+	began, start := l.epoch.Load(), time.Now()
+	a, err := b.do(n, method, path)
+	took, same := time.Since(start), l.epoch.Load() == began
+	away, down := same && began%2 == 1, a.status == http.StatusServiceUnavailable
+	switch {
+	case err != nil:
+		if b.ctx.Err() == nil {
+			l.problem("%s %s: no answer: %v", method, path, err)
+		}
+		a.status = http.StatusServiceUnavailable // nobody knows what has happened
+	case took > l.within:
+		l.problem("%s %s took %v", method, path, took)
+	case a.cookie != nil && a.cookie.MaxAge < 0 && path != "/logout":
+		l.problem("%s %s deleted the cookie", method, path)
+	case away && !down:
+		l.problem("%s %s was answered with %d %s while the server was away", method, path, a.status, a.location)
+	case away:
+		l.noticed.Add(1)
+	case same && began == 0 && down:
+		l.problem("%s %s was answered with 503 while nothing was wrong", method, path)
+	}
+	return a, began
+}
+
+func (l *load) any() *node { return l.nodes[rand.IntN(len(l.nodes))] }
+
+func (l *load) problem(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.problems) < 10 {
+		l.problems = append(l.problems, fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,215 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+const (
+	forgetsAll       = "what was confirmed is lost with a kill"
+	forgetsDeletes   = "an end that was confirmed is lost with a kill"
+	forgetsSaves     = "values that were confirmed are lost with a kill"
+	saysNotFound     = "who cannot be asked says that there is no such session"
+	confirmsAlways   = "an end is confirmed before the server knows"
+	hangs            = "nobody gives up waiting"
+	staysAway        = "a lost connection is never made again"
+	failsNow         = "a request fails now and then"
+	cannotBeKilled   = "the server is there all the time"
+	undoesWhenLate   = "a save that was given up may bring a session back"
+	refusesForAWhile = "a server that starts says that there is no such session"
+)
+
+var (
+	errDown    = errors.New("the server is down")
+	errTimeout = errors.New("the server does not answer")
+)
+
+// unreliable is a server in memory that fails on demand, and nodes of it, with one
+// mistake.
+type unreliable struct {
+	mistake string
+
+	mu       sync.Mutex
+	memory   *store.Memory
+	down     bool
+	paused   chan struct{} // nil, or closed by Resume
+	deleted  []store.Record
+	started  time.Time
+	requests int
+	saved    []store.Record // as they were before
+}
+
+// call asks the server. do may run although nobody waits any more.
+func (u *unreliable) call(ctx context.Context, do func(context.Context, *store.Memory) error) error {
+	time.Sleep(time.Millisecond)
+	u.mu.Lock()
+	u.requests++
+	failed := u.mistake == failsNow && u.requests%100 == 0
+	memory, down, paused := u.memory, u.down, u.paused
+	starting := u.mistake == refusesForAWhile && time.Since(u.started) < 50*time.Millisecond
+	u.mu.Unlock()
+	switch {
+	case failed:
+		return errDown
+	case starting:
+		return store.ErrNotFound
+	case down && u.mistake == saysNotFound:
+		return store.ErrNotFound
+	case down:
+		return errDown
+	case paused == nil:
+		return do(context.Background(), memory)
+	}
+	done := make(chan error, 1)
+	go func() {
+		<-paused
+		time.Sleep(200 * time.Millisecond) // by another connection than what comes now
+		done <- do(context.Background(), memory)
+	}()
+	timeout := time.After(time.Second)
+	if u.mistake == hangs {
+		timeout = nil
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-timeout:
+		return errTimeout
+	}
+}
+
+func (u *unreliable) Kill() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	ctx := context.Background()
+	switch u.mistake {
+	case cannotBeKilled:
+		return nil
+	case forgetsAll:
+		u.memory = store.NewMemory()
+	case forgetsDeletes:
+		for _, r := range u.deleted {
+			_, _ = u.memory.Create(ctx, r, store.Limit{})
+		}
+	case forgetsSaves:
+		for _, before := range u.saved {
+			if now, err := u.memory.Load(ctx, before.Key); err == nil {
+				_ = u.memory.Save(ctx, before.Key, now.Version, before.Values)
+			}
+		}
+	}
+	u.down = true
+	return nil
+}
+
+func (u *unreliable) Start() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.down, u.started = u.mistake == staysAway, time.Now()
+	return nil
+}
+
+func (u *unreliable) Cut() error     { u.mu.Lock(); defer u.mu.Unlock(); u.down = true; return nil }
+func (u *unreliable) Restore() error { return u.Start() }
+
+func (u *unreliable) Pause() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.paused = make(chan struct{})
+	return nil
+}
+
+func (u *unreliable) Resume() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	close(u.paused)
+	u.paused = nil
+	return nil
+}
+
+func (u *unreliable) Create(ctx context.Context, r store.Record, limit store.Limit) (ended []store.Record, err error) {
+	return ended, u.call(ctx, func(ctx context.Context, m *store.Memory) error {
+		_, err := m.Create(ctx, r, limit)
+		return err
+	})
+}
+
+func (u *unreliable) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
+	return u.call(ctx, func(ctx context.Context, m *store.Memory) error { return m.Replace(ctx, old, version, r) })
+}
+
+func (u *unreliable) Load(ctx context.Context, key store.Key) (store.Record, error) {
+	found := make(chan store.Record, 1)
+	err := u.call(ctx, func(ctx context.Context, m *store.Memory) error {
+		r, err := m.Load(ctx, key)
+		found <- r
+		return err
+	})
+	if err != nil {
+		return store.Record{}, err
+	}
+	return <-found, nil
+}
+
+func (u *unreliable) Touch(ctx context.Context, key store.Key, seen store.Time) error {
+	return u.call(ctx, func(ctx context.Context, m *store.Memory) error { return m.Touch(ctx, key, seen) })
+}
+
+func (u *unreliable) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+	u.mu.Lock()
+	loaded, _ := u.memory.Load(ctx, key)
+	u.mu.Unlock()
+	return u.call(ctx, func(ctx context.Context, m *store.Memory) error {
+		before, _ := m.Load(ctx, key)
+		err := m.Save(ctx, key, version, values)
+		if u.mistake == undoesWhenLate && errors.Is(err, store.ErrNotFound) {
+			_, err = m.Create(ctx, loaded, store.Limit{})
+			return err
+		}
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if err == nil {
+			u.saved = append(u.saved, before)
+		}
+		return err
+	})
+}
+
+func (u *unreliable) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
+	ended := make(chan store.Record, 1)
+	err := u.call(ctx, func(ctx context.Context, m *store.Memory) error {
+		before, _ := m.Load(ctx, key)
+		r, err := m.Delete(ctx, key, reason)
+		if r.Session != nil {
+			u.mu.Lock()
+			u.deleted = append(u.deleted, before)
+			u.mu.Unlock()
+		}
+		ended <- r
+		return err
+	})
+	if errors.Is(err, errDown) && u.mistake == confirmsAlways {
+		return store.Record{}, nil
+	}
+	if err != nil {
+		return store.Record{}, err
+	}
+	return <-ended, nil
+}
+
+func (u *unreliable) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
+	owned := make(chan []store.Record, 1)
+	err := u.call(ctx, func(ctx context.Context, m *store.Memory) error {
+		records, err := m.ByOwner(ctx, owner)
+		owned <- records
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return <-owned, nil
+}

@@ -1,0 +1,73 @@
+package nodes
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// verify asks both nodes for everything that was ever confirmed, once they can tell.
+func (l *load) verify(ctx context.Context) {
+	l.mu.Lock()
+	ended, live := slices.Clone(l.ended), slices.Clone(l.live)
+	l.mu.Unlock()
+	checks := make(chan func() bool)
+	end := time.Now().Add(recovery)
+	var workers sync.WaitGroup
+	for range 4 {
+		workers.Go(func() {
+			for check := range checks {
+				for !check() {
+					if time.Now().After(end) {
+						l.problem("no recovery within %v", recovery)
+						break
+					}
+					pause(ctx, 20*time.Millisecond)
+				}
+			}
+		})
+	}
+	for _, n := range l.nodes {
+		for _, b := range ended {
+			checks <- func() bool { return l.requireOut(b, n) }
+		}
+		for _, s := range live {
+			checks <- func() bool { return l.requireKept(s, n) }
+		}
+	}
+	close(checks)
+	workers.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.live = slices.DeleteFunc(l.live, func(s *session) bool { return s.since < l.forgets.Load() })
+}
+
+// requireKept checks that a session that nobody has ended is there with what was stored
+// in it, and reports whether somebody could tell.
+func (l *load) requireKept(s *session, n *node) bool {
+	a, _ := l.ask(s.browser, n, "GET", "/home")
+	if a.status == http.StatusServiceUnavailable {
+		return false
+	}
+	if s.since < l.forgets.Load() {
+		if a.letIn() {
+			l.problem("the server has kept what it should forget: was it killed?")
+		}
+		return true
+	}
+	if !l.requireLive(s, a) {
+		return true
+	}
+	a, _ = l.ask(s.browser, n, "GET", "/value?k=n")
+	if a.status == http.StatusServiceUnavailable {
+		return false
+	}
+	// What was tried later may have been stored, though nobody could tell.
+	if stored, _ := strconv.Atoi(a.body); stored < s.saved || stored > s.tried {
+		l.problem("%d was stored last, or up to %d, and now there is %q", s.saved, s.tried, a.body)
+	}
+	return true
+}

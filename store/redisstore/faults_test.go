@@ -1,0 +1,131 @@
+package redisstore
+
+import (
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// slack is what a busy machine may add to a bound.
+const slack = 500 * time.Millisecond
+
+func TestAServerThatIsAwayIsAnErrorInTime(t *testing.T) {
+	config := Config{Timeout: 500 * time.Millisecond}
+	for name, fault := range map[string]struct{ begin, end func(servers.Remote) error }{
+		"killed":  {servers.Remote.Kill, servers.Remote.Start},
+		"paused":  {servers.Remote.Pause, servers.Remote.Resume},
+		"cut":     {servers.Remote.Cut, servers.Remote.Restore},
+		"stalled": {servers.Remote.Stall, servers.Remote.Restore},
+	} {
+		for _, config.CacheFor = range []time.Duration{0, time.Minute} {
+			t.Run(name, func(t *testing.T) {
+				network, a, b := remote(t, config)
+				r := created(t, a)
+				require.NoError(t, loads(t, b, created(t, b)))
+				require.NoError(t, fault.begin(network))
+				for range 2 { // on the connection that was, and without one
+					var callers sync.WaitGroup
+					for name, f := range calls(t.Context(), b, r) {
+						callers.Go(func() {
+							started := time.Now()
+							err := f()
+							if took := time.Since(started); took > config.Timeout+slack {
+								t.Error(name, "took", took)
+							}
+							if !unknowing(err) {
+								t.Error(name, err)
+							}
+						})
+					}
+					callers.Wait()
+				}
+				require.NoError(t, fault.end(network))
+				require.Eventually(t, func() bool {
+					_, err := b.ByOwner(t.Context(), r.Owner)
+					return err == nil
+				}, 5*time.Second, 10*time.Millisecond, "it comes back")
+			})
+		}
+	}
+}
+
+// More at once than a connection has places for: rueidis waits for one without heeding
+// a context.
+func TestManyCallsToAServerThatHangsEndInTime(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{})
+	for _, cacheFor := range []time.Duration{0, time.Minute} {
+		s := open(t, Config{Timeout: time.Second, CacheFor: cacheFor}, server.Addr)
+		r := created(t, s)
+		require.NoError(t, server.Pause())
+		var callers sync.WaitGroup
+		late := make(chan time.Duration, 5000)
+		for range cap(late) {
+			callers.Go(func() {
+				started := time.Now()
+				if loads(t, s, r) == nil {
+					t.Error("a server that hangs has answered")
+				}
+				late <- time.Since(started)
+			})
+		}
+		callers.Wait()
+		close(late)
+		var longest time.Duration
+		for d := range late {
+			longest = max(longest, d)
+		}
+		require.NoError(t, server.Resume())
+		require.Less(t, longest, time.Second+2*slack)
+	}
+}
+
+func TestNewFailsInTime(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{})
+	require.NoError(t, server.Pause())
+	defer server.Resume()
+	for _, config := range []Config{{Timeout: time.Second}, {Timeout: time.Second, CacheFor: time.Minute}} {
+		started := time.Now()
+		_, err := New(rueidis.ClientOption{InitAddress: []string{server.Addr}}, config)
+		require.Error(t, err)
+		require.Less(t, time.Since(started), 2*time.Second+slack)
+	}
+}
+
+func TestCloseLeavesNothingRunning(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{})
+	before := runtime.NumGoroutine()
+	for _, config := range []Config{{}, {CacheFor: time.Minute}} {
+		s, err := New(rueidis.ClientOption{InitAddress: []string{server.Addr}}, config)
+		require.NoError(t, err)
+		require.NoError(t, s.Watch(t.Context(), func(store.Ending) {}))
+		r := created(t, s)
+		for range 2 {
+			for _, f := range calls(t.Context(), s, r) {
+				_ = f()
+			}
+		}
+		s.Close()
+		for name, f := range calls(t.Context(), s, r) {
+			requireUnknowing(t, f(), name)
+		}
+		require.Error(t, s.Watch(t.Context(), func(store.Ending) {}))
+	}
+	requireGoroutines(t, before)
+}
+
+func requireGoroutines(t testing.TB, most int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > most; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines more\n%s", runtime.NumGoroutine()-most, stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}

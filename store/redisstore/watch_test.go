@@ -1,0 +1,119 @@
+package redisstore
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// watch returns what a store tells.
+func watch(t testing.TB, s *Store) <-chan store.Ending {
+	t.Helper()
+	told := make(chan store.Ending, 100)
+	require.NoError(t, s.Watch(t.Context(), func(e store.Ending) { told <- e }))
+	return told
+}
+
+func requireTold(t testing.TB, told <-chan store.Ending, want store.Ending) {
+	t.Helper()
+	select {
+	case e := <-told:
+		require.Equal(t, want, e)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "not told", "%v", want)
+	}
+}
+
+func TestAWatchThatWasCutOffSaysSoAndGoesOn(t *testing.T) {
+	config := Config{Timeout: 500 * time.Millisecond}
+	for name, fault := range map[string]struct{ begin, end func(servers.Remote) error }{
+		"killed": {servers.Remote.Kill, servers.Remote.Start},
+		"cut":    {servers.Remote.Cut, servers.Remote.Restore},
+		// Nothing tells of this but a ping. What it should have been told of meanwhile
+		// comes too late.
+		"stalled": {servers.Remote.Stall, servers.Remote.Restore},
+		"paused":  {servers.Remote.Pause, servers.Remote.Resume},
+	} {
+		t.Run(name, func(t *testing.T) {
+			network, a, b := remote(t, config)
+			told := watch(t, b)
+			r := created(t, a)
+			_, err := a.Delete(t.Context(), r.Key, store.Ended)
+			require.NoError(t, err)
+			requireTold(t, told, store.Ending{ID: r.ID, Reason: store.Ended})
+
+			require.NoError(t, fault.begin(network))
+			time.Sleep(2 * config.Timeout)
+			require.NoError(t, fault.end(network))
+			requireTold(t, told, store.Ending{})
+			require.Eventually(t, func() bool {
+				r = newSession(newOwner())
+				_, err := a.Create(t.Context(), r, store.Limit{})
+				return err == nil
+			}, 5*time.Second, 10*time.Millisecond)
+			_, err = a.Delete(t.Context(), r.Key, store.Theft)
+			require.NoError(t, err)
+			requireTold(t, told, store.Ending{ID: r.ID, Reason: store.Theft})
+		})
+	}
+}
+
+func TestAWatchThatCannotBeginIsAnErrorInTime(t *testing.T) {
+	network, _, s := remote(t, Config{Timeout: 500 * time.Millisecond})
+	before := runtime.NumGoroutine()
+	for name, begin := range map[string]func() error{"stalled": network.Stall, "cut": network.Cut} {
+		require.NoError(t, begin())
+		started := time.Now()
+		require.Error(t, s.Watch(t.Context(), func(store.Ending) {}), name)
+		require.Less(t, time.Since(started), s.timeout+slack, name)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		started = time.Now()
+		require.Error(t, s.Watch(ctx, func(store.Ending) {}), name)
+		require.Less(t, time.Since(started), slack, name)
+	}
+	requireGoroutines(t, before)
+}
+
+func TestAWatchLeavesNothingRunning(t *testing.T) {
+	s := open(t, Config{}, servers.Redis(t, servers.RedisOptions{}).Addr)
+	require.NoError(t, s.Watch(t.Context(), func(store.Ending) {}))
+	before := runtime.NumGoroutine()
+	for range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
+		require.NoError(t, s.Watch(ctx, func(store.Ending) {}))
+		cancel()
+	}
+	requireGoroutines(t, before)
+	subscribers, err := s.client.Do(t.Context(), s.client.B().PubsubNumsub().Channel(s.channel()).Build()).ToArray()
+	require.NoError(t, err)
+	n, err := subscribers[1].AsInt64()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+}
+
+// Everybody may publish who can write to the server.
+func TestForeignMessagesAreNoEndings(t *testing.T) {
+	s := open(t, Config{}, shared(t).Addr)
+	told := watch(t, s)
+	for _, message := range []string{"", "x", "E", "E\x01", "E\x01\x05abc", "E\x02\x01aid"} {
+		configure(t, s, "PUBLISH", s.channel(), message)
+	}
+	r := created(t, s)
+	_, err := s.Delete(t.Context(), r.Key, store.Ended)
+	require.NoError(t, err)
+	for e := range told {
+		if e.ID == r.ID {
+			return
+		}
+		require.NotEmpty(t, e.Reason) // of another test's
+		require.NotContains(t, []string{"a", "id", "aid"}, e.ID)
+	}
+}

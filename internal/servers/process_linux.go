@@ -216,10 +216,10 @@ func (p *process) pause() error {
 	return p.guard(append(children, p.command.Process.Pid))
 }
 
-// guard kills what is stopped when the test binary ends, since it hears of nothing
-// else: by a shell that reads from it until then.
+// guard lets what is stopped go on when the test binary ends, since it does not hear of
+// that otherwise: by a shell that reads from it until then.
 func (p *process) guard(pids []int) error {
-	args := []string{"-c", `read -r resumed || kill -KILL "$@"`, "sh"}
+	args := []string{"-c", `read -r resumed || kill -CONT "$@"`, "sh"}
 	for _, pid := range pids {
 		args = append(args, strconv.Itoa(pid))
 	}

@@ -1,29 +1,207 @@
 package servers
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 func TestMain(m *testing.M) { Main(m) }
 
-// A server answers, not while it is killed or paused, and again after that.
-func requireServes(t *testing.T, s *Server) {
+// requireServes checks that a server answers, but not while it is killed or paused, and
+// that it keeps what was stored in it or not.
+func requireServes(t *testing.T, s *Server, put, get func() string, keeps bool) {
 	t.Helper()
 	answers := func() error { return s.ready(t.Context()) }
 	require.NoError(t, answers())
+	require.Error(t, s.Start(), "it runs already")
+	put()
+	require.Equal(t, "17", get())
+
 	require.NoError(t, s.Pause())
 	require.Error(t, answers())
 	require.NoError(t, s.Resume())
 	require.NoError(t, answers())
-	require.NoError(t, s.Kill())
-	require.Error(t, answers())
-	require.NoError(t, s.Start())
-	require.NoError(t, answers())
+	require.Equal(t, "17", get())
+
+	for _, paused := range []bool{false, true} {
+		if paused {
+			put()
+			require.NoError(t, s.Pause())
+		}
+		require.NoError(t, s.Kill())
+		require.NoError(t, s.Kill(), "it is gone already")
+		require.Error(t, answers())
+		require.NoError(t, s.Start())
+		require.NoError(t, answers())
+		if keeps {
+			require.Equal(t, "17", get())
+		} else {
+			require.Empty(t, get())
+		}
+	}
 }
 
-func TestRedisServes(t *testing.T)      { requireServes(t, Redis(t, RedisOptions{})) }
-func TestPostgreSQLServes(t *testing.T) { requireServes(t, PostgreSQL(t)) }
-func TestMariaDBServes(t *testing.T)    { requireServes(t, MariaDB(t)) }
+func TestRedisServes(t *testing.T) {
+	for name, o := range map[string]RedisOptions{
+		"forgets":             {},
+		"keeps":               {Keeps: true},
+		"asks for a password": {Keeps: true, Password: "secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := Redis(t, o)
+			run := func(command ...string) func() string {
+				return func() string {
+					answer, err := ask(t.Context(), s.Addr, o.Password, command...)
+					require.NoError(t, err)
+					return answer
+				}
+			}
+			requireServes(t, s, run("SET", "k", "17"), run("GET", "k"), o.Keeps)
+			if o.Password != "" {
+				_, err := ask(t.Context(), s.Addr, "", "GET", "k")
+				require.ErrorContains(t, err, "NOAUTH")
+			}
+		})
+	}
+}
 
+func TestPostgreSQLServes(t *testing.T) {
+	t.Parallel()
+	s := PostgreSQL(t)
+	query := client(t, "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", s.DSN(s.Addr), "--command")
+	query("CREATE TABLE kept (v int)")
+	requireServes(t, s,
+		func() string { return query("TRUNCATE kept; INSERT INTO kept VALUES (17)") },
+		func() string { return query("SELECT v FROM kept") }, true)
+}
+
+func TestMariaDBServes(t *testing.T) {
+	t.Parallel()
+	s := MariaDB(t)
+	_, port, _ := strings.Cut(s.Addr, ":")
+	query := client(t, "mariadb", "--no-defaults", "--host=127.0.0.1", "--port="+port, "--user=root", "--skip-column-names", "--database=test", "--execute")
+	query("CREATE TABLE kept (v int) ENGINE=InnoDB")
+	requireServes(t, s,
+		func() string { return query("DELETE FROM kept; INSERT INTO kept VALUES (17)") },
+		func() string { return query("SELECT v FROM kept") }, true)
+}
+
+// client runs statements by the client that comes with a server.
+func client(t *testing.T, program string, args ...string) func(statement string) string {
+	return func(statement string) string {
+		t.Helper()
+		out, err := exec.Command(program, append(args, statement)...).CombinedOutput()
+		require.NoError(t, err, string(out))
+		return strings.TrimSpace(string(out))
+	}
+}
+
+func TestRedisClusterIsWholeAgain(t *testing.T) {
+	t.Parallel()
+	nodes := RedisCluster(t, RedisOptions{Keeps: true})
+	require.NoError(t, nodes[1].Kill())
+	require.NoError(t, nodes[1].Start())
+	for _, n := range nodes {
+		require.NoError(t, n.process.await(n.ready))
+	}
+}
+
+func TestRedisFailsOver(t *testing.T) {
+	t.Parallel()
+	f := RedisFailover(t, RedisOptions{Password: "secret"})
+	require.NoError(t, f.Primary.Kill())
+	_, port, _ := strings.Cut(f.Replica.Addr, ":")
+	require.NoError(t, f.Sentinel.process.await(says(f.Sentinel.Addr, "", []string{"INFO", "sentinel"}, "address=127.0.0.1:"+port)))
+	require.NoError(t, f.Replica.process.await(says(f.Replica.Addr, "secret", []string{"INFO", "replication"}, "role:master")))
+}
+
+var sharedRedis = Shared(func(t T) *Server { return Redis(t, RedisOptions{}) })
+
+func TestASharedServerOutlivesItsTest(t *testing.T) {
+	find(t, "redis-server", "redis-server")
+	var first *Server
+	t.Run("first", func(t *testing.T) { first = sharedRedis(t) })
+	require.Same(t, first, sharedRedis(t))
+	require.NoError(t, first.ready(t.Context()))
+}
+
+// A test binary that is killed leaves no server behind, not even a paused one.
+func TestAServerEndsWithTheTestBinary(t *testing.T) {
+	if started := os.Getenv("SERVERS_TEST_STARTED"); started != "" {
+		running := PostgreSQL(t)
+		paused := PostgreSQL(t)
+		require.NoError(t, paused.Pause())
+		require.NoError(t, os.WriteFile(started, []byte(running.program.dir+"\n"+paused.program.dir), 0o600))
+		<-t.Context().Done()
+		return
+	}
+	find(t, "initdb", "postgresql", "/usr/lib/postgresql/*/bin")
+	started := filepath.Join(t.TempDir(), "started")
+	binary := exec.Command(os.Args[0], "-test.run=^TestAServerEndsWithTheTestBinary$")
+	binary.Env = append(os.Environ(), "SERVERS_TEST_STARTED="+started)
+	require.NoError(t, binary.Start())
+	var dirs []string
+	require.Eventually(t, func() bool {
+		b, _ := os.ReadFile(started)
+		dirs = strings.Fields(string(b))
+		return len(dirs) == 2
+	}, startTimeout, 10*time.Millisecond)
+	for _, dir := range dirs {
+		t.Cleanup(func() { os.RemoveAll(dir) })
+	}
+	require.NotEmpty(t, processesIn(t, dirs[0]))
+	require.NotEmpty(t, processesIn(t, dirs[1]))
+	require.NoError(t, binary.Process.Kill())
+	_ = binary.Wait()
+	require.Eventually(t, func() bool { return len(processesIn(t, dirs...)) == 0 }, startTimeout, 10*time.Millisecond)
+}
+
+// processesIn are those whose working directory is below one of these.
+func processesIn(t *testing.T, dirs ...string) (pids []string) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/cwd")
+	require.NoError(t, err)
+	for _, link := range links {
+		at, _ := os.Readlink(link)
+		for _, dir := range dirs {
+			if strings.HasPrefix(at, dir) {
+				pids = append(pids, link)
+			}
+		}
+	}
+	return pids
+}
+
+// told is a T that remembers why a test was skipped.
+type told struct {
+	T
+	skipped string
+}
+
+func (t *told) Skip(args ...any) {
+	t.skipped, _ = args[0].(string)
+	runtime.Goexit()
+}
+
+func TestAMissingServerSkipsTheTest(t *testing.T) {
+	asked := &told{T: t}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		find(asked, "nothing-like-it", "nothing")
+	}()
+	<-done
+	if runtime.GOOS == "linux" {
+		require.Equal(t, "nothing-like-it is not installed: apt-get install nothing", asked.skipped)
+	} else {
+		require.NotEmpty(t, asked.skipped)
+	}
+}

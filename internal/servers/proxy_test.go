@@ -1,0 +1,104 @@
+package servers
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// echo is a server that sends back what it gets.
+func echo(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go io.Copy(conn, conn)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// said sends a line and returns what comes back within a time.
+func said(conn net.Conn, line string, within time.Duration) (string, error) {
+	if _, err := conn.Write([]byte(line + "\n")); err != nil {
+		return "", err
+	}
+	return heard(conn, within)
+}
+
+func heard(conn net.Conn, within time.Duration) (string, error) {
+	_ = conn.SetReadDeadline(time.Now().Add(within))
+	return bufio.NewReader(conn).ReadString('\n')
+}
+
+func connect(t *testing.T, p *Proxy) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", p.Addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+const patience = 10 * time.Second
+
+func TestAProxyCutsEveryConnection(t *testing.T) {
+	p := NewProxy(t, echo(t))
+	for range 2 {
+		one, other := connect(t, p), connect(t, p)
+		for _, conn := range []net.Conn{one, other} {
+			answer, err := said(conn, "hello", patience)
+			require.NoError(t, err)
+			require.Equal(t, "hello\n", answer)
+		}
+		require.NoError(t, p.Cut())
+		for _, conn := range []net.Conn{one, other} {
+			_, err := heard(conn, patience)
+			require.Error(t, err)
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "it is closed, not silent")
+		}
+		_, err := net.Dial("tcp", p.Addr)
+		require.Error(t, err)
+		require.NoError(t, p.Restore())
+	}
+}
+
+func TestAProxyThatStallsDeliversLater(t *testing.T) {
+	p := NewProxy(t, echo(t))
+	before := connect(t, p)
+	_, err := said(before, "hello", patience)
+	require.NoError(t, err)
+	require.NoError(t, p.Stall())
+	during := connect(t, p)
+	for _, conn := range []net.Conn{before, during} {
+		_, err := said(conn, "late", 50*time.Millisecond)
+		require.Error(t, err)
+	}
+	require.NoError(t, p.Restore())
+	for _, conn := range []net.Conn{before, during} {
+		answer, err := heard(conn, patience)
+		require.NoError(t, err)
+		require.Equal(t, "late\n", answer)
+	}
+
+	require.NoError(t, p.Stall())
+	lost := connect(t, p)
+	require.NoError(t, p.Cut())
+	for _, conn := range []net.Conn{before, during, lost} {
+		_, err := heard(conn, patience)
+		require.Error(t, err)
+	}
+	require.NoError(t, p.Restore())
+	answer, err := said(connect(t, p), "hello", patience)
+	require.NoError(t, err)
+	require.Equal(t, "hello\n", answer)
+}

@@ -1,0 +1,108 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// RedisCluster starts three Redis servers that share the slots of one Redis Cluster,
+// without replicas: while one is away, the others refuse, after a second, what they are
+// asked. Start waits until the cluster is whole again as its server sees it.
+func RedisCluster(t T, o RedisOptions) []*Server {
+	t.Helper()
+	var nodes []*Server
+	for range 3 {
+		nodes = append(nodes, redis(t, o.Password, append(o.args(),
+			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "1000")...))
+	}
+	const slots = 16384
+	for i, n := range nodes {
+		commands := [][]string{
+			{"CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i * slots / len(nodes)), strconv.Itoa((i+1)*slots/len(nodes) - 1)},
+			{"CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i + 1)},
+		}
+		for _, other := range nodes[:i] {
+			commands = append(commands, append([]string{"CLUSTER", "MEET"}, strings.Split(other.Addr, ":")...))
+		}
+		for _, command := range commands {
+			if _, err := ask(context.Background(), n.Addr, o.Password, command...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, n := range nodes {
+		n.ready = says(n.Addr, o.Password, []string{"CLUSTER", "INFO"},
+			"cluster_state:ok", "cluster_known_nodes:3", "cluster_slots_ok:16384")
+		if err := n.process.await(n.ready); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return nodes
+}
+
+// A Failover is a Redis server that has a replica, and a Sentinel that promotes it when
+// it has been away for half a second. What the replica has not heard of is lost then.
+type Failover struct {
+	Primary, Replica, Sentinel *Server
+	// Name is what the Sentinel calls them.
+	Name string
+}
+
+// RedisFailover starts a server, its replica and a Sentinel. The password is that of
+// the servers; the Sentinel has none.
+func RedisFailover(t T, o RedisOptions) Failover {
+	t.Helper()
+	primary := redis(t, o.Password, append(o.args(), "--repl-diskless-sync-delay", "0")...)
+	host, port, _ := strings.Cut(primary.Addr, ":")
+	replica := redis(t, o.Password, append(o.args(), "--replicaof", host+" "+port)...)
+	f := Failover{primary, replica, redisSentinel(t, primary, o.Password), "sessions"}
+	if err := f.Sentinel.process.await(f.Sentinel.ready); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func redisSentinel(t T, primary *Server, password string) *Server {
+	t.Helper()
+	path := find(t, "redis-server", "redis-server")
+	host, primaryPort, _ := strings.Cut(primary.Addr, ":")
+	return launch(t, func(port int) *Server {
+		dir, addr := makeDir(t, nil), loopback(port)
+		settings := []string{
+			"bind 127.0.0.1", fmt.Sprint("port ", port), "dir " + dir,
+			"sentinel monitor sessions " + host + " " + primaryPort + " 1",
+			"sentinel down-after-milliseconds sessions 500",
+			"sentinel failover-timeout sessions 3000",
+		}
+		if password != "" {
+			settings = append(settings, "sentinel auth-pass sessions "+password)
+		}
+		file := filepath.Join(dir, "sentinel.conf")
+		if err := os.WriteFile(file, []byte(strings.Join(settings, "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return &Server{
+			Addr:    addr,
+			dsn:     func(addr string) string { return "redis://" + addr },
+			program: program{dir: dir, path: path, args: []string{file, "--sentinel"}},
+			ready:   says(addr, "", []string{"INFO", "sentinel"}, "status=ok", "slaves=1"),
+		}
+	})
+}
+
+// says waits for an answer that contains all of these.
+func says(addr, password string, command []string, parts ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		answer, err := ask(ctx, addr, password, command...)
+		for _, part := range parts {
+			if err == nil && !strings.Contains(answer, part) {
+				err = fmt.Errorf("%s: no %s in %q", addr, part, answer)
+			}
+		}
+		return err
+	}
+}

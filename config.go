@@ -238,6 +238,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		c.backend = store.NewMemory()
 	}
 	_, c.local = c.backend.(*store.Memory)
+	c.cacher, _ = c.backend.(store.Cacher)
 	keys := config.Keys
 	if len(keys) == 0 {
 		if !c.local {

@@ -182,13 +182,21 @@ func (st *request) find(ctx context.Context) error {
 	if n == 0 {
 		return nil
 	}
-	if n > 1 || !c.mayName(value) {
+	if n > 1 || !plausible(value) {
 		c.emitOften(st, Event{Name: EventForged}, &c.forged)
 		return nil
 	}
-	rec, err := c.backend.Load(ctx, c.cookies.key(value))
-	if err != nil {
-		return st.missing(ctx, value, err)
+	key := c.cookies.key(value)
+	rec, known := c.cached(key)
+	if !known {
+		if !c.mayName(value) {
+			c.emitOften(st, Event{Name: EventForged}, &c.forged)
+			return nil
+		}
+		var err error
+		if rec, err = c.backend.Load(ctx, key); err != nil {
+			return st.missing(ctx, value, err)
+		}
 	}
 	if !c.owns(rec) {
 		return st.fail(errForeign)
@@ -246,6 +254,14 @@ func (st *request) over(reason store.Reason) {
 // with what we have not signed.
 func (c *core) mayName(value string) bool {
 	return plausible(value) && (c.local || c.cookies.verify(value))
+}
+
+// cached returns what the backend knows without asking anyone.
+func (c *core) cached(key store.Key) (store.Record, bool) {
+	if c.cacher == nil {
+		return store.Record{}, false
+	}
+	return c.cacher.Cached(key)
 }
 
 // authenticate finds the session's user as the user is now.

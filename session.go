@@ -69,7 +69,8 @@ type Guard[U User] struct {
 type core struct {
 	findUser        func(ctx context.Context, id string) (User, error)
 	backend         store.Backend
-	local           bool // backend is in this process: asking it costs nothing
+	cacher          store.Cacher // the backend, if it is one
+	local           bool         // backend is in this process: asking it costs nothing
 	idleTimeout     time.Duration
 	absoluteTimeout time.Duration
 	login           destination

@@ -235,6 +235,15 @@ type Backend interface {
 	ByOwner(ctx context.Context, owner string) ([]Record, error)
 }
 
+// A Cacher is a [Backend] that may know a session without asking anyone. Then a guard
+// need not look at a cookie's signature first, which only keeps from a server what
+// nobody has signed.
+type Cacher interface {
+	// Cached returns a session that Load would return now from this process's
+	// memory, and otherwise says no, at once.
+	Cached(key Key) (Record, bool)
+}
+
 // An Ending is what a [Watcher] is told of a session. One without an ID says that
 // some may have been missed.
 type Ending struct {

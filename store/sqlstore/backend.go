@@ -68,7 +68,7 @@ func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values 
 		var saved bool
 		err := s.write(ctx, func() (err error) {
 			saved, err = changed(s.db.ExecContext(ctx, s.save, values, key[:], int64(version)))
-			return err
+			return uncertain(err)
 		})
 		if saved || err != nil {
 			return err
@@ -85,9 +85,9 @@ func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values 
 }
 
 var (
-	errNobody = &rowError{errors.New("sqlstore: a session needs an owner")}
-	errOwner  = &rowError{errors.New("sqlstore: a session can not be replaced by one of another owner; create a new one")}
-	errLocks  = &rowError{errors.New("sqlstore: the table sessionguard_locks is not complete; call EnsureSchema")}
+	errNobody = &ownError{errors.New("sqlstore: a session needs an owner")}
+	errOwner  = &ownError{errors.New("sqlstore: a session can not be replaced by one of another owner; create a new one")}
+	errLocks  = &ownError{errors.New("sqlstore: the table sessionguard_locks is not complete; call EnsureSchema")}
 )
 
 // Create implements [store.Backend].
@@ -97,7 +97,7 @@ func (s *Store) Create(ctx context.Context, r store.Record, limit store.Limit) (
 	}
 	err = s.call(ctx, "creating a session", func(ctx context.Context) error {
 		if limit.Max <= 0 {
-			return s.write(ctx, func() error { return s.add(ctx, s.db, r) })
+			return s.write(ctx, func() error { return uncertain(s.add(ctx, s.db, r)) })
 		}
 		return s.transact(ctx, func(ctx context.Context, q querier) error {
 			ended, err = s.makeRoom(ctx, q, r.Owner, limit)
@@ -181,7 +181,7 @@ func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r st
 }
 
 // errChanged is not seen unless a database does not lock what it was told to.
-var errChanged = &rowError{errors.New("sqlstore: a row has changed although it was locked")}
+var errChanged = &ownError{errors.New("sqlstore: a row has changed although it was locked")}
 
 // Delete implements [store.Backend].
 func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) (was store.Record, err error) {

@@ -23,20 +23,19 @@ type statements struct {
 	schema string
 	begin  []string // a transaction; see transaction.go
 
-	loadText    string
-	loadForEnd  string // the same, and keeps others from changing it
-	touchText   string
-	save        string
-	insert      string
-	leave       string // makes a session what is left of one
-	byOwner     string
-	lockGroup   string // makes the Creates of an owner wait for each other; "" if they do anyway
-	notify      string // "" where nobody can be told
-	forget      string
-	isComplete  string // finds what the last statement of the schema makes
-	lockSchema  string
-	afterSchema string
-	settings    string // MySQL: what suitable looks at
+	loadText   string
+	loadForEnd string // the same, and keeps others from changing it
+	touchText  string
+	save       string
+	insert     string
+	leave      string // makes a session what is left of one
+	byOwner    string
+	lockGroup  string // makes the Creates of an owner wait for each other; "" if they do anyway
+	notify     string // "" where nobody can be told
+	forget     string
+	isComplete string // finds what the last statement of the schema makes
+	lockSchema string
+	settings   string // MySQL: what suitable looks at
 
 	// prepares says that the driver would otherwise prepare each statement anew: for
 	// MySQL a round trip of its own, for SQLite half of the time.
@@ -114,7 +113,6 @@ func sqlite() *statements {
 	s.begin = []string{`BEGIN IMMEDIATE`}
 	s.loadForEnd = s.loadText
 	s.isComplete = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_forget_at'`
-	s.afterSchema = `PRAGMA journal_mode = WAL`
 	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key IN (
 		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?
 		ORDER BY forget_at LIMIT %d) AND forget_at < ?`, batch)

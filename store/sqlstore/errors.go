@@ -16,18 +16,18 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/internal/record"
 )
 
-// A rowError is one whose text is ours to the last word.
-type rowError struct{ error }
+// An ownError is one whose text is ours to the last word.
+type ownError struct{ error }
 
-func (e *rowError) Unwrap() error { return e.error }
+func (e *ownError) Unwrap() error { return e.error }
 
 func corrupt(key []byte) error {
-	return &rowError{fmt.Errorf("sqlstore: the row of key %x: %w", key, record.ErrCorrupt)}
+	return &ownError{fmt.Errorf("sqlstore: the row of key %x: %w", key, record.ErrCorrupt)}
 }
 
 func ours(err error) bool {
-	var row *rowError
-	return errors.As(err, &row) ||
+	var own *ownError
+	return errors.As(err, &own) ||
 		errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrLimit)
 }
 
@@ -68,26 +68,59 @@ func transient(err error) bool {
 	return strings.Contains(text, "database is locked") || strings.Contains(text, "table is locked")
 }
 
-// plain are the texts of errors that drivers and database/sql have no type for.
-var plain = map[string]bool{
-	"invalid connection":       true,
-	"conn closed":              true,
-	"sql: database is closed":  true,
-	"unexpected EOF":           true,
-	"connection reset by peer": true,
-	"sql: statement is closed": true,
-	"commands out of sync. You can't run this command now": true,
+// lost says that the connection broke, and that what was to be done over it has not
+// happened or can be done twice. A server that can not be reached is not asked again:
+// that would only be another wait.
+func lost(err error) bool {
+	if _, ok := errors.AsType[*uncertainError](err); ok {
+		return false
+	}
+	if server, ok := errors.AsType[hasSQLState](err); ok {
+		return server.SQLState() == "57P01" || server.SQLState() == "57P02" // admin_shutdown, crash_shutdown
+	}
+	if network, ok := errors.AsType[*net.OpError](err); ok {
+		return network.Op != "dial"
+	}
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		broken[leaf(err).Error()]
+}
+
+// An uncertainError is of something that may have happened all the same.
+type uncertainError struct{ error }
+
+func (e *uncertainError) Unwrap() error { return e.error }
+
+func uncertain(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &uncertainError{err}
+}
+
+// broken are the texts of connections that drivers have no type for.
+var broken = map[string]bool{
+	"invalid connection": true, // github.com/go-sql-driver/mysql
+	"conn closed":        true, // github.com/jackc/pgx
 }
 
 // clean returns the part of an error that can not hold the connection string: what
 // the server, the network or this process says. A driver may put it into anything
 // else, so of that only the type is left, and nothing to unwrap.
 func clean(err error) error {
+	if ours(err) {
+		return err
+	}
 	if server, ok := errors.AsType[hasSQLState](err); ok {
 		return server
 	}
 	if database, ok := errors.AsType[hasCode](err); ok {
-		return database
+		// It quotes the statement that is wrong, which may be a PRAGMA of the
+		// connection string.
+		text := database.Error()
+		if !strings.Contains(text, "sessionguard_") {
+			text, _, _ = strings.Cut(text, ":")
+		}
+		return fmt.Errorf("%s, code %d", text, database.Code())
 	}
 	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return network
@@ -103,7 +136,7 @@ func clean(err error) error {
 		}
 	}
 	err = leaf(err)
-	if text := err.Error(); mysqlError.MatchString(text) || plain[text] {
+	if text := err.Error(); mysqlError.MatchString(text) || broken[text] || strings.HasPrefix(text, "sql: ") {
 		return err
 	}
 	return fmt.Errorf("%T from the driver, whose text may hold the connection string", err)

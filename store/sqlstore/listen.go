@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -17,8 +18,7 @@ import (
 // Listen listens to a channel of PostgreSQL (LISTEN), on a connection of its own. It
 // calls ready once it does, and notify with the payload of each notification, until
 // ctx is done or the connection is lost, and then returns soon. There is no such thing
-// in database/sql: it is a dozen lines with the application's driver, which the
-// example of [Listening] has for pgx.
+// in database/sql: it is a dozen lines with the application's driver, see [Listening].
 type Listen func(ctx context.Context, channel string, ready func(), notify func(payload string)) error
 
 // A Listener is a [Store] that is a [store.Watcher] too: what ends a session on any
@@ -30,10 +30,35 @@ type Listener struct {
 
 var _ store.Watcher = (*Listener)(nil)
 
-// Listening makes a [Listener] of a Store in PostgreSQL. Every Store in PostgreSQL
-// tells of what it ends, whether or not anybody listens, so that nodes and tools may
-// differ. The connection has to be one to the server itself: a pooler such as PgBouncer
-// in transaction mode, which is good enough for all else, does not keep LISTEN.
+// Listening makes a [Listener] of a Store in PostgreSQL. With pgx's database/sql driver:
+//
+//	sessions, err := sqlstore.Listening(s, func(ctx context.Context, channel string, ready func(), notify func(string)) error {
+//		conn, err := db.Conn(ctx)
+//		if err != nil {
+//			return err
+//		}
+//		defer conn.Close()
+//		return conn.Raw(func(driver any) error {
+//			listener := driver.(*stdlib.Conn).Conn()
+//			defer listener.PgConn().Close(ctx) // nobody else gets a connection that listens
+//			if _, err := listener.Exec(ctx, "LISTEN "+channel); err != nil {
+//				return err
+//			}
+//			ready()
+//			for {
+//				n, err := listener.WaitForNotification(ctx)
+//				if err != nil {
+//					return err
+//				}
+//				notify(n.Payload)
+//			}
+//		})
+//	})
+//
+// Every Store in PostgreSQL tells of what it ends, whether or not anybody listens, so
+// that nodes and tools may differ. The connection has to be one to the server itself:
+// a pooler such as PgBouncer in transaction mode, which is good enough for all else,
+// does not keep LISTEN.
 //
 // Each [Listener.Watch] takes one connection. A guard watches once for all its
 // streams, and only while it has any.
@@ -61,7 +86,7 @@ const (
 // Timeout, even if nothing says so.
 func (l *Listener) Watch(ctx context.Context, ended func(store.Ending)) error {
 	ctx, cancel := context.WithCancel(ctx)
-	began := make(chan error, 1)
+	began := make(chan error, 2) // nobody may be waiting any more
 	go func() {
 		defer cancel()
 		l.watch(ctx, began, ended)
@@ -114,7 +139,10 @@ func (l *Listener) attempt(ctx context.Context, ready func(), ended func(store.E
 	var prober sync.WaitGroup
 	defer func() {
 		if p := recover(); p != nil { // nobody else would
-			err = fmt.Errorf("Listen panicked: %v", p)
+			err = &ownError{fmt.Errorf("the Listen panicked: %T", p)}
+			if mistake, ok := p.(runtime.Error); ok {
+				err = &ownError{mistake}
+			}
 		}
 		late.Stop()
 		lose(nil)
@@ -123,7 +151,7 @@ func (l *Listener) attempt(ctx context.Context, ready func(), ended func(store.E
 			err = cause
 		}
 		if err == nil {
-			err = errors.New("Listen returned without an error")
+			err = errReturned
 		}
 	}()
 	var once sync.Once
@@ -153,7 +181,10 @@ func (l *Listener) attempt(ctx context.Context, ready func(), ended func(store.E
 	})
 }
 
-var errSilent = &rowError{errors.New("sqlstore: a notification did not arrive")}
+var (
+	errReturned = &ownError{errors.New("the Listen returned without an error")}
+	errSilent   = &ownError{errors.New("a notification did not arrive")}
+)
 
 // probe sends notifications until one does not come, or ctx is done.
 func (l *Listener) probe(ctx context.Context, heard <-chan string) error {

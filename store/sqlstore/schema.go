@@ -71,34 +71,23 @@ CREATE INDEX IF NOT EXISTS sessionguard_sessions_forget_at ON sessionguard_sessi
 
 // EnsureSchema makes the tables, where they are not there: [PostgreSQLSchema],
 // [MySQLSchema] or [SQLiteSchema]. Any number of nodes may call it at once, and again
-// at every start. Where they are there it needs no right to make tables, and changes
-// nothing but a SQLite file to its write-ahead log (WAL), so that readers and writers
-// do not wait for each other.
+// at every start; where they are there it needs no right to make any.
 //
 // It never changes a table that is there. Who migrates by other means runs the schema
 // by them instead.
 func (s *Store) EnsureSchema(ctx context.Context) error {
 	return s.call(ctx, "making the tables", func(ctx context.Context) error {
 		complete := false
-		_ = s.retry(ctx, func() error { // it fails where there is no such table
+		err := s.retry(ctx, func() error {
 			return each(ctx, s.db, s.isComplete, nil, func(func(...any) error) error {
 				complete = true
 				return nil
 			})
 		})
-		if !complete {
-			if err := s.transact(ctx, s.makeSchema); err != nil {
-				return err
-			}
-		}
-		if s.afterSchema == "" {
+		if complete && err == nil {
 			return nil
 		}
-		err := s.write(ctx, func() error { _, err := s.db.ExecContext(ctx, s.afterSchema); return err })
-		if complete {
-			return nil // a file that can only be read, or is in use, works as it is
-		}
-		return err
+		return s.transact(ctx, s.makeSchema) // the error was most likely that there is no such table
 	})
 }
 
@@ -147,5 +136,5 @@ func (s *Store) suitable(ctx context.Context) error {
 }
 
 func unsuitable(why string) error {
-	return &rowError{fmt.Errorf("sqlstore: %w", errors.New(why+"; change it in the connection string or the server"))}
+	return &ownError{fmt.Errorf("sqlstore: %w", errors.New(why+"; change it in the connection string or the server"))}
 }

@@ -73,14 +73,14 @@ func changed(result sql.Result, err error) (bool, error) {
 	return n > 0, err
 }
 
-// retry runs f, one statement or one transaction, again as long as the database says
-// that nothing of it has happened: a deadlock, a serialization failure, a busy file.
-// Where it says nothing, as when a connection breaks, nobody knows, and there is no
-// second attempt: what was a success the first time would be a conflict the second.
+// retry runs f, one statement or one transaction, again as long as nothing of it has
+// happened: after a deadlock, a serialization failure or a busy file, and where the
+// connection broke before it could. What is not known to have failed is not done
+// twice: what was a success the first time would be a conflict the second.
 func (s *Store) retry(ctx context.Context, f func() error) error {
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		err := f()
-		if err == nil || !transient(err) {
+		if err == nil || !transient(err) && !lost(err) {
 			return err
 		}
 		select {
@@ -142,7 +142,7 @@ func (s *Store) attempt(ctx context.Context, conn *sql.Conn, f func(ctx context.
 		return err
 	}
 	_, err := conn.ExecContext(ctx, `COMMIT`)
-	return err
+	return uncertain(err)
 }
 
 // discard closes a connection with all that may be open on it.

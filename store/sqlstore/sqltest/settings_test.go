@@ -1,0 +1,241 @@
+package sqltest
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/store/sqlstore"
+	"github.com/sessionguard-go/sessionguard/store/storetest"
+)
+
+// Whatever the connection string and the server's defaults say.
+func TestPromisesAreKeptUnderAnySettings(t *testing.T) {
+	for name, options := range map[string][]string{
+		"PostgreSQL": {
+			"&default_transaction_isolation=serializable",
+			"&default_transaction_isolation=repeatable%20read",
+			"&default_query_exec_mode=exec",
+			"&default_query_exec_mode=simple_protocol",
+			"&default_query_exec_mode=cache_describe&client_encoding=UTF8",
+		},
+		"MariaDB": {
+			"?tx_isolation='SERIALIZABLE'",
+			"?tx_isolation='REPEATABLE-READ'&clientFoundRows=true",
+			"?tx_isolation='READ-COMMITTED'",
+			"?interpolateParams=true&parseTime=true&multiStatements=true&clientFoundRows=true",
+			"?interpolateParams=true&sql_mode='NO_BACKSLASH_ESCAPES,ANSI_QUOTES'",
+			"?sql_mode=''&charset=latin1&collation=latin1_swedish_ci",
+			"?sql_mode='ORACLE'",
+		},
+		"SQLite": {
+			"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_txlock=immediate",
+			"?_pragma=journal_mode(DELETE)",
+			"?_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(OFF)&_txlock=exclusive&_time_format=sqlite",
+		},
+	} {
+		for _, option := range options {
+			t.Run(name+" "+option, func(t *testing.T) {
+				d := databases[name](t)
+				d.dsn += option
+				storetest.RunNodes(t, func(t *testing.T) (a, b store.Backend) {
+					return d.node(t, sqlstore.Config{}), d.node(t, sqlstore.Config{})
+				})
+			})
+		}
+	}
+}
+
+func TestPromisesAreKeptOverOneConnection(t *testing.T) {
+	for name, start := range databases {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			storetest.Run(t, func(t *testing.T) store.Backend {
+				db := d.open(t)
+				db.SetMaxOpenConns(1)
+				s, err := sqlstore.New(db, d.dialect, sqlstore.Config{})
+				require.NoError(t, err)
+				require.NoError(t, s.EnsureSchema(t.Context()))
+				return s
+			})
+		})
+	}
+}
+
+func TestSettingsUnderWhichNothingHoldsAreRefused(t *testing.T) {
+	for option, complaint := range map[string]string{
+		"?autocommit=0":                    "autocommit",
+		"?tx_isolation='READ-UNCOMMITTED'": "READ-UNCOMMITTED",
+	} {
+		d := databases["MariaDB"](t)
+		d.node(t, sqlstore.Config{})
+		d.dsn += option
+		s := d.bare(t, time.Second)
+		for range 2 {
+			_, err := s.Load(t.Context(), newRecord().Key)
+			require.ErrorContains(t, err, complaint)
+			require.NotErrorIs(t, err, store.ErrNotFound)
+		}
+	}
+}
+
+// MySQL counts changed rows only, unless it is told otherwise.
+func TestATouchThatChangesNothingIsNoEnd(t *testing.T) {
+	for _, option := range []string{"?clientFoundRows=false", "?clientFoundRows=true"} {
+		d := databases["MariaDB"](t)
+		d.dsn += option
+		s, r := d.node(t, sqlstore.Config{}), newRecord()
+		create(t, s, r)
+		for range 2 {
+			require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen))
+			require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen-1))
+		}
+		for version := range uint64(3) { // the same values
+			require.NoError(t, s.Save(t.Context(), r.Key, version+1, r.Values))
+		}
+		require.ErrorIs(t, s.Touch(t.Context(), r.Key, r.End()), store.ErrNotFound)
+		require.ErrorIs(t, s.Save(t.Context(), r.Key, 1, nil), store.ErrConflict)
+	}
+}
+
+// Collations find many of these equal.
+func TestOwnersThatLookAlikeAreDifferent(t *testing.T) {
+	for name, start := range databases {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			s, prefix := d.node(t, sqlstore.Config{}), "session="+rand.Text()
+			owned := map[string]store.Key{}
+			for _, suffix := range []string{
+				"ada", "Ada", "ADA", "ada ", "ada\x00", "ad\u00e1", "ada\u0301", "\uff41da", "ada\u200b", "\u00e6", "ae", "ss", "\u00df",
+				"\xff\xfe", "\xff", "", " ", "\u0131", "i", "I", strings.Repeat("x", 3000), strings.Repeat("x", 3001),
+			} {
+				r := newRecordOf(prefix + suffix)
+				gone, err := s.Create(t.Context(), r, store.Limit{Max: 1})
+				require.NoError(t, err)
+				require.Empty(t, gone)
+				owned[r.Owner] = r.Key
+			}
+			for owner, key := range owned {
+				records, err := s.ByOwner(t.Context(), owner)
+				require.NoError(t, err)
+				require.Len(t, records, 1)
+				require.Equal(t, key, records[0].Key)
+				require.Equal(t, owner, records[0].Owner)
+			}
+		})
+	}
+}
+
+func TestManyNodesMakeTheTablesAtOnce(t *testing.T) {
+	for name, start := range databases {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			db := d.open(t)
+			for range 5 {
+				for _, table := range []string{"sessionguard_sessions", "sessionguard_locks"} {
+					_, err := db.Exec("DROP TABLE IF EXISTS " + table)
+					require.NoError(t, err)
+				}
+				errs := make(chan error)
+				var nodes []*sqlstore.Store
+				for range 8 {
+					s := d.bare(t, 10*time.Second)
+					nodes = append(nodes, s)
+					go func() { errs <- s.EnsureSchema(t.Context()) }()
+				}
+				for range nodes {
+					require.NoError(t, <-errs)
+				}
+				create(t, nodes[0], newRecord())
+				require.NoError(t, nodes[0].EnsureSchema(t.Context()))
+				_, err := nodes[1].Create(t.Context(), newRecord(), store.Limit{Max: 1})
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
+// Without all of its rows, who would wait for whom is not defined.
+func TestALimitNeedsItsLocks(t *testing.T) {
+	for _, name := range []string{"PostgreSQL", "MariaDB"} {
+		d := databases[name](t)
+		s, db := d.node(t, sqlstore.Config{}), d.open(t)
+		_, err := db.Exec("DELETE FROM sessionguard_locks")
+		require.NoError(t, err)
+		_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})
+		require.ErrorContains(t, err, "EnsureSchema")
+		require.NoError(t, s.EnsureSchema(t.Context()))
+		_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})
+		require.NoError(t, err)
+	}
+}
+
+// The lead of the schemas that are exported is what EnsureSchema makes.
+func TestTheSchemasCanBeRunByOthers(t *testing.T) {
+	for name, schema := range map[string]string{
+		"PostgreSQL": sqlstore.PostgreSQLSchema, "MariaDB": sqlstore.MySQLSchema, "SQLite": sqlstore.SQLiteSchema,
+	} {
+		d := databases[name](t)
+		if name == "MariaDB" {
+			d.dsn += "?multiStatements=true"
+		}
+		db := d.open(t)
+		for range 2 {
+			_, err := db.Exec(schema)
+			require.NoError(t, err)
+		}
+		create(t, d.bare(t, time.Second), newRecord())
+	}
+}
+
+// Deadlocks and busy files are tried again, and do not show.
+func TestUnderContentionNothingFails(t *testing.T) {
+	for name, start := range databases {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			a, b := d.node(t, sqlstore.Config{}), d.node(t, sqlstore.Config{})
+			owners := []string{"session=" + rand.Text(), "session=" + rand.Text()}
+			failed := make(chan error, 1000)
+			var workers sync.WaitGroup
+			for w := range 16 {
+				s := []*sqlstore.Store{a, b}[w%2]
+				workers.Go(func() {
+					for i := range 20 {
+						r := newRecordOf(owners[(w/2+i)%2])
+						_, err := s.Create(t.Context(), r, store.Limit{Max: 2})
+						failed <- err
+						next := newRecordOf(r.Owner)
+						_ = s.Touch(t.Context(), r.Key, r.LastSeen+1)
+						failed <- unlessGone(s.Replace(t.Context(), r.Key, 1, next))
+						_, err = s.Delete(t.Context(), next.Key, store.Ended)
+						failed <- unlessGone(err)
+					}
+				})
+			}
+			workers.Wait()
+			close(failed)
+			for err := range failed {
+				require.NoError(t, err)
+			}
+			for _, owner := range owners {
+				records, err := a.ByOwner(t.Context(), owner)
+				require.NoError(t, err)
+				require.LessOrEqual(t, len(records), 2, fmt.Sprint(records))
+			}
+		})
+	}
+}
+
+func unlessGone(err error) error {
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
+		return nil
+	}
+	return err
+}

@@ -64,13 +64,15 @@ var endings = []promise{
 		})
 	}},
 	{"a slow request on one node brings nothing back that was logged out on the other", func(t T, a, b store.Backend) {
-		// Where a touch is due, and where it is not.
-		for _, seen := range []time.Duration{0, 10 * time.Minute} {
-			bothWays(t, aged{a, seen}, aged{b, seen}, func(here, there *node) {
+		for _, r := range []struct {
+			seen  time.Duration // ago: a touch is due or not
+			saves string
+		}{{0, "k=k&v=v"}, {10 * time.Minute, ""}, {10 * time.Minute, "k=k&v=v"}} {
+			bothWays(t, aged{a, r.seen}, aged{b, r.seen}, func(here, there *node) {
 				name, ada := newUser(), browse(t, here)
 				ada.login(t, here, name)
 				slow := ada.copied(here)
-				finish := slow.begin(t, there, "k=k&v=v")
+				finish := slow.begin(t, there, r.saves)
 				require.Equal(t, http.StatusSeeOther, ada.post(t, here, "/logout").status)
 				require.False(t, finish().letIn(), "its page is nobody's any more")
 				slow.requireOut(t, here, there)

@@ -34,6 +34,9 @@ type Expect struct {
 	// timeout of the backend, which is asked again to undo what failed, and some
 	// slack. Default: 3 seconds.
 	Within time.Duration
+	// Caches says that for a while a node lets people in without asking the server,
+	// while that is away. It is to know of every end all the same.
+	Caches bool
 }
 
 // Faults checks two nodes with a backend each from newNode, under load, while their
@@ -42,17 +45,17 @@ type Expect struct {
 // out, and what cannot be answered is a 503 in time. A logout that was answered with
 // 503 may have happened or not. It takes about 10 seconds and one or two times Within.
 func Faults(t *testing.T, s Faulty, newNode func(t *testing.T) store.Backend, expect Expect) {
-	faults(t, s, newNode(t), newNode(t), expect)
+	faults(t, s, newNode(t), newNode(t), expect, 16)
 }
 
 // recovery is how long it may take until all is well again.
 const recovery = 10 * time.Second
 
-func faults(t T, s Faulty, a, b store.Backend, expect Expect) {
+func faults(t T, s Faulty, a, b store.Backend, expect Expect, people int) {
 	within := cmp.Or(expect.Within, 3*time.Second)
 	// So short that sessions are touched, too: once in 1/30 of it.
 	short := func(c *config) { c.IdleTimeout = 2 * time.Minute }
-	l := &load{t: t, nodes: []*node{newNode(t, a, short), newNode(t, b, short)}, within: within}
+	l := &load{t: t, nodes: []*node{newNode(t, a, short), newNode(t, b, short)}, within: within, caches: expect.Caches, people: people}
 	ctx := t.Context()
 	l.during(func() { pause(ctx, time.Second) })
 	require.NotEmpty(t, l.ended, "nobody has managed to log out")
@@ -97,8 +100,14 @@ func faults(t T, s Faulty, a, b store.Backend, expect Expect) {
 func (l *load) during(f func()) {
 	ctx, stop := context.WithCancel(l.t.Context())
 	var people sync.WaitGroup
-	for range 12 {
-		people.Go(func() { l.person(ctx) })
+	for i := range l.people {
+		people.Go(func() {
+			if i%4 == 0 {
+				l.reader(ctx)
+			} else {
+				l.person(ctx)
+			}
+		})
 	}
 	f()
 	stop()

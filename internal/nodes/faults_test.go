@@ -11,6 +11,7 @@ import (
 func TestABackendThatFailsWellPasses(t *testing.T) {
 	require.Empty(t, failureUnder(t, "", Expect{Keeps: true}))
 	require.Empty(t, failureUnder(t, forgetsAll, Expect{}))
+	require.Empty(t, failureUnder(t, readsOn, Expect{Keeps: true, Caches: true}))
 }
 
 // Every way to fail badly is found.
@@ -22,6 +23,7 @@ func TestEveryBadFailureIsFound(t *testing.T) {
 		saysNotFound:     "while the server was away",
 		confirmsAlways:   "while the server was away",
 		hangs:            "a save took",
+		readsOn:          "was answered with 200  while the server was away",
 		staysAway:        "no recovery",
 		failsNow:         "nothing was wrong",
 		cannotBeKilled:   "while the server was away",
@@ -38,6 +40,6 @@ func TestEveryBadFailureIsFound(t *testing.T) {
 func failureUnder(t *testing.T, mistake string, expect Expect) string {
 	return failureOf(t, func(t T) {
 		u := &unreliable{mistake: mistake, memory: store.NewMemory()}
-		faults(t, u, u, u, expect)
+		faults(t, u, u, u, expect, 6)
 	})
 }

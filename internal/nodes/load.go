@@ -17,6 +17,8 @@ type load struct {
 	t      T
 	nodes  []*node
 	within time.Duration
+	caches bool
+	people int
 
 	epoch   atomic.Int64 // one more with each change; odd while the server is away for sure
 	forgets atomic.Int64 // sessions that began in an epoch before this are forgotten
@@ -52,6 +54,14 @@ func (l *load) person(ctx context.Context) {
 		if s != nil && !l.keep(s) {
 			l.logOut(s)
 		}
+	}
+}
+
+// A reader looks at sessions that are kept, and does nothing else.
+func (l *load) reader(ctx context.Context) {
+	for ctx.Err() == nil {
+		think(ctx)
+		l.askLive()
 	}
 }
 
@@ -198,9 +208,9 @@ func (l *load) ask(b *browser, n *node, method, path string) (answer, int64) {
 		l.problem("%s %s took %v", method, path, took)
 	case a.cookie != nil && a.cookie.MaxAge < 0 && path != "/logout":
 		l.problem("%s %s deleted the cookie", method, path)
-	case away && !down:
+	case away && !down && !(l.caches && method == "GET" && a.letIn()):
 		l.problem("%s %s was answered with %d %s while the server was away", method, path, a.status, a.location)
-	case away:
+	case away && down:
 		l.noticed.Add(1)
 	case same && began == 0 && down:
 		l.problem("%s %s was answered with 503 while nothing was wrong", method, path)

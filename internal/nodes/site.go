@@ -87,6 +87,11 @@ func newNode(t T, backend store.Backend, configure ...func(*config)) *node {
 	}
 	n.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	n.server.StartTLS()
+	transport := n.server.Client().Transport.(*http.Transport)
+	transport.MaxIdleConnsPerHost = 50
+	if in, ok := t.(network); ok {
+		transport.DialContext = in.dial
+	}
 	t.Cleanup(n.server.Close)
 	return n
 }
@@ -116,7 +121,9 @@ func (n *node) routes() http.Handler {
 	})))
 	set := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, _ := g.Get(r, "app")
-		session.Values[r.FormValue("k")] = r.FormValue("v")
+		if k := r.FormValue("k"); k != "" {
+			session.Values[k] = r.FormValue("v")
+		}
 		if r.URL.Path == "/hold" {
 			n.hold.wait(r.Context())
 		}
@@ -194,14 +201,9 @@ func browse(t T, n *node) *browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
-	// Every test server has the same certificate.
-	transport := n.server.Client().Transport.(*http.Transport)
-	transport.MaxIdleConnsPerHost = 50
-	if in, ok := t.(network); ok {
-		transport.DialContext = in.dial
-	}
+	// Every test server has the same certificate, so the client of one knows all.
 	return &browser{ctx: t.Context(), client: http.Client{
-		Jar: jar, Transport: transport,
+		Jar: jar, Transport: n.server.Client().Transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

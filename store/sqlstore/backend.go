@@ -66,8 +66,12 @@ func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error
 func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
 	return s.call(ctx, "saving a session", func(ctx context.Context) error {
 		var saved bool
-		err := s.write(ctx, func() (err error) {
-			saved, err = changed(s.db.ExecContext(ctx, s.save, values, key[:], int64(version)))
+		err := s.write(ctx, func() error {
+			q, err := s.save.on(ctx, s.db)
+			if err != nil {
+				return err
+			}
+			saved, err = changed(q.ExecContext(ctx, s.saveText, values, key[:], int64(version)))
 			return uncertain(err)
 		})
 		if saved || err != nil {

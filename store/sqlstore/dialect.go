@@ -26,7 +26,7 @@ type statements struct {
 	loadText   string
 	loadForEnd string // the same, and keeps others from changing it
 	touchText  string
-	save       string
+	saveText   string
 	insert     string
 	leave      string // makes a session what is left of one
 	byOwner    string
@@ -37,8 +37,9 @@ type statements struct {
 	lockSchema string
 	settings   string // MySQL: what suitable looks at
 
-	// prepares says that the driver would otherwise prepare each statement anew: for
-	// MySQL a round trip of its own, for SQLite half of the time.
+	// prepares says that drivers would otherwise prepare each statement anew: for MySQL
+	// that is another round trip, for SQLite a third of a Load. PostgreSQL's keep them,
+	// or do not where a pooler must not see any, which is theirs to know.
 	prepares bool
 }
 
@@ -54,7 +55,7 @@ var standard = statements{
 			THEN GREATEST(LEAST(? + 2 * idle_ms, expires), remember) + %[1]d
 			ELSE forget_at END
 		WHERE session_key = ? AND kind = 0 AND ? < LEAST(last_seen + idle_ms, expires)`, store.Grace.Milliseconds()),
-	save: `UPDATE sessionguard_sessions SET version = version + 1, data = ?
+	saveText: `UPDATE sessionguard_sessions SET version = version + 1, data = ?
 		WHERE session_key = ? AND kind = 0 AND version = ?`,
 	insert: `INSERT INTO sessionguard_sessions
 		(session_key, kind, owner_hash, version, last_seen, idle_ms, expires, remember, forget_at, record, data)
@@ -85,7 +86,7 @@ func postgreSQL() *statements {
 		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?
 		ORDER BY forget_at LIMIT %d FOR UPDATE SKIP LOCKED)) AND forget_at < ?`, batch)
 	for _, text := range []*string{
-		&s.loadText, &s.loadForEnd, &s.touchText, &s.save, &s.insert, &s.leave, &s.byOwner, &s.lockGroup, &s.notify, &s.forget,
+		&s.loadText, &s.loadForEnd, &s.touchText, &s.saveText, &s.insert, &s.leave, &s.byOwner, &s.lockGroup, &s.notify, &s.forget,
 	} {
 		*text = numbered(*text)
 	}

@@ -36,9 +36,9 @@ type Store struct {
 	timeout time.Duration
 	logger  *slog.Logger
 
-	load, touch statement
-	suits       atomic.Bool   // see suitable
-	turn        chan struct{} // SQLite: who may write, see transaction.go
+	load, touch, save statement
+	suits             atomic.Bool   // see suitable
+	turn              chan struct{} // SQLite: who may write, see transaction.go
 }
 
 var _ store.Backend = (*Store)(nil)
@@ -65,8 +65,9 @@ func New(db *sql.DB, dialect Dialect, config Config) (*Store, error) {
 	if s.logger == nil {
 		s.logger = slog.Default()
 	}
-	s.load = statement{text: spoken.loadText, prepare: spoken.prepares}
-	s.touch = statement{text: spoken.touchText, prepare: spoken.prepares}
+	s.load = statement{text: s.loadText, prepare: s.prepares}
+	s.touch = statement{text: s.touchText, prepare: s.prepares}
+	s.save = statement{text: s.saveText, prepare: s.prepares}
 	if dialect == SQLite {
 		s.turn = make(chan struct{}, 1)
 	}

@@ -1,0 +1,218 @@
+package sqlstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// A fake is a driver that does nothing, or fails.
+type fake struct {
+	open  error
+	fails func(text string) error
+	said  []string
+}
+
+func (f *fake) Connect(context.Context) (driver.Conn, error) { return fakeConn{f}, f.open }
+func (f *fake) Driver() driver.Driver                        { return nil }
+
+type fakeConn struct{ *fake }
+
+func (c fakeConn) Prepare(string) (driver.Stmt, error) { return nil, errors.ErrUnsupported }
+func (c fakeConn) Begin() (driver.Tx, error)           { return nil, errors.ErrUnsupported }
+func (c fakeConn) Close() error                        { return nil }
+
+func (c fakeConn) ExecContext(_ context.Context, text string, _ []driver.NamedValue) (driver.Result, error) {
+	c.said = append(c.said, text)
+	c.fake.said = c.said
+	if c.fails != nil {
+		if err := c.fails(text); err != nil {
+			return nil, err
+		}
+	}
+	return driver.RowsAffected(1), nil
+}
+
+func (c fakeConn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	_, err := c.ExecContext(ctx, text, args)
+	return fakeRows{}, err
+}
+
+type fakeRows struct{}
+
+func (fakeRows) Columns() []string         { return nil }
+func (fakeRows) Close() error              { return nil }
+func (fakeRows) Next([]driver.Value) error { return io.EOF }
+
+func (f *fake) store(t *testing.T, config Config) *Store {
+	t.Helper()
+	db := sql.OpenDB(f)
+	t.Cleanup(func() { db.Close() })
+	s, err := New(db, PostgreSQL, config)
+	require.NoError(t, err)
+	return s
+}
+
+func aRecord() store.Record {
+	at := now()
+	r := store.Record{LastSeen: at, Session: &store.Session{
+		ID: rand.Text(), Owner: "session=ada", Expires: at.Add(time.Hour), IdleTimeout: time.Hour,
+	}}
+	rand.Read(r.Key[:])
+	return r
+}
+
+func TestNewRefusesWhatItCanNotUse(t *testing.T) {
+	db := sql.OpenDB(&fake{})
+	defer db.Close()
+	for _, try := range []func() (*Store, error){
+		func() (*Store, error) { return New(nil, SQLite, Config{}) },
+		func() (*Store, error) { return New(db, 0, Config{}) },
+		func() (*Store, error) { return New(db, SQLite+1, Config{}) },
+		func() (*Store, error) { return New(db, SQLite, Config{Timeout: -1}) },
+	} {
+		s, err := try()
+		require.Error(t, err)
+		require.Nil(t, s)
+	}
+	_, err := (&fake{}).store(t, Config{}).Create(t.Context(), store.Record{Session: &store.Session{}}, store.Limit{})
+	require.Error(t, err, "a session without an owner")
+}
+
+// Whatever a driver puts into its errors, they hold no connection string when they get
+// to a caller or to the log.
+func TestConnectionStringsReachNoErrorAndNoLog(t *testing.T) {
+	const dsn = "postgres://ada:hunter2@db/sessions"
+	for _, failure := range []error{
+		errors.New("cannot connect to " + dsn),
+		fmt.Errorf("open %s: %w", dsn, io.EOF),
+		fmt.Errorf("open %s: %w", dsn, errors.New("no such host")),
+		errors.Join(errors.New(dsn), errors.New("no")),
+		fmt.Errorf("open %s: %w", dsn, &net.OpError{Op: "dial", Err: errors.New("refused")}),
+		fmt.Errorf("open %s: %w", dsn, sqlError("28P01")),
+		fmt.Errorf("open %s: %w", dsn, codeError(dsn)),
+		&secretive{dsn},
+	} {
+		var log bytes.Buffer
+		s := (&fake{open: failure}).store(t, Config{Timeout: 50 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		r := aRecord()
+		_, loaded := s.Load(t.Context(), r.Key)
+		_, created := s.Create(t.Context(), r, store.Limit{Max: 1})
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		s.Sweep(ctx)
+		cancel()
+		l, err := Listening(s, func(context.Context, string, func(), func(string)) error { return failure })
+		require.NoError(t, err)
+		for _, err := range []error{loaded, created, l.Watch(t.Context(), func(store.Ending) {}), s.EnsureSchema(t.Context())} {
+			require.Error(t, err)
+			t.Log(err)
+			for ; err != nil; err = errors.Unwrap(err) {
+				require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), "hunter2")
+			}
+		}
+		require.Contains(t, log.String(), "deleting")
+		require.NotContains(t, log.String(), "hunter2")
+	}
+}
+
+type sqlError string
+
+func (e sqlError) Error() string    { return "ERROR (SQLSTATE " + string(e) + ")" }
+func (e sqlError) SQLState() string { return string(e) }
+
+type codeError string
+
+func (e codeError) Error() string { return "SQL logic error: near " + string(e) + ": syntax error (1)" }
+func (e codeError) Code() int     { return 1 }
+
+type secretive struct{ dsn string }
+
+func (e *secretive) Error() string { return "failed" }
+
+// What is known not to have happened is done again, and nothing else.
+func TestASecondAttemptOnlyWhereNothingHappened(t *testing.T) {
+	dropped := &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}
+	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	for _, c := range []struct {
+		at      string
+		fails   error
+		attempt int
+	}{
+		{"INSERT", sqlError("40001"), 2}, {"INSERT", sqlError("40P01"), 2}, {"INSERT", sqlError("23505"), 1},
+		{"INSERT", errors.New("Error 1213 (40001): Deadlock found"), 2}, {"INSERT", errors.New("Error 1205: Lock wait"), 2},
+		{"INSERT", errors.New("Error 1062 (23000): Duplicate entry 'database is locked'"), 1},
+		{"INSERT", errors.New("database is locked (5) (SQLITE_BUSY)"), 2}, {"INSERT", errors.New("disk full"), 1},
+		{"INSERT", dropped, 1}, {"INSERT", io.ErrUnexpectedEOF, 1}, {"INSERT", sqlError("57P01"), 1},
+		{"UPDATE sessionguard_sessions SET version", dropped, 1}, {"UPDATE sessionguard_sessions SET version", sqlError("40001"), 2},
+		{"UPDATE sessionguard_sessions SET\n\t\tlast_seen", dropped, 2}, {"UPDATE sessionguard_sessions SET\n\t\tlast_seen", refused, 1},
+		{"SELECT kind", dropped, 2}, {"SELECT kind", refused, 1}, {"SELECT kind", errors.New("invalid connection"), 2},
+		{"BEGIN", dropped, 2}, {"BEGIN", sqlError("57P01"), 2}, {"BEGIN", refused, 1}, {"BEGIN", sqlError("25006"), 1},
+		{"COMMIT", dropped, 1}, {"COMMIT", io.EOF, 1}, {"COMMIT", sqlError("57P01"), 1}, {"COMMIT", sqlError("40001"), 2},
+	} {
+		t.Run(fmt.Sprintf("%.40s %v", c.at, c.fails), func(t *testing.T) {
+			failed := 0
+			f := &fake{fails: func(text string) error {
+				if strings.HasPrefix(text, c.at) {
+					if failed++; failed == 1 {
+						return c.fails
+					}
+				}
+				return nil
+			}}
+			s, r := f.store(t, Config{}), aRecord()
+			switch {
+			case c.at == "INSERT":
+				_, _ = s.Create(t.Context(), r, store.Limit{})
+			case c.at == "SELECT kind":
+				_, _ = s.Load(t.Context(), r.Key)
+			case strings.Contains(c.at, "version"):
+				_ = s.Save(t.Context(), r.Key, 1, nil)
+			case strings.Contains(c.at, "last_seen"):
+				_ = s.Touch(t.Context(), r.Key, r.LastSeen)
+			default:
+				_ = s.transact(t.Context(), func(context.Context, querier) error { return nil })
+			}
+			require.Equal(t, c.attempt, failed)
+		})
+	}
+}
+
+func TestPayloadsSayWhatHasEndedAndFit(t *testing.T) {
+	for _, e := range []store.Ending{
+		{}, {ID: "id", Reason: store.Ended}, {ID: "a b", Reason: "c d"}, {ID: "\x00\xff", Reason: "\n'"},
+		{ID: rand.Text(), Reason: store.Reason(strings.Repeat("x", 5000))},
+	} {
+		payload := payloadOf(e)
+		require.LessOrEqual(t, len(payload), 7999)
+		require.NotContains(t, payload, "'")
+		got, ok := endingOf(payload)
+		require.True(t, ok)
+		require.Equal(t, e, got)
+	}
+	for _, e := range []store.Ending{
+		{ID: "id", Reason: store.Reason(strings.Repeat("x", 8000))},
+		{ID: strings.Repeat("x", 100000)},
+	} {
+		got, ok := endingOf(payloadOf(e))
+		require.True(t, ok)
+		require.Equal(t, store.Ending{}, got)
+	}
+	for _, foreign := range []string{"", "1", "1 ", "2 YQ Yg", "1 YQ", "1 ? Yg", "1 YQ ?", "hello", "{}"} {
+		_, ok := endingOf(foreign)
+		require.False(t, ok, foreign)
+	}
+}

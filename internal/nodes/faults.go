@@ -43,7 +43,7 @@ type Expect struct {
 // server is killed and started again, paused and resumed, cut off and restored.
 // Meanwhile and after that, nobody who has logged out is let in, nobody else is logged
 // out, and what cannot be answered is a 503 in time. A logout that was answered with
-// 503 may have happened or not. It takes about 10 seconds and one or two times Within.
+// 503 may have happened or not. It takes about ten seconds more than Within.
 func Faults(t *testing.T, s Faulty, newNode func(t *testing.T) store.Backend, expect Expect) {
 	faults(t, s, newNode(t), newNode(t), expect, 16)
 }

@@ -88,10 +88,20 @@ func (s *Server) Kill() error {
 }
 
 // Pause stops the server where it is: its connections stay open and nobody answers.
-func (s *Server) Pause() error { return s.process.pause() }
+func (s *Server) Pause() error {
+	if s.process == nil {
+		return fmt.Errorf("%s does not run", s.program.path)
+	}
+	return s.process.pause()
+}
 
 // Resume lets a paused server go on.
-func (s *Server) Resume() error { return s.process.resume() }
+func (s *Server) Resume() error {
+	if s.process == nil {
+		return fmt.Errorf("%s does not run", s.program.path)
+	}
+	return s.process.resume()
+}
 
 // end is how a server goes when nobody needs it any more.
 func (s *Server) end() {

@@ -37,6 +37,8 @@ func requireServes(t *testing.T, s *Server, put, get func() string, keeps bool) 
 		}
 		require.NoError(t, s.Kill())
 		require.NoError(t, s.Kill(), "it is gone already")
+		require.Error(t, s.Pause())
+		require.Error(t, s.Resume())
 		require.Error(t, answers())
 		require.NoError(t, s.Start())
 		require.NoError(t, answers())
@@ -76,7 +78,7 @@ func TestRedisServes(t *testing.T) {
 func TestPostgreSQLServes(t *testing.T) {
 	t.Parallel()
 	s := PostgreSQL(t)
-	query := client(t, "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", s.DSN(s.Addr), "--command")
+	query := client(t, find(t, "psql", "postgresql", "/usr/lib/postgresql/*/bin"), "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", s.DSN(s.Addr), "--command")
 	query("CREATE TABLE kept (v int)")
 	requireServes(t, s,
 		func() string { return query("TRUNCATE kept; INSERT INTO kept VALUES (17)") },
@@ -87,7 +89,7 @@ func TestMariaDBServes(t *testing.T) {
 	t.Parallel()
 	s := MariaDB(t)
 	_, port, _ := strings.Cut(s.Addr, ":")
-	query := client(t, "mariadb", "--no-defaults", "--host=127.0.0.1", "--port="+port, "--user=root", "--skip-column-names", "--database=test", "--execute")
+	query := client(t, find(t, "mariadb", "mariadb-server", "/usr/bin"), "--no-defaults", "--host=127.0.0.1", "--port="+port, "--user=root", "--skip-column-names", "--database=test", "--execute")
 	query("CREATE TABLE kept (v int) ENGINE=InnoDB")
 	requireServes(t, s,
 		func() string { return query("DELETE FROM kept; INSERT INTO kept VALUES (17)") },
@@ -96,6 +98,7 @@ func TestMariaDBServes(t *testing.T) {
 
 // client runs statements by the client that comes with a server.
 func client(t *testing.T, program string, args ...string) func(statement string) string {
+	t.Helper()
 	return func(statement string) string {
 		t.Helper()
 		out, err := exec.Command(program, append(args, statement)...).CombinedOutput()

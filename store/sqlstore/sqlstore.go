@@ -1,5 +1,88 @@
 // Package sqlstore keeps sessions in PostgreSQL, MySQL, MariaDB or SQLite, through
-// database/sql and whichever driver the application has.
+// database/sql and whichever driver the application has. All of its nodes then share
+// their sessions, and with SQLite those of one machine outlive the process.
+//
+//	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
+//	if err != nil { … }
+//	db.SetMaxOpenConns(20)
+//	db.SetMaxIdleConns(20) // or the pool makes a connection for most requests
+//	sessions, err := sqlstore.New(db, sqlstore.PostgreSQL, sqlstore.Config{})
+//	if err != nil { … }
+//	if err := sessions.EnsureSchema(ctx); err != nil { … }
+//	go sessions.Sweep(ctx)
+//
+//	guard, err := sessionguard.New(sessionguard.Config[*User]{
+//		Backend: sessions,
+//		Keys:    keys, // the same on every node
+//		…
+//	})
+//
+// # What it promises
+//
+// All of [store.Backend], on every node, whatever the server's default transaction
+// isolation is: what one node has done the others know with their next statement. A
+// server that is slow, away or can only be read is an error within [Config.Timeout],
+// which a guard answers with 503, and never the end of a session. So is a row that is
+// corrupt or foreign; its error names the key, in hexadecimal, and the remedy is to
+// delete it. No error, and nothing that is logged, holds the connection string: of
+// drivers' errors only the part that comes from the server, the network or the file.
+//
+// What has failed and can not have happened is tried again within the Timeout. If the
+// connection breaks where it may have happened, that is an error and the session as it
+// was or as it should be: a logout is then not confirmed, a login not let in.
+//
+// # What it costs
+//
+// A protected request is one SELECT by primary key, and at most once in 1/30 of the
+// idle timeout an UPDATE by primary key, which in PostgreSQL mostly changes a row in
+// place and no index. Each is one round trip; with github.com/lib/pq only if its
+// connection string says binary_parameters=yes. A change of values is another, a login
+// is one to nine and a logout five to seven. The table has some 500 bytes of each
+// session, and its values.
+//
+// # Databases
+//
+// PostgreSQL needs to be 9.5 or later by what is used of it, and is tested as 15.
+// [Listening] cuts the streams of a session on every node at once; without it, and
+// elsewhere, that takes up to 30 seconds. A pooler in transaction mode will do for all
+// but LISTEN, if the driver prepares no named statements: pgx does not with
+// default_query_exec_mode=exec.
+//
+// MySQL and MariaDB need InnoDB and a binary log that is not of statements
+// (binlog_format, ROW or MIXED by default), and are tested as MariaDB 10.11. A
+// connection string with autocommit=0 or READ-UNCOMMITTED is refused.
+//
+// SQLite needs to be 3.8 or later, and is tested as modernc.org/sqlite. Several
+// processes on one machine may share a file, but not over a network. Any pragmas will
+// do; the write-ahead log keeps readers and the one writer from waiting for each other:
+//
+//	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)
+//
+// A memory database will not: each connection of the pool would have its own.
+//
+// What a server or a file forgets in a crash comes back with it, a session that was
+// logged out included. Leave synchronous_commit, innodb_flush_log_at_trx_commit and
+// PRAGMA synchronous at their defaults.
+//
+// # Replicas
+//
+// A Store reads and writes one server, the primary. A replica that lags behind lets in
+// who has logged out, so never read from one. If one that is asynchronous is promoted,
+// what it had not received is undone: logouts of the last moments too, until those
+// sessions end by their timeouts. Where that is too much, use synchronous replication,
+// or end all sessions after a failover: DELETE FROM sessionguard_sessions.
+//
+// # Clocks
+//
+// Times are those of the application's nodes, in milliseconds; the database's clock
+// does not matter. Nodes whose clocks differ end sessions earlier or later by that
+// much, and up to ten minutes no [Store.Sweep] deletes what lives on for another node.
+//
+// # Backups
+//
+// A key is a hash of the cookie, so nobody who reads a copy of the table can log in
+// with it. It does hold user IDs, addresses, user agents and values. One that is
+// restored brings back the sessions of its time.
 package sqlstore
 
 import (

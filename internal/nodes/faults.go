@@ -72,13 +72,14 @@ func faults(t T, s Faulty, a, b store.Backend, expect Expect, people int) {
 		{"cut off", s.Cut, s.Restore, 1500 * time.Millisecond, false},
 	} {
 		if fault.forgets {
-			l.forgets.Store(l.epoch.Load() + 1)
+			l.forgets.Store(l.epoch.Load() + away)
 		}
 		l.noticed.Store(0)
 		var began, ended error
 		l.during(func() {
 			pause(ctx, 500*time.Millisecond)
 			held := l.hold()
+			l.epoch.Add(1)
 			began = fault.begin()
 			l.epoch.Add(1)
 			over := time.After(fault.lasts)
@@ -86,6 +87,7 @@ func faults(t T, s Faulty, a, b store.Backend, expect Expect, people int) {
 			<-over
 			l.epoch.Add(1)
 			ended = fault.end()
+			l.epoch.Add(1)
 			l.overtake(ctx, held)
 			pause(ctx, time.Second) // what was on its way may still come
 		})

@@ -20,7 +20,7 @@ type load struct {
 	caches bool
 	people int
 
-	epoch   atomic.Int64 // one more with each change; odd while the server is away for sure
+	epoch   atomic.Int64 // of every four: there, going, away, coming
 	forgets atomic.Int64 // sessions that began in an epoch before this are forgotten
 	noticed atomic.Int64 // answers that the server was away
 
@@ -29,6 +29,9 @@ type load struct {
 	ended    []*browser // with every cookie whose end was confirmed
 	problems []string
 }
+
+// away is the epoch in which the server answers nobody for sure.
+const away = 2
 
 // A session is one whose login was confirmed.
 type session struct {
@@ -197,7 +200,7 @@ func (l *load) ask(b *browser, n *node, method, path string) (answer, int64) {
 	began, start := l.epoch.Load(), time.Now()
 	a, err := b.do(n, method, path)
 	took, same := time.Since(start), l.epoch.Load() == began
-	away, down := same && began%2 == 1, a.status == http.StatusServiceUnavailable
+	isAway, down := same && began%4 == away, a.status == http.StatusServiceUnavailable
 	switch {
 	case err != nil:
 		if b.ctx.Err() == nil {
@@ -208,9 +211,9 @@ func (l *load) ask(b *browser, n *node, method, path string) (answer, int64) {
 		l.problem("%s %s took %v", method, path, took)
 	case a.cookie != nil && a.cookie.MaxAge < 0 && path != "/logout":
 		l.problem("%s %s deleted the cookie", method, path)
-	case away && !down && !(l.caches && method == "GET" && a.letIn()):
+	case isAway && !down && !(l.caches && method == "GET" && a.letIn()):
 		l.problem("%s %s was answered with %d %s while the server was away", method, path, a.status, a.location)
-	case away && down:
+	case isAway && down:
 		l.noticed.Add(1)
 	case same && began == 0 && down:
 		l.problem("%s %s was answered with 503 while nothing was wrong", method, path)

@@ -81,10 +81,11 @@ func postgreSQL() *statements {
 	s.isComplete = isComplete
 	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // any number that nobody else takes
 	s.notify = `SELECT pg_notify(?, ?)`
-	// The array is made once; a mere IN may be evaluated again for every row.
+	// The array is made once, where a mere IN may be evaluated again for every row; and
+	// what was touched before it was locked is looked at again and left alone.
 	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key = ANY(ARRAY(
 		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?
-		ORDER BY forget_at LIMIT %d FOR UPDATE SKIP LOCKED)) AND forget_at < ?`, batch)
+		ORDER BY forget_at LIMIT %d FOR UPDATE SKIP LOCKED))`, batch)
 	for _, text := range []*string{
 		&s.loadText, &s.loadForEnd, &s.touchText, &s.saveText, &s.insert, &s.leave, &s.byOwner, &s.lockGroup, &s.notify, &s.forget,
 	} {
@@ -102,7 +103,7 @@ func mySQL() *statements {
 	s.isComplete = isComplete
 	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'tx_isolation', 'transaction_isolation')`
 	// In the order of the index, so that all who delete lock in the same one.
-	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE forget_at < ? AND forget_at < ?
+	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE forget_at < ?
 		ORDER BY forget_at, session_key LIMIT %d`, batch)
 	s.prepares = true
 	return &s
@@ -116,7 +117,7 @@ func sqlite() *statements {
 	s.isComplete = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_forget_at'`
 	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key IN (
 		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?
-		ORDER BY forget_at LIMIT %d) AND forget_at < ?`, batch)
+		ORDER BY forget_at LIMIT %d)`, batch)
 	s.prepares = true
 	s.touchText = strings.NewReplacer("GREATEST(", "MAX(", "LEAST(", "MIN(").Replace(s.touchText)
 	return &s

@@ -71,7 +71,8 @@ CREATE INDEX IF NOT EXISTS sessionguard_sessions_forget_at ON sessionguard_sessi
 
 // EnsureSchema makes the tables, where they are not there: [PostgreSQLSchema],
 // [MySQLSchema] or [SQLiteSchema]. Any number of nodes may call it at once, and again
-// at every start; where they are there it needs no right to make any.
+// at every start; where they are there it needs no right to make any. All else needs
+// SELECT, INSERT, UPDATE and DELETE on both.
 //
 // It never changes a table that is there. Who migrates by other means runs the schema
 // by them instead.

@@ -35,10 +35,9 @@
 //
 // A protected request is one SELECT by primary key, and at most once in 1/30 of the
 // idle timeout an UPDATE by primary key, which in PostgreSQL mostly changes a row in
-// place and no index. Each is one round trip; with github.com/lib/pq only if its
-// connection string says binary_parameters=yes. A change of values is another, a login
-// is one to nine and a logout five to seven. The table has some 500 bytes of each
-// session, and its values.
+// place and no index. Each is one round trip; pgx adds one to see whether a connection
+// that was idle for a second is still there. A change of values is another, a login is
+// one to nine and a logout five to seven.
 //
 // # Databases
 //

@@ -43,8 +43,7 @@ func (s *Store) sweep(ctx context.Context) error {
 		var deleted int64
 		err := s.call(ctx, "deleting", func(ctx context.Context) error {
 			return s.transact(ctx, func(ctx context.Context, q querier) error {
-				before := int64(now().Add(-sweepMargin))
-				result, err := q.ExecContext(ctx, s.forget, before, before)
+				result, err := q.ExecContext(ctx, s.forget, int64(now().Add(-sweepMargin)))
 				if err == nil {
 					deleted, err = result.RowsAffected()
 				}

@@ -162,6 +162,23 @@ func TestManyNodesMakeTheTablesAtOnce(t *testing.T) {
 	}
 }
 
+// Whoever runs the application may be allowed less than whoever made the tables.
+func TestWhoMayNotMakeTablesMayUseThem(t *testing.T) {
+	d := databases["PostgreSQL"](t)
+	d.node(t, sqlstore.Config{})
+	for _, text := range []string{
+		`CREATE ROLE application LOGIN`,
+		`GRANT SELECT, INSERT, UPDATE, DELETE ON sessionguard_sessions, sessionguard_locks TO application`,
+	} {
+		_, err := d.open(t).Exec(text)
+		require.NoError(t, err)
+	}
+	d.dsn = strings.Replace(d.dsn, "postgres@", "application@", 1)
+	_, err := d.open(t).Exec(`CREATE TABLE mine ()`)
+	require.Error(t, err)
+	storetest.Run(t, func(t *testing.T) store.Backend { return d.listener(t, sqlstore.Config{}) })
+}
+
 // Without all of its rows, who would wait for whom is not defined.
 func TestALimitNeedsItsLocks(t *testing.T) {
 	for _, name := range []string{"PostgreSQL", "MariaDB"} {

@@ -2,6 +2,7 @@ package sqltest
 
 import (
 	"database/sql"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -18,6 +19,10 @@ import (
 
 func TestMain(m *testing.M) {
 	_ = mysql.SetLogger(&mysql.NopLogger{})
+	if path := os.Getenv("SQLTEST_FILE"); path != "" {
+		beAnotherProcess(path)
+		return
+	}
 	servers.Main(m)
 }
 

@@ -2,39 +2,28 @@ package redisstore
 
 import (
 	"context"
-	"encoding/binary"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// loadCached returns a session that this process has read within CacheFor, or reads it
-// so that the server tells when it changes. It believes only in sessions that go on:
-// whatever ends one, a touch or a login elsewhere may have undone it meanwhile.
-func (s *Store) loadCached(ctx context.Context, key store.Key) (store.Record, bool) {
-	if s.written == nil {
+// Cached implements [store.Cacher]. It believes only in sessions that go on: whatever
+// ends one, a touch or a login elsewhere may have undone it meanwhile.
+func (s *Store) Cached(key store.Key) (store.Record, bool) {
+	if s.cache == nil {
 		return store.Record{}, false
 	}
 	seen, ok := s.written.since(key)
 	if !ok {
 		return store.Record{}, false
 	}
-	result := s.client.DoCache(ctx, s.client.B().Get().Key(s.keyOf(key)).Cache(), s.cacheFor)
-	value, err := result.AsBytes()
-	if err != nil {
-		return store.Record{}, false
-	}
-	if result.IsCacheHit() {
-		// rueidis goes by the wall clock, which may be set back. And whoever waits for
-		// another's read gets it however late it comes.
-		left := time.Duration(result.CachePXAT()-time.Now().UnixMilli()) * time.Millisecond
-		if left <= 0 || left > s.cacheFor {
-			return store.Record{}, false
-		}
-	}
-	r, err := decode(key, value)
-	if err != nil {
+	r, ok := s.cache.get(key)
+	if !ok {
 		return store.Record{}, false
 	}
 	r.LastSeen = max(r.LastSeen, seen)
@@ -44,70 +33,211 @@ func (s *Store) loadCached(ctx context.Context, key store.Key) (store.Record, bo
 // nearEnd is how long a session must have left, not to be read again.
 const nearEnd = time.Second
 
+// fill reads a session so that it is cached, and so that the server tells when it
+// changes. What goes wrong then goes wrong for Load as well.
+func (s *Store) fill(ctx context.Context, key store.Key) {
+	if s.cache == nil {
+		return
+	}
+	if _, ok := s.written.since(key); ok {
+		s.client.DoCache(ctx, s.client.B().Get().Key(s.keyOf(key)).Cache(), s.cacheFor)
+	}
+}
+
 func (s *Store) wrote(key store.Key) {
-	if s.written != nil {
+	if s.cache != nil {
 		s.written.add(key)
 	}
 }
 
-// written is what this process has written within CacheFor: it must see that at once,
-// while what it has cached, or is reading, may be older. A session shares its place with
-// others, and is taken for written when one of those is.
-type written struct {
+// cache is what has been read on all connections, for no longer than cacheFor since it
+// was asked for, and for no longer than the connection lives, on which the server would
+// tell of a change.
+type cache struct {
 	cacheFor time.Duration
 	start    time.Time // for times that no clock sets back
-	places   [1 << 16]atomic.Pointer[write]
+	shards   [64]shard
 }
 
-type write struct {
-	key     store.Key
-	until   time.Duration // since start
-	touched bool          // and no more than that
-	seen    store.Time    // by the last touch
+// A shard has two generations. When the younger one is full or old, the older one goes.
+type shard struct {
+	sync.RWMutex
+	young, old map[store.Key]cached
+	since      time.Duration
+	size, most int // of young, in bytes
 }
 
-func newWritten(cacheFor time.Duration) *written {
-	return &written{cacheFor: cacheFor, start: time.Now()}
+type cached struct {
+	store.Record
+	until time.Duration // since start
+	conn  *connection
 }
 
-// add makes since say no for key, as long as what was read until now may be cached.
-func (w *written) add(key store.Key) { w.put(write{key: key}) }
-
-// touch makes since tell of seen.
-func (w *written) touch(key store.Key, seen store.Time) {
-	w.put(write{key: key, touched: true, seen: seen})
+func newCache(cacheFor time.Duration, size int) *cache {
+	c := &cache{cacheFor: cacheFor, start: time.Now()}
+	for i := range c.shards {
+		c.shards[i].most = size / 2 / len(c.shards)
+	}
+	c.clear()
+	return c
 }
 
-func (w *written) put(next write) {
-	place := w.place(next.key)
-	for {
-		next := next
-		old := place.Load()
-		next.until = time.Since(w.start) + w.cacheFor
-		if w.counts(old) {
-			next.touched = next.touched && old.touched && old.key == next.key
-			next.seen = max(next.seen, old.seen)
+func (c *cache) now() time.Duration { return time.Since(c.start) }
+
+func (c *cache) shard(key store.Key) *shard { return &c.shards[int(key[0])%len(c.shards)] }
+
+func (c *cache) get(key store.Key) (store.Record, bool) {
+	s := c.shard(key)
+	s.RLock()
+	e, ok := s.young[key]
+	if !ok {
+		e, ok = s.old[key]
+	}
+	s.RUnlock()
+	if !ok || e.conn.closed.Load() || c.now() >= e.until {
+		return store.Record{}, false
+	}
+	return e.Record, true
+}
+
+func (c *cache) put(key store.Key, e cached) {
+	const overhead = 600 // a session's without its texts and values, and its places here
+	size := overhead + len(e.ID) + len(e.Owner) + len(e.Stamp) + len(e.Values) + len(e.Detail().UserAgent) + len(e.Detail().Handover)
+	s := c.shard(key)
+	s.Lock()
+	defer s.Unlock()
+	if now := c.now(); s.size+size > s.most || now-s.since > c.cacheFor {
+		s.old, s.young, s.size, s.since = s.young, map[store.Key]cached{}, 0, now
+	}
+	s.young[key] = e
+	s.size += size
+}
+
+func (c *cache) remove(key store.Key) {
+	s := c.shard(key)
+	s.Lock()
+	defer s.Unlock()
+	delete(s.young, key)
+	delete(s.old, key)
+}
+
+func (c *cache) clear() {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.Lock()
+		s.young, s.old, s.size = map[store.Key]cached{}, map[store.Key]cached{}, 0
+		s.Unlock()
+	}
+}
+
+// A connection is rueidis's view of the cache. Its methods are called in the order in
+// which the server answers and tells of changes, but for Flight and Cancel.
+type connection struct {
+	cache  *cache
+	closed atomic.Bool
+
+	mu    sync.Mutex
+	reads map[string]*read // by the key's name
+}
+
+// A read is one that the server has not answered.
+type read struct {
+	began  time.Duration
+	done   chan struct{}
+	answer rueidis.RedisMessage
+	err    error
+}
+
+func (c *cache) connect(rueidis.CacheStoreOption) rueidis.CacheStore {
+	return &connection{cache: c, reads: map[string]*read{}}
+}
+
+// Flight implements [rueidis.CacheStore]. Nobody asks who has looked here before.
+func (c *connection) Flight(name, _ string, _ time.Duration, _ time.Time) (rueidis.RedisMessage, rueidis.CacheEntry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok := c.reads[name]; ok {
+		return rueidis.RedisMessage{}, r
+	}
+	if !c.closed.Load() {
+		c.reads[name] = &read{began: c.cache.now(), done: make(chan struct{})}
+	}
+	return rueidis.RedisMessage{}, nil
+}
+
+// Update implements [rueidis.CacheStore].
+func (c *connection) Update(name, _ string, answer rueidis.RedisMessage) int64 {
+	r := c.finish(name)
+	if r == nil {
+		return 0
+	}
+	if key, ok := keyIn(name); ok {
+		value, err := answer.AsBytes()
+		if err == nil {
+			var record store.Record
+			if record, err = decode(key, value); err == nil {
+				c.cache.put(key, cached{record, r.began + c.cache.cacheFor, c})
+			}
 		}
-		if place.CompareAndSwap(old, &next) {
-			return
+	}
+	r.answer = answer
+	close(r.done)
+	return 0
+}
+
+// Cancel implements [rueidis.CacheStore].
+func (c *connection) Cancel(name, _ string, err error) {
+	if r := c.finish(name); r != nil {
+		r.err = err
+		close(r.done)
+	}
+}
+
+// Delete implements [rueidis.CacheStore].
+func (c *connection) Delete(names []rueidis.RedisMessage) {
+	if names == nil {
+		c.cache.clear()
+		return
+	}
+	for _, m := range names {
+		name, _ := m.ToString()
+		if key, ok := keyIn(name); ok {
+			c.cache.remove(key)
 		}
 	}
 }
 
-// since says whether the cache may be asked for a session, and when this process has
-// touched it last, if it has.
-func (w *written) since(key store.Key) (seen store.Time, ok bool) {
-	last := w.place(key).Load()
-	if !w.counts(last) {
-		return 0, true
+// Close implements [rueidis.CacheStore].
+func (c *connection) Close(err error) {
+	c.closed.Store(true)
+	c.mu.Lock()
+	reads := c.reads
+	c.reads = map[string]*read{}
+	c.mu.Unlock()
+	for _, r := range reads {
+		r.err = err
+		close(r.done)
 	}
-	return last.seen, last.touched && last.key == key
 }
 
-func (w *written) counts(last *write) bool {
-	return last != nil && time.Since(w.start) < last.until
+func (c *connection) finish(name string) *read {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.reads[name]
+	delete(c.reads, name)
+	return r
 }
 
-func (w *written) place(key store.Key) *atomic.Pointer[write] {
-	return &w.places[binary.BigEndian.Uint16(key[:])]
+// Wait implements [rueidis.CacheEntry].
+func (r *read) Wait(ctx context.Context) (rueidis.RedisMessage, error) {
+	select {
+	case <-r.done:
+		return r.answer, r.err
+	case <-ctx.Done():
+		return rueidis.RedisMessage{}, ctx.Err()
+	}
+}
+
+func keyIn(name string) (store.Key, bool) {
+	return parseMember(name[strings.LastIndexByte(name, ':')+1:])
 }

@@ -31,20 +31,7 @@ func TestAServerThatIsAwayIsAnErrorInTime(t *testing.T) {
 				require.NoError(t, loads(t, b, created(t, b)))
 				require.NoError(t, fault.begin(network))
 				for range 2 { // on the connection that was, and without one
-					var callers sync.WaitGroup
-					for name, f := range calls(t.Context(), b, r) {
-						callers.Go(func() {
-							started := time.Now()
-							err := f()
-							if took := time.Since(started); took > config.Timeout+slack {
-								t.Error(name, "took", took)
-							}
-							if !unknowing(err) {
-								t.Error(name, err)
-							}
-						})
-					}
-					callers.Wait()
+					requireAllFailInTime(t, b, r)
 				}
 				require.NoError(t, fault.end(network))
 				require.Eventually(t, func() bool {
@@ -54,6 +41,24 @@ func TestAServerThatIsAwayIsAnErrorInTime(t *testing.T) {
 			})
 		}
 	}
+}
+
+func requireAllFailInTime(t *testing.T, s *Store, r store.Record) {
+	t.Helper()
+	var callers sync.WaitGroup
+	for name, f := range calls(t.Context(), s, r) {
+		callers.Go(func() {
+			started := time.Now()
+			err := f()
+			if took := time.Since(started); took > s.timeout+slack {
+				t.Error(name, "took", took)
+			}
+			if !unknowing(err) {
+				t.Error(name, err)
+			}
+		})
+	}
+	callers.Wait()
 }
 
 // More at once than a connection has places for: rueidis waits for one without heeding

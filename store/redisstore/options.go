@@ -38,6 +38,9 @@ func settle(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, err
 		c.Timeout = 2 * time.Second
 	}
 	o.DisableCache = c.CacheFor == 0
+	if o.CacheSizeEachConn <= 0 {
+		o.CacheSizeEachConn = rueidis.DefaultCacheBytes
+	}
 
 	// A connection is made by dialing and a handshake, each within Dialer.Timeout. One
 	// that is dead is found by a ping after one or two intervals of KeepAlive, and

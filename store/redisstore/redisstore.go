@@ -43,7 +43,8 @@ type Store struct {
 	prefix   string
 	groups   [store.Groups]string // what the keys of each group begin with
 	secrets  []string
-	written  *written // nil: no caching
+	cache    *cache // nil: no caching
+	written  *written
 
 	closed  context.Context
 	close   context.CancelFunc
@@ -78,6 +79,8 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 	}
 	if s.cacheFor > 0 {
 		s.written = newWritten(s.cacheFor)
+		s.cache = newCache(s.cacheFor, option.CacheSizeEachConn)
+		option.NewCacheStoreFn = s.cache.connect
 	}
 	s.client, err = rueidis.NewClient(option)
 	if err == nil {
@@ -104,9 +107,13 @@ func (s *Store) Close() {
 
 // Load implements [store.Backend].
 func (s *Store) Load(ctx context.Context, key store.Key) (store.Record, error) {
+	if r, ok := s.Cached(key); ok {
+		return r, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if r, ok := s.loadCached(ctx, key); ok {
+	s.fill(ctx, key)
+	if r, ok := s.Cached(key); ok {
 		return r, nil
 	}
 	name := s.keyOf(key)
@@ -125,7 +132,7 @@ func (s *Store) Load(ctx context.Context, key store.Key) (store.Record, error) {
 func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error {
 	name := s.keyOf(key)
 	_, err := s.run(ctx, touch, name, nil, now(), number(int64(seen)), member(key), number(store.Grace.Milliseconds()))
-	if err == nil && s.written != nil {
+	if err == nil && s.cache != nil {
 		s.written.touch(key, seen)
 		return nil
 	}

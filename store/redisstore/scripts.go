@@ -5,9 +5,13 @@ import "github.com/redis/rueidis"
 // Each script has all its keys in one slot. Those that it finds by what it reads are in
 // the slot of the first.
 //
-// A server that is out of memory refuses a script's first write if that could need
-// more; after it, none. So Create, Save and Replace begin with one that could, and
-// change nothing; Touch and Delete begin with one that could not, and go through.
+// A server that is out of memory refuses a script's first write if that may need more,
+// and none after it. So Create, Save and Replace begin with one that may, and change
+// nothing; Touch and Delete begin with one that may not, and go through.
+//
+// While a cluster moves a slot, either node has some of its keys only. A script fails
+// there rather than take a key for missing that is on the other, and before it has
+// changed anything that counts.
 
 // prelude is what scripts share.
 const prelude = `
@@ -53,10 +57,14 @@ local function ending(s, seen)
 	return last, math.max(last, s.remember)
 end
 
--- What is at a key: a session, or why there is none.
+-- What is at a key: a session, or why there is none. Two missing keys are an error where
+-- one is not: in a slot that is being moved here.
 local function get(key)
 	local value = redis.call('GET', key)
-	if not value then return nil, 'gone' end
+	if not value then
+		redis.call('EXISTS', base, key)
+		return nil, 'gone'
+	end
 	local kind = string.sub(value, 1, 1)
 	local s = kind == 'S' and session(value)
 	if s then return s end
@@ -65,15 +73,14 @@ local function get(key)
 end
 
 local function enlist(index, member, score, ttl)
+	if redis.call('EXISTS', index) == 0 then redis.call('EXISTS', base, index) end -- as above
 	redis.call('ZADD', index, int(score), member)
 	if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, int(ttl)) end
 end
 
 local function finish(member, s, tombstone, ttl)
-	local key = base .. 's:' .. member
-	redis.call('DEL', key)
-	redis.call('SET', key, tombstone, 'PX', ttl)
 	redis.call('ZREM', base .. 'o:' .. s.owner, member)
+	redis.call('SET', base .. 's:' .. member, tombstone, 'PX', ttl)
 	redis.call('PUBLISH', prefix .. 'endings', tombstone .. s.id)
 end
 `
@@ -88,8 +95,8 @@ if seen <= s.seen then return unchanged('ok') end
 local _, over = ending(s, seen)
 local ttl = math.min(math.max(over + grace - now, 1), 1e14)
 redis.call('PEXPIRE', KEYS[1], int(ttl))
-redis.call('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))
 enlist(base .. 'o:' .. s.owner, ARGV[3], over + grace, ttl)
+redis.call('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))
 return {'ok'}
 `)
 
@@ -123,7 +130,7 @@ if max > 0 then
 	if ARGV[8] == '1' and #live >= max then return unchanged('limit') end
 else
 	for _, member in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', ARGV[1], 'LIMIT', 0, 8)) do
-		if redis.call('EXISTS', base .. 's:' .. member) == 0 then gone[#gone + 1] = member end
+		if redis.call('EXISTS', base, base .. 's:' .. member) == 0 then gone[#gone + 1] = member end
 	end
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then return unchanged('taken') end

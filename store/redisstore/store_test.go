@@ -23,6 +23,7 @@ var shared = servers.Shared(func(t servers.T) *servers.Server {
 var (
 	_ store.Backend = (*Store)(nil)
 	_ store.Watcher = (*Store)(nil)
+	_ store.Cacher  = (*Store)(nil)
 )
 
 func TestEveryPromise(t *testing.T) {

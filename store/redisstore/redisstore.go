@@ -1,4 +1,3 @@
-// Package redisstore keeps sessions on Redis, for any number of nodes.
 package redisstore
 
 import (

@@ -1,0 +1,64 @@
+package redisstore_test
+
+import (
+	"crypto/tls"
+	"log"
+	"os"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store/redisstore"
+)
+
+type user struct{ id string }
+
+func (u *user) UserID() string      { return u.id }
+func (u *user) IsActive() bool      { return true }
+func (u *user) HasRole(string) bool { return false }
+
+func Example() {
+	sessions, err := redisstore.New(rueidis.ClientOption{
+		InitAddress: []string{"redis.internal:6379"},
+		Username:    "sessions",
+		Password:    os.Getenv("REDIS_PASSWORD"),
+		TLSConfig:   &tls.Config{ServerName: "redis.internal"},
+	}, redisstore.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sessions.Close()
+
+	guard, err := sessionguard.New(sessionguard.Config[*user]{
+		Backend: sessions,
+		// FindUser and Keys, the same Keys on every node
+	})
+	_, _ = guard, err
+}
+
+// Several addresses are those of a cluster; any of its nodes will do.
+func ExampleNew_cluster() {
+	sessions, err := redisstore.New(rueidis.ClientOption{
+		InitAddress: []string{"redis-1:6379", "redis-2:6379", "redis-3:6379"},
+	}, redisstore.Config{})
+	_, _ = sessions, err
+}
+
+// With MasterSet the addresses are those of the sentinels.
+func ExampleNew_sentinel() {
+	sessions, err := redisstore.New(rueidis.ClientOption{
+		InitAddress: []string{"sentinel-1:26379", "sentinel-2:26379", "sentinel-3:26379"},
+		Sentinel:    rueidis.SentinelOption{MasterSet: "main"},
+	}, redisstore.Config{})
+	_, _ = sessions, err
+}
+
+// Requests then cost no round trip, and a session that has ended elsewhere may be
+// accepted for a moment more, in the worst case for a second.
+func ExampleNew_caching() {
+	sessions, err := redisstore.New(rueidis.ClientOption{
+		InitAddress: []string{"redis.internal:6379"},
+	}, redisstore.Config{CacheFor: time.Second})
+	_, _ = sessions, err
+}

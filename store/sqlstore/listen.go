@@ -135,7 +135,7 @@ func (l *Listener) watch(ctx context.Context, began chan<- error, ended func(sto
 func (l *Listener) attempt(ctx context.Context, ready func(), ended func(store.Ending)) (err error) {
 	ctx, lose := context.WithCancelCause(ctx)
 	late := time.AfterFunc(l.timeout, func() { lose(context.DeadlineExceeded) })
-	probes := make(chan string, 1)
+	own, heard := probe+rand.Text(), make(chan struct{}, 1)
 	var prober sync.WaitGroup
 	defer func() {
 		if p := recover(); p != nil { // nobody else would
@@ -162,16 +162,16 @@ func (l *Listener) attempt(ctx context.Context, ready func(), ended func(store.E
 			}
 			ready()
 			prober.Go(func() {
-				if err := l.probe(ctx, probes); err != nil {
+				if err := l.probe(ctx, own, heard); err != nil {
 					lose(err)
 				}
 			})
 		})
 	}, func(payload string) {
-		if token, ok := strings.CutPrefix(payload, probe); ok {
+		if payload == own {
 			select {
-			case probes <- token:
-			default:
+			case heard <- struct{}{}:
+			default: // somebody else sends it
 			}
 			return
 		}
@@ -187,27 +187,22 @@ var (
 )
 
 // probe sends notifications until one does not come, or ctx is done.
-func (l *Listener) probe(ctx context.Context, heard <-chan string) error {
+func (l *Listener) probe(ctx context.Context, own string, heard <-chan struct{}) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(probeEvery):
 		}
-		token := rand.Text()
 		err := l.call(ctx, "listening", func(ctx context.Context) error {
-			if _, err := l.db.ExecContext(ctx, l.notify, channel, probe+token); err != nil {
+			if _, err := l.db.ExecContext(ctx, l.notify, channel, own); err != nil {
 				return err
 			}
-			for {
-				select {
-				case got := <-heard: // or another node's
-					if got == token {
-						return nil
-					}
-				case <-ctx.Done():
-					return errSilent
-				}
+			select {
+			case <-heard:
+				return nil
+			case <-ctx.Done():
+				return errSilent
 			}
 		})
 		if err != nil {

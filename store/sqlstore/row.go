@@ -90,7 +90,8 @@ func hashOf(owner string) []byte {
 
 // add stores a session.
 func (s *Store) add(ctx context.Context, q querier, r store.Record) error {
-	forget := max(min(r.LastSeen.Add(2*r.IdleTimeout), r.Expires), r.Detail().Remember).Add(store.Grace)
+	later := r.LastSeen.Add(r.IdleTimeout).Add(r.IdleTimeout)
+	forget := max(min(later, r.Expires), r.Detail().Remember).Add(store.Grace)
 	_, err := q.ExecContext(ctx, s.insert, r.Key[:], hashOf(r.Owner), int64(r.Version), int64(r.LastSeen),
 		r.IdleTimeout.Milliseconds(), int64(r.Expires), int64(r.Detail().Remember), int64(forget),
 		record.Append(nil, r.Session), r.Values)

@@ -78,7 +78,7 @@ func changed(result sql.Result, err error) (bool, error) {
 // connection broke before it could. What is not known to have failed is not done
 // twice: what was a success the first time would be a conflict the second.
 func (s *Store) retry(ctx context.Context, f func() error) error {
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	for pause := time.Millisecond; ; pause = min(2*pause, 8*time.Millisecond) {
 		err := f()
 		if err == nil || !transient(err) && !lost(err) {
 			return err
@@ -92,7 +92,8 @@ func (s *Store) retry(ctx context.Context, f func() error) error {
 }
 
 // write is retry for what writes. In SQLite there is one writer at a time, and those
-// who are refused poll: so those of this Store queue, and only processes have to.
+// who are refused poll: so those of this Store queue, and only processes have to. They
+// poll often, to find the moment between two of a queue elsewhere.
 func (s *Store) write(ctx context.Context, f func() error) error {
 	if s.turn != nil {
 		select {

@@ -1,6 +1,7 @@
 package sqltest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -145,6 +146,24 @@ func TestALostConnectionIsMadeAgain(t *testing.T) {
 			require.Equal(t, store.Ending{ID: next.ID, Reason: store.Theft}, receiveUnless(t, told, r.ID))
 		})
 	}
+}
+
+// A watch asks every ten seconds whether it still hears, and takes no other's answer.
+func TestAWatchThatHearsIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	d := databases["PostgreSQL"](t)
+	var log bytes.Buffer
+	node := d.listener(t, sqlstore.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	told := []<-chan store.Ending{watch(t, node), watch(t, node), watch(t, node)}
+	time.Sleep(13 * time.Second)
+	r := newRecord()
+	create(t, node, r)
+	_, err := node.Delete(t.Context(), r.Key, store.Ended)
+	require.NoError(t, err)
+	for _, told := range told {
+		require.Equal(t, store.Ending{ID: r.ID, Reason: store.Ended}, receive(t, told))
+	}
+	require.Empty(t, log.String())
 }
 
 func TestWatchFailsInTimeAndLeavesNothingBehind(t *testing.T) {

@@ -86,8 +86,8 @@ func TestSweepDeletesWhatMayBeForgottenAndNothingElse(t *testing.T) {
 			}
 			require.Eventually(t, func() bool {
 				var left int
-				require.NoError(t, db.QueryRow("SELECT COUNT(*) FROM sessionguard_sessions").Scan(&left))
-				return left == len(live)+len(inMargin)+len(remembered)+len(touchedLate)+3
+				err := db.QueryRow("SELECT COUNT(*) FROM sessionguard_sessions").Scan(&left)
+				return err == nil && left == len(live)+len(inMargin)+len(remembered)+len(touchedLate)+3
 			}, 20*time.Second, 20*time.Millisecond)
 			stopped := time.Now()
 			stop()
@@ -165,6 +165,12 @@ func TestTouchMovesWhenARowMayBeForgotten(t *testing.T) {
 				require.NoError(t, db.QueryRow(text, r.Key[:]).Scan(&at))
 				return at
 			}
+			long := newRecord()
+			long.IdleTimeout, long.Expires = 1<<63-1, long.LastSeen.Add(1<<63-1)
+			create(t, s, long)
+			r, short := long, r
+			require.Equal(t, int64(long.Expires.Add(store.Grace)), forget())
+			r = short
 			changes, before := 0, forget()
 			for range 100 { // once a minute
 				r.LastSeen = r.LastSeen.Add(time.Minute)

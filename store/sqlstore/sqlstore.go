@@ -35,8 +35,8 @@
 //
 // A protected request is one SELECT by primary key, and at most once in 1/30 of the
 // idle timeout an UPDATE by primary key, which in PostgreSQL mostly changes a row in
-// place and no index. Each is one round trip; pgx adds one to see whether a connection
-// that was idle for a second is still there. A change of values is another, a login is
+// place and no index. Each is one round trip with pgx and go-sql-driver/mysql; pgx adds
+// one to see whether a connection that was idle for a second is still there. A change of values is another, a login is
 // one to nine and a logout five to seven.
 //
 // # Databases
@@ -52,8 +52,9 @@
 // connection string with autocommit=0 or READ-UNCOMMITTED is refused.
 //
 // SQLite needs to be 3.8 or later, and is tested as modernc.org/sqlite. Several
-// processes on one machine may share a file, but not over a network. Any pragmas will
-// do; the write-ahead log keeps readers and the one writer from waiting for each other:
+// processes on one machine may share a file, but not over a network. Any journal_mode
+// will do, with a busy_timeout or without; the write-ahead log keeps readers and the one
+// writer from waiting for each other:
 //
 //	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)
 //

@@ -148,7 +148,7 @@ func TestALostConnectionIsMadeAgain(t *testing.T) {
 	}
 }
 
-// A watch asks every ten seconds whether it still hears, and takes no other's answer.
+// A watch asks every ten seconds whether it still hears.
 func TestAWatchThatHearsIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	d := databases["PostgreSQL"](t)

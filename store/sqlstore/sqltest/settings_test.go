@@ -133,6 +133,27 @@ func TestOwnersThatLookAlikeAreDifferent(t *testing.T) {
 	}
 }
 
+func TestWhatHasEndedLeavesTheReasonOnly(t *testing.T) {
+	for name, start := range databases {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			s, r := d.node(t, sqlstore.Config{}), newRecord()
+			create(t, s, r)
+			_, err := s.Delete(t.Context(), r.Key, store.Theft)
+			require.NoError(t, err)
+			text := "SELECT record, data, owner_hash FROM sessionguard_sessions WHERE session_key = ?"
+			if d.dialect == sqlstore.PostgreSQL {
+				text = "SELECT record, data, owner_hash FROM sessionguard_sessions WHERE session_key = $1"
+			}
+			var record, data, hash []byte
+			require.NoError(t, d.open(t).QueryRow(text, r.Key[:]).Scan(&record, &data, &hash))
+			require.Equal(t, string(r.Key[:])+string(store.Theft), string(record))
+			require.Empty(t, data)
+			require.Empty(t, hash)
+		})
+	}
+}
+
 func TestManyNodesMakeTheTablesAtOnce(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
@@ -194,7 +215,7 @@ func TestALimitNeedsItsLocks(t *testing.T) {
 	}
 }
 
-// The lead of the schemas that are exported is what EnsureSchema makes.
+// Whoever migrates by other means gets the same tables.
 func TestTheSchemasCanBeRunByOthers(t *testing.T) {
 	for name, schema := range map[string]string{
 		"PostgreSQL": sqlstore.PostgreSQLSchema, "MariaDB": sqlstore.MySQLSchema, "SQLite": sqlstore.SQLiteSchema,

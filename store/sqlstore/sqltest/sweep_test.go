@@ -148,8 +148,8 @@ func TestSweepPassesOverWhatIsLocked(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 }
 
-// The clock is the application's, so that one that is ahead by less than the margin
-// deletes nothing that another node still lets in, and the database's does not matter.
+// A row is kept as long as its session may be used and not much longer, and mostly stays
+// where it is in the index.
 func TestTouchMovesWhenARowMayBeForgotten(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {

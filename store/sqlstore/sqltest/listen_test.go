@@ -212,7 +212,9 @@ func TestWatchFailsInTimeAndLeavesNothingBehind(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, l.Watch(done, func(store.Ending) {}), context.Canceled)
 	})
+	released := make(chan struct{})
 	for name, listen := range map[string]sqlstore.Listen{
+		"heeds nothing": func(context.Context, string, func(), func(string)) error { <-released; return nil },
 		"returns": func(context.Context, string, func(), func(string)) error { return nil },
 		"fails":   func(context.Context, string, func(), func(string)) error { return io.EOF },
 		"panics":  func(context.Context, string, func(), func(string)) error { panic("secret") },
@@ -225,11 +227,14 @@ func TestWatchFailsInTimeAndLeavesNothingBehind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, err := sqlstore.Listening(d.node(t, sqlstore.Config{Timeout: timeout}), listen)
 			require.NoError(t, err)
+			start := time.Now()
 			err = l.Watch(t.Context(), func(store.Ending) {})
 			require.Error(t, err)
+			require.Less(t, time.Since(start), timeout+time.Second)
 			requireNoSecret(t, err)
 		})
 	}
+	close(released)
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+2 }, 10*time.Second, 10*time.Millisecond, "goroutines are left behind")
 }
 

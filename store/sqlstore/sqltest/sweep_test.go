@@ -195,6 +195,40 @@ func TestTouchMovesWhenARowMayBeForgotten(t *testing.T) {
 	}
 }
 
+func TestWhatIsLeftOfASessionIsKeptAsLongAsItHasTo(t *testing.T) {
+	for name, start := range databases {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			s, db := d.node(t, sqlstore.Config{}), d.open(t)
+			requireKept := func(r store.Record, until store.Time) {
+				t.Helper()
+				text := "SELECT forget_at FROM sessionguard_sessions WHERE session_key = ?"
+				if d.dialect == sqlstore.PostgreSQL {
+					text = "SELECT forget_at FROM sessionguard_sessions WHERE session_key = $1"
+				}
+				var at int64
+				require.NoError(t, db.QueryRow(text, r.Key[:]).Scan(&at))
+				require.InDelta(t, int64(until), at, 10_000)
+			}
+			at := store.TimeOf(time.Now())
+			moved, revived, theft, logout := newRecord(), newRecord(), newRecord(), newRecord()
+			create(t, s, moved, revived, theft, logout)
+			next, by := newRecordOf(moved.Owner), newRecordOf(revived.Owner)
+			by.Details.Rotated = by.Authenticated + 1
+			require.NoError(t, s.Replace(t.Context(), moved.Key, 1, next))
+			require.NoError(t, s.Replace(t.Context(), revived.Key, 1, by))
+			for r, reason := range map[store.Record]store.Reason{theft: store.Theft, logout: store.LoggedOut} {
+				_, err := s.Delete(t.Context(), r.Key, reason)
+				require.NoError(t, err)
+			}
+			requireKept(moved, at.Add(store.Grace))
+			requireKept(revived, by.Expires)
+			requireKept(theft, at.Add(store.ReasonKept))
+			requireKept(logout, at.Add(store.Grace))
+		})
+	}
+}
+
 // createMany creates sessions, a few at a time.
 func createMany(t *testing.T, s *sqlstore.Store, n int, next func() store.Record) []store.Record {
 	t.Helper()

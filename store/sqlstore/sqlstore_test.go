@@ -216,3 +216,40 @@ func TestPayloadsSayWhatHasEndedAndFit(t *testing.T) {
 		require.False(t, ok, foreign)
 	}
 }
+
+// A connection that never comes about is given up for another.
+func TestAWatchIsMadeAgainHoweverItWasLost(t *testing.T) {
+	s := (&fake{}).store(t, Config{Timeout: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+	attempts := 0
+	l, err := Listening(s, func(ctx context.Context, _ string, ready func(), notify func(string)) error {
+		attempts++
+		switch attempts {
+		case 1:
+			ready()
+			return io.EOF
+		case 2:
+			<-ctx.Done()
+			return ctx.Err()
+		case 3:
+			return nil
+		case 4:
+			ready()
+			panic("lost")
+		}
+		ready()
+		notify("1 YQ Yg")
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	require.NoError(t, err)
+	told := make(chan store.Ending, 10)
+	require.NoError(t, l.Watch(t.Context(), func(e store.Ending) { told <- e }))
+	for _, want := range []store.Ending{{}, {}, {ID: "a", Reason: "b"}} {
+		select {
+		case got := <-told:
+			require.Equal(t, want, got)
+		case <-time.After(10 * time.Second):
+			t.Fatal("told nothing")
+		}
+	}
+}

@@ -215,10 +215,10 @@ func TestWatchFailsInTimeAndLeavesNothingBehind(t *testing.T) {
 	released := make(chan struct{})
 	for name, listen := range map[string]sqlstore.Listen{
 		"heeds nothing": func(context.Context, string, func(), func(string)) error { <-released; return nil },
-		"returns": func(context.Context, string, func(), func(string)) error { return nil },
-		"fails":   func(context.Context, string, func(), func(string)) error { return io.EOF },
-		"panics":  func(context.Context, string, func(), func(string)) error { panic("secret") },
-		"leaks":   func(context.Context, string, func(), func(string)) error { return errors.New("password=secret") },
+		"returns":       func(context.Context, string, func(), func(string)) error { return nil },
+		"fails":         func(context.Context, string, func(), func(string)) error { return io.EOF },
+		"panics":        func(context.Context, string, func(), func(string)) error { panic("secret") },
+		"leaks":         func(context.Context, string, func(), func(string)) error { return errors.New("password=secret") },
 		"waits": func(ctx context.Context, _ string, _ func(), _ func(string)) error {
 			<-ctx.Done()
 			return ctx.Err()

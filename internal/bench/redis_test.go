@@ -1,0 +1,158 @@
+package bench
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	scsgoredis "github.com/alexedwards/scs/goredisstore"
+	scsredigo "github.com/alexedwards/scs/redisstore"
+	"github.com/boj/redistore"
+	"github.com/gomodule/redigo/redis"
+	gorillasessions "github.com/gorilla/sessions"
+	rbcervilla "github.com/rbcervilla/redisstore/v9"
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+
+	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/store/redisstore"
+)
+
+// cacheFor is how long a node with client-side caching believes its copy at most.
+const cacheFor = 10 * time.Second
+
+var redisServer = servers.Shared(func(t servers.T) *servers.Server {
+	return servers.Redis(t, servers.RedisOptions{})
+})
+
+func newRedis(t *testing.T, addr string, config redisstore.Config) *redisstore.Store {
+	t.Helper()
+	s, err := redisstore.New(rueidis.ClientOption{InitAddress: []string{addr}}, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestRedis(t *testing.T) {
+	addr := redisServer(t).Addr
+	connections := slices.Max(clients)
+
+	pool := &redis.Pool{MaxIdle: connections, Dial: func() (redis.Conn, error) { return redis.Dial("tcp", addr) }}
+	t.Cleanup(func() { pool.Close() })
+	client := goredis.NewClient(&goredis.Options{Addr: addr, PoolSize: connections})
+	t.Cleanup(func() { client.Close() })
+	boj, err := redistore.NewRediStore(connections, "tcp", addr, "", "", keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { boj.Close() })
+	boj.SetMaxAge(int(idle / time.Second))
+	rbc, err := rbcervilla.NewRedisStore(t.Context(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rbc.Options(gorillasessions.Options{Path: "/", MaxAge: int(idle / time.Second), HttpOnly: true})
+
+	strict := newRedis(t, addr, redisstore.Config{})
+	subjects := []subject{
+		mustOurs(t, "sessionguard", strict),
+		mustOurs(t, "sessionguard, when every request touches", late{strict}),
+		mustOurs(t, "sessionguard, CacheFor 10 s", newRedis(t, addr, redisstore.Config{CacheFor: cacheFor})),
+		ofSCS("scs, redisstore (redigo)", scsredigo.New(pool)),
+		ofSCS("scs, goredisstore", scsgoredis.New(client)),
+		ofGorilla("gorilla, boj/redistore", boj),
+		ofGorilla("gorilla, rbcervilla/redisstore", rbc),
+	}
+	publish(t, "redis", compare(t, "Redis", subjects))
+}
+
+func mustOurs(t *testing.T, name string, backend store.Backend) subject {
+	t.Helper()
+	s, err := ours(name, backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// late makes every request the first in a long time, which has to be stored.
+type late struct{ store.Backend }
+
+func (l late) Load(ctx context.Context, key store.Key) (store.Record, error) {
+	r, err := l.Backend.Load(ctx, key)
+	r.LastSeen = r.LastSeen.Add(-idle / 2)
+	return r, err
+}
+
+// How long another node with client-side caching still accepts a session after a
+// logout has been answered.
+func TestRevocationSeenElsewhere(t *testing.T) {
+	addr := redisServer(t).Addr
+	here := newRedis(t, addr, redisstore.Config{})
+	there := newRedis(t, addr, redisstore.Config{CacheFor: cacheFor})
+	revocations := max(20, *rounds*100)
+
+	table := "| Client-side caching | median | p99 | longest | of |\n|---|---|---|---|---|\n"
+	for _, state := range []string{"idle", "both cores saturated by 16 clients"} {
+		ctx, stop := context.WithCancel(t.Context())
+		if state != "idle" {
+			s := mustOurs(t, "load", there)
+			busy(ctx, s.handler, s.login(t, 16))
+		}
+		all := make([]time.Duration, 0, revocations)
+		for range revocations {
+			all = append(all, revoke(t, here, there))
+		}
+		stop()
+		slices.Sort(all)
+		table += fmt.Sprintf("| %s | %s | %s | %s | %d |\n", state, micros(all), micros(all[len(all)*99/100:][:1]), micros(all[len(all)-1:]), len(all))
+	}
+	publish(t, "revocation", table)
+}
+
+// revoke ends a session here that there has in its cache, and returns how long it
+// takes until there knows.
+func revoke(t *testing.T, here, there store.Backend) time.Duration {
+	t.Helper()
+	now := store.TimeOf(time.Now())
+	owner := "session=ada"
+	r := store.Record{LastSeen: now, Session: &store.Session{
+		Key: newKey(owner), ID: "id", Owner: owner, Authenticated: now, Expires: now.Add(absolute), IdleTimeout: idle,
+	}}
+	if _, err := here.Create(t.Context(), r, store.Limit{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := there.Load(t.Context(), r.Key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := here.Delete(t.Context(), r.Key, store.LoggedOut); err != nil {
+		t.Fatal(err)
+	}
+	for start := time.Now(); ; {
+		if _, err := there.Load(t.Context(), r.Key); errors.Is(err, store.ErrNotFound) {
+			return time.Since(start)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if time.Since(start) > 2*cacheFor {
+			t.Fatal("it is never seen")
+		}
+	}
+}
+
+func newKey(owner string) (key store.Key) {
+	for {
+		if rand.Read(key[:]); key.Group() == store.GroupOf(owner) {
+			return key
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package bench
+
+import (
+	"database/sql"
+	"testing"
+
+	"github.com/alexedwards/scs/postgresstore"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/lib/pq"
+
+	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store/sqlstore"
+)
+
+var postgres = servers.Shared(servers.PostgreSQL)
+
+func TestPostgreSQL(t *testing.T) {
+	server := postgres(t)
+	open := func(driver string) *sql.DB {
+		db, err := sql.Open(driver, server.DSN(server.Addr))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { db.Close() })
+		db.SetMaxOpenConns(16)
+		db.SetMaxIdleConns(16)
+		return db
+	}
+	newStore := func(driver string) *sqlstore.Store {
+		s, err := sqlstore.New(open(driver), sqlstore.PostgreSQL, sqlstore.Config{})
+		if err == nil {
+			err = s.EnsureSchema(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	scsStore := func(driver string) *postgresstore.PostgresStore {
+		db := open(driver)
+		for _, statement := range []string{
+			"CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL)",
+			"CREATE INDEX IF NOT EXISTS sessions_expiry_idx ON sessions (expiry)",
+		} {
+			if _, err := db.Exec(statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return postgresstore.NewWithCleanupInterval(db, 0)
+	}
+	pgx := newStore("pgx")
+	subjects := []subject{
+		mustOurs(t, "sessionguard, pgx", pgx),
+		mustOurs(t, "sessionguard, pgx, when every request touches", late{pgx}),
+		mustOurs(t, "sessionguard, lib/pq", newStore("postgres")),
+		ofSCS("scs, postgresstore, pgx", scsStore("pgx")),
+		ofSCS("scs, postgresstore, lib/pq", scsStore("postgres")),
+	}
+	publish(t, "postgresql", compare(t, "PostgreSQL", subjects))
+}

@@ -257,6 +257,9 @@ func TestNothingIsTakenForGoneWhileItsSlotMoves(t *testing.T) {
 				require.True(t, unknowing(err), "%v %v", err, records)
 				require.NoError(t, loads(t, s, r))
 			}
+			n, err := to.do("CLUSTER", "COUNTKEYSINSLOT", number).AsInt64()
+			require.NoError(t, err)
+			require.EqualValues(t, 1, n, "a second index would be in the way of the first")
 			ended, err := s.Delete(t.Context(), moves.Key, store.Ended)
 			if err == nil {
 				require.Equal(t, moves.ID, ended.ID)

@@ -38,6 +38,7 @@ func settle(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, err
 		c.Timeout = 2 * time.Second
 	}
 	o.DisableCache = c.CacheFor == 0
+	o.DisableAutoPipelining = true // see client
 	if o.CacheSizeEachConn <= 0 {
 		o.CacheSizeEachConn = rueidis.DefaultCacheBytes
 	}

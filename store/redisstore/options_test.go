@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/store/storetest"
 )
 
 func TestOptionsThatBreakAPromiseAreRefused(t *testing.T) {
@@ -77,6 +79,9 @@ func TestPasswordsAreInNoError(t *testing.T) {
 		"wrong, by a func": {AuthCredentialsFn: func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
 			return rueidis.AuthCredentials{Password: secret}, nil
 		}},
+		"of a func, to what is no Redis": {DialCtxFn: echo, AuthCredentialsFn: func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+			return rueidis.AuthCredentials{Password: secret}, nil
+		}},
 		"of what is no Redis": {Password: secret, DialCtxFn: echo},
 		"of no server":        {Password: secret, DialCtxFn: refuse},
 	} {
@@ -99,6 +104,25 @@ func unwrap(err error) error {
 		return u.Unwrap()
 	}
 	return nil
+}
+
+// An access list with what the package's comment names, and what every connection needs.
+func TestAnAccessListNeedsNoMoreThanIsDocumented(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{})
+	admin := open(t, Config{}, server.Addr)
+	configure(t, admin, strings.Fields("ACL SETUSER limited on >"+strings.ReplaceAll(secret, " ", "")+
+		" ~sessionguard:* &sessionguard:* +@connection +multi +exec"+
+		" +get +getex +set +setrange +del +exists +pexpire +pttl +zadd +zrem +zcard +zrange +zrangebyscore"+
+		" +publish +subscribe +eval +evalsha")...)
+	for _, cacheFor := range []time.Duration{0, time.Minute} {
+		s, err := New(rueidis.ClientOption{
+			InitAddress: []string{server.Addr}, Username: "limited", Password: strings.ReplaceAll(secret, " ", ""),
+			ForceSingleClient: true,
+		}, Config{CacheFor: cacheFor})
+		require.NoError(t, err)
+		defer s.Close()
+		storetest.Run(t, func(*testing.T) store.Backend { return s })
+	}
 }
 
 func refuse(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {

@@ -36,7 +36,7 @@ type Config struct {
 // owner's group and a Replace that changes the owner. An error names the key that it is
 // about, and no password.
 type Store struct {
-	client   rueidis.Client
+	client   *client
 	timeout  time.Duration
 	cacheFor time.Duration
 	prefix   string
@@ -81,8 +81,9 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 		s.cache = newCache(s.cacheFor, option.CacheSizeEachConn)
 		option.NewCacheStoreFn = s.cache.connect
 	}
-	s.client, err = rueidis.NewClient(option)
+	connected, err := rueidis.NewClient(option)
 	if err == nil {
+		s.client = &client{Client: connected}
 		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 		defer cancel()
 		_, err = s.read(ctx, s.groups[0])

@@ -155,6 +155,19 @@ func TestTheIndexCleansItself(t *testing.T) {
 	})
 }
 
+func TestWhatIsOverButStillThereDoesNotCountForTheLimit(t *testing.T) {
+	s := open(t, Config{}, shared(t).Addr)
+	over := newSession(newOwner())
+	over.Expires = store.TimeOf(time.Now().Add(-store.Grace / 2))
+	create1(t, s, over)
+	require.NoError(t, loads(t, s, over))
+	for _, limit := range []store.Limit{{Max: 1, Refuse: true}, {Max: 2}} {
+		ended, err := s.Create(t.Context(), newSession(over.Owner), limit)
+		require.NoError(t, err)
+		require.Empty(t, ended)
+	}
+}
+
 // An eviction policy, against all advice, or an operator.
 func TestATouchHealsTheIndex(t *testing.T) {
 	s := open(t, Config{}, shared(t).Addr)

@@ -2,10 +2,14 @@ package redisstore
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sessionguard-go/sessionguard/internal/servers"
@@ -85,6 +89,26 @@ func TestAWatchThatCannotBeginIsAnErrorInTime(t *testing.T) {
 		require.Less(t, time.Since(started), slack, name)
 	}
 	requireGoroutines(t, before)
+}
+
+func TestAWatchIsBoundedThoughTheDialingIsNot(t *testing.T) {
+	hang, done := atomic.Bool{}, make(chan struct{})
+	s, err := New(rueidis.ClientOption{
+		InitAddress: []string{shared(t).Addr},
+		DialCtxFn: func(ctx context.Context, address string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			if hang.Load() {
+				<-done
+			}
+			return dialer.DialContext(ctx, "tcp", address)
+		},
+	}, Config{Timeout: 200 * time.Millisecond})
+	require.NoError(t, err)
+	defer s.Close()
+	defer close(done)
+	hang.Store(true)
+	started := time.Now()
+	require.Error(t, s.Watch(t.Context(), func(store.Ending) {}))
+	require.Less(t, time.Since(started), s.timeout+slack)
 }
 
 func TestAWatchLeavesNothingRunning(t *testing.T) {

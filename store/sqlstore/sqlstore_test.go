@@ -24,7 +24,7 @@ import (
 type fake struct {
 	open  error
 	fails func(text string) error
-	said  []string
+	hangs string // at what begins with this
 }
 
 func (f *fake) Connect(context.Context) (driver.Conn, error) { return fakeConn{f}, f.open }
@@ -36,9 +36,14 @@ func (c fakeConn) Prepare(string) (driver.Stmt, error) { return nil, errors.ErrU
 func (c fakeConn) Begin() (driver.Tx, error)           { return nil, errors.ErrUnsupported }
 func (c fakeConn) Close() error                        { return nil }
 
-func (c fakeConn) ExecContext(_ context.Context, text string, _ []driver.NamedValue) (driver.Result, error) {
-	c.said = append(c.said, text)
-	c.fake.said = c.said
+func (c fakeConn) ExecContext(ctx context.Context, text string, _ []driver.NamedValue) (driver.Result, error) {
+	if c.hangs != "" && strings.HasPrefix(text, c.hangs) {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(5 * time.Second):
+		}
+	}
 	if c.fails != nil {
 		if err := c.fails(text); err != nil {
 			return nil, err
@@ -142,6 +147,41 @@ func (e codeError) Code() int     { return 1 }
 type secretive struct{ dsn string }
 
 func (e *secretive) Error() string { return "failed" }
+
+// Wherever a server stops to answer, nobody waits longer.
+func TestTheTimeoutHoldsAtEveryStatement(t *testing.T) {
+	for _, at := range []string{"BEGIN", "SELECT kind", "SELECT id", "SELECT session_key", "INSERT", "UPDATE", "DELETE", "COMMIT", "ROLLBACK"} {
+		t.Run(at, func(t *testing.T) {
+			const timeout = 50 * time.Millisecond
+			s, r := (&fake{hangs: at, fails: func(text string) error {
+				if strings.HasPrefix(text, "INSERT") && at == "ROLLBACK" {
+					return sqlError("23505")
+				}
+				return nil
+			}}).store(t, Config{Timeout: timeout}), aRecord()
+			for _, do := range []func() error{
+				func() error { _, err := s.Create(t.Context(), r, store.Limit{}); return err },
+				func() error { _, err := s.Create(t.Context(), r, store.Limit{Max: 1}); return err },
+				func() error { _, err := s.Load(t.Context(), r.Key); return err },
+				func() error { return s.Touch(t.Context(), r.Key, r.LastSeen) },
+				func() error { return s.Save(t.Context(), r.Key, 0, nil) },
+				func() error { return s.Replace(t.Context(), r.Key, 0, r) },
+				func() error { _, err := s.Delete(t.Context(), r.Key, store.Ended); return err },
+				func() error { _, err := s.ByOwner(t.Context(), r.Owner); return err },
+				func() error { return s.sweep(t.Context()) },
+			} {
+				start := time.Now()
+				_ = do()
+				require.Less(t, time.Since(start), time.Second)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			start := time.Now()
+			_ = s.transact(ctx, func(context.Context, querier) error { return nil })
+			require.Less(t, time.Since(start), time.Second)
+		})
+	}
+}
 
 // What is known not to have happened is done again, and nothing else.
 func TestASecondAttemptOnlyWhereNothingHappened(t *testing.T) {

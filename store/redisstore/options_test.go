@@ -141,7 +141,8 @@ func echo(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 				return
 			}
 			said := strings.NewReplacer("\r", " ", "\n", " ").Replace(string(b[:n]))
-			if _, err := server.Write([]byte("-ERR unknown command, with args beginning with: " + said + "\r\n-ERR " + said + "\r\n")); err != nil {
+			answer := "-ERR unknown command, with args beginning with: " + said + "\r\n"
+			if _, err := server.Write([]byte(strings.Repeat(answer, 10))); err != nil {
 				return
 			}
 		}

@@ -129,7 +129,7 @@ func refuse(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error)
 	return nil, &net.OpError{Op: "dial", Err: net.UnknownNetworkError(secret)}
 }
 
-// echo is a server that repeats what it does not understand, as Redis before 6 does.
+// echo is a server that repeats each command, as Redis does with what it does not know.
 func echo(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	client, server := net.Pipe()
 	go func() {
@@ -142,7 +142,7 @@ func echo(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 			}
 			said := strings.NewReplacer("\r", " ", "\n", " ").Replace(string(b[:n]))
 			answer := "-ERR unknown command, with args beginning with: " + said + "\r\n"
-			if _, err := server.Write([]byte(strings.Repeat(answer, 10))); err != nil {
+			if _, err := server.Write([]byte(strings.Repeat(answer, strings.Count(said, "*")))); err != nil {
 				return
 			}
 		}

@@ -13,6 +13,7 @@ type subject struct {
 	name    string
 	peer    bool // not ours
 	handler http.Handler
+	logins  http.Handler // where its clients have logged in: on another node, or nil
 }
 
 // A sample is what one subject did in one round.

@@ -150,9 +150,13 @@ func ofGorilla(name string, store sessions.Store) subject {
 // login returns requests of so many who have logged in.
 func (s subject) login(t testing.TB, clients int) (requests []*http.Request) {
 	t.Helper()
+	logins := s.logins
+	if logins == nil {
+		logins = s.handler
+	}
 	for range clients {
 		w := httptest.NewRecorder()
-		s.handler.ServeHTTP(w, httptest.NewRequest("POST", "/login", nil))
+		logins.ServeHTTP(w, httptest.NewRequest("POST", "/login", nil))
 		answer := w.Result()
 		if answer.StatusCode != http.StatusOK || len(answer.Cookies()) == 0 {
 			text, _ := io.ReadAll(answer.Body)

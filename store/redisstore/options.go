@@ -18,7 +18,7 @@ func settle(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, err
 		return refuse("Config.Prefix: no braces, they would become the hash tag")
 	case c.Timeout < 0 || c.CacheFor < 0:
 		return refuse("Config.Timeout and CacheFor must not be negative")
-	case o.ReplicaOnly, o.SendToReplicas != nil, o.ReplicaSelector != nil, o.ReadNodeSelector != nil,
+	case o.ReplicaOnly, o.SendToReplicas != nil, o.ReadNodeSelector != nil,
 		len(o.Standalone.ReplicaAddress) > 0:
 		return refuse("no reading from replicas: one may not know yet that a session has ended")
 	case o.DialFn != nil:

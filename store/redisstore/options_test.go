@@ -29,7 +29,6 @@ func TestOptionsThatBreakAPromiseAreRefused(t *testing.T) {
 		"a negative CacheFor":   {config: Config{CacheFor: -1}, says: "CacheFor"},
 		"ReplicaOnly":           {option: rueidis.ClientOption{ReplicaOnly: true}, says: "replicas"},
 		"SendToReplicas":        {option: rueidis.ClientOption{SendToReplicas: func(rueidis.Completed) bool { return true }}, says: "replicas"},
-		"ReplicaSelector":       {option: rueidis.ClientOption{ReplicaSelector: func(uint16, []rueidis.NodeInfo) int { return 0 }}, says: "replicas"},
 		"ReadNodeSelector":      {option: rueidis.ClientOption{ReadNodeSelector: func(uint16, []rueidis.NodeInfo) int { return 0 }}, says: "replicas"},
 		"ReplicaAddress":        {option: rueidis.ClientOption{Standalone: rueidis.StandaloneOption{ReplicaAddress: []string{"x"}}}, says: "replicas"},
 		"DialFn":                {option: rueidis.ClientOption{DialFn: func(string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, nil }}, says: "DialCtxFn"},

@@ -23,16 +23,17 @@
 // A server that is unreachable, slow, a replica or out of memory is an error within
 // Config.Timeout, which a guard answers with 503; so is a record that nobody here has
 // written. Neither is ever "logged out". With more than about a thousand calls waiting
-// on one connection, others may wait for as long again. A command that may have happened is
-// not sent twice, except Touch and those that only read. While a cluster moves a slot, what needs keys
-// on both nodes is an error.
+// on one connection, others may wait for as long again. A command that may have happened
+// is not sent twice, except Touch and those that only read. While a cluster moves a slot,
+// what needs keys on both nodes is an error.
 //
 // # What it needs
 //
 // Redis 6.2 or later, for GETEX. It is tested with 7.0. Valkey has all that is used,
 // but has not been tried. A user with an access list needs these on the prefix: GET,
 // GETEX, SET, SETRANGE, DEL, EXISTS, PEXPIRE, PTTL, ZADD, ZREM, ZCARD, ZRANGE,
-// ZRANGEBYSCORE, PUBLISH and SUBSCRIBE, and EVAL and EVALSHA. Scripts find keys by what
+// ZRANGEBYSCORE, PUBLISH and SUBSCRIBE, and EVAL and EVALSHA; without a prefix
+// @connection, with CacheFor MULTI and EXEC, and on a cluster CLUSTER SLOTS. Scripts find keys by what
 // they read, always in the slot of the first; a proxy that has to know all of them will
 // not do.
 //

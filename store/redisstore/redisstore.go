@@ -26,7 +26,8 @@ type Config struct {
 	// is taken for dead, and its connection is closed. Default: 2 seconds.
 	Timeout time.Duration
 
-	// CacheFor lets this process use what it has read for so long, see the package's
+	// CacheFor lets this process use what it has read for so long, and is the bound on
+	// how long it may accept a session that has ended elsewhere. See the package's
 	// section on caching. Default: 0, every request asks the server.
 	CacheFor time.Duration
 }

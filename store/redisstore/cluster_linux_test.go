@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,8 +50,8 @@ func start(t servers.T, configuration string, args ...string) *process {
 	}
 	port := freePort()
 	command := exec.Command(path, append([]string{file, "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir}, args...)...)
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := command.Start(); err != nil {
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := onStarter(command.Start); err != nil {
 		t.Fatal(err)
 	}
 	p := &process{addr: fmt.Sprintf("127.0.0.1:%d", port), command: command}
@@ -67,6 +69,25 @@ func start(t servers.T, configuration string, args ...string) *process {
 		}
 	}
 }
+
+// onStarter runs f on a thread that lasts as long as the test binary: Pdeathsig is sent
+// when the thread ends that started the process (golang.org/issue/27505).
+func onStarter(f func() error) error {
+	err := make(chan error)
+	starter() <- func() { err <- f() }
+	return <-err
+}
+
+var starter = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
 
 func (p *process) kill() {
 	_ = p.command.Process.Kill()

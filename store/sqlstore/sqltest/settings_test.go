@@ -20,24 +20,16 @@ import (
 func TestPromisesAreKeptUnderAnySettings(t *testing.T) {
 	for name, options := range map[string][]string{
 		"PostgreSQL": {
-			"&default_transaction_isolation=serializable",
-			"&default_transaction_isolation=repeatable%20read",
-			"&default_query_exec_mode=exec",
-			"&default_query_exec_mode=simple_protocol",
-			"&default_query_exec_mode=cache_describe&client_encoding=UTF8",
+			"&default_transaction_isolation=serializable&default_query_exec_mode=exec",
+			"&default_transaction_isolation=repeatable%20read&default_query_exec_mode=simple_protocol",
 		},
 		"MariaDB": {
-			"?tx_isolation='SERIALIZABLE'",
-			"?tx_isolation='REPEATABLE-READ'&clientFoundRows=true",
-			"?tx_isolation='READ-COMMITTED'",
-			"?interpolateParams=true&parseTime=true&multiStatements=true&clientFoundRows=true",
-			"?interpolateParams=true&sql_mode='NO_BACKSLASH_ESCAPES,ANSI_QUOTES'",
-			"?sql_mode=''&charset=latin1&collation=latin1_swedish_ci",
-			"?sql_mode='ORACLE'",
+			"?tx_isolation='SERIALIZABLE'&sql_mode=''&charset=latin1&collation=latin1_swedish_ci",
+			"?tx_isolation='REPEATABLE-READ'&clientFoundRows=true&interpolateParams=true&parseTime=true&multiStatements=true&sql_mode='NO_BACKSLASH_ESCAPES,ANSI_QUOTES'",
+			"?tx_isolation='READ-COMMITTED'&sql_mode='ORACLE'",
 		},
 		"SQLite": {
 			"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_txlock=immediate",
-			"?_pragma=journal_mode(DELETE)",
 			"?_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(OFF)&_txlock=exclusive&_time_format=sqlite",
 		},
 	} {

@@ -10,14 +10,14 @@ import (
 )
 
 // RedisCluster starts three Redis servers that share the slots of one Redis Cluster,
-// without replicas: while one is away, the others refuse, after a second, what they are
-// asked. Start waits until the cluster is whole again as its server sees it.
+// without replicas: while one is away, the others refuse, after two seconds, what they
+// are asked. Start waits until the cluster is whole again as its server sees it.
 func RedisCluster(t T, o RedisOptions) []*Server {
 	t.Helper()
 	var nodes []*Server
 	for range 3 {
 		nodes = append(nodes, redis(t, o.Password, append(o.args(),
-			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "1000")...))
+			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")...))
 	}
 	const slots = 16384
 	for i, n := range nodes {
@@ -60,6 +60,10 @@ func RedisFailover(t T, o RedisOptions) Failover {
 	host, port, _ := strings.Cut(primary.Addr, ":")
 	replica := redis(t, o.Password, append(o.args(), "--replicaof", host+" "+port)...)
 	f := Failover{primary, replica, redisSentinel(t, primary, o.Password), "sessions"}
+	linked := says(replica.Addr, o.Password, []string{"INFO", "replication"}, "master_link_status:up")
+	if err := replica.process.await(linked); err != nil {
+		t.Fatal(err)
+	}
 	if err := f.Sentinel.process.await(f.Sentinel.ready); err != nil {
 		t.Fatal(err)
 	}

@@ -104,3 +104,16 @@ func configure(t testing.TB, s *Store, command ...string) {
 	defer cancel()
 	require.NoError(t, s.client.Do(ctx, s.client.B().Arbitrary(command...).Build()).Error())
 }
+
+// do sends one command to a server alone, whatever others it works with.
+func do(t testing.TB, server *servers.Server, command ...string) rueidis.RedisResult {
+	t.Helper()
+	client, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress: []string{server.Addr}, ForceSingleClient: true, DisableCache: true,
+	})
+	require.NoError(t, err)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	return client.Do(ctx, client.B().Arbitrary(command...).Build())
+}

@@ -55,7 +55,8 @@ func (s *Store) wrote(key store.Key) {
 // tell of a change.
 type cache struct {
 	cacheFor time.Duration
-	start    time.Time // for times that no clock sets back
+	start    time.Time    // for times that no clock sets back
+	since    atomic.Int64 // what was asked for before is not believed
 	shards   [64]shard
 }
 
@@ -69,7 +70,7 @@ type shard struct {
 
 type cached struct {
 	store.Record
-	until time.Duration // since start
+	asked time.Duration // since start
 	conn  *connection
 }
 
@@ -94,7 +95,7 @@ func (c *cache) get(key store.Key) (store.Record, bool) {
 		e, ok = s.old[key]
 	}
 	s.RUnlock()
-	if !ok || e.conn.closed.Load() || c.now() >= e.until {
+	if !ok || e.conn.closed.Load() || c.now() >= e.asked+c.cacheFor || e.asked <= time.Duration(c.since.Load()) {
 		return store.Record{}, false
 	}
 	return e.Record, true
@@ -104,6 +105,9 @@ func (c *cache) put(key store.Key, e cached) {
 	const overhead = 600 // a session's without its texts and values, and its places here
 	size := overhead + len(e.ID) + len(e.Owner) + len(e.Stamp) + len(e.Values) + len(e.Detail().UserAgent) + len(e.Detail().Handover)
 	s := c.shard(key)
+	if size > s.most {
+		return
+	}
 	s.Lock()
 	defer s.Unlock()
 	if now := c.now(); s.size+size > s.most || now-s.since > c.cacheFor {
@@ -119,6 +123,12 @@ func (c *cache) remove(key store.Key) {
 	defer s.Unlock()
 	delete(s.young, key)
 	delete(s.old, key)
+}
+
+// forget makes everything be asked for again, what is being read now as well.
+func (c *cache) forget() {
+	c.since.Store(int64(c.now()))
+	c.clear()
 }
 
 func (c *cache) clear() {
@@ -142,10 +152,11 @@ type connection struct {
 
 // A read is one that the server has not answered.
 type read struct {
-	began  time.Duration
-	done   chan struct{}
-	answer rueidis.RedisMessage
-	err    error
+	began   time.Duration
+	done    chan struct{}
+	givenUp bool // by who asked; the answer may still come
+	answer  rueidis.RedisMessage
+	err     error
 }
 
 func (c *cache) connect(rueidis.CacheStoreOption) rueidis.CacheStore {
@@ -156,11 +167,16 @@ func (c *cache) connect(rueidis.CacheStoreOption) rueidis.CacheStore {
 func (c *connection) Flight(name, _ string, _ time.Duration, _ time.Time) (rueidis.RedisMessage, rueidis.CacheEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r, ok := c.reads[name]; ok {
+	r, ok := c.reads[name]
+	if ok && !r.givenUp {
 		return rueidis.RedisMessage{}, r
 	}
 	if !c.closed.Load() {
-		c.reads[name] = &read{began: c.cache.now(), done: make(chan struct{})}
+		next := &read{began: c.cache.now(), done: make(chan struct{})}
+		if ok {
+			next.began = r.began // the answer that comes first is to the first of them
+		}
+		c.reads[name] = next
 	}
 	return rueidis.RedisMessage{}, nil
 }
@@ -176,20 +192,21 @@ func (c *connection) Update(name, _ string, answer rueidis.RedisMessage) int64 {
 		if err == nil {
 			var record store.Record
 			if record, err = decode(key, value); err == nil {
-				c.cache.put(key, cached{record, r.began + c.cache.cacheFor, c})
+				c.cache.put(key, cached{record, r.began, c})
 			}
 		}
 	}
-	r.answer = answer
-	close(r.done)
+	r.end(answer, nil)
 	return 0
 }
 
 // Cancel implements [rueidis.CacheStore].
 func (c *connection) Cancel(name, _ string, err error) {
-	if r := c.finish(name); r != nil {
-		r.err = err
-		close(r.done)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok := c.reads[name]; ok && !r.givenUp {
+		r.end(rueidis.RedisMessage{}, err)
+		r.givenUp = true
 	}
 }
 
@@ -215,8 +232,7 @@ func (c *connection) Close(err error) {
 	c.reads = map[string]*read{}
 	c.mu.Unlock()
 	for _, r := range reads {
-		r.err = err
-		close(r.done)
+		r.end(rueidis.RedisMessage{}, err)
 	}
 }
 
@@ -226,6 +242,13 @@ func (c *connection) finish(name string) *read {
 	r := c.reads[name]
 	delete(c.reads, name)
 	return r
+}
+
+func (r *read) end(answer rueidis.RedisMessage, err error) {
+	if !r.givenUp {
+		r.answer, r.err = answer, err
+		close(r.done)
+	}
 }
 
 // Wait implements [rueidis.CacheEntry].

@@ -1,12 +1,15 @@
 package redisstore
 
 import (
+	"context"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sessionguard-go/sessionguard/internal/servers"
@@ -268,5 +271,40 @@ func BenchmarkRevocation(b *testing.B) {
 			b.ReportMetric(at(0.99), "µs-p99")
 			b.ReportMetric(at(1), "µs-max")
 		})
+	}
+}
+
+func TestAReadThatWasGivenUpLendsItsAgeToTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(time.Minute, 1<<20).connect(rueidis.CacheStoreOption{}).(*connection)
+		ask := func() rueidis.CacheEntry {
+			_, entry := c.Flight("name", "GET", time.Minute, time.Now())
+			return entry
+		}
+		require.Nil(t, ask())
+		waiting := ask().(*read)
+		c.Cancel("name", "GET", context.Canceled)
+		<-waiting.done
+		require.ErrorIs(t, waiting.err, context.Canceled)
+
+		time.Sleep(time.Second)
+		require.Nil(t, ask(), "it is asked for again")
+		require.Zero(t, c.reads["name"].began, "the answer to the first may be taken for the second's")
+		c.Cancel("name", "GET", context.Canceled)
+		c.Cancel("name", "GET", context.Canceled)
+		c.Close(context.Canceled)
+	})
+}
+
+func TestTheCacheKeepsNothingLargerThanItself(t *testing.T) {
+	c := newCache(time.Minute, 64*2*2000)
+	conn := &connection{cache: c}
+	r := newSession(newOwner())
+	for values, want := range map[int]bool{1000: true, 3000: false} {
+		r.Key = newSession(r.Owner).Key
+		r.Values = make([]byte, values)
+		c.put(r.Key, cached{r, time.Second, conn})
+		_, ok := c.get(r.Key)
+		require.Equal(t, want, ok, values)
 	}
 }

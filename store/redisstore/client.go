@@ -11,6 +11,10 @@ import (
 // one pipeline. A call by itself has its answer in 25 µs instead of 37, since no other
 // goroutine has to write and read for it, and 64 at a time get five times as much done
 // in a pipeline (medians of go test -run Redis in internal/bench).
+//
+// Nobody reads on a connection that waits for a call: whoever finds that it has been
+// closed meanwhile must be able to try again, so what may not happen twice takes the
+// pipeline.
 type client struct {
 	rueidis.Client
 	calls atomic.Int64
@@ -19,7 +23,7 @@ type client struct {
 const alone = 2 // calls at a time that have connections of their own
 
 func (c *client) Do(ctx context.Context, cmd rueidis.Completed) rueidis.RedisResult {
-	if c.calls.Add(1) > alone {
+	if c.calls.Add(1) > alone || !cmd.IsRetryable() {
 		cmd = cmd.ToPipe()
 	}
 	defer c.calls.Add(-1)

@@ -21,6 +21,8 @@ func settle(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, err
 	case o.ReplicaOnly, o.SendToReplicas != nil, o.ReadNodeSelector != nil,
 		len(o.Standalone.ReplicaAddress) > 0:
 		return refuse("no reading from replicas: one may not know yet that a session has ended")
+	case o.ConnLifetime != 0:
+		return refuse("ClientOption.ConnLifetime: what has happened on a connection that expires would be done twice")
 	case o.DialFn != nil:
 		return refuse("ClientOption.DialFn: use DialCtxFn, which can be bounded")
 	case c.CacheFor > 0 && o.DisableCache:

@@ -31,6 +31,7 @@ func TestOptionsThatBreakAPromiseAreRefused(t *testing.T) {
 		"SendToReplicas":        {option: rueidis.ClientOption{SendToReplicas: func(rueidis.Completed) bool { return true }}, says: "replicas"},
 		"ReadNodeSelector":      {option: rueidis.ClientOption{ReadNodeSelector: func(uint16, []rueidis.NodeInfo) int { return 0 }}, says: "replicas"},
 		"ReplicaAddress":        {option: rueidis.ClientOption{Standalone: rueidis.StandaloneOption{ReplicaAddress: []string{"x"}}}, says: "replicas"},
+		"ConnLifetime":          {option: rueidis.ClientOption{ConnLifetime: time.Minute}, says: "ConnLifetime"},
 		"DialFn":                {option: rueidis.ClientOption{DialFn: func(string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, nil }}, says: "DialCtxFn"},
 		"DisableCache":          {option: rueidis.ClientOption{DisableCache: true}, config: cached, says: "DisableCache"},
 		"AlwaysRESP2":           {option: rueidis.ClientOption{AlwaysRESP2: true}, config: cached, says: "RESP3"},

@@ -46,9 +46,10 @@ type Store struct {
 	cache    *cache // nil: no caching
 	written  *written
 
-	closed  context.Context
-	close   context.CancelFunc
-	watches sync.WaitGroup
+	closed   context.Context
+	close    context.CancelFunc
+	watching sync.RWMutex // a Watch begins before Close, or finds it closed
+	watches  sync.WaitGroup
 }
 
 var (
@@ -61,8 +62,8 @@ var (
 // New connects to the server that option names. It fails if that is not there, is a
 // replica, or is older than Redis 6.2.
 //
-// It refuses options that break a promise: to read from replicas, a DialFn (use
-// DialCtxFn, which can be bounded), and with CacheFor those that replace, disable or
+// It refuses options that break a promise: to read from replicas, a ConnLifetime (what is
+// under way then is done twice), a DialFn (use DialCtxFn, which can be bounded), and with CacheFor those that replace, disable or
 // reconfigure client-side caching. Timeouts that are longer than Config.Timeout allows
 // are cut down to it. AuthCredentialsFn has to return within it.
 func New(option rueidis.ClientOption, config Config) (*Store, error) {
@@ -101,7 +102,9 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 
 // Close closes the connections and ends every Watch. Later calls fail.
 func (s *Store) Close() {
+	s.watching.Lock()
 	s.close()
+	s.watching.Unlock()
 	s.watches.Wait()
 	s.client.Close()
 }

@@ -15,11 +15,17 @@ func (s *Store) Watch(ctx context.Context, ended func(store.Ending)) error {
 	watched, stop := context.WithCancel(ctx)
 	forget := context.AfterFunc(s.closed, stop)
 	ready := make(chan error, 1)
-	s.watches.Go(func() {
-		defer stop()
-		defer forget()
-		s.watch(watched, ended, ready)
-	})
+	s.watching.RLock()
+	if s.closed.Err() == nil {
+		s.watches.Go(func() {
+			defer stop()
+			defer forget()
+			s.watch(watched, ended, ready)
+		})
+	} else {
+		stop()
+	}
+	s.watching.RUnlock()
 
 	bounded, cancel := context.WithTimeout(watched, s.timeout)
 	defer cancel()
@@ -44,6 +50,11 @@ func (s *Store) watch(ctx context.Context, ended func(store.Ending), ready chan<
 	for ctx.Err() == nil {
 		err := s.subscribe(ctx, ended, func() {
 			if confirmed {
+				// Whoever asks now must not be told from the cache, whose own
+				// connection may not have heard yet.
+				if s.cache != nil {
+					s.cache.forget()
+				}
 				ended(store.Ending{})
 			} else {
 				ready <- nil

@@ -146,3 +146,36 @@ func TestForeignMessagesAreNoEndings(t *testing.T) {
 		require.NotContains(t, []string{"a", "id", "aid"}, e.ID)
 	}
 }
+
+// Whoever is told that it may have missed something asks, and must not be answered from
+// the cache: its own connection may hear later.
+func TestAWatchThatWasCutOffForgetsWhatIsCached(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{})
+	a, s := open(t, Config{}, server.Addr), open(t, Config{CacheFor: time.Hour}, server.Addr)
+	r := created(t, a)
+	require.NoError(t, loads(t, s, r))
+	_, known := s.Cached(r.Key)
+	require.True(t, known)
+
+	told := make(chan bool, 1)
+	require.NoError(t, s.Watch(t.Context(), func(store.Ending) {
+		_, known := s.Cached(r.Key)
+		told <- known
+	}))
+	require.NoError(t, do(t, server, "CLIENT", "KILL", "TYPE", "pubsub").Error())
+	require.False(t, <-told, "it is believed from the cache")
+}
+
+func TestAWatchMayBeginWhileTheStoreIsClosed(t *testing.T) {
+	addr := shared(t).Addr
+	for range 20 {
+		s := open(t, Config{}, addr)
+		begun := make(chan struct{})
+		go func() {
+			defer close(begun)
+			_ = s.Watch(t.Context(), func(store.Ending) {})
+		}()
+		s.Close()
+		<-begun
+	}
+}

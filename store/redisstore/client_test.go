@@ -1,0 +1,24 @@
+package redisstore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// A server, or what is before it, closes connections that wait for too long.
+func TestALogoutSucceedsThoughIdleConnectionsWereClosed(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{})
+	s := open(t, Config{Timeout: 400 * time.Millisecond}, server.Addr)
+	r := created(t, s)
+	require.NoError(t, loads(t, s, r))
+	require.NoError(t, do(t, server, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Error())
+	<-time.After(time.Second) // a ping in a tenth of that finds out, where there is one
+	ended, err := s.Delete(t.Context(), r.Key, store.LoggedOut)
+	require.NoError(t, err)
+	require.NotNil(t, ended.Session)
+}

@@ -96,7 +96,7 @@ func TestTheZeroConfigIsTheSecureDefault(t *testing.T) {
 
 	other, err := New(Config[*configUser]{FindUser: findConfigUser, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	value, _, err := c.cookies.mint("session=ada")
+	value, _, err := c.cookies.mint()
 	require.NoError(t, err)
 	require.True(t, c.cookies.verify(value))
 	require.False(t, other.cookies.verify(value), "the keys are random")

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // K1, RFC 6265bis section 4.1.3
@@ -116,16 +114,15 @@ func TestEveryMintedCookieIsPlausibleAndReadable(t *testing.T) {
 					}
 					c, err := newCookies(keys, time.Minute, http.Cookie{Name: name, Secure: true})
 					require.NoError(t, err)
-					value, stored, err := c.mint("session=ada")
+					value, stored, err := c.mint()
 					require.NoError(t, err)
-					other, elsewhere, err := c.mint("session=ada")
+					other, elsewhere, err := c.mint()
 					require.NoError(t, err)
 					require.NotEqual(t, value, other)
 					require.NotEqual(t, stored, elsewhere)
 					require.True(t, plausible(value), len(value))
 					require.True(t, c.verify(value))
 					require.Equal(t, stored, c.key(value))
-					require.Equal(t, store.GroupOf("session=ada"), stored.Group())
 					require.NoError(t, (&http.Cookie{Name: name, Value: value}).Valid())
 
 					h := http.Header{"Cookie": {c.anonymous.Name + "=" + value}}
@@ -186,13 +183,13 @@ func TestWhichKeysAreTaken(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err)
-		value, _, err := got.mint("session=ada")
+		value, _, err := got.mint()
 		require.NoError(t, err)
 		require.True(t, got.verify(value))
 		for i := 0; i < len(c.keys); i += 2 { // each pair reads its own
 			pair, err := newCookies(c.keys[i:min(i+2, len(c.keys))], time.Minute, http.Cookie{Secure: true})
 			require.NoError(t, err)
-			value, _, err := pair.mint("session=ada")
+			value, _, err := pair.mint()
 			require.NoError(t, err)
 			require.True(t, got.verify(value), "pair %d", i/2)
 		}

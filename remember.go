@@ -66,7 +66,7 @@ func (st *request) revive(ctx context.Context, old store.Record, value string) e
 	}
 	settled, cancel := st.settle()
 	defer cancel()
-	newValue, key, err := c.cookies.mint(old.Owner)
+	newValue, key, err := c.mint(old.Owner)
 	if err != nil {
 		return st.fail(err)
 	}

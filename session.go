@@ -192,7 +192,7 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 
 	c, now := st.core, st.now
 	owner := c.ownerPrefix + user.UserID()
-	value, key, err := c.cookies.mint(owner)
+	value, key, err := c.mint(owner)
 	if err != nil {
 		return err
 	}
@@ -245,6 +245,10 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 		return ErrTooManySessions
 	}
 	if err != nil {
+		// It may be there all the same: nobody has its token, but it would count.
+		undo, cancel := st.settle()
+		defer cancel()
+		_, _ = c.backend.Delete(undo, next.Key, store.Undone)
 		return st.fail(err)
 	}
 

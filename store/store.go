@@ -21,8 +21,8 @@ import (
 // session of another on the same backend.
 //
 // A guard makes its keys so that all sessions of one owner have the same
-// [Key.Group]: a backend that is spread over several machines can keep them together,
-// and do in one place what has to be atomic.
+// [Key.Group], unless the backend is a [Memory]: one that is spread over several
+// machines can keep them together, and do in one place what has to be atomic.
 type Key [32]byte
 
 // Groups is how many groups of owners there are.

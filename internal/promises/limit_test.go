@@ -1,9 +1,12 @@
 package promises
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -182,4 +185,47 @@ func TestAHundredLoginsAtOnceOnTwoNodesStayWithinTheLimit(t *testing.T) {
 			})
 		})
 	}
+}
+
+// lossy stores a new session, and the answer gets lost.
+type lossy struct {
+	*flaky
+	losing atomic.Bool
+}
+
+func (l *lossy) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
+	ended, err := l.flaky.Create(ctx, r, limit)
+	if l.losing.Load() {
+		return nil, errors.Join(err, errDown)
+	}
+	return ended, err
+}
+
+func (l *lossy) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
+	err := l.flaky.Replace(ctx, old, version, r)
+	if l.losing.Load() {
+		return errors.Join(err, errDown)
+	}
+	return err
+}
+
+// A session that nobody has the token of must not lock its user out.
+func TestALoginWhoseAnswerGotLostDoesNotCount(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		backend := &lossy{flaky: newFlaky()}
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.Backend = backend
+			c.MaxSessions = func(*user) store.Limit { return store.Limit{Max: 1, Refuse: true} }
+		})
+		b := s.browse()
+		backend.losing.Store(true)
+		require.Equal(t, http.StatusServiceUnavailable, b.post("/login?user=ada").StatusCode)
+		backend.losing.Store(false)
+		b.login("ada")
+
+		backend.losing.Store(true) // of a re-authentication
+		require.Equal(t, http.StatusServiceUnavailable, b.post("/login?user=ada").StatusCode)
+		backend.losing.Store(false)
+		s.browse().login("ada")
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -219,13 +220,42 @@ func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) 
 	return r, s.named(name, err)
 }
 
-// ByOwner implements [store.Backend]. It asks once, however many there are.
+// portion is how many sessions ByOwner reads at once: nobody else is served meanwhile.
+const portion = 256
+
+// ByOwner implements [store.Backend]. It asks once, or where there are more than 256 once
+// for each so many. One that moves meanwhile is found where it is by then.
 func (s *Store) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
-	reply, err := s.run(ctx, list, s.indexOf(owner), nil, owner)
-	if err != nil {
-		return nil, err
+	index := s.indexOf(owner)
+	read := map[string]bool{}
+	var records []store.Record
+	for {
+		reply, err := s.run(ctx, list, index, nil, owner)
+		if err != nil {
+			return nil, err
+		}
+		if reply[0] == "sessions" {
+			return s.records(owner, reply[1:])
+		}
+		unread := slices.DeleteFunc(reply[1:], func(name string) bool { return read[name] })
+		if len(unread) == 0 {
+			return records, nil
+		}
+		for names := range slices.Chunk(unread, portion) {
+			reply, err := s.run(ctx, list, index, nil, append([]string{owner}, names...)...)
+			if err != nil {
+				return nil, err
+			}
+			some, err := s.records(owner, reply[1:])
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, some...)
+			for _, name := range names {
+				read[name] = true
+			}
+		}
 	}
-	return s.records(owner, reply)
 }
 
 // read returns nil if nothing is there. GETEX counts as a write although it changes

@@ -1,6 +1,10 @@
 package redisstore
 
-import "github.com/redis/rueidis"
+import (
+	"strconv"
+
+	"github.com/redis/rueidis"
+)
 
 // Each script has all its keys in one slot. Those that it finds by what it reads are in
 // the slot of the first.
@@ -178,13 +182,24 @@ finish(ARGV[1], s, ARGV[2], ARGV[3])
 return {'ok', string.sub(s.value, 1, s.values - 1)}
 `)
 
-// list: KEYS index. ARGV owner.
+// list: KEYS index. ARGV owner, members. Without members it is all of them or, if these
+// are more than one portion, only their names.
 var list = rueidis.NewLuaScriptRetryable(prelude + `
-local found, gone = {'ok'}, {}
-for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+local found, gone, members = {'ok', 'sessions'}, {}, ARGV
+local owner = table.remove(members, 1)
+if #members == 0 then
+	members = redis.call('ZRANGE', KEYS[1], 0, -1)
+	if #members > ` + strconv.Itoa(portion) + ` then
+		redis.call('DEL', base)
+		found = {'ok', 'names'}
+		for _, member in ipairs(members) do found[#found + 1] = member end
+		return found
+	end
+end
+for _, member in ipairs(members) do
 	local key = base .. 's:' .. member
 	local s, why = get(key)
-	if why == 'corrupt' or s and s.owner ~= ARGV[1] then return unchanged('corrupt', key) end
+	if why == 'corrupt' or s and s.owner ~= owner then return unchanged('corrupt', key) end
 	if s then
 		found[#found + 1] = member
 		found[#found + 1] = s.value

@@ -403,3 +403,33 @@ func TestNumbersThatScriptsWriteAreWhole(t *testing.T) {
 	require.NoError(t, err)
 	require.InEpsilon(t, float64(r.Expires), score, 1e-9)
 }
+
+func TestByOwnerReadsManySessionsInPortions(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{})
+	s := open(t, Config{}, server.Addr)
+	owner := newOwner()
+	var want []store.Key
+	for _, n := range []int{portion, 1, portion} {
+		for range n {
+			r := newSession(owner)
+			create1(t, s, r)
+			want = append(want, r.Key)
+		}
+		all, err := s.ByOwner(t.Context(), owner)
+		require.NoError(t, err)
+		var got []store.Key
+		for _, r := range all {
+			got = append(got, r.Key)
+		}
+		require.ElementsMatch(t, want, got)
+	}
+	for i, key := range want { // what has gone leaves the index, and the rest is found
+		if i%2 == 0 {
+			_, err := s.Delete(t.Context(), key, store.Ended)
+			require.NoError(t, err)
+		}
+	}
+	all, err := s.ByOwner(t.Context(), owner)
+	require.NoError(t, err)
+	require.Len(t, all, len(want)/2)
+}

@@ -242,7 +242,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	keys := config.Keys
 	if len(keys) == 0 {
 		if !c.local {
-			return nil, errors.New("sessionguard: Config.Keys is missing: other nodes must read the same cookies")
+			return nil, errors.New("sessionguard: Config.Keys is missing: with this Backend, other nodes, and this one after a restart, must read the same cookies (securecookie.GenerateRandomKey(32) makes a key to keep)")
 		}
 		c.log.Warn("sessionguard: Config.Keys is missing: made random keys, good until this process ends; set Keys in production")
 		keys = [][]byte{securecookie.GenerateRandomKey(64), securecookie.GenerateRandomKey(32)}

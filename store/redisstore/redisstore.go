@@ -95,7 +95,7 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 		if s.client != nil {
 			s.client.Close()
 		}
-		return nil, s.failure("the server is not usable", err)
+		return nil, fmt.Errorf("redisstore: the server is not usable: %w", s.scrubbed(err))
 	}
 	s.closed, s.close = context.WithCancel(context.Background())
 	return s, nil
@@ -351,9 +351,13 @@ func (s *Store) named(key string, err error) error {
 	return fmt.Errorf("redisstore: %q: %w", key, err)
 }
 
-// failure is named for an error of the server or the way to it. Some servers repeat the
-// command that they do not know, and with it the password.
+// failure is named for an error of the server or the way to it.
 func (s *Store) failure(key string, err error) error {
+	return fmt.Errorf("redisstore: %q: %w", key, s.scrubbed(err))
+}
+
+// scrubbed takes out passwords: some servers repeat the command that they do not know.
+func (s *Store) scrubbed(err error) error {
 	text, _, _ := strings.Cut(err.Error(), ", with args beginning with")
 	for _, secret := range s.secrets {
 		if secret != "" {
@@ -361,9 +365,9 @@ func (s *Store) failure(key string, err error) error {
 		}
 	}
 	if text != err.Error() {
-		err = errors.New(text)
+		return errors.New(text)
 	}
-	return fmt.Errorf("redisstore: %q: %w", key, err)
+	return err
 }
 
 func check(r store.Record) error {

@@ -35,7 +35,7 @@ type statements struct {
 	forget     string
 	isComplete string // finds what the last statement of the schema makes
 	lockSchema string
-	settings   string // MySQL: what suitable looks at
+	settings   string // what suitable looks at
 
 	// prepares says that drivers would otherwise prepare each statement anew: for MySQL
 	// that is another round trip, for SQLite a third of a Load. PostgreSQL's keep them,
@@ -114,6 +114,7 @@ func sqlite() *statements {
 	s.schema = SQLiteSchema
 	s.begin = []string{`BEGIN IMMEDIATE`}
 	s.loadForEnd = s.loadText
+	s.settings = `PRAGMA database_list`
 	s.isComplete = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_forget_at'`
 	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key IN (
 		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?

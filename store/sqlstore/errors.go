@@ -120,10 +120,19 @@ func clean(err error) error {
 		if !strings.Contains(text, "sessionguard_") {
 			text, _, _ = strings.Cut(text, ":")
 		}
-		return fmt.Errorf("%s, code %d", text, database.Code())
+		if code := fmt.Sprintf("(%d)", database.Code()); !strings.Contains(text, code) {
+			text += " " + code
+		}
+		return errors.New(text)
+	}
+	if misread(err) {
+		return hidden(err)
 	}
 	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return network
+	}
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
+		return name
 	}
 	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return certificate
@@ -135,11 +144,48 @@ func clean(err error) error {
 			return known
 		}
 	}
-	err = leaf(err)
-	if text := err.Error(); mysqlError.MatchString(text) || broken[text] || strings.HasPrefix(text, "sql: ") {
-		return err
+	end := leaf(err)
+	text := end.Error()
+	if mysqlError.MatchString(text) || broken[text] || strings.HasPrefix(text, "sql: ") {
+		return end
 	}
-	return fmt.Errorf("%T from the driver, whose text may hold the connection string", err)
+	if text := noSuchTable.FindString(text); text != "" {
+		return errors.New(text)
+	}
+	return hidden(err)
+}
+
+func hidden(err error) error {
+	return fmt.Errorf("%T from the driver, whose text is left out since it may hold the connection string; db.PingContext returns it", leaf(err))
+}
+
+// misread says that something else than an address was taken for one: a part of the
+// connection string, such as "ada:password@host".
+func misread(err error) bool {
+	if _, ok := errors.AsType[*net.AddrError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.UnknownNetworkError](err); ok {
+		return true
+	}
+	name, ok := errors.AsType[*net.DNSError](err)
+	return ok && !hostName.MatchString(name.Name)
+}
+
+var hostName = regexp.MustCompile(`^[\w.-]*$`)
+
+var noSuchTable = regexp.MustCompile(`no such table: sessionguard_\w+`)
+
+// noTable says that the server does not know a table.
+func noTable(err error) bool {
+	if server, ok := errors.AsType[hasSQLState](err); ok {
+		return server.SQLState() == "42P01" // undefined_table
+	}
+	text := leaf(err).Error()
+	if m := mysqlError.FindStringSubmatch(text); m != nil {
+		return m[1] == "1146"
+	}
+	return noSuchTable.MatchString(text)
 }
 
 // leaf is the error that all others wrap.

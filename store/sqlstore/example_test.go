@@ -17,7 +17,7 @@ func ExampleNew() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	db.SetMaxOpenConns(20)
+	db.SetMaxOpenConns(20) // all nodes together less than the server allows
 	db.SetMaxIdleConns(20)
 	sessions, err := sqlstore.New(db, sqlstore.PostgreSQL, sqlstore.Config{Timeout: time.Second})
 	if err != nil {
@@ -77,5 +77,5 @@ func ExampleListening() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_ = listener // is a Backend for sessionguard.Config that tells of endings
+	_ = listener // is the Backend for sessionguard.Config: the Store tells no guard of endings
 }

@@ -32,21 +32,21 @@ var _ store.Watcher = (*Listener)(nil)
 
 // Listening makes a [Listener] of a Store in PostgreSQL. With pgx's database/sql driver:
 //
-//	sessions, err := sqlstore.Listening(s, func(ctx context.Context, channel string, ready func(), notify func(string)) error {
+//	listener, err := sqlstore.Listening(sessions, func(ctx context.Context, channel string, ready func(), notify func(string)) error {
 //		conn, err := db.Conn(ctx)
 //		if err != nil {
 //			return err
 //		}
 //		defer conn.Close()
 //		return conn.Raw(func(driver any) error {
-//			listener := driver.(*stdlib.Conn).Conn()
-//			defer listener.PgConn().Close(ctx) // nobody else gets a connection that listens
-//			if _, err := listener.Exec(ctx, "LISTEN "+channel); err != nil {
+//			pg := driver.(*stdlib.Conn).Conn()
+//			defer pg.PgConn().Close(ctx) // nobody else gets a connection that listens
+//			if _, err := pg.Exec(ctx, "LISTEN "+channel); err != nil {
 //				return err
 //			}
 //			ready()
 //			for {
-//				n, err := listener.WaitForNotification(ctx)
+//				n, err := pg.WaitForNotification(ctx)
 //				if err != nil {
 //					return err
 //				}
@@ -55,13 +55,16 @@ var _ store.Watcher = (*Listener)(nil)
 //		})
 //	})
 //
+// Give the Backend of the guard's Config this Listener, not the Store: with the Store
+// no stream is cut at once.
+//
 // Every Store in PostgreSQL tells of what it ends, whether or not anybody listens, so
 // that nodes and tools may differ. The connection has to be one to the server itself:
 // a pooler such as PgBouncer in transaction mode, which is good enough for all else,
 // does not keep LISTEN.
 //
-// Each [Listener.Watch] takes one connection. A guard watches once for all its
-// streams, and only while it has any.
+// Each [Listener.Watch] takes one connection, as above one of the pool's. A guard
+// watches once for all its streams, and only while it has any.
 func Listening(s *Store, listen Listen) (*Listener, error) {
 	if s == nil || listen == nil || s.notify == "" {
 		return nil, errors.New("sqlstore: Listening needs a Store in PostgreSQL and a Listen")

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 )
 
@@ -72,7 +71,8 @@ CREATE INDEX IF NOT EXISTS sessionguard_sessions_forget_at ON sessionguard_sessi
 // EnsureSchema makes the tables, where they are not there: [PostgreSQLSchema],
 // [MySQLSchema] or [SQLiteSchema]. Any number of nodes may call it at once, and again
 // at every start; where they are there it needs no right to make any. All else needs
-// SELECT, INSERT, UPDATE and DELETE on both.
+// SELECT, INSERT, UPDATE and DELETE on both, and that the user has these it does not
+// check.
 //
 // It never changes a table that is there. Who migrates by other means runs the schema
 // by them instead.
@@ -117,14 +117,22 @@ func (s *Store) suitable(ctx context.Context) error {
 	err := s.retry(ctx, func() error {
 		return each(ctx, s.db, s.settings, nil, func(scan func(...any) error) error {
 			var name, value string
-			if err := scan(&name, &value); err != nil {
+			into := []any{&name, &value}
+			if s.dialect == SQLite {
+				into = []any{new(any), &name, &value}
+			}
+			if err := scan(into...); err != nil {
 				return err
 			}
-			switch value {
-			case "OFF", "0":
-				wrong = unsuitable("autocommit is off: what is done would not be done until somebody commits")
-			case "READ-UNCOMMITTED":
-				wrong = unsuitable("the transaction isolation is READ-UNCOMMITTED: sessions would be read that may never have been there")
+			switch {
+			case s.dialect == SQLite:
+				if name == "main" && value == "" {
+					wrong = unsuitable("the SQLite database is in memory, where every connection of the pool would have its own; name a file")
+				}
+			case value == "OFF", value == "0":
+				wrong = unsuitable("autocommit is off: what is done would not be done until somebody commits" + change)
+			case value == "READ-UNCOMMITTED":
+				wrong = unsuitable("the transaction isolation is READ-UNCOMMITTED: sessions would be read that may never have been there" + change)
 			}
 			return nil
 		})
@@ -136,6 +144,8 @@ func (s *Store) suitable(ctx context.Context) error {
 	return err
 }
 
+const change = "; change it in the connection string or the server"
+
 func unsuitable(why string) error {
-	return &ownError{fmt.Errorf("sqlstore: %w", errors.New(why+"; change it in the connection string or the server"))}
+	return &ownError{errors.New("sqlstore: " + why)}
 }

@@ -4,7 +4,7 @@
 //
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
 //	if err != nil { … }
-//	db.SetMaxOpenConns(20)
+//	db.SetMaxOpenConns(20) // all nodes together less than the server allows
 //	db.SetMaxIdleConns(20) // or the pool makes a connection for most requests
 //	sessions, err := sqlstore.New(db, sqlstore.PostgreSQL, sqlstore.Config{})
 //	if err != nil { … }
@@ -16,6 +16,10 @@
 //		Keys:    keys, // the same on every node
 //		…
 //	})
+//
+// Without SetMaxOpenConns a burst of requests opens more connections than the server
+// allows, and the rest are answered with 503. With [Listening], give the Backend the
+// [Listener], not the Store.
 //
 // # What it promises
 //
@@ -36,8 +40,9 @@
 // A protected request is one SELECT by primary key, and at most once in 1/30 of the
 // idle timeout an UPDATE by primary key, which in PostgreSQL mostly changes a row in
 // place and no index. Each is one round trip with pgx and go-sql-driver/mysql; pgx adds
-// one to see whether a connection that was idle for a second is still there. A change of values is another, a login is
-// one to nine and a logout five to seven.
+// one to see whether a connection that was idle for a second is still there. A change
+// of values is one UPDATE more. A login is one INSERT, or with a limit of sessions a
+// short transaction; a logout is a short transaction.
 //
 // # Databases
 //
@@ -58,11 +63,19 @@
 //
 //	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)
 //
-// A memory database will not: each connection of the pool would have its own.
+// The driver makes a file that others on the machine can read: make it with mode 0600
+// first, or keep its directory private. A database in memory is refused: each
+// connection of the pool would have its own.
 //
 // What a server or a file forgets in a crash comes back with it, a session that was
 // logged out included. Leave synchronous_commit, innodb_flush_log_at_trx_commit and
 // PRAGMA synchronous at their defaults.
+//
+// # Several applications
+//
+// Two applications in one database need a CookieName each, in the guard's Config, or a
+// database or schema each. With the same name they share users' sessions by ID, and
+// with the same Keys too a login at one is a login at both.
 //
 // # Replicas
 //
@@ -70,7 +83,9 @@
 // who has logged out, so never read from one. If one that is asynchronous is promoted,
 // what it had not received is undone: logouts of the last moments too, until those
 // sessions end by their timeouts. Where that is too much, use synchronous replication,
-// or end all sessions after a failover: DELETE FROM sessionguard_sessions.
+// or end all sessions after a failover: DELETE FROM sessionguard_sessions ends each
+// with its next request. With a [Listener] nobody tells the streams that are running:
+// restart the nodes too.
 //
 // # Clocks
 //
@@ -170,6 +185,9 @@ func (s *Store) call(ctx context.Context, doing string, f func(ctx context.Conte
 	}
 	if ctx.Err() != nil {
 		err = ctx.Err()
+	}
+	if noTable(err) {
+		return fmt.Errorf("sqlstore: %s: %w (EnsureSchema makes it)", doing, clean(err))
 	}
 	return fmt.Errorf("sqlstore: %s: %w", doing, clean(err))
 }

@@ -111,6 +111,10 @@ func TestConnectionStringsReachNoErrorAndNoLog(t *testing.T) {
 		fmt.Errorf("open %s: %w", dsn, sqlError("28P01")),
 		fmt.Errorf("open %s: %w", dsn, codeError(dsn)),
 		&secretive{dsn},
+		errors.Join(&net.DNSError{Err: "no such host", Name: "ada:hunter2@db"}, &net.OpError{Op: "dial", Err: errors.New("refused")}),
+		&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "ada:hunter2"}},
+		&net.OpError{Op: "dial", Err: &net.AddrError{Err: "too many colons in address", Addr: "ada:hunter2@db:1"}},
+		&net.OpError{Op: "dial", Net: "hunter2", Err: net.UnknownNetworkError("hunter2")},
 	} {
 		var log bytes.Buffer
 		s := (&fake{open: failure}).store(t, Config{Timeout: 50 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -131,6 +135,27 @@ func TestConnectionStringsReachNoErrorAndNoLog(t *testing.T) {
 		}
 		require.Contains(t, log.String(), "deleting")
 		require.NotContains(t, log.String(), "hunter2")
+	}
+}
+
+func TestErrorsSayWhatCanBeSaid(t *testing.T) {
+	const hint = " (EnsureSchema makes it)"
+	for _, c := range []struct {
+		failure error
+		want    string
+	}{
+		{fmt.Errorf("resolving: %w", errors.Join(&net.DNSError{Err: "no such host", Name: "db.example"}, errors.New("no"))),
+			"lookup db.example: no such host"},
+		{errors.Join(errors.New("server refused TLS connection"), errors.New("no")),
+			"*errors.joinError from the driver, whose text is left out since it may hold the connection string; db.PingContext returns it"},
+		{codeError("noise"), "SQL logic error (1)"},
+		{fmt.Errorf("x: %w", sqlError("42P01")), "ERROR (SQLSTATE 42P01)" + hint},
+		{errors.New("Error 1146 (42S02): Table 'db.sessionguard_sessions' doesn't exist"),
+			"Error 1146 (42S02): Table 'db.sessionguard_sessions' doesn't exist" + hint},
+		{errors.New("sqlite3: SQL logic error: no such table: sessionguard_sessions"), "no such table: sessionguard_sessions" + hint},
+	} {
+		_, err := (&fake{open: c.failure}).store(t, Config{}).Load(t.Context(), store.Key{})
+		require.EqualError(t, err, "sqlstore: loading a session: "+c.want)
 	}
 }
 

@@ -102,9 +102,52 @@ func TestAWrongPasswordIsAnErrorWithoutIt(t *testing.T) {
 	}
 }
 
+func TestAHostThatIsNotThereIsNamed(t *testing.T) {
+	for _, d := range []database{
+		{sqlstore.PostgreSQL, "pgx", "postgres://ada:" + secret + "@nowhere..invalid/db"},
+		{sqlstore.MySQL, "mysql", "ada:" + secret + "@tcp(nowhere..invalid:3306)/db"},
+	} {
+		_, err := d.bare(t, 10*time.Second).Load(t.Context(), newRecord().Key)
+		require.ErrorContains(t, err, "lookup nowhere..invalid")
+		requireNoSecret(t, err)
+	}
+}
+
+// A password that a driver takes for a part of the host is still none of the error.
+func TestAConnectionStringThatIsMisreadIsNotShown(t *testing.T) {
+	const timeout = 2 * time.Second
+	for _, d := range []database{
+		{sqlstore.PostgreSQL, "pgx", "host=ada:" + secret + "@127.0.0.1 sslmode=disable"},
+		{sqlstore.MySQL, "mysql", "tcp(ada:" + secret + ":1)/db"},
+		{sqlstore.MySQL, "mysql", secret + "(127.0.0.1:1)/db"},
+	} {
+		requireFails(t, d.bare(t, timeout), timeout)
+	}
+}
+
 func TestTablesThatAreNotThereAreAnError(t *testing.T) {
-	d := databases["SQLite"](t)
-	requireFails(t, d.bare(t, time.Second), time.Second, "Create Limit Load Touch Save Replace Delete ByOwner")
+	for name, start := range databases {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			for _, table := range []string{"sessionguard_sessions", "sessionguard_locks"} {
+				_, err := d.open(t).Exec("DROP TABLE IF EXISTS " + table)
+				require.NoError(t, err)
+			}
+			s := d.bare(t, time.Second)
+			requireFails(t, s, time.Second, "Create Limit Load Touch Save Replace Delete ByOwner")
+			_, err := s.Load(t.Context(), newRecord().Key)
+			require.ErrorContains(t, err, "(EnsureSchema makes it)")
+			_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})
+			require.ErrorContains(t, err, "(EnsureSchema makes it)")
+		})
+	}
+}
+
+func TestSQLiteSaysItsCodeOnce(t *testing.T) {
+	d := database{sqlstore.SQLite, "sqlite", filepath.Join(t.TempDir(), "nowhere", "sessions.db")}
+	_, err := d.bare(t, time.Second).Load(t.Context(), newRecord().Key)
+	require.ErrorContains(t, err, "(14)")
+	require.Equal(t, 1, strings.Count(err.Error(), "14"), err)
 }
 
 func TestADatabaseThatCanOnlyBeRead(t *testing.T) {

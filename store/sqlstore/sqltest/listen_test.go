@@ -25,22 +25,22 @@ import (
 )
 
 // listening is what the documentation of sqlstore.Listening has.
-func listening(s *sqlstore.Store, db *sql.DB) (*sqlstore.Listener, error) {
-	sessions, err := sqlstore.Listening(s, func(ctx context.Context, channel string, ready func(), notify func(string)) error {
+func listening(sessions *sqlstore.Store, db *sql.DB) (*sqlstore.Listener, error) {
+	listener, err := sqlstore.Listening(sessions, func(ctx context.Context, channel string, ready func(), notify func(string)) error {
 		conn, err := db.Conn(ctx)
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
 		return conn.Raw(func(driver any) error {
-			listener := driver.(*stdlib.Conn).Conn()
-			defer listener.PgConn().Close(ctx) // nobody else gets a connection that listens
-			if _, err := listener.Exec(ctx, "LISTEN "+channel); err != nil {
+			pg := driver.(*stdlib.Conn).Conn()
+			defer pg.PgConn().Close(ctx) // nobody else gets a connection that listens
+			if _, err := pg.Exec(ctx, "LISTEN "+channel); err != nil {
 				return err
 			}
 			ready()
 			for {
-				n, err := listener.WaitForNotification(ctx)
+				n, err := pg.WaitForNotification(ctx)
 				if err != nil {
 					return err
 				}
@@ -48,7 +48,7 @@ func listening(s *sqlstore.Store, db *sql.DB) (*sqlstore.Listener, error) {
 			}
 		})
 	})
-	return sessions, err
+	return listener, err
 }
 
 func TestTheDocumentationListensAsTheTestsDo(t *testing.T) {
@@ -57,7 +57,7 @@ func TestTheDocumentationListensAsTheTestsDo(t *testing.T) {
 	theirs, err := os.ReadFile("../listen.go")
 	require.NoError(t, err)
 	_, code, _ := strings.Cut(string(ours), "(*sqlstore.Listener, error) {\n")
-	code, _, _ = strings.Cut(code, "\treturn sessions, err\n")
+	code, _, _ = strings.Cut(code, "\treturn listener, err\n")
 	lines := slices.Collect(strings.SplitSeq(strings.TrimSuffix(code, "\n"), "\n"))
 	require.Len(t, lines, 22)
 	require.Contains(t, string(theirs), "//"+strings.Join(lines, "\n//"))

@@ -78,6 +78,22 @@ func TestSettingsUnderWhichNothingHoldsAreRefused(t *testing.T) {
 	}
 }
 
+func TestADatabaseInMemoryIsRefused(t *testing.T) {
+	for _, dsn := range []string{
+		":memory:", "file::memory:", "file::memory:?cache=shared", "file:sessions.db?mode=memory", "file:sessions.db?mode=memory&cache=shared", "", "file:",
+	} {
+		t.Run(dsn, func(t *testing.T) {
+			s := database{sqlstore.SQLite, "sqlite", dsn}.bare(t, time.Second)
+			requireFails(t, s, time.Second)
+			for range 2 {
+				_, err := s.Load(t.Context(), newRecord().Key)
+				require.ErrorContains(t, err, "in memory")
+				require.ErrorContains(t, s.EnsureSchema(t.Context()), "in memory")
+			}
+		})
+	}
+}
+
 // MySQL counts changed rows only, unless it is told otherwise.
 func TestATouchThatChangesNothingIsNoEnd(t *testing.T) {
 	for _, option := range []string{"?clientFoundRows=false", "?clientFoundRows=true"} {

@@ -27,6 +27,8 @@ const (
 	// streamPoll is how often the session of a stream is asked for, where the
 	// backend does not tell.
 	streamPoll = 30 * time.Second
+	// streamAsk is the same where it does: what empties a database tells nobody.
+	streamAsk = 5 * time.Minute
 )
 
 // CancelOnEnd cuts an answer that takes long, such as server-sent events or a
@@ -51,8 +53,8 @@ const (
 //
 // A stream is one request: it keeps the session alive once, at its start, and not
 // even that behind [Guard.Passive]. Only routes with CancelOnEnd pay for it, with one
-// question to the backend at the start and one per idle timeout, or one in 30
-// seconds where the backend does not tell. Where nobody is logged in, next runs as it
+// question to the backend at the start and one in 5 minutes, or in 30 seconds where the
+// backend does not tell. Where nobody is logged in, next runs as it
 // is.
 func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 	return g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
@@ -107,6 +109,7 @@ type stream struct {
 	mu    sync.Mutex
 	key   store.Key   // changes when the person logs in again
 	end   store.Time  // of the session, as far as is known
+	asked store.Time  // when the backend was, last
 	timer *time.Timer // the next look or, once it is cut, the end of its grace
 	isCut bool
 	done  bool // the handler has returned
@@ -116,7 +119,8 @@ type stream struct {
 // still while a machine sleeps: so it is never far away, and mostly asks nobody.
 func (s *stream) look() {
 	s.mu.Lock()
-	early := s.watch != nil && store.TimeOf(time.Now()) < s.end
+	now := store.TimeOf(time.Now())
+	early := s.watch != nil && now < s.end && now.Sub(s.asked) < streamAsk
 	if early {
 		s.waitLocked()
 	}
@@ -139,9 +143,10 @@ func (s *stream) check() {
 	defer cancel()
 	s.mu.Lock()
 	key := s.key
-	if store.TimeOf(time.Now()) >= s.end && !s.isCut && !s.done {
+	s.asked = store.TimeOf(time.Now())
+	if !s.isCut && !s.done {
 		// The end does not wait for a backend that does not heed ctx.
-		s.after(settleTimeout, func() { s.cut(ErrUnavailable) })
+		s.after(max(0, s.end.Sub(s.asked))+settleTimeout, func() { s.cut(ErrUnavailable) })
 	}
 	s.mu.Unlock()
 	rec, err := s.find(ctx, key)

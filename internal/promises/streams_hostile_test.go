@@ -173,17 +173,23 @@ func TestAWatchThatHangsIsGivenUp(t *testing.T) {
 
 // L1: nor does the end of a stream wait for it
 func TestAStreamEndsWhateverTheBackendDoes(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := newFlaky()
-		_, b := streamingSite(t, telling{backend})
-		live := b.stream("/events")
-		release := make(chan struct{})
-		backend.hook("Load", func() { <-release })
-		begun := time.Now()
-		require.Contains(t, <-live.lines, sessionguard.ErrUnavailable.Error())
-		require.Equal(t, idle+5*time.Second, time.Since(begun))
-		close(release)
-	})
+	for _, tells := range []bool{false, true} {
+		inBubble(t, func(t *testing.T) {
+			backend := newFlaky()
+			remote := store.Backend(backend)
+			if tells {
+				remote = telling{backend}
+			}
+			_, b := streamingSite(t, remote)
+			live := b.stream("/events")
+			release := make(chan struct{})
+			backend.hook("Load", func() { <-release })
+			begun := time.Now()
+			require.Contains(t, <-live.lines, sessionguard.ErrUnavailable.Error())
+			require.Equal(t, idle+5*time.Second, time.Since(begun))
+			close(release)
+		})
+	}
 }
 
 // After a reconnect to the backend's server, many are asked for at a time.

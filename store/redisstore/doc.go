@@ -47,8 +47,7 @@
 //
 // Two applications on one server need a Prefix each, or different cookie names in their
 // guards. With the same name they share users' sessions by ID, and with the same Keys a
-// login at one is a login at both. To end all sessions, delete the keys of the prefix and
-// restart the nodes: a stream that is running is told by nobody.
+// login at one is a login at both. To end all sessions, delete the keys of the prefix.
 //
 // The error of rueidis.ParseURL quotes the URL, with the password in it.
 //

@@ -101,15 +101,15 @@ func TestRevocationSeenElsewhere(t *testing.T) {
 	addr := redisServer(t).Addr
 	here := newRedis(t, addr, redisstore.Config{})
 	there := newRedis(t, addr, redisstore.Config{CacheFor: cacheFor})
-	revocations := max(20, *rounds*100)
+	revocations := max(20, *rounds*120)
 
 	table := "| Client-side caching | median | p99 | longest | of |\n|---|---|---|---|---|\n"
-	for _, state := range []string{"idle", "both cores saturated by 16 clients"} {
+	for _, state := range []string{"idle", "both cores saturated by 4 clients"} {
 		ctx, stop := context.WithCancel(t.Context())
 		if state != "idle" {
 			s := mustOurs(t, "load", there)
 			s.logins = mustOurs(t, "here", here).handler
-			busy(ctx, s.handler, s.login(t, 16))
+			busy(ctx, s.handler, s.login(t, 4))
 		}
 		all := make([]time.Duration, 0, revocations)
 		for range revocations {
@@ -122,9 +122,9 @@ func TestRevocationSeenElsewhere(t *testing.T) {
 	publish(t, "revocation", table)
 }
 
-// revoke ends a session here that there has in its cache, and returns how long it
-// takes until there knows.
-func revoke(t *testing.T, here, there store.Backend) time.Duration {
+// revoke ends a session here that there has in its cache, and returns when there has
+// accepted it for the last time. It asks all the time, and leaves the processor in between.
+func revoke(t *testing.T, here, there store.Backend) (last time.Duration) {
 	t.Helper()
 	now := store.TimeOf(time.Now())
 	owner := "session=ada"
@@ -142,14 +142,16 @@ func revoke(t *testing.T, here, there store.Backend) time.Duration {
 	if _, err := here.Delete(t.Context(), r.Key, store.LoggedOut); err != nil {
 		t.Fatal(err)
 	}
-	for start := time.Now(); ; {
-		if _, err := there.Load(t.Context(), r.Key); errors.Is(err, store.ErrNotFound) {
-			return time.Since(start)
-		} else if err != nil {
-			t.Fatal(err)
+	for start := time.Now(); ; time.Sleep(10 * time.Microsecond) {
+		_, err := there.Load(t.Context(), r.Key)
+		switch since := time.Since(start); {
+		case err == nil:
+			last = since
+		case errors.Is(err, store.ErrNotFound):
+			return last
 		}
-		if time.Since(start) > 2*cacheFor {
-			t.Fatal("it is never seen")
+		if last > cacheFor {
+			t.Fatal("it is accepted for longer than CacheFor")
 		}
 	}
 }

@@ -8,9 +8,9 @@ import (
 )
 
 // client has a few calls use connections of their own, and puts those beyond them into
-// one pipeline. A call by itself has its answer in 25 µs instead of 37, since no other
-// goroutine has to write and read for it, and 64 at a time get five times as much done
-// in a pipeline (medians of go test -run Redis in internal/bench).
+// one pipeline. A call by itself has its answer a third sooner, since no other goroutine
+// has to write and read for it, and many at a time get more done in a pipeline (go test
+// -run TestRedis -v . in internal/bench, with and without DisableAutoPipelining).
 //
 // Nobody reads on a connection that waits for a call: whoever finds that it has been
 // closed meanwhile must be able to try again, so what may not happen twice takes the

@@ -84,8 +84,7 @@
 // what it had not received is undone: logouts of the last moments too, until those
 // sessions end by their timeouts. Where that is too much, use synchronous replication,
 // or end all sessions after a failover: DELETE FROM sessionguard_sessions ends each
-// with its next request. With a [Listener] nobody tells the streams that are running:
-// restart the nodes too.
+// with its next request, and its streams within five minutes.
 //
 // # Clocks
 //

@@ -16,6 +16,12 @@ func TestTwoGuards(t *testing.T) {
 	nodes.Run(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 }
 
+func TestTwoGuardsOnACluster(t *testing.T) {
+	c := sharedCluster(t)
+	a, b := open(t, Config{}, c[0].Addr), open(t, Config{}, c[2].Addr)
+	nodes.Run(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
+}
+
 func TestTwoGuardsWhileTheServerFails(t *testing.T) {
 	for name, cacheFor := range map[string]time.Duration{"": 0, "with caching": time.Second} {
 		t.Run(name, func(t *testing.T) {

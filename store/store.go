@@ -195,10 +195,10 @@ func (e *EndedError) Unwrap() error { return ErrNotFound }
 // Touch, Save and Replace of that key is ErrNotFound.
 type Backend interface {
 	// Create stores a new session under r.Key, which the caller has made from
-	// fresh randomness, in the group of r.Owner. Ending others of the same owner to stay within limit
-	// is part of the same atomic step, with TooMany as the reason; those are
-	// returned. Sessions from their Until on do not count and are not among
-	// them; where there is a limit they may be dropped at once.
+	// fresh randomness, in the group of r.Owner. Ending others of the same owner
+	// to stay within limit is part of the same atomic step, with TooMany as the
+	// reason; those are returned. Sessions from their Until on do not count and
+	// are not among them; where there is a limit they may be dropped at once.
 	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
 
 	// Replace moves a session to a new key: it stores r and deletes old in one

@@ -17,27 +17,13 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/servers"
 )
 
-// TestMain lets the tests start the program itself, from the same binary.
-func TestMain(m *testing.M) {
-	if os.Getenv("CLUSTER_TEST_RUN") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
-
-func program(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	command := exec.CommandContext(t.Context(), os.Args[0], args...)
-	command.Env = append(os.Environ(), "CLUSTER_TEST_RUN=1")
-	return command
-}
+func TestMain(m *testing.M) { apptest.Main(m, main) }
 
 func TestTheProgramRunsAndStopsCleanlyAndKeepsEveryoneLoggedIn(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "sessions.db")
 	b := apptest.Browse(t, "http://127.0.0.1")
 	for run := range 2 {
-		command := program(t, "-addr", "127.0.0.1:0", "-nodes", "2", "-db", db)
+		command := apptest.Program(t, "-addr", "127.0.0.1:0", "-nodes", "2", "-db", db)
 		var stderr bytes.Buffer
 		command.Stderr = &stderr
 		stdout, err := command.StdoutPipe()
@@ -128,7 +114,7 @@ func TestTheProgramSaysWhatIsWrong(t *testing.T) {
 		{"-redis: not a valid URL", "-redis redis://:secret@127.0.0.1:6379/secret -keys " + keys},
 	} {
 		args := append([]string{"-addr", "127.0.0.1:0"}, strings.Fields(wrong.args)...)
-		out, err := program(t, args...).CombinedOutput()
+		out, err := apptest.Program(t, args...).CombinedOutput()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || !strings.Contains(string(out), wrong.said) || strings.Contains(string(out), "secret") {
 			t.Errorf("%v: %v\n%s", args, err, out)
@@ -140,7 +126,7 @@ func TestTheProgramDoesNotSayAPasswordThatIsWrong(t *testing.T) {
 	at := servers.Redis(t, servers.RedisOptions{Password: "right"}).Addr
 	keys := filepath.Join(t.TempDir(), "keys")
 	for _, user := range []string{":secret", "secret:secret"} {
-		out, err := program(t, "-redis", "redis://"+user+"@"+at, "-keys", keys).CombinedOutput()
+		out, err := apptest.Program(t, "-redis", "redis://"+user+"@"+at, "-keys", keys).CombinedOutput()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || !strings.Contains(string(out), "WRONGPASS") || strings.Contains(string(out), "secret") {
 			t.Errorf("%s: %v\n%s", user, err, out)

@@ -15,21 +15,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
 )
 
-// TestMain lets the tests start the program itself, from the same binary.
-func TestMain(m *testing.M) {
-	if os.Getenv("DASHBOARD_TEST_RUN") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
-
-func program(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	command := exec.CommandContext(t.Context(), os.Args[0], args...)
-	command.Env = append(os.Environ(), "DASHBOARD_TEST_RUN=1")
-	return command
-}
+func TestMain(m *testing.M) { apptest.Main(m, main) }
 
 func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
 	for scheme, args := range map[string][]string{
@@ -37,7 +23,7 @@ func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
 		"https": {"-addr", "127.0.0.1:0", "-secure"},
 	} {
 		t.Run(scheme, func(t *testing.T) {
-			command := program(t, args...)
+			command := apptest.Program(t, args...)
 			var stderr bytes.Buffer
 			command.Stderr = &stderr
 			stdout, err := command.StdoutPipe()
@@ -108,7 +94,7 @@ func TestTheProgramSaysWhatIsWrong(t *testing.T) {
 		"unexpected argument":  {"-addr", "127.0.0.1:0", "8080"},
 		"listen tcp":           {"-addr", "127.0.0.1:99999"},
 	} {
-		out, err := program(t, args...).CombinedOutput()
+		out, err := apptest.Program(t, args...).CombinedOutput()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || !strings.Contains(string(out), said) {
 			t.Errorf("%v: %v\n%s", args, err, out)
@@ -117,7 +103,7 @@ func TestTheProgramSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestTheProgramSaysWhatItCanDo(t *testing.T) {
-	out, err := program(t, "-h").CombinedOutput()
+	out, err := apptest.Program(t, "-h").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

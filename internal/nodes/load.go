@@ -162,13 +162,7 @@ func (l *load) keep(s *session) bool {
 }
 
 func (l *load) askEnded() {
-	l.mu.Lock()
-	var b *browser
-	if len(l.ended) > 0 {
-		b = l.ended[rand.IntN(len(l.ended))]
-	}
-	l.mu.Unlock()
-	if b != nil {
+	if b, ok := pick(l, &l.ended); ok {
 		l.requireOut(b, l.any())
 	}
 }
@@ -183,16 +177,20 @@ func (l *load) requireOut(b *browser, n *node) bool {
 }
 
 func (l *load) askLive() {
-	l.mu.Lock()
-	var s *session
-	if len(l.live) > 0 {
-		s = l.live[rand.IntN(len(l.live))]
-	}
-	l.mu.Unlock()
-	if s != nil {
+	if s, ok := pick(l, &l.live); ok {
 		a, _ := l.ask(s.browser, l.any(), "GET", "/home")
 		l.requireLive(s, a)
 	}
+}
+
+// pick returns any of those that are guarded by l.mu, if there are some.
+func pick[T any](l *load, from *[]T) (one T, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(*from) == 0 {
+		return one, false
+	}
+	return (*from)[rand.IntN(len(*from))], true
 }
 
 // ask judges what holds for every answer, and tells when it was asked for.

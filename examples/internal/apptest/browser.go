@@ -1,4 +1,5 @@
-// Package apptest is a browser without a screen, for the tests of the examples.
+// Package apptest is what the tests of the examples share: a browser without a screen, and
+// the program that they start.
 package apptest
 
 import (

@@ -1,0 +1,26 @@
+package apptest
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+const runProgram = "APPTEST_RUN_PROGRAM"
+
+// Main is for the TestMain of a program: its tests start it from their own binary.
+func Main(m *testing.M, main func()) {
+	if os.Getenv(runProgram) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// Program is the program of Main, not yet started.
+func Program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), os.Args[0], args...)
+	command.Env = append(os.Environ(), runProgram+"=1")
+	return command
+}

@@ -1,0 +1,235 @@
+package sessionguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// look finds out who is asking. ctx is that of whoever wants to know, which may
+// be done before the request's own.
+func (st *request) look(ctx context.Context) error {
+	if st.sent && !st.looked {
+		st.core.log.Error("sessionguard: look at the session before writing: the headers of this answer let it be cached",
+			"path", st.caller.URL.Path)
+		return ErrHeadersSent
+	}
+	if err := st.identify(ctx); err != nil {
+		return err
+	}
+	return st.authenticate(ctx)
+}
+
+// identify loads the session that the cookie names.
+func (st *request) identify(ctx context.Context) error {
+	st.looked = true
+	if st.identified {
+		return st.failure()
+	}
+	st.identified = true
+	st.now = store.TimeOf(time.Now())
+	returned := false
+	defer st.failUnless(&returned)
+
+	err := st.find(ctx)
+	returned = true
+	return err
+}
+
+// find loads the session of the cookie, brings a remembered one back, and ends one
+// that is over.
+func (st *request) find(ctx context.Context) error {
+	c := st.core
+	value, n := sole(st.http.Header, c.cookies.session.Name)
+	if n == 0 {
+		return nil
+	}
+	if n > 1 || !plausible(value) {
+		c.emitOften(st, Event{Name: EventForged}, &c.forged)
+		return nil
+	}
+	key := c.cookies.key(value)
+	rec, known := c.cached(key)
+	if !known {
+		if !c.mayName(value) {
+			c.emitOften(st, Event{Name: EventForged}, &c.forged)
+			return nil
+		}
+		var err error
+		if rec, err = c.backend.Load(ctx, key); err != nil {
+			return st.missing(ctx, value, err)
+		}
+	}
+	if !c.owns(rec) {
+		return st.fail(errForeign)
+	}
+	reason, over := expired(rec, st.now)
+	if reason == store.Idle && st.now < rec.Until() {
+		return st.revive(ctx, rec, value)
+	}
+	st.rec, st.direct = rec, true
+	if over {
+		_ = st.endNow(reason)
+	}
+	return nil
+}
+
+var errForeign = errors.New("the backend returned a session that is not this guard's")
+
+func (c *core) owns(rec store.Record) bool {
+	return rec.Session != nil && len(rec.Owner) > len(c.ownerPrefix) && rec.Owner[:len(c.ownerPrefix)] == c.ownerPrefix
+}
+
+// missing is for a cookie that the backend has no session for.
+func (st *request) missing(ctx context.Context, value string, err error) error {
+	var moved *store.MovedError
+	var ended *store.EndedError
+	switch {
+	case errors.As(err, &moved):
+		return st.moved(ctx, value, moved)
+	case errors.As(err, &ended):
+		st.over(ended.Reason)
+	case !errors.Is(err, store.ErrNotFound):
+		return st.fail(err)
+	case st.core.cookies.verify(value):
+		st.over(store.Expired)
+		st.core.emitOften(st, Event{Name: EventUnknown}, &st.core.unknown)
+	default:
+		st.core.emitOften(st, Event{Name: EventForged}, &st.core.forged)
+	}
+	return nil
+}
+
+// over notes that the session of the cookie has ended, and why.
+func (st *request) over(reason store.Reason) {
+	st.rec, st.user = store.Record{}, nil
+	if st.bringsToken() {
+		st.slow.session = keepCookie
+	}
+	if reason.Kept() {
+		st.pending().reason = reason
+	}
+}
+
+// mayName says whether it is worth asking the backend for a cookie's session.
+// In this process a hit proves the cookie; a remote backend is not bothered
+// with what we have not signed.
+func (c *core) mayName(value string) bool {
+	return plausible(value) && (c.local || c.cookies.verify(value))
+}
+
+// cached returns what the backend knows without asking anyone.
+func (c *core) cached(key store.Key) (store.Record, bool) {
+	if c.cacher == nil {
+		return store.Record{}, false
+	}
+	return c.cacher.Cached(key)
+}
+
+// authenticate finds the session's user as the user is now.
+func (st *request) authenticate(ctx context.Context) error {
+	if st.known || st.rec.Session == nil {
+		return st.failure()
+	}
+	st.known = true
+	id := st.core.userOf(st.rec)
+	returned := false
+	defer st.failUnless(&returned)
+	user, err := st.core.findUser(ctx, id)
+	reason, err := judge(user, err, id, st.rec.Stamp)
+	returned = true
+	switch {
+	case err != nil:
+		return st.fail(err)
+	case reason != "":
+		_ = st.endNow(reason)
+	default:
+		st.user = user
+		if st.slow != nil && st.slow.revived {
+			st.slow.revived = false
+			st.core.emit(st, Event{Name: EventRemembered}, st.rec)
+		}
+	}
+	return nil
+}
+
+// judge decides whether what FindUser returned for id may use a session issued
+// under stamp; if not, why the session ends, or an error if nobody can tell.
+func judge(user User, err error, id, stamp string) (store.Reason, error) {
+	switch {
+	case errors.Is(err, ErrNoUser):
+		return store.NoUser, nil
+	case err != nil:
+		return "", fmt.Errorf("FindUser (for no such user it returns ErrNoUser): %w", err)
+	case user.UserID() != id:
+		return "", fmt.Errorf("FindUser returned user %q for %q", user.UserID(), id)
+	case !user.IsActive():
+		return store.Inactive, nil
+	case stampOf(user) != stamp:
+		return store.Restamped, nil
+	}
+	return "", nil
+}
+
+// endNow ends a session that was found to be over. If the backend does not
+// hear of it, the next request finds the same.
+func (st *request) endNow(reason store.Reason) error {
+	ctx, cancel := st.settle()
+	defer cancel()
+	err := st.core.end(ctx, st.rec.Key, reason, "")
+	if err != nil {
+		st.core.log.Error("sessionguard: could not delete an ended session", "reason", reason, "error", err)
+	}
+	st.over(reason)
+	return err
+}
+
+// fail remembers that nobody can tell who is asking, so that every answer that
+// depends on it becomes a 503.
+func (st *request) fail(err error) error {
+	p := st.pending()
+	p.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	st.user = nil
+	st.core.emit(st, Event{Name: EventFailed, Err: err}, st.rec)
+	return p.failure
+}
+
+// failUnless is for a callback that panicked: if somebody recovers, it must not
+// pass for "nobody is logged in".
+func (st *request) failUnless(returned *bool) {
+	if !*returned {
+		_ = st.fail(errors.New("a panic"))
+	}
+}
+
+func (st *request) failure() error {
+	if st.slow == nil {
+		return nil
+	}
+	return st.slow.failure
+}
+
+// settle is the context of what is finished even if the client hangs up.
+func (st *request) settle() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(st), settleTimeout)
+}
+
+// sight is what a look saw.
+type sight struct {
+	user User // nil: nobody is logged in
+	rec  store.Record
+	now  store.Time
+	err  error
+}
+
+// admit looks on behalf of what is only for someone logged in.
+func (st *request) admit(ctx context.Context) sight {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.gated = true
+	err := st.look(ctx)
+	return sight{st.user, st.rec, st.now, err}
+}

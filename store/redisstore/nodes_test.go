@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/sessionguard-go/sessionguard/internal/nodes"
 	"github.com/sessionguard-go/sessionguard/internal/servers"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -23,13 +21,19 @@ func TestTwoGuardsOnACluster(t *testing.T) {
 }
 
 func TestTwoGuardsWhileTheServerFails(t *testing.T) {
-	for name, cacheFor := range map[string]time.Duration{"": 0, "with caching": time.Second} {
+	for name, c := range map[string]struct {
+		cacheFor time.Duration
+		keeps    bool
+	}{
+		"with persistence":    {keeps: true},
+		"with caching":        {keeps: true, cacheFor: time.Second},
+		"without persistence": {keeps: false},
+	} {
 		t.Run(name, func(t *testing.T) {
-			server := servers.NewRemote(t, servers.Redis(t, servers.RedisOptions{Keeps: true}))
-			require.NotEmpty(t, server.Proxy.Addr)
+			server := servers.NewRemote(t, servers.Redis(t, servers.RedisOptions{Keeps: c.keeps}))
 			nodes.Faults(t, server, func(t *testing.T) store.Backend {
-				return open(t, Config{Timeout: time.Second, CacheFor: cacheFor}, server.Proxy.Addr)
-			}, nodes.Expect{Keeps: true, Caches: cacheFor > 0})
+				return open(t, Config{Timeout: time.Second, CacheFor: c.cacheFor}, server.Proxy.Addr)
+			}, nodes.Expect{Keeps: c.keeps, Caches: c.cacheFor > 0})
 		})
 	}
 }

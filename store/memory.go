@@ -269,6 +269,8 @@ func (m *Memory) end(list ownerList, key Key, reason Reason, condition func(Reco
 func (m *Memory) sweep(key Key) {
 	var room [2 * sweepPerLogin]*Session
 	dead := room[:0]
+	now := TimeOf(time.Now())
+	forgettable := func(r Record) bool { return r.Until().Add(Grace) <= now }
 
 	s := m.shard(key)
 	s.Lock()
@@ -312,5 +314,3 @@ func newEntry(r Record) *entry {
 func (e *entry) record() Record { return Record{e.session.Load(), e.lastSeen} }
 
 func expired(r Record) bool { return r.Until() <= TimeOf(time.Now()) }
-
-func forgettable(r Record) bool { return r.Until().Add(Grace) <= TimeOf(time.Now()) }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"runtime"
@@ -22,7 +23,14 @@ var (
 	each      = flag.Duration("each", 20*time.Millisecond, "how long a turn takes")
 )
 
-func TestMain(m *testing.M) { servers.Main(m) }
+func TestMain(m *testing.M) {
+	if server := os.Getenv(generatorOf); server != "" {
+		generate(server)
+		return
+	}
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // gin-contrib/sessions logs each forged cookie
+	servers.Main(m)
+}
 
 // clients are how many ask at the same time.
 var clients = []int{1, 16, 64}
@@ -35,13 +43,13 @@ func compare(t *testing.T, first string, subjects []subject) string {
 	requests := map[string][]*http.Request{}
 	for _, s := range subjects {
 		results[s.name] = map[int][]sample{}
-		requests[s.name] = s.login(t, slices.Max(clients))
+		requests[s.name] = s.visitors(t, slices.Max(clients))
 	}
 	for range *rounds {
 		for _, n := range clients {
 			for _, s := range subjects {
 				runtime.GC() // nobody pays for what another left
-				got := load(t.Context(), s.handler, requests[s.name][:n], *each)
+				got := load(t.Context(), s.page, requests[s.name][:n], *each)
 				results[s.name][n] = append(results[s.name][n], got)
 			}
 		}

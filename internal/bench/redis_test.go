@@ -64,7 +64,7 @@ func TestRedis(t *testing.T) {
 	one := mustOurs(t, "sessionguard", strict)
 	// What a node has written itself it does not cache for as long.
 	another := mustOurs(t, "sessionguard, CacheFor 10 s", newRedis(t, addr, redisstore.Config{CacheFor: cacheFor}))
-	another.logins = one.handler
+	another.login = one.login
 	subjects := []subject{
 		one,
 		mustOurs(t, "sessionguard, when every request touches", late{strict}),
@@ -75,15 +75,6 @@ func TestRedis(t *testing.T) {
 		ofGorilla("gorilla, rbcervilla/redisstore", rbc),
 	}
 	publish(t, "redis", compare(t, "Redis", subjects))
-}
-
-func mustOurs(t *testing.T, name string, backend store.Backend) subject {
-	t.Helper()
-	s, err := ours(name, backend)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 // late makes every request the first in a long time, which has to be stored.
@@ -108,8 +99,8 @@ func TestRevocationSeenElsewhere(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		if state != "idle" {
 			s := mustOurs(t, "load", there)
-			s.logins = mustOurs(t, "here", here).handler
-			busy(ctx, s.handler, s.login(t, 4))
+			s.login = mustOurs(t, "here", here).login
+			busy(ctx, s.page, s.visitors(t, 4))
 		}
 		all := make([]time.Duration, 0, revocations)
 		for range revocations {

@@ -18,15 +18,24 @@ import (
 )
 
 var (
-	tableFile = flag.String("table", "", "write the results into this Markdown `file`, between its markers")
-	rounds    = flag.Int("rounds", 1, "how often each subject takes its turn")
-	each      = flag.Duration("each", 20*time.Millisecond, "how long a turn takes")
+	tableFile = flag.String("table", "", "measure as long as it takes, and write the results into this Markdown `file`, between its markers")
+	rounds    = flag.Int("rounds", 1, "how often each subject takes its turn; with -table 9")
+	each      = flag.Duration("each", 20*time.Millisecond, "how long a turn takes; with -table 400ms")
+	many      = flag.Int("sessions", 10_000, "how many are logged in where many are; with -table a million")
 )
 
 func TestMain(m *testing.M) {
 	if server := os.Getenv(generatorOf); server != "" {
 		generate(server)
 		return
+	}
+	flag.Parse()
+	if *tableFile != "" {
+		full := map[string]string{"rounds": "9", "each": "400ms", "sessions": "1000000"}
+		flag.Visit(func(f *flag.Flag) { delete(full, f.Name) })
+		for name, value := range full {
+			check(flag.Set(name, value) == nil)
+		}
 	}
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // gin-contrib/sessions logs each forged cookie
 	servers.Main(m)
@@ -35,14 +44,20 @@ func TestMain(m *testing.M) {
 // clients are how many ask at the same time.
 var clients = []int{1, 16, 64}
 
+// A comparison is what subjects did beside each other.
+type comparison struct {
+	subjects []subject
+	results  map[string]map[int][]sample // by whom, and of how many clients
+}
+
 // compare lets the subjects take turns, so that whatever else the machine does hits
-// all of them, and returns a table of medians.
-func compare(t *testing.T, first string, subjects []subject) string {
+// all of them.
+func compare(t *testing.T, subjects []subject) comparison {
 	t.Helper()
-	results := map[string]map[int][]sample{}
+	c := comparison{subjects, map[string]map[int][]sample{}}
 	requests := map[string][]*http.Request{}
 	for _, s := range subjects {
-		results[s.name] = map[int][]sample{}
+		c.results[s.name] = map[int][]sample{}
 		requests[s.name] = s.visitors(t, slices.Max(clients))
 	}
 	for range *rounds {
@@ -50,43 +65,50 @@ func compare(t *testing.T, first string, subjects []subject) string {
 			for _, s := range subjects {
 				runtime.GC() // nobody pays for what another left
 				got := load(t.Context(), s.page, requests[s.name][:n], *each)
-				results[s.name][n] = append(results[s.name][n], got)
+				c.results[s.name][n] = append(c.results[s.name][n], got)
 			}
 		}
 	}
+	return c
+}
 
+// table has the medians.
+func (c comparison) table(first string) string {
 	var table strings.Builder
 	fmt.Fprintf(&table, "| %s |", first)
 	for _, n := range clients {
 		fmt.Fprintf(&table, " %s: requests/s | × the fastest peer | median, p99 |", count(n, "client"))
 	}
 	table.WriteString("\n|---|" + strings.Repeat("---|---|---|", len(clients)) + "\n")
-	for _, s := range subjects {
+	for _, s := range c.subjects {
 		fmt.Fprintf(&table, "| %s |", s.name)
 		for _, n := range clients {
-			var rates, ratios []float64
+			var rates []float64
 			var medians, p99s []time.Duration
-			for i, got := range results[s.name][n] {
+			for _, got := range c.results[s.name][n] {
 				rates = append(rates, got.perSecond)
-				ratios = append(ratios, got.perSecond/fastestPeer(subjects, results, n, i))
 				medians, p99s = append(medians, got.median), append(p99s, got.p99)
 			}
 			rate, _, _ := middle(rates)
-			ratio, low, high := middle(ratios)
-			fmt.Fprintf(&table, " %.0f | %.1f (%.1f–%.1f) | %s, %s |", rate, ratio, low, high, micros(medians), micros(p99s))
+			fmt.Fprintf(&table, " %.0f | %s | %s, %s |", rate, ratio(c.times(s.name, n)), micros(medians), micros(p99s))
 		}
 		table.WriteByte('\n')
 	}
 	return table.String()
 }
 
-func fastestPeer(subjects []subject, results map[string]map[int][]sample, clients, round int) (fastest float64) {
-	for _, s := range subjects {
-		if s.peer {
-			fastest = max(fastest, results[s.name][clients][round].perSecond)
+// times is how many requests a subject served for one of the fastest peer, in each round.
+func (c comparison) times(name string, clients int) (ratios []float64) {
+	for round, got := range c.results[name][clients] {
+		fastest := 0.0
+		for _, s := range c.subjects {
+			if s.peer {
+				fastest = max(fastest, c.results[s.name][clients][round].perSecond)
+			}
 		}
+		ratios = append(ratios, got.perSecond/fastest)
 	}
-	return fastest
+	return ratios
 }
 
 func count(n int, what string) string {
@@ -110,21 +132,25 @@ func micros(all []time.Duration) string {
 func publish(t *testing.T, name, table string) {
 	t.Helper()
 	t.Log("\n" + table)
-	if *tableFile == "" {
-		return
+	head := fmt.Sprintf("%s, %s, %s, %d rounds of %v.\n\n", time.Now().Format("2 January 2006"), runtime.Version(), processors(), *rounds, *each)
+	if *tableFile != "" {
+		write(t, *tableFile, name, head+table)
 	}
-	text, err := os.ReadFile(*tableFile)
+}
+
+func write(t *testing.T, file, name, text string) {
+	t.Helper()
+	old, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, found := strings.Cut(string(text), "<!-- "+name+": begin -->\n")
-	_, after, closed := strings.Cut(rest, "<!-- "+name+": end -->")
+	begin, end := "<!-- "+name+": begin -->\n", "<!-- "+name+": end -->"
+	before, rest, found := strings.Cut(string(old), begin)
+	_, after, closed := strings.Cut(rest, end)
 	if !found || !closed {
-		t.Fatalf("%s has no markers for %q", *tableFile, name)
+		t.Fatalf("%s has no markers for %q", file, name)
 	}
-	head := fmt.Sprintf("%s, %s, %s, %d rounds of %v.\n\n", time.Now().Format("2 January 2006"), runtime.Version(), processors(), *rounds, *each)
-	text = []byte(before + "<!-- " + name + ": begin -->\n" + head + table + "<!-- " + name + ": end -->" + after)
-	if err := os.WriteFile(*tableFile, text, 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(before+begin+text+end+after), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

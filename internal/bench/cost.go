@@ -11,6 +11,7 @@ import (
 
 // A cost is what one request takes in one round.
 type cost struct {
+	n             float64 // requests
 	cpu           float64 // ns, of all of this process: what collects the garbage counts
 	bytes, allocs float64
 	perSecond     float64
@@ -61,6 +62,7 @@ func spend(h http.Handler, clients []client, each time.Duration) cost {
 		n += float64(of)
 	}
 	return cost{
+		n:         n,
 		cpu:       float64(spent) / n,
 		bytes:     float64(after.TotalAlloc-before.TotalAlloc) / n,
 		allocs:    float64(after.Mallocs-before.Mallocs) / n,

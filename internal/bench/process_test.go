@@ -18,6 +18,13 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
+const (
+	cookieStoreName = "gorilla CookieStore, HMAC"
+	getAloneName    = "gorilla CookieStore, HMAC, Get alone: nothing slides"
+	memstoreName    = "scs memstore"
+	ginName         = "gin-contrib/sessions cookie"
+)
+
 // withinTheProcess are those that need no server, each with a store of its own.
 func withinTheProcess(t *testing.T) []func() subject {
 	cookieStore := func(pairs ...[]byte) *sessions.CookieStore {
@@ -29,7 +36,7 @@ func withinTheProcess(t *testing.T) []func() subject {
 	return []func() subject{
 		bare,
 		func() subject { return mustOurs(t, oursName, store.NewMemory()) },
-		func() subject { return ofGorilla("gorilla CookieStore, HMAC", cookieStore(keys...)) },
+		func() subject { return ofGorilla(cookieStoreName, cookieStore(keys...)) },
 		func() subject { return ofGorilla("gorilla CookieStore, HMAC and AES", cookieStore(encrypted...)) },
 		func() subject {
 			s := sessions.NewFilesystemStore(memoryDir(t), keys...)
@@ -37,10 +44,10 @@ func withinTheProcess(t *testing.T) []func() subject {
 			return ofGorilla("gorilla FilesystemStore, in memory", s)
 		},
 		func() subject {
-			return withoutSliding("gorilla CookieStore, HMAC, Get alone: nothing slides", cookieStore(keys...))
+			return withoutSliding(getAloneName, cookieStore(keys...))
 		},
-		func() subject { return ofSCS("scs memstore", memstore.NewWithCleanupInterval(0)) },
-		func() subject { return ofGin("gin-contrib/sessions cookie", gincookie.NewStore(keys[0])) },
+		func() subject { return ofSCS(memstoreName, memstore.NewWithCleanupInterval(0)) },
+		func() subject { return ofGin(ginName, gincookie.NewStore(keys[0])) },
 		func() subject { return ofGin("gin-contrib/sessions memstore", ginmemory.NewStore(keys[0])) },
 	}
 }
@@ -84,6 +91,14 @@ func TestWithinTheProcess(t *testing.T) {
 	}
 	publish(t, "protected", protectedTable(names, results))
 	publish(t, "others", othersTable(names, results))
+
+	beside := func(what, name string) string {
+		return timesAsMany(ratios(results[what][name], results[what][oursName], cpu), "less CPU")
+	}
+	headlines["cookiestore"] = headline{"sessions in the process", "gorilla `CookieStore`, saved to slide", beside(serial, cookieStoreName)}
+	headlines["memstore"] = headline{"", "scs `memstore`", beside(serial, memstoreName)}
+	headlines["gin"] = headline{"", "gin-contrib/sessions `cookie`", beside(serial, ginName)}
+	headlines["read"] = headline{"and one value read", "gorilla `CookieStore`, not saved", beside("value read", getAloneName)}
 }
 
 // turn measures everything of one subject.
@@ -156,10 +171,10 @@ func protectedTable(names []string, results map[string]map[string][]cost) string
 	for _, name := range names {
 		one, recorder, both := results[serial][name], results[recorded][name], results[parallel][name]
 		fmt.Fprintf(&table, "| %s | %s | %s | %.0f | %.0f B | %s | %s | %.0f | %s |\n", name,
-			nanos(one), times(one, results[serial][oursName], cpu),
+			nanos(one), ratio(ratios(one, results[serial][oursName], cpu)),
 			of(one, func(c cost) float64 { return c.allocs }), of(one, func(c cost) float64 { return c.bytes }),
-			nanos(recorder), times(recorder, results[recorded][oursName], cpu),
-			of(both, perSecond), times(both, results[parallel][oursName], perSecond))
+			nanos(recorder), ratio(ratios(recorder, results[recorded][oursName], cpu)),
+			of(both, perSecond), ratio(ratios(both, results[parallel][oursName], perSecond)))
 	}
 	return table.String()
 }
@@ -179,7 +194,7 @@ func othersTable(names []string, results map[string]map[string][]cost) string {
 			if what == "ended session's cookie" && got[0].status == http.StatusOK {
 				note = ", **lets it in**"
 			}
-			fmt.Fprintf(&table, " %s, %s%s |", nanos(got), times(got, results[what][oursName], cpu), note)
+			fmt.Fprintf(&table, " %s, %s%s |", nanos(got), ratio(ratios(got, results[what][oursName], cpu)), note)
 		}
 		table.WriteByte('\n')
 	}
@@ -199,13 +214,13 @@ func of(all []cost, what func(cost) float64) float64 {
 	return median
 }
 
-// times is the ratio of the same rounds.
-func times(all, base []cost, what func(cost) float64) string {
+// ratios are those of the same rounds.
+func ratios(all, base []cost, what func(cost) float64) []float64 {
 	ratios := make([]float64, len(all))
 	for i := range all {
 		ratios[i] = what(all[i]) / what(base[i])
 	}
-	return ratio(ratios)
+	return ratios
 }
 
 // ratio is a median and the two between which all are.

@@ -74,7 +74,12 @@ func TestRedis(t *testing.T) {
 		ofGorilla("gorilla, boj/redistore", boj),
 		ofGorilla("gorilla, rbcervilla/redisstore", rbc),
 	}
-	publish(t, "redis", compare(t, "Redis", subjects))
+	c := compare(t, subjects)
+	publish(t, "redis", c.table("Redis"))
+	beside := "the fastest of scs's and gorilla/sessions' Redis stores"
+	headlines["redis16"] = headline{"on Redis, 16 clients at a time", beside, timesAsMany(c.times(one.name, 16), "as many requests/s")}
+	headlines["redis64"] = headline{"on Redis, 64 clients", beside, timesAsMany(c.times(one.name, 64), "as many")}
+	headlines["cachefor"] = headline{"on Redis with `CacheFor`, 16 clients", beside, timesAsMany(c.times(another.name, 16), "as many")}
 }
 
 // late makes every request the first in a long time, which has to be stored.

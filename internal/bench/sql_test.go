@@ -56,5 +56,7 @@ func TestPostgreSQL(t *testing.T) {
 		ofSCS("scs, postgresstore, pgx", scsStore("pgx")),
 		ofSCS("scs, postgresstore, lib/pq", scsStore("postgres")),
 	}
-	publish(t, "postgresql", compare(t, "PostgreSQL", subjects))
+	c := compare(t, subjects)
+	publish(t, "postgresql", c.table("PostgreSQL"))
+	headlines["postgresql"] = headline{"on PostgreSQL, 16 clients", "scs's `postgresstore`", timesAsMany(c.times(subjects[0].name, 16), "as many")}
 }

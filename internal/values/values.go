@@ -13,6 +13,7 @@
 package values
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -85,13 +86,14 @@ func unmarshalEntries(block string) (Entries, error) {
 // Marshal returns the bytes to store: the same for equal bags, and none for a
 // bag without entries. Names without entries are left out.
 func (b Bag) Marshal() []byte {
-	var out []byte
+	var space [512]byte
+	out := space[:0]
 	for _, name := range slices.Sorted(maps.Keys(b)) {
 		if len(b[name]) == 0 {
 			continue
 		}
-		if out == nil {
-			out = append(make([]byte, 0, 256), version)
+		if len(out) == 0 {
+			out = append(out, version)
 		}
 		out = appendPart(out, name)
 		start := len(out)
@@ -101,7 +103,10 @@ func (b Bag) Marshal() []byte {
 		}
 		out = closePart(out, start)
 	}
-	return out
+	if len(out) == 0 {
+		return nil
+	}
+	return bytes.Clone(out) // it may be kept for as long as a session lives
 }
 
 // MarshalWithin is Marshal for a place of limited size: the oldest messages of

@@ -101,6 +101,31 @@ func TestWhatMayBeASessionCookie(t *testing.T) {
 	}
 }
 
+// K2: what has been verified is remembered, and nothing that is like it.
+func TestACookieIsVerifiedByAllOfIt(t *testing.T) {
+	c, err := newCookies([][]byte{bytes.Repeat([]byte("a"), 32)}, time.Minute, http.Cookie{Secure: true})
+	require.NoError(t, err)
+	value, _, err := c.mint()
+	require.NoError(t, err)
+	for range 2 {
+		require.True(t, c.verify(value))
+		for i := range value {
+			for _, other := range []string{value[:i], value[:i] + "A" + value[i+1:], value[:i] + "B" + value[i+1:], value + "A"} {
+				// Base64 ignores some of the last bits.
+				if other != value && i < len(value)-1 {
+					require.False(t, c.verify(other), "%d of %d", i, len(value))
+				}
+			}
+		}
+	}
+	require.Less(t, testing.AllocsPerRun(100, func() { c.verify(value) }), 1.0, "it is remembered")
+	for i := range c.verified { // and forgotten for another
+		c.verified[i].Store(1)
+	}
+	require.False(t, c.verify(value[:40]+"AAAA"+value[44:]))
+	require.True(t, c.verify(value))
+}
+
 // K1: the limits hold for every key and name that New takes.
 func TestEveryMintedCookieIsPlausibleAndReadable(t *testing.T) {
 	key := func(n int, of string) []byte { return bytes.Repeat([]byte(of), n) }

@@ -20,8 +20,9 @@ const (
 
 // statements are what a Store says, in one dialect.
 type statements struct {
-	schema string
-	begin  []string // a transaction; see transaction.go
+	schema           string
+	begin            []string // a transaction; see transaction.go
+	commit, rollback string
 
 	loadText   string
 	loadForEnd string // the same, and keeps others from changing it
@@ -48,6 +49,8 @@ type statements struct {
 // session is touched, and with it every index. PostgreSQL then writes one row in place
 // (a HOT update).
 var standard = statements{
+	commit:   `COMMIT`,
+	rollback: `ROLLBACK`,
 	loadText: `SELECT kind, version, last_seen, record, data FROM sessionguard_sessions WHERE session_key = ?`,
 	touchText: fmt.Sprintf(`UPDATE sessionguard_sessions SET
 		last_seen = GREATEST(last_seen, ?),
@@ -98,10 +101,14 @@ func mySQL() *statements {
 	s := standard
 	s.schema = MySQLSchema
 	s.begin = []string{`SET TRANSACTION ISOLATION LEVEL READ COMMITTED`, `START TRANSACTION`}
+	// With completion_type=CHAIN another transaction would begin, and what the
+	// connection is used for next be in it.
+	s.commit, s.rollback = `COMMIT AND NO CHAIN NO RELEASE`, `ROLLBACK AND NO CHAIN NO RELEASE`
 	s.loadForEnd = s.loadText + ` FOR UPDATE`
 	s.lockGroup = lockGroup
 	s.isComplete = isComplete
-	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'tx_isolation', 'transaction_isolation')`
+	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'tx_isolation',
+		'transaction_isolation', 'character_set_client', 'sql_select_limit')`
 	// In the order of the index, so that all who delete lock in the same one.
 	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE forget_at < ?
 		ORDER BY forget_at, session_key LIMIT %d`, batch)
@@ -114,7 +121,8 @@ func sqlite() *statements {
 	s.schema = SQLiteSchema
 	s.begin = []string{`BEGIN IMMEDIATE`}
 	s.loadForEnd = s.loadText
-	s.settings = `PRAGMA database_list`
+	s.settings = `SELECT name, file FROM pragma_database_list WHERE name = 'main'
+		UNION ALL SELECT 'read_uncommitted', read_uncommitted FROM pragma_read_uncommitted`
 	s.isComplete = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_forget_at'`
 	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key IN (
 		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?

@@ -114,29 +114,23 @@ func (s *Store) suitable(ctx context.Context) error {
 		return nil
 	}
 	var wrong error
+	cut := s.dialect == MySQL // a low sql_select_limit hides itself: SHOW obeys it
 	err := s.retry(ctx, func() error {
 		return each(ctx, s.db, s.settings, nil, func(scan func(...any) error) error {
 			var name, value string
-			into := []any{&name, &value}
-			if s.dialect == SQLite {
-				into = []any{new(any), &name, &value}
-			}
-			if err := scan(into...); err != nil {
+			if err := scan(&name, &value); err != nil {
 				return err
 			}
-			switch {
-			case s.dialect == SQLite:
-				if name == "main" && value == "" {
-					wrong = unsuitable("the SQLite database is in memory, where every connection of the pool would have its own; name a file")
-				}
-			case value == "OFF", value == "0":
-				wrong = unsuitable("autocommit is off: what is done would not be done until somebody commits" + change)
-			case value == "READ-UNCOMMITTED":
-				wrong = unsuitable("the transaction isolation is READ-UNCOMMITTED: sessions would be read that may never have been there" + change)
+			cut = cut && name != "sql_select_limit"
+			if why := unsuitable(name, value); why != "" {
+				wrong = &ownError{errors.New("sqlstore: " + why)}
 			}
 			return nil
 		})
 	})
+	if err == nil && wrong == nil && cut {
+		wrong = &ownError{errors.New("sqlstore: " + unsuitable("sql_select_limit", "too low"))}
+	}
 	if err == nil {
 		err = wrong
 	}
@@ -144,8 +138,41 @@ func (s *Store) suitable(ctx context.Context) error {
 	return err
 }
 
-const change = "; change it in the connection string or the server"
-
-func unsuitable(why string) error {
-	return &ownError{errors.New("sqlstore: " + why)}
+// unsuitable says what is wrong with a setting of MySQL or SQLite, if anything is.
+func unsuitable(name, value string) string {
+	const change = "; change it in the connection string or the server"
+	switch value = strings.ToUpper(value); name {
+	case "autocommit":
+		if value == "OFF" || value == "0" {
+			return "autocommit is off: what is done would not be done until somebody commits" + change
+		}
+	case "completion_type":
+		if value != "NO_CHAIN" && value != "0" { // the application commits on the same connections
+			return "completion_type is " + value + ": after a commit, what is done would not be done until the next" + change
+		}
+	case "tx_isolation", "transaction_isolation":
+		if value == "READ-UNCOMMITTED" {
+			return "the transaction isolation is READ-UNCOMMITTED: sessions would be read that may never have been there" + change
+		}
+	case "character_set_client":
+		switch value {
+		case "BIG5", "CP932", "GB18030", "GB2312", "GBK", "SJIS":
+			// A character may end in a backslash, so a driver that quotes values
+			// itself (interpolateParams) would let them end the quotation.
+			return "the character set is " + value + ", in which values can not be quoted safely; use utf8mb4" + change
+		}
+	case "sql_select_limit":
+		if value != "18446744073709551615" {
+			return "sql_select_limit is " + strings.ToLower(value) + ": sessions would not be found" + change
+		}
+	case "main":
+		if value == "" {
+			return "the SQLite database is in memory, where every connection of the pool would have its own; name a file"
+		}
+	case "read_uncommitted":
+		if value == "1" {
+			return "PRAGMA read_uncommitted is on: sessions would be read that may never have been there; turn it off"
+		}
+	}
+	return ""
 }

@@ -123,7 +123,7 @@ func (s *Store) transact(ctx context.Context, f func(ctx context.Context, q quer
 			return conn.Close()
 		}
 		if ctx.Err() == nil {
-			if _, failed := conn.ExecContext(ctx, `ROLLBACK`); failed == nil {
+			if _, failed := conn.ExecContext(ctx, s.rollback); failed == nil {
 				_ = conn.Close()
 				return err
 			}
@@ -142,7 +142,7 @@ func (s *Store) attempt(ctx context.Context, conn *sql.Conn, f func(ctx context.
 	if err := f(ctx, conn); err != nil {
 		return err
 	}
-	_, err := conn.ExecContext(ctx, `COMMIT`)
+	_, err := conn.ExecContext(ctx, s.commit)
 	return uncertain(err)
 }
 

@@ -62,19 +62,97 @@ func TestPromisesAreKeptOverOneConnection(t *testing.T) {
 }
 
 func TestSettingsUnderWhichNothingHoldsAreRefused(t *testing.T) {
-	for option, complaint := range map[string]string{
-		"?autocommit=0":                    "autocommit",
-		"?tx_isolation='READ-UNCOMMITTED'": "READ-UNCOMMITTED",
+	for name, options := range map[string]map[string]string{
+		"MariaDB": {
+			"?autocommit=0":                    "autocommit",
+			"?completion_type=1":               "completion_type",
+			"?completion_type='RELEASE'":       "completion_type",
+			"?tx_isolation='READ-UNCOMMITTED'": "READ-UNCOMMITTED",
+			"?sql_select_limit=1":              "sql_select_limit",
+			"?sql_select_limit=0":              "sql_select_limit",
+			"?sql_select_limit=4":              "sql_select_limit",
+			"?charset=big5":                    "BIG5",
+			"?charset=cp932":                   "CP932",
+			"?charset=gb2312":                  "GB2312",
+			"?charset=gbk":                     "GBK",
+			"?charset=sjis":                    "SJIS",
+			"?character_set_client='gbk'&interpolateParams=true": "GBK",
+		},
+		"SQLite": {
+			"?_pragma=read_uncommitted(1)":              "read_uncommitted",
+			"?cache=shared&_pragma=read_uncommitted(1)": "read_uncommitted",
+		},
 	} {
-		d := databases["MariaDB"](t)
-		d.node(t, sqlstore.Config{})
-		d.dsn += option
-		s := d.bare(t, time.Second)
-		for range 2 {
-			_, err := s.Load(t.Context(), newRecord().Key)
-			require.ErrorContains(t, err, complaint)
-			require.NotErrorIs(t, err, store.ErrNotFound)
+		for option, complaint := range options {
+			t.Run(option, func(t *testing.T) {
+				d := databases[name](t)
+				d.node(t, sqlstore.Config{})
+				if name == "SQLite" {
+					d.dsn = "file:" + d.dsn
+				}
+				d.dsn += option
+				s := d.bare(t, time.Second)
+				for range 2 {
+					_, err := s.Load(t.Context(), newRecord().Key)
+					require.ErrorContains(t, err, complaint)
+					require.NotErrorIs(t, err, store.ErrNotFound)
+				}
+			})
 		}
+	}
+}
+
+// A user's ID is as safe in a statement as in a parameter.
+func TestNoTextEndsTheQuotationOfADriver(t *testing.T) {
+	for _, charset := range []string{"utf8mb4", "utf8mb3", "latin1", "ujis", "euckr", "gbk", "sjis", "big5", "cp932", "gb2312"} {
+		t.Run(charset, func(t *testing.T) {
+			d := databases["MariaDB"](t)
+			other, bystander := d.node(t, sqlstore.Config{}), newRecord()
+			create(t, other, bystander)
+			d.dsn += "?interpolateParams=true&charset=" + charset
+			s := d.bare(t, time.Second)
+			for lead := 0x80; lead < 0x100; lead++ {
+				r := newRecordOf("session=" + string([]byte{byte(lead)}) + "', NULL) -- ")
+				r.Values = []byte{byte(lead), '\'', ')', ' ', '-', '-', ' '}
+				if _, err := s.Create(t.Context(), r, store.Limit{}); err != nil {
+					require.ErrorContains(t, err, "character set")
+					return
+				}
+				got, err := other.Load(t.Context(), r.Key)
+				require.NoError(t, err)
+				require.Equal(t, r.Values, got.Values)
+				require.Equal(t, r.Owner, got.Owner)
+				require.NoError(t, s.Save(t.Context(), r.Key, 1, []byte{byte(lead), '\'', ',', 'k', 'i', 'n', 'd', '=', '7', ' ', '-', '-', ' '}))
+				_, err = other.Load(t.Context(), bystander.Key)
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
+// What is confirmed is there for others at once, whatever a connection was told since
+// it was looked at.
+func TestNoTransactionGoesOnAfterItsCommit(t *testing.T) {
+	d := databases["MariaDB"](t)
+	other, db := d.node(t, sqlstore.Config{}), d.open(t)
+	db.SetMaxOpenConns(1)
+	s, err := sqlstore.New(db, d.dialect, sqlstore.Config{})
+	require.NoError(t, err)
+	r, gone := newRecord(), newRecord()
+	create(t, s, r, gone)
+	_, err = db.Exec("SET completion_type = 'CHAIN'")
+	require.NoError(t, err)
+	for _, end := range []func() error{
+		func() error { _, err := s.Delete(t.Context(), gone.Key, store.Ended); return err },
+		func() error { return unlessGone(s.Replace(t.Context(), gone.Key, 1, newRecord())) }, // rolls back
+	} {
+		require.NoError(t, end())
+		before, err := other.Load(t.Context(), r.Key)
+		require.NoError(t, err)
+		require.NoError(t, s.Save(t.Context(), r.Key, before.Version, []byte(rand.Text())))
+		after, err := other.Load(t.Context(), r.Key)
+		require.NoError(t, err)
+		require.Equal(t, before.Version+1, after.Version)
 	}
 }
 

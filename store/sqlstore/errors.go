@@ -25,6 +25,15 @@ func corrupt(key []byte) error {
 	return &ownError{fmt.Errorf("sqlstore: the row of key %x: %w", key, record.ErrCorrupt)}
 }
 
+// unread is why a row could not be scanned: only where database/sql could not convert a
+// column is that the row's fault. Otherwise the rows were closed meanwhile.
+func unread(key []byte, err error) error {
+	if strings.HasPrefix(err.Error(), "sql: Scan error on column") {
+		return corrupt(key)
+	}
+	return err
+}
+
 func ours(err error) bool {
 	var own *ownError
 	return errors.As(err, &own) ||

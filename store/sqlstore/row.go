@@ -55,7 +55,7 @@ func read(ctx context.Context, q querier, text string, key store.Key) (rec store
 		missing = false
 		r := row{key: key[:]}
 		if err := scan(&r.kind, &r.version, &r.lastSeen, &r.record, &r.data); err != nil {
-			return corrupt(r.key)
+			return unread(r.key, err)
 		}
 		rec, err = r.parse()
 		return err
@@ -71,7 +71,7 @@ func (s *Store) readOwner(ctx context.Context, q querier, owner string) (records
 	err = each(ctx, q, s.byOwner, []any{hashOf(owner)}, func(scan func(...any) error) error {
 		var r row
 		if err := scan(&r.key, &r.kind, &r.version, &r.lastSeen, &r.record, &r.data); err != nil {
-			return corrupt(r.key)
+			return unread(r.key, err)
 		}
 		rec, err := r.parse()
 		if err == nil && rec.Owner != owner {

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/store/internal/record"
 )
 
 // A fake is a driver that does nothing, or fails.
@@ -25,6 +26,7 @@ type fake struct {
 	open  error
 	fails func(text string) error
 	hangs string // at what begins with this
+	row   func() // of each query, when its row is read; nil: there is none
 }
 
 func (f *fake) Connect(context.Context) (driver.Conn, error) { return fakeConn{f}, f.open }
@@ -54,14 +56,22 @@ func (c fakeConn) ExecContext(ctx context.Context, text string, _ []driver.Named
 
 func (c fakeConn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
 	_, err := c.ExecContext(ctx, text, args)
-	return fakeRows{}, err
+	return &fakeRows{c.row}, err
 }
 
-type fakeRows struct{}
+type fakeRows struct{ row func() }
 
-func (fakeRows) Columns() []string         { return nil }
-func (fakeRows) Close() error              { return nil }
-func (fakeRows) Next([]driver.Value) error { return io.EOF }
+func (*fakeRows) Columns() []string { return make([]string, 6) }
+func (*fakeRows) Close() error      { return nil }
+
+func (r *fakeRows) Next([]driver.Value) error {
+	if r.row == nil {
+		return io.EOF
+	}
+	r.row()
+	r.row = nil
+	return nil
+}
 
 func (f *fake) store(t *testing.T, config Config) *Store {
 	t.Helper()
@@ -205,6 +215,24 @@ func TestTheTimeoutHoldsAtEveryStatement(t *testing.T) {
 			_ = s.transact(ctx, func(context.Context, querier) error { return nil })
 			require.Less(t, time.Since(start), time.Second)
 		})
+	}
+}
+
+// The remedy for a corrupt row is to delete it, so no other must be called that.
+func TestACancelledCallCallsNoRowCorrupt(t *testing.T) {
+	for range 20 {
+		for _, do := range []func(context.Context, *Store) error{
+			func(ctx context.Context, s *Store) error { _, err := s.Load(ctx, store.Key{}); return err },
+			func(ctx context.Context, s *Store) error { _, err := s.ByOwner(ctx, "session=ada"); return err },
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			err := do(ctx, (&fake{row: func() {
+				cancel()
+				time.Sleep(5 * time.Millisecond) // until database/sql waits to close the rows
+			}}).store(t, Config{}))
+			require.ErrorIs(t, err, context.Canceled)
+			require.NotErrorIs(t, err, record.ErrCorrupt)
+		}
 	}
 }
 

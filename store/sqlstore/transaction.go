@@ -59,6 +59,9 @@ func each(ctx context.Context, q querier, text string, args []any, f func(scan f
 	defer rows.Close()
 	for rows.Next() {
 		if err := f(rows.Scan); err != nil {
+			if ctx.Err() != nil { // nothing is said of a row that nobody waits for any more
+				return ctx.Err()
+			}
 			return err
 		}
 	}

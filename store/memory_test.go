@@ -332,6 +332,45 @@ func TestMemoryNeverEndsASessionThatWasTouchedInTime(t *testing.T) {
 	}
 }
 
+// Requests that were accepted in time may say so while a login is sweeping.
+func TestMemorySweepsNoSessionThatIsTouchedMeanwhile(t *testing.T) {
+	m := NewMemory()
+	long := TimeOf(time.Now()).Add(-time.Hour - Grace - time.Second)
+	sessions := make([]Record, 40) // of one shard, more than a sweep looks at
+	for i := range sessions {
+		sessions[i] = testRecord("alice", time.Hour)
+		sessions[i].Key[0] = 0
+		mustCreate(t, m, sessions[i])
+	}
+	s, list := &m.shards[0], m.owners.list(sessions[0].Owner)
+	s.Lock()
+	for _, r := range sessions {
+		s.find(r.Key).lastSeen = long
+	}
+	before := s.swept
+	s.Unlock()
+	swept := func() bool {
+		s.Lock()
+		defer s.Unlock()
+		return s.swept != before
+	}
+
+	list.Lock()
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { m.sweep(sessions[0].Key) })
+	for !swept() {
+		runtime.Gosched()
+	}
+	for _, r := range sessions { // it has looked, and waits for the list
+		require.NoError(t, m.Touch(t.Context(), r.Key, long.Add(time.Hour)-1))
+	}
+	list.Unlock()
+	sweeping.Wait()
+	for _, r := range sessions {
+		require.True(t, loads(m, r.Key))
+	}
+}
+
 func TestMemoryLoadAndTouchDoNotAllocate(t *testing.T) {
 	var b Backend = NewMemory()
 	r := testRecord("alice", time.Hour)

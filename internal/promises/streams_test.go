@@ -489,6 +489,7 @@ func TestAStreamMayEndItsOwnSession(t *testing.T) {
 		b := s.browse()
 		b.login("ada")
 		b.stream("/last")
+		synctest.Wait() // it has ended it
 		require.False(s.T, b.loggedIn())
 	})
 }

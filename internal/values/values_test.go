@@ -45,6 +45,7 @@ func TestBagWithoutEntriesHasNoBytes(t *testing.T) {
 	require.Nil(t, Bag{"a": nil, "b": {}}.Marshal())
 	one := encode(t, map[any]any{"k": "v"})
 	require.Equal(t, Bag{"a": one}.Marshal(), Bag{"a": one, "b": nil}.Marshal())
+	require.Less(t, cap(Bag{"a": one}.Marshal()), 64, "it is kept for as long as a session")
 	for _, b := range [][]byte{nil, {}} {
 		bag, err := Unmarshal(b)
 		require.NoError(t, err)

@@ -60,10 +60,11 @@ func compare(t *testing.T, subjects []subject) comparison {
 		c.results[s.name] = map[int][]sample{}
 		requests[s.name] = s.visitors(t, slices.Max(clients))
 	}
-	for range *rounds {
+	for round := range *rounds {
 		for _, n := range clients {
-			for _, s := range subjects {
-				runtime.GC() // nobody pays for what another left
+			for i := range subjects {
+				s := subjects[(i+round)%len(subjects)] // who begins has no advantage
+				runtime.GC()                           // nobody pays for what another left
 				got := load(t.Context(), s.page, requests[s.name][:n], *each)
 				c.results[s.name][n] = append(c.results[s.name][n], got)
 			}
@@ -128,31 +129,43 @@ func micros(all []time.Duration) string {
 	return fmt.Sprintf("%.0f µs", us)
 }
 
-// publish puts a table between the markers of its name in the file of -table.
-func publish(t *testing.T, name, table string) {
+// publish puts a table between the markers of its name in the file of -table, and says
+// how it was measured.
+func publish(t *testing.T, name, how, table string) {
 	t.Helper()
 	t.Log("\n" + table)
-	head := fmt.Sprintf("%s, %s, %s, %d rounds of %v.\n\n", time.Now().Format("2 January 2006"), runtime.Version(), processors(), *rounds, *each)
+	head := fmt.Sprintf("%s, %s, %s, %s.\n\n", time.Now().Format("2 January 2006"), runtime.Version(), processors(), how)
 	if *tableFile != "" {
 		write(t, *tableFile, name, head+table)
 	}
 }
 
+func turns(n int, each time.Duration) string {
+	return fmt.Sprintf("%s of %v each", count(n, "turn"), each)
+}
+
 func write(t *testing.T, file, name, text string) {
 	t.Helper()
-	old, err := os.ReadFile(file)
+	before, _, after := published(t, file, name)
+	if err := os.WriteFile(file, []byte(before+text+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// published is what a file has between the markers of a name, and around it.
+func published(t *testing.T, file, name string) (before, text, after string) {
+	t.Helper()
+	all, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	begin, end := "<!-- "+name+": begin -->\n", "<!-- "+name+": end -->"
-	before, rest, found := strings.Cut(string(old), begin)
-	_, after, closed := strings.Cut(rest, end)
+	before, rest, found := strings.Cut(string(all), begin)
+	text, after, closed := strings.Cut(rest, end)
 	if !found || !closed {
 		t.Fatalf("%s has no markers for %q", file, name)
 	}
-	if err := os.WriteFile(file, []byte(before+begin+text+end+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return before + begin, text, end + after
 }
 
 func processors() string {

@@ -18,8 +18,9 @@ type cost struct {
 	status        int
 }
 
-// A client asks for the same over and over, and keeps no answer.
+// A client asks a handler, over and over, and keeps no answer.
 type client struct {
+	asks     http.Handler
 	answer   answer
 	requests []*http.Request
 }
@@ -32,13 +33,13 @@ type answer interface {
 }
 
 // spend has the clients ask at the same time, one request after another, for so long
-// or, if that is 0, for each of their requests once.
-func spend(h http.Handler, clients []client, each time.Duration) cost {
+// or, if that is 0, for each of their requests once. All answers must have one status.
+func spend(each time.Duration, clients ...client) cost {
 	runtime.GC() // nobody pays for what another left
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	start, cpu := time.Now(), cpuTime()
-	asked := make([]int, len(clients))
+	asked, status := make([]int, len(clients)), make([]int, len(clients))
 	var all sync.WaitGroup
 	for i, c := range clients {
 		all.Go(func() {
@@ -49,7 +50,11 @@ func spend(h http.Handler, clients []client, each time.Duration) cost {
 				}
 				again = *c.requests[n%len(c.requests)]
 				c.answer.reset()
-				h.ServeHTTP(c.answer, &again)
+				c.asks.ServeHTTP(c.answer, &again)
+				if n == 0 {
+					status[i] = c.answer.code()
+				}
+				check(c.answer.code() == status[i])
 				asked[i] = n + 1
 			}
 		})
@@ -67,7 +72,7 @@ func spend(h http.Handler, clients []client, each time.Duration) cost {
 		bytes:     float64(after.TotalAlloc-before.TotalAlloc) / n,
 		allocs:    float64(after.Mallocs-before.Mallocs) / n,
 		perSecond: n / took.Seconds(),
-		status:    clients[0].answer.code(),
+		status:    status[0],
 	}
 }
 

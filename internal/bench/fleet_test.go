@@ -31,6 +31,9 @@ const (
 	calm, lively = 1. / 10, 1. // requests per second of someone active
 )
 
+// fleetNodes are among how many nodes the clients are shared out.
+const fleetNodes = 16
+
 // A usage is what Redis has used so far.
 type usage struct{ memory, cpu float64 } // bytes, µs
 
@@ -58,17 +61,23 @@ func TestAFleet(t *testing.T) {
 		return usage{field("used_memory"), 1e6 * (field("used_cpu_sys_main_thread") + field("used_cpu_user_main_thread"))}
 	}
 
+	// Each node asks for a few clients at a time: the more it asks for at once, the less
+	// each costs the server.
+	var nodes, slid []subject
+	for range fleetNodes {
+		s := newRedis(t, server.Addr, redisstore.Config{})
+		nodes, slid = append(nodes, mustOurs(t, oursName, s)), append(slid, mustOurs(t, oursName, newLate(s)))
+	}
 	strict := newRedis(t, server.Addr, redisstore.Config{})
 	site := mustOurs(t, oursName, strict)
-	visitors := site.visitors(t, slices.Max(clients))
-	// per is the server's CPU per request of 64 clients.
-	per := func(h http.Handler, requests []*http.Request) float64 {
+	// per is the server's CPU per request.
+	per := func(handler func(node int) http.Handler, requests []*http.Request) float64 {
 		all := make([]client, len(requests))
 		for i := range all {
-			all[i] = client{newWriter(), requests[i : i+1]}
+			all[i] = client{handler(i % fleetNodes), newWriter(), requests[i : i+1]}
 		}
 		before := used().cpu
-		n := spend(h, all, *each).n
+		n := spend(*each, all...).n
 		return (used().cpu - before) / n
 	}
 	logins := make([]*http.Request, slices.Max(clients))
@@ -79,29 +88,34 @@ func TestAFleet(t *testing.T) {
 	var read, touched, login, cached, bytesEach, trackedEach []float64
 	n := *many / 10
 	for range min(*rounds, 3) {
-		one := per(site.page, visitors)
+		visitors := site.visitors(t, slices.Max(clients))
+		one := per(func(node int) http.Handler { return nodes[node].page }, visitors)
 		read = append(read, one)
-		touched = append(touched, per(mustOurs(t, oursName, late{strict}).page, visitors)-one)
-		login = append(login, per(site.login, logins))
+		touched = append(touched, per(func(node int) http.Handler { return slid[node].page }, visitors)-one)
+		login = append(login, per(func(node int) http.Handler { return nodes[node].login }, logins))
 
 		before := used()
 		keys := population(t, strict, n)
 		full := used()
 		bytesEach = append(bytesEach, (full.memory-before.memory)/float64(n))
-		node := newRedis(t, server.Addr, redisstore.Config{CacheFor: cacheFor})
+		var caching []*redisstore.Store
+		for range fleetNodes {
+			caching = append(caching, newRedis(t, server.Addr, redisstore.Config{CacheFor: cacheFor}))
+		}
 		before = used()
 		atOnce(len(keys), func(i int) {
-			_, err := node.Load(context.Background(), keys[i])
+			_, err := caching[i%fleetNodes].Load(context.Background(), keys[i])
 			check(err == nil)
 		})
 		after := used()
 		cached = append(cached, (after.cpu-before.cpu)/float64(n))
 		trackedEach = append(trackedEach, (after.memory-before.memory)/float64(n))
-		node.Close()
+		for _, node := range caching {
+			node.Close()
+		}
 		if err := operator.Do(t.Context(), operator.B().Flushall().Build()).Error(); err != nil {
 			t.Fatal(err)
 		}
-		visitors = site.visitors(t, slices.Max(clients))
 	}
 	publishFleet(t, read, touched, login, cached, bytesEach, trackedEach)
 }
@@ -138,7 +152,7 @@ func publishFleet(t *testing.T, read, touched, login, cached, bytesEach, tracked
 				thousands(requests), thousands(reads), thousands(touching), cores, math.Ceil(cores/busyAtMost), memory/1e9)
 		}
 	}
-	publish(t, "fleet", table)
+	publish(t, "fleet", turns(min(*rounds, 3), *each), table)
 }
 
 func thousands(x float64) string {

@@ -139,8 +139,8 @@ func withoutSliding(name string, store sessions.Store) subject {
 	return s
 }
 
-// ofGin is gin-contrib/sessions. It saves only what has changed, so that a session
-// slides by a value that changes.
+// ofGin is gin-contrib/sessions. It saves only what has been set, so that a session
+// slides by setting something again.
 func ofGin(name string, store ginsessions.Store) subject {
 	store.Options(ginsessions.Options{Path: "/", MaxAge: int(idle / time.Second), HttpOnly: true, Secure: true})
 	serve := func(h func(*gin.Context, ginsessions.Session)) http.Handler {
@@ -158,7 +158,7 @@ func ofGin(name string, store ginsessions.Store) subject {
 		return serve(func(c *gin.Context, session ginsessions.Session) {
 			if engineer(c.Writer, c.Request, session.Get("user")) {
 				h(session)
-				session.Set("seen", time.Now().Unix())
+				session.Set("user", ada.id)
 				save(c, session)
 			}
 		})

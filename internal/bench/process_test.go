@@ -3,9 +3,9 @@ package bench
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +32,7 @@ func withinTheProcess(t *testing.T) []func() subject {
 		s.MaxAge(int(idle / time.Second))
 		return s
 	}
+	dir := memoryDir(t)
 	encrypted := [][]byte{keys[0], []byte("an encryption key with 32 bytes!")}
 	return []func() subject{
 		bare,
@@ -39,7 +40,9 @@ func withinTheProcess(t *testing.T) []func() subject {
 		func() subject { return ofGorilla(cookieStoreName, cookieStore(keys...)) },
 		func() subject { return ofGorilla("gorilla CookieStore, HMAC and AES", cookieStore(encrypted...)) },
 		func() subject {
-			s := sessions.NewFilesystemStore(memoryDir(t), keys...)
+			os.RemoveAll(dir)
+			check(os.Mkdir(dir, 0o700) == nil)
+			s := sessions.NewFilesystemStore(dir, keys...)
 			s.MaxAge(int(idle / time.Second))
 			return ofGorilla("gorilla FilesystemStore, in memory", s)
 		},
@@ -52,7 +55,7 @@ func withinTheProcess(t *testing.T) []func() subject {
 	}
 }
 
-// memoryDir is a directory in memory, where the system has such a thing.
+// memoryDir is an empty directory in memory, where the system has such a thing.
 func memoryDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("/dev/shm", "sessionguard-bench-")
 	if err != nil {
@@ -72,25 +75,42 @@ const (
 // The other requests.
 var others = []string{"value read", "value written", "login", "logout", "forged cookie", "ended session's cookie"}
 
+var kinds = append([]string{serial, recorded, parallel}, others...)
+
 // TestWithinTheProcess compares what a request costs where the sessions are in this
 // process or in the cookie.
 func TestWithinTheProcess(t *testing.T) {
-	subjects := withinTheProcess(t)
-	names := make([]string, len(subjects))
+	makers := withinTheProcess(t)
+	var names []string
 	results := map[string]map[string][]cost{} // by what, and by whom
-	for range *rounds {
-		for i, fresh := range subjects {
-			names[i] = fresh().name
-			for what, got := range turn(t, fresh) {
-				if results[what] == nil {
-					results[what] = map[string][]cost{}
+	for round := range *rounds {
+		var all []subject
+		var visitors [][]*http.Request
+		for _, fresh := range makers {
+			s := fresh()
+			all, visitors = append(all, s), append(visitors, s.visitors(t, runtime.NumCPU()))
+			if round == 0 {
+				names = append(names, s.name)
+			}
+		}
+		for _, what := range kinds {
+			if results[what] == nil {
+				results[what] = map[string][]cost{}
+			}
+			for i := range all {
+				i = (i + round) % len(all) // who begins has no advantage
+				s := all[i]
+				if s.name == bareName && slices.Contains(others, what) {
+					continue
 				}
-				results[what][names[i]] = append(results[what][names[i]], got)
+				got := measure(t, what, s, makers[i], visitors[i])
+				results[what][s.name] = append(results[what][s.name], got)
 			}
 		}
 	}
-	publish(t, "protected", protectedTable(names, results))
-	publish(t, "others", othersTable(names, results))
+	how := turns(*rounds, *each)
+	publish(t, "protected", how, protectedTable(names, results))
+	publish(t, "others", how, othersTable(names, results))
 
 	beside := func(what, name string) string {
 		return timesAsMany(ratios(results[what][name], results[what][oursName], cpu), "less CPU")
@@ -101,55 +121,66 @@ func TestWithinTheProcess(t *testing.T) {
 	headlines["read"] = headline{"and one value read", "gorilla `CookieStore`, not saved", beside("value read", getAloneName)}
 }
 
-// turn measures everything of one subject.
-func turn(t *testing.T, fresh func() subject) map[string]cost {
+// measure is one turn of one subject.
+func measure(t *testing.T, what string, s subject, fresh func() subject, visitors []*http.Request) cost {
 	t.Helper()
-	got := map[string]cost{}
-	measure := func(what string, h http.Handler, each time.Duration, requests ...*http.Request) {
-		got[what] = spend(h, []client{{newWriter(), requests}}, each)
-	}
-	s := fresh()
-	measure("login", s.login, *each, httptest.NewRequest("POST", "/login", nil))
-
-	s = fresh()
-	visitors := s.visitors(t, max(runtime.NumCPU(), int(*each/(20*time.Microsecond))))
-	one := visitors[0]
-	measure(serial, s.page, *each, one)
-	got[recorded] = spend(s.page, []client{{newRecorder(), visitors[:1]}}, *each)
-	var clients []client
-	for i := range runtime.NumCPU() {
-		clients = append(clients, client{newWriter(), visitors[i : i+1]})
-	}
-	got[parallel] = spend(s.page, clients, *each)
-	if s.name == bareName {
-		return got
-	}
-	measure("value read", s.read, *each, one)
-	measure("value written", s.write, *each, one)
-	measure("forged cookie", s.page, *each, forged(one))
-
-	logouts := make([]*http.Request, len(visitors))
-	for i, v := range visitors {
-		logouts[i] = v.Clone(t.Context())
-		logouts[i].Method = "POST"
-		logouts[i].Header.Set("Accept", "text/html") // as a browser does, to be redirected
-	}
-	measure("logout", s.logout, 0, logouts...)
-	measure("ended session's cookie", s.page, *each, one)
-
-	for what, of := range got {
-		expected := http.StatusOK
-		switch {
-		case what == "logout":
-			expected = http.StatusSeeOther
-		case what == "forged cookie", what == "ended session's cookie" && of.status != http.StatusOK:
+	one := client{s.page, newWriter(), visitors[:1]}
+	expected := http.StatusOK
+	var got cost
+	switch what {
+	case serial:
+		got = spend(*each, one)
+	case recorded:
+		one.answer = newRecorder()
+		got = spend(*each, one)
+	case parallel:
+		var all []client
+		for i := range visitors {
+			all = append(all, client{s.page, newWriter(), visitors[i : i+1]})
+		}
+		got = spend(*each, all...)
+	case "value read":
+		one.asks = s.read
+		got = spend(*each, one)
+	case "value written":
+		one.asks = s.write
+		got = spend(*each, one)
+	case "forged cookie":
+		one.requests = []*http.Request{forged(visitors[0])}
+		expected = http.StatusUnauthorized
+		got = spend(*each, one)
+	case "login": // into a store of its own, which begins empty
+		one.asks = fresh().login
+		one.requests = []*http.Request{loginRequest}
+		got = spend(*each, one)
+	case "logout":
+		s := fresh()
+		one.asks, one.requests = s.logout, logouts(s.visitors(t, max(1, int(*each/(100*time.Microsecond)))))
+		expected = http.StatusSeeOther
+		got = spend(0, one)
+	case "ended session's cookie":
+		s := fresh()
+		one.asks, one.requests = s.page, s.visitors(t, 1)
+		spend(0, client{s.logout, newWriter(), logouts(one.requests)})
+		if got = spend(*each, one); got.status != http.StatusOK { // it may let it in
 			expected = http.StatusUnauthorized
 		}
-		if of.status != expected {
-			t.Fatalf("%s: %s: %d", s.name, what, of.status)
-		}
+	}
+	if got.status != expected {
+		t.Fatalf("%s: %s: %d", s.name, what, got.status)
 	}
 	return got
+}
+
+// logouts are what people who are logged in send to log out, from a browser.
+func logouts(visitors []*http.Request) []*http.Request {
+	all := make([]*http.Request, len(visitors))
+	for i, v := range visitors {
+		all[i] = v.Clone(v.Context())
+		all[i].Method = "POST"
+		all[i].Header.Set("Accept", "text/html") // or there is no redirect
+	}
+	return all
 }
 
 // forged is a request whose cookie nobody has made.
@@ -167,14 +198,14 @@ func forged(r *http.Request) *http.Request {
 
 func protectedTable(names []string, results map[string]map[string][]cost) string {
 	var table strings.Builder
-	table.WriteString("| | CPU | × sessionguard | allocations | | in a recorder: CPU | × sessionguard | in parallel: requests/s | × sessionguard |\n|---|---|---|---|---|---|---|---|---|\n")
+	table.WriteString("| | CPU | × sessionguard | allocations | | in a recorder: CPU | × sessionguard | in parallel: requests/s | sessionguard serves × as many |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, name := range names {
 		one, recorder, both := results[serial][name], results[recorded][name], results[parallel][name]
 		fmt.Fprintf(&table, "| %s | %s | %s | %.0f | %.0f B | %s | %s | %.0f | %s |\n", name,
 			nanos(one), ratio(ratios(one, results[serial][oursName], cpu)),
 			of(one, func(c cost) float64 { return c.allocs }), of(one, func(c cost) float64 { return c.bytes }),
 			nanos(recorder), ratio(ratios(recorder, results[recorded][oursName], cpu)),
-			of(both, perSecond), ratio(ratios(both, results[parallel][oursName], perSecond)))
+			of(both, perSecond), ratio(ratios(results[parallel][oursName], both, perSecond)))
 	}
 	return table.String()
 }

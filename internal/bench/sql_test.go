@@ -4,7 +4,9 @@ import (
 	"database/sql"
 	"testing"
 
+	"github.com/alexedwards/scs/pgxstore"
 	"github.com/alexedwards/scs/postgresstore"
+	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/lib/pq"
 
@@ -14,6 +16,9 @@ import (
 
 var postgres = servers.Shared(servers.PostgreSQL)
 
+// sqlConnections are what every subject may open.
+const sqlConnections = 16
+
 func TestPostgreSQL(t *testing.T) {
 	server := postgres(t)
 	open := func(driver string) *sql.DB {
@@ -22,8 +27,8 @@ func TestPostgreSQL(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { db.Close() })
-		db.SetMaxOpenConns(16)
-		db.SetMaxIdleConns(16)
+		db.SetMaxOpenConns(sqlConnections)
+		db.SetMaxIdleConns(sqlConnections)
 		return db
 	}
 	newStore := func(driver string) *sqlstore.Store {
@@ -48,15 +53,26 @@ func TestPostgreSQL(t *testing.T) {
 		}
 		return postgresstore.NewWithCleanupInterval(db, 0)
 	}
+	config, err := pgxpool.ParseConfig(server.DSN(server.Addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = sqlConnections
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
 	pgx := newStore("pgx")
 	subjects := []subject{
 		mustOurs(t, "sessionguard, pgx", pgx),
-		mustOurs(t, "sessionguard, pgx, when every request touches", late{pgx}),
+		mustOurs(t, "sessionguard, pgx, when every request touches", newLate(pgx)),
 		mustOurs(t, "sessionguard, lib/pq", newStore("postgres")),
+		ofSCS("scs, pgxstore", pgxstore.NewWithCleanupInterval(pool, 0)),
 		ofSCS("scs, postgresstore, pgx", scsStore("pgx")),
 		ofSCS("scs, postgresstore, lib/pq", scsStore("postgres")),
 	}
 	c := compare(t, subjects)
-	publish(t, "postgresql", c.table("PostgreSQL"))
-	headlines["postgresql"] = headline{"on PostgreSQL, 16 clients", "scs's `postgresstore`", timesAsMany(c.times(subjects[0].name, 16), "as many")}
+	publish(t, "postgresql", turns(*rounds, *each), c.table("PostgreSQL"))
+	headlines["postgresql"] = headline{"on PostgreSQL, 16 clients", "the fastest of scs's PostgreSQL stores", asManyAsWith(c, 16, subjects[0].name, subjects[1].name)}
 }

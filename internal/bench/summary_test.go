@@ -10,6 +10,8 @@ import (
 // A headline is what the project's README quotes of a table.
 type headline struct{ request, beside, result string }
 
+const projectReadme = "../../README.md"
+
 var headlines = map[string]headline{}
 
 // timesAsMany is a headline's result: the median.
@@ -36,7 +38,7 @@ func TestTheHeadlines(t *testing.T) {
 	t.Log("\n" + table)
 	if *tableFile != "" {
 		write(t, *tableFile, "headlines", table)
-		write(t, "../../README.md", "headlines", table)
+		write(t, projectReadme, "headlines", table)
 		write(t, *tableFile, "versions", versions())
 	}
 }
@@ -48,4 +50,12 @@ func versions() string {
 	servers, err := exec.Command("dpkg-query", "-W", "-f", "; Debian's ${Package} ${Version}", "redis-server", "postgresql").Output()
 	check(err == nil)
 	return strings.Join(strings.Fields(strings.ReplaceAll(string(modules), " ", "@")), ", ") + string(servers) + ".\n"
+}
+
+func TestTheProjectsReadmeQuotesThisOne(t *testing.T) {
+	_, here, _ := published(t, "README.md", "headlines")
+	_, there, _ := published(t, projectReadme, "headlines")
+	if here == "" || here != there {
+		t.Errorf("headlines measured:\n%s\nquoted:\n%s", here, there)
+	}
 }

@@ -118,7 +118,7 @@ return {'ok'}
 // owner, limit, whether to refuse, tombstone, its time to live.
 var create = rueidis.NewLuaScript(prelude + `
 local now, ttl, max = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[7])
-local index, live, gone = KEYS[2], {}, {}
+local index, live, dead, gone = KEYS[2], {}, {}, {}
 if max > 0 then
 	for _, member in ipairs(redis.call('ZRANGE', index, 0, -1)) do
 		local key = base .. 's:' .. member
@@ -129,6 +129,9 @@ if max > 0 then
 		elseif select(2, ending(s, s.seen)) > now then
 			s.member = member
 			live[#live + 1] = s
+		else -- does not count, and a touch that is heard of late must not make it
+			dead[#dead + 1] = key
+			gone[#gone + 1] = member
 		end
 	end
 	if ARGV[8] == '1' and #live >= max then return unchanged('limit') end
@@ -143,6 +146,7 @@ if ttl > 0 then
 	redis.call('SET', KEYS[1], ARGV[3], 'PX', int(ttl))
 	enlist(index, ARGV[2], tonumber(ARGV[5]), ttl)
 end
+for _, key in ipairs(dead) do redis.call('DEL', key) end
 for _, member in ipairs(gone) do redis.call('ZREM', index, member) end
 table.sort(live, function(a, b) return a.seen < b.seen end)
 local ended = {'ok'}

@@ -133,31 +133,40 @@ func (s *Store) makeRoom(ctx context.Context, q querier, owner string, limit sto
 			return nil, errLocks
 		}
 	}
-	for {
-		live, err := s.readOwner(ctx, q, owner)
+	at := now()
+	over := func(r store.Record) bool { return r.Until() <= at }
+	live, err := s.readOwner(ctx, q, s.byOwner, owner)
+	dead := slices.ContainsFunc(live, over)
+	if err == nil && dead { // they do not count, and a Touch that is heard of late must not make them
+		_, err = q.ExecContext(ctx, s.drop, hashOf(owner), int64(at))
+	}
+	if err == nil && (dead || len(live) > limit.Max && !limit.Refuse) {
+		// Of many, one is always being touched.
+		live, err = s.readOwner(ctx, q, s.byOwnerForEnd, owner)
+	}
+	if err != nil {
+		return nil, err
+	}
+	live = slices.DeleteFunc(live, over)
+	if limit.Refuse && len(live) >= limit.Max {
+		return nil, store.ErrLimit
+	}
+	slices.SortFunc(live, func(a, b store.Record) int { return cmp.Compare(a.LastSeen, b.LastSeen) })
+	gone = live[:max(len(live)-limit.Max+1, 0)]
+	for some := range slices.Chunk(gone, s.many) {
+		same, err := s.endMany(ctx, q, some, store.TooMany)
 		if err != nil {
 			return nil, err
 		}
-		live = slices.DeleteFunc(live, func(r store.Record) bool { return r.Until() <= now() })
-		if limit.Refuse && len(live) >= limit.Max {
-			return nil, store.ErrLimit
-		}
-		slices.SortFunc(live, func(a, b store.Record) int { return cmp.Compare(a.LastSeen, b.LastSeen) })
-		same := true
-		for len(live) >= limit.Max && same {
-			same, err = s.end(ctx, q, live[0], store.TooMany)
-			if err != nil {
-				return nil, err
-			}
-			if same {
-				gone, live = append(gone, live[0]), live[1:]
-			} // else it was touched, and may no longer be the oldest
-		}
-		if same {
-			return gone, nil
+		if !same {
+			return nil, errTouched
 		}
 	}
+	return gone, nil
 }
+
+// errTouched is not seen, but tried again: what was touched may no longer be the oldest.
+var errTouched = &ownError{errors.New("sqlstore: a session that a limit was to end has changed")}
 
 // Replace implements [store.Backend].
 func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
@@ -215,7 +224,7 @@ func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) 
 func (s *Store) ByOwner(ctx context.Context, owner string) (records []store.Record, err error) {
 	err = s.call(ctx, "listing an owner's sessions", func(ctx context.Context) error {
 		return s.retry(ctx, func() (err error) {
-			records, err = s.readOwner(ctx, s.db, owner)
+			records, err = s.readOwner(ctx, s.db, s.byOwner, owner)
 			return err
 		})
 	})

@@ -24,19 +24,24 @@ type statements struct {
 	begin            []string // a transaction; see transaction.go
 	commit, rollback string
 
-	loadText   string
-	loadForEnd string // the same, and keeps others from changing it
-	touchText  string
-	saveText   string
-	insert     string
-	leave      string // makes a session what is left of one
-	byOwner    string
-	lockGroup  string // makes the Creates of an owner wait for each other; "" if they do anyway
-	notify     string // "" where nobody can be told
-	forget     string
-	isComplete string // finds what the last statement of the schema makes
-	lockSchema string
-	settings   string // what suitable looks at
+	loadText      string
+	loadForEnd    string // the same, and keeps others from changing it
+	touchText     string
+	saveText      string
+	insert        string
+	leave         string // makes a session what is left of one
+	leaveMany     string // the same for so many that end: a round trip each would take too long
+	many          int
+	drop          string // deletes an owner's sessions that nothing brings back
+	byOwner       string
+	byOwnerForEnd string
+	lockGroup     string // makes the Creates of an owner wait for each other; "" if they do anyway
+	notify        string // "" where nobody can be told
+	notifyMany    string // with so many payloads
+	forget        string
+	isComplete    string // finds what the last statement of the schema makes
+	lockSchema    string
+	settings      string // what suitable looks at
 
 	// prepares says that drivers would otherwise prepare each statement anew: for MySQL
 	// that is another round trip, for SQLite a third of a Load. PostgreSQL's keep them,
@@ -67,6 +72,16 @@ var standard = statements{
 		WHERE session_key = ? AND kind = 0 AND version = ? AND last_seen = ?`,
 	byOwner: `SELECT session_key, kind, version, last_seen, record, data FROM sessionguard_sessions
 		WHERE owner_hash = ? AND kind = 0`,
+	many: 100,
+	drop: `DELETE FROM sessionguard_sessions
+		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_ms, expires), remember) <= ?`,
+}
+
+// leaveMany is leave for many sessions, each of whose record begins with its key.
+func leaveMany(record string) string {
+	const one = `session_key = ? AND version = ? AND last_seen = ?`
+	return `UPDATE sessionguard_sessions SET kind = ?, forget_at = ?, record = ` + record + `, owner_hash = NULL, data = NULL
+		WHERE kind = 0 AND (` + one + strings.Repeat(` OR `+one, standard.many-1) + `)`
 }
 
 var dialects = map[Dialect]*statements{
@@ -79,18 +94,21 @@ func postgreSQL() *statements {
 	s := standard
 	s.schema = PostgreSQLSchema
 	s.begin = []string{`BEGIN ISOLATION LEVEL READ COMMITTED`}
-	s.loadForEnd = s.loadText + ` FOR UPDATE`
+	s.loadForEnd, s.byOwnerForEnd = s.loadText+` FOR UPDATE`, s.byOwner+` FOR UPDATE`
 	s.lockGroup = lockGroup
 	s.isComplete = isComplete
 	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // any number that nobody else takes
 	s.notify = `SELECT pg_notify(?, ?)`
+	s.notifyMany = `SELECT ` + strings.Repeat(`pg_notify('`+channel+`', ?), `, s.many-1) + `pg_notify('` + channel + `', ?)`
+	s.leaveMany = leaveMany(`session_key || CAST(? AS BYTEA)`)
 	// The array is made once, where a mere IN may be evaluated again for every row; and
 	// what was touched before it was locked is looked at again and left alone.
 	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key = ANY(ARRAY(
 		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?
 		ORDER BY forget_at LIMIT %d FOR UPDATE SKIP LOCKED))`, batch)
 	for _, text := range []*string{
-		&s.loadText, &s.loadForEnd, &s.touchText, &s.saveText, &s.insert, &s.leave, &s.byOwner, &s.lockGroup, &s.notify, &s.forget,
+		&s.loadText, &s.loadForEnd, &s.touchText, &s.saveText, &s.insert, &s.leave, &s.leaveMany, &s.drop, &s.byOwner, &s.byOwnerForEnd,
+		&s.lockGroup, &s.notify, &s.notifyMany, &s.forget,
 	} {
 		*text = numbered(*text)
 	}
@@ -104,7 +122,7 @@ func mySQL() *statements {
 	// With completion_type=CHAIN another transaction would begin, and what the
 	// connection is used for next be in it.
 	s.commit, s.rollback = `COMMIT AND NO CHAIN NO RELEASE`, `ROLLBACK AND NO CHAIN NO RELEASE`
-	s.loadForEnd = s.loadText + ` FOR UPDATE`
+	s.loadForEnd, s.byOwnerForEnd = s.loadText+` FOR UPDATE`, s.byOwner+` FOR UPDATE`
 	s.lockGroup = lockGroup
 	s.isComplete = isComplete
 	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'tx_isolation',
@@ -113,6 +131,7 @@ func mySQL() *statements {
 	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE forget_at < ?
 		ORDER BY forget_at, session_key LIMIT %d`, batch)
 	s.prepares = true
+	s.leaveMany = leaveMany(`CONCAT(session_key, ?)`)
 	return &s
 }
 
@@ -120,7 +139,7 @@ func sqlite() *statements {
 	s := standard
 	s.schema = SQLiteSchema
 	s.begin = []string{`BEGIN IMMEDIATE`}
-	s.loadForEnd = s.loadText
+	s.loadForEnd, s.byOwnerForEnd = s.loadText, s.byOwner
 	s.settings = `SELECT name, file FROM pragma_database_list WHERE name = 'main'
 		UNION ALL SELECT 'read_uncommitted', read_uncommitted FROM pragma_read_uncommitted`
 	s.isComplete = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_forget_at'`
@@ -128,7 +147,9 @@ func sqlite() *statements {
 		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?
 		ORDER BY forget_at LIMIT %d)`, batch)
 	s.prepares = true
-	s.touchText = strings.NewReplacer("GREATEST(", "MAX(", "LEAST(", "MIN(").Replace(s.touchText)
+	s.many = 1 // there are no round trips
+	least := strings.NewReplacer("GREATEST(", "MAX(", "LEAST(", "MIN(")
+	s.touchText, s.drop = least.Replace(s.touchText), least.Replace(s.drop)
 	return &s
 }
 

@@ -59,6 +59,9 @@ var mysqlError = regexp.MustCompile(`^Error (\d+)( \(\w+\))?: `)
 // transient says that the database has undone what failed, and that it may succeed
 // when it is done again.
 func transient(err error) bool {
+	if errors.Is(err, errTouched) {
+		return true
+	}
 	if server, ok := errors.AsType[hasSQLState](err); ok {
 		switch server.SQLState() {
 		case "40001", "40P01": // serialization_failure, deadlock_detected

@@ -67,8 +67,8 @@ func read(ctx context.Context, q querier, text string, key store.Key) (rec store
 }
 
 // readOwner returns the sessions of an owner.
-func (s *Store) readOwner(ctx context.Context, q querier, owner string) (records []store.Record, err error) {
-	err = each(ctx, q, s.byOwner, []any{hashOf(owner)}, func(scan func(...any) error) error {
+func (s *Store) readOwner(ctx context.Context, q querier, text, owner string) (records []store.Record, err error) {
+	err = each(ctx, q, text, []any{hashOf(owner)}, func(scan func(...any) error) error {
 		var r row
 		if err := scan(&r.key, &r.kind, &r.version, &r.lastSeen, &r.record, &r.data); err != nil {
 			return unread(r.key, err)
@@ -110,6 +110,31 @@ func (s *Store) end(ctx context.Context, q querier, was store.Record, reason sto
 		return ok, err
 	}
 	_, err = q.ExecContext(ctx, s.notify, channel, payloadOf(store.Ending{ID: was.ID, Reason: reason}))
+	return true, err
+}
+
+// endMany is end for some of an owner's sessions, in one statement. It says no if any
+// is not as it was read; then the others have ended, unless the transaction is undone.
+func (s *Store) endMany(ctx context.Context, q querier, was []store.Record, reason store.Reason) (bool, error) {
+	if len(was) == 1 {
+		return s.end(ctx, q, was[0], reason)
+	}
+	args := []any{ended, int64(now().Add(store.ReasonKept)), []byte(reason)}
+	payloads := make([]any, s.many)
+	for i := range payloads {
+		r := was[min(i, len(was)-1)] // to one text for any number, the last again does no harm
+		args = append(args, r.Key[:], int64(r.Version), int64(r.LastSeen))
+		payloads[i] = payloadOf(store.Ending{ID: r.ID, Reason: reason})
+	}
+	result, err := q.ExecContext(ctx, s.leaveMany, args...)
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	if n != int64(len(was)) || err != nil || s.notify == "" {
+		return n == int64(len(was)), err
+	}
+	_, err = q.ExecContext(ctx, s.notifyMany, payloads...)
 	return true, err
 }
 

@@ -80,8 +80,12 @@ func changed(result sql.Result, err error) (bool, error) {
 // happened: after a deadlock, a serialization failure or a busy file, and where the
 // connection broke before it could. What is not known to have failed is not done
 // twice: what was a success the first time would be a conflict the second.
+//
+// What waits for others polls, to find its moment. What lost its connection waits
+// longer and longer: a proxy whose server is away may hang up on everybody.
 func (s *Store) retry(ctx context.Context, f func() error) error {
-	for pause := time.Millisecond; ; pause = min(2*pause, 8*time.Millisecond) {
+	pause := time.Millisecond
+	for {
 		err := f()
 		if err == nil || !transient(err) && !lost(err) {
 			return err
@@ -90,6 +94,11 @@ func (s *Store) retry(ctx context.Context, f func() error) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(rand.N(pause)):
+		}
+		if transient(err) {
+			pause = min(2*pause, 8*time.Millisecond)
+		} else {
+			pause = min(4*pause, 400*time.Millisecond)
 		}
 	}
 }

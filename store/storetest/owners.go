@@ -148,6 +148,18 @@ var owners = []promise{
 			requireSame(t, live, load(t, b, live.Key))
 		}
 	}},
+	{"a Touch that is heard of late brings no session back beyond the limit", func(t T, b store.Backend) {
+		old := justEnded()[0]
+		create(t, b, old)
+		added := newRecordOf(old.Owner, 0)
+		ended, err := b.Create(t.Context(), added, store.Limit{Max: 1})
+		require.NoError(t, err)
+		require.Empty(t, ended)
+		if err := b.Touch(t.Context(), old.Key, old.End()-1); err != nil {
+			require.ErrorIs(t, err, store.ErrNotFound)
+		}
+		requireOwned(t, b, old.Owner, added.Key)
+	}},
 	{"Load tells that a limit has ended a session", func(t T, b store.Backend) {
 		old := newRecord()
 		create(t, b, old)

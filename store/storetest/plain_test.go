@@ -51,7 +51,7 @@ var mistakes = []struct {
 		"by owner: ignores case", "by owner: ignores trailing space", "by owner: matches a prefix",
 		"by owner: fails on strangers", "by owner: has stale records", "by owner: forgets at the end",
 		"create: ends the sessions of an owner of the same prefix", "delete: leaves the index",
-		"limit: is one too high", "limit: is one too low", "limit: counts the dead", "limit: counts the deleted",
+		"limit: is one too high", "limit: is one too low", "limit: counts the dead", "limit: keeps the dead", "limit: counts the deleted",
 		"limit: forgets the remembered", "limit: ends the newest", "limit: ends the first created",
 		"limit: returns nothing", "limit: ends one at most", "limit: stores before it refuses",
 		"limit: ends without refusing", "limit: keeps no reason",
@@ -221,6 +221,9 @@ func (b *plain) Create(_ context.Context, r store.Record, limit store.Limit) (en
 		dead := over(r.Until()) || over(r.End()) && b.has("limit: forgets the remembered")
 		if dead && b.has("watch: tells of the dead") {
 			b.tell(r, store.Idle)
+		}
+		if dead && limit.Max > 0 && !b.has("limit: keeps the dead") {
+			delete(b.sessions, b.key(r.Key))
 		}
 		return dead && !b.has("limit: counts the dead") || r.Key == s.Key
 	})

@@ -2,8 +2,10 @@ package sqlstore
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -82,6 +84,19 @@ func leaveMany(record string) string {
 	const one = `session_key = ? AND version = ? AND last_seen = ?`
 	return `UPDATE sessionguard_sessions SET kind = ?, forget_at = ?, record = ` + record + `, owner_hash = NULL, data = NULL
 		WHERE kind = 0 AND (` + one + strings.Repeat(` OR `+one, standard.many-1) + `)`
+}
+
+// within is s for calls of this length. In PostgreSQL a transaction of a node that has
+// vanished is undone when nothing was said in it for longer than a call can take: it may
+// hold what every login of 1/64 of all owners waits for.
+func (s *statements) within(timeout time.Duration) *statements {
+	if s.schema != PostgreSQLSchema {
+		return s
+	}
+	bounded := *s
+	limit := min(max(3*timeout, time.Second).Milliseconds(), math.MaxInt32)
+	bounded.begin = []string{fmt.Sprintf("%s; SET LOCAL idle_in_transaction_session_timeout = %d", s.begin[0], limit)}
+	return &bounded
 }
 
 var dialects = map[Dialect]*statements{

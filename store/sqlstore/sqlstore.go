@@ -153,12 +153,12 @@ func New(db *sql.DB, dialect Dialect, config Config) (*Store, error) {
 		return nil, fmt.Errorf("sqlstore: Config.Timeout is %v; 0 is the default", config.Timeout)
 	}
 	s := &Store{
-		db:         db,
-		dialect:    dialect,
-		statements: spoken,
-		timeout:    cmp.Or(config.Timeout, 2*time.Second),
-		logger:     config.Logger,
+		db:      db,
+		dialect: dialect,
+		timeout: cmp.Or(config.Timeout, 2*time.Second),
+		logger:  config.Logger,
 	}
+	s.statements = spoken.within(s.timeout)
 	if s.logger == nil {
 		s.logger = slog.Default()
 	}

@@ -13,6 +13,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -280,6 +281,24 @@ func TestASecondAttemptOnlyWhereNothingHappened(t *testing.T) {
 				_ = s.transact(t.Context(), func(context.Context, querier) error { return nil })
 			}
 			require.Equal(t, c.attempt, failed)
+		})
+	}
+}
+
+// Something that accepts connections and hangs up does not get hundreds from each
+// request, and what is only in the way of others is tried again at once.
+func TestWhatHangsUpIsAskedLessAndLess(t *testing.T) {
+	for _, c := range []struct {
+		failure  error
+		min, max int
+	}{{io.EOF, 5, 40}, {sqlError("57P01"), 5, 40}, {sqlError("40001"), 200, 10000}} {
+		synctest.Test(t, func(t *testing.T) {
+			attempts := 0
+			s := (&fake{fails: func(string) error { attempts++; return c.failure }}).store(t, Config{Timeout: 2 * time.Second})
+			_, err := s.Load(t.Context(), store.Key{})
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.GreaterOrEqual(t, attempts, c.min)
+			require.LessOrEqual(t, attempts, c.max)
 		})
 	}
 }

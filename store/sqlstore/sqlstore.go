@@ -31,9 +31,12 @@
 // delete it. No error, and nothing that is logged, holds the connection string: of
 // drivers' errors only the part that comes from the server, the network or the file.
 //
-// What has failed and can not have happened is tried again within the Timeout. If the
-// connection breaks where it may have happened, that is an error and the session as it
-// was or as it should be: a logout is then not confirmed, a login not let in.
+// What has failed and can not have happened is tried again within the Timeout, where the
+// connection was lost with growing pauses. If the connection breaks where it may have
+// happened, that is an error and the session as it was or as it should be: a logout is
+// then not confirmed, a login not let in. A login that failed like this may still reach
+// the server, even after it was undone: then there is a session whose cookie nobody has
+// been given.
 //
 // # What it costs
 //
@@ -46,17 +49,38 @@
 //
 // # Databases
 //
-// PostgreSQL needs to be 9.5 or later by what is used of it, and is tested as 15.
+// PostgreSQL needs to be 9.6 or later by what is used of it, and is tested as 15.
 // [Listening] cuts the streams of a session on every node at once; without it, and
-// elsewhere, that takes up to 30 seconds. A pooler in transaction mode will do for all
+// elsewhere, that takes up to 30 seconds. Who may connect to the database may NOTIFY, and
+// so cut streams without ending a session: let no stranger do so (REVOKE CONNECT). With
+// bytea_output=escape no row can be read by drivers that ask for text. A pooler in transaction mode will do for all
 // but LISTEN, if the driver prepares no named statements: pgx does not with
 // default_query_exec_mode=exec.
 //
 // MySQL and MariaDB need InnoDB and a binary log that is not of statements
-// (binlog_format, ROW or MIXED by default), and are tested as MariaDB 10.11. A
-// connection string with autocommit=0 or READ-UNCOMMITTED is refused.
+// (binlog_format, ROW or MIXED by default), and are tested as MariaDB 10.11. Refused are
+// autocommit=0, a completion_type other than NO_CHAIN, READ-UNCOMMITTED, a
+// sql_select_limit, and the character sets big5, cp932, gb18030, gb2312, gbk and sjis.
+// Values larger than max_allowed_packet can not be saved. A Galera cluster has to be
+// written and read through one node at a time: on another what was done is seen a moment
+// later, and row locks do not hold.
 //
-// SQLite needs to be 3.8 or later, and is tested as modernc.org/sqlite. Several
+// A node that loses its network in a transaction keeps its locks, and logins of others
+// wait, until the server notices. In PostgreSQL that takes three times the
+// [Config.Timeout], which each transaction asks for itself. Elsewhere say it in the
+// connection string: idle_transaction_timeout=10 for MariaDB, and for MySQL
+// wait_timeout=60, with a shorter db.SetConnMaxIdleTime, for it closes idle connections
+// too:
+//
+//	app@tcp(db:3306)/app?charset=utf8mb4&idle_transaction_timeout=10
+//
+// What is refused is looked at once, on one connection of the pool. Whatever of
+// autocommit, completion_type, transaction_isolation, character_set_client (charset),
+// sql_select_limit and PRAGMA read_uncommitted is not the server's default belongs in the
+// connection string, so that every connection has it, and not in a statement or a SET
+// GLOBAL while the application runs.
+//
+// SQLite needs to be 3.16 or later, and is tested as modernc.org/sqlite. Several
 // processes on one machine may share a file, but not over a network. Any journal_mode
 // will do, with a busy_timeout or without; the write-ahead log keeps readers and the one
 // writer from waiting for each other:
@@ -65,7 +89,7 @@
 //
 // The driver makes a file that others on the machine can read: make it with mode 0600
 // first, or keep its directory private. A database in memory is refused: each
-// connection of the pool would have its own.
+// connection of the pool would have its own. So is PRAGMA read_uncommitted.
 //
 // What a server or a file forgets in a crash comes back with it, a session that was
 // logged out included. Leave synchronous_commit, innodb_flush_log_at_trx_commit and

@@ -32,7 +32,7 @@
 // drivers' errors only the part that comes from the server, the network or the file.
 //
 // What has failed and can not have happened is tried again within the Timeout, where the
-// connection was lost with growing pauses. If the connection breaks where it may have
+// connection was lost twenty times at most. If the connection breaks where it may have
 // happened, that is an error and the session as it was or as it should be: a logout is
 // then not confirmed, a login not let in. A login that failed like this may still reach
 // the server, even after it was undone: then there is a session whose cookie nobody has

@@ -81,27 +81,29 @@ func changed(result sql.Result, err error) (bool, error) {
 // connection broke before it could. What is not known to have failed is not done
 // twice: what was a success the first time would be a conflict the second.
 //
-// What waits for others polls, to find its moment. What lost its connection waits
-// longer and longer: a proxy whose server is away may hang up on everybody.
+// A pool of connections that died together is got past, but what goes on hanging up is
+// a server that can not be reached, behind a proxy: that is not asked for ever.
 func (s *Store) retry(ctx context.Context, f func() error) error {
-	pause := time.Millisecond
-	for {
+	losses := 0
+	for pause := time.Millisecond; ; pause = min(2*pause, 8*time.Millisecond) {
 		err := f()
 		if err == nil || !transient(err) && !lost(err) {
 			return err
+		}
+		if lost(err) {
+			if losses++; losses == maxLosses {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(rand.N(pause)):
 		}
-		if transient(err) {
-			pause = min(2*pause, 8*time.Millisecond)
-		} else {
-			pause = min(4*pause, 400*time.Millisecond)
-		}
 	}
 }
+
+const maxLosses = 20
 
 // write is retry for what writes. In SQLite there is one writer at a time, and those
 // who are refused poll: so those of this Store queue, and only processes have to. They

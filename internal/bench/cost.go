@@ -106,8 +106,9 @@ type recorder struct{ httptest.ResponseRecorder }
 func newRecorder() answer { return &recorder{*httptest.NewRecorder()} }
 
 func (r *recorder) reset() {
-	clear(r.HeaderMap)
+	clear(r.Header())
 	r.Body.Reset()
-	r.ResponseRecorder = httptest.ResponseRecorder{HeaderMap: r.HeaderMap, Body: r.Body, Code: http.StatusOK}
+	//lint:ignore SA1019 a recorder cannot be used again in any other way
+	r.ResponseRecorder = httptest.ResponseRecorder{HeaderMap: r.Header(), Body: r.Body, Code: http.StatusOK}
 }
 func (r *recorder) code() int { return r.Code }

@@ -212,13 +212,13 @@ func askOver(c net.Conn, request []byte, each time.Duration) (n int) {
 		check(err == nil)
 	}
 	send()
-	length, err := c.Read(space[:])
-	check(err == nil)
-	answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(space[:length])), nil)
+	var first bytes.Buffer
+	answer, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c, &first)), nil)
 	check(err == nil && answer.StatusCode == http.StatusOK)
 	got, err := io.ReadAll(answer.Body)
 	check(err == nil && bytes.Equal(got, body))
 
+	length := first.Len()
 	n = 1
 	for end := time.Now().Add(each); time.Now().Before(end); n++ {
 		send()

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	crand "crypto/rand"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -188,7 +189,7 @@ func filledMemory(t *testing.T, expiring int, at time.Time, _ time.Duration) fil
 	check(err == nil && len(all) == 1)
 	for i := range *many {
 		session, details := *all[0].Session, *all[0].Details
-		fill(session.Key[:])
+		_, _ = crand.Read(session.Key[:])
 		session.ID, session.Owner = "id"+strconv.Itoa(i), "__Host-session=user"+strconv.Itoa(i)
 		session.Values, session.Details = bytes.Clone(session.Values), &details
 		if i < expiring {
@@ -207,13 +208,12 @@ func filledSCS(t *testing.T, expiring int, at time.Time, cleanup time.Duration) 
 	data, found, err := m.Find(token)
 	check(found && err == nil)
 	for i := range *many {
-		var random [32]byte
-		fill(random[:])
+		another := crand.Text() + crand.Text()
 		expires := time.Now().Add(idle)
 		if i < expiring {
 			expires = at
 		}
-		err := m.Commit(fmt.Sprintf("%x", random)[:len(token)], bytes.Clone(data), expires)
+		err := m.Commit(another[:len(token)], bytes.Clone(data), expires)
 		check(err == nil)
 	}
 	return filled{s, func() {
@@ -221,14 +221,6 @@ func filledSCS(t *testing.T, expiring int, at time.Time, cleanup time.Duration) 
 			m.StopCleanup()
 		}
 	}}
-}
-
-func fill(b []byte) {
-	for i := 0; i < len(b); i += 8 {
-		for j, v := 0, rand.Uint64(); j < 8; j++ {
-			b[i+j], v = byte(v), v>>8
-		}
-	}
 }
 
 // TestStalls measures how long a request waits at the worst while many sessions expire
@@ -244,13 +236,19 @@ func TestStalls(t *testing.T) {
 	for range min(*rounds, 3) {
 		for i, fillOf := range subjects {
 			for _, share := range shares {
-				at := time.Now().Add(time.Duration(*many)*6*time.Microsecond + span/2) // filling takes less
 				cleanup := span / 4
 				if share == 0 {
 					cleanup = 0 // walks over all sessions, whether or not any has expired
 				}
-				s := fillOf(t, share, at, cleanup)
-				check(time.Until(at) > span/4)
+				var s filled
+				var at time.Time
+				for filling := time.Duration(*many) * 6 * time.Microsecond; ; filling *= 2 {
+					at = time.Now().Add(filling + span/4)
+					if s = fillOf(t, share, at, cleanup); time.Until(at) > span/4 {
+						break // none has expired yet
+					}
+					s.stop()
+				}
 				names[i] = s.name
 				full := collected()
 				time.Sleep(time.Until(at) - span/4)

@@ -198,8 +198,8 @@ type Backend interface {
 	// fresh randomness, in the group of r.Owner. Ending others of the same owner
 	// to stay within limit is part of the same atomic step, with TooMany as the
 	// reason; those are returned. Sessions from their Until on do not count and
-	// are not among them; where there is a limit they are dropped, so that no Touch
-	// that is heard of late makes them one too many.
+	// are not among them; a Create within a limit drops them, so that no Touch that
+	// is heard of late makes them one too many.
 	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
 
 	// Replace moves a session to a new key: it stores r and deletes old in one

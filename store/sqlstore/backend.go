@@ -140,9 +140,14 @@ func (s *Store) makeRoom(ctx context.Context, q querier, owner string, limit sto
 	if err == nil && dead { // they do not count, and a Touch that is heard of late must not make them
 		_, err = q.ExecContext(ctx, s.drop, hashOf(owner), int64(at))
 	}
-	if err == nil && (dead || len(live) > limit.Max && !limit.Refuse) {
-		// Of many, one is always being touched.
-		live, err = s.readOwner(ctx, q, s.byOwnerForEnd, owner)
+	many := len(live) > limit.Max && !limit.Refuse
+	if err == nil && many { // of which one is always being touched
+		_, err = s.readOwner(ctx, q, s.byOwnerForEnd, owner)
+	}
+	if err == nil && (dead || many) {
+		// Not what was locked: whoever waits for the lock of a session that moves sees
+		// neither it nor where it is then.
+		live, err = s.readOwner(ctx, q, s.byOwner, owner)
 	}
 	if err != nil {
 		return nil, err

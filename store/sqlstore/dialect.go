@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -94,7 +93,7 @@ func (s *statements) within(timeout time.Duration) *statements {
 		return s
 	}
 	bounded := *s
-	limit := min(max(3*timeout, time.Second).Milliseconds(), math.MaxInt32)
+	limit := max(3*min(timeout, 24*time.Hour), time.Second).Milliseconds()
 	bounded.begin = []string{fmt.Sprintf("%s; SET LOCAL idle_in_transaction_session_timeout = %d", s.begin[0], limit)}
 	return &bounded
 }
@@ -137,7 +136,13 @@ func mySQL() *statements {
 	// With completion_type=CHAIN another transaction would begin, and what the
 	// connection is used for next be in it.
 	s.commit, s.rollback = `COMMIT AND NO CHAIN NO RELEASE`, `ROLLBACK AND NO CHAIN NO RELEASE`
-	s.loadForEnd, s.byOwnerForEnd = s.loadText+` FOR UPDATE`, s.byOwner+` FOR UPDATE`
+	s.loadForEnd = s.loadText + ` FOR UPDATE`
+	// Where many rows are one owner's it would look at all, and wait for those of others.
+	s.byOwnerForEnd = `SELECT session_key, kind, version, last_seen, record, data
+		FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner_hash)
+		WHERE owner_hash = ? AND kind = 0 FOR UPDATE`
+	s.drop = `DELETE sessionguard_sessions FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner_hash)
+		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_ms, expires), remember) <= ?`
 	s.lockGroup = lockGroup
 	s.isComplete = isComplete
 	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'tx_isolation',

@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS sessionguard_locks (id SMALLINT NOT NULL PRIMARY KEY)
 INSERT INTO sessionguard_locks SELECT generate_series(0, 63) ON CONFLICT DO NOTHING;
 `
 
-// MySQLSchema makes what a [Store] needs in MySQL or MariaDB, if it is not there.
+// MySQLSchema makes what a [Store] needs in MySQL or MariaDB, if it is not there. The
+// names of its indexes are part of it.
 const MySQLSchema = `CREATE TABLE IF NOT EXISTS sessionguard_sessions (
 	session_key VARBINARY(32) NOT NULL PRIMARY KEY,
 	kind        SMALLINT      NOT NULL,

@@ -114,7 +114,8 @@
 //
 // Times are those of the application's nodes, in milliseconds; the database's clock
 // does not matter. Nodes whose clocks differ end sessions earlier or later by that
-// much, and up to ten minutes no [Store.Sweep] deletes what lives on for another node.
+// much, and up to ten minutes no [Store.Sweep] deletes what lives on for another node. A
+// login of the same user within a limit does.
 //
 // # Backups
 //

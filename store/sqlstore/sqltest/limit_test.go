@@ -123,3 +123,73 @@ func TestALimitEndsManyThatAreInUse(t *testing.T) {
 		})
 	}
 }
+
+// overOf is a session of an owner that nothing brings back.
+func overOf(owner string) store.Record {
+	r := newRecordOf(owner)
+	r.LastSeen, r.IdleTimeout, r.Details = store.TimeOf(time.Now()).Add(-2*time.Hour), time.Hour, nil
+	return r
+}
+
+// A session that is just moving to another key counts, here or there.
+func TestALimitHoldsBesideReplace(t *testing.T) {
+	for name, start := range databases {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			a, b := d.node(t, sqlstore.Config{Timeout: 5 * time.Second}), d.node(t, sqlstore.Config{Timeout: 5 * time.Second})
+			for i := range 200 {
+				owner := "session=" + rand.Text()
+				old, next := newRecordOf(owner), newRecordOf(owner)
+				next.ID, next.Version = old.ID, old.Version
+				old.Key[0], next.Key[0] = 0xff, 0 // in the order of keys, it moves to where a search has been
+				create(t, a, old, overOf(owner))
+				var both sync.WaitGroup
+				both.Go(func() { _ = a.Replace(t.Context(), old.Key, old.Version, next) })
+				both.Go(func() {
+					_, _ = b.Create(t.Context(), newRecordOf(owner), store.Limit{Max: 1, Refuse: i%2 == 0})
+				})
+				both.Wait()
+				records, err := a.ByOwner(t.Context(), owner)
+				require.NoError(t, err)
+				live := 0 // who was refused has dropped nothing
+				for _, r := range records {
+					if r.Until() > store.TimeOf(time.Now()) {
+						live++
+					}
+				}
+				require.Equal(t, 1, live)
+			}
+		})
+	}
+}
+
+// However many of all sessions are one owner's, a login waits for no other's.
+func TestALimitWaitsForNoOtherOwner(t *testing.T) {
+	for name, start := range databases {
+		if name == "SQLite" { // has one writer
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			s, db, owner, other := d.node(t, sqlstore.Config{}), d.open(t), "session="+rand.Text(), newRecord()
+			for store.GroupOf(other.Owner) == store.GroupOf(owner) {
+				other = newRecord()
+			}
+			create(t, s, other)
+			createMany(t, s, 300, func() store.Record { return overOf(owner) })
+			analyze, lock := "ANALYZE sessionguard_sessions", "SELECT 1 FROM sessionguard_sessions WHERE session_key = $1 FOR UPDATE"
+			if d.dialect == sqlstore.MySQL {
+				analyze, lock = "ANALYZE TABLE sessionguard_sessions", strings.Replace(lock, "$1", "?", 1)
+			}
+			_, err := db.Exec(analyze)
+			require.NoError(t, err)
+			tx, err := db.Begin()
+			require.NoError(t, err)
+			defer func() { _ = tx.Rollback() }()
+			var one int
+			require.NoError(t, tx.QueryRow(lock, other.Key[:]).Scan(&one))
+			_, err = s.Create(t.Context(), newRecordOf(owner), store.Limit{Max: 3})
+			require.NoError(t, err)
+		})
+	}
+}

@@ -249,13 +249,17 @@ func TestTabsAreInStepHoweverOftenTheScriptIsThere(t *testing.T) {
 // A session that lives gets its page back at once, from the back/forward cache.
 func TestBackIsQuickWhileTheSessionLives(t *testing.T) {
 	eachEngine(t, func(t *testing.T, b *browser) {
-		v, _ := reading(t, b, 60, told(60, ""), `<body>the secret`)
-		v.leave(blank)
-		v.back()
-		must(t, b.Until(arrived, "/page"))
-		must(t, b.Until(secretVisible))
-		if r := sampled(t, b); !r.persisted("/page") {
-			t.Errorf("loaded anew: %+v", r.Shows)
+		var r result
+		for range 3 { // a browser may throw a page away that it could have kept
+			v, _ := reading(t, b, 60, told(60, ""), `<body>the secret`)
+			v.leave(blank)
+			v.back()
+			must(t, b.Until(arrived, "/page"))
+			must(t, b.Until(secretVisible))
+			if r = sampled(t, b); r.persisted("/page") {
+				return
+			}
 		}
+		t.Errorf("loaded anew: %+v", r.Shows)
 	})
 }

@@ -39,7 +39,7 @@ func withinTheProcess(t *testing.T) []func() subject {
 		func() subject { return mustOurs(t, oursName, store.NewMemory()) },
 		func() subject { return ofGorilla(cookieStoreName, cookieStore(keys...)) },
 		func() subject { return ofGorilla("gorilla CookieStore, HMAC and AES", cookieStore(encrypted...)) },
-		func() subject {
+		func() subject { // ends the sessions of the one before
 			os.RemoveAll(dir)
 			check(os.Mkdir(dir, 0o700) == nil)
 			s := sessions.NewFilesystemStore(dir, keys...)
@@ -72,7 +72,7 @@ const (
 	parallel = "as many clients as cores, a writer that costs nothing"
 )
 
-// The other requests.
+// The other requests. What needs a session comes before what makes a fresh subject.
 var others = []string{"value read", "value written", "login", "logout", "forged cookie", "ended session's cookie"}
 
 var kinds = append([]string{serial, recorded, parallel}, others...)

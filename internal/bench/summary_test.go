@@ -23,8 +23,8 @@ func timesAsMany(ratios []float64, what string) string {
 	return fmt.Sprintf("%.0f times %s", median, what)
 }
 
-// TestTheHeadlines comes last, by the name of its file. It writes what the others have found to the top of the
-// table's file, and to the project's README.
+// TestTheHeadlines comes last, by the name of its file. It writes what the others have
+// found to the top of the table's file, and to the project's README.
 func TestTheHeadlines(t *testing.T) {
 	table := "| One protected request | beside | |\n|---|---|---|\n"
 	for _, of := range []string{"cookiestore", "memstore", "gin", "read", "http", "redis16", "redis64", "cachefor", "postgresql"} {

@@ -8,18 +8,35 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// begin runs before anything final goes to the client, and commits the first
-// time. It reports whether the handler's answer may go out; if not, a refusal
-// has been sent in its place.
-func (st *request) begin(status int) bool {
+// Commit implements [response.Hooks]: it stores what the request changed before the
+// first byte goes out, or sends a refusal in place of the handler's response.
+func (st *request) Commit(status int) bool {
 	why := st.commit(status)
 	if why == admitted {
-		return !st.replaced
+		return true
 	}
-	clearAnswer(st.w.Header(), st.encoded)
-	st.core.refuse(st, (*writer)(st), &st.http, why)
-	st.replaced = true
+	clearAnswer(st.writer.Unwrap().Header(), st.encoded)
+	st.core.refuse(st, &st.writer, &st.http, why)
 	return false
+}
+
+// BeforeHeader implements [response.Hooks].
+func (st *request) BeforeHeader(h http.Header) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.looked {
+		st.noStore.enforce(h)
+	}
+}
+
+// BeforeHijack implements [response.Hooks]: a hijacked connection cannot set cookies.
+func (st *request) BeforeHijack() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if p := st.slow; p != nil && (p.session != keepCookie || p.anonymous != keepCookie) {
+		return errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
+	}
+	return nil
 }
 
 // commit stores what the request changed and puts the cookies in place, once,
@@ -30,7 +47,7 @@ func (st *request) commit(status int) refusal {
 	if st.sent {
 		return admitted
 	}
-	if st.looked && st.core != nil {
+	if st.looked {
 		st.refused = st.refused || st.hidden && status >= 300 && status < 500
 		st.replacing = st.replacing || st.hiddenDown && status >= 500
 		if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
@@ -44,16 +61,6 @@ func (st *request) commit(status int) refusal {
 	}
 	st.sent = true
 	return admitted
-}
-
-// protect puts the caching headers in place, as late as can be: http.ServeFile
-// takes them out for its errors.
-func (st *request) protect() {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.looked {
-		st.noStore.enforce(st.w.Header())
-	}
 }
 
 // store tells the backend of the activity and of changed values.
@@ -139,48 +146,40 @@ func (st *request) undo() {
 
 // finish ends the request of a handler that returned.
 func (st *request) finish() {
-	if st.isStopped() {
-		panic(http.ErrAbortHandler) // or half an answer would pass for a whole one
-	}
-	st.begin(http.StatusOK) // for a handler that wrote nothing
+	st.writer.Finish()
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	// For a handler like http.TimeoutHandler further out, which reads the headers now.
 	st.takeBack()
 	if st.looked {
-		st.noStore.enforce(st.w.Header())
+		st.noStore.enforce(st.writer.Unwrap().Header())
 	}
 	st.done = true
-	if st.core != nil {
-		st.saveLate()
-	}
+	st.saveLate()
 }
 
 // leave runs however the handler ended. Behind a panic nothing is saved, a
 // login is undone, and the page that an outer recoverer makes is not cached.
 func (st *request) leave() {
-	if !st.answer.CompareAndSwap(nil, noAnswer) {
-		st.answer.Load().release()
-	}
-	if st.core != nil {
-		// The server removes upload files by its own request, and outer
-		// middleware reads the route from it.
-		st.caller.MultipartForm = st.http.MultipartForm
-		st.caller.Pattern = st.http.Pattern
-	}
+	st.writer.Release()
+	// The server removes upload files by its own request, and outer
+	// middleware reads the route from it.
+	st.caller.MultipartForm = st.http.MultipartForm
+	st.caller.Pattern = st.http.Pattern
 	if st.done {
 		return
 	}
-	if st.replaced {
+	if st.writer.Discarding() {
 		// httputil.ReverseProxy aborts when its page is taken away, which
 		// would take the refusal away as well.
 		if p := recover(); p != nil && p != http.ErrAbortHandler {
 			defer panic(p)
 		}
 	}
-	st.protect()
+	st.BeforeHeader(st.writer.Unwrap().Header())
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.undo()
-	st.sent, st.replaced = true, true
+	st.sent = true
+	st.writer.Discard()
 }

@@ -261,7 +261,7 @@ func (st *request) writeCookies() {
 		default:
 			return
 		}
-		http.SetCookie(st.w, &cookie)
+		http.SetCookie(st.writer.Unwrap(), &cookie)
 	}
 	remembered := 0 // until the browser is closed
 	if st.rec.Session != nil && st.rec.Detail().Remember > 0 {

@@ -3,6 +3,8 @@ package sessionguard
 import (
 	"net/http"
 	"strings"
+
+	"github.com/sessionguard-go/sessionguard/internal/response"
 )
 
 // NoCache keeps what next answers out of every cache: the browser's memory and
@@ -23,12 +25,31 @@ import (
 // server alone (measured with Chromium 156). [Guard.Script] is for that.
 func NoCache(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		st := &request{w: w, looked: true}
-		defer st.leave()
-		next.ServeHTTP((*writer)(st), r)
-		st.finish()
+		n := new(noCache)
+		n.writer.Init(w, n)
+		returned := false
+		defer func() {
+			if !returned { // the page that an outer recoverer makes is not cached either
+				n.noStore.enforce(w.Header())
+				n.writer.Discard()
+			}
+		}()
+		next.ServeHTTP(&n.writer, r)
+		n.writer.Finish()
+		n.noStore.enforce(w.Header()) // for an outer handler that buffers the response
+		returned = true
 	})
 }
+
+// noCache is a response behind [NoCache].
+type noCache struct {
+	writer  response.Writer
+	noStore noStoreValues
+}
+
+func (n *noCache) Commit(int) bool            { return true }
+func (n *noCache) BeforeHeader(h http.Header) { n.noStore.enforce(h) }
+func (n *noCache) BeforeHijack() error        { return nil }
 
 // noStoreValues are the three headers' values, kept per request because a
 // header's slice belongs to whoever holds the header.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -121,8 +122,8 @@ var refusals = [...]struct {
 // refuse answers in place of a handler.
 func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why refusal) {
 	st.mu.Lock()
-	st.looked = st.looked || !st.started // once it has started, it is too late to forbid its caching
-	if w == http.ResponseWriter((*writer)(st)) {
+	st.looked = st.looked || !st.writer.Started() // once it has started, it is too late to forbid its caching
+	if w == http.ResponseWriter(&st.writer) {
 		st.refused = true
 		st.replacing = st.replacing || refusals[why].status >= http.StatusInternalServerError
 	} else { // a part of a page may have asked, and not show it
@@ -152,7 +153,7 @@ func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why r
 	}
 	if own != nil {
 		st.ask(own, w, r)
-		if outermost, ok := w.(*writer); !ok || outermost.started {
+		if outermost, ok := w.(*response.Writer); !ok || outermost.Started() {
 			return
 		}
 		// It answered nothing, which a client would take for success.
@@ -241,7 +242,7 @@ func page(w http.ResponseWriter, why refusal) {
 
 func (st *request) refuseMethod(w http.ResponseWriter, allowed string) {
 	st.mu.Lock()
-	st.looked = st.looked || !st.started // a cached 405 would outlive the mistake
+	st.looked = st.looked || !st.writer.Started() // a cached 405 would outlive the mistake
 	st.mu.Unlock()
 	w.Header().Set("Allow", allowed)
 	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)

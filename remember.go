@@ -229,7 +229,7 @@ func (st *request) takeBack() {
 		return
 	}
 	if _ = st.checkToken(); st.slow.session == keepCookie {
-		h := st.w.Header()
+		h := st.writer.Unwrap().Header()
 		h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(c string) bool {
 			return strings.HasPrefix(c, st.core.cookies.session.Name+"="+st.slow.sessionValue)
 		})

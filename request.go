@@ -4,24 +4,23 @@ import (
 	"context"
 	"net/http"
 	"sync"
-	"sync/atomic"
 
+	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // request is everything the guard knows about one request. It is one
 // allocation with three faces: the context that handlers find it by, the copy
-// of the http.Request that has this context, and, as a *writer, the
-// ResponseWriter. It is never pooled: a handler may outlive its response.
+// of the http.Request that has this context, and the ResponseWriter. It is never pooled: a handler may outlive its response.
 //
 // A request goes through look (who is asking, at most once), commit (what must
 // be stored and sent before the first byte of the answer) and finish.
 type request struct {
 	context.Context              // the caller's
 	http            http.Request // what handlers get
-	core            *core        // nil: only NoCache
-	w               http.ResponseWriter
+	writer          response.Writer
+	core            *core
 	caller          *http.Request
 
 	mu         sync.Mutex // a handler under http.TimeoutHandler may still run while its answer is sent
@@ -33,19 +32,16 @@ type request struct {
 	looked     bool // the answer depends on who is asking: never cached
 	gated      bool // the answer is only for someone logged in
 	passive    bool
-	direct     bool                   // the cookie is that of rec, not of one before
-	noRevival  bool                   // it is no person's doing that it comes
-	refused    bool                   // a refusal is the answer: no activity
-	hidden     bool                   // a refusal was written to somebody else's writer: the answer only if such a status goes out
-	hiddenDown bool                   // the same, of a refusal for a failure
-	asking     bool                   // a refusal of the application's is running
-	encoded    bool                   // the caller set Content-Encoding, and encodes whatever comes
-	replacing  bool                   // the refusal that replaces the handler's answer is being written
-	replaced   bool                   // it has been, and what the handler still writes is dropped
-	sent       bool                   // committed: nothing more can be stored in a cookie
-	started    bool                   // the final status has gone to w
-	done       bool                   // the handler returned; false behind a panic
-	answer     atomic.Pointer[answer] // nil: nobody will stop it
+	direct     bool // the cookie is that of rec, not of one before
+	noRevival  bool // it is no person's doing that it comes
+	refused    bool // a refusal is the answer: no activity
+	hidden     bool // a refusal was written to somebody else's writer: the answer only if such a status goes out
+	hiddenDown bool // the same, of a refusal for a failure
+	asking     bool // a refusal of the application's is running
+	encoded    bool // the caller set Content-Encoding, and encodes whatever comes
+	replacing  bool // the refusal that replaces the handler's answer is being written
+	sent       bool // committed: nothing more can be stored in a cookie
+	done       bool // the handler returned; false behind a panic
 	slow       *pending
 	noStore    noStoreValues
 }
@@ -129,14 +125,15 @@ func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) ht
 // attach is a function of its own so that [http.Request.WithContext] is inlined
 // into it, which keeps its copy of the request off the heap.
 func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*request, http.ResponseWriter, *http.Request)) {
-	st := &request{Context: r.Context(), core: c, w: w, caller: r}
+	st := &request{Context: r.Context(), core: c, caller: r}
+	st.writer.Init(w, st)
 	st.http = *r.WithContext(st)
 	_, st.encoded = w.Header()["Content-Encoding"]
 	defer st.leave()
 	if c.crossOriginAllowed(r) {
-		serve(st, (*writer)(st), &st.http)
+		serve(st, &st.writer, &st.http)
 	} else {
-		c.refuse(st, (*writer)(st), &st.http, crossOrigin)
+		c.refuse(st, &st.writer, &st.http, crossOrigin)
 	}
 	st.finish()
 }

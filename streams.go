@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -78,7 +79,7 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 		}
 		st.slow.cuts[ctx.Done()] = r.Context().Done()
 		st.mu.Unlock()
-		s := &stream{core: g, answer: st.cutAnswer(), cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.End()}
+		s := &stream{core: g, response: st.writer.Stopper(), cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.End()}
 		if err := g.streams.add(r.Context(), g.backend, s); err != nil {
 			st.mu.Lock()
 			_ = st.fail(err)
@@ -88,7 +89,7 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 		}
 		defer func() {
 			// Handlers of WebSockets often return and leave the connection to others.
-			if !s.answer.afterClose(func() { g.streams.remove(s) }) {
+			if !s.response.AfterClose(func() { g.streams.remove(s) }) {
 				g.streams.remove(s)
 			}
 		}()
@@ -99,12 +100,12 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 
 // A stream is one request behind CancelOnEnd.
 type stream struct {
-	core   *core
-	answer *answer
-	cancel context.CancelCauseFunc
-	id     string
-	owner  string
-	watch  *watch // nil if the backend does not tell
+	core     *core
+	response *response.Stopper
+	cancel   context.CancelCauseFunc
+	id       string
+	owner    string
+	watch    *watch // nil if the backend does not tell
 
 	mu    sync.Mutex
 	key   store.Key   // changes when the person logs in again
@@ -206,7 +207,7 @@ func (s *stream) cutLocked(cause error) {
 	if !s.isCut && !s.done {
 		s.isCut = true
 		s.cancel(cause)
-		s.after(streamGrace, s.answer.stop)
+		s.after(streamGrace, func() { s.response.Stop(ErrSessionEnded) })
 	}
 }
 

@@ -318,7 +318,7 @@ func (st *request) anonymousValues() []byte {
 
 // saveLate saves what changed after the first byte.
 func (st *request) saveLate() {
-	if st.slow == nil || st.replaced || st.failure() != nil {
+	if st.slow == nil || st.writer.Discarding() || st.failure() != nil {
 		return
 	}
 	var err error

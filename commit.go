@@ -24,7 +24,7 @@ func (st *request) Commit(status int) bool {
 func (st *request) BeforeHeader(h http.Header) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.looked {
+	if st.exposure > public {
 		st.noStore.enforce(h)
 	}
 }
@@ -44,22 +44,26 @@ func (st *request) BeforeHijack() error {
 func (st *request) commit(status int) refusal {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.sent {
+	if st.committed {
 		return admitted
 	}
-	if st.looked {
-		st.refused = st.refused || st.hidden && status >= 300 && status < 500
-		st.replacing = st.replacing || st.hiddenDown && status >= 500
+	if st.exposure > public {
+		switch {
+		case st.inner == failed && status >= 500:
+			st.outcome = failed
+		case st.inner >= denied && status >= 300 && status < 500:
+			st.outcome = max(st.outcome, denied)
+		}
 		if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
 			st.pending().gaveUp = true
 		}
-		if why := st.store(); why != admitted && !st.replacing {
-			st.replacing = true
+		if why := st.store(); why != admitted && st.outcome != failed {
+			st.outcome = failed
 			return why
 		}
 		st.writeCookies()
 	}
-	st.sent = true
+	st.committed = true
 	return admitted
 }
 
@@ -75,7 +79,7 @@ func (st *request) store() refusal {
 	case err != nil:
 	case st.rec.Session == nil:
 		err = st.saveAnonymous()
-	case !st.replacing:
+	case st.outcome != failed:
 		if err = st.touch(); err == nil {
 			err = st.saveViews()
 		}
@@ -107,7 +111,7 @@ func (st *request) store() refusal {
 
 // touches says whether the backend is to be told of this request.
 func (st *request) touches() bool {
-	return st.user != nil && !st.passive && !st.refused && touchDue(st.rec, st.now, st.core.local) &&
+	return st.user != nil && st.activity < passive && st.outcome == served && touchDue(st.rec, st.now, st.core.local) &&
 		!st.bringsToken() // which has not come back yet
 }
 
@@ -116,7 +120,7 @@ func (st *request) touches() bool {
 func (st *request) touch() error {
 	seen := st.now
 	if !st.touches() {
-		if st.user == nil || !st.direct || !st.rec.Revived() || !unused(st.rec) {
+		if st.user == nil || !st.current || !st.rec.Revived() || !unused(st.rec) {
 			return nil
 		}
 		seen = st.rec.Detail().Rotated
@@ -128,7 +132,7 @@ func (st *request) touch() error {
 		ctx = settled
 	}
 	err := st.core.backend.Touch(ctx, st.rec.Key, seen)
-	if errors.Is(err, store.ErrNotFound) && !st.gated {
+	if errors.Is(err, store.ErrNotFound) && st.exposure < protected {
 		return nil // the page is anybody's
 	}
 	return err
@@ -136,11 +140,11 @@ func (st *request) touch() error {
 
 // undo takes back a login whose answer will not be sent.
 func (st *request) undo() {
-	if st.slow == nil || !st.slow.loggedIn {
+	if st.slow == nil || st.slow.session != setCookie {
 		return
 	}
 	p := st.slow
-	p.loggedIn, p.session, p.anonymous = false, keepCookie, keepCookie
+	p.session, p.anonymous = keepCookie, keepCookie
 	_ = st.endNow(store.Undone)
 }
 
@@ -151,10 +155,10 @@ func (st *request) finish() {
 	defer st.mu.Unlock()
 	// For a handler like http.TimeoutHandler further out, which reads the headers now.
 	st.takeBack()
-	if st.looked {
+	if st.exposure > public {
 		st.noStore.enforce(st.writer.Unwrap().Header())
 	}
-	st.done = true
+	st.completed = true
 	st.saveLate()
 }
 
@@ -166,7 +170,7 @@ func (st *request) leave() {
 	// middleware reads the route from it.
 	st.caller.MultipartForm = st.http.MultipartForm
 	st.caller.Pattern = st.http.Pattern
-	if st.done {
+	if st.completed {
 		return
 	}
 	if st.writer.Discarding() {
@@ -180,6 +184,6 @@ func (st *request) leave() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.undo()
-	st.sent = true
+	st.committed = true
 	st.writer.Discard()
 }

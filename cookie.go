@@ -254,7 +254,7 @@ func (st *request) writeCookies() {
 	p, c := st.slow, &st.core.cookies
 	add := func(cookie http.Cookie, change cookieChange, value string, maxAge int) {
 		switch change {
-		case setCookie:
+		case setCookie, rotateCookie:
 			cookie.Value, cookie.MaxAge = value, maxAge
 		case deleteCookie:
 			cookie.MaxAge = -1

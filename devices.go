@@ -49,9 +49,9 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	var current store.Record
 	if st := g.in(ctx); st != nil {
 		st.mu.Lock()
-		if (!st.sent || st.looked) && st.identify(ctx) == nil {
+		if (!st.committed || st.exposure > public) && st.identify(ctx) == nil {
 			current = st.rec
-			if !st.passive {
+			if st.activity < passive {
 				current.LastSeen = st.now
 			}
 		}

@@ -88,7 +88,7 @@ func checkTimeouts(idle, absolute time.Duration) error {
 func (g *core) Passive(next http.Handler) http.Handler {
 	return g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
 		st.mu.Lock()
-		st.passive = true
+		st.activity = passive
 		st.mu.Unlock()
 		next.ServeHTTP(w, r)
 	})
@@ -111,7 +111,7 @@ func (st *request) status() status {
 		return status{Reason: st.reason()}
 	}
 	rec := st.rec
-	if st.touches() && !st.hidden {
+	if st.touches() && st.inner == served {
 		rec.LastSeen = st.now
 	}
 	return status{
@@ -139,7 +139,7 @@ func (g *core) Status() http.Handler {
 func (c *core) tell(methods ...string) http.Handler {
 	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
 		st.mu.Lock()
-		st.noRevival = true // a script may say "stay" a little late
+		st.activity = max(st.activity, noRevival) // a script may say "stay" a little late
 		st.mu.Unlock()
 		if !slices.Contains(methods, r.Method) {
 			st.refuseMethod(w, strings.Join(methods, ", "))

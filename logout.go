@@ -69,20 +69,20 @@ func (st *request) end() error {
 	p := st.pending()
 	p.emptyViews()
 	p.bag = values.Bag{} // not what the visitor's cookie held before the login
-	p.session, p.sessionValue, p.loggedIn = deleteCookie, "", false
-	if !st.identified {
+	p.session, p.sessionValue = deleteCookie, ""
+	if st.stage == unresolved {
 		st.now = store.TimeOf(time.Now())
 	}
-	st.identified, st.known = true, true
+	st.stage = authenticated
 	st.rec, st.user = store.Record{}, nil
 	p.failure, p.reason = nil, "" // whoever it was, it is nobody now
 	if err != nil {
 		err = st.fail(err)
 	}
-	if st.sent {
+	if st.committed {
 		return errors.Join(ErrHeadersSent, err)
 	}
-	st.looked = true
+	st.exposure = max(st.exposure, personal)
 	p.anonymous = setCookie
 	p.anonymousValue, _ = st.core.cookies.encodeAnonymous(nil) // so short that it always fits
 	return err

@@ -12,7 +12,7 @@ import (
 // look finds out who is asking. ctx is that of whoever wants to know, which may
 // be done before the request's own.
 func (st *request) look(ctx context.Context) error {
-	if st.sent && !st.looked {
+	if st.committed && st.exposure == public {
 		st.core.log.Error("sessionguard: look at the session before writing: the headers of this answer let it be cached",
 			"path", st.caller.URL.Path)
 		return ErrHeadersSent
@@ -25,11 +25,11 @@ func (st *request) look(ctx context.Context) error {
 
 // identify loads the session that the cookie names.
 func (st *request) identify(ctx context.Context) error {
-	st.looked = true
-	if st.identified {
+	st.exposure = max(st.exposure, personal)
+	if st.stage >= identified {
 		return st.failure()
 	}
-	st.identified = true
+	st.stage = identified
 	st.now = store.TimeOf(time.Now())
 	returned := false
 	defer st.failUnless(&returned)
@@ -70,7 +70,7 @@ func (st *request) find(ctx context.Context) error {
 	if reason == store.Idle && st.now < rec.Until() {
 		return st.revive(ctx, rec, value)
 	}
-	st.rec, st.direct = rec, true
+	st.rec, st.current = rec, true
 	if over {
 		_ = st.endNow(reason)
 	}
@@ -131,10 +131,10 @@ func (c *core) cached(key store.Key) (store.Record, bool) {
 
 // authenticate finds the session's user as the user is now.
 func (st *request) authenticate(ctx context.Context) error {
-	if st.known || st.rec.Session == nil {
+	if st.stage == authenticated || st.rec.Session == nil {
 		return st.failure()
 	}
-	st.known = true
+	st.stage = authenticated
 	id := st.core.userOf(st.rec)
 	returned := false
 	defer st.failUnless(&returned)
@@ -229,7 +229,9 @@ type sight struct {
 func (st *request) admit(ctx context.Context) sight {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.gated = true
 	err := st.look(ctx)
+	if err == nil {
+		st.exposure = protected
+	}
 	return sight{st.user, st.rec, st.now, err}
 }

@@ -122,16 +122,20 @@ var refusals = [...]struct {
 // refuse answers in place of a handler.
 func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why refusal) {
 	st.mu.Lock()
-	st.looked = st.looked || !st.writer.Started() // once it has started, it is too late to forbid its caching
+	if !st.writer.Started() { // later it is too late to forbid its caching
+		st.exposure = max(st.exposure, personal)
+	}
+	result := denied
+	if refusals[why].status >= http.StatusInternalServerError {
+		result = failed
+	}
 	if w == http.ResponseWriter(&st.writer) {
-		st.refused = true
-		st.replacing = st.replacing || refusals[why].status >= http.StatusInternalServerError
+		st.outcome = max(st.outcome, result)
 	} else { // a part of a page may have asked, and not show it
-		st.hidden = true
-		st.hiddenDown = st.hiddenDown || refusals[why].status >= http.StatusInternalServerError
+		st.inner = max(st.inner, result)
 	}
 	own := c.refusals.handler(why)
-	if st.asking {
+	if st.refusing {
 		own = nil // it is itself behind a gate
 	}
 	var reason store.Reason
@@ -176,9 +180,9 @@ func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why r
 
 // ask runs a refusal of the application's.
 func (st *request) ask(own http.Handler, w http.ResponseWriter, r *http.Request) {
-	set := func(asking bool) {
+	set := func(refusing bool) {
 		st.mu.Lock()
-		st.asking = asking
+		st.refusing = refusing
 		st.mu.Unlock()
 	}
 	set(true)
@@ -242,7 +246,9 @@ func page(w http.ResponseWriter, why refusal) {
 
 func (st *request) refuseMethod(w http.ResponseWriter, allowed string) {
 	st.mu.Lock()
-	st.looked = st.looked || !st.writer.Started() // a cached 405 would outlive the mistake
+	if !st.writer.Started() { // a cached 405 would outlive the mistake
+		st.exposure = max(st.exposure, personal)
+	}
 	st.mu.Unlock()
 	w.Header().Set("Allow", allowed)
 	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)

@@ -88,7 +88,7 @@ func (st *request) revive(ctx context.Context, old store.Record, value string) e
 		return st.missing(settled, value, err)
 	}
 	st.rec = next
-	st.remember(newValue)
+	st.rotate(newValue)
 	p.revived = true // told of once it is known that the user may
 	return nil
 }
@@ -96,7 +96,7 @@ func (st *request) revive(ctx context.Context, old store.Record, value string) e
 // mayRevive says whether a person seems to be asking, who can be given a cookie.
 func (st *request) mayRevive() bool {
 	r := &st.http
-	return !st.passive && !st.noRevival && !upgrades(r) &&
+	return st.activity < noRevival && !upgrades(r) &&
 		r.Header.Get("Sec-Purpose") == "" && requested(r).path != st.core.login.path
 }
 
@@ -133,9 +133,9 @@ func (st *request) moved(ctx context.Context, value string, moved *store.MovedEr
 	case next && !over && rec.Revived() && (recent || lost):
 		st.rec = rec
 		if upgrades(&st.http) {
-			st.passive = true // it has not come back
+			st.activity = passive // it has not come back
 		} else {
-			st.remember(newValue)
+			st.rotate(newValue)
 		}
 	case !recent && !lost:
 		st.rec = rec
@@ -194,15 +194,15 @@ func (c *core) byID(ctx context.Context, owner, id string) (store.Record, error)
 	return store.Record{}, store.ErrNotFound
 }
 
-// remember sets the session cookie of st.rec.
-func (st *request) remember(value string) {
+// rotate gives the browser another token for the session of st.rec.
+func (st *request) rotate(value string) {
 	p := st.pending()
-	p.session, p.sessionValue = setCookie, value
+	p.session, p.sessionValue = rotateCookie, value
 }
 
 // bringsToken says that the answer brings a new token for a session there was.
 func (st *request) bringsToken() bool {
-	return st.slow != nil && st.slow.session == setCookie && !st.slow.loggedIn
+	return st.slow != nil && st.slow.session == rotateCookie
 }
 
 // checkToken takes the new token out of an answer that a logout or another login has
@@ -217,7 +217,7 @@ func (st *request) checkToken() error {
 	if err != nil {
 		st.slow.session = keepCookie
 	}
-	if errors.Is(err, store.ErrNotFound) && !st.gated {
+	if errors.Is(err, store.ErrNotFound) && st.exposure < protected {
 		return nil // the page is anybody's
 	}
 	return err

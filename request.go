@@ -23,33 +23,63 @@ type request struct {
 	core            *core
 	caller          *http.Request
 
-	mu         sync.Mutex // a handler under http.TimeoutHandler may still run while its answer is sent
-	rec        store.Record
-	user       User
-	now        store.Time
-	identified bool // rec is known: the live session, or none
-	known      bool // user is known
-	looked     bool // the answer depends on who is asking: never cached
-	gated      bool // the answer is only for someone logged in
-	passive    bool
-	direct     bool // the cookie is that of rec, not of one before
-	noRevival  bool // it is no person's doing that it comes
-	refused    bool // a refusal is the answer: no activity
-	hidden     bool // a refusal was written to somebody else's writer: the answer only if such a status goes out
-	hiddenDown bool // the same, of a refusal for a failure
-	asking     bool // a refusal of the application's is running
-	encoded    bool // the caller set Content-Encoding, and encodes whatever comes
-	replacing  bool // the refusal that replaces the handler's answer is being written
-	sent       bool // committed: nothing more can be stored in a cookie
-	done       bool // the handler returned; false behind a panic
-	slow       *pending
-	noStore    noStoreValues
+	mu        sync.Mutex // a handler under http.TimeoutHandler may still run while its answer is sent
+	rec       store.Record
+	user      User
+	now       store.Time
+	stage     stage
+	exposure  exposure
+	activity  activity
+	outcome   outcome // of what was written to writer
+	inner     outcome // of a refusal written to somebody else's writer, who may not show it
+	current   bool    // the cookie is that of rec, not of one before
+	refusing  bool    // a refusal of the application's is running
+	encoded   bool    // the caller set Content-Encoding, and encodes whatever comes
+	committed bool    // nothing more can be stored in a cookie
+	completed bool    // the handler returned; false behind a panic
+	slow      *pending
+	noStore   noStoreValues
 }
+
+// stage is how much is known of who sent the request. It only rises.
+type stage uint8
+
+const (
+	unresolved    stage = iota // nobody has asked
+	identified                 // rec is the live session of the cookie, or zero
+	authenticated              // user is the session's user, or nil
+)
+
+// exposure is what the response depends on. It only rises.
+type exposure uint8
+
+const (
+	public    exposure = iota // not on the session: its own caching headers stay
+	personal                  // on who is asking: never cached
+	protected                 // on a session: nobody may see it once that has ended
+)
+
+// activity is what the request does for the life of the session. It only rises.
+type activity uint8
+
+const (
+	active    activity = iota // slides the idle deadline, and revives what is remembered
+	noRevival                 // only slides the deadline
+	passive                   // does neither
+)
+
+// outcome is what has become of the request. It only rises.
+type outcome uint8
+
+const (
+	served outcome = iota
+	denied         // refused by a gate: no activity
+	failed         // a 5xx replaces the page: nothing is saved
+)
 
 // pending is what only a request that does more than pass a gate needs.
 type pending struct {
 	failure   error        // why nobody can tell who is asking
-	loggedIn  bool         // rec was made by this request: undone if the answer cannot be sent
 	reason    store.Reason // why the session that the cookie names has ended
 	waiting   string       // whose it is, if it can be revived
 	revived   bool         // by this request, and nobody has been told
@@ -67,8 +97,9 @@ type pending struct {
 type cookieChange uint8
 
 const (
-	keepCookie cookieChange = iota
-	setCookie
+	keepCookie   cookieChange = iota
+	setCookie                 // of the session: after a login, which is undone if the answer cannot be sent
+	rotateCookie              // a new token for a session there was
 	deleteCookie
 )
 

@@ -180,10 +180,10 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 
 // logIn replaces whatever session the browser presented by a new one.
 func (st *request) logIn(asker context.Context, user User, chosen loginOptions) error {
-	if st.sent {
+	if st.committed {
 		return ErrHeadersSent
 	}
-	st.noRevival = true // whoever logs in needs none
+	st.activity = max(st.activity, noRevival) // whoever logs in needs none
 	if err := st.identify(asker); err != nil {
 		return err
 	}
@@ -256,9 +256,8 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 	if st.rec.Session != nil && !same {
 		p.emptyViews() // what is open was another user's
 	}
-	st.rec, st.user, st.known = next, user, true
-	st.remember(value)
-	p.loggedIn, p.waiting = true, ""
+	st.rec, st.user, st.stage = next, user, authenticated
+	p.session, p.sessionValue, p.waiting = setCookie, value, ""
 	for range all(st.http.Header, c.cookies.anonymous.Name) {
 		p.anonymous = deleteCookie
 	}

@@ -92,7 +92,7 @@ func (g *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Se
 		return err
 	}
 	v.entries, v.saved = entries, true
-	if !st.sent {
+	if !st.committed {
 		return nil
 	}
 	if st.rec.Session == nil {
@@ -324,7 +324,7 @@ func (st *request) saveLate() {
 	var err error
 	if st.rec.Session != nil {
 		err = st.saveViews()
-	} else if changes, _ := st.changes(); len(changes) > 0 && st.looked {
+	} else if changes, _ := st.changes(); len(changes) > 0 && st.exposure > public {
 		err = ErrHeadersSent
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

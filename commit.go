@@ -1,7 +1,6 @@
 package sessionguard
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -22,18 +21,18 @@ func (st *request) Commit(status int) bool {
 
 // BeforeHeader implements [response.Hooks].
 func (st *request) BeforeHeader(h http.Header) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.exposure > public {
-		st.noStore.enforce(h)
+	l := st.lock()
+	defer l.unlock()
+	if l.exposure > public {
+		l.noStore.enforce(h)
 	}
 }
 
 // BeforeHijack implements [response.Hooks]: a hijacked connection cannot set cookies.
 func (st *request) BeforeHijack() error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if p := st.slow; p != nil && (p.session != keepCookie || p.anonymous != keepCookie) {
+	l := st.lock()
+	defer l.unlock()
+	if p := l.slow; p != nil && (p.session != keepCookie || p.anonymous != keepCookie) {
 		return errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
 	}
 	return nil
@@ -42,33 +41,33 @@ func (st *request) BeforeHijack() error {
 // commit stores what the request changed and puts the cookies in place, once,
 // or says what to answer instead.
 func (st *request) commit(status int) refusal {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.committed {
+	l := st.lock()
+	defer l.unlock()
+	if l.committed {
 		return admitted
 	}
-	if st.exposure > public {
+	if l.exposure > public {
 		switch {
-		case st.inner == failed && status >= 500:
-			st.outcome = failed
-		case st.inner >= denied && status >= 300 && status < 500:
-			st.outcome = max(st.outcome, denied)
+		case l.inner == failed && status >= 500:
+			l.outcome = failed
+		case l.inner >= denied && status >= 300 && status < 500:
+			l.outcome = max(l.outcome, denied)
 		}
 		if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
-			st.pending().gaveUp = true
+			l.pending().gaveUp = true
 		}
-		if why := st.store(); why != admitted && st.outcome != failed {
-			st.outcome = failed
+		if why := l.store(); why != admitted && l.outcome != failed {
+			l.outcome = failed
 			return why
 		}
-		st.writeCookies()
+		l.writeCookies()
 	}
-	st.committed = true
+	l.committed = true
 	return admitted
 }
 
 // store tells the backend of the activity and of changed values.
-func (st *request) store() refusal {
+func (st *locked) store() refusal {
 	err := st.failure()
 	if err == nil {
 		err = st.checkToken()
@@ -110,14 +109,14 @@ func (st *request) store() refusal {
 }
 
 // touches says whether the backend is to be told of this request.
-func (st *request) touches() bool {
+func (st *locked) touches() bool {
 	return st.user != nil && st.activity < passive && st.outcome == served && touchDue(st.rec, st.now, st.core.local) &&
 		!st.bringsToken() // which has not come back yet
 }
 
 // touch slides the idle deadline. A new token that has come back is told of in any
 // case, but is no activity.
-func (st *request) touch() error {
+func (st *locked) touch() error {
 	seen := st.now
 	if !st.touches() {
 		if st.user == nil || !st.current || !st.rec.Revived() || !unused(st.rec) {
@@ -125,7 +124,7 @@ func (st *request) touch() error {
 		}
 		seen = st.rec.Detail().Rotated
 	}
-	ctx := context.Context(st)
+	ctx := st.ctx()
 	if !st.core.local {
 		settled, cancel := st.settle()
 		defer cancel()
@@ -139,7 +138,7 @@ func (st *request) touch() error {
 }
 
 // undo takes back a login whose answer will not be sent.
-func (st *request) undo() {
+func (st *locked) undo() {
 	if st.slow == nil || st.slow.session != setCookie {
 		return
 	}
@@ -151,15 +150,15 @@ func (st *request) undo() {
 // finish ends the request of a handler that returned.
 func (st *request) finish() {
 	st.writer.Finish()
-	st.mu.Lock()
-	defer st.mu.Unlock()
+	l := st.lock()
+	defer l.unlock()
 	// For a handler like http.TimeoutHandler further out, which reads the headers now.
-	st.takeBack()
-	if st.exposure > public {
-		st.noStore.enforce(st.writer.Unwrap().Header())
+	l.takeBack()
+	if l.exposure > public {
+		l.noStore.enforce(l.writer.Unwrap().Header())
 	}
-	st.completed = true
-	st.saveLate()
+	l.completed = true
+	l.saveLate()
 }
 
 // leave runs however the handler ended. Behind a panic nothing is saved, a
@@ -181,9 +180,9 @@ func (st *request) leave() {
 		}
 	}
 	st.BeforeHeader(st.writer.Unwrap().Header())
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.undo()
-	st.committed = true
-	st.writer.Discard()
+	l := st.lock()
+	defer l.unlock()
+	l.undo()
+	l.committed = true
+	l.writer.Discard()
 }

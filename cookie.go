@@ -247,7 +247,7 @@ func only(h http.Header, name string) string {
 // writeCookies adds what changed to the answer: one Set-Cookie per cookie, with
 // every attribute also where it deletes, since browsers ignore a deletion that
 // does not match.
-func (st *request) writeCookies() {
+func (st *locked) writeCookies() {
 	if st.slow == nil {
 		return
 	}

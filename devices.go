@@ -48,14 +48,14 @@ func (s Session) FreshUntil(age time.Duration) time.Time {
 func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	var current store.Record
 	if st := g.in(ctx); st != nil {
-		st.mu.Lock()
-		if (!st.committed || st.exposure > public) && st.identify(ctx) == nil {
-			current = st.rec
-			if st.activity < passive {
-				current.LastSeen = st.now
+		l := st.lock()
+		if (!l.committed || l.exposure > public) && l.identify(ctx) == nil {
+			current = l.rec
+			if l.activity < passive {
+				current.LastSeen = l.now
 			}
 		}
-		st.mu.Unlock()
+		l.unlock()
 	}
 	records, err := g.backend.ByOwner(ctx, g.ownerPrefix+userID)
 	if err != nil {

@@ -169,9 +169,9 @@ func (c *core) emitEnd(ctx context.Context, ended store.Record, reason store.Rea
 }
 
 // emitOften tells of what anyone can cause, at most once a second.
-func (c *core) emitOften(st *request, e Event, t *throttle) {
+func (c *core) emitOften(ctx context.Context, e Event, t *throttle) {
 	if e.Count = t.pass(store.TimeOf(time.Now())); e.Count > 0 {
-		c.emit(st, e, store.Record{})
+		c.emit(ctx, e, store.Record{})
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 func TestAnEventNobodyListensToAllocatesNothing(t *testing.T) {
 	c := &core{log: slog.New(slog.DiscardHandler), ownerPrefix: "session=", address: remoteHost}
-	st := &request{Context: t.Context(), core: c}
+	st := &request{parent: t.Context(), core: c}
 	rec := store.Record{Session: &store.Session{ID: "id", Owner: "session=ada"}}
 	failed := errors.New("down")
 	require.Zero(t, testing.AllocsPerRun(100, func() {

@@ -87,9 +87,9 @@ func checkTimeouts(idle, absolute time.Duration) error {
 // outside of what looks at the session.
 func (g *core) Passive(next http.Handler) http.Handler {
 	return g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
-		st.mu.Lock()
-		st.activity = passive
-		st.mu.Unlock()
+		l := st.lock()
+		l.activity = passive
+		l.unlock()
 		next.ServeHTTP(w, r)
 	})
 }
@@ -106,7 +106,7 @@ type status struct {
 
 // status is what Status answers at this moment. The activity of the request
 // itself counts, if the backend will be told of it.
-func (st *request) status() status {
+func (st *locked) status() status {
 	if st.user == nil {
 		return status{Reason: st.reason()}
 	}
@@ -138,9 +138,9 @@ func (g *core) Status() http.Handler {
 // tell answers with the status.
 func (c *core) tell(methods ...string) http.Handler {
 	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
-		st.mu.Lock()
-		st.activity = max(st.activity, noRevival) // a script may say "stay" a little late
-		st.mu.Unlock()
+		l := st.lock()
+		l.activity = max(l.activity, noRevival) // a script may say "stay" a little late
+		l.unlock()
 		if !slices.Contains(methods, r.Method) {
 			st.refuseMethod(w, strings.Join(methods, ", "))
 			return
@@ -149,9 +149,9 @@ func (c *core) tell(methods ...string) http.Handler {
 			c.refuse(st, w, r, unavailable)
 			return
 		}
-		st.mu.Lock()
-		answer := st.status()
-		st.mu.Unlock()
+		l = st.lock()
+		answer := l.status()
+		l.unlock()
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer) // an error here is a client that has gone
 	})

@@ -9,7 +9,7 @@ import (
 
 // create ends what the browser presented and stores the new session, if the user
 // may have one more.
-func (st *request) create(ctx context.Context, next store.Record, user User) error {
+func (st *locked) create(ctx context.Context, next store.Record, user User) error {
 	c := st.core
 	var limit store.Limit
 	if c.maxSessions != nil {
@@ -36,7 +36,7 @@ func (st *request) create(ctx context.Context, next store.Record, user User) err
 	return st.createWithin(ctx, limit, next)
 }
 
-func (st *request) createWithin(ctx context.Context, limit store.Limit, next store.Record) error {
+func (st *locked) createWithin(ctx context.Context, limit store.Limit, next store.Record) error {
 	c := st.core
 	ended, err := c.backend.Create(ctx, next, limit)
 	if errors.Is(err, store.ErrLimit) {

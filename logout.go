@@ -56,12 +56,12 @@ func (g *core) End(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.end()
+	l := st.lock()
+	defer l.unlock()
+	return l.end()
 }
 
-func (st *request) end() error {
+func (st *locked) end() error {
 	ctx, cancel := st.settle()
 	defer cancel()
 	err := st.purge(ctx, store.LoggedOut)
@@ -90,7 +90,7 @@ func (st *request) end() error {
 
 // purge ends every session that the browser presented: of two cookies with our
 // name, one was planted, and nobody can tell which.
-func (st *request) purge(ctx context.Context, reason store.Reason) error {
+func (st *locked) purge(ctx context.Context, reason store.Reason) error {
 	c := st.core
 	keys := map[store.Key]bool{}
 	if st.rec.Session != nil {
@@ -203,10 +203,10 @@ func (g *core) EndOthers(r *http.Request) error {
 func (c *core) endedBy(ctx context.Context, userID string) (why func(*store.Session) store.Reason, by string) {
 	current := ""
 	if st := c.in(ctx); st != nil {
-		st.mu.Lock()
-		defer st.mu.Unlock()
-		if st.user != nil {
-			by, current = st.user.UserID(), st.rec.ID
+		l := st.lock()
+		defer l.unlock()
+		if l.user != nil {
+			by, current = l.user.UserID(), l.rec.ID
 		}
 	}
 	return func(s *store.Session) store.Reason {

@@ -11,7 +11,7 @@ import (
 
 // look finds out who is asking. ctx is that of whoever wants to know, which may
 // be done before the request's own.
-func (st *request) look(ctx context.Context) error {
+func (st *locked) look(ctx context.Context) error {
 	if st.committed && st.exposure == public {
 		st.core.log.Error("sessionguard: look at the session before writing: the headers of this answer let it be cached",
 			"path", st.caller.URL.Path)
@@ -24,7 +24,7 @@ func (st *request) look(ctx context.Context) error {
 }
 
 // identify loads the session that the cookie names.
-func (st *request) identify(ctx context.Context) error {
+func (st *locked) identify(ctx context.Context) error {
 	st.exposure = max(st.exposure, personal)
 	if st.stage >= identified {
 		return st.failure()
@@ -41,21 +41,21 @@ func (st *request) identify(ctx context.Context) error {
 
 // find loads the session of the cookie, brings a remembered one back, and ends one
 // that is over.
-func (st *request) find(ctx context.Context) error {
+func (st *locked) find(ctx context.Context) error {
 	c := st.core
 	value, n := sole(st.http.Header, c.cookies.session.Name)
 	if n == 0 {
 		return nil
 	}
 	if n > 1 || !plausible(value) {
-		c.emitOften(st, Event{Name: EventForged}, &c.forged)
+		c.emitOften(st.ctx(), Event{Name: EventForged}, &c.forged)
 		return nil
 	}
 	key := c.cookies.key(value)
 	rec, known := c.cached(key)
 	if !known {
 		if !c.mayName(value) {
-			c.emitOften(st, Event{Name: EventForged}, &c.forged)
+			c.emitOften(st.ctx(), Event{Name: EventForged}, &c.forged)
 			return nil
 		}
 		var err error
@@ -84,7 +84,7 @@ func (c *core) owns(rec store.Record) bool {
 }
 
 // missing is for a cookie that the backend has no session for.
-func (st *request) missing(ctx context.Context, value string, err error) error {
+func (st *locked) missing(ctx context.Context, value string, err error) error {
 	var moved *store.MovedError
 	var ended *store.EndedError
 	switch {
@@ -96,15 +96,15 @@ func (st *request) missing(ctx context.Context, value string, err error) error {
 		return st.fail(err)
 	case st.core.cookies.verify(value):
 		st.over(store.Expired)
-		st.core.emitOften(st, Event{Name: EventUnknown}, &st.core.unknown)
+		st.core.emitOften(st.ctx(), Event{Name: EventUnknown}, &st.core.unknown)
 	default:
-		st.core.emitOften(st, Event{Name: EventForged}, &st.core.forged)
+		st.core.emitOften(st.ctx(), Event{Name: EventForged}, &st.core.forged)
 	}
 	return nil
 }
 
 // over notes that the session of the cookie has ended, and why.
-func (st *request) over(reason store.Reason) {
+func (st *locked) over(reason store.Reason) {
 	st.rec, st.user = store.Record{}, nil
 	if st.bringsToken() {
 		st.slow.session = keepCookie
@@ -130,7 +130,7 @@ func (c *core) cached(key store.Key) (store.Record, bool) {
 }
 
 // authenticate finds the session's user as the user is now.
-func (st *request) authenticate(ctx context.Context) error {
+func (st *locked) authenticate(ctx context.Context) error {
 	if st.stage == authenticated || st.rec.Session == nil {
 		return st.failure()
 	}
@@ -150,7 +150,7 @@ func (st *request) authenticate(ctx context.Context) error {
 		st.user = user
 		if st.slow != nil && st.slow.revived {
 			st.slow.revived = false
-			st.core.emit(st, Event{Name: EventRemembered}, st.rec)
+			st.core.emit(st.ctx(), Event{Name: EventRemembered}, st.rec)
 		}
 	}
 	return nil
@@ -176,7 +176,7 @@ func judge(user User, err error, id, stamp string) (store.Reason, error) {
 
 // endNow ends a session that was found to be over. If the backend does not
 // hear of it, the next request finds the same.
-func (st *request) endNow(reason store.Reason) error {
+func (st *locked) endNow(reason store.Reason) error {
 	ctx, cancel := st.settle()
 	defer cancel()
 	err := st.core.end(ctx, st.rec.Key, reason, "")
@@ -189,23 +189,23 @@ func (st *request) endNow(reason store.Reason) error {
 
 // fail remembers that nobody can tell who is asking, so that every answer that
 // depends on it becomes a 503.
-func (st *request) fail(err error) error {
+func (st *locked) fail(err error) error {
 	p := st.pending()
 	p.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	st.user = nil
-	st.core.emit(st, Event{Name: EventFailed, Err: err}, st.rec)
+	st.core.emit(st.ctx(), Event{Name: EventFailed, Err: err}, st.rec)
 	return p.failure
 }
 
 // failUnless is for a callback that panicked: if somebody recovers, it must not
 // pass for "nobody is logged in".
-func (st *request) failUnless(returned *bool) {
+func (st *locked) failUnless(returned *bool) {
 	if !*returned {
 		_ = st.fail(errors.New("a panic"))
 	}
 }
 
-func (st *request) failure() error {
+func (st *locked) failure() error {
 	if st.slow == nil {
 		return nil
 	}
@@ -213,8 +213,8 @@ func (st *request) failure() error {
 }
 
 // settle is the context of what is finished even if the client hangs up.
-func (st *request) settle() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(st), settleTimeout)
+func (st *locked) settle() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(st.ctx()), settleTimeout)
 }
 
 // sight is what a look saw.
@@ -227,11 +227,11 @@ type sight struct {
 
 // admit looks on behalf of what is only for someone logged in.
 func (st *request) admit(ctx context.Context) sight {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	err := st.look(ctx)
+	l := st.lock()
+	defer l.unlock()
+	err := l.look(ctx)
 	if err == nil {
-		st.exposure = protected
+		l.exposure = protected
 	}
-	return sight{st.user, st.rec, st.now, err}
+	return sight{l.user, l.rec, l.now, err}
 }

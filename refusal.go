@@ -62,15 +62,15 @@ func (g *core) EndReason(r *http.Request) store.Reason {
 	if err != nil {
 		return ""
 	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.look(r.Context()) != nil {
+	l := st.lock()
+	defer l.unlock()
+	if l.look(r.Context()) != nil {
 		return ""
 	}
-	return st.reason()
+	return l.reason()
 }
 
-func (st *request) reason() store.Reason {
+func (st *locked) reason() store.Reason {
 	if st.slow == nil || st.rec.Session != nil {
 		return ""
 	}
@@ -78,7 +78,7 @@ func (st *request) reason() store.Reason {
 }
 
 // reasonAt asks why a session has ended that was there a moment ago.
-func (c *core) reasonAt(st *request, key store.Key) store.Reason {
+func (c *core) reasonAt(st *locked, key store.Key) store.Reason {
 	ctx, cancel := st.settle()
 	defer cancel()
 	_, err := c.follow(ctx, key)
@@ -121,29 +121,29 @@ var refusals = [...]struct {
 
 // refuse answers in place of a handler.
 func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why refusal) {
-	st.mu.Lock()
-	if !st.writer.Started() { // later it is too late to forbid its caching
-		st.exposure = max(st.exposure, personal)
+	l := st.lock()
+	if !l.writer.Started() { // later it is too late to forbid its caching
+		l.exposure = max(l.exposure, personal)
 	}
 	result := denied
 	if refusals[why].status >= http.StatusInternalServerError {
 		result = failed
 	}
-	if w == http.ResponseWriter(&st.writer) {
-		st.outcome = max(st.outcome, result)
+	if w == http.ResponseWriter(&l.writer) {
+		l.outcome = max(l.outcome, result)
 	} else { // a part of a page may have asked, and not show it
-		st.inner = max(st.inner, result)
+		l.inner = max(l.inner, result)
 	}
 	own := c.refusals.handler(why)
-	if st.refusing {
+	if l.refusing {
 		own = nil // it is itself behind a gate
 	}
 	var reason store.Reason
 	if why == noSession {
-		reason = st.reason()
+		reason = l.reason()
 	}
-	rec := st.rec
-	st.mu.Unlock()
+	rec := l.rec
+	l.unlock()
 	refused := Event{Name: EventRefused, Refusal: refusals[why].code, Reason: reason}
 	switch why {
 	case noSession, forbidden, stale:
@@ -181,9 +181,9 @@ func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why r
 // ask runs a refusal of the application's.
 func (st *request) ask(own http.Handler, w http.ResponseWriter, r *http.Request) {
 	set := func(refusing bool) {
-		st.mu.Lock()
-		st.refusing = refusing
-		st.mu.Unlock()
+		l := st.lock()
+		l.refusing = refusing
+		l.unlock()
 	}
 	set(true)
 	defer set(false)
@@ -245,11 +245,11 @@ func page(w http.ResponseWriter, why refusal) {
 }
 
 func (st *request) refuseMethod(w http.ResponseWriter, allowed string) {
-	st.mu.Lock()
-	if !st.writer.Started() { // a cached 405 would outlive the mistake
-		st.exposure = max(st.exposure, personal)
+	l := st.lock()
+	if !l.writer.Started() { // a cached 405 would outlive the mistake
+		l.exposure = max(l.exposure, personal)
 	}
-	st.mu.Unlock()
+	l.unlock()
 	w.Header().Set("Allow", allowed)
 	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 }

@@ -57,7 +57,7 @@ const (
 )
 
 // revive lets a session that has idled out go on under a new token.
-func (st *request) revive(ctx context.Context, old store.Record, value string) error {
+func (st *locked) revive(ctx context.Context, old store.Record, value string) error {
 	c := st.core
 	if !st.mayRevive() {
 		st.over(store.Remembered) // and is not deleted: a person may come
@@ -94,7 +94,7 @@ func (st *request) revive(ctx context.Context, old store.Record, value string) e
 }
 
 // mayRevive says whether a person seems to be asking, who can be given a cookie.
-func (st *request) mayRevive() bool {
+func (st *locked) mayRevive() bool {
 	r := &st.http
 	return st.activity < noRevival && !upgrades(r) &&
 		r.Header.Get("Sec-Purpose") == "" && requested(r).path != st.core.login.path
@@ -107,7 +107,7 @@ func upgrades(r *http.Request) bool {
 }
 
 // moved is for a cookie whose token has been replaced by another.
-func (st *request) moved(ctx context.Context, value string, moved *store.MovedError) error {
+func (st *locked) moved(ctx context.Context, value string, moved *store.MovedError) error {
 	c := st.core
 	if !moved.Revived {
 		return nil // its person has logged in again, and the token from before is dead at once
@@ -140,7 +140,7 @@ func (st *request) moved(ctx context.Context, value string, moved *store.MovedEr
 	case !recent && !lost:
 		st.rec = rec
 		if err := st.endNow(store.Theft); err != nil {
-			c.emitEnd(st, rec, store.Theft, "")
+			c.emitEnd(st.ctx(), rec, store.Theft, "")
 			return st.fail(err)
 		}
 	}
@@ -195,19 +195,19 @@ func (c *core) byID(ctx context.Context, owner, id string) (store.Record, error)
 }
 
 // rotate gives the browser another token for the session of st.rec.
-func (st *request) rotate(value string) {
+func (st *locked) rotate(value string) {
 	p := st.pending()
 	p.session, p.sessionValue = rotateCookie, value
 }
 
 // bringsToken says that the answer brings a new token for a session there was.
-func (st *request) bringsToken() bool {
+func (st *locked) bringsToken() bool {
 	return st.slow != nil && st.slow.session == rotateCookie
 }
 
 // checkToken takes the new token out of an answer that a logout or another login has
 // overtaken: its cookie would come after theirs.
-func (st *request) checkToken() error {
+func (st *locked) checkToken() error {
 	if !st.bringsToken() {
 		return nil
 	}
@@ -224,7 +224,7 @@ func (st *request) checkToken() error {
 }
 
 // takeBack is checkToken for an answer that somebody further out has kept until now.
-func (st *request) takeBack() {
+func (st *locked) takeBack() {
 	if !st.bringsToken() {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/internal/values"
@@ -17,11 +18,11 @@ import (
 // A request goes through look (who is asking, at most once), commit (what must
 // be stored and sent before the first byte of the answer) and finish.
 type request struct {
-	context.Context              // the caller's
-	http            http.Request // what handlers get
-	writer          response.Writer
-	core            *core
-	caller          *http.Request
+	parent context.Context // the caller's
+	http   http.Request    // what handlers get
+	writer response.Writer
+	core   *core
+	caller *http.Request
 
 	mu        sync.Mutex // a handler under http.TimeoutHandler may still run while its answer is sent
 	rec       store.Record
@@ -103,7 +104,7 @@ const (
 	deleteCookie
 )
 
-func (st *request) pending() *pending {
+func (st *locked) pending() *pending {
 	if st.slow == nil {
 		st.slow = new(pending)
 	}
@@ -115,8 +116,26 @@ func (st *request) Value(key any) any {
 	if key == any(st.core) {
 		return st
 	}
-	return st.Context.Value(key)
+	return st.parent.Value(key)
 }
+
+func (st *request) Deadline() (time.Time, bool) { return st.parent.Deadline() }
+func (st *request) Done() <-chan struct{}       { return st.parent.Done() }
+func (st *request) Err() error                  { return st.parent.Err() }
+
+// locked is a request whose mutex is held. What needs the mutex is a method of locked,
+// and lock is the only way to one, so the compiler knows who holds it.
+type locked request
+
+func (st *request) lock() *locked {
+	st.mu.Lock()
+	return (*locked)(st)
+}
+
+func (l *locked) unlock() { l.mu.Unlock() }
+
+// ctx is the request as a context, by which events find it.
+func (l *locked) ctx() context.Context { return (*request)(l) }
 
 // of finds this guard's part of r, if a wrapper of it came before.
 func (c *core) of(r *http.Request) *request { return c.in(r.Context()) }
@@ -156,7 +175,7 @@ func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) ht
 // attach is a function of its own so that [http.Request.WithContext] is inlined
 // into it, which keeps its copy of the request off the heap.
 func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*request, http.ResponseWriter, *http.Request)) {
-	st := &request{Context: r.Context(), core: c, caller: r}
+	st := &request{parent: r.Context(), core: c, caller: r}
 	st.writer.Init(w, st)
 	st.http = *r.WithContext(st)
 	_, st.encoded = w.Header()["Content-Encoding"]

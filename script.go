@@ -143,9 +143,9 @@ func (c *core) resume() http.Handler {
 // resumeReason is why a page's session ended. Where the server no longer knows, the
 // script's countdown does.
 func (st *request) resumeReason(r *http.Request) store.Reason {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	known := st.reason()
+	l := st.lock()
+	defer l.unlock()
+	known := l.reason()
 	if known == "" || known == store.Expired {
 		switch reason := store.Reason(r.FormValue("reason")); reason {
 		case store.Idle, store.Absolute:
@@ -194,10 +194,10 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 				g.log.Error("sessionguard: ScriptTag without Script: serve guard.Script() at Config.ScriptPath", "path", g.scriptPath)
 			})
 		}
-		st.mu.Lock()
-		err = st.look(r.Context())
-		now := st.status()
-		st.mu.Unlock()
+		l := st.lock()
+		err = l.look(r.Context())
+		now := l.status()
+		l.unlock()
 		if err == nil {
 			add("data-session", now.Session)
 			if now.Authenticated {

@@ -119,10 +119,10 @@ func (g *core) Handler(next http.Handler) http.Handler {
 // anew: the answer is that of its first look.
 func (g *Guard[U]) User(r *http.Request) (U, bool) {
 	if st, err := g.wrapped(r); err == nil {
-		st.mu.Lock()
-		defer st.mu.Unlock()
-		if st.look(r.Context()) == nil {
-			user, ok := st.user.(U)
+		l := st.lock()
+		defer l.unlock()
+		if l.look(r.Context()) == nil {
+			user, ok := l.user.(U)
 			return user, ok
 		}
 	}
@@ -173,13 +173,13 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	if err != nil {
 		return err
 	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.logIn(r.Context(), user, chosen)
+	l := st.lock()
+	defer l.unlock()
+	return l.logIn(r.Context(), user, chosen)
 }
 
 // logIn replaces whatever session the browser presented by a new one.
-func (st *request) logIn(asker context.Context, user User, chosen loginOptions) error {
+func (st *locked) logIn(asker context.Context, user User, chosen loginOptions) error {
 	if st.committed {
 		return ErrHeadersSent
 	}
@@ -241,7 +241,7 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 		err = st.create(ctx, next, user)
 	}
 	if errors.Is(err, store.ErrLimit) {
-		c.emit(st, Event{Name: EventRefused, User: user.UserID(), Refusal: string(store.TooMany)}, store.Record{})
+		c.emit(st.ctx(), Event{Name: EventRefused, User: user.UserID(), Refusal: string(store.TooMany)}, store.Record{})
 		return ErrTooManySessions
 	}
 	if err != nil {
@@ -266,14 +266,14 @@ func (st *request) logIn(asker context.Context, user User, chosen loginOptions) 
 	if same {
 		event = EventReauthenticated
 	}
-	c.emit(st, Event{Name: event}, next)
+	c.emit(st.ctx(), Event{Name: event}, next)
 	return nil
 }
 
 // replace re-authenticates: it moves the session, as and where it is now, to
 // next's key. It reports false if the session ended meanwhile, and has then made a
 // session of its own of next.
-func (st *request) replace(ctx context.Context, next store.Record) (bool, error) {
+func (st *locked) replace(ctx context.Context, next store.Record) (bool, error) {
 	old := st.rec
 	for ctx.Err() == nil {
 		next.Values, next.Version, next.Details.Rotated = old.Values, old.Version, st.now

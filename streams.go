@@ -59,10 +59,10 @@ const (
 // is.
 func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 	return g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
-		st.mu.Lock()
-		err := st.look(r.Context())
-		rec, anybody := st.rec, st.user != nil
-		st.mu.Unlock()
+		l := st.lock()
+		err := l.look(r.Context())
+		rec, anybody := l.rec, l.user != nil
+		l.unlock()
 		if errors.Is(err, ErrUnavailable) {
 			g.refuse(st, w, r, unavailable)
 			return
@@ -73,17 +73,17 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		st.mu.Lock()
-		if p := st.pending(); p.cuts == nil {
+		l = st.lock()
+		if p := l.pending(); p.cuts == nil {
 			p.cuts = map[<-chan struct{}]<-chan struct{}{}
 		}
-		st.slow.cuts[ctx.Done()] = r.Context().Done()
-		st.mu.Unlock()
+		l.slow.cuts[ctx.Done()] = r.Context().Done()
+		l.unlock()
 		s := &stream{core: g, response: st.writer.Stopper(), cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.End()}
 		if err := g.streams.add(r.Context(), g.backend, s); err != nil {
-			st.mu.Lock()
-			_ = st.fail(err)
-			st.mu.Unlock()
+			l = st.lock()
+			_ = l.fail(err)
+			l.unlock()
 			g.refuse(st, w, r, unavailable)
 			return
 		}

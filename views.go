@@ -60,9 +60,9 @@ func (g *core) Get(r *http.Request, name string) (*sessions.Session, error) {
 	if err != nil {
 		return sessions.NewSession(g, name), err
 	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	v := st.open(r.Context(), name)
+	l := st.lock()
+	defer l.unlock()
+	v := l.open(r.Context(), name)
 	return v.session, v.err
 }
 
@@ -79,9 +79,9 @@ func (g *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Se
 	if err != nil {
 		return err
 	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	v := st.open(r.Context(), session.Name())
+	l := st.lock()
+	defer l.unlock()
+	v := l.open(r.Context(), session.Name())
 	if v.err != nil {
 		return v.err
 	}
@@ -92,13 +92,13 @@ func (g *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Se
 		return err
 	}
 	v.entries, v.saved = entries, true
-	if !st.committed {
+	if !l.committed {
 		return nil
 	}
-	if st.rec.Session == nil {
+	if l.rec.Session == nil {
 		return ErrHeadersSent
 	}
-	switch err := st.saveViews(); {
+	switch err := l.saveViews(); {
 	case errors.Is(err, store.ErrNotFound):
 		return ErrNoSession
 	case err == nil, errors.Is(err, errUnsaveable):
@@ -109,7 +109,7 @@ func (g *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Se
 }
 
 // open finds or makes the view of name.
-func (st *request) open(ctx context.Context, name string) *view {
+func (st *locked) open(ctx context.Context, name string) *view {
 	p := st.pending()
 	for _, v := range p.views {
 		if v.name == name {
@@ -126,7 +126,7 @@ func (st *request) open(ctx context.Context, name string) *view {
 }
 
 // fill decodes what is stored under the view's name.
-func (st *request) fill(ctx context.Context, v *view) error {
+func (st *locked) fill(ctx context.Context, v *view) error {
 	if err := st.look(ctx); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (st *request) fill(ctx context.Context, v *view) error {
 }
 
 // bag is what the named sessions are opened from.
-func (st *request) bag() (values.Bag, error) {
+func (st *locked) bag() (values.Bag, error) {
 	p := st.pending()
 	if p.bag != nil {
 		return p.bag, nil
@@ -185,7 +185,7 @@ type change struct {
 }
 
 // changes are the views that differ from what is stored.
-func (st *request) changes() ([]change, error) {
+func (st *locked) changes() ([]change, error) {
 	if st.slow == nil {
 		return nil, nil
 	}
@@ -213,12 +213,12 @@ func (st *request) changes() ([]change, error) {
 
 // give notes who else may be writing to the map. The end of the request's own
 // context is no sign of that: its handler has come to the answer.
-func (v *view) give(st *request, ctx context.Context) {
+func (v *view) give(st *locked, ctx context.Context) {
 	done := ctx.Done()
 	for from, ok := st.slow.cuts[done]; ok; from, ok = st.slow.cuts[done] {
 		done = from // the end of a session is no sign of it either
 	}
-	if done != st.Done() && !slices.Contains(v.holders, done) {
+	if done != st.parent.Done() && !slices.Contains(v.holders, done) {
 		v.holders = append(v.holders, done)
 	}
 }
@@ -237,7 +237,7 @@ func (v *view) abandoned() bool {
 
 // saveViews stores what changed in the live session. Whatever other requests
 // have saved meanwhile is kept.
-func (st *request) saveViews() error {
+func (st *locked) saveViews() error {
 	changes, err := st.changes()
 	if err != nil || len(changes) == 0 {
 		return err
@@ -277,7 +277,7 @@ func (st *request) saveViews() error {
 }
 
 // saveAnonymous puts what changed into the visitor's cookie.
-func (st *request) saveAnonymous() error {
+func (st *locked) saveAnonymous() error {
 	changes, err := st.changes()
 	if err != nil || len(changes) == 0 {
 		return err
@@ -308,7 +308,7 @@ func (st *request) saveAnonymous() error {
 }
 
 // anonymousValues are what moves along into a new session.
-func (st *request) anonymousValues() []byte {
+func (st *locked) anonymousValues() []byte {
 	bag, err := st.bag()
 	if err != nil {
 		return nil
@@ -317,7 +317,7 @@ func (st *request) anonymousValues() []byte {
 }
 
 // saveLate saves what changed after the first byte.
-func (st *request) saveLate() {
+func (st *locked) saveLate() {
 	if st.slow == nil || st.writer.Discarding() || st.failure() != nil {
 		return
 	}

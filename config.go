@@ -257,6 +257,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		return nil, err
 	}
 	c.ownerPrefix = c.cookies.session.Name + "="
+	c.streams = c.newStreams()
 	return guard, nil
 }
 

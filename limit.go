@@ -53,7 +53,7 @@ func (st *locked) createWithin(ctx context.Context, limit store.Limit, next stor
 		}
 	}
 	for _, rec := range ended {
-		c.streams.end(rec.ID, store.TooMany)
+		c.streams.End(rec.ID, store.TooMany)
 		c.emitEnd(ctx, rec, store.TooMany, "")
 	}
 	return err

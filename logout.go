@@ -106,7 +106,7 @@ func (st *locked) purge(ctx context.Context, reason store.Reason) error {
 		failed = errors.Join(failed, c.end(ctx, key, reason, ""))
 	}
 	if failed != nil {
-		c.streams.endKeys(keys, reason)
+		c.streams.EndKeys(keys, reason)
 	}
 	return failed
 }
@@ -121,7 +121,7 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, by s
 		var moved *store.MovedError
 		switch {
 		case err == nil && ended.Session != nil:
-			c.streams.end(ended.ID, reason)
+			c.streams.End(ended.ID, reason)
 			c.emitEnd(ctx, ended, reason, by)
 			return nil
 		case !errors.As(err, &moved):

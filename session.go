@@ -30,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/stream"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -88,7 +89,7 @@ type core struct {
 	forged          throttle
 	unknown         throttle
 	foreign         throttle
-	streams         streams
+	streams         *stream.Registry
 	cookies         cookies
 	ownerPrefix     string
 	log             *slog.Logger
@@ -279,7 +280,7 @@ func (st *locked) replace(ctx context.Context, next store.Record) (bool, error) 
 		next.Values, next.Version, next.Details.Rotated = old.Values, old.Version, st.now
 		err := st.core.backend.Replace(ctx, old.Key, old.Version, next)
 		if err == nil {
-			st.core.streams.moved(next)
+			st.core.streams.Moved(next)
 			return true, nil
 		}
 		var moved *store.MovedError

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gorilla/securecookie"
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -248,7 +249,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		keys = [][]byte{securecookie.GenerateRandomKey(64), securecookie.GenerateRandomKey(32)}
 	}
 	var err error
-	if c.cookies, err = newCookies(keys, c.idleTimeout, http.Cookie{
+	if c.cookies, err = cookie.New(keys, c.idleTimeout, http.Cookie{
 		Name:     config.CookieName,
 		Domain:   config.CookieDomain,
 		SameSite: config.SameSite,
@@ -256,7 +257,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	}); err != nil {
 		return nil, err
 	}
-	c.ownerPrefix = c.cookies.session.Name + "="
+	c.ownerPrefix = c.cookies.Session.Name + "="
 	c.streams = c.newStreams()
 	return guard, nil
 }

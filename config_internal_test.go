@@ -88,18 +88,18 @@ func TestTheZeroConfigIsTheSecureDefault(t *testing.T) {
 	require.NotNil(t, c.crossOrigin)
 	require.Equal(t, Refusals{}, c.refusals)
 	want := http.Cookie{Name: "__Host-session", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
-	require.Equal(t, want, c.cookies.session, "ASVS 3.3.1 to 3.3.4")
+	require.Equal(t, want, c.cookies.Session, "ASVS 3.3.1 to 3.3.4")
 	want.Name += "-anonymous"
-	require.Equal(t, want, c.cookies.anonymous)
+	require.Equal(t, want, c.cookies.Visitor)
 	require.Equal(t, 1, strings.Count(log.String(), "\n"), "one warning: %s", &log)
 	require.Contains(t, log.String(), "Config.Keys is missing")
 
 	other, err := New(Config[*configUser]{FindUser: findConfigUser, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	value, _, err := c.cookies.mint()
+	value, _, err := c.cookies.NewToken()
 	require.NoError(t, err)
-	require.True(t, c.cookies.verify(value))
-	require.False(t, other.cookies.verify(value), "the keys are random")
+	require.True(t, c.cookies.Verify(value))
+	require.False(t, other.cookies.Verify(value), "the keys are random")
 
 	guard, err = New(Config[*configUser]{FindUser: findConfigUser, Keys: [][]byte{keyOf(32)}})
 	require.NoError(t, err)
@@ -120,15 +120,15 @@ func TestDefaultsThatDependOnOtherFields(t *testing.T) {
 	require.Equal(t, "/again", with(func(c *Config[*configUser]) { c.LoginPath, c.ReauthPath = "/in", "/again" }).reauth.target)
 	require.False(t, with(func(c *Config[*configUser]) { c.Backend = remoteBackend{} }).local)
 
-	domain := with(func(c *Config[*configUser]) { c.CookieDomain = "app.example" }).cookies.session
+	domain := with(func(c *Config[*configUser]) { c.CookieDomain = "app.example" }).cookies.Session
 	require.Equal(t, []string{"__Secure-session", "app.example"}, []string{domain.Name, domain.Domain})
-	insecure := with(func(c *Config[*configUser]) { c.InsecureHTTP = true }).cookies.session
+	insecure := with(func(c *Config[*configUser]) { c.InsecureHTTP = true }).cookies.Session
 	require.Equal(t, "session", insecure.Name)
 	require.False(t, insecure.Secure)
 	require.True(t, insecure.HttpOnly)
 	strict := with(func(c *Config[*configUser]) { c.SameSite = http.SameSiteStrictMode }).cookies
-	require.Equal(t, http.SameSiteStrictMode, strict.session.SameSite)
-	require.Equal(t, http.SameSiteStrictMode, strict.anonymous.SameSite)
+	require.Equal(t, http.SameSiteStrictMode, strict.Session.SameSite)
+	require.Equal(t, http.SameSiteStrictMode, strict.Visitor.SameSite)
 }
 
 // I1: nobody is a user of any shape

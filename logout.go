@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -84,7 +85,7 @@ func (st *locked) end() error {
 	}
 	st.exposure = max(st.exposure, personal)
 	p.anonymous = setCookie
-	p.anonymousValue, _ = st.core.cookies.encodeAnonymous(nil) // so short that it always fits
+	p.anonymousValue, _ = st.core.cookies.EncodeVisitor(nil) // so short that it always fits
 	return err
 }
 
@@ -96,9 +97,9 @@ func (st *locked) purge(ctx context.Context, reason store.Reason) error {
 	if st.rec.Session != nil {
 		keys[st.rec.Key] = true
 	}
-	for value := range all(st.http.Header, c.cookies.session.Name) {
+	for value := range cookie.All(st.http.Header, c.cookies.Session.Name) {
 		if c.mayName(value) {
-			keys[c.cookies.key(value)] = true
+			keys[c.cookies.Key(value)] = true
 		}
 	}
 	var failed error

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -43,15 +44,15 @@ func (st *locked) identify(ctx context.Context) error {
 // that is over.
 func (st *locked) find(ctx context.Context) error {
 	c := st.core
-	value, n := sole(st.http.Header, c.cookies.session.Name)
+	value, n := cookie.Single(st.http.Header, c.cookies.Session.Name)
 	if n == 0 {
 		return nil
 	}
-	if n > 1 || !plausible(value) {
+	if n > 1 || !cookie.Plausible(value) {
 		c.emitOften(st.ctx(), Event{Name: EventForged}, &c.forged)
 		return nil
 	}
-	key := c.cookies.key(value)
+	key := c.cookies.Key(value)
 	rec, known := c.cached(key)
 	if !known {
 		if !c.mayName(value) {
@@ -94,7 +95,7 @@ func (st *locked) missing(ctx context.Context, value string, err error) error {
 		st.over(ended.Reason)
 	case !errors.Is(err, store.ErrNotFound):
 		return st.fail(err)
-	case st.core.cookies.verify(value):
+	case st.core.cookies.Verify(value):
 		st.over(store.Expired)
 		st.core.emitOften(st.ctx(), Event{Name: EventUnknown}, &st.core.unknown)
 	default:
@@ -118,7 +119,7 @@ func (st *locked) over(reason store.Reason) {
 // In this process a hit proves the cookie; a remote backend is not bothered
 // with what we have not signed.
 func (c *core) mayName(value string) bool {
-	return plausible(value) && (c.local || c.cookies.verify(value))
+	return cookie.Plausible(value) && (c.local || c.cookies.Verify(value))
 }
 
 // cached returns what the backend knows without asking anyone.

@@ -2,10 +2,6 @@ package sessionguard
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
 	"net/http"
 	"slices"
@@ -72,7 +68,7 @@ func (st *locked) revive(ctx context.Context, old store.Record, value string) er
 	}
 	details := old.Detail()
 	details.Rotated = max(st.now, old.Authenticated+1)
-	details.Handover = c.cookies.seal(value, newValue)
+	details.Handover = c.cookies.SealSuccessor(value, newValue)
 	details.UserAgent, details.Address = c.device(st.caller)
 	session := *old.Session
 	session.Key, session.Values, session.Details = key, nil, &details
@@ -126,7 +122,7 @@ func (st *locked) moved(ctx context.Context, value string, moved *store.MovedErr
 		return nil
 	}
 	details := rec.Detail()
-	newValue, next := c.cookies.unseal(value, details.Handover)
+	newValue, next := c.cookies.OpenSuccessor(value, details.Handover)
 	recent := st.now.Sub(details.Rotated) < c.rememberGrace
 	lost := unused(rec) && !over && (moved.To == rec.Key || !rec.Revived())
 	switch {
@@ -231,36 +227,7 @@ func (st *locked) takeBack() {
 	if _ = st.checkToken(); st.slow.session == keepCookie {
 		h := st.writer.Unwrap().Header()
 		h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(c string) bool {
-			return strings.HasPrefix(c, st.core.cookies.session.Name+"="+st.slow.sessionValue)
+			return strings.HasPrefix(c, st.core.cookies.Session.Name+"="+st.slow.sessionValue)
 		})
 	}
-}
-
-// seal hides a cookie's value from everyone but who has both the one from before and
-// our keys.
-func (c *cookies) seal(before, value string) []byte {
-	return handoverCipher(c.secrets[0], before).Seal(nil, nil, []byte(value), nil)
-}
-
-func (c *cookies) unseal(before string, sealed []byte) (value string, ok bool) {
-	for _, secret := range c.secrets {
-		if b, err := handoverCipher(secret, before).Open(nil, nil, sealed, nil); err == nil {
-			return string(b), true
-		}
-	}
-	return "", false
-}
-
-func handoverCipher(secret []byte, before string) cipher.AEAD {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte("sessionguard handover\x00" + before))
-	block, err := aes.NewCipher(mac.Sum(nil))
-	if err != nil {
-		panic(err) // a key of 32 bytes is one
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(err)
-	}
-	return aead
 }

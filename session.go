@@ -30,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/stream"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -90,7 +91,7 @@ type core struct {
 	unknown         throttle
 	foreign         throttle
 	streams         *stream.Registry
-	cookies         cookies
+	cookies         cookie.Codec
 	ownerPrefix     string
 	log             *slog.Logger
 	unwrapped       sync.Once // logs that Handler is missing
@@ -259,7 +260,7 @@ func (st *locked) logIn(asker context.Context, user User, chosen loginOptions) e
 	}
 	st.rec, st.user, st.stage = next, user, authenticated
 	p.session, p.sessionValue, p.waiting = setCookie, value, ""
-	for range all(st.http.Header, c.cookies.anonymous.Name) {
+	for range cookie.All(st.http.Header, c.cookies.Visitor.Name) {
 		p.anonymous = deleteCookie
 	}
 	p.bag = nil

@@ -156,7 +156,7 @@ func (st *locked) bag() (values.Bag, error) {
 	var err error
 	if st.rec.Session == nil {
 		// A signed cookie that does not decode is a stranger's like any other.
-		p.bag, _ = values.Unmarshal(st.core.cookies.decodeAnonymous(st.http.Header))
+		p.bag, _ = values.Unmarshal(st.core.cookies.DecodeVisitor(st.http.Header))
 	} else if p.bag, err = values.Unmarshal(st.rec.Values); err != nil {
 		return nil, fmt.Errorf("sessionguard: stored values: %w", err)
 	}
@@ -291,7 +291,7 @@ func (st *locked) saveAnonymous() error {
 		c.view.base = c.entries
 	}
 	p := st.pending()
-	stored, fits := bag.MarshalWithin(st.core.cookies.anonymousRoom)
+	stored, fits := bag.MarshalWithin(st.core.cookies.VisitorRoom)
 	if !fits {
 		return fmt.Errorf("%w: a visitor's values do not fit into a cookie", errUnsaveable)
 	}
@@ -299,7 +299,7 @@ func (st *locked) saveAnonymous() error {
 		p.anonymous = deleteCookie
 		return nil
 	}
-	value, err := st.core.cookies.encodeAnonymous(stored)
+	value, err := st.core.cookies.EncodeVisitor(stored)
 	if err != nil {
 		return fmt.Errorf("%w: a visitor's cookie: %w", errUnsaveable, err)
 	}

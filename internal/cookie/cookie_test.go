@@ -1,4 +1,4 @@
-package sessionguard
+package cookie
 
 import (
 	"bytes"
@@ -87,9 +87,9 @@ func TestWhichCookiesAreCalledByAName(t *testing.T) {
 		{[]string{"s=1; s; t=2"}, []string{"1"}, "1"},
 	} {
 		h := http.Header{"Cookie": c.headers, "cookie": {"s=9"}}
-		require.Equal(t, c.all, slices.Collect(all(h, "s")), "%q", c.headers)
+		require.Equal(t, c.all, slices.Collect(All(h, "s")), "%q", c.headers)
 		require.Equal(t, c.only, only(h, "s"), "%q", c.headers)
-		for range all(h, "s") {
+		for range All(h, "s") {
 			break // and may be stopped
 		}
 	}
@@ -98,46 +98,46 @@ func TestWhichCookiesAreCalledByAName(t *testing.T) {
 // K2: no work for what cannot be ours.
 func TestWhatMayBeASessionCookie(t *testing.T) {
 	for n, want := range map[int]bool{0: false, 1: false, minTokenCookie - 1: false, minTokenCookie: true, 144: true, maxTokenCookie: true, maxTokenCookie + 1: false, 8192: false} {
-		require.Equal(t, want, plausible(strings.Repeat("A", n)), n)
+		require.Equal(t, want, Plausible(strings.Repeat("A", n)), n)
 	}
 }
 
 // K2: what has been verified is remembered, and nothing that is like it.
 func TestACookieIsVerifiedByAllOfIt(t *testing.T) {
-	c, err := newCookies([][]byte{bytes.Repeat([]byte("a"), 32)}, time.Minute, http.Cookie{Secure: true})
+	c, err := New([][]byte{bytes.Repeat([]byte("a"), 32)}, time.Minute, http.Cookie{Secure: true})
 	require.NoError(t, err)
-	value, _, err := c.mint()
+	value, _, err := c.NewToken()
 	require.NoError(t, err)
 	for range 2 {
-		require.True(t, c.verify(value))
+		require.True(t, c.Verify(value))
 		for i := range value {
 			for _, other := range []string{value[:i], value[:i] + "A" + value[i+1:], value[:i] + "B" + value[i+1:], value + "A"} {
 				// Base64 ignores the last bits of the last character before "==".
 				if other != value && i < len(value)-3 {
-					require.False(t, c.verify(other), "%d of %d", i, len(value))
+					require.False(t, c.Verify(other), "%d of %d", i, len(value))
 				}
 			}
 		}
 	}
-	require.Less(t, testing.AllocsPerRun(100, func() { c.verify(value) }), 1.0, "it is remembered")
+	require.Less(t, testing.AllocsPerRun(100, func() { c.Verify(value) }), 1.0, "it is remembered")
 	for i := range c.verified { // and forgotten for another
 		c.verified[i].Store(1)
 	}
-	require.False(t, c.verify(value[:40]+"AAAA"+value[44:]))
-	require.True(t, c.verify(value))
+	require.False(t, c.Verify(value[:40]+"AAAA"+value[44:]))
+	require.True(t, c.Verify(value))
 }
 
 // K2: of a shorter hash, somebody would find another value by trying.
 func TestACookieIsRememberedByAllOfItsHash(t *testing.T) {
-	c, err := newCookies([][]byte{bytes.Repeat([]byte("a"), 32)}, time.Minute, http.Cookie{Secure: true})
+	c, err := New([][]byte{bytes.Repeat([]byte("a"), 32)}, time.Minute, http.Cookie{Secure: true})
 	require.NoError(t, err)
-	value, _, err := c.mint()
+	value, _, err := c.NewToken()
 	require.NoError(t, err)
 	mark := maphash.String(c.seed, value)
 	place := &c.verified[mark%uint64(len(c.verified))]
 	for bit := range 64 {
 		place.Store(mark ^ 1<<bit)
-		require.True(t, c.verify(value))
+		require.True(t, c.Verify(value))
 		require.Equal(t, mark, place.Load(), "bit %d was not looked at", bit)
 	}
 }
@@ -153,33 +153,33 @@ func TestEveryMintedCookieIsPlausibleAndReadable(t *testing.T) {
 					if enc >= 0 {
 						keys = append(keys, key(enc, "e"))
 					}
-					c, err := newCookies(keys, time.Minute, http.Cookie{Name: name, Secure: true})
+					c, err := New(keys, time.Minute, http.Cookie{Name: name, Secure: true})
 					require.NoError(t, err)
-					value, stored, err := c.mint()
+					value, stored, err := c.NewToken()
 					require.NoError(t, err)
-					other, elsewhere, err := c.mint()
+					other, elsewhere, err := c.NewToken()
 					require.NoError(t, err)
 					require.NotEqual(t, value, other)
 					require.NotEqual(t, stored, elsewhere)
-					require.True(t, plausible(value), len(value))
-					require.True(t, c.verify(value))
-					require.Equal(t, stored, c.key(value))
+					require.True(t, Plausible(value), len(value))
+					require.True(t, c.Verify(value))
+					require.Equal(t, stored, c.Key(value))
 					require.NoError(t, (&http.Cookie{Name: name, Value: value}).Valid())
 
-					h := http.Header{"Cookie": {c.anonymous.Name + "=" + value}}
-					require.Nil(t, c.decodeAnonymous(h), "one is not the other")
+					h := http.Header{"Cookie": {c.Visitor.Name + "=" + value}}
+					require.Nil(t, c.DecodeVisitor(h), "one is not the other")
 					for _, values := range [][]byte{nil, []byte("v"), bytes.Repeat([]byte("v"), 1500)} {
-						value, err := c.encodeAnonymous(values)
+						value, err := c.EncodeVisitor(values)
 						require.NoError(t, err)
-						require.LessOrEqual(t, len(c.anonymous.Name)+len(value), maxCookie)
-						require.False(t, c.verify(value))
-						h.Set("Cookie", c.anonymous.Name+"="+value)
-						require.Equal(t, string(values), string(c.decodeAnonymous(h)))
-						again, err := c.encodeAnonymous(values)
+						require.LessOrEqual(t, len(c.Visitor.Name)+len(value), maxCookie)
+						require.False(t, c.Verify(value))
+						h.Set("Cookie", c.Visitor.Name+"="+value)
+						require.Equal(t, string(values), string(c.DecodeVisitor(h)))
+						again, err := c.EncodeVisitor(values)
 						require.NoError(t, err)
 						require.NotEqual(t, value, again, "the nonce")
 					}
-					_, err = c.encodeAnonymous(make([]byte, maxCookie))
+					_, err = c.EncodeVisitor(make([]byte, maxCookie))
 					require.Error(t, err, "browsers would drop it")
 				})
 			}
@@ -190,12 +190,12 @@ func TestEveryMintedCookieIsPlausibleAndReadable(t *testing.T) {
 // K2: the name is a part of the store's key, so a cookie of one guard opens
 // nothing of another on the same backend.
 func TestTheStoreKeyDependsOnTheCookiesName(t *testing.T) {
-	one, two := cookies{session: http.Cookie{Name: "a"}}, cookies{session: http.Cookie{Name: "b"}}
-	require.NotEqual(t, one.key("v"), two.key("v"))
-	longer := cookies{session: http.Cookie{Name: "ab"}}
-	require.NotEqual(t, one.key("bv"), longer.key("v"))
+	one, two := Codec{Session: http.Cookie{Name: "a"}}, Codec{Session: http.Cookie{Name: "b"}}
+	require.NotEqual(t, one.Key("v"), two.Key("v"))
+	longer := Codec{Session: http.Cookie{Name: "ab"}}
+	require.NotEqual(t, one.Key("bv"), longer.Key("v"))
 	long := strings.Repeat("v", 10_000) // beyond the space on the stack
-	require.NotEqual(t, one.key(long), one.key(long+"v"))
+	require.NotEqual(t, one.Key(long), one.Key(long+"v"))
 }
 
 // K2
@@ -218,21 +218,21 @@ func TestWhichKeysAreTaken(t *testing.T) {
 		{[][]byte{key(32), key(32), key(16), key(32)}, "Keys[2]"},
 		{[][]byte{key(32), key(32), key(32), key(1)}, "Keys[3]"},
 	} {
-		got, err := newCookies(c.keys, time.Minute, http.Cookie{Secure: true})
+		got, err := New(c.keys, time.Minute, http.Cookie{Secure: true})
 		if c.wrong != "" {
 			require.ErrorContains(t, err, c.wrong)
 			continue
 		}
 		require.NoError(t, err)
-		value, _, err := got.mint()
+		value, _, err := got.NewToken()
 		require.NoError(t, err)
-		require.True(t, got.verify(value))
+		require.True(t, got.Verify(value))
 		for i := 0; i < len(c.keys); i += 2 { // each pair reads its own
-			pair, err := newCookies(c.keys[i:min(i+2, len(c.keys))], time.Minute, http.Cookie{Secure: true})
+			pair, err := New(c.keys[i:min(i+2, len(c.keys))], time.Minute, http.Cookie{Secure: true})
 			require.NoError(t, err)
-			value, _, err := pair.mint()
+			value, _, err := pair.NewToken()
 			require.NoError(t, err)
-			require.True(t, got.verify(value), "pair %d", i/2)
+			require.True(t, got.Verify(value), "pair %d", i/2)
 		}
 	}
 }

@@ -35,45 +35,27 @@ func (st *locked) identify(ctx context.Context) error {
 	returned := false
 	defer st.failUnless(&returned)
 
-	err := st.find(ctx)
+	res := st.core.resolve(ctx, query{&st.http, st.now, st.activity})
 	returned = true
-	return err
+	return st.apply(res)
 }
 
-// find loads the session of the cookie, brings a remembered one back, and ends one
-// that is over.
-func (st *locked) find(ctx context.Context) error {
-	c := st.core
-	value, n := cookie.Single(st.http.Header, c.cookies.Session.Name)
-	if n == 0 {
+// apply makes what the cookie stands for the request's.
+func (st *locked) apply(res resolution) error {
+	st.rec, st.current = res.rec, res.current
+	if res.upgraded {
+		st.activity = passive // its new token has not come back
+	}
+	if res.err == nil && res.token == "" && res.reason == "" {
 		return nil
 	}
-	if n > 1 || !cookie.Plausible(value) {
-		c.emitOften(st.ctx(), Event{Name: EventForged}, &c.forged)
-		return nil
+	p := st.pending()
+	p.reason, p.waiting, p.revived = res.reason, res.dormant, res.revived
+	if res.token != "" {
+		p.session, p.sessionValue = rotateCookie, res.token
 	}
-	key := c.cookies.Key(value)
-	rec, known := c.cached(key)
-	if !known {
-		if !c.mayName(value) {
-			c.emitOften(st.ctx(), Event{Name: EventForged}, &c.forged)
-			return nil
-		}
-		var err error
-		if rec, err = c.backend.Load(ctx, key); err != nil {
-			return st.missing(ctx, value, err)
-		}
-	}
-	if !c.owns(rec) {
-		return st.fail(errForeign)
-	}
-	reason, over := expired(rec, st.now)
-	if reason == store.Idle && st.now < rec.Until() {
-		return st.revive(ctx, rec, value)
-	}
-	st.rec, st.current = rec, true
-	if over {
-		_ = st.endNow(reason)
+	if res.err != nil {
+		return st.fail(res.err)
 	}
 	return nil
 }
@@ -82,26 +64,6 @@ var errForeign = errors.New("the backend returned a session that is not this gua
 
 func (c *core) owns(rec store.Record) bool {
 	return rec.Session != nil && len(rec.Owner) > len(c.ownerPrefix) && rec.Owner[:len(c.ownerPrefix)] == c.ownerPrefix
-}
-
-// missing is for a cookie that the backend has no session for.
-func (st *locked) missing(ctx context.Context, value string, err error) error {
-	var moved *store.MovedError
-	var ended *store.EndedError
-	switch {
-	case errors.As(err, &moved):
-		return st.moved(ctx, value, moved)
-	case errors.As(err, &ended):
-		st.over(ended.Reason)
-	case !errors.Is(err, store.ErrNotFound):
-		return st.fail(err)
-	case st.core.cookies.Verify(value):
-		st.over(store.Expired)
-		st.core.emitOften(st.ctx(), Event{Name: EventUnknown}, &st.core.unknown)
-	default:
-		st.core.emitOften(st.ctx(), Event{Name: EventForged}, &st.core.forged)
-	}
-	return nil
 }
 
 // over notes that the session of the cookie has ended, and why.
@@ -214,9 +176,11 @@ func (st *locked) failure() error {
 }
 
 // settle is the context of what is finished even if the client hangs up.
-func (st *locked) settle() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(st.ctx()), settleTimeout)
+func settle(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 }
+
+func (st *locked) settle() (context.Context, context.CancelFunc) { return settle(st.ctx()) }
 
 // sight is what a look saw.
 type sight struct {

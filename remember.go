@@ -52,95 +52,10 @@ const (
 	defaultRememberGrace = 30 * time.Second
 )
 
-// revive lets a session that has idled out go on under a new token.
-func (st *locked) revive(ctx context.Context, old store.Record, value string) error {
-	c := st.core
-	if !st.mayRevive() {
-		st.over(store.Remembered) // and is not deleted: a person may come
-		st.pending().waiting = old.Owner
-		return nil
-	}
-	settled, cancel := st.settle()
-	defer cancel()
-	newValue, key, err := c.mint(old.Owner)
-	if err != nil {
-		return st.fail(err)
-	}
-	details := old.Detail()
-	details.Rotated = max(st.now, old.Authenticated+1)
-	details.Handover = c.cookies.SealSuccessor(value, newValue)
-	details.UserAgent, details.Address = c.device(st.caller)
-	session := *old.Session
-	session.Key, session.Values, session.Details = key, nil, &details
-	next := store.Record{Session: &session, LastSeen: details.Rotated - 1} // see unused
-
-	err = c.backend.Replace(settled, old.Key, old.Version, next)
-	p := st.pending()
-	switch {
-	case errors.Is(err, store.ErrConflict) && p.conflicts < 20:
-		p.conflicts++
-		return st.find(ctx) // a request that was accepted in time has only now been heard of
-	case err != nil:
-		return st.missing(settled, value, err)
-	}
-	st.rec = next
-	st.rotate(newValue)
-	p.revived = true // told of once it is known that the user may
-	return nil
-}
-
-// mayRevive says whether a person seems to be asking, who can be given a cookie.
-func (st *locked) mayRevive() bool {
-	r := &st.http
-	return st.activity < noRevival && !upgrades(r) &&
-		r.Header.Get("Sec-Purpose") == "" && requested(r).path != st.core.login.path
-}
-
 // upgrades says that r asks for a connection, whose answer cannot set a cookie: a
 // WebSocket's in HTTP/1.1, or in HTTP/2 (RFC 8441).
 func upgrades(r *http.Request) bool {
 	return r.Method == http.MethodConnect || isUpgrade(r.Header)
-}
-
-// moved is for a cookie whose token has been replaced by another.
-func (st *locked) moved(ctx context.Context, value string, moved *store.MovedError) error {
-	c := st.core
-	if !moved.Revived {
-		return nil // its person has logged in again, and the token from before is dead at once
-	}
-	rec, err := c.locate(ctx, moved)
-	if err != nil {
-		return st.missing(ctx, value, err)
-	}
-	if !c.owns(rec) {
-		return st.fail(errForeign)
-	}
-	reason, over := expired(rec, st.now)
-	if over && st.now >= rec.Until() {
-		st.rec = rec
-		_ = st.endNow(reason)
-		return nil
-	}
-	details := rec.Detail()
-	newValue, next := c.cookies.OpenSuccessor(value, details.Handover)
-	recent := st.now.Sub(details.Rotated) < c.rememberGrace
-	lost := unused(rec) && !over && (moved.To == rec.Key || !rec.Revived())
-	switch {
-	case next && !over && rec.Revived() && (recent || lost):
-		st.rec = rec
-		if upgrades(&st.http) {
-			st.activity = passive // it has not come back
-		} else {
-			st.rotate(newValue)
-		}
-	case !recent && !lost:
-		st.rec = rec
-		if err := st.endNow(store.Theft); err != nil {
-			c.emitEnd(st.ctx(), rec, store.Theft, "")
-			return st.fail(err)
-		}
-	}
-	return nil
 }
 
 // unused says that nobody has come with the token of the last revival or login: a
@@ -188,12 +103,6 @@ func (c *core) byID(ctx context.Context, owner, id string) (store.Record, error)
 		}
 	}
 	return store.Record{}, store.ErrNotFound
-}
-
-// rotate gives the browser another token for the session of st.rec.
-func (st *locked) rotate(value string) {
-	p := st.pending()
-	p.session, p.sessionValue = rotateCookie, value
 }
 
 // bringsToken says that the answer brings a new token for a session there was.

@@ -80,11 +80,10 @@ const (
 
 // pending is what only a request that does more than pass a gate needs.
 type pending struct {
-	failure   error        // why nobody can tell who is asking
-	reason    store.Reason // why the session that the cookie names has ended
-	waiting   string       // whose it is, if it can be revived
-	revived   bool         // by this request, and nobody has been told
-	conflicts int          // how often reviving met another request
+	failure error        // why nobody can tell who is asking
+	reason  store.Reason // why the session that the cookie names has ended
+	waiting string       // whose it is, if it can be revived
+	revived bool         // by this request, and nobody has been told
 
 	session, anonymous           cookieChange
 	sessionValue, anonymousValue string

@@ -87,7 +87,7 @@ type core struct {
 	maxSessions     func(User) store.Limit // nil: no limit
 	address         func(*http.Request) string
 	onEvent         func(context.Context, Event) // nil: log
-	forged          throttle
+	forgedCookies   throttle
 	unknown         throttle
 	foreign         throttle
 	streams         *stream.Registry

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gorilla/securecookie"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -217,23 +218,23 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 
 	for _, page := range []struct {
 		field, path, fallback string
-		to                    *destination
+		to                    *localpath.Page
 	}{
 		{"LoginPath", config.LoginPath, "/login", &c.login},
 		{"ReauthPath", config.ReauthPath, cmp.Or(config.LoginPath, "/login"), &c.reauth},
 		{"WelcomePath", config.WelcomePath, "/", &c.welcome},
 	} {
 		var ok bool
-		if *page.to, ok = parseDestination(cmp.Or(page.path, page.fallback)); !ok {
+		if *page.to, ok = localpath.Parse(cmp.Or(page.path, page.fallback)); !ok {
 			return nil, fmt.Errorf("sessionguard: Config.%s: %q is not a path on this server", page.field, page.path)
 		}
 	}
 
-	script, ok := parseDestination(cmp.Or(config.ScriptPath, "/sessionguard/"))
-	if !ok || script.target != script.path || !strings.HasSuffix(script.path, "/") {
+	script, ok := localpath.Parse(cmp.Or(config.ScriptPath, "/sessionguard/"))
+	if !ok || script.Target != script.Path || !strings.HasSuffix(script.Path, "/") {
 		return nil, fmt.Errorf("sessionguard: Config.ScriptPath: %q is not a path on this server that ends in a slash", config.ScriptPath)
 	}
-	c.scriptPath = script.target
+	c.scriptPath = script.Target
 
 	if c.backend == nil {
 		c.backend = store.NewMemory()

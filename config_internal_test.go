@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
@@ -82,7 +83,7 @@ func TestTheZeroConfigIsTheSecureDefault(t *testing.T) {
 	require.True(t, c.local)
 	require.Equal(t, 30*time.Minute, c.idleTimeout)
 	require.Equal(t, 12*time.Hour, c.absoluteTimeout)
-	require.Equal(t, []destination{{"/login", "/login"}, {"/login", "/login"}, {"/", "/"}}, []destination{c.login, c.reauth, c.welcome})
+	require.Equal(t, []localpath.Page{{Target: "/login", Path: "/login"}, {Target: "/login", Path: "/login"}, {Target: "/", Path: "/"}}, []localpath.Page{c.login, c.reauth, c.welcome})
 	require.Equal(t, "flash", c.flashSession)
 	require.Equal(t, "You have been logged out.", c.logoutFlash)
 	require.NotNil(t, c.crossOrigin)
@@ -116,8 +117,8 @@ func TestDefaultsThatDependOnOtherFields(t *testing.T) {
 	}
 	require.Equal(t, 24*time.Hour, with(func(c *Config[*configUser]) { c.IdleTimeout = 24 * time.Hour }).absoluteTimeout)
 	require.Equal(t, time.Hour, with(func(c *Config[*configUser]) { c.AbsoluteTimeout = time.Hour }).absoluteTimeout)
-	require.Equal(t, "/in", with(func(c *Config[*configUser]) { c.LoginPath = "/in" }).reauth.target)
-	require.Equal(t, "/again", with(func(c *Config[*configUser]) { c.LoginPath, c.ReauthPath = "/in", "/again" }).reauth.target)
+	require.Equal(t, "/in", with(func(c *Config[*configUser]) { c.LoginPath = "/in" }).reauth.Target)
+	require.Equal(t, "/again", with(func(c *Config[*configUser]) { c.LoginPath, c.ReauthPath = "/in", "/again" }).reauth.Target)
 	require.False(t, with(func(c *Config[*configUser]) { c.Backend = remoteBackend{} }).local)
 
 	domain := with(func(c *Config[*configUser]) { c.CookieDomain = "app.example" }).cookies.Session

@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sessionguard-go/sessionguard/internal/useragent"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -95,7 +96,7 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 
 // device is what a session notes of the client that logged in.
 func (c *core) device(r *http.Request) (userAgent, address string) {
-	return summary(r.UserAgent()), c.addressOf(r)
+	return useragent.Summary(r.UserAgent()), c.addressOf(r)
 }
 
 // addressOf is what the application says, if it can be an address: it is kept in
@@ -115,48 +116,4 @@ func remoteHost(r *http.Request) string {
 		return r.RemoteAddr
 	}
 	return host
-}
-
-// Which word in a User-Agent means what. Browsers claim to be each other, so the
-// first that is found counts.
-var (
-	browsers = [][2]string{
-		{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"}, {"Vivaldi/", "Vivaldi"},
-		{"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"}, {"CriOS/", "Chrome"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"},
-	}
-	systems = [][2]string{
-		{"Windows", "Windows"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android"}, {"CrOS", "ChromeOS"},
-		{"Mac OS X", "macOS"}, {"Linux", "Linux"},
-	}
-)
-
-// summary makes of a User-Agent what a person can recognise. It is short whatever
-// the client sends, and of letters, digits and the like.
-func summary(userAgent string) string {
-	named := func(table [][2]string) string {
-		for _, entry := range table {
-			if strings.Contains(userAgent, entry[0]) {
-				return entry[1]
-			}
-		}
-		return ""
-	}
-	browser, system := named(browsers), named(systems)
-	if browser == "" { // a program: curl/8.5.0, Go-http-client/1.1
-		product, _, _ := strings.Cut(userAgent, "/")
-		if product != "Mozilla" && len(product) <= 32 && !strings.ContainsFunc(product, unlikely) {
-			browser = product
-		}
-	}
-	switch {
-	case browser == "" || system == "":
-		return browser + system
-	default:
-		return browser + " on " + system
-	}
-}
-
-// unlikely says that c is not in the name of a program.
-func unlikely(c rune) bool {
-	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(" -_.", c)
 }

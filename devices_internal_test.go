@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sessionguard-go/sessionguard/internal/useragent"
 	"github.com/stretchr/testify/require"
 )
 
@@ -29,7 +30,7 @@ func TestADeviceIsNamedInAFewWords(t *testing.T) {
 		"Ünsinn/1":                  "",
 		"\x00\x1b[31m/1":            "",
 	} {
-		require.Equal(t, want, summary(userAgent), userAgent)
+		require.Equal(t, want, useragent.Summary(userAgent), userAgent)
 	}
 }
 

@@ -156,3 +156,44 @@ func (c *core) tell(methods ...string) http.Handler {
 		_ = json.NewEncoder(w).Encode(answer) // an error here is a client that has gone
 	})
 }
+
+// Remember makes a login outlast its idle timeout, and the browser being closed:
+// until Config.RememberFor after it. It is for a checkbox "Remember me" that the
+// person has ticked:
+//
+//	err := guard.Login(w, r, user, sessionguard.Remember())
+//
+// There is no second cookie. The session's own is kept by the browser, and if the
+// idle timeout has passed when it comes again, the session goes on with a new
+// token: logged in, but without its values and not fresh for [Guard.RequireFresh].
+// The absolute timeout of such a login is RememberFor, if that is longer, unless
+// the [AbsoluteTimeout] option is given as well, and the browser keeps the cookie
+// until an hour later, to be told why. Nothing but a login with Remember moves the end; logging in again
+// without it, while the session lives, keeps what is left.
+//
+// These revive nothing, so that a page left alone stays away: requests that are
+// [Guard.Passive], a WebSocket's or the guard script's, a prefetch, [Guard.Login],
+// and the login page (Config.LoginPath). Anything else that looks at the session
+// does, also a fetch or an image on the login page: make what asks by itself Passive.
+// There [Guard.EndReason]
+// is [store.Remembered], and a link to any other page revives. All that ends a
+// session ends it as well: a logout, [Guard.EndUser], a changed SessionStamp, an
+// inactive user.
+//
+// Each revival replaces the token. Requests with the one from before are the same
+// person within Config.RememberGrace, since a page asks for many things at once, and
+// until the new one has come back or has idled out, since the answer with it may be
+// lost. Later, somebody has kept a copy: the session is ended, [EventTheft] says so,
+// and whoever is the owner logs in again. It cannot tell a thief from a browser
+// restored from an old backup, or one that never got the answer and then idled out
+// as well. It does not notice a thief who never lets the session
+// idle out, or whose copy is not used again once the token has been replaced: as long
+// as nothing is replaced, both have the same cookie.
+func Remember() LoginOption {
+	return func(o *loginOptions) { o.remember = true }
+}
+
+const (
+	defaultRememberFor   = 30 * time.Minute
+	defaultRememberGrace = 30 * time.Second
+)

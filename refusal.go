@@ -5,9 +5,9 @@ import (
 	"errors"
 	"html"
 	"net/http"
-	"net/url"
 	"strings"
 
+	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -166,13 +166,13 @@ func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why r
 		problem(w, why, reason)
 		return
 	}
-	switch asked := requested(r); {
-	case why == noSession && asked.path != c.login.path:
-		http.Redirect(w, r, c.login.from(r.Method, asked, "reason", string(reason)), http.StatusSeeOther)
-	case why == stale && asked.path != c.reauth.path:
-		http.Redirect(w, r, c.reauth.from(r.Method, asked), http.StatusSeeOther)
-	case why == forbidden && asked.path != c.welcome.path:
-		http.Redirect(w, r, c.welcome.target, http.StatusSeeOther)
+	switch asked := localpath.Requested(r); {
+	case why == noSession && asked.Path != c.login.Path:
+		http.Redirect(w, r, c.login.From(r.Method, asked, "reason", string(reason)), http.StatusSeeOther)
+	case why == stale && asked.Path != c.reauth.Path:
+		http.Redirect(w, r, c.reauth.From(r.Method, asked), http.StatusSeeOther)
+	case why == forbidden && asked.Path != c.welcome.Path:
+		http.Redirect(w, r, c.welcome.Target, http.StatusSeeOther)
 	default:
 		page(w, why)
 	}
@@ -274,57 +274,6 @@ func clearAnswer(h http.Header, encoded bool) {
 			delete(h, name)
 		}
 	}
-}
-
-// A destination is a page of the application that a browser is sent to.
-type destination struct {
-	target, path string
-}
-
-func parseDestination(target string) (destination, bool) {
-	u, err := url.Parse(target)
-	if err != nil || !isLocal(target) || u.Fragment != "" { // a query cannot follow a fragment
-		return destination{}, false
-	}
-	return destination{target, u.Path}, true
-}
-
-// from is the destination for someone who asked for another page.
-func (d destination) from(method string, asked destination, query ...string) string {
-	if method == http.MethodGet {
-		query = append([]string{"next", asked.target}, query...)
-	}
-	return d.with(query...)
-}
-
-// with is the destination with a query of names and values. Empty ones are left out.
-func (d destination) with(query ...string) string {
-	target := d.target
-	for i := 0; i < len(query); i += 2 {
-		if query[i+1] == "" {
-			continue
-		}
-		separator := "?"
-		if strings.Contains(target, "?") {
-			separator = "&"
-		}
-		target += separator + query[i] + "=" + url.QueryEscape(query[i+1])
-	}
-	return target
-}
-
-// requested is the page that the client asked for, as it asked: a router may
-// have cut a prefix off r.URL. Its target is empty if it is no local path.
-func requested(r *http.Request) destination {
-	u := r.URL
-	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
-		u = asked
-	}
-	target := u.RequestURI()
-	if !isLocal(target) {
-		target = ""
-	}
-	return destination{target, u.Path}
 }
 
 // crossOriginAllowed decides whether r may have its effect. A WebSocket

@@ -2,9 +2,9 @@ package sessionguard
 
 import (
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/localpath"
 )
 
 // RequireLogin lets in whoever is logged in, is active, and is within the idle
@@ -89,50 +89,8 @@ func (c *core) gate(next http.Handler, decide func(sight, *http.Request) refusal
 // segments, encoded (however often) or not. Also what cannot be decoded again,
 // such as a literal "%25", and more than 2,000 bytes.
 func (g *core) Next(r *http.Request, fallback string) string {
-	if next := r.FormValue("next"); isLocal(next) {
+	if next := r.FormValue("next"); localpath.IsLocal(next) {
 		return next
 	}
 	return fallback
 }
-
-// isLocal decides whether a browser sent to next stays on this server.
-func isLocal(next string) bool {
-	if len(next) > 2000 || !strings.HasPrefix(next, "/") {
-		return false
-	}
-	u, err := url.Parse(next)
-	if err != nil || strings.ContainsFunc(next, misread) ||
-		u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
-		return false
-	}
-	path, _, _ := strings.Cut(next, "?")
-	path, _, _ = strings.Cut(path, "#")
-	// A proxy or a router may decode once more than we expect.
-	for range 8 {
-		if !plainPath(path) {
-			return false
-		}
-		decoded, err := url.PathUnescape(path)
-		if err != nil {
-			return false
-		}
-		if decoded == path {
-			return true
-		}
-		path = decoded
-	}
-	return false
-}
-
-// plainPath says that nothing in a path is read differently by another parser.
-func plainPath(path string) bool {
-	for segment := range strings.SplitSeq(path[1:], "/") {
-		if segment == "." || segment == ".." {
-			return false
-		}
-	}
-	return !strings.Contains(path, "//") && !strings.ContainsFunc(path, misread)
-}
-
-// misread says that browsers drop c from a URL or take it for a slash.
-func misread(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' }

@@ -72,7 +72,7 @@ var guardScriptName = func() string {
 func (g *core) Script() http.Handler {
 	g.scriptServed.Store(true)
 	status, stay := g.Status(), g.tell(http.MethodPost)
-	resume, logout := g.resume(), g.Logout(g.welcome.target)
+	resume, logout := g.resume(), g.Logout(g.welcome.Target)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The last segment, whatever prefix a router has cut off.
 		switch name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]; name {
@@ -128,14 +128,14 @@ func (c *core) resume() http.Handler {
 		case seen.user != nil && next != "":
 			http.Redirect(w, r, next, http.StatusSeeOther)
 		case seen.user != nil:
-			http.Redirect(w, r, c.welcome.target, http.StatusSeeOther)
+			http.Redirect(w, r, c.welcome.Target, http.StatusSeeOther)
 		case c.refusals.Login != nil || !navigates(r):
 			c.refuse(st, w, r, noSession)
 		default:
-			if u, err := url.Parse(next); err != nil || u.Path == c.login.path {
+			if u, err := url.Parse(next); err != nil || u.Path == c.login.Path {
 				next = ""
 			}
-			http.Redirect(w, r, c.login.with("next", next, "reason", string(st.resumeReason(r))), http.StatusSeeOther)
+			http.Redirect(w, r, c.login.With("next", next, "reason", string(st.resumeReason(r))), http.StatusSeeOther)
 		}
 	}))
 }

@@ -125,7 +125,7 @@ type Config[U User] struct {
 	// There, read the header that your proxy sets, and no other: anyone can
 	// send an X-Forwarded-For. What is longer than 100 bytes or has control
 	// characters is taken for none. It must not use the guard.
-	Address func(*http.Request) string
+	ClientAddr func(*http.Request) string
 	// OnEvent gets what an audit trail wants, in place of Logger. It is called
 	// while the request is being worked on: it must be quick, safe for concurrent
 	// use, and not use the guard. A panic in it is logged and ends nothing.
@@ -156,7 +156,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		crossOrigin:     config.CrossOrigin,
 		rememberFor:     cmp.Or(config.RememberFor, defaultRememberFor),
 		rememberGrace:   config.RememberGrace,
-		address:         config.Address,
+		address:         config.ClientAddr,
 		onEvent:         config.OnEvent,
 		log:             config.Logger,
 	}}

@@ -21,14 +21,14 @@ type Session struct {
 	ID      string
 	Current bool // it is the session of the request that asks
 
-	Created       time.Time
-	Authenticated time.Time // last real login; the zero time if only a cookie has revived it since
-	LastSeen      time.Time // a remote backend is told at most once per 1/30 of the idle timeout
-	Expires       time.Time // however active it is
-	Remembered    time.Time // until when [Remember] revives it after its idle timeout; the zero time if never
+	Created         time.Time
+	Authenticated   time.Time // last real login; the zero time if only a cookie has revived it since
+	LastSeen        time.Time // a remote backend is told at most once per 1/30 of the idle timeout
+	Expires         time.Time // however active it is
+	RememberedUntil time.Time // until when [Remember] revives it after its idle timeout; the zero time if never
 
 	// UserAgent says what logged in, such as "Firefox on Windows", and Address
-	// from where (see Config.Address), at the last login or revival. The client
+	// from where (see Config.ClientAddr), at the last login or revival. The client
 	// chooses what it says of itself.
 	UserAgent, Address string
 }
@@ -65,7 +65,7 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	now := store.TimeOf(time.Now())
 	var sessions []Session
 	for _, rec := range records {
-		if rec.Until() <= now {
+		if rec.GoneAt() <= now {
 			continue
 		}
 		isCurrent := current.Session != nil && rec.ID == current.ID
@@ -85,8 +85,8 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 		if !rec.Revived() {
 			s.Authenticated = rec.Authenticated.Time()
 		}
-		if details.Remember > now {
-			s.Remembered = details.Remember.Time()
+		if details.RememberUntil > now {
+			s.RememberedUntil = details.RememberUntil.Time()
 		}
 		sessions = append(sessions, s)
 	}

@@ -21,14 +21,14 @@ import (
 // that ends with its timeout is reported when somebody comes back with its cookie,
 // and not if nobody does.
 type Event struct {
-	Name    EventName
-	User    string       // ID of the user whose session it is; "" if nobody knows
-	Session string       // hash of the session's public ID, the same in all its events
-	Reason  store.Reason // of EventExpired and EventEnded: why
-	By      string       // of EventEnded: ID of the user whose request did it, if it was one's
-	Refusal string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …
-	Count   int          // of what is told of at most once a second: how many since the last, this one included
-	Err     error        // of EventFailed
+	Name        EventName
+	UserID      string       // ID of the user whose session it is; "" if nobody knows
+	SessionHash string       // hash of the session's public ID, the same in all its events
+	Reason      store.Reason // of EventExpired and EventEnded: why
+	Actor       string       // of EventEnded: ID of the user whose request did it, if it was one's
+	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …
+	Count       int          // of what is told of at most once a second: how many since the last, this one included
+	Err         error        // of EventUnavailable
 
 	Method, Path, Address, UserAgent string // of the request, if it happened in one
 }
@@ -40,30 +40,30 @@ type EventName string
 const (
 	EventLogin           EventName = "logged_in"       // (info)
 	EventReauthenticated EventName = "reauthenticated" // (info) the same user logged in again
-	EventRemembered      EventName = "remembered"      // (info) [Remember] revived a session
+	EventRevived         EventName = "revived"         // (info) [Remember] revived a session
 	EventLogout          EventName = "logged_out"      // (info)
 	EventExpired         EventName = "expired"         // (info) idle or absolute
 	EventEnded           EventName = "ended"           // (info) by another session, an administrator, a limit, the user's state
-	EventTheft           EventName = "theft_suspected" // (warn) a token that had been replaced came back: the session was ended
+	EventTheftSuspected  EventName = "theft_suspected" // (warn) a token that had been replaced came back: the session was ended
 	EventRefused         EventName = "refused"         // (debug for who is not logged in, info for who is not fresh, else warn; "cross_origin" at most once a second)
-	EventUnknown         EventName = "unknown_cookie"  // (info) signed by us, but of no session: at most once a second
-	EventForged          EventName = "forged_cookie"   // (warn) not signed by us, or there were two: at most once a second
-	EventFailed          EventName = "backend_failed"  // (error) the backend or FindUser could not answer
+	EventUnknownCookie   EventName = "unknown_cookie"  // (info) signed by us, but of no session: at most once a second
+	EventForgedCookie    EventName = "forged_cookie"   // (warn) not signed by us, or there were two: at most once a second
+	EventUnavailable     EventName = "unavailable"     // (error) the backend or FindUser could not answer
 )
 
 func (e *Event) level() slog.Level {
 	switch e.Name {
 	case EventRefused:
-		switch e.Refusal {
+		switch e.Code {
 		case refusals[noSession].code:
 			return slog.LevelDebug
 		case refusals[stale].code:
 			return slog.LevelInfo
 		}
 		return slog.LevelWarn
-	case EventTheft, EventForged:
+	case EventTheftSuspected, EventForgedCookie:
 		return slog.LevelWarn
-	case EventFailed:
+	case EventUnavailable:
 		if errors.Is(e.Err, context.Canceled) {
 			return slog.LevelDebug // the client hung up
 		}
@@ -94,9 +94,9 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 		}
 	}
 	group("event", slog.String("name", "sessionguard."+string(e.Name)))
-	group("user", slog.String("id", e.User))
-	group("session", slog.String("id", e.Session))
-	own := []slog.Attr{slog.String("reason", string(e.Reason)), slog.String("by", e.By), slog.String("refusal", e.Refusal)}
+	group("user", slog.String("id", e.UserID))
+	group("session", slog.String("id", e.SessionHash))
+	own := []slog.Attr{slog.String("reason", string(e.Reason)), slog.String("actor", e.Actor), slog.String("code", e.Code)}
 	if e.Count > 0 {
 		own = append(own, slog.Int("count", e.Count))
 	}
@@ -116,15 +116,15 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 var eventMessages = map[EventName]string{
 	EventLogin:           "logged in",
 	EventReauthenticated: "logged in again",
-	EventRemembered:      "remembered",
+	EventRevived:         "session revived",
 	EventLogout:          "logged out",
 	EventExpired:         "session expired",
 	EventEnded:           "session ended",
-	EventTheft:           "theft suspected: a token that had been replaced came back",
+	EventTheftSuspected:  "theft suspected: a token that had been replaced came back",
 	EventRefused:         "refused",
-	EventUnknown:         "cookie of no session",
-	EventForged:          "forged cookie",
-	EventFailed:          "sessions are unavailable",
+	EventUnknownCookie:   "cookie of no session",
+	EventForgedCookie:    "forged cookie",
+	EventUnavailable:     "sessions are unavailable",
 }
 
 // emit tells who listens of e. ctx is a request's, or derived from one, if there
@@ -139,9 +139,9 @@ func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
 		}
 	}()
 	if rec.Session != nil {
-		e.User = c.userOf(rec)
+		e.UserID = c.userOf(rec)
 		sum := sha256.Sum256([]byte(rec.ID))
-		e.Session = hex.EncodeToString(sum[:8])
+		e.SessionHash = hex.EncodeToString(sum[:8])
 	}
 	if st := c.in(ctx); st != nil {
 		r := st.caller
@@ -156,14 +156,14 @@ func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
 
 // emitEnd tells of a session that has been ended.
 func (c *core) emitEnd(ctx context.Context, ended store.Record, reason store.Reason, by string) {
-	e := Event{Name: EventEnded, Reason: reason, By: by}
+	e := Event{Name: EventEnded, Reason: reason, Actor: by}
 	switch reason {
-	case store.Idle, store.Absolute:
+	case store.ReasonIdle, store.ReasonAbsolute:
 		e.Name = EventExpired
-	case store.LoggedOut:
+	case store.ReasonLoggedOut:
 		e.Name = EventLogout
-	case store.Theft:
-		e.Name = EventTheft
+	case store.ReasonTheftSuspected:
+		e.Name = EventTheftSuspected
 	}
 	c.emit(ctx, e, ended)
 }

@@ -15,16 +15,16 @@ func TestAnEventNobodyListensToAllocatesNothing(t *testing.T) {
 	rec := store.Record{Session: &store.Session{ID: "id", Owner: "session=ada"}}
 	failed := errors.New("down")
 	require.Zero(t, testing.AllocsPerRun(100, func() {
-		c.emit(st, Event{Name: EventRefused, Refusal: "forbidden"}, rec)
-		c.emit(st, Event{Name: EventFailed, Err: failed}, rec)
-		c.emitEnd(st, rec, store.Idle, "")
+		c.emit(st, Event{Name: EventRefused, Code: "forbidden"}, rec)
+		c.emit(st, Event{Name: EventUnavailable, Err: failed}, rec)
+		c.emitEnd(st, rec, store.ReasonIdle, "")
 	}))
 }
 
 func TestEveryEventHasItsWords(t *testing.T) {
 	for _, name := range []EventName{
-		EventLogin, EventReauthenticated, EventRemembered, EventLogout, EventExpired, EventEnded,
-		EventTheft, EventRefused, EventUnknown, EventForged, EventFailed,
+		EventLogin, EventReauthenticated, EventRevived, EventLogout, EventExpired, EventEnded,
+		EventTheftSuspected, EventRefused, EventUnknownCookie, EventForgedCookie, EventUnavailable,
 	} {
 		require.NotEmpty(t, eventMessages[name], name)
 	}

@@ -104,9 +104,9 @@ func ExampleGuard_EndReason() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
 		switch guard.EndReason(r) {
-		case store.Idle, store.Absolute, store.Expired:
+		case store.ReasonIdle, store.ReasonAbsolute, store.ReasonExpired:
 			fmt.Fprint(w, "Your session has expired.")
-		case store.Ended:
+		case store.ReasonEnded:
 			fmt.Fprint(w, "An administrator has logged you out.")
 		default:
 			fmt.Fprint(w, "Please log in.")
@@ -131,7 +131,7 @@ func ExampleGuard_CancelOnEnd() {
 	events := guard.Passive(guard.RequireLogin(guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(begun)
 		<-r.Context().Done() // a real one writes what there is until then
-		if ended, ok := errors.AsType[*sessionguard.EndedError](context.Cause(r.Context())); ok {
+		if ended, ok := errors.AsType[*sessionguard.SessionEndedError](context.Cause(r.Context())); ok {
 			fmt.Fprint(w, "event: ended, data: ", ended.Reason)
 		}
 	}))))

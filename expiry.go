@@ -17,9 +17,9 @@ import (
 func expired(r store.Record, now store.Time) (store.Reason, bool) {
 	switch {
 	case now >= r.Expires:
-		return store.Absolute, true
+		return store.ReasonAbsolute, true
 	case now >= r.LastSeen.Add(r.IdleTimeout):
-		return store.Idle, true
+		return store.ReasonIdle, true
 	}
 	return "", false
 }
@@ -117,7 +117,7 @@ func (st *locked) status() status {
 	return status{
 		Authenticated:   true,
 		Session:         rec.ID,
-		IdleSeconds:     int64(rec.End().Sub(st.now) / time.Second),
+		IdleSeconds:     int64(rec.Deadline().Sub(st.now) / time.Second),
 		AbsoluteSeconds: int64(rec.Expires.Sub(st.now) / time.Second),
 	}
 }
@@ -176,14 +176,14 @@ func (c *core) tell(methods ...string) http.Handler {
 // and the login page (Config.LoginPath). Anything else that looks at the session
 // does, also a fetch or an image on the login page: make what asks by itself Passive.
 // There [Guard.EndReason]
-// is [store.Remembered], and a link to any other page revives. All that ends a
+// is [store.ReasonRemembered], and a link to any other page revives. All that ends a
 // session ends it as well: a logout, [Guard.EndUser], a changed SessionStamp, an
 // inactive user.
 //
 // Each revival replaces the token. Requests with the one from before are the same
 // person within Config.RememberGrace, since a page asks for many things at once, and
 // until the new one has come back or has idled out, since the answer with it may be
-// lost. Later, somebody has kept a copy: the session is ended, [EventTheft] says so,
+// lost. Later, somebody has kept a copy: the session is ended, [EventTheftSuspected] says so,
 // and whoever is the owner logs in again. It cannot tell a thief from a browser
 // restored from an old backup, or one that never got the answer and then idled out
 // as well. It does not notice a thief who never lets the session

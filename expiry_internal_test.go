@@ -28,30 +28,30 @@ func TestASessionIsOverAtItsDeadline(t *testing.T) {
 		"at once":                            {seen(0), noon, ""},
 		"a second before the idle deadline":  {seen(0), at(idle - time.Second), ""},
 		"the last millisecond":               {seen(0), at(idle - time.Millisecond), ""},
-		"at the idle deadline":               {seen(0), at(idle), store.Idle},
-		"after the idle deadline":            {seen(0), at(idle + time.Second), store.Idle},
+		"at the idle deadline":               {seen(0), at(idle), store.ReasonIdle},
+		"after the idle deadline":            {seen(0), at(idle + time.Second), store.ReasonIdle},
 		"slid":                               {seen(time.Hour), at(time.Hour + idle - 1), ""},
-		"slid, at the deadline":              {seen(time.Hour), at(time.Hour + idle), store.Idle},
+		"slid, at the deadline":              {seen(time.Hour), at(time.Hour + idle), store.ReasonIdle},
 		"active, before the absolute end":    {seen(absolute - time.Minute), at(absolute - time.Millisecond), ""},
-		"active, at the absolute end":        {seen(absolute - time.Minute), at(absolute), store.Absolute},
-		"seen after the absolute end":        {seen(absolute + time.Hour), at(absolute + time.Hour), store.Absolute},
-		"both at once":                       {seen(absolute - idle), at(absolute), store.Absolute},
+		"active, at the absolute end":        {seen(absolute - time.Minute), at(absolute), store.ReasonAbsolute},
+		"seen after the absolute end":        {seen(absolute + time.Hour), at(absolute + time.Hour), store.ReasonAbsolute},
+		"both at once":                       {seen(absolute - idle), at(absolute), store.ReasonAbsolute},
 		"the clock went back":                {seen(time.Minute), noon, ""},
-		"no times at all":                    {recordOf(0, 0, 0, 0), noon, store.Absolute},
-		"no absolute end":                    {recordOf(noon, noon, 0, idle), noon, store.Absolute},
-		"never seen":                         {recordOf(0, noon, at(absolute), idle), noon, store.Idle},
-		"no idle timeout":                    {recordOf(noon, noon, at(absolute), 0), noon, store.Idle},
-		"a negative idle timeout":            {recordOf(noon, noon, at(absolute), -idle), noon, store.Idle},
-		"an idle timeout of no millisecond":  {recordOf(noon, noon, at(absolute), 999*time.Microsecond), noon, store.Idle},
-		"a deadline that no Time can be":     {recordOf(math.MaxInt64, noon, at(absolute), idle), noon, store.Idle},
-		"a negative absolute end":            {recordOf(noon, noon, -1, idle), noon, store.Absolute},
+		"no times at all":                    {recordOf(0, 0, 0, 0), noon, store.ReasonAbsolute},
+		"no absolute end":                    {recordOf(noon, noon, 0, idle), noon, store.ReasonAbsolute},
+		"never seen":                         {recordOf(0, noon, at(absolute), idle), noon, store.ReasonIdle},
+		"no idle timeout":                    {recordOf(noon, noon, at(absolute), 0), noon, store.ReasonIdle},
+		"a negative idle timeout":            {recordOf(noon, noon, at(absolute), -idle), noon, store.ReasonIdle},
+		"an idle timeout of no millisecond":  {recordOf(noon, noon, at(absolute), 999*time.Microsecond), noon, store.ReasonIdle},
+		"a deadline that no Time can be":     {recordOf(math.MaxInt64, noon, at(absolute), idle), noon, store.ReasonIdle},
+		"a negative absolute end":            {recordOf(noon, noon, -1, idle), noon, store.ReasonAbsolute},
 		"the longest timeouts there are":     {recordOf(noon, noon, noon.Add(math.MaxInt64), math.MaxInt64), at(absolute), ""},
-		"a record of the year 1970, all set": {recordOf(1, 1, 2, idle), noon, store.Absolute},
+		"a record of the year 1970, all set": {recordOf(1, 1, 2, idle), noon, store.ReasonAbsolute},
 	} {
 		why, over := expired(test.record, test.now)
 		require.Equal(t, test.why, why, name)
 		require.Equal(t, test.why != "", over, name)
-		require.Equal(t, over, test.now >= test.record.End() || test.record.LastSeen == math.MaxInt64, "%s: a backend decides the same", name)
+		require.Equal(t, over, test.now >= test.record.Deadline() || test.record.LastSeen == math.MaxInt64, "%s: a backend decides the same", name)
 	}
 }
 

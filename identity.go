@@ -77,7 +77,7 @@ func (st *locked) over(reason store.Reason) {
 	if st.bringsToken() {
 		st.slow.session = keepCookie
 	}
-	if reason.Kept() {
+	if reason.Retained() {
 		st.pending().reason = reason
 	}
 }
@@ -118,7 +118,7 @@ func (st *locked) authenticate(ctx context.Context) error {
 		st.user = user
 		if st.slow != nil && st.slow.revived {
 			st.slow.revived = false
-			st.core.emit(st.ctx(), Event{Name: EventRemembered}, st.rec)
+			st.core.emit(st.ctx(), Event{Name: EventRevived}, st.rec)
 		}
 	}
 	return nil
@@ -129,15 +129,15 @@ func (st *locked) authenticate(ctx context.Context) error {
 func judge(user User, err error, id, stamp string) (store.Reason, error) {
 	switch {
 	case errors.Is(err, ErrNoUser):
-		return store.NoUser, nil
+		return store.ReasonNoUser, nil
 	case err != nil:
 		return "", fmt.Errorf("FindUser (for no such user it returns ErrNoUser): %w", err)
 	case user.UserID() != id:
 		return "", fmt.Errorf("FindUser returned user %q for %q", user.UserID(), id)
 	case !user.IsActive():
-		return store.Inactive, nil
+		return store.ReasonDeactivated, nil
 	case stampOf(user) != stamp:
-		return store.Restamped, nil
+		return store.ReasonCredentialsChanged, nil
 	}
 	return "", nil
 }
@@ -161,7 +161,7 @@ func (st *locked) fail(err error) error {
 	p := st.pending()
 	p.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	st.user = nil
-	st.core.emit(st.ctx(), Event{Name: EventFailed, Err: err}, st.rec)
+	st.core.emit(st.ctx(), Event{Name: EventUnavailable, Err: err}, st.rec)
 	return p.failure
 }
 
@@ -236,7 +236,7 @@ type resolution struct {
 }
 
 func ended(reason store.Reason) resolution {
-	if !reason.Kept() {
+	if !reason.Retained() {
 		reason = ""
 	}
 	return resolution{reason: reason}
@@ -275,10 +275,10 @@ func (c *core) resolve(ctx context.Context, q query) resolution {
 		switch {
 		case !over:
 			return resolution{rec: rec, current: true}
-		case reason != store.Idle || q.now >= rec.Until():
+		case reason != store.ReasonIdle || q.now >= rec.GoneAt():
 			return c.endOver(ctx, rec, reason)
 		case !c.mayRevive(q):
-			return resolution{reason: store.Remembered, dormant: rec.Owner} // and is not deleted
+			return resolution{reason: store.ReasonRemembered, dormant: rec.Owner} // and is not deleted
 		}
 		res, err := c.revive(ctx, q, rec, value)
 		if !errors.Is(err, store.ErrConflict) {
@@ -311,8 +311,8 @@ func (c *core) resolveGone(ctx context.Context, q query, value string, err error
 	case !errors.Is(err, store.ErrNotFound):
 		return resolution{err: err}
 	case c.cookies.Verify(value):
-		c.emitOften(ctx, Event{Name: EventUnknown}, &c.unknown)
-		return ended(store.Expired)
+		c.emitOften(ctx, Event{Name: EventUnknownCookie}, &c.unknown)
+		return ended(store.ReasonExpired)
 	}
 	return c.forged(ctx)
 }
@@ -324,11 +324,11 @@ func (c *core) resolveMoved(ctx context.Context, q query, value string, moved *s
 		return resolution{err: errForeign}
 	}
 	reason, over := expired(rec, q.now)
-	if over && q.now >= rec.Until() {
+	if over && q.now >= rec.GoneAt() {
 		return c.endOver(ctx, rec, reason)
 	}
 	details := rec.Detail()
-	token, opened := c.cookies.OpenSuccessor(value, details.Handover)
+	token, opened := c.cookies.OpenSuccessor(value, details.SuccessorToken)
 	recent := q.now.Sub(details.Rotated) < c.rememberGrace
 	lost := unused(rec) && !over && (moved.To == rec.Key || !rec.Revived())
 	switch {
@@ -342,11 +342,11 @@ func (c *core) resolveMoved(ctx context.Context, q query, value string, moved *s
 	}
 	settled, cancel := settle(ctx)
 	defer cancel()
-	if err := c.end(settled, rec.Key, store.Theft, ""); err != nil {
-		c.emitEnd(ctx, rec, store.Theft, "")
+	if err := c.end(settled, rec.Key, store.ReasonTheftSuspected, ""); err != nil {
+		c.emitEnd(ctx, rec, store.ReasonTheftSuspected, "")
 		return resolution{err: err}
 	}
-	return ended(store.Theft)
+	return ended(store.ReasonTheftSuspected)
 }
 
 // revive lets a session that has idled out go on under a new token.
@@ -357,7 +357,7 @@ func (c *core) revive(ctx context.Context, q query, old store.Record, value stri
 	}
 	details := old.Detail()
 	details.Rotated = max(q.now, old.Authenticated+1)
-	details.Handover = c.cookies.SealSuccessor(value, token)
+	details.SuccessorToken = c.cookies.SealSuccessor(value, token)
 	details.UserAgent, details.Address = c.device(q.request)
 	session := *old.Session
 	session.Key, session.Values, session.Details = key, nil, &details
@@ -383,7 +383,7 @@ func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reaso
 }
 
 func (c *core) forged(ctx context.Context) resolution {
-	c.emitOften(ctx, Event{Name: EventForged}, &c.forgedCookies)
+	c.emitOften(ctx, Event{Name: EventForgedCookie}, &c.forgedCookies)
 	return resolution{}
 }
 

@@ -65,7 +65,7 @@ func (g *core) End(w http.ResponseWriter, r *http.Request) error {
 func (st *locked) end() error {
 	ctx, cancel := st.settle()
 	defer cancel()
-	err := st.purge(ctx, store.LoggedOut)
+	err := st.purge(ctx, store.ReasonLoggedOut)
 
 	p := st.pending()
 	p.emptyViews()
@@ -127,7 +127,7 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, by s
 			return nil
 		case !errors.As(err, &moved):
 			return err
-		case reason != store.LoggedOut && reason != store.Replaced && reason != store.Theft:
+		case reason != store.ReasonLoggedOut && reason != store.ReasonReplaced && reason != store.ReasonTheftSuspected:
 			return nil
 		}
 		next, err := c.locate(ctx, moved)
@@ -192,9 +192,9 @@ func (g *core) EndOthers(r *http.Request) error {
 	id := seen.user.UserID()
 	_, err = g.endOwned(r.Context(), id, id, func(s *store.Session) (store.Reason, bool) {
 		if s.Stamp != seen.rec.Stamp {
-			return store.Restamped, true
+			return store.ReasonCredentialsChanged, true
 		}
-		return store.Elsewhere, s.ID != seen.rec.ID
+		return store.ReasonLoggedOutElsewhere, s.ID != seen.rec.ID
 	})
 	return err
 }
@@ -213,11 +213,11 @@ func (c *core) endedBy(ctx context.Context, userID string) (why func(*store.Sess
 	return func(s *store.Session) store.Reason {
 		switch {
 		case by != userID:
-			return store.Ended
+			return store.ReasonEnded
 		case s.ID == current:
-			return store.LoggedOut
+			return store.ReasonLoggedOut
 		}
-		return store.Elsewhere
+		return store.ReasonLoggedOutElsewhere
 	}, by
 }
 
@@ -242,7 +242,7 @@ func (c *core) endOwned(ctx context.Context, userID, by string, match func(*stor
 			if err := c.end(ctx, rec.Key, reason, by); err != nil {
 				return ended, errors.Join(ErrUnavailable, err)
 			}
-			if rec.Until() > store.TimeOf(time.Now()) {
+			if rec.GoneAt() > store.TimeOf(time.Now()) {
 				ended++
 			}
 		}

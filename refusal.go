@@ -36,7 +36,7 @@ type Refusals struct {
 	// Stale answers who has not logged in recently enough. Default: a redirect
 	// to Config.ReauthPath, for a GET with "next"; else 401
 	// "reauthentication_required".
-	Stale http.Handler
+	Reauth http.Handler
 	// CrossOrigin answers an unsafe request from another site, whose own
 	// handler has not run. Default: 403 "cross_origin".
 	CrossOrigin http.Handler
@@ -51,8 +51,8 @@ type Refusals struct {
 // page's visitor, for example. It is empty if there is no such cookie, if the session
 // lives, for a logout in the same browser, and for the token from before somebody
 // logged in again. The reason of a session that did not end by itself is kept for an
-// hour at least; what ended longer ago, or expired unseen, is [store.Expired].
-// [store.Remembered] says that it has not ended for a person: see [Remember].
+// hour at least; what ended longer ago, or expired unseen, is [store.ReasonExpired].
+// [store.ReasonRemembered] says that it has not ended for a person: see [Remember].
 //
 // The default answers to who is refused carry the same as "reason", and so does
 // [Guard.Status]. Nobody learns it without the cookie of the session, but a query
@@ -86,7 +86,7 @@ func (c *core) reasonAt(st *locked, key store.Key) store.Reason {
 	if errors.As(err, &ended) {
 		return ended.Reason
 	}
-	return store.LoggedOut // which leaves nothing behind
+	return store.ReasonLoggedOut // which leaves nothing behind
 }
 
 // A refusal is why a request was not let in.
@@ -144,7 +144,7 @@ func (c *core) refuse(st *request, w http.ResponseWriter, r *http.Request, why r
 	}
 	rec := l.rec
 	l.unlock()
-	refused := Event{Name: EventRefused, Refusal: refusals[why].code, Reason: reason}
+	refused := Event{Name: EventRefused, Code: refusals[why].code, Reason: reason}
 	switch why {
 	case noSession, forbidden, stale:
 		c.emit(st, refused, rec)
@@ -197,7 +197,7 @@ func (own Refusals) handler(why refusal) http.Handler {
 	case forbidden:
 		return own.Forbidden
 	case stale:
-		return own.Stale
+		return own.Reauth
 	case crossOrigin:
 		return own.CrossOrigin
 	case unavailable, stillThere:

@@ -325,7 +325,7 @@ func (st *locked) undo() {
 	}
 	p := st.slow
 	p.session, p.anonymous = keepCookie, keepCookie
-	_ = st.endNow(store.Undone)
+	_ = st.endNow(store.ReasonLoginIncomplete)
 }
 
 // finish ends the request of a handler that returned.
@@ -388,10 +388,10 @@ func (st *locked) writeCookies() {
 		http.SetCookie(st.writer.Unwrap(), &ck)
 	}
 	remembered := 0 // until the browser is closed
-	if st.rec.Session != nil && st.rec.Detail().Remember > 0 {
+	if st.rec.Session != nil && st.rec.Detail().RememberUntil > 0 {
 		// Not only until Remember: while it is active, the session goes on.
 		// And for a while after its end, to say why.
-		remembered = int(st.rec.Expires.Add(store.ReasonKept).Sub(st.now) / time.Second)
+		remembered = int(st.rec.Expires.Add(store.TombstoneLifetime).Sub(st.now) / time.Second)
 	}
 	add(c.Session, p.session, p.sessionValue, remembered)
 	add(c.Visitor, p.anonymous, p.anonymousValue, 0)

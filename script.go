@@ -146,9 +146,9 @@ func (st *request) resumeReason(r *http.Request) store.Reason {
 	l := st.lock()
 	defer l.unlock()
 	known := l.reason()
-	if known == "" || known == store.Expired {
+	if known == "" || known == store.ReasonExpired {
 		switch reason := store.Reason(r.FormValue("reason")); reason {
-		case store.Idle, store.Absolute:
+		case store.ReasonIdle, store.ReasonAbsolute:
 			return reason
 		}
 	}

@@ -169,7 +169,7 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 		return ErrNoUser
 	}
 	if !user.IsActive() {
-		c.emit(r.Context(), Event{Name: EventRefused, User: user.UserID(), Refusal: string(store.Inactive)}, store.Record{})
+		c.emit(r.Context(), Event{Name: EventRefused, UserID: user.UserID(), Code: string(store.ReasonDeactivated)}, store.Record{})
 		return ErrInactive
 	}
 	st, err := c.wrapped(r)
@@ -215,24 +215,24 @@ func (st *locked) logIn(asker context.Context, user User, chosen loginOptions) e
 	if same {
 		old := st.rec.Detail()
 		next.ID, details.Created = st.rec.ID, old.Created
-		if old.Remember > now {
-			details.Remember = old.Remember
+		if old.RememberUntil > now {
+			details.RememberUntil = old.RememberUntil
 		}
 		idle = min(idle, st.rec.IdleTimeout)
 		absolute = min(absolute, st.rec.Expires.Sub(st.rec.Authenticated))
 	}
 	if chosen.remember {
-		details.Remember = now.Add(c.rememberFor)
+		details.RememberUntil = now.Add(c.rememberFor)
 	}
 	next.IdleTimeout = cmp.Or(chosen.idle, idle)
 	if next.Expires = now.Add(chosen.absolute); chosen.absolute == 0 {
-		next.Expires = max(now.Add(absolute), details.Remember)
+		next.Expires = max(now.Add(absolute), details.RememberUntil)
 	}
-	details.Remember = min(details.Remember, next.Expires)
+	details.RememberUntil = min(details.RememberUntil, next.Expires)
 	if same {
 		same, err = st.replace(ctx, next)
 		if !same && !chosen.remember { // what was to be remembered has ended meanwhile
-			details.Remember = 0
+			details.RememberUntil = 0
 			if chosen.absolute == 0 {
 				next.Expires = now.Add(absolute)
 			}
@@ -244,14 +244,14 @@ func (st *locked) logIn(asker context.Context, user User, chosen loginOptions) e
 		err = st.create(ctx, next, user)
 	}
 	if errors.Is(err, store.ErrLimit) {
-		c.emit(st.ctx(), Event{Name: EventRefused, User: user.UserID(), Refusal: string(store.TooMany)}, store.Record{})
+		c.emit(st.ctx(), Event{Name: EventRefused, UserID: user.UserID(), Code: string(store.ReasonTooManySessions)}, store.Record{})
 		return ErrTooManySessions
 	}
 	if err != nil {
 		// It may be there all the same: nobody has its token, but it would count.
 		undo, cancel := st.settle()
 		defer cancel()
-		_, _ = c.backend.Delete(undo, next.Key, store.Undone)
+		_, _ = c.backend.Delete(undo, next.Key, store.ReasonLoginIncomplete)
 		return st.fail(err)
 	}
 
@@ -328,13 +328,13 @@ func (st *locked) create(ctx context.Context, next store.Record, user User) erro
 		if err := st.createWithin(ctx, limit, next); err != nil {
 			return err
 		}
-		err := st.purge(ctx, store.Replaced)
+		err := st.purge(ctx, store.ReasonReplaced)
 		if err != nil {
-			_ = c.end(ctx, next.Key, store.Undone, "") // nobody has its token, but it would count
+			_ = c.end(ctx, next.Key, store.ReasonLoginIncomplete, "") // nobody has its token, but it would count
 		}
 		return err
 	}
-	if err := st.purge(ctx, store.Replaced); err != nil {
+	if err := st.purge(ctx, store.ReasonReplaced); err != nil {
 		return err
 	}
 	return st.createWithin(ctx, limit, next)
@@ -347,7 +347,7 @@ func (st *locked) createWithin(ctx context.Context, limit store.Limit, next stor
 		// Sessions from before a password change are dead, and take up room
 		// until somebody comes by with them.
 		n, failed := c.endOwned(ctx, c.userOf(next), "", func(s *store.Session) (store.Reason, bool) {
-			return store.Restamped, s.Stamp != next.Stamp
+			return store.ReasonCredentialsChanged, s.Stamp != next.Stamp
 		})
 		if failed != nil {
 			return failed
@@ -357,8 +357,8 @@ func (st *locked) createWithin(ctx context.Context, limit store.Limit, next stor
 		}
 	}
 	for _, rec := range ended {
-		c.streams.End(rec.ID, store.TooMany)
-		c.emitEnd(ctx, rec, store.TooMany, "")
+		c.streams.End(rec.ID, store.ReasonTooManySessions)
+		c.emitEnd(ctx, rec, store.ReasonTooManySessions, "")
 	}
 	return err
 }

@@ -14,11 +14,11 @@ import (
 var ErrSessionEnded = errors.New("sessionguard: the session has ended")
 
 // An EndedError is an [ErrSessionEnded] that says why.
-type EndedError struct{ Reason store.Reason }
+type SessionEndedError struct{ Reason store.Reason }
 
-func (e *EndedError) Error() string { return ErrSessionEnded.Error() + ": " + string(e.Reason) }
+func (e *SessionEndedError) Error() string { return ErrSessionEnded.Error() + ": " + string(e.Reason) }
 
-func (e *EndedError) Unwrap() error { return ErrSessionEnded }
+func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }
 
 // CancelOnEnd cuts an answer that takes long, such as server-sent events or a
 // WebSocket, when the session that it was begun with ends: by a logout, from
@@ -27,7 +27,7 @@ func (e *EndedError) Unwrap() error { return ErrSessionEnded }
 //	mux.Handle("GET /events", guard.Passive(guard.RequireLogin(guard.CancelOnEnd(events))))
 //
 // The context of next's request is then cancelled; [context.Cause] is an
-// [*EndedError] with the reason, for a last word to the client. A second later
+// [*SessionEndedError] with the reason, for a last word to the client. A second later
 // nothing can be written any more, whatever next does: its answer is aborted, and a
 // connection that it has hijacked is closed, also if it has returned since. A
 // middleware around the guard that buffers answers must not send half of one, and
@@ -85,7 +85,7 @@ func (c *core) newStreams() *stream.Registry {
 	return stream.New(stream.Config{
 		Backend:     c.backend,
 		Lookup:      c.lookup,
-		Cause:       func(reason store.Reason) error { return &EndedError{reason} },
+		Cause:       func(reason store.Reason) error { return &SessionEndedError{reason} },
 		Unavailable: ErrUnavailable,
 		Stopped:     ErrSessionEnded,
 		Timeout:     settleTimeout,
@@ -106,8 +106,8 @@ func (c *core) lookup(ctx context.Context, key store.Key, owner, id string) (sto
 	}
 	now := store.TimeOf(time.Now())
 	reason, over := expired(rec, now)
-	if over && reason == store.Idle && now < rec.Until() {
-		reason = store.Remembered
+	if over && reason == store.ReasonIdle && now < rec.GoneAt() {
+		reason = store.ReasonRemembered
 	}
 	if over {
 		err = &store.EndedError{Reason: reason}

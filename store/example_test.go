@@ -35,7 +35,7 @@ func ExampleMemory() {
 	session, err := sessions.Load(ctx, login.Key)
 	fmt.Println(session.Owner, err)
 
-	ended, err := sessions.Delete(ctx, login.Key, store.LoggedOut)
+	ended, err := sessions.Delete(ctx, login.Key, store.ReasonLoggedOut)
 	fmt.Println("deleted:", ended.Owner, err)
 	err = sessions.Touch(ctx, login.Key, now.Add(time.Minute))
 	fmt.Println(err, errors.Is(err, store.ErrNotFound))
@@ -95,7 +95,7 @@ func ExampleMemory_Watch() {
 		LastSeen: now,
 	}, store.Limit{})
 	if err == nil {
-		_, err = sessions.Delete(ctx, key, store.Ended)
+		_, err = sessions.Delete(ctx, key, store.ReasonEnded)
 	}
 	fmt.Println(err)
 

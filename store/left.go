@@ -20,7 +20,7 @@ func newMove(old Key, to Record) *entry {
 }
 
 func newTombstone(key Key, reason Reason) *entry {
-	until := TimeOf(time.Now()).Add(ReasonKept)
+	until := TimeOf(time.Now()).Add(TombstoneLifetime)
 	return newEntry(Record{&Session{Key: key, Expires: until.Add(-Grace), ID: string(reason)}, until})
 }
 

@@ -14,7 +14,7 @@ import (
 // node would have logins of its own. It does not bound how many sessions there
 // are; [Limit] does that for each owner.
 //
-// A session past [Record.Until], by this machine's clock, does not count for a
+// A session past [Record.GoneAt], by this machine's clock, does not count for a
 // limit. After [Grace] its memory is given back by later Creates and Replaces, a
 // little by each, without a goroutine, a timer or a pause. In a steady stream of
 // logins, about one in ten of those held is dead; when logins stop, what had expired
@@ -95,7 +95,7 @@ func (m *Memory) Touch(_ context.Context, key Key, seen Time) error {
 	defer s.Unlock()
 
 	e := s.find(key)
-	if e.gone() != nil || seen >= e.record().End() {
+	if e.gone() != nil || seen >= e.record().Deadline() {
 		return ErrNotFound
 	}
 	e.lastSeen = max(e.lastSeen, seen)
@@ -129,7 +129,7 @@ func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Recor
 	}
 	m.sweep(r.Key)
 
-	defer func() { m.watchers.tell(ended, TooMany) }() // with no lock held
+	defer func() { m.watchers.tell(ended, ReasonTooManySessions) }() // with no lock held
 
 	list := m.owners.list(r.Owner)
 	list.Lock()
@@ -160,7 +160,7 @@ func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Recor
 	for limit.Max > 0 && len(others) >= limit.Max {
 		oldest := others[0]
 		unseen := func(now Record) bool { return now.LastSeen == oldest.LastSeen }
-		if r, ok := m.end(list, oldest.Key, TooMany, unseen); ok {
+		if r, ok := m.end(list, oldest.Key, ReasonTooManySessions, unseen); ok {
 			ended = append(ended, r)
 			others = others[1:]
 		} else {
@@ -256,7 +256,7 @@ func (m *Memory) end(list ownerList, key Key, reason Reason, condition func(Reco
 	s.remove(e)
 	if list.owner != "" { // what is left of a session is in no list
 		list.remove(e)
-		if reason.Kept() {
+		if reason.Retained() {
 			s.add(newTombstone(key, reason))
 		}
 	}
@@ -270,7 +270,7 @@ func (m *Memory) sweep(key Key) {
 	var room [2 * sweepPerLogin]*Session
 	dead := room[:0]
 	now := TimeOf(time.Now())
-	forgettable := func(r Record) bool { return r.Until().Add(Grace) <= now }
+	forgettable := func(r Record) bool { return r.GoneAt().Add(Grace) <= now }
 
 	s := m.shard(key)
 	s.Lock()
@@ -313,4 +313,4 @@ func newEntry(r Record) *entry {
 
 func (e *entry) record() Record { return Record{e.session.Load(), e.lastSeen} }
 
-func expired(r Record) bool { return r.Until() <= TimeOf(time.Now()) }
+func expired(r Record) bool { return r.GoneAt() <= TimeOf(time.Now()) }

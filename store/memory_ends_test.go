@@ -20,14 +20,14 @@ func TestMemoryForgetsWhyASessionEndedAfterAnHour(t *testing.T) {
 		m := NewMemory()
 		deleted, limited := testRecord("alice", time.Minute), testRecord("bob", time.Minute)
 		mustCreate(t, m, deleted, limited)
-		require.NoError(t, second(m.Delete(t.Context(), deleted.Key, Theft)))
+		require.NoError(t, second(m.Delete(t.Context(), deleted.Key, ReasonTheftSuspected)))
 		last := testRecord("bob", 2*time.Hour)
 		require.NoError(t, second(m.Create(t.Context(), last, Limit{Max: 1})))
 
-		time.Sleep(ReasonKept - time.Millisecond)
+		time.Sleep(TombstoneLifetime - time.Millisecond)
 		m.sweepAll()
-		require.Equal(t, Theft, reasonOf(m, deleted.Key))
-		require.Equal(t, TooMany, reasonOf(m, limited.Key))
+		require.Equal(t, ReasonTheftSuspected, reasonOf(m, deleted.Key))
+		require.Equal(t, ReasonTooManySessions, reasonOf(m, limited.Key))
 		time.Sleep(time.Millisecond)
 		m.sweepAll()
 		require.Empty(t, reasonOf(m, deleted.Key))
@@ -39,13 +39,13 @@ func TestMemoryForgetsWhyASessionEndedAfterAnHour(t *testing.T) {
 // So that logging in and out takes no memory.
 func TestMemoryKeepsNothingOfWhatNobodyWillAskFor(t *testing.T) {
 	m := NewMemory()
-	for _, reason := range []Reason{LoggedOut, Replaced, Undone} {
+	for _, reason := range []Reason{ReasonLoggedOut, ReasonReplaced, ReasonLoginIncomplete} {
 		r := testRecord("alice", time.Hour)
 		mustCreate(t, m, r)
 		require.NoError(t, second(m.Delete(t.Context(), r.Key, reason)))
 		require.Zero(t, m.held(), reason)
 	}
-	require.NoError(t, second(m.Delete(t.Context(), newTestKey(), Ended)))
+	require.NoError(t, second(m.Delete(t.Context(), newTestKey(), ReasonEnded)))
 	require.Zero(t, m.held(), "of what was never there")
 }
 
@@ -63,7 +63,7 @@ func TestMemoryTellsOfAMoveForGraceOrOfARevivalToTheEnd(t *testing.T) {
 			next := remembering(testRecord("alice", time.Hour), c.expires)
 			next.Authenticated = TimeOf(time.Now())
 			next.Details.Rotated = next.Authenticated + c.rotated
-			next.Expires = next.Details.Remember
+			next.Expires = next.Details.RememberUntil
 			mustCreate(t, m, r)
 			require.NoError(t, m.Replace(t.Context(), r.Key, r.Version, next))
 
@@ -125,13 +125,13 @@ func TestMemoryHoldsNothingOfWhatHasEnded(t *testing.T) {
 				mustCreate(t, m, r)
 				keys = append(keys, r)
 			}
-			require.NoError(t, second(m.Delete(t.Context(), keys[0].Key, LoggedOut)))
-			require.NoError(t, second(m.Delete(t.Context(), keys[1].Key, Ended)))
+			require.NoError(t, second(m.Delete(t.Context(), keys[0].Key, ReasonLoggedOut)))
+			require.NoError(t, second(m.Delete(t.Context(), keys[1].Key, ReasonEnded)))
 			moved := remembering(testRecord(owner, time.Minute), 2*time.Hour)
 			require.NoError(t, m.Replace(t.Context(), keys[2].Key, 0, moved))
 			again := remembering(testRecord(owner, time.Minute), time.Hour)
 			require.NoError(t, m.Replace(t.Context(), moved.Key, 0, again))
-			require.NoError(t, second(m.Delete(t.Context(), again.Key, Restamped)))
+			require.NoError(t, second(m.Delete(t.Context(), again.Key, ReasonCredentialsChanged)))
 			require.NoError(t, second(m.Create(t.Context(), testRecord(owner, time.Minute), Limit{Max: 2})))
 		}
 		last := remembering(testRecord("0", time.Minute), 48*time.Hour)
@@ -154,7 +154,7 @@ func TestMemoryHoldsNoValuesOfASessionThatMoved(t *testing.T) {
 		next := remembering(testRecord("alice", time.Hour), 30*24*time.Hour)
 		next.Values = make([]byte, 100<<10)
 		require.NoError(t, m.Replace(t.Context(), r.Key, r.Version, next))
-		require.NoError(t, second(m.Delete(t.Context(), next.Key, LoggedOut)))
+		require.NoError(t, second(m.Delete(t.Context(), next.Key, ReasonLoggedOut)))
 		return weak.Make(next.Session)
 	}()
 	runtime.GC()
@@ -175,7 +175,7 @@ func TestMemoryDeletesNoSessionThatMovedWhileItWaited(t *testing.T) {
 		var ended Record
 		for _, f := range []func(){
 			func() { replaced = m.Replace(t.Context(), r.Key, r.Version, next) },
-			func() { ended, err = m.Delete(t.Context(), r.Key, LoggedOut) },
+			func() { ended, err = m.Delete(t.Context(), r.Key, ReasonLoggedOut) },
 		} {
 			wg.Go(f)
 			for range 10 {
@@ -207,7 +207,7 @@ func TestMemoryForgetsAWatcherWithItsContext(t *testing.T) {
 		end := func() {
 			r := testRecord("alice", time.Hour)
 			mustCreate(t, m, r)
-			require.NoError(t, second(m.Delete(t.Context(), r.Key, LoggedOut)))
+			require.NoError(t, second(m.Delete(t.Context(), r.Key, ReasonLoggedOut)))
 		}
 		end()
 		require.Equal(t, 100, told)
@@ -240,7 +240,7 @@ func TestMemoryMayBeAskedByWhoIsTold(t *testing.T) {
 	r, last := testRecord("alice", time.Hour), testRecord("alice", time.Hour)
 	mustCreate(t, m, r)
 	require.NoError(t, second(m.Create(t.Context(), last, Limit{Max: 1})))
-	require.NoError(t, second(m.Delete(t.Context(), last.Key, Ended)))
+	require.NoError(t, second(m.Delete(t.Context(), last.Key, ReasonEnded)))
 	require.Equal(t, 2, told)
 }
 
@@ -254,7 +254,7 @@ func TestMemoryWatchersComeAndGoUnderLoad(t *testing.T) {
 				m.Watch(ctx, func(Ending) {})
 				r := testRecord("alice", time.Hour)
 				m.Create(ctx, r, Limit{Max: 2})
-				m.Delete(ctx, r.Key, Ended)
+				m.Delete(ctx, r.Key, ReasonEnded)
 				cancel()
 			}
 		})
@@ -264,7 +264,7 @@ func TestMemoryWatchersComeAndGoUnderLoad(t *testing.T) {
 
 // remembering is r, which Replace may revive for so long.
 func remembering(r Record, long time.Duration) Record {
-	r.Details = &Details{Remember: TimeOf(time.Now()).Add(long)}
+	r.Details = &Details{RememberUntil: TimeOf(time.Now()).Add(long)}
 	return r
 }
 

@@ -99,7 +99,7 @@ func TestMemoryGivesBackAPeakOfDeadSessions(t *testing.T) {
 		for range peak / 4 {
 			r := testRecord("alice", time.Minute)
 			mustCreate(t, m, r)
-			require.NoError(t, second(m.Delete(t.Context(), r.Key, LoggedOut)))
+			require.NoError(t, second(m.Delete(t.Context(), r.Key, ReasonLoggedOut)))
 		}
 		require.Less(t, m.held(), peak/100)
 		for i := range m.shards {
@@ -140,11 +140,11 @@ func TestMemoryForgetsOwnersWithoutSessions(t *testing.T) {
 			_, err := m.Create(t.Context(), last, Limit{Max: 3})
 			require.NoError(t, err)
 			for _, r := range []Record{deleted, next} {
-				require.NoError(t, second(m.Delete(t.Context(), r.Key, LoggedOut)))
+				require.NoError(t, second(m.Delete(t.Context(), r.Key, ReasonLoggedOut)))
 			}
 		}
 		require.Equal(t, 1000, m.listed())
-		time.Sleep(ReasonKept)
+		time.Sleep(TombstoneLifetime)
 		m.sweepAll()
 		require.Zero(t, m.held())
 		require.Zero(t, m.listed())
@@ -212,7 +212,7 @@ func TestMemoryFindsEverySessionWhileItGrowsAndShrinks(t *testing.T) {
 		requireAll(created)
 	}
 	for len(created) > 0 {
-		require.NoError(t, second(m.Delete(t.Context(), created[0].Key, LoggedOut)))
+		require.NoError(t, second(m.Delete(t.Context(), created[0].Key, ReasonLoggedOut)))
 		require.False(t, loads(m, created[0].Key))
 		created = created[1:]
 		requireAll(created)
@@ -236,7 +236,7 @@ func TestMemoryStaysConsistentUnderLoad(t *testing.T) {
 				old := mine[i/2]
 				switch i % 5 {
 				case 0:
-					m.Delete(t.Context(), old.Key, LoggedOut)
+					m.Delete(t.Context(), old.Key, ReasonLoggedOut)
 				case 1:
 					next := testRecord(old.Owner, time.Hour)
 					next.Key[0] = byte(i % 3)
@@ -286,7 +286,7 @@ func TestMemoryIsNeverSeenOverALimit(t *testing.T) {
 					if len(owned) > limit.Max {
 						over.Store(true)
 					}
-					m.Delete(t.Context(), r.Key, LoggedOut)
+					m.Delete(t.Context(), r.Key, ReasonLoggedOut)
 				}
 			})
 		}
@@ -455,7 +455,7 @@ func BenchmarkMemoryCreateAndDelete(b *testing.B) {
 			if _, err := m.Create(b.Context(), r, Limit{Max: 3}); err != nil {
 				b.Fatal(err)
 			}
-			m.Delete(b.Context(), r.Key, LoggedOut)
+			m.Delete(b.Context(), r.Key, ReasonLoggedOut)
 		}
 	})
 }

@@ -72,12 +72,12 @@ type Session struct {
 // Details are the part of a [Session] that few requests need. They stand apart so
 // that a session without them stays small.
 type Details struct {
-	Created   Time   // first login under this ID
-	UserAgent string // what logged in, in short
-	Address   string // and from where
-	Remember  Time   // until when Replace may revive the session after its idle end; not after Expires; 0: never
-	Rotated   Time   // last Replace; later than Authenticated if only a cookie has revived it since; 0: none
-	Handover  []byte // for who still has the key from before that; opaque to backends
+	Created        Time   // first login under this ID
+	UserAgent      string // what logged in, in short
+	Address        string // and from where
+	RememberUntil  Time   // until when Replace may revive the session after its idle end; not after Expires; 0: never
+	Rotated        Time   // last Replace; later than Authenticated if only a cookie has revived it since; 0: none
+	SuccessorToken []byte // for who still has the key from before that; opaque to backends
 }
 
 // Detail returns the session's details, zero if it has none.
@@ -95,27 +95,27 @@ type Record struct {
 	LastSeen Time
 }
 
-// Grace is how long past [Record.Until] a backend keeps a session at the least. A
+// Grace is how long past [Record.GoneAt] a backend keeps a session at the least. A
 // request that was accepted in time may run longer than the session had left,
 // and its Touch must still find it.
 const Grace = time.Minute
 
-// ReasonKept is how long a backend keeps the [Reason] of a session that Delete or
+// TombstoneLifetime is how long a backend keeps the [Reason] of a session that Delete or
 // the limit of Create has ended, at the least.
-const ReasonKept = time.Hour
+const TombstoneLifetime = time.Hour
 
 // End is when the session ends unless it is active again: the earlier of the
 // idle and the absolute end. A guard accepts no request from that moment on,
 // whether or not a backend still holds the session.
-func (r Record) End() Time { return min(r.LastSeen.Add(r.IdleTimeout), r.Expires) }
+func (r Record) Deadline() Time { return min(r.LastSeen.Add(r.IdleTimeout), r.Expires) }
 
 // Until is the moment from which nothing brings the session back: its End, or
-// Details.Remember if that is later.
-func (r Record) Until() Time {
+// Details.RememberUntil if that is later.
+func (r Record) GoneAt() Time {
 	if r.Details == nil {
-		return r.End()
+		return r.Deadline()
 	}
-	return max(r.End(), r.Details.Remember)
+	return max(r.Deadline(), r.Details.RememberUntil)
 }
 
 // Revived says that the session has changed its key since its person last logged in:
@@ -133,27 +133,29 @@ type Reason string
 
 // The reasons for which a guard ends a session.
 const (
-	LoggedOut Reason = "logged_out"           // by the person, here
-	Replaced  Reason = "replaced"             // by another login in the same browser
-	Undone    Reason = "login_incomplete"     // the response of the login could not be sent
-	Idle      Reason = "idle"                 // idle timeout
-	Absolute  Reason = "absolute"             // absolute timeout
-	Elsewhere Reason = "logged_out_elsewhere" // by the same user, from another session
-	Ended     Reason = "ended"                // by somebody else: an administrator
-	TooMany   Reason = "too_many_sessions"    // by a newer login of the same owner
-	NoUser    Reason = "no_user"              // the user is gone
-	Inactive  Reason = "deactivated"          // the user may no longer log in
-	Restamped Reason = "credentials_changed"  // the user's SessionStamp changed
-	Theft     Reason = "theft_suspected"      // a token that had been replaced came back
+	ReasonLoggedOut          Reason = "logged_out"           // by the person, here
+	ReasonReplaced           Reason = "replaced"             // by another login in the same browser
+	ReasonLoginIncomplete    Reason = "login_incomplete"     // the response of the login could not be sent
+	ReasonIdle               Reason = "idle"                 // idle timeout
+	ReasonAbsolute           Reason = "absolute"             // absolute timeout
+	ReasonLoggedOutElsewhere Reason = "logged_out_elsewhere" // by the same user, from another session
+	ReasonEnded              Reason = "ended"                // by somebody else: an administrator
+	ReasonTooManySessions    Reason = "too_many_sessions"    // by a newer login of the same owner
+	ReasonNoUser             Reason = "no_user"              // the user is gone
+	ReasonDeactivated        Reason = "deactivated"          // the user may no longer log in
+	ReasonCredentialsChanged Reason = "credentials_changed"  // the user's SessionStamp changed
+	ReasonTheftSuspected     Reason = "theft_suspected"      // a token that had been replaced came back
 
 	// These are a guard's own and never given to Delete.
-	Expired    Reason = "expired"    // nobody knows any more, most likely a timeout
-	Remembered Reason = "remembered" // none: idle for too long, but the next request of a person revives it
+	ReasonExpired    Reason = "expired"    // nobody knows any more, most likely a timeout
+	ReasonRemembered Reason = "remembered" // none: idle for too long, but the next request of a person revives it
 )
 
 // Kept says whether a backend keeps the reason, so that the next page can tell the
 // person. The first three are of no use to anyone: the browser has been told.
-func (r Reason) Kept() bool { return r != "" && r != LoggedOut && r != Replaced && r != Undone }
+func (r Reason) Retained() bool {
+	return r != "" && r != ReasonLoggedOut && r != ReasonReplaced && r != ReasonLoginIncomplete
+}
 
 var (
 	// ErrNotFound says that there is no such session, or no longer.
@@ -228,7 +230,7 @@ type Backend interface {
 	// one of several callers. Deleting what is not there is no error and
 	// returns no session, except where Replace has moved it: then nothing is
 	// deleted, and a MovedError tells where it is. If it ended a session and
-	// reason.Kept, Load of the key is an EndedError for ReasonKept at the least.
+	// reason.Retained, Load of the key is an EndedError for TombstoneLifetime at the least.
 	Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error)
 
 	// ByOwner lists an owner's sessions in no particular order: every one that

@@ -154,7 +154,7 @@ func revoke(t *testing.T, here, there store.Backend) (last time.Duration) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := here.Delete(t.Context(), r.Key, store.LoggedOut); err != nil {
+	if _, err := here.Delete(t.Context(), r.Key, store.ReasonLoggedOut); err != nil {
 		t.Fatal(err)
 	}
 	for start := time.Now(); ; time.Sleep(10 * time.Microsecond) {

@@ -53,13 +53,13 @@ var endings = []promise{
 			require.NoError(t, err)
 			require.Len(t, list, 2)
 			require.NoError(t, here.guard.EndSession(t.Context(), name, idOf(t, there, phone)))
-			phone.requireEnded(t, store.Ended, there, here)
+			phone.requireEnded(t, store.ReasonEnded, there, here)
 			ada.requireIn(t, name, there)
 
 			phone.login(t, there, name)
 			require.NoError(t, here.guard.EndUser(t.Context(), name))
-			phone.requireEnded(t, store.Ended, there, here)
-			ada.requireEnded(t, store.Ended, there, here)
+			phone.requireEnded(t, store.ReasonEnded, there, here)
+			ada.requireEnded(t, store.ReasonEnded, there, here)
 			require.Empty(t, ownedBy(t, there, name))
 		})
 	}},
@@ -137,8 +137,8 @@ func requireStreamsCut(t T, a, b store.Backend, within time.Duration) {
 			reasons []string
 		}{
 			// A reason that is of no use to anyone need not be kept for who asks.
-			{loggedOut, []string{string(store.LoggedOut), string(store.Expired)}},
-			{ended, []string{string(store.Ended)}},
+			{loggedOut, []string{string(store.ReasonLoggedOut), string(store.ReasonExpired)}},
+			{ended, []string{string(store.ReasonEnded)}},
 		} {
 			select {
 			case line := <-s.lines:

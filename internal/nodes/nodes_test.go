@@ -46,7 +46,7 @@ func TestAStreamIsCutWhereNobodyTells(t *testing.T) {
 	}
 	require.Empty(t, on(""))
 	require.Contains(t, on(caches), "goes on")
-	require.Contains(t, on(losesReasons), string(store.Ended))
+	require.Contains(t, on(losesReasons), string(store.ReasonEnded))
 }
 
 // Every promise is seen broken by nodes with one mistake.

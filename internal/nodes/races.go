@@ -63,7 +63,7 @@ var races = []promise{
 		require.Equal(t, 1, len(tokens), "one new token")
 		require.NotContains(t, tokens, before)
 		require.Len(t, ownedBy(t, one, name), 1)
-		require.Equal(t, 1, one.count(sessionguard.EventRemembered)+two.count(sessionguard.EventRemembered), "exactly one revival")
+		require.Equal(t, 1, one.count(sessionguard.EventRevived)+two.count(sessionguard.EventRevived), "exactly one revival")
 	}},
 	{"two requests on two nodes that change different values both win", func(t T, a, b store.Backend) {
 		one, two := newNode(t, a), newNode(t, b)

@@ -131,7 +131,7 @@ func (n *node) routes() http.Handler {
 		fmt.Fprintln(w, "hello")
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
-		var ended *sessionguard.EndedError
+		var ended *sessionguard.SessionEndedError
 		if errors.As(context.Cause(r.Context()), &ended) {
 			fmt.Fprintln(w, ended.Reason)
 		}

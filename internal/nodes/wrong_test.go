@@ -68,7 +68,7 @@ func (w *wrongNode) Create(ctx context.Context, r store.Record, limit store.Limi
 	}
 	var ended []store.Record
 	for i := 0; i <= len(records)-limit.Max; i++ {
-		rec, err := w.Memory.Delete(ctx, records[i].Key, store.TooMany)
+		rec, err := w.Memory.Delete(ctx, records[i].Key, store.ReasonTooManySessions)
 		if err != nil {
 			return nil, err
 		}
@@ -138,7 +138,7 @@ func (w *wrongNode) Delete(ctx context.Context, key store.Key, reason store.Reas
 	case losesDeletes:
 		return w.Memory.Load(ctx, key)
 	case losesReasons:
-		reason = store.LoggedOut
+		reason = store.ReasonLoggedOut
 	}
 	return w.Memory.Delete(ctx, key, reason)
 }

@@ -63,14 +63,14 @@ func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
 		}, list[0])
 		require.Equal(s.T, begun.Add(time.Hour+5*time.Minute), list[0].FreshUntil(5*time.Minute))
 		require.Equal(s.T, sessionguard.Session{
-			ID:            list[1].ID,
-			Created:       begun,
-			Authenticated: begun,
-			LastSeen:      begun,
-			Expires:       begun.Add(twoWeeks),
-			Remembered:    begun.Add(twoWeeks),
-			UserAgent:     "Safari on iPhone",
-			Address:       "pipe",
+			ID:              list[1].ID,
+			Created:         begun,
+			Authenticated:   begun,
+			LastSeen:        begun,
+			Expires:         begun.Add(twoWeeks),
+			RememberedUntil: begun.Add(twoWeeks),
+			UserAgent:       "Safari on iPhone",
+			Address:         "pipe",
 		}, list[1], "what may be revived is listed, and can be ended")
 		require.NotEqual(s.T, list[0].ID, list[1].ID)
 
@@ -105,7 +105,7 @@ func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
 func TestTheAddressIsWhatTheApplicationSays(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
-			c.Address = func(r *http.Request) string { return r.Header.Get("X-Our-Proxy") }
+			c.ClientAddr = func(r *http.Request) string { return r.Header.Get("X-Our-Proxy") }
 		})
 		b := s.browse()
 		b.header.Set("X-Our-Proxy", "2001:db8::7")

@@ -36,9 +36,9 @@ func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
 						require.NotContains(s.T, fmt.Sprintf("%+v", got[i]), cookie.Value)
 					}
 				}
-				if got[i].Session != "" {
-					require.Len(s.T, got[i].Session, 16)
-					got[i].Session = "the session"
+				if got[i].SessionHash != "" {
+					require.Len(s.T, got[i].SessionHash, 16)
+					got[i].SessionHash = "the session"
 				}
 				if got[i].Method != "" {
 					require.Equal(s.T, "pipe", got[i].Address)
@@ -54,43 +54,43 @@ func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
 		const ada = "the session"
 		get := func(path string) func() { return func() { b.get(path) } }
 
-		one(get("/home"), sessionguard.Event{Name: sessionguard.EventRefused, Refusal: "login_required", Method: "GET", Path: "/home"})
-		one(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventLogin, User: "ada", Session: ada, Method: "POST", Path: "/login"})
+		one(get("/home"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Method: "GET", Path: "/home"})
+		one(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventLogin, UserID: "ada", SessionHash: ada, Method: "POST", Path: "/login"})
 		one(get("/home"))
-		one(get("/admin"), sessionguard.Event{Name: sessionguard.EventRefused, User: "ada", Session: ada, Refusal: "forbidden", Method: "GET", Path: "/admin"})
+		one(get("/admin"), sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", SessionHash: ada, Code: "forbidden", Method: "GET", Path: "/admin"})
 		pass(5 * time.Minute)
-		one(get("/fresh"), sessionguard.Event{Name: sessionguard.EventRefused, User: "ada", Session: ada, Refusal: "reauthentication_required", Method: "GET", Path: "/fresh"})
-		one(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventReauthenticated, User: "ada", Session: ada, Method: "POST", Path: "/login"})
+		one(get("/fresh"), sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", SessionHash: ada, Code: "reauthentication_required", Method: "GET", Path: "/fresh"})
+		one(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventReauthenticated, UserID: "ada", SessionHash: ada, Method: "POST", Path: "/login"})
 		one(func() { b.post("/value", "Sec-Fetch-Site", "cross-site") },
-			sessionguard.Event{Name: sessionguard.EventRefused, Refusal: "cross_origin", Count: 1, Method: "POST", Path: "/value"})
+			sessionguard.Event{Name: sessionguard.EventRefused, Code: "cross_origin", Count: 1, Method: "POST", Path: "/value"})
 		pass(idle)
-		one(get("/poll"), sessionguard.Event{Name: sessionguard.EventRefused, Refusal: "login_required", Reason: store.Remembered, Method: "GET", Path: "/poll"})
-		one(get("/home"), sessionguard.Event{Name: sessionguard.EventRemembered, User: "ada", Session: ada, Method: "GET", Path: "/home"})
-		one(func() { b.post("/logout") }, sessionguard.Event{Name: sessionguard.EventLogout, User: "ada", Session: ada, Reason: store.LoggedOut, Method: "POST", Path: "/logout"})
+		one(get("/poll"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Reason: store.ReasonRemembered, Method: "GET", Path: "/poll"})
+		one(get("/home"), sessionguard.Event{Name: sessionguard.EventRevived, UserID: "ada", SessionHash: ada, Method: "GET", Path: "/home"})
+		one(func() { b.post("/logout") }, sessionguard.Event{Name: sessionguard.EventLogout, UserID: "ada", SessionHash: ada, Reason: store.ReasonLoggedOut, Method: "POST", Path: "/logout"})
 
 		s.loginOf = nil
 		one(func() { b.login("ada"); s.events.take(); pass(idle); b.get("/") },
-			sessionguard.Event{Name: sessionguard.EventExpired, User: "ada", Session: ada, Reason: store.Idle, Method: "GET", Path: "/"})
+			sessionguard.Event{Name: sessionguard.EventExpired, UserID: "ada", SessionHash: ada, Reason: store.ReasonIdle, Method: "GET", Path: "/"})
 		one(get("/"))
 
 		one(func() { b.login("ada"); admin.login("grace"); s.events.take(); admin.post("/everywhere?user=ada") },
-			sessionguard.Event{Name: sessionguard.EventEnded, User: "ada", Session: ada, Reason: store.Ended, By: "grace", Method: "POST", Path: "/everywhere"})
+			sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: ada, Reason: store.ReasonEnded, Actor: "grace", Method: "POST", Path: "/everywhere"})
 		one(func() {
 			b.login("ada")
 			s.events.take()
 			require.NoError(s.T, s.guard.EndUser(context.Background(), "ada"))
 		},
-			sessionguard.Event{Name: sessionguard.EventEnded, User: "ada", Session: ada, Reason: store.Ended})
+			sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: ada, Reason: store.ReasonEnded})
 		one(func() {
 			b.login("ada")
 			s.events.take()
 			s.users.change("ada", func(u *user) { u.Stamp = "new" })
 			b.get("/")
-		}, sessionguard.Event{Name: sessionguard.EventEnded, User: "ada", Session: ada, Reason: store.Restamped, Method: "GET", Path: "/"})
+		}, sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: ada, Reason: store.ReasonCredentialsChanged, Method: "GET", Path: "/"})
 		one(func() {
 			s.users.change("ada", func(u *user) { u.Inactive = true })
 			b.post("/login?user=ada")
-		}, sessionguard.Event{Name: sessionguard.EventRefused, User: "ada", Refusal: "deactivated", Method: "POST", Path: "/login"})
+		}, sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", Code: "deactivated", Method: "POST", Path: "/login"})
 	})
 }
 
@@ -108,11 +108,11 @@ func TestAnEventNamesItsSessionByAHash(t *testing.T) {
 		events := s.events.take()
 		require.Len(t, events, 5)
 		for _, e := range events[1:4] {
-			require.Equal(t, events[0].Session, e.Session)
+			require.Equal(t, events[0].SessionHash, e.SessionHash)
 		}
-		require.NotEqual(t, events[0].Session, events[4].Session)
-		require.NotContains(t, id, events[0].Session)
-		require.ErrorIs(t, s.guard.EndSession(t.Context(), "ada", events[4].Session), sessionguard.ErrNoSession)
+		require.NotEqual(t, events[0].SessionHash, events[4].SessionHash)
+		require.NotContains(t, id, events[0].SessionHash)
+		require.ErrorIs(t, s.guard.EndSession(t.Context(), "ada", events[4].SessionHash), sessionguard.ErrNoSession)
 	})
 }
 
@@ -136,13 +136,13 @@ func TestStrangeCookiesAreToldOfOnceASecond(t *testing.T) {
 		}
 		unknown.get("/")
 		forged.get("/")
-		for _, name := range []sessionguard.EventName{sessionguard.EventUnknown, sessionguard.EventForged} {
+		for _, name := range []sessionguard.EventName{sessionguard.EventUnknownCookie, sessionguard.EventForgedCookie} {
 			events := slices.Clone(s.events.all)
 			events = slices.DeleteFunc(events, func(e sessionguard.Event) bool { return e.Name != name })
 			require.Len(s.T, events, 2, name)
 			require.Equal(s.T, 1, events[0].Count)
 			require.Equal(s.T, 100, events[1].Count)
-			require.Empty(s.T, events[0].User)
+			require.Empty(s.T, events[0].UserID)
 		}
 		// One that is too short to be ours, and two at once.
 		s.events.take()
@@ -150,7 +150,7 @@ func TestStrangeCookiesAreToldOfOnceASecond(t *testing.T) {
 		s.browse().get("/", "Cookie", sessionCookie+"=x")
 		pass(time.Second)
 		s.browse().get("/", "Cookie", sessionCookie+"="+cookies[sessionCookie]+"; "+sessionCookie+"="+cookies[sessionCookie])
-		require.Len(s.T, s.events.take(sessionguard.EventForged), 2)
+		require.Len(s.T, s.events.take(sessionguard.EventForgedCookie), 2)
 	})
 }
 
@@ -185,7 +185,7 @@ func TestEventsAreLoggedByDefault(t *testing.T) {
 		browser.get("/admin")
 		refused := read()
 		require.Equal(t, "WARN", refused["level"])
-		require.Equal(t, map[string]any{"refusal": "forbidden"}, refused["sessionguard"])
+		require.Equal(t, map[string]any{"code": "forbidden"}, refused["sessionguard"])
 
 		backend.failing("*")
 		browser.get("/home")

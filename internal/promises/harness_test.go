@@ -280,7 +280,7 @@ func newSite(t *testing.T, configure func(*sessionguard.Config[*user])) *site {
 	}
 	s.config.OnEvent = func(ctx context.Context, e sessionguard.Event) {
 		s.events.add(e)
-		if e.Name == sessionguard.EventFailed {
+		if e.Name == sessionguard.EventUnavailable {
 			e.Log(ctx, s.config.Logger)
 		}
 	}

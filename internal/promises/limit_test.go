@@ -47,8 +47,8 @@ func TestOneLoginTooManyEndsTheLeastActive(t *testing.T) {
 		require.Equal(t, "/login?next=%2Fhome&reason=too_many_sessions", second.get("/home").Header.Get("Location"), "it is told why")
 		ended := s.events.take(sessionguard.EventEnded)
 		require.Len(t, ended, 1)
-		require.Equal(t, store.TooMany, ended[0].Reason)
-		require.Equal(t, "ada", ended[0].User)
+		require.Equal(t, store.ReasonTooManySessions, ended[0].Reason)
+		require.Equal(t, "ada", ended[0].UserID)
 
 		for range 5 {
 			s.browse().login("grace")
@@ -69,8 +69,8 @@ func TestOneLoginTooManyIsRefusedIfSo(t *testing.T) {
 		require.Empty(t, a.Cookies())
 		refused := s.events.take(sessionguard.EventRefused)
 		require.Len(t, refused, 1)
-		require.Equal(t, "too_many_sessions", refused[0].Refusal)
-		require.Equal(t, "ada", refused[0].User)
+		require.Equal(t, "too_many_sessions", refused[0].Code)
+		require.Equal(t, "ada", refused[0].UserID)
 		require.Equal(t, "secret of grace", second.get("/home").body, "the session there was is as it was")
 		require.Equal(t, "secret of ada", first.get("/home").body)
 

@@ -214,8 +214,8 @@ func TestNoRefusalIsCached(t *testing.T) {
 	silent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { cachingAllow(w) })
 	for name, refusals := range map[string]sessionguard.Refusals{
 		"default": {},
-		"own":     {Login: own, Forbidden: own, Stale: own, CrossOrigin: own, Unavailable: own},
-		"silent":  {Login: silent, Forbidden: silent, Stale: silent, CrossOrigin: silent, Unavailable: silent},
+		"own":     {Login: own, Forbidden: own, Reauth: own, CrossOrigin: own, Unavailable: own},
+		"silent":  {Login: silent, Forbidden: silent, Reauth: silent, CrossOrigin: silent, Unavailable: silent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {

@@ -40,7 +40,7 @@ func requireReason(t *testing.T, s *site, b *browser, reason store.Reason) {
 	if reason != "" {
 		require.Equal(t, "/login?next=%2Fhome&reason="+string(reason),
 			b.get("/sessionguard/resume?next=/home").Header.Get("Location"))
-		if reason != store.Expired {
+		if reason != store.ReasonExpired {
 			require.Equal(t, "/login?next=%2Fhome&reason="+string(reason),
 				b.get("/sessionguard/resume?next=/home&reason=absolute").Header.Get("Location"), "the server knows better")
 		}
@@ -75,53 +75,53 @@ func TestTheNextPageSaysWhyTheSessionEnded(t *testing.T) {
 		end    func(s *site, b, other *browser)
 		reason store.Reason
 	}{
-		"idle": {func(*site, *browser, *browser) { pass(idle) }, store.Idle},
+		"idle": {func(*site, *browser, *browser) { pass(idle) }, store.ReasonIdle},
 		"absolute": {func(_ *site, b, _ *browser) {
 			for range 25 {
 				pass(idle - time.Minute)
 				b.get("/home")
 			}
-		}, store.Absolute},
+		}, store.ReasonAbsolute},
 		"by the same user elsewhere": {func(s *site, b, other *browser) {
 			require.Equal(s.T, http.StatusOK, other.post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
-		}, store.Elsewhere},
+		}, store.ReasonLoggedOutElsewhere},
 		"by the same user everywhere else": {func(s *site, _, other *browser) {
 			require.Equal(s.T, http.StatusOK, other.post("/others").StatusCode)
-		}, store.Elsewhere},
+		}, store.ReasonLoggedOutElsewhere},
 		"by the same user everywhere": {func(s *site, _, other *browser) {
 			require.Equal(s.T, http.StatusOK, other.post("/everywhere?user=ada").StatusCode)
-			requireReason(s.T, s, other, store.Expired) // a logout there
-		}, store.Elsewhere},
+			requireReason(s.T, s, other, store.ReasonExpired) // a logout there
+		}, store.ReasonLoggedOutElsewhere},
 		"by an administrator": {func(s *site, b, _ *browser) {
 			admin := s.browse()
 			admin.login("grace")
 			require.Equal(s.T, http.StatusOK, admin.post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
-		}, store.Ended},
+		}, store.ReasonEnded},
 		"by an administrator, all": {func(s *site, b, _ *browser) {
 			admin := s.browse()
 			admin.login("grace")
 			require.Equal(s.T, http.StatusOK, admin.post("/everywhere?user=ada").StatusCode)
-		}, store.Ended},
+		}, store.ReasonEnded},
 		"by nobody's request": {func(s *site, _, _ *browser) {
 			require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada"))
-		}, store.Ended},
+		}, store.ReasonEnded},
 		"deactivated": {func(s *site, _, _ *browser) {
 			s.users.change("ada", func(u *user) { u.Inactive = true })
-		}, store.Inactive},
+		}, store.ReasonDeactivated},
 		"deactivated and ended": {func(s *site, _, _ *browser) {
 			s.users.change("ada", func(u *user) { u.Inactive = true })
 			require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada"))
 			s.users.change("ada", func(u *user) { u.Inactive = false })
-		}, store.Inactive},
-		"deleted": {func(s *site, _, _ *browser) { delete(s.users.users, "ada") }, store.NoUser},
+		}, store.ReasonDeactivated},
+		"deleted": {func(s *site, _, _ *browser) { delete(s.users.users, "ada") }, store.ReasonNoUser},
 		"password changed": {func(s *site, _, other *browser) {
 			require.Equal(s.T, http.StatusOK, other.post("/password").StatusCode)
 			require.Equal(s.T, "secret of ada", other.get("/home").body)
-		}, store.Restamped},
+		}, store.ReasonCredentialsChanged},
 		"password changed and others ended": {func(s *site, _, other *browser) {
 			require.Equal(s.T, http.StatusOK, other.post("/password").StatusCode)
 			require.Equal(s.T, http.StatusOK, other.post("/others").StatusCode)
-		}, store.Restamped},
+		}, store.ReasonCredentialsChanged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(s *site, _ *flaky) {
@@ -157,11 +157,11 @@ func TestALongForgottenReasonIsExpired(t *testing.T) {
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
 		pass(time.Hour - time.Millisecond)
 		forget(t, backend)
-		requireReason(t, s, b, store.Ended)
-		requireReason(t, s, unseen, store.Expired)
+		requireReason(t, s, b, store.ReasonEnded)
+		requireReason(t, s, unseen, store.ReasonExpired)
 		pass(time.Millisecond)
 		forget(t, backend)
-		requireReason(t, s, b, store.Expired)
+		requireReason(t, s, b, store.ReasonExpired)
 	})
 }
 
@@ -212,7 +212,7 @@ func TestAPageInFlightSaysWhyItsSessionEnded(t *testing.T) {
 func TestALoginAndALogoutHaveNoReason(t *testing.T) {
 	onBoth(t, func(s *site, _ *flaky) {
 		s.on("POST /turn", func(w http.ResponseWriter, r *http.Request) error {
-			if why := s.guard.EndReason(r); why != store.Idle {
+			if why := s.guard.EndReason(r); why != store.ReasonIdle {
 				t.Errorf("the last session ended as %q", why)
 			}
 			if r.FormValue("end") != "" {

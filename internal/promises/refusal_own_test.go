@@ -45,7 +45,7 @@ func TestOwnRefusalRunsIsNeverCachedAndMayFlash(t *testing.T) {
 			ask: func(_ *flaky, b *browser) answer { return b.get("/r/role") }, who: "ada",
 		},
 		"Stale": {
-			set: func(r *sessionguard.Refusals, h http.Handler) { r.Stale = h },
+			set: func(r *sessionguard.Refusals, h http.Handler) { r.Reauth = h },
 			ask: func(_ *flaky, b *browser) answer { return b.get("/r/fresh") }, who: "ada",
 		},
 		"CrossOrigin": {

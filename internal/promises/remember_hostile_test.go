@@ -27,7 +27,7 @@ func TestPassiveUseOfTheNewTokenIsUse(t *testing.T) {
 		}
 		require.LessOrEqual(s.T, statusOf(b).Idle, 60, "and it is no activity")
 		require.NotEqual(s.T, "secret of ada", thief.get("/home").body)
-		require.Len(s.T, s.events.take(sessionguard.EventTheft), 1)
+		require.Len(s.T, s.events.take(sessionguard.EventTheftSuspected), 1)
 	})
 }
 
@@ -99,7 +99,7 @@ func TestAnOldTokenOfASessionThatIsOverIsNoTheft(t *testing.T) {
 		b.get("/home")
 		pass(time.Hour)
 		require.Equal(s.T, "/login?next=%2Fhome&reason=absolute", old.get("/home").Header.Get("Location"))
-		require.Empty(s.T, s.events.take(sessionguard.EventTheft))
+		require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
 	})
 }
 
@@ -122,7 +122,7 @@ func TestARolloutOfKeysMakesNoThieves(t *testing.T) {
 		require.Equal(t, "secret of ada", lost.get("/home").body)
 		pass(time.Minute)
 		require.NotContains(t, b.get("/home").body, "secret")
-		require.Empty(t, before.events.take(sessionguard.EventTheft))
+		require.Empty(t, before.events.take(sessionguard.EventTheftSuspected))
 		other := after.browse()
 		other.sends(cookies)
 		require.Equal(t, "secret of ada", other.get("/home").body)
@@ -143,7 +143,7 @@ func TestALostLoginAfterALostRevivalIsNoTheft(t *testing.T) {
 		b.sends(before)
 		pass(time.Minute)
 		require.NotContains(s.T, b.get("/home").body, "secret")
-		require.Empty(s.T, s.events.take(sessionguard.EventTheft))
+		require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
 	})
 }
 

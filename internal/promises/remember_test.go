@@ -82,9 +82,9 @@ func TestARememberedSessionGoesOnAfterItsIdleTimeout(t *testing.T) {
 		require.Equal(s.T, "<nil> <nil>", b.get("/value?k=cart").body, "without its values")
 		require.Equal(s.T, "/login?next=%2Ffresh", b.get("/fresh").Header.Get("Location"), "and not fresh")
 		require.Equal(s.T, "/login?next=%2Fday", b.get("/day").Header.Get("Location"), "however long fresh lasts")
-		used := s.events.take(sessionguard.EventRemembered)
+		used := s.events.take(sessionguard.EventRevived)
 		require.Len(s.T, used, 1)
-		require.Equal(s.T, "ada", used[0].User)
+		require.Equal(s.T, "ada", used[0].UserID)
 		require.Nil(s.T, sessionCookieOf(b.get("/home")), "a hit sets no cookie")
 
 		// A login is what makes it fresh again. What was to be remembered still is.
@@ -198,7 +198,7 @@ func TestParallelRequestsReviveASessionOnce(t *testing.T) {
 				require.Equal(t, value, sessionCookieOf(a).Value, "every answer brings the same new token, lest one is lost")
 			}
 			require.Len(t, sessionsOf(t, backend, "ada"), 1)
-			used := append(nodes[0].events.take(sessionguard.EventRemembered), nodes[1].events.take(sessionguard.EventRemembered)...)
+			used := append(nodes[0].events.take(sessionguard.EventRevived), nodes[1].events.take(sessionguard.EventRevived)...)
 			require.Len(t, used, 1, "exactly one rotation")
 		})
 	}
@@ -219,14 +219,14 @@ func TestARotatedOutTokenIsGoodForAMomentAndThenATheft(t *testing.T) {
 		a := late.get("/home")
 		require.Equal(s.T, "secret of ada", a.body)
 		require.Equal(s.T, b.cookies(), late.cookies(), "it gets the token that there is")
-		require.Empty(s.T, s.events.take(sessionguard.EventTheft))
+		require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
 
 		pass(time.Millisecond)
 		require.Equal(s.T, "/login?next=%2Fhome&reason=theft_suspected", thief.get("/home").Header.Get("Location"))
 		require.Equal(s.T, "/login?next=%2Fhome&reason=theft_suspected", b.get("/home").Header.Get("Location"), "nobody can tell who is the thief")
-		theft := s.events.take(sessionguard.EventTheft)
+		theft := s.events.take(sessionguard.EventTheftSuspected)
 		require.Len(s.T, theft, 1)
-		require.Equal(s.T, "ada", theft[0].User)
+		require.Equal(s.T, "ada", theft[0].UserID)
 		require.Nil(s.T, sessionCookieOf(thief.get("/home")))
 	})
 }
@@ -244,7 +244,7 @@ func TestATheftIsNoticedAfterManyRotations(t *testing.T) {
 		pass(time.Minute)
 		require.Equal(s.T, "/login?next=%2Fhome&reason=theft_suspected", owner.get("/home").Header.Get("Location"))
 		require.NotEqual(s.T, "secret of ada", thief.get("/home").body)
-		require.Len(s.T, s.events.take(sessionguard.EventTheft), 1)
+		require.Len(s.T, s.events.take(sessionguard.EventTheftSuspected), 1)
 	})
 }
 
@@ -281,7 +281,7 @@ func TestTheTokenFromBeforeALoginIsDeadAtOnceAndNoTheft(t *testing.T) {
 			require.True(s.T, b.loggedIn())
 			pass(20 * time.Second)
 		}
-		require.Empty(s.T, s.events.take(sessionguard.EventTheft))
+		require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
 	})
 }
 
@@ -301,7 +301,7 @@ func TestATheftIsNoticedAfterALogin(t *testing.T) {
 		require.Equal(s.T, "secret of ada", b.get("/home").body)
 		require.False(s.T, thief.loggedIn())
 		require.False(s.T, b.loggedIn())
-		require.Len(s.T, s.events.take(sessionguard.EventTheft), 1)
+		require.Len(s.T, s.events.take(sessionguard.EventTheftSuspected), 1)
 	})
 }
 
@@ -340,7 +340,7 @@ func TestALateAnswerWithANewTokenOverwritesNoLoginAndNoLogout(t *testing.T) {
 				require.Equal(s.T, strings.Contains(name, "user"), b.loggedIn())
 				pass(31 * time.Second)
 				b.loggedIn()
-				require.Empty(s.T, s.events.take(sessionguard.EventTheft))
+				require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
 			})
 		})
 	}
@@ -387,7 +387,7 @@ func TestALoginInPlaceOfARevivalIsANewSession(t *testing.T) {
 		events := s.events.take()
 		require.Len(s.T, events, 2)
 		require.Equal(s.T, sessionguard.EventEnded, events[0].Name)
-		require.Equal(s.T, store.Replaced, events[0].Reason)
+		require.Equal(s.T, store.ReasonReplaced, events[0].Reason)
 		require.Equal(s.T, sessionguard.EventLogin, events[1].Name)
 	})
 }
@@ -427,13 +427,13 @@ func TestALostAnswerIsNoTheft(t *testing.T) {
 					b.sends(before)
 					require.Equal(s.T, "secret of ada", b.get("/home").body)
 				}
-				require.Empty(s.T, s.events.take(sessionguard.EventTheft))
+				require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
 				after := b.cookies()
 				require.NotEqual(s.T, before, after)
 				require.Equal(s.T, "secret of ada", b.get("/home").body) // and now it has come back
 				b.sends(before)
 				require.NotEqual(s.T, "secret of ada", b.get("/home").body)
-				require.Len(s.T, s.events.take(sessionguard.EventTheft), 1)
+				require.Len(s.T, s.events.take(sessionguard.EventTheftSuspected), 1)
 			})
 		})
 	}
@@ -468,7 +468,7 @@ func TestATheftThatCannotBeEndedIsUnavailable(t *testing.T) {
 		b.get("/home")
 		backend.failing("Delete")
 		require.Equal(t, http.StatusServiceUnavailable, thief.get("/home").StatusCode)
-		require.Len(t, s.events.take(sessionguard.EventTheft), 1, "it is told of all the same")
+		require.Len(t, s.events.take(sessionguard.EventTheftSuspected), 1, "it is told of all the same")
 		backend.failing()
 		require.NotContains(t, thief.get("/home").body, "secret")
 		require.False(t, b.loggedIn())
@@ -549,7 +549,7 @@ func TestWhatEndsASessionForgetsIt(t *testing.T) {
 						a := copied.get("/home")
 						require.NotContains(s.T, a.body, "secret", first)
 						require.Nil(s.T, sessionCookieOf(a), first)
-						require.Empty(s.T, s.events.take(sessionguard.EventRemembered), first)
+						require.Empty(s.T, s.events.take(sessionguard.EventRevived), first)
 						require.NotContains(s.T, b.get("/home").body, "secret", first)
 						pass(time.Hour)
 					}

@@ -56,7 +56,7 @@ func moved(r store.Record, d time.Duration) store.Record {
 		return r
 	}
 	s, details := *r.Session, r.Detail()
-	for _, t := range []*store.Time{&r.LastSeen, &s.Authenticated, &s.Expires, &details.Created, &details.Remember, &details.Rotated} {
+	for _, t := range []*store.Time{&r.LastSeen, &s.Authenticated, &s.Expires, &details.Created, &details.RememberUntil, &details.Rotated} {
 		if *t != 0 {
 			*t = t.Add(d)
 		}

@@ -201,7 +201,7 @@ func TestMissedEndingsAreAskedForTogether(t *testing.T) {
 		for range 50 {
 			all = append(all, b.stream("/events"))
 		}
-		_, err := backend.Backend.Delete(t.Context(), sessionsOf(t, backend, "ada")[0].Key, store.Ended)
+		_, err := backend.Backend.Delete(t.Context(), sessionsOf(t, backend, "ada")[0].Key, store.ReasonEnded)
 		require.NoError(t, err)
 		backend.hook("Load", func() { time.Sleep(time.Second) })
 		begun := time.Now()

@@ -55,7 +55,7 @@ func (s *site) streams(wrap func(http.Handler) http.Handler) {
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 		cause := context.Cause(r.Context())
-		var ended *sessionguard.EndedError
+		var ended *sessionguard.SessionEndedError
 		if errors.As(cause, &ended) && errors.Is(cause, sessionguard.ErrSessionEnded) {
 			fmt.Fprintln(w, "ended:", ended.Reason)
 		} else {
@@ -130,16 +130,16 @@ func TestAStreamIsCutWhenItsSessionEnds(t *testing.T) {
 		end    func(s *site, b *browser)
 		reason store.Reason
 	}{
-		"logout":        {func(s *site, b *browser) { b.post("/logout") }, store.LoggedOut},
-		"another login": {func(s *site, b *browser) { b.login("grace") }, store.Replaced},
-		"EndUser":       {func(s *site, _ *browser) { require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada")) }, store.Ended},
+		"logout":        {func(s *site, b *browser) { b.post("/logout") }, store.ReasonLoggedOut},
+		"another login": {func(s *site, b *browser) { b.login("grace") }, store.ReasonReplaced},
+		"EndUser":       {func(s *site, _ *browser) { require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada")) }, store.ReasonEnded},
 		"EndSession": {func(s *site, b *browser) {
 			require.NoError(s.T, s.guard.EndSession(s.T.Context(), "ada", statusOf(b).Session))
-		}, store.Ended},
+		}, store.ReasonEnded},
 		"a user who is gone": {func(s *site, b *browser) {
 			s.users.change("ada", func(u *user) { u.Inactive = true })
 			b.get("/home")
-		}, store.Inactive},
+		}, store.ReasonDeactivated},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onEveryBackend(t, func(s *site, _ *flaky, _ bool) {
@@ -321,7 +321,7 @@ func TestAStreamHearsOfAnEndThatCameBeforeIt(t *testing.T) {
 		_, b := streamingSite(t, telling{backend})
 		backend.hook("Watch", func() {
 			records := sessionsOf(t, backend, "ada")
-			_, err := backend.Backend.Delete(t.Context(), records[0].Key, store.Ended)
+			_, err := backend.Backend.Delete(t.Context(), records[0].Key, store.ReasonEnded)
 			require.NoError(t, err)
 		})
 		begun := time.Now()
@@ -547,7 +547,7 @@ func TestEndingsThatMayHaveBeenMissedAreAskedFor(t *testing.T) {
 		b.login("ada")
 		c.login("grace")
 		live, others := b.stream("/events"), c.stream("/events")
-		_, err := backend.Backend.Delete(t.Context(), sessionsOf(t, backend, "ada")[0].Key, store.Ended)
+		_, err := backend.Backend.Delete(t.Context(), sessionsOf(t, backend, "ada")[0].Key, store.ReasonEnded)
 		require.NoError(t, err)
 		require.True(t, live.open(), "nobody has told")
 		backend.ended(store.Ending{})
@@ -566,7 +566,7 @@ func TestAnEndingThatNobodyTellsIsFoundInTime(t *testing.T) {
 		b.login("ada")
 		live := b.stream("/events")
 		pass(time.Minute)
-		_, err := backend.Backend.Delete(t.Context(), sessionsOf(t, backend, "ada")[0].Key, store.LoggedOut)
+		_, err := backend.Backend.Delete(t.Context(), sessionsOf(t, backend, "ada")[0].Key, store.ReasonLoggedOut)
 		require.NoError(t, err)
 		live.requireEnds("ended: expired", 4*time.Minute)
 	})
@@ -592,7 +592,7 @@ func TestTheBackendIsWatchedWhileThereAreStreams(t *testing.T) {
 		for range 2 {
 			first, second := b.stream("/events"), b.stream("/events")
 			watch := backend.ctx
-			backend.ended(store.Ending{ID: statusOf(b).Session, Reason: store.Idle})
+			backend.ended(store.Ending{ID: statusOf(b).Session, Reason: store.ReasonIdle})
 			require.Equal(t, "ended: idle", <-first.lines)
 			require.Equal(t, "ended: idle", <-second.lines)
 			pass(time.Minute - time.Millisecond)
@@ -602,7 +602,7 @@ func TestTheBackendIsWatchedWhileThereAreStreams(t *testing.T) {
 			require.Error(t, watch.Err())
 			third := b.stream("/events")
 			require.NoError(t, backend.ctx.Err())
-			backend.ended(store.Ending{ID: statusOf(b).Session, Reason: store.Idle})
+			backend.ended(store.Ending{ID: statusOf(b).Session, Reason: store.ReasonIdle})
 			require.Equal(t, "ended: idle", <-third.lines)
 			pass(2 * time.Minute)
 		}

@@ -31,7 +31,7 @@ type Stream struct {
 // Open begins a stream: when the session of rec ends, it calls cancel and, after a
 // grace, stops the response. Call Close when the handler has returned.
 func (r *Registry) Open(ctx context.Context, rec store.Record, stopper *response.Stopper, cancel context.CancelCauseFunc) (*Stream, error) {
-	s := &Stream{registry: r, stopper: stopper, cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.End()}
+	s := &Stream{registry: r, stopper: stopper, cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.Deadline()}
 	if err := r.add(ctx, s); err != nil {
 		return nil, err
 	}
@@ -82,12 +82,12 @@ func (s *Stream) check() {
 	var ended *store.EndedError
 	switch {
 	case err == nil:
-		s.key, s.end = rec.Key, rec.End()
+		s.key, s.end = rec.Key, rec.Deadline()
 		s.scheduleLocked()
 	case errors.As(err, &ended):
 		s.cutLocked(s.registry.Cause(ended.Reason))
 	case errors.Is(err, store.ErrNotFound):
-		s.cutLocked(s.registry.Cause(store.Expired))
+		s.cutLocked(s.registry.Cause(store.ReasonExpired))
 	case store.TimeOf(time.Now()) >= s.end:
 		s.cutLocked(fmt.Errorf("%w: %w", s.registry.Unavailable, err))
 	default:
@@ -114,7 +114,7 @@ func (s *Stream) currentKey() store.Key {
 func (s *Stream) moved(rec store.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.key, s.end = rec.Key, rec.End()
+	s.key, s.end = rec.Key, rec.Deadline()
 	s.scheduleLocked()
 }
 

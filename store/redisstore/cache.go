@@ -27,7 +27,7 @@ func (s *Store) Cached(key store.Key) (store.Record, bool) {
 		return store.Record{}, false
 	}
 	r.LastSeen = max(r.LastSeen, seen)
-	return r, r.End() > store.TimeOf(time.Now().Add(nearEnd))
+	return r, r.Deadline() > store.TimeOf(time.Now().Add(nearEnd))
 }
 
 // nearEnd is how long a session must have left, not to be read again.
@@ -103,7 +103,7 @@ func (c *cache) get(key store.Key) (store.Record, bool) {
 
 func (c *cache) put(key store.Key, e cached) {
 	const overhead = 600 // a session's without its texts and values, and its places here
-	size := overhead + len(e.ID) + len(e.Owner) + len(e.Stamp) + len(e.Values) + len(e.Detail().UserAgent) + len(e.Detail().Handover)
+	size := overhead + len(e.ID) + len(e.Owner) + len(e.Stamp) + len(e.Values) + len(e.Detail().UserAgent) + len(e.Detail().SuccessorToken)
 	s := c.shard(key)
 	if size > s.most {
 		return

@@ -91,7 +91,7 @@ func TestNothingThatHasEndedIsBelievedFromTheCache(t *testing.T) {
 	idle.LastSeen = idle.LastSeen.Add(-idle.IdleTimeout) + store.Time(nearEnd.Milliseconds()/2)
 	create1(t, a, idle)
 	require.NoError(t, a.Replace(t.Context(), moved.Key, moved.Version, successor(moved)))
-	_, err := a.Delete(t.Context(), ended.Key, store.Ended)
+	_, err := a.Delete(t.Context(), ended.Key, store.ReasonEnded)
 	require.NoError(t, err)
 	for name, r := range map[string]store.Record{"about to end": idle, "moved": moved, "ended": ended, "absent": absent} {
 		_ = loads(t, b, r)
@@ -106,7 +106,7 @@ func TestNothingThatHasEndedIsBelievedFromTheCache(t *testing.T) {
 func TestAnEndElsewhereIsHeardOfThoughCached(t *testing.T) {
 	a, b := open(t, Config{}, shared(t).Addr), open(t, Config{CacheFor: time.Hour}, shared(t).Addr)
 	for _, end := range []func(r store.Record) error{
-		func(r store.Record) error { _, err := a.Delete(t.Context(), r.Key, store.Ended); return err },
+		func(r store.Record) error { _, err := a.Delete(t.Context(), r.Key, store.ReasonEnded); return err },
 		func(r store.Record) error { return a.Replace(t.Context(), r.Key, r.Version, successor(r)) },
 		func(r store.Record) error {
 			_, err := a.Create(t.Context(), newSession(r.Owner), store.Limit{Max: 1})
@@ -137,7 +137,7 @@ func TestNothingCachedIsServedWhenTheConnectionIsLost(t *testing.T) {
 		require.NoError(t, loads(t, b, kept))
 	}
 	require.NoError(t, network.Cut())
-	_, err := a.Delete(t.Context(), r.Key, store.Ended)
+	_, err := a.Delete(t.Context(), r.Key, store.ReasonEnded)
 	require.NoError(t, err)
 	time.Sleep(50 * time.Millisecond) // for the reset to arrive
 	requireUnknowing(t, loads(t, b, r), "ended")
@@ -161,7 +161,7 @@ func TestWhatIsCachedIsNotServedForLongWhenTheConnectionIsDead(t *testing.T) {
 			r := created(t, a)
 			require.NoError(t, loads(t, b, r))
 			require.NoError(t, network.Stall())
-			_, err := a.Delete(t.Context(), r.Key, store.Ended)
+			_, err := a.Delete(t.Context(), r.Key, store.ReasonEnded)
 			require.NoError(t, err)
 
 			ended, last := time.Now(), time.Duration(0)
@@ -255,7 +255,7 @@ func BenchmarkRevocation(b *testing.B) {
 				r := created(b, here)
 				require.NoError(b, loads(b, there, r))
 				require.NoError(b, loads(b, there, r))
-				_, err := here.Delete(b.Context(), r.Key, store.LoggedOut)
+				_, err := here.Delete(b.Context(), r.Key, store.ReasonLoggedOut)
 				require.NoError(b, err)
 				ended := time.Now()
 				last := time.Duration(0)

@@ -18,7 +18,7 @@ func TestALogoutSucceedsThoughIdleConnectionsWereClosed(t *testing.T) {
 	require.NoError(t, loads(t, s, r))
 	require.NoError(t, do(t, server, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Error())
 	<-time.After(time.Second) // a ping in a tenth of that finds out, where there is one
-	ended, err := s.Delete(t.Context(), r.Key, store.LoggedOut)
+	ended, err := s.Delete(t.Context(), r.Key, store.ReasonLoggedOut)
 	require.NoError(t, err)
 	require.NotNil(t, ended.Session)
 }

@@ -145,7 +145,7 @@ func TestNothingIsTakenForGoneWhileItsSlotMoves(t *testing.T) {
 			n, err := do(t, to, "CLUSTER", "COUNTKEYSINSLOT", number).AsInt64()
 			require.NoError(t, err)
 			require.EqualValues(t, 1, n, "a second index would be in the way of the first")
-			ended, err := s.Delete(t.Context(), moves.Key, store.Ended)
+			ended, err := s.Delete(t.Context(), moves.Key, store.ReasonEnded)
 			if err == nil {
 				require.Equal(t, moves.ID, ended.ID)
 				require.ErrorIs(t, loads(t, s, moves), store.ErrNotFound)
@@ -170,7 +170,7 @@ func TestNothingIsTakenForGoneWhileItsSlotMoves(t *testing.T) {
 			}
 			require.Len(t, records, kept, "no session was lost from the index")
 			for _, r := range records {
-				_, err := s.Delete(t.Context(), r.Key, store.Ended)
+				_, err := s.Delete(t.Context(), r.Key, store.ReasonEnded)
 				require.NoError(t, err)
 			}
 			from, to = to, from

@@ -22,7 +22,7 @@
 // node. Times are those of the application; the server's clock only has to run evenly, and
 // that of a replica to agree with it. The clocks of two nodes shift deadlines by as much
 // as they differ. Keys expire by
-// themselves, [store.Grace] after [store.Record.Until], and an owner's index with the
+// themselves, [store.Grace] after [store.Record.GoneAt], and an owner's index with the
 // last of its sessions; it is cleaned by logins and heals by touches.
 //
 // A server that is unreachable, slow, a replica or out of memory is an error within

@@ -42,7 +42,7 @@ func headOf(r store.Record, record int) head {
 		Version:  r.Version,
 		Idle:     r.IdleTimeout.Milliseconds(),
 		Expires:  int64(r.Expires),
-		Remember: int64(r.Detail().Remember),
+		Remember: int64(r.Detail().RememberUntil),
 		Record:   uint32(record),
 	}
 }

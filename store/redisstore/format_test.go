@@ -13,13 +13,13 @@ import (
 func TestWhatIsTruncatedIsCorrupt(t *testing.T) {
 	r := newSession(newOwner())
 	r.Values = nil
-	for _, value := range []string{encode(r), encodeMove(r), encodeEnd(store.Ended)} {
+	for _, value := range []string{encode(r), encodeMove(r), encodeEnd(store.ReasonEnded)} {
 		for n := range len(value) {
 			_, err := decode(r.Key, []byte(value[:n]))
 			require.ErrorIs(t, err, record.ErrCorrupt, "%c, %d of %d bytes", value[0], n, len(value))
 		}
 	}
-	for _, value := range []string{encodeMove(r), encodeEnd(store.Ended)} {
+	for _, value := range []string{encodeMove(r), encodeEnd(store.ReasonEnded)} {
 		_, err := decode(r.Key, []byte(value+"x"))
 		require.ErrorIs(t, err, record.ErrCorrupt, "%c and more", value[0])
 	}

@@ -157,14 +157,14 @@ func (s *Store) Create(ctx context.Context, r store.Record, limit store.Limit) (
 		return nil, err
 	}
 	defer s.wrote(r.Key)
-	ttl, at := lifetime(r.Until().Add(store.Grace))
+	ttl, at := lifetime(r.GoneAt().Add(store.Grace))
 	refuse := ""
 	if limit.Refuse {
 		refuse = "1"
 	}
 	reply, err := s.run(ctx, create, s.keyOf(r.Key), []string{s.indexOf(r.Owner)},
 		now(), member(r.Key), encode(r), ttl, at, r.Owner,
-		strconv.Itoa(limit.Max), refuse, encodeEnd(store.TooMany), number(store.ReasonKept.Milliseconds()))
+		strconv.Itoa(limit.Max), refuse, encodeEnd(store.ReasonTooManySessions), number(store.TombstoneLifetime.Milliseconds()))
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r st
 	}
 	defer s.wrote(old)
 	defer s.wrote(r.Key)
-	ttl, at := lifetime(r.Until().Add(store.Grace))
+	ttl, at := lifetime(r.GoneAt().Add(store.Grace))
 	kept := store.TimeOf(time.Now()).Add(store.Grace)
 	if r.Revived() {
 		kept = max(kept, r.Expires)
@@ -200,8 +200,8 @@ func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r st
 func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	defer s.wrote(key)
 	name, kept := s.keyOf(key), store.Grace
-	if reason.Kept() {
-		kept = store.ReasonKept
+	if reason.Retained() {
+		kept = store.TombstoneLifetime
 	}
 	reply, err := s.run(ctx, remove, name, nil, member(key), encodeEnd(reason), number(kept.Milliseconds()))
 	err = s.leftAt(key, err)

@@ -28,7 +28,7 @@ func TestEveryPromiseBehindSentinelAndAcrossAFailover(t *testing.T) {
 	storetest.Run(t, func(*testing.T) store.Backend { return s })
 
 	kept, ended := created(t, s), created(t, s)
-	_, err := s.Delete(t.Context(), ended.Key, store.Ended)
+	_, err := s.Delete(t.Context(), ended.Key, store.ReasonEnded)
 	require.NoError(t, err)
 	require.NoError(t, loads(t, caching, kept))
 	told := watch(t, s)
@@ -52,8 +52,8 @@ func TestEveryPromiseBehindSentinelAndAcrossAFailover(t *testing.T) {
 	}, 10*time.Second, 20*time.Millisecond)
 	requireTold(t, told, store.Ending{})
 	require.Eventually(t, func() bool {
-		_, err := s.Delete(t.Context(), kept.Key, store.Theft)
+		_, err := s.Delete(t.Context(), kept.Key, store.ReasonTheftSuspected)
 		return err == nil
 	}, 10*time.Second, 20*time.Millisecond)
-	requireTold(t, told, store.Ending{ID: kept.ID, Reason: store.Theft})
+	requireTold(t, told, store.Ending{ID: kept.ID, Reason: store.ReasonTheftSuspected})
 }

@@ -32,7 +32,7 @@ func TestRedisForgetsASessionByItself(t *testing.T) {
 	}{
 		"at its idle end":             {func(*store.Record) {}, time.Hour},
 		"at its absolute end":         {func(r *store.Record) { r.Expires = now.Add(10 * time.Minute) }, 10 * time.Minute},
-		"when it is not remembered":   {func(r *store.Record) { r.Details = &store.Details{Remember: now.Add(5 * time.Hour)} }, 5 * time.Hour},
+		"when it is not remembered":   {func(r *store.Record) { r.Details = &store.Details{RememberUntil: now.Add(5 * time.Hour)} }, 5 * time.Hour},
 		"though it was seen long ago": {func(r *store.Record) { r.LastSeen = now.Add(-30 * time.Minute) }, 30 * time.Minute},
 		"though it has ended":         {func(r *store.Record) { r.Expires = now.Add(-10 * time.Second) }, -10 * time.Second},
 	} {
@@ -66,7 +66,7 @@ func TestRedisForgetsASessionByItself(t *testing.T) {
 		requireTTL(t, s, s.keyOf(moved.Key), store.Grace)
 		requireTTL(t, s, s.keyOf(revived.Key), 12*time.Hour)
 		for reason, left := range map[store.Reason]time.Duration{
-			store.LoggedOut: store.Grace, store.Ended: store.ReasonKept,
+			store.ReasonLoggedOut: store.Grace, store.ReasonEnded: store.TombstoneLifetime,
 		} {
 			r := created(t, s)
 			_, err := s.Delete(t.Context(), r.Key, reason)
@@ -143,7 +143,7 @@ func TestTheIndexCleansItself(t *testing.T) {
 		next := successor(r)
 		require.NoError(t, s.Replace(t.Context(), r.Key, r.Version, next))
 		require.EqualValues(t, 1, members(t, s, r.Owner))
-		_, err := s.Delete(t.Context(), next.Key, store.Ended)
+		_, err := s.Delete(t.Context(), next.Key, store.ReasonEnded)
 		require.NoError(t, err)
 		require.False(t, exists(t, s, s.indexOf(r.Owner)))
 	})
@@ -187,7 +187,7 @@ func calls(ctx context.Context, s *Store, r store.Record) map[string]func() erro
 		"Touch":   func() error { return s.Touch(ctx, r.Key, r.LastSeen+1) },
 		"Save":    func() error { return s.Save(ctx, r.Key, r.Version, []byte("new")) },
 		"Replace": func() error { return s.Replace(ctx, r.Key, r.Version, successor(r)) },
-		"Delete":  func() error { _, err := s.Delete(ctx, r.Key, store.Ended); return err },
+		"Delete":  func() error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
 		"ByOwner": func() error { _, err := s.ByOwner(ctx, r.Owner); return err },
 		"Create": func() error {
 			_, err := s.Create(ctx, newSession(r.Owner), store.Limit{Max: 1, Refuse: true})
@@ -218,7 +218,7 @@ func TestACorruptOrForeignRecordIsAnErrorThatNamesTheKey(t *testing.T) {
 		"a list":             func(s *Store, _ store.Record, key string) { ask(t, s, "DEL", key); ask(t, s, "LPUSH", key, "a") },
 		"another session":    func(s *Store, _ store.Record, key string) { ask(t, s, "SET", key, encode(other)) },
 		"half a move":        func(s *Store, r store.Record, key string) { ask(t, s, "SET", key, encodeMove(r)[:50]) },
-		"half of a reason":   func(s *Store, _ store.Record, key string) { ask(t, s, "SET", key, encodeEnd(store.Ended)[:4]) },
+		"half of a reason":   func(s *Store, _ store.Record, key string) { ask(t, s, "SET", key, encodeEnd(store.ReasonEnded)[:4]) },
 		"what begins as one": func(s *Store, _ store.Record, key string) { ask(t, s, "SET", key, "Elephants") },
 	} {
 		for _, config := range []Config{{}, {CacheFor: time.Minute}} {
@@ -325,13 +325,13 @@ func TestAServerWithoutMemoryLetsPeopleOutAndOnNotIn(t *testing.T) {
 		require.ErrorContains(t, err, "OOM", name)
 	}
 	require.NoError(t, s.Touch(t.Context(), touched.Key, touched.LastSeen+1))
-	was, err := s.Delete(t.Context(), ended.Key, store.Ended)
+	was, err := s.Delete(t.Context(), ended.Key, store.ReasonEnded)
 	require.NoError(t, err)
 	require.Equal(t, ended.ID, was.ID)
 	var why *store.EndedError
 	_, err = s.Load(t.Context(), ended.Key)
 	require.ErrorAs(t, err, &why)
-	require.Equal(t, store.Ended, why.Reason)
+	require.Equal(t, store.ReasonEnded, why.Reason)
 
 	for _, r := range []store.Record{touched, saved, moved, limited} {
 		got, err := s.Load(t.Context(), r.Key)
@@ -364,7 +364,7 @@ func TestAReplicaIsNeverBelieved(t *testing.T) {
 	}
 	late := calls(t.Context(), s, r)["Touch"]
 	requireUnknowing(t, late(), "Touch")
-	requireUnknowing(t, s.Touch(t.Context(), r.Key, r.End()), "Touch too late")
+	requireUnknowing(t, s.Touch(t.Context(), r.Key, r.Deadline()), "Touch too late")
 	requireUnknowing(t, s.Touch(t.Context(), r.Key, r.LastSeen), "Touch to no avail")
 	requireUnknowing(t, s.Save(t.Context(), r.Key, r.Version+1, nil), "Save at another version")
 	dead := newSession(newOwner())
@@ -392,13 +392,13 @@ func TestAReplicaEndsNothingThoughCached(t *testing.T) {
 func TestNumbersThatScriptsWriteAreWhole(t *testing.T) {
 	s := open(t, Config{}, shared(t).Addr)
 	r := newSession(newOwner())
-	r.Expires, r.Details = 1<<60, &store.Details{Remember: 1 << 60}
+	r.Expires, r.Details = 1<<60, &store.Details{RememberUntil: 1 << 60}
 	create1(t, s, r)
 	require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen+1))
 	got, err := s.Load(t.Context(), r.Key)
 	require.NoError(t, err)
 	require.Equal(t, r.Expires, got.Expires)
-	require.Equal(t, r.Detail().Remember, got.Detail().Remember)
+	require.Equal(t, r.Detail().RememberUntil, got.Detail().RememberUntil)
 	score, err := ask(t, s, "ZSCORE", s.indexOf(r.Owner), member(r.Key)).AsFloat64()
 	require.NoError(t, err)
 	require.InEpsilon(t, float64(r.Expires), score, 1e-9)
@@ -425,7 +425,7 @@ func TestByOwnerReadsManySessionsInPortions(t *testing.T) {
 	}
 	for i, key := range want { // what has gone leaves the index, and the rest is found
 		if i%2 == 0 {
-			_, err := s.Delete(t.Context(), key, store.Ended)
+			_, err := s.Delete(t.Context(), key, store.ReasonEnded)
 			require.NoError(t, err)
 		}
 	}

@@ -53,9 +53,9 @@ func TestAWatchThatWasCutOffSaysSoAndGoesOn(t *testing.T) {
 			network, a, b := remote(t, config)
 			told := watch(t, b)
 			r := created(t, a)
-			_, err := a.Delete(t.Context(), r.Key, store.Ended)
+			_, err := a.Delete(t.Context(), r.Key, store.ReasonEnded)
 			require.NoError(t, err)
-			requireTold(t, told, store.Ending{ID: r.ID, Reason: store.Ended})
+			requireTold(t, told, store.Ending{ID: r.ID, Reason: store.ReasonEnded})
 
 			require.NoError(t, fault.begin(network))
 			time.Sleep(2 * config.Timeout)
@@ -66,9 +66,9 @@ func TestAWatchThatWasCutOffSaysSoAndGoesOn(t *testing.T) {
 				_, err := a.Create(t.Context(), r, store.Limit{})
 				return err == nil
 			}, 5*time.Second, 10*time.Millisecond)
-			_, err = a.Delete(t.Context(), r.Key, store.Theft)
+			_, err = a.Delete(t.Context(), r.Key, store.ReasonTheftSuspected)
 			require.NoError(t, err)
-			requireTold(t, told, store.Ending{ID: r.ID, Reason: store.Theft})
+			requireTold(t, told, store.Ending{ID: r.ID, Reason: store.ReasonTheftSuspected})
 		})
 	}
 }
@@ -136,7 +136,7 @@ func TestForeignMessagesAreNoEndings(t *testing.T) {
 		configure(t, s, "PUBLISH", s.channel(), message)
 	}
 	r := created(t, s)
-	_, err := s.Delete(t.Context(), r.Key, store.Ended)
+	_, err := s.Delete(t.Context(), r.Key, store.ReasonEnded)
 	require.NoError(t, err)
 	for e := range told {
 		if e.ID == r.ID {

@@ -51,7 +51,7 @@ func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error
 			// clientFoundRows.
 			rec, err := s.loadOnce(ctx, key)
 			switch {
-			case errors.Is(err, store.ErrNotFound), err == nil && seen >= rec.End():
+			case errors.Is(err, store.ErrNotFound), err == nil && seen >= rec.Deadline():
 				return store.ErrNotFound
 			case err != nil, seen <= rec.LastSeen:
 				return err
@@ -134,7 +134,7 @@ func (s *Store) makeRoom(ctx context.Context, q querier, owner string, limit sto
 		}
 	}
 	at := now()
-	over := func(r store.Record) bool { return r.Until() <= at }
+	over := func(r store.Record) bool { return r.GoneAt() <= at }
 	live, err := s.readOwner(ctx, q, s.byOwner, owner)
 	dead := slices.ContainsFunc(live, over)
 	if err == nil && dead { // they do not count, and a Touch that is heard of late must not make them
@@ -159,7 +159,7 @@ func (s *Store) makeRoom(ctx context.Context, q querier, owner string, limit sto
 	slices.SortFunc(live, func(a, b store.Record) int { return cmp.Compare(a.LastSeen, b.LastSeen) })
 	gone = live[:max(len(live)-limit.Max+1, 0)]
 	for some := range slices.Chunk(gone, s.many) {
-		same, err := s.endMany(ctx, q, some, store.TooMany)
+		same, err := s.endMany(ctx, q, some, store.ReasonTooManySessions)
 		if err != nil {
 			return nil, err
 		}

@@ -91,9 +91,9 @@ func hashOf(owner string) []byte {
 // add stores a session.
 func (s *Store) add(ctx context.Context, q querier, r store.Record) error {
 	later := r.LastSeen.Add(r.IdleTimeout).Add(r.IdleTimeout)
-	forget := max(min(later, r.Expires), r.Detail().Remember).Add(store.Grace)
+	forget := max(min(later, r.Expires), r.Detail().RememberUntil).Add(store.Grace)
 	_, err := q.ExecContext(ctx, s.insert, r.Key[:], hashOf(r.Owner), int64(r.Version), int64(r.LastSeen),
-		r.IdleTimeout.Milliseconds(), int64(r.Expires), int64(r.Detail().Remember), int64(forget),
+		r.IdleTimeout.Milliseconds(), int64(r.Expires), int64(r.Detail().RememberUntil), int64(forget),
 		record.Append(nil, r.Session), r.Values)
 	return err
 }
@@ -102,8 +102,8 @@ func (s *Store) add(ctx context.Context, q querier, r store.Record) error {
 // those who listen when the transaction is committed.
 func (s *Store) end(ctx context.Context, q querier, was store.Record, reason store.Reason) (bool, error) {
 	kept := store.Grace
-	if reason.Kept() {
-		kept = store.ReasonKept
+	if reason.Retained() {
+		kept = store.TombstoneLifetime
 	}
 	ok, err := s.replaceBy(ctx, q, was, ended, now().Add(kept), []byte(reason))
 	if !ok || err != nil || s.notify == "" {
@@ -119,7 +119,7 @@ func (s *Store) endMany(ctx context.Context, q querier, was []store.Record, reas
 	if len(was) == 1 {
 		return s.end(ctx, q, was[0], reason)
 	}
-	args := []any{ended, int64(now().Add(store.ReasonKept)), []byte(reason)}
+	args := []any{ended, int64(now().Add(store.TombstoneLifetime)), []byte(reason)}
 	payloads := make([]any, s.many)
 	for i := range payloads {
 		r := was[min(i, len(was)-1)] // to one text for any number, the last again does no harm

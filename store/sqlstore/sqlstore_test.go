@@ -210,7 +210,7 @@ func TestTheTimeoutHoldsAtEveryStatement(t *testing.T) {
 				func() error { return s.Touch(t.Context(), r.Key, r.LastSeen) },
 				func() error { return s.Save(t.Context(), r.Key, 0, nil) },
 				func() error { return s.Replace(t.Context(), r.Key, 0, r) },
-				func() error { _, err := s.Delete(t.Context(), r.Key, store.Ended); return err },
+				func() error { _, err := s.Delete(t.Context(), r.Key, store.ReasonEnded); return err },
 				func() error { _, err := s.ByOwner(t.Context(), r.Owner); return err },
 				func() error { return s.sweep(t.Context()) },
 			} {
@@ -312,7 +312,7 @@ func TestWhatGoesOnHangingUpIsGivenUp(t *testing.T) {
 
 func TestPayloadsSayWhatHasEndedAndFit(t *testing.T) {
 	for _, e := range []store.Ending{
-		{}, {ID: "id", Reason: store.Ended}, {ID: "a b", Reason: "c d"}, {ID: "\x00\xff", Reason: "\n'"},
+		{}, {ID: "id", Reason: store.ReasonEnded}, {ID: "a b", Reason: "c d"}, {ID: "\x00\xff", Reason: "\n'"},
 		{ID: rand.Text(), Reason: store.Reason(strings.Repeat("x", 5000))},
 	} {
 		payload := payloadOf(e)

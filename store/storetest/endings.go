@@ -12,17 +12,17 @@ import (
 
 // Reasons that a backend keeps: the last is one that it has never heard of.
 var kept = []store.Reason{
-	store.Idle, store.Absolute, store.Elsewhere, store.Ended, store.TooMany, store.NoUser,
-	store.Inactive, store.Restamped, store.Theft, "another",
+	store.ReasonIdle, store.ReasonAbsolute, store.ReasonLoggedOutElsewhere, store.ReasonEnded, store.ReasonTooManySessions, store.ReasonNoUser,
+	store.ReasonDeactivated, store.ReasonCredentialsChanged, store.ReasonTheftSuspected, "another",
 }
 
 // Reasons that it may forget.
-var notKept = []store.Reason{store.LoggedOut, store.Replaced, store.Undone}
+var notKept = []store.Reason{store.ReasonLoggedOut, store.ReasonReplaced, store.ReasonLoginIncomplete}
 
 // What Delete does, and what is known afterwards.
 var endings = []promise{
 	{"Delete is final", func(t T, b store.Backend) {
-		for _, reason := range []store.Reason{store.LoggedOut, store.Ended} {
+		for _, reason := range []store.Reason{store.ReasonLoggedOut, store.ReasonEnded} {
 			r := newRecord()
 			create(t, b, r)
 			end(t, b, r.Key, reason)
@@ -34,7 +34,7 @@ var endings = []promise{
 		r := newRecord()
 		for _, r := range append(pastTheirEnd(), r) {
 			create(t, b, r)
-			requireSameButValues(t, r, end(t, b, r.Key, store.Idle))
+			requireSameButValues(t, r, end(t, b, r.Key, store.ReasonIdle))
 		}
 
 		next := successor(r)
@@ -43,13 +43,13 @@ var endings = []promise{
 		require.NoError(t, b.Save(t.Context(), next.Key, next.Version, []byte("new")))
 		next.LastSeen++
 		next.Version++
-		requireSameButValues(t, next, end(t, b, next.Key, store.LoggedOut))
+		requireSameButValues(t, next, end(t, b, next.Key, store.ReasonLoggedOut))
 	}},
 	{"Delete twice is no error, and returns no session again", func(t T, b store.Backend) {
 		r, other := newRecord(), newRecord()
 		create(t, b, r, other)
-		end(t, b, r.Key, store.LoggedOut)
-		for _, reason := range []store.Reason{store.LoggedOut, store.Idle, "another"} {
+		end(t, b, r.Key, store.ReasonLoggedOut)
+		for _, reason := range []store.Reason{store.ReasonLoggedOut, store.ReasonIdle, "another"} {
 			requireNothingToEnd(t, b, r.Key, reason)
 			requireGone(t, b, r)
 		}
@@ -71,10 +71,10 @@ var endings = []promise{
 	{"the first reason stays", func(t T, b store.Backend) {
 		r := newRecord()
 		create(t, b, r)
-		end(t, b, r.Key, store.Restamped)
+		end(t, b, r.Key, store.ReasonCredentialsChanged)
 		for _, reason := range slices.Concat(notKept, kept) {
 			requireNothingToEnd(t, b, r.Key, reason)
-			requireEnded(t, b, r, store.Restamped)
+			requireEnded(t, b, r, store.ReasonCredentialsChanged)
 		}
 	}},
 	{"a reason that is not kept never becomes another", func(t T, b store.Backend) {
@@ -112,7 +112,7 @@ var endings = []promise{
 				func() error { return b.Touch(t.Context(), r.Key, r.LastSeen+1) },
 				func() error { return b.Save(t.Context(), r.Key, r.Version, nil) },
 				func() (err error) {
-					ended, err = b.Delete(t.Context(), r.Key, store.Idle)
+					ended, err = b.Delete(t.Context(), r.Key, store.ReasonIdle)
 					return err
 				},
 			)
@@ -139,7 +139,7 @@ var endings = []promise{
 			var moved *store.MovedError
 			errs := together(
 				func() (err error) {
-					ended, err = b.Delete(t.Context(), r.Key, store.LoggedOut)
+					ended, err = b.Delete(t.Context(), r.Key, store.ReasonLoggedOut)
 					if err != nil && !errors.As(err, &moved) {
 						return err
 					}
@@ -191,7 +191,7 @@ var endings = []promise{
 			)
 			require.NoError(t, errors.Join(errs...))
 			require.Len(t, ended, 1, "either the old session or its successor")
-			requireEnded(t, b, ended[0], store.TooMany)
+			requireEnded(t, b, ended[0], store.ReasonTooManySessions)
 			requireGone(t, b, old)
 			requireGone(t, b, next)
 			requireOwned(t, b, old.Owner, added.Key)
@@ -279,7 +279,7 @@ func requireDeleteOrLimit(t T, b store.Backend, r store.Record) store.Reason {
 			return err
 		},
 		func() (err error) {
-			byDelete, err = b.Delete(t.Context(), r.Key, store.Ended)
+			byDelete, err = b.Delete(t.Context(), r.Key, store.ReasonEnded)
 			return err
 		},
 	)
@@ -287,8 +287,8 @@ func requireDeleteOrLimit(t T, b store.Backend, r store.Record) store.Reason {
 	if byDelete.Session != nil {
 		require.Empty(t, byLimit, "both of them got the session")
 		requireSameButValues(t, r, byDelete)
-		return store.Ended
+		return store.ReasonEnded
 	}
 	require.Equal(t, []store.Key{r.Key}, keys(byLimit...), "none of them got the session")
-	return store.TooMany
+	return store.ReasonTooManySessions
 }

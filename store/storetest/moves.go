@@ -24,7 +24,7 @@ var moves = []promise{
 		// The successor is a session like any other.
 		require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen+1))
 		require.NoError(t, b.Save(t.Context(), next.Key, next.Version, nil))
-		end(t, b, next.Key, store.LoggedOut)
+		end(t, b, next.Key, store.ReasonLoggedOut)
 		requireOwned(t, b, r.Owner)
 	}},
 	{"Replace revives what has ended, if it is still there", func(t T, b store.Backend) {
@@ -39,7 +39,7 @@ var moves = []promise{
 			next.LastSeen++
 			require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen))
 			requireSame(t, next, load(t, b, next.Key))
-			end(t, b, next.Key, store.LoggedOut)
+			end(t, b, next.Key, store.ReasonLoggedOut)
 		}
 	}},
 	{"Replace at another version is ErrConflict and changes nothing", func(t T, b store.Backend) {
@@ -88,9 +88,9 @@ var moves = []promise{
 		create(t, b, r)
 		next := successor(r)
 		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
-		end(t, b, next.Key, store.Theft)
+		end(t, b, next.Key, store.ReasonTheftSuspected)
 		requireMoved(t, b, r, next)
-		requireEnded(t, b, next, store.Theft)
+		requireEnded(t, b, next, store.ReasonTheftSuspected)
 		requireRefused(t, b, r)
 		requireRefused(t, b, next)
 	}},
@@ -182,7 +182,7 @@ func requireOneReplaces(t T, b store.Backend, r store.Record, parallel int) {
 func requireMoved(t T, b store.Backend, r, to store.Record) {
 	t.Helper()
 	_, loaded := b.Load(t.Context(), r.Key)
-	ended, deleted := b.Delete(t.Context(), r.Key, store.Ended)
+	ended, deleted := b.Delete(t.Context(), r.Key, store.ReasonEnded)
 	require.Nil(t, ended.Session, "Delete returned a session that has moved")
 	next := successor(r)
 	for _, attempt := range []struct {

@@ -52,7 +52,7 @@ var owners = []promise{
 		for owner, key := range owned {
 			requireOwned(t, b, owner, key)
 		}
-		end(t, b, owned[name+"=1"], store.Ended)
+		end(t, b, owned[name+"=1"], store.ReasonEnded)
 		delete(owned, name+"=1")
 		for owner, key := range owned {
 			requireOwned(t, b, owner, key)
@@ -100,7 +100,7 @@ var owners = []promise{
 		requireOwned(t, b, first.Owner, first.Key, second.Key)
 
 		// One place becomes free, and is one place.
-		end(t, b, first.Key, store.LoggedOut)
+		end(t, b, first.Key, store.ReasonLoggedOut)
 		_, err = b.Create(t.Context(), third, limit)
 		require.NoError(t, err)
 		_, err = b.Create(t.Context(), newRecordOf(first.Owner, 0), limit)
@@ -155,7 +155,7 @@ var owners = []promise{
 		ended, err := b.Create(t.Context(), added, store.Limit{Max: 1})
 		require.NoError(t, err)
 		require.Empty(t, ended)
-		if err := b.Touch(t.Context(), old.Key, old.End()-1); err != nil {
+		if err := b.Touch(t.Context(), old.Key, old.Deadline()-1); err != nil {
 			require.ErrorIs(t, err, store.ErrNotFound)
 		}
 		requireOwned(t, b, old.Owner, added.Key)
@@ -166,9 +166,9 @@ var owners = []promise{
 		_, err := b.Create(t.Context(), newRecordOf(old.Owner, 0), store.Limit{Max: 1})
 		require.NoError(t, err)
 		for range 2 {
-			requireEnded(t, b, old, store.TooMany)
+			requireEnded(t, b, old, store.ReasonTooManySessions)
 			requireRefused(t, b, old)
-			requireNothingToEnd(t, b, old.Key, store.Ended)
+			requireNothingToEnd(t, b, old.Key, store.ReasonEnded)
 		}
 	}},
 	{"a session that was replaced or deleted does not count for the limit", func(t T, b store.Backend) {
@@ -178,7 +178,7 @@ var owners = []promise{
 		create(t, b, deleted, replaced)
 		next := successor(replaced)
 		require.NoError(t, b.Replace(t.Context(), replaced.Key, replaced.Version, next))
-		end(t, b, deleted.Key, store.LoggedOut)
+		end(t, b, deleted.Key, store.ReasonLoggedOut)
 
 		last := newRecordOf(deleted.Owner, 0)
 		_, err := b.Create(t.Context(), last, limit)

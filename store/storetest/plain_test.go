@@ -112,11 +112,11 @@ func (b *watched) Watch(ctx context.Context, ended func(store.Ending)) error {
 }
 
 func (b *plain) tell(r store.Record, reason store.Reason) {
-	if b.has("watch: tells only of what is kept") && !reason.Kept() {
+	if b.has("watch: tells only of what is kept") && !reason.Retained() {
 		return
 	}
 	if b.has("watch: forgets the reason") {
-		reason = store.Ended
+		reason = store.ReasonEnded
 	}
 	for _, w := range *b.watchers {
 		if w.ctx.Err() != nil && !b.has("watch: never stops") || b.has("watch: tells nothing") {
@@ -160,15 +160,15 @@ func (b *plain) end(r store.Record, reason store.Reason) {
 	if !b.has("delete: is soft") {
 		delete(b.sessions, b.key(r.Key))
 	}
-	if reason.Kept() {
+	if reason.Retained() {
 		b.reasons[b.key(r.Key)] = reason
 	} else if b.has("delete: keeps a logout as an end") {
-		b.reasons[b.key(r.Key)] = store.Ended
+		b.reasons[b.key(r.Key)] = store.ReasonEnded
 	}
 	if b.has("delete: keeps the reasons it knows") && reason == "another" {
-		b.reasons[b.key(r.Key)] = store.Ended
+		b.reasons[b.key(r.Key)] = store.ReasonEnded
 	}
-	if reason == store.TooMany && b.has("watch: does not tell of a limit") || b.has("watch: tells before it happens") {
+	if reason == store.ReasonTooManySessions && b.has("watch: does not tell of a limit") || b.has("watch: tells before it happens") {
 		return
 	}
 	b.tell(r, reason)
@@ -196,9 +196,9 @@ func (b *plain) Create(_ context.Context, r store.Record, limit store.Limit) (en
 	case b.has("create: loses the stamp"):
 		s.Stamp = ""
 	case b.has("create: loses the handover"):
-		s.Details = b.detailsBut(r, func(d *store.Details) { d.Handover = nil })
+		s.Details = b.detailsBut(r, func(d *store.Details) { d.SuccessorToken = nil })
 	case b.has("create: ends the handover at a zero byte"):
-		s.Details = b.detailsBut(r, func(d *store.Details) { d.Handover, _, _ = bytes.Cut(d.Handover, []byte{0}) })
+		s.Details = b.detailsBut(r, func(d *store.Details) { d.SuccessorToken, _, _ = bytes.Cut(d.SuccessorToken, []byte{0}) })
 	case b.has("create: loses the details of a short session") && s.ID == "":
 		s.Details = nil
 	case b.has("create: cuts values at 64 KB"):
@@ -218,9 +218,9 @@ func (b *plain) Create(_ context.Context, r store.Record, limit store.Limit) (en
 		b.sessions[r.Key] = r
 	}
 	live := slices.DeleteFunc(b.owned(s.Owner, "create: ends the sessions of an owner of the same prefix"), func(r store.Record) bool {
-		dead := over(r.Until()) || over(r.End()) && b.has("limit: forgets the remembered")
+		dead := over(r.GoneAt()) || over(r.Deadline()) && b.has("limit: forgets the remembered")
 		if dead && b.has("watch: tells of the dead") {
-			b.tell(r, store.Idle)
+			b.tell(r, store.ReasonIdle)
 		}
 		if dead && limit.Max > 0 && !b.has("limit: keeps the dead") {
 			delete(b.sessions, b.key(r.Key))
@@ -246,7 +246,7 @@ func (b *plain) Create(_ context.Context, r store.Record, limit store.Limit) (en
 	if excess := len(live) + 1 - limit.Max; limit.Max > 0 && excess > 0 {
 		if limit.Refuse && !b.has("limit: ends without refusing") {
 			if b.has("watch: tells of a limit that refuses") {
-				b.tell(live[0], store.TooMany)
+				b.tell(live[0], store.ReasonTooManySessions)
 			}
 			return nil, store.ErrLimit
 		}
@@ -254,7 +254,7 @@ func (b *plain) Create(_ context.Context, r store.Record, limit store.Limit) (en
 			excess = 1
 		}
 		for _, r := range live[:excess] {
-			b.end(r, store.TooMany)
+			b.end(r, store.ReasonTooManySessions)
 			ended = append(ended, r)
 			if b.has("limit: keeps no reason") {
 				delete(b.reasons, r.Key)
@@ -285,7 +285,7 @@ func (b *plain) Replace(_ context.Context, old store.Key, version uint64, r stor
 	if ok && was.Version != version && !b.has("replace: ignores the version") {
 		return store.ErrConflict
 	}
-	if ok && over(was.End()) && b.has("replace: refuses past the end") {
+	if ok && over(was.Deadline()) && b.has("replace: refuses past the end") {
 		return store.ErrNotFound
 	}
 	if r.Key.Group() != old.Group() {
@@ -299,7 +299,7 @@ func (b *plain) Replace(_ context.Context, old store.Key, version uint64, r stor
 	case b.has("replace: touches"):
 		r.LastSeen++
 	case b.has("watch: tells of a move"):
-		b.tell(was, store.Replaced)
+		b.tell(was, store.ReasonReplaced)
 	}
 	if !b.has("replace: keeps the old") {
 		delete(b.sessions, b.key(old))
@@ -336,10 +336,10 @@ func (b *plain) Load(_ context.Context, key store.Key) (store.Record, error) {
 	case b.has("load: touches"):
 		r.LastSeen++
 		b.sessions[key] = r
-	case b.has("load: forgets at the end") && over(r.Until()),
-		b.has("load: forgets the remembered") && over(r.End().Add(store.Grace)):
+	case b.has("load: forgets at the end") && over(r.GoneAt()),
+		b.has("load: forgets the remembered") && over(r.Deadline().Add(store.Grace)):
 		return r, store.ErrNotFound
-	case b.has("load: fails past the end") && over(r.End()):
+	case b.has("load: fails past the end") && over(r.Deadline()):
 		return r, fmt.Errorf("expired")
 	}
 	return r, nil
@@ -354,16 +354,16 @@ func (b *plain) Touch(_ context.Context, key store.Key, seen store.Time) error {
 	} else if !ok {
 		return store.ErrNotFound
 	}
-	end := r.End()
+	end := r.Deadline()
 	if b.has("touch: revives the remembered") {
-		end = r.Until()
+		end = r.GoneAt()
 	}
 	if seen >= end && !b.has("touch: revives") && !b.has("touch: upserts") ||
 		b.has("touch: looks at the clock") && over(end) {
 		return store.ErrNotFound
 	}
 	if b.has("watch: tells of a touch") {
-		b.tell(r, store.Idle)
+		b.tell(r, store.ReasonIdle)
 	}
 	if b.has("touch: loses the address") {
 		s := *r.Session
@@ -395,7 +395,7 @@ func (b *plain) Save(_ context.Context, key store.Key, version uint64, values []
 	if r.Version != version && !b.has("save: ignores the version") {
 		return store.ErrConflict
 	}
-	if b.has("save: refuses past the end") && over(r.End()) {
+	if b.has("save: refuses past the end") && over(r.Deadline()) {
 		return store.ErrNotFound
 	}
 	b.gap("save: is checked, then done")
@@ -466,7 +466,7 @@ func (b *plain) ByOwner(_ context.Context, owner string) ([]store.Record, error)
 	defer b.mu.Unlock()
 	owned := b.owned(owner, "by owner: matches a prefix")
 	if b.has("by owner: forgets at the end") {
-		owned = slices.DeleteFunc(owned, func(r store.Record) bool { return over(r.End()) })
+		owned = slices.DeleteFunc(owned, func(r store.Record) bool { return over(r.Deadline()) })
 	}
 	if b.has("by owner: fails on strangers") && len(owned) == 0 {
 		return nil, store.ErrNotFound

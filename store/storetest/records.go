@@ -38,7 +38,7 @@ var records = []promise{
 		r.Stamp += "\u00a0é\u0301 "
 		r.IdleTimeout = 100 * 365 * 24 * time.Hour
 		r.Expires = r.LastSeen.Add(100 * 365 * 24 * time.Hour)
-		r.Details.Remember = r.Expires + 1
+		r.Details.RememberUntil = r.Expires + 1
 		r.Version = 1<<53 - 1
 		create(t, b, r)
 		requireSame(t, r, load(t, b, r.Key))
@@ -63,12 +63,12 @@ var records = []promise{
 	{"the handover is any bytes", func(t T, b store.Backend) {
 		for _, handover := range [][]byte{{}, {0}, everyByte()} {
 			r := newRecord()
-			r.Details.Handover = handover
+			r.Details.SuccessorToken = handover
 			create(t, b, r)
 			requireSame(t, r, load(t, b, r.Key))
 
 			next := successor(newRecordOf(r.Owner, 5))
-			next.Details.Handover = handover
+			next.Details.SuccessorToken = handover
 			require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
 			requireSame(t, next, load(t, b, next.Key))
 		}
@@ -87,7 +87,7 @@ var records = []promise{
 		r := newRecord()
 		requireUnknown(t, b, r)
 		requireRefused(t, b, r)
-		for _, reason := range []store.Reason{store.LoggedOut, store.Ended} {
+		for _, reason := range []store.Reason{store.ReasonLoggedOut, store.ReasonEnded} {
 			requireNothingToEnd(t, b, r.Key, reason)
 			requireUnknown(t, b, r) // it has not ended, for it never was
 		}
@@ -114,7 +114,7 @@ var records = []promise{
 			r.Values = []byte("new")
 			requireSame(t, r, load(t, b, r.Key))
 			requireOwned(t, b, r.Owner, r.Key)
-			end(t, b, r.Key, store.LoggedOut)
+			end(t, b, r.Key, store.ReasonLoggedOut)
 		}
 	}},
 	{"long past its end a session is loaded as it is, or ErrNotFound", func(t T, b store.Backend) {
@@ -149,7 +149,7 @@ var records = []promise{
 	{"Touch from before the end counts after it", func(t T, b store.Backend) {
 		for _, r := range pastTheirEnd() {
 			create(t, b, r)
-			r.LastSeen = r.End() - 1
+			r.LastSeen = r.Deadline() - 1
 			require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen))
 			requireSame(t, r, load(t, b, r.Key))
 		}
@@ -157,7 +157,7 @@ var records = []promise{
 	{"Touch at the end or later revives nothing, remembered or not", func(t T, b store.Backend) {
 		for _, r := range pastTheirEnd() {
 			create(t, b, r)
-			for _, late := range []store.Time{r.End(), r.End() + 1, r.Until(), store.TimeOf(time.Now()).Add(time.Hour)} {
+			for _, late := range []store.Time{r.Deadline(), r.Deadline() + 1, r.GoneAt(), store.TimeOf(time.Now()).Add(time.Hour)} {
 				require.ErrorIs(t, b.Touch(t.Context(), r.Key, late), store.ErrNotFound)
 				requireSame(t, r, load(t, b, r.Key))
 			}
@@ -196,7 +196,7 @@ var records = []promise{
 		before := load(t, b, r.Key)
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen+1))
 		require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte("new")))
-		end(t, b, r.Key, store.LoggedOut)
+		end(t, b, r.Key, store.ReasonLoggedOut)
 		requireSame(t, r, before)
 	}},
 }
@@ -242,9 +242,9 @@ func pastTheirEnd() []store.Record {
 func justEnded() []store.Record {
 	now := store.TimeOf(time.Now())
 	idle, absolute, forgotten := newRecord(), newRecord(), remembered("session=" + rand.Text())[0]
-	idle.IdleTimeout, idle.Details.Remember = now.Sub(idle.LastSeen), 0
-	absolute.Expires, absolute.Details.Remember = now, now.Add(-time.Hour)
-	forgotten.Details.Remember = now
+	idle.IdleTimeout, idle.Details.RememberUntil = now.Sub(idle.LastSeen), 0
+	absolute.Expires, absolute.Details.RememberUntil = now, now.Add(-time.Hour)
+	forgotten.Details.RememberUntil = now
 	return []store.Record{idle, absolute, forgotten}
 }
 
@@ -263,7 +263,7 @@ func remembered(owner string) []store.Record {
 func dead(owner string) []store.Record {
 	records := remembered(owner)
 	records[0].Details = nil
-	records[1].Details.Remember = records[1].Expires
+	records[1].Details.RememberUntil = records[1].Expires
 	return records
 }
 

@@ -98,12 +98,12 @@ func newRecord() store.Record {
 			Version:       1,
 			Values:        []byte("values " + rand.Text()),
 			Details: &store.Details{
-				Created:   now.Add(-3*time.Hour) + 4,
-				UserAgent: "user agent " + rand.Text(),
-				Address:   "address " + rand.Text(),
-				Remember:  now.Add(9*time.Hour) + 5,
-				Rotated:   now.Add(-time.Hour) + 6,
-				Handover:  []byte("handover " + rand.Text()),
+				Created:        now.Add(-3*time.Hour) + 4,
+				UserAgent:      "user agent " + rand.Text(),
+				Address:        "address " + rand.Text(),
+				RememberUntil:  now.Add(9*time.Hour) + 5,
+				Rotated:        now.Add(-time.Hour) + 6,
+				SuccessorToken: []byte("handover " + rand.Text()),
 			},
 		},
 		LastSeen: now.Add(-30*time.Minute) + 7,
@@ -129,7 +129,7 @@ func successor(r store.Record) store.Record {
 	next.Version = r.Version + 1
 	next.LastSeen = r.LastSeen.Add(time.Minute)
 	next.Details.Created = was.Created
-	next.Details.Remember = was.Remember.Add(3 * time.Hour)
+	next.Details.RememberUntil = was.RememberUntil.Add(3 * time.Hour)
 	next.Details.Rotated = was.Rotated.Add(time.Minute)
 	return next
 }
@@ -180,7 +180,7 @@ func owned(t T, b store.Backend, owner string) []store.Key {
 	records, err := b.ByOwner(t.Context(), owner)
 	require.NoError(t, err)
 	records = slices.DeleteFunc(records, func(r store.Record) bool {
-		return r.Until() <= store.TimeOf(time.Now())
+		return r.GoneAt() <= store.TimeOf(time.Now())
 	})
 	return keys(records...)
 }
@@ -200,8 +200,8 @@ func requireSame(t T, want, got store.Record) {
 	require.NotNil(t, got.Session)
 	require.Equal(t, string(want.Values), string(got.Values), "Values")
 	w, g := want.Detail(), got.Detail()
-	require.Equal(t, string(w.Handover), string(g.Handover), "Handover")
-	w.Handover, g.Handover = nil, nil
+	require.Equal(t, string(w.SuccessorToken), string(g.SuccessorToken), "Handover")
+	w.SuccessorToken, g.SuccessorToken = nil, nil
 	require.Equal(t, w, g, "Details")
 	require.Equal(t, plainly(want), plainly(got))
 	require.Equal(t, want.LastSeen, got.LastSeen, "LastSeen")

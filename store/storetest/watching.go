@@ -24,7 +24,7 @@ var watching = []promise{
 		}
 		all = append(all, pastTheirEnd()...)
 		create(t, b, all...)
-		reasons := append(slices.Concat(kept, notKept), store.Idle, store.Absolute)
+		reasons := append(slices.Concat(kept, notKept), store.ReasonIdle, store.ReasonAbsolute)
 		for i, r := range all {
 			reason := reasons[i%len(reasons)]
 			end(t, b, r.Key, reason)
@@ -43,7 +43,7 @@ var watching = []promise{
 		_, err = b.Create(t.Context(), last, store.Limit{Max: 2})
 		require.NoError(t, err)
 		requireTold(t, b, l, map[string][]store.Reason{
-			remembered.ID: {store.TooMany}, first.ID: {store.TooMany}, second.ID: nil, last.ID: nil,
+			remembered.ID: {store.ReasonTooManySessions}, first.ID: {store.ReasonTooManySessions}, second.ID: nil, last.ID: nil,
 		})
 	}},
 	{"a watcher is not told of what is no ending", func(t T, b store.Backend) {
@@ -60,14 +60,14 @@ var watching = []promise{
 		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version+1, next))
 		requireMoved(t, b, r, next)
 		requireRefused(t, b, absent)
-		requireNothingToEnd(t, b, absent.Key, store.Ended)
+		requireNothingToEnd(t, b, absent.Key, store.ReasonEnded)
 		requireTold(t, b, l, map[string][]store.Reason{r.ID: nil, absent.ID: nil})
 
 		// Now it ends, and cannot end twice.
-		end(t, b, next.Key, store.Theft)
-		requireNothingToEnd(t, b, next.Key, store.Ended)
+		end(t, b, next.Key, store.ReasonTheftSuspected)
+		requireNothingToEnd(t, b, next.Key, store.ReasonEnded)
 		requireMoved(t, b, r, next)
-		requireTold(t, b, l, map[string][]store.Reason{r.ID: {store.Theft}})
+		requireTold(t, b, l, map[string][]store.Reason{r.ID: {store.ReasonTheftSuspected}})
 	}},
 	{"a watcher is not told of sessions that just expired", func(t T, b store.Backend) {
 		l := listen(t, t.Context(), b)
@@ -79,17 +79,17 @@ var watching = []promise{
 			require.NoError(t, err)
 		}
 		requireTold(t, b, l, map[string][]store.Reason{
-			expired[0].ID: nil, expired[1].ID: nil, live.ID: {store.TooMany},
+			expired[0].ID: nil, expired[1].ID: nil, live.ID: {store.ReasonTooManySessions},
 		})
 	}},
 	{"every watcher is told", func(t T, b store.Backend) {
 		listeners := []*listener{listen(t, t.Context(), b), listen(t, t.Context(), b), listen(t, t.Context(), b)}
 		r, other := newRecord(), newRecord()
 		create(t, b, r, other)
-		end(t, b, r.Key, store.Ended)
-		end(t, b, other.Key, store.LoggedOut)
+		end(t, b, r.Key, store.ReasonEnded)
+		end(t, b, other.Key, store.ReasonLoggedOut)
 		for _, l := range listeners {
-			requireTold(t, b, l, map[string][]store.Reason{r.ID: {store.Ended}, other.ID: {store.LoggedOut}})
+			requireTold(t, b, l, map[string][]store.Reason{r.ID: {store.ReasonEnded}, other.ID: {store.ReasonLoggedOut}})
 		}
 	}},
 	{"a watcher is told no more when its context is done", func(t T, b store.Backend) {
@@ -98,7 +98,7 @@ var watching = []promise{
 		done, other := listen(t, ctx, b), listen(t, t.Context(), b)
 		r := newRecord()
 		create(t, b, r)
-		end(t, b, r.Key, store.Ended)
+		end(t, b, r.Key, store.ReasonEnded)
 		require.NoError(t, done.await(t.Context(), r.ID))
 		cancel()
 
@@ -107,8 +107,8 @@ var watching = []promise{
 		for range rounds {
 			r := newRecord()
 			create(t, b, r)
-			end(t, b, r.Key, store.Ended)
-			requireTold(t, b, other, map[string][]store.Reason{r.ID: {store.Ended}})
+			end(t, b, r.Key, store.ReasonEnded)
+			requireTold(t, b, other, map[string][]store.Reason{r.ID: {store.ReasonEnded}})
 			if len(done.of(r.ID)) == 0 {
 				return
 			}
@@ -122,7 +122,7 @@ var watching = []promise{
 			r := newRecord()
 			create(t, b, r)
 			byDelete := func() (err error) {
-				_, err = b.Delete(t.Context(), r.Key, store.Ended)
+				_, err = b.Delete(t.Context(), r.Key, store.ReasonEnded)
 				return err
 			}
 			byLimit := func() (err error) {
@@ -214,7 +214,7 @@ func requireTold(t T, b store.Backend, l *listener, want map[string][]store.Reas
 	later := []store.Record{newRecord(), newRecord()}
 	create(t, b, later...)
 	for _, r := range later {
-		end(t, b, r.Key, store.LoggedOut)
+		end(t, b, r.Key, store.ReasonLoggedOut)
 		require.NoError(t, l.await(t.Context(), r.ID))
 	}
 	for id, reasons := range want {

@@ -193,12 +193,12 @@ func TestADeactivatedUserIsOutWithTheNextRequest(t *testing.T) {
 	grace.Get("/admin").Contains("Ada Lovelace", "/admin/users/ada/deactivate", "/admin/users/eve/activate")
 
 	grace.Post("/admin/users/ada/deactivate").Expect(http.StatusSeeOther, "/admin")
-	isOut(laptop, "/home", store.Inactive)
+	isOut(laptop, "/home", store.ReasonDeactivated)
 	grace.Get("/admin").Contains("Ada Lovelace is deactivated and logged out everywhere.", "/admin/users/ada/activate")
 	s.browse().Login("ada").Expect(http.StatusUnprocessableEntity, "")
 
 	grace.Post("/admin/users/ada/activate").Expect(http.StatusSeeOther, "/admin")
-	isOut(phone, "/home", store.Inactive)
+	isOut(phone, "/home", store.ReasonDeactivated)
 	s.as("ada")
 }
 

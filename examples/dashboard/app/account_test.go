@@ -21,7 +21,7 @@ func TestAPasswordChangeEndsTheOtherSessions(t *testing.T) {
 	here.Post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
 		Expect(http.StatusSeeOther, "/account")
 	here.Get("/account").Expect(http.StatusOK, "").Contains("Your password is changed.")
-	isOut(there, "/home", store.Restamped)
+	isOut(there, "/home", store.ReasonCredentialsChanged)
 	grace.Get("/home").Expect(http.StatusOK, "")
 
 	isOut(before, "/home", "") // its token was replaced, and is nobody's

@@ -55,8 +55,8 @@ func (a *App) showDevices(w http.ResponseWriter, r *http.Request, name string, p
 			LoggedIn:   ago(s.Created, now),
 			LastActive: ago(s.LastSeen, now),
 		}
-		if !s.Remembered.IsZero() {
-			d.Remembered = date(s.Remembered)
+		if !s.RememberedUntil.IsZero() {
+			d.Remembered = date(s.RememberedUntil)
 		}
 		shown.Others = shown.Others || !s.Current
 		shown.List = append(shown.List, d)

@@ -50,7 +50,7 @@ func TestAPersonEndsOneOfTheirSessions(t *testing.T) {
 	path := "/account/sessions/" + phone.Session() + "/end"
 	laptop.Post(path).Expect(http.StatusSeeOther, "/account/sessions")
 	laptop.Get("/account/sessions").Contains("That session has been ended.").Lacks("Safari on iPhone")
-	isOut(phone, "/home", store.Elsewhere)
+	isOut(phone, "/home", store.ReasonLoggedOutElsewhere)
 	tablet.Get("/home").Expect(http.StatusOK, "")
 
 	laptop.Post(path).Expect(http.StatusSeeOther, "/account/sessions")
@@ -77,8 +77,8 @@ func TestAPersonLogsOutEverywhereElse(t *testing.T) {
 	laptop.Post("/account/sessions/end-others").Expect(http.StatusSeeOther, "/account/sessions")
 	laptop.Get("/account/sessions").Contains("You are logged out everywhere else.", "You are logged in nowhere else.", "This device").
 		Lacks("Log out everywhere else")
-	isOut(phone, "/home", store.Elsewhere)
-	isOut(tablet, "/home", store.Elsewhere)
+	isOut(phone, "/home", store.ReasonLoggedOutElsewhere)
+	isOut(tablet, "/home", store.ReasonLoggedOutElsewhere)
 	grace.Get("/home").Expect(http.StatusOK, "")
 }
 
@@ -112,14 +112,14 @@ func TestAnAdminEndsAPersonsSessions(t *testing.T) {
 
 	grace.Post("/admin/users/ada/sessions/"+phone.Session()+"/end").Expect(http.StatusSeeOther, "/admin/users/ada/sessions")
 	grace.Get("/admin/users/ada/sessions").Contains("That session has been ended.").Lacks("Safari on iPhone")
-	isOut(phone, "/home", store.Ended)
+	isOut(phone, "/home", store.ReasonEnded)
 	laptop.Get("/home").Expect(http.StatusOK, "")
 
 	grace.Post("/admin/users/ada/sessions/end").Expect(http.StatusSeeOther, "/admin/users/ada/sessions")
 	grace.Get("/admin/users/ada/sessions").Contains("Ada Lovelace is logged out everywhere.", "Nowhere at the moment.").
 		Lacks("Log out everywhere")
-	isOut(laptop, "/home", store.Ended)
-	isOut(tablet, "/home", store.Ended)
+	isOut(laptop, "/home", store.ReasonEnded)
+	isOut(tablet, "/home", store.ReasonEnded)
 	s.as("ada") // may log in again
 }
 
@@ -129,7 +129,7 @@ func TestAnAdminLooksAtHerOwnSessions(t *testing.T) {
 	here.Get("/admin/users/grace/sessions").Expect(http.StatusOK, "").Contains("This device", "Log out everywhere else")
 	here.Post("/admin/users/grace/sessions/end").Expect(http.StatusSeeOther, "/admin/users/grace/sessions")
 	here.Get("/admin/users/grace/sessions").Contains("You are logged out everywhere else.", "This device").Lacks("Log out everywhere")
-	isOut(there, "/home", store.Elsewhere)
+	isOut(there, "/home", store.ReasonLoggedOutElsewhere)
 }
 
 func TestNobodysSessionsAreNotFound(t *testing.T) {
@@ -149,7 +149,7 @@ func TestOneSessionTooManyEndsTheLeastRecentlyActive(t *testing.T) {
 		first.Get("/home").Expect(http.StatusOK, "")
 		s.as("grace")
 		third := s.as("ada")
-		isOut(second, "/home", store.TooMany)
+		isOut(second, "/home", store.ReasonTooManySessions)
 		first.Get("/home").Expect(http.StatusOK, "")
 		third.Get("/home").Expect(http.StatusOK, "")
 	})

@@ -42,7 +42,7 @@ func (a *App) events(w http.ResponseWriter, r *http.Request) {
 		case <-a.stopping:
 			return
 		case <-r.Context().Done():
-			if ended, ok := errors.AsType[*sessionguard.EndedError](context.Cause(r.Context())); ok {
+			if ended, ok := errors.AsType[*sessionguard.SessionEndedError](context.Cause(r.Context())); ok {
 				send("ended", string(ended.Reason))
 			}
 			return

@@ -61,33 +61,33 @@ func TestAStreamIsNoActivityAndEndsWithItsSession(t *testing.T) {
 		if strings.Count(a.Body, "event: time\n") < 3 || !strings.HasSuffix(a.Body, "event: ended\ndata: idle\n\n") {
 			t.Errorf("got %q", a.Body)
 		}
-		isOut(b, "/events", store.Idle)
+		isOut(b, "/events", store.ReasonIdle)
 
 		b = s.as("ada")
 		time.Sleep(2 * time.Second)
 		b.Do("HEAD", "/events", nil).Expect(http.StatusOK, "")
 		time.Sleep(time.Second)
-		isOut(b, "/home", store.Idle)
+		isOut(b, "/home", store.ReasonIdle)
 	})
 }
 
 func TestAStreamLastsAsLongAsItsSessionAndSaysWhyNot(t *testing.T) {
 	for name, end := range map[store.Reason]func(*site, *apptest.Browser){
-		store.LoggedOut: func(_ *site, b *apptest.Browser) { b.Copy().Post("/logout").Expect(http.StatusSeeOther, "/") },
-		store.Elsewhere: func(s *site, _ *apptest.Browser) {
+		store.ReasonLoggedOut: func(_ *site, b *apptest.Browser) { b.Copy().Post("/logout").Expect(http.StatusSeeOther, "/") },
+		store.ReasonLoggedOutElsewhere: func(s *site, _ *apptest.Browser) {
 			s.as("ada").Post("/account/sessions/end-others").Expect(http.StatusSeeOther, "/account/sessions")
 		},
-		store.Ended: func(s *site, _ *apptest.Browser) {
+		store.ReasonEnded: func(s *site, _ *apptest.Browser) {
 			s.as("grace").Post("/admin/users/ada/sessions/end").Expect(http.StatusSeeOther, "/admin/users/ada/sessions")
 		},
-		store.Inactive: func(s *site, _ *apptest.Browser) {
+		store.ReasonDeactivated: func(s *site, _ *apptest.Browser) {
 			s.as("grace").Post("/admin/users/ada/deactivate").Expect(http.StatusSeeOther, "/admin")
 		},
-		store.Restamped: func(s *site, _ *apptest.Browser) {
+		store.ReasonCredentialsChanged: func(s *site, _ *apptest.Browser) {
 			s.as("ada").Post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
 				Expect(http.StatusSeeOther, "/account")
 		},
-		store.TooMany: func(s *site, _ *apptest.Browser) {
+		store.ReasonTooManySessions: func(s *site, _ *apptest.Browser) {
 			for range s.app.Sessions {
 				s.as("ada")
 			}

@@ -23,23 +23,23 @@ type loginForm struct {
 
 // endings say why a session has ended.
 var endings = map[store.Reason]string{
-	store.Idle:       "You were logged out after a while without activity. Please log in again.",
-	store.Remembered: "You were away for a while, so the page was taken off the screen.",
-	store.Absolute:   "Your session reached its time limit. Please log in again.",
-	store.Expired:    "Your session has ended. Please log in again.",
-	store.Elsewhere:  "You logged this device out from another one. Please log in again.",
-	store.Ended:      "An administrator ended your session. Please log in again.",
-	store.TooMany:    "You were logged in on too many devices, so this one was logged out. Please log in again.",
-	store.Inactive:   "Your account was deactivated, which ended your session. Please ask an admin.",
-	store.NoUser:     "Your account was deactivated, which ended your session. Please ask an admin.",
-	store.Restamped:  "Your password was changed, which ended your session. Log in with the new one. If it was not you who changed it, tell an admin.",
-	store.Theft:      "Somebody else may have used your session, so we ended it. Once you are logged in, check your devices and change your password.",
+	store.ReasonIdle:               "You were logged out after a while without activity. Please log in again.",
+	store.ReasonRemembered:         "You were away for a while, so the page was taken off the screen.",
+	store.ReasonAbsolute:           "Your session reached its time limit. Please log in again.",
+	store.ReasonExpired:            "Your session has ended. Please log in again.",
+	store.ReasonLoggedOutElsewhere: "You logged this device out from another one. Please log in again.",
+	store.ReasonEnded:              "An administrator ended your session. Please log in again.",
+	store.ReasonTooManySessions:    "You were logged in on too many devices, so this one was logged out. Please log in again.",
+	store.ReasonDeactivated:        "Your account was deactivated, which ended your session. Please ask an admin.",
+	store.ReasonNoUser:             "Your account was deactivated, which ended your session. Please ask an admin.",
+	store.ReasonCredentialsChanged: "Your password was changed, which ended your session. Log in with the new one. If it was not you who changed it, tell an admin.",
+	store.ReasonTheftSuspected:     "Somebody else may have used your session, so we ended it. Once you are logged in, check your devices and change your password.",
 }
 
 // why is the text for someone whose session has ended, and "" for anyone else.
 func (a *App) why(r *http.Request) string {
 	reason := a.guard.EndReason(r)
-	if reason == "" || reason == store.Expired {
+	if reason == "" || reason == store.ReasonExpired {
 		// The guard script says why it brought someone here. Anyone can write
 		// such a link, so it chooses between texts and is never shown itself.
 		if said := store.Reason(r.FormValue("reason")); endings[said] != "" {
@@ -71,7 +71,7 @@ func (a *App) loginPage(w http.ResponseWriter, r *http.Request) {
 	if form.Why == "" && form.Next != "" {
 		form.Why = "Please log in to continue."
 	}
-	if a.guard.EndReason(r) == store.Remembered {
+	if a.guard.EndReason(r) == store.ReasonRemembered {
 		form.Continue = a.guard.Next(r, "/home")
 	}
 	a.render(w, r, http.StatusOK, "login", page{Title: "Log in", Content: form})

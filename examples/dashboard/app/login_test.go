@@ -133,7 +133,7 @@ func TestLogoutIsFinalAndSaysSo(t *testing.T) {
 	b.Get("/").Lacks("You have been logged out.")
 	b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome").NoStore()
 	b.Get("/login?next=%2Fhome").Contains("Please log in to continue.")
-	isOut(copied, "/home", store.Expired)
+	isOut(copied, "/home", store.ReasonExpired)
 }
 
 func TestAFlashWaitsForAPageThatIsSeen(t *testing.T) {
@@ -162,32 +162,32 @@ func TestInactivityLogsOut(t *testing.T) {
 			b.Get("/home").Expect(http.StatusOK, "")
 		}
 		time.Sleep(30 * time.Minute)
-		isOut(b, "/home", store.Idle)
+		isOut(b, "/home", store.ReasonIdle)
 	}))
 	t.Run("an admin after ten minutes", idleOf(long, "grace", func(_ *site, b *apptest.Browser) {
 		time.Sleep(10*time.Minute - time.Second)
 		b.Get("/admin").Expect(http.StatusOK, "")
 		time.Sleep(10 * time.Minute)
-		isOut(b, "/admin", store.Idle)
+		isOut(b, "/admin", store.ReasonIdle)
 	}))
 	t.Run("an admin after a shorter -idle", idleOf(short, "grace", func(_ *site, b *apptest.Browser) {
 		time.Sleep(2 * time.Second)
 		b.Get("/admin").Expect(http.StatusOK, "")
 		time.Sleep(3 * time.Second)
-		isOut(b, "/admin", store.Idle)
+		isOut(b, "/admin", store.ReasonIdle)
 	}))
 	t.Run("anyone after -absolute, though -idle is longer", idleOf(brief, "ada", func(_ *site, b *apptest.Browser) {
 		time.Sleep(59 * time.Second)
 		b.Get("/home").Expect(http.StatusOK, "")
 		time.Sleep(time.Second)
-		isOut(b, "/home", store.Absolute)
+		isOut(b, "/home", store.ReasonAbsolute)
 	}))
 	t.Run("asking how long is no activity", idleOf(long, "ada", func(_ *site, b *apptest.Browser) {
 		time.Sleep(20 * time.Minute)
 		b.Get("/session").Expect(http.StatusOK, "").Contains(`"authenticated":true`, `"idle_seconds":600`).NoStore()
 		time.Sleep(10 * time.Minute)
 		b.Get("/session").Expect(http.StatusOK, "").Contains(`"authenticated":false`)
-		isOut(b, "/home", store.Idle)
+		isOut(b, "/home", store.ReasonIdle)
 	}))
 }
 
@@ -207,14 +207,14 @@ func TestTheLoginPageSaysWhyASessionEnded(t *testing.T) {
 	// Whoever has one is told what the server knows, whatever the link says.
 	b := s.as("ada")
 	s.as("grace").Post("/admin/users/ada/sessions/end")
-	b.Get("/login?reason=theft_suspected").Contains(text(store.Ended))
+	b.Get("/login?reason=theft_suspected").Contains(text(store.ReasonEnded))
 	// "Expired" is all that it knows of one that left nothing behind.
 	b = s.as("ada")
 	before := b.Copy()
 	b.Post("/logout")
-	before.Get("/login").Contains(text(store.Expired))
-	before.Get("/login?reason=anything").Contains(text(store.Expired))
-	before.Get("/login?reason=idle").Contains(text(store.Idle))
+	before.Get("/login").Contains(text(store.ReasonExpired))
+	before.Get("/login?reason=anything").Contains(text(store.ReasonExpired))
+	before.Get("/login?reason=idle").Contains(text(store.ReasonIdle))
 }
 
 func TestFlagsThatCannotWorkAreRefused(t *testing.T) {

@@ -43,7 +43,7 @@ func TestAPasswordIsChangedOnEveryNodeThatSharesUsers(t *testing.T) {
 	b.Post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
 		Expect(http.StatusSeeOther, "/account")
 	there.visitedBy(b).Get("/home").Expect(http.StatusOK, "")
-	isOut(there.visitedBy(old), "/home", store.Restamped)
+	isOut(there.visitedBy(old), "/home", store.ReasonCredentialsChanged)
 	there.browse().Login("ada").Expect(http.StatusUnprocessableEntity, "")
 }
 

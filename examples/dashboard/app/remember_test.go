@@ -23,7 +23,7 @@ func TestADeviceThatIsRememberedComesBack(t *testing.T) {
 			b.Get("/account").Expect(http.StatusOK, "").Contains("Ada Lovelace")
 		}
 		time.Sleep(day)
-		isOut(b, "/account", store.Absolute)
+		isOut(b, "/account", store.ReasonAbsolute)
 	})
 }
 
@@ -38,7 +38,7 @@ func TestADeviceIsRememberedOnlyIfTheBoxIsTicked(t *testing.T) {
 				t.Errorf("the cookie is kept for %d seconds", cookie.MaxAge)
 			}
 			time.Sleep(30 * time.Minute)
-			isOut(b, "/home", store.Idle)
+			isOut(b, "/home", store.ReasonIdle)
 		}
 	})
 }
@@ -51,7 +51,7 @@ func TestWithoutRememberThereIsNoBoxAndNoWayAroundIt(t *testing.T) {
 		s.browse().Get("/login").Expect(http.StatusOK, "").Lacks("remember").Lacks("Remember")
 		b := s.remembering("ada")
 		time.Sleep(time.Minute)
-		isOut(b, "/home", store.Idle)
+		isOut(b, "/home", store.ReasonIdle)
 		b.Get("/login").Lacks("without your password")
 	})
 }
@@ -71,7 +71,7 @@ func TestTheLoginPageRevivesNothingAndLeadsOn(t *testing.T) {
 		b.Get("/sessionguard/resume?next=/account&reason=idle").Expect(http.StatusSeeOther, "/login?next=%2Faccount&reason=remembered")
 		for range 2 {
 			b.Get("/login?next=%2Faccount&reason=remembered").Expect(http.StatusOK, "").
-				Contains(endings[store.Remembered], `href="/account">Continue without your password</a>`).Lacks("Ada Lovelace")
+				Contains(endings[store.ReasonRemembered], `href="/account">Continue without your password</a>`).Lacks("Ada Lovelace")
 			b.Post("/login", "username", "ada", "password", "wrong").Expect(http.StatusUnprocessableEntity, "").Lacks("Ada Lovelace")
 		}
 		b.Get("/session").Contains(`"authenticated":false`)
@@ -82,8 +82,8 @@ func TestTheLoginPageRevivesNothingAndLeadsOn(t *testing.T) {
 		b = s.as("ada")
 		time.Sleep(30 * time.Minute)
 		b.Get("/login").Lacks("without your password")
-		isOut(b, "/home", store.Idle)
-		s.browse().Get("/login?reason=remembered").Contains(endings[store.Remembered]).Lacks("without your password")
+		isOut(b, "/home", store.ReasonIdle)
+		s.browse().Get("/login?reason=remembered").Contains(endings[store.ReasonRemembered]).Lacks("without your password")
 	})
 }
 
@@ -94,7 +94,7 @@ func TestLoggingInByTheFormDecidesAnewWhatIsRemembered(t *testing.T) {
 		time.Sleep(time.Hour)
 		b.Login("ada").Expect(http.StatusSeeOther, "/home")
 		time.Sleep(time.Hour)
-		isOut(b, "/home", store.Idle)
+		isOut(b, "/home", store.ReasonIdle)
 	})
 }
 
@@ -121,7 +121,7 @@ func TestWhoIsRememberedIsAskedForThePasswordAndStaysRemembered(t *testing.T) {
 		time.Sleep(10*day - time.Second)
 		b.Get("/home").Expect(http.StatusOK, "")
 		time.Sleep(time.Second)
-		isOut(b, "/home", store.Absolute)
+		isOut(b, "/home", store.ReasonAbsolute)
 	})
 }
 
@@ -148,7 +148,7 @@ func TestATokenFromBeforeIsTakenForTheft(t *testing.T) {
 		time.Sleep(time.Minute)
 		b.Get("/home").Expect(http.StatusOK, "") // with its new token
 		copied.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome&reason=theft_suspected")
-		isOut(b, "/home", store.Theft)
+		isOut(b, "/home", store.ReasonTheftSuspected)
 		b.Get("/login").Contains("check your devices and change your password")
 	})
 }

@@ -33,9 +33,9 @@ func Append(b []byte, s *store.Session) []byte {
 	b = append(b, 1)
 	d := s.Details
 	b = binary.AppendVarint(b, int64(d.Created))
-	b = binary.AppendVarint(b, int64(d.Remember))
+	b = binary.AppendVarint(b, int64(d.RememberUntil))
 	b = binary.AppendVarint(b, int64(d.Rotated))
-	for _, text := range []string{d.UserAgent, d.Address, string(d.Handover)} {
+	for _, text := range []string{d.UserAgent, d.Address, string(d.SuccessorToken)} {
 		b = appendText(b, text)
 	}
 	return b
@@ -60,14 +60,14 @@ func Parse(key store.Key, b []byte) (*store.Session, error) {
 	details := p.byte()
 	if details == 1 {
 		s.Details = &store.Details{
-			Created:   store.Time(p.int()),
-			Remember:  store.Time(p.int()),
-			Rotated:   store.Time(p.int()),
-			UserAgent: p.text(),
-			Address:   p.text(),
+			Created:       store.Time(p.int()),
+			RememberUntil: store.Time(p.int()),
+			Rotated:       store.Time(p.int()),
+			UserAgent:     p.text(),
+			Address:       p.text(),
 		}
 		if handover := p.text(); handover != "" {
-			s.Details.Handover = []byte(handover)
+			s.Details.SuccessorToken = []byte(handover)
 		}
 	}
 	if p.failed || len(p.rest) > 0 || details > 1 || s.Owner == "" {

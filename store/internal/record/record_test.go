@@ -18,8 +18,8 @@ var (
 		Key: key, ID: "id", Owner: "session=\x00ada\xff", Stamp: "stamp",
 		Authenticated: 1, Expires: math.MaxInt64, IdleTimeout: 100*365*24*time.Hour + 1,
 		Details: &store.Details{
-			Created: -1, Remember: 1 << 53, Rotated: math.MinInt64,
-			UserAgent: "user agent", Address: "address", Handover: []byte{0, 1},
+			Created: -1, RememberUntil: 1 << 53, Rotated: math.MinInt64,
+			UserAgent: "user agent", Address: "address", SuccessorToken: []byte{0, 1},
 		},
 	}
 	moves = []store.MovedError{

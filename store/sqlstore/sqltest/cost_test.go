@@ -98,7 +98,7 @@ func TestLoadAndTouchAreOneRoundTripEach(t *testing.T) {
 					records[i] = newRecord()
 					create(t, s, records[i])
 				}
-				t.Logf("Delete %v", trips(20, func(i int) error { _, err := s.Delete(t.Context(), records[i].Key, store.Ended); return err }))
+				t.Logf("Delete %v", trips(20, func(i int) error { _, err := s.Delete(t.Context(), records[i].Key, store.ReasonEnded); return err }))
 			})
 		}
 	}

@@ -50,7 +50,7 @@ func requireFails(t *testing.T, s *sqlstore.Store, timeout time.Duration, doing 
 		"Touch":   func(ctx context.Context) error { return s.Touch(ctx, r.Key, r.LastSeen+1) },
 		"Save":    func(ctx context.Context) error { return s.Save(ctx, r.Key, 1, nil) },
 		"Replace": func(ctx context.Context) error { return s.Replace(ctx, r.Key, 1, next) },
-		"Delete":  func(ctx context.Context) error { _, err := s.Delete(ctx, r.Key, store.Ended); return err },
+		"Delete":  func(ctx context.Context) error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
 		"ByOwner": func(ctx context.Context) error { _, err := s.ByOwner(ctx, r.Owner); return err },
 		"Schema":  s.EnsureSchema,
 	} {
@@ -166,7 +166,7 @@ func TestADatabaseThatCanOnlyBeRead(t *testing.T) {
 			requireFails(t, s, time.Second, "Create Limit")
 			require.Error(t, s.Touch(t.Context(), r.Key, r.LastSeen+1))
 			require.NotErrorIs(t, s.Touch(t.Context(), r.Key, r.LastSeen+1), store.ErrNotFound)
-			_, err := s.Delete(t.Context(), r.Key, store.LoggedOut)
+			_, err := s.Delete(t.Context(), r.Key, store.ReasonLoggedOut)
 			require.Error(t, err, "a logout would claim success")
 			got, err := s.Load(t.Context(), r.Key)
 			require.NoError(t, err)
@@ -271,7 +271,7 @@ func TestACorruptOrForeignRowIsAnErrorThatNamesIt(t *testing.T) {
 				require.NoError(t, s.Replace(t.Context(), r.Key, 1, next))
 			}
 			ended := func(r store.Record) {
-				_, err := s.Delete(t.Context(), r.Key, store.Theft)
+				_, err := s.Delete(t.Context(), r.Key, store.ReasonTheftSuspected)
 				require.NoError(t, err)
 			}
 			for name, spoil := range map[string]func(r store.Record){
@@ -320,7 +320,7 @@ func TestACorruptOrForeignRowIsAnErrorThatNamesIt(t *testing.T) {
 					rec, err := s.Load(t.Context(), r.Key)
 					requireCorrupt(err)
 					require.Nil(t, rec.Session)
-					rec, err = s.Delete(t.Context(), r.Key, store.LoggedOut)
+					rec, err = s.Delete(t.Context(), r.Key, store.ReasonLoggedOut)
 					requireCorrupt(err)
 					require.Nil(t, rec.Session)
 					requireCorrupt(s.Replace(t.Context(), r.Key, 1, newRecordOf(r.Owner)))

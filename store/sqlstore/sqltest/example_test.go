@@ -127,7 +127,7 @@ func Example_backend() {
 	loaded, err := sessions.Load(ctx, r.Key)
 	fmt.Println(loaded.Owner, err)
 
-	if _, err := sessions.Delete(ctx, r.Key, store.Elsewhere); err != nil {
+	if _, err := sessions.Delete(ctx, r.Key, store.ReasonLoggedOutElsewhere); err != nil {
 		log.Fatal(err)
 	}
 	_, err = sessions.Load(ctx, r.Key)

@@ -48,7 +48,7 @@ func TestALimitEndsAnyNumberInFewRoundTrips(t *testing.T) {
 				_, err := s.Load(t.Context(), r.Key)
 				var ended *store.EndedError
 				require.ErrorAs(t, err, &ended)
-				require.Equal(t, store.TooMany, ended.Reason)
+				require.Equal(t, store.ReasonTooManySessions, ended.Reason)
 			}
 			records, err := s.ByOwner(t.Context(), owner)
 			require.NoError(t, err)
@@ -57,7 +57,7 @@ func TestALimitEndsAnyNumberInFewRoundTrips(t *testing.T) {
 				heard := map[string]bool{}
 				for range gone {
 					e := <-told
-					require.Equal(t, store.TooMany, e.Reason)
+					require.Equal(t, store.ReasonTooManySessions, e.Reason)
 					heard[e.ID] = true
 				}
 				require.Len(t, heard, len(gone))
@@ -153,7 +153,7 @@ func TestALimitHoldsBesideReplace(t *testing.T) {
 				require.NoError(t, err)
 				live := 0 // who was refused has dropped nothing
 				for _, r := range records {
-					if r.Until() > store.TimeOf(time.Now()) {
+					if r.GoneAt() > store.TimeOf(time.Now()) {
 						live++
 					}
 				}

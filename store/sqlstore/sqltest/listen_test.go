@@ -87,7 +87,7 @@ func TestAListenerHearsOfWhatAPlainStoreEnds(t *testing.T) {
 	r := newRecord()
 	plain := d.node(t, sqlstore.Config{})
 	create(t, plain, r)
-	for _, reason := range []store.Reason{store.Ended, store.Reason(strings.Repeat("long ", 2000))} {
+	for _, reason := range []store.Reason{store.ReasonEnded, store.Reason(strings.Repeat("long ", 2000))} {
 		r.Key = newRecordOf(r.Owner).Key
 		create(t, plain, r)
 		_, err := plain.Delete(t.Context(), r.Key, reason)
@@ -110,9 +110,9 @@ func TestNotificationsOfOthersAreIgnored(t *testing.T) {
 	}
 	r := newRecord()
 	create(t, node, r)
-	_, err := node.Delete(t.Context(), r.Key, store.Ended)
+	_, err := node.Delete(t.Context(), r.Key, store.ReasonEnded)
 	require.NoError(t, err)
-	require.Equal(t, store.Ending{ID: r.ID, Reason: store.Ended}, receive(t, told))
+	require.Equal(t, store.Ending{ID: r.ID, Reason: store.ReasonEnded}, receive(t, told))
 }
 
 // What has been cut off listens again, and says that it may have missed something.
@@ -131,7 +131,7 @@ func TestALostConnectionIsMadeAgain(t *testing.T) {
 			require.NoError(t, breaks())
 			r := newRecord()
 			create(t, plain, r)
-			_, err := plain.Delete(t.Context(), r.Key, store.Ended)
+			_, err := plain.Delete(t.Context(), r.Key, store.ReasonEnded)
 			require.NoError(t, err)
 			if name == "stalled" {
 				time.Sleep(12 * time.Second) // it notices before the network is back
@@ -141,9 +141,9 @@ func TestALostConnectionIsMadeAgain(t *testing.T) {
 
 			next := newRecord()
 			create(t, plain, next)
-			_, err = plain.Delete(t.Context(), next.Key, store.Theft)
+			_, err = plain.Delete(t.Context(), next.Key, store.ReasonTheftSuspected)
 			require.NoError(t, err)
-			require.Equal(t, store.Ending{ID: next.ID, Reason: store.Theft}, receiveUnless(t, told, r.ID))
+			require.Equal(t, store.Ending{ID: next.ID, Reason: store.ReasonTheftSuspected}, receiveUnless(t, told, r.ID))
 		})
 	}
 }
@@ -158,10 +158,10 @@ func TestAWatchThatHearsIsLeftAlone(t *testing.T) {
 	time.Sleep(13 * time.Second)
 	r := newRecord()
 	create(t, node, r)
-	_, err := node.Delete(t.Context(), r.Key, store.Ended)
+	_, err := node.Delete(t.Context(), r.Key, store.ReasonEnded)
 	require.NoError(t, err)
 	for _, told := range told {
-		require.Equal(t, store.Ending{ID: r.ID, Reason: store.Ended}, receive(t, told))
+		require.Equal(t, store.Ending{ID: r.ID, Reason: store.ReasonEnded}, receive(t, told))
 	}
 	require.Empty(t, log.String())
 }

@@ -143,7 +143,7 @@ func TestNoTransactionGoesOnAfterItsCommit(t *testing.T) {
 	_, err = db.Exec("SET completion_type = 'CHAIN'")
 	require.NoError(t, err)
 	for _, end := range []func() error{
-		func() error { _, err := s.Delete(t.Context(), gone.Key, store.Ended); return err },
+		func() error { _, err := s.Delete(t.Context(), gone.Key, store.ReasonEnded); return err },
 		func() error { return unlessGone(s.Replace(t.Context(), gone.Key, 1, newRecord())) }, // rolls back
 	} {
 		require.NoError(t, end())
@@ -186,7 +186,7 @@ func TestATouchThatChangesNothingIsNoEnd(t *testing.T) {
 		for version := range uint64(3) { // the same values
 			require.NoError(t, s.Save(t.Context(), r.Key, version+1, r.Values))
 		}
-		require.ErrorIs(t, s.Touch(t.Context(), r.Key, r.End()), store.ErrNotFound)
+		require.ErrorIs(t, s.Touch(t.Context(), r.Key, r.Deadline()), store.ErrNotFound)
 		require.ErrorIs(t, s.Save(t.Context(), r.Key, 1, nil), store.ErrConflict)
 	}
 }
@@ -225,7 +225,7 @@ func TestWhatHasEndedLeavesTheReasonOnly(t *testing.T) {
 			d := start(t)
 			s, r := d.node(t, sqlstore.Config{}), newRecord()
 			create(t, s, r)
-			_, err := s.Delete(t.Context(), r.Key, store.Theft)
+			_, err := s.Delete(t.Context(), r.Key, store.ReasonTheftSuspected)
 			require.NoError(t, err)
 			text := "SELECT record, data, owner_hash FROM sessionguard_sessions WHERE session_key = ?"
 			if d.dialect == sqlstore.PostgreSQL {
@@ -233,7 +233,7 @@ func TestWhatHasEndedLeavesTheReasonOnly(t *testing.T) {
 			}
 			var record, data, hash []byte
 			require.NoError(t, d.open(t).QueryRow(text, r.Key[:]).Scan(&record, &data, &hash))
-			require.Equal(t, string(r.Key[:])+string(store.Theft), string(record))
+			require.Equal(t, string(r.Key[:])+string(store.ReasonTheftSuspected), string(record))
 			require.Empty(t, data)
 			require.Empty(t, hash)
 		})
@@ -338,7 +338,7 @@ func TestUnderContentionNothingFails(t *testing.T) {
 						next := newRecordOf(r.Owner)
 						_ = s.Touch(t.Context(), r.Key, r.LastSeen+1)
 						failed <- unlessGone(s.Replace(t.Context(), r.Key, 1, next))
-						_, err = s.Delete(t.Context(), next.Key, store.Ended)
+						_, err = s.Delete(t.Context(), next.Key, store.ReasonEnded)
 						failed <- unlessGone(err)
 					}
 				})

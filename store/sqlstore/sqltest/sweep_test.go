@@ -57,14 +57,14 @@ func TestSweepDeletesWhatMayBeForgottenAndNothingElse(t *testing.T) {
 			remembered := createMany(t, a, 50, func() store.Record {
 				r := aged(24 * time.Hour)
 				r.Expires = r.LastSeen.Add(48 * time.Hour)
-				r.Details.Remember = r.Expires
+				r.Details.RememberUntil = r.Expires
 				return r
 			})
 			touchedLate := createMany(t, a, 50, func() store.Record { return aged(29 * time.Minute) })
 			moved, ended := newRecord(), newRecord()
 			create(t, a, moved, ended)
 			require.NoError(t, a.Replace(t.Context(), moved.Key, 1, newRecordOf(moved.Owner)))
-			_, err = a.Delete(t.Context(), ended.Key, store.Ended)
+			_, err = a.Delete(t.Context(), ended.Key, store.ReasonEnded)
 			require.NoError(t, err)
 
 			ctx, stop := context.WithCancel(t.Context())
@@ -176,8 +176,8 @@ func TestTouchMovesWhenARowMayBeForgotten(t *testing.T) {
 				r.LastSeen = r.LastSeen.Add(time.Minute)
 				require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen))
 				at := forget()
-				require.GreaterOrEqual(t, at, int64(r.Until().Add(store.Grace)))
-				require.LessOrEqual(t, at, int64(r.Until().Add(store.Grace+r.IdleTimeout)))
+				require.GreaterOrEqual(t, at, int64(r.GoneAt().Add(store.Grace)))
+				require.LessOrEqual(t, at, int64(r.GoneAt().Add(store.Grace+r.IdleTimeout)))
 				if at != before {
 					changes++
 				}
@@ -217,13 +217,13 @@ func TestWhatIsLeftOfASessionIsKeptAsLongAsItHasTo(t *testing.T) {
 			by.Details.Rotated = by.Authenticated + 1
 			require.NoError(t, s.Replace(t.Context(), moved.Key, 1, next))
 			require.NoError(t, s.Replace(t.Context(), revived.Key, 1, by))
-			for r, reason := range map[store.Record]store.Reason{theft: store.Theft, logout: store.LoggedOut} {
+			for r, reason := range map[store.Record]store.Reason{theft: store.ReasonTheftSuspected, logout: store.ReasonLoggedOut} {
 				_, err := s.Delete(t.Context(), r.Key, reason)
 				require.NoError(t, err)
 			}
 			requireKept(moved, at.Add(store.Grace))
 			requireKept(revived, by.Expires)
-			requireKept(theft, at.Add(store.ReasonKept))
+			requireKept(theft, at.Add(store.TombstoneLifetime))
 			requireKept(logout, at.Add(store.Grace))
 		})
 	}

@@ -1,0 +1,204 @@
+package acceptance
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/gorilla/sessions"
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+// benchWriter costs nothing of its own.
+type benchWriter struct {
+	header http.Header
+	status int
+}
+
+func (w *benchWriter) Header() http.Header         { return w.header }
+func (w *benchWriter) WriteHeader(status int)      { w.status = status }
+func (w *benchWriter) Write(b []byte) (int, error) { return len(b), nil }
+
+func (w *benchWriter) reset() { clear(w.header); w.status = http.StatusOK }
+
+// benchSite is a guard whose FindUser costs nothing.
+type benchSite struct {
+	guard *sessionguard.Guard[*user]
+	ada   *user
+}
+
+func newBenchSite(tb testing.TB, backend store.Backend) *benchSite {
+	s := &benchSite{ada: &user{ID: "ada", Roles: []string{"Engineer"}}}
+	guard, err := sessionguard.New(sessionguard.Config[*user]{
+		FindUser: func(context.Context, string) (*user, error) { return s.ada, nil },
+		Keys:     testKeys,
+		Backend:  backend,
+		Logger:   slog.New(slog.DiscardHandler),
+	})
+	require.NoError(tb, err)
+	s.guard = guard
+	return s
+}
+
+// login returns a request of someone logged in, with five values.
+func (s *benchSite) login(tb testing.TB) *http.Request {
+	tb.Helper()
+	return benchCookie(tb, s.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = s.guard.Login(w, r, s.ada)
+		session, _ := s.guard.Get(r, "app")
+		benchValues(session)
+	})))
+}
+
+// benchValues are what an application might keep.
+func benchValues(session *sessions.Session) {
+	session.Values["name"], session.Values["theme"], session.Values["cart"] = "Ada Lovelace", "dark", 12
+	session.Values["admin"], session.Values["since"] = false, int64(1_700_000_000)
+}
+
+// benchCookie asks h for its first cookie, and makes a request that sends it.
+func benchCookie(tb testing.TB, h http.Handler) *http.Request {
+	tb.Helper()
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, httptest.NewRequest("POST", "/", nil))
+	cookies := rec.Result().Cookies()
+	require.NotEmpty(tb, cookies)
+	r := httptest.NewRequest("GET", "/home", nil)
+	r.Header.Set("Cookie", cookies[0].Name+"="+cookies[0].Value)
+	return r
+}
+
+var benchBody = []byte("hello")
+
+var benchPage = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(benchBody) })
+
+// benchRemote counts as a remote backend. Its sessions were last seen late ago.
+type benchRemote struct {
+	store.Backend
+	late time.Duration
+}
+
+func (b benchRemote) Load(ctx context.Context, key store.Key) (store.Record, error) {
+	r, err := b.Backend.Load(ctx, key)
+	r.LastSeen = r.LastSeen.Add(-b.late)
+	return r, err
+}
+
+// BenchmarkProtectedRequest is what one request costs beyond net/http: read the
+// cookie, find the session and the user, check the role, slide the deadline,
+// forbid caching. "CookieStore" is gorilla's own, for comparison.
+func BenchmarkProtectedRequest(b *testing.B) {
+	memory := func() *benchSite { return newBenchSite(b, nil) }
+	remote := func(late time.Duration) *benchSite { return newBenchSite(b, benchRemote{store.NewMemory(), late}) }
+	gated := func(s *benchSite, page http.Handler) http.Handler {
+		return s.guard.Handler(s.guard.RequireRole("Engineer")(page))
+	}
+	run := func(name string, status int, h http.Handler, requests ...*http.Request) {
+		b.Run(name, func(b *testing.B) {
+			w := &benchWriter{header: http.Header{}}
+			var r http.Request // gorilla writes its registry to the request
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				w.reset()
+				r = *requests[i%len(requests)]
+				h.ServeHTTP(w, &r)
+			}
+			require.Equal(b, status, w.status)
+		})
+	}
+
+	s := memory()
+	r := s.login(b)
+	run("bare", 200, benchPage, r)
+	run("NoCache", 200, sessionguard.NoCache(benchPage), r)
+	run("no look", 200, s.guard.Handler(benchPage), r)
+	run("hit", 200, gated(s, benchPage), r)
+	run("gate alone", 200, s.guard.RequireRole("Engineer")(benchPage), r)
+
+	unknown := memory().login(b)
+	forged := unknown.Clone(unknown.Context())
+	forged.Header.Set("Cookie", forged.Header.Get("Cookie")[:60]+"AAAA"+forged.Header.Get("Cookie")[64:])
+	run("miss", 401, gated(s, benchPage), unknown)
+	run("forged", 401, gated(s, benchPage), forged)
+
+	many := make([]*http.Request, 20_000) // by the time it is asked again, a millisecond has passed
+	for i := range many {
+		many[i] = s.login(b)
+	}
+	run("touch due", 200, gated(s, benchPage), many...)
+
+	near := remote(0)
+	run("remote/hit", 200, gated(near, benchPage), near.login(b))
+	run("remote/miss", 401, gated(near, benchPage), unknown)
+	run("remote/forged", 401, gated(near, benchPage), forged)
+	late := remote(2 * time.Minute)
+	run("remote/touch due", 200, gated(late, benchPage), late.login(b))
+
+	read := func(store sessions.Store) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if session, _ := store.Get(r, "app"); session.Values["theme"] != "dark" {
+				w.WriteHeader(http.StatusTeapot)
+			}
+			_, _ = w.Write(benchBody)
+		})
+	}
+	n := 0
+	write := func(store sessions.Store) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := store.Get(r, "app")
+			n++
+			session.Values["cart"] = n
+			_ = session.Save(r, w)
+			_, _ = w.Write(benchBody)
+		})
+	}
+	gorilla := sessions.NewCookieStore(testKeys...)
+	cookie := benchCookie(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := gorilla.Get(r, "app")
+		benchValues(session)
+		_ = session.Save(r, w)
+	}))
+	run("value read", 200, gated(s, read(s.guard)), r)
+	run("value written", 200, gated(s, write(s.guard)), r)
+	run("CookieStore/value read", 200, read(gorilla), cookie)
+	run("CookieStore/value written", 200, write(gorilla), cookie)
+}
+
+// The design's target: one allocation over the bare handler, of at most 512 B,
+// with the deadline slid and the caching headers in place.
+func TestAProtectedRequestIsOneAllocationOverTheBareHandler(t *testing.T) {
+	s := newBenchSite(t, nil)
+	r := s.login(t)
+	w := &benchWriter{header: http.Header{}}
+	role := s.guard.RequireRole("Engineer")
+	allocations := func(h http.Handler) float64 {
+		return testing.AllocsPerRun(1000, func() { w.reset(); h.ServeHTTP(w, r) })
+	}
+	bare := allocations(benchPage)
+	for name, h := range map[string]http.Handler{
+		"Handler and a gate":   s.guard.Handler(role(benchPage)),
+		"Handler and two":      s.guard.Handler(s.guard.RequireLogin(role(benchPage))),
+		"gate alone":           role(benchPage),
+		"Handler alone":        s.guard.Handler(benchPage),
+		"NoCache":              sessionguard.NoCache(benchPage),
+		"User in Handler":      s.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.guard.User(r); benchPage(w, r) })),
+		"gate of any function": s.guard.RequireFunc(func(u *user, _ *http.Request) bool { return u.HasRole("Engineer") })(benchPage),
+		"fresh login":          s.guard.RequireFresh(time.Hour)(benchPage),
+		"Passive gate":         s.guard.Passive(role(benchPage)),
+	} {
+		require.Equal(t, 1.0, allocations(h)-bare, name)
+		require.Equal(t, http.StatusOK, w.status, name)
+	}
+	requireNoStore(t, benchAnswer(role(benchPage), r))
+}
+
+func benchAnswer(h http.Handler, r *http.Request) http.Header {
+	w := &benchWriter{header: http.Header{}}
+	h.ServeHTTP(w, r)
+	return w.header
+}

@@ -1,0 +1,253 @@
+package acceptance
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+var cookieValue = regexp.MustCompile(`=[A-Za-z0-9_=-]{60,};`)
+
+// cookieLines are an answer's Set-Cookie lines in order, random values as V.
+func cookieLines(a answer) []string {
+	var lines []string
+	for _, line := range a.Header["Set-Cookie"] {
+		lines = append(lines, cookieValue.ReplaceAllString(line, "=V;"))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// cookieShapes are the ways to configure the cookies and what must come of it.
+var cookieShapes = []struct {
+	name, cookie, attributes string
+	configure                func(*sessionguard.Config[*user])
+}{
+	{"default", "__Host-session", "HttpOnly; Secure; SameSite=Lax", func(*sessionguard.Config[*user]) {}},
+	{"CookieDomain", "__Secure-session", "Domain=app.example; HttpOnly; Secure; SameSite=Lax", func(c *sessionguard.Config[*user]) {
+		c.CookieDomain = "app.example"
+	}},
+	{"InsecureHTTP", "session", "HttpOnly; SameSite=Lax", func(c *sessionguard.Config[*user]) { c.InsecureHTTP = true }},
+	{"insecure with a domain", "session", "Domain=app.example; HttpOnly; SameSite=Lax", func(c *sessionguard.Config[*user]) {
+		c.InsecureHTTP, c.CookieDomain = true, "app.example"
+	}},
+	{"Strict", "__Host-session", "HttpOnly; Secure; SameSite=Strict", func(c *sessionguard.Config[*user]) {
+		c.SameSite = http.SameSiteStrictMode
+	}},
+	{"own name", "staff", "HttpOnly; Secure; SameSite=Lax", func(c *sessionguard.Config[*user]) { c.CookieName = "staff" }},
+}
+
+// K1, C2, ASVS 3.3.1–3.3.4: every line that is ever sent, to the letter.
+func TestEveryCookieHasEveryAttribute(t *testing.T) {
+	for _, shape := range cookieShapes {
+		t.Run(shape.name, func(t *testing.T) {
+			s := newSite(t, shape.configure)
+			line := func(name, value, age string) string {
+				attributes := strings.TrimPrefix(shape.attributes, "Domain=app.example; ")
+				domain := strings.TrimSuffix(shape.attributes, attributes)
+				return fmt.Sprintf("%s=%s; Path=/; %s%s%s", name, value, domain, age, attributes)
+			}
+			anonymous := shape.cookie + "-anonymous"
+			b := s.browse()
+
+			require.Empty(t, cookieLines(b.get("/")), "a visitor without values")
+			require.Equal(t, []string{line(anonymous, "V", "")}, cookieLines(b.post("/value?k=a&v=1")), "with values")
+			require.Empty(t, cookieLines(b.get("/value?k=a")), "read")
+			require.Equal(t, []string{line(anonymous, "", "Max-Age=0; "), line(shape.cookie, "V", "")}, cookieLines(b.login("ada")))
+			require.Equal(t, []string{shape.cookie}, cookieNames(b), "the deletion was understood")
+
+			for _, path := range []string{"/home", "/admin", "/fresh", "/poll", "/status", "/value?k=a", "/", "/static", "/none"} {
+				require.Empty(t, cookieLines(b.get(path)), "an ordinary hit: %s", path)
+			}
+			require.Empty(t, cookieLines(b.post("/value?k=a&v=2")), "values of someone logged in")
+			require.Equal(t, []string{line(shape.cookie, "V", "")}, cookieLines(b.login("ada")), "again")
+
+			require.Equal(t, []string{line(anonymous, "V", ""), line(shape.cookie, "", "Max-Age=0; ")}, cookieLines(b.post("/logout")))
+			require.Equal(t, []string{anonymous}, cookieNames(b))
+			require.Equal(t, []string{line(anonymous, "", "Max-Age=0; ")}, cookieLines(b.get("/")), "the flash was shown")
+			require.Empty(t, cookieNames(b))
+			require.Equal(t, []string{line(anonymous, "V", ""), line(shape.cookie, "", "Max-Age=0; ")}, cookieLines(b.post("/logout")), "of nobody")
+		})
+	}
+}
+
+func cookieNames(b *browser) []string {
+	var names []string
+	for name := range b.cookies() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// K1: one Set-Cookie per name, however often a handler changes its mind.
+func TestAnAnswerSetsEachCookieOnce(t *testing.T) {
+	s := newSite(t, nil)
+	ada := &user{ID: "ada", Roles: []string{"Engineer"}}
+	do := map[byte]func(http.ResponseWriter, *http.Request){
+		'i': func(w http.ResponseWriter, r *http.Request) { _ = s.guard.Login(w, r, ada) },
+		'o': func(w http.ResponseWriter, r *http.Request) { _ = s.guard.End(w, r) },
+		'v': func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			session.Values["k"] = "v"
+			_ = session.Save(r, w)
+			_ = session.Save(r, w)
+		},
+	}
+	s.mux.HandleFunc("POST /do", func(w http.ResponseWriter, r *http.Request) {
+		for _, what := range []byte(r.URL.RawQuery) {
+			do[what](w, r)
+		}
+	})
+	for _, steps := range []string{"i", "ii", "io", "oi", "oo", "ioi", "oio", "vi", "iv", "vio", "viv", "ovi", "vovivo"} {
+		for _, before := range []string{"", "v", "i"} {
+			b := s.browse()
+			b.post("/do?" + before)
+			a := b.post("/do?" + steps)
+			names := map[string]int{}
+			for _, c := range a.Cookies() {
+				names[c.Name]++
+				require.Equal(t, 1, names[c.Name], "%s after %q: %v", steps, before, a.Header["Set-Cookie"])
+			}
+			require.Equal(t, strings.LastIndex(steps, "i") > strings.LastIndex(steps, "o"), b.loggedIn(), "%s after %q", steps, before)
+		}
+	}
+}
+
+// C2: a cookie that changes takes the pages before it out of Chromium's
+// back/forward cache; a deletion does not (BROWSERS.md).
+func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
+	for name, keys := range map[string][][]byte{"signed": testKeys[:1], "encrypted": testKeys} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) { // where no time passes
+				s := newSite(t, func(c *sessionguard.Config[*user]) { c.Keys = keys })
+				s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
+					if s.guard.End(w, r) == nil {
+						io.WriteString(w, "bye")
+					}
+				})
+				b := s.browse()
+				seen := map[string]bool{}
+				for range 3 {
+					for _, path := range []string{"/logout", "/end"} {
+						for _, loggedIn := range []bool{true, false, true} {
+							if loggedIn {
+								b.login("ada")
+							}
+							a := b.post(path)
+							var fresh *http.Cookie
+							for _, c := range a.Cookies() {
+								if c.Name == anonymousCookie {
+									fresh = c
+								}
+							}
+							require.NotNil(t, fresh, path)
+							require.True(t, fresh.HttpOnly)
+							require.Zero(t, fresh.MaxAge, "set, not deleted")
+							require.NotEmpty(t, fresh.Value)
+							require.False(t, seen[fresh.Value])
+							require.Empty(t, a.Header["Clear-Site-Data"])
+							seen[fresh.Value] = true
+							require.Equal(t, fresh.Value, b.cookies()[anonymousCookie])
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// K2: "old key's cookie is read, new one is written"
+func TestKeysRotateWithoutLoggingAnybodyOut(t *testing.T) {
+	newKeys := [][]byte{bytes.Repeat([]byte("n"), 64), bytes.Repeat([]byte("m"), 32)}
+	backend := newFlaky()
+	at := func(keys ...[]byte) *site {
+		return newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys = backend, keys })
+	}
+	old, both, after := at(testKeys...), at(slices.Concat(newKeys, testKeys)...), at(newKeys...)
+	move := func(from *browser, to *site) *browser {
+		b := to.browse()
+		b.sends(from.cookies())
+		return b
+	}
+	visitor := old.browse()
+	visitor.post("/value?k=a&v=1")
+	member := old.browse()
+	member.login("ada")
+
+	require.Equal(t, "1 <nil>", move(visitor, both).get("/value?k=a").body)
+	require.True(t, move(member, both).loggedIn())
+
+	// Until it is written again, it is signed with the old key.
+	before := backend.counted()
+	require.Equal(t, "<nil> <nil>", move(visitor, after).get("/value?k=a").body)
+	a := move(member, after).get("/home")
+	require.Equal(t, http.StatusSeeOther, a.StatusCode)
+	require.Empty(t, a.Header["Set-Cookie"])
+	require.Equal(t, before, backend.counted(), "a withdrawn key's cookie is a stranger's")
+
+	visitor, member = move(visitor, both), move(member, both)
+	visitor.post("/value?k=b&v=2")
+	member.login("ada")
+	require.Equal(t, "1 <nil>", move(visitor, after).get("/value?k=a").body)
+	require.True(t, move(member, after).loggedIn())
+	require.False(t, move(member, old).loggedIn())
+	require.Equal(t, "<nil> <nil>", move(visitor, old).get("/value?k=b").body)
+}
+
+// "Withdrawing a signing key ends no live session": in one process, where a hit
+// proves the cookie.
+func TestAWithdrawnKeyEndsNoSessionOfTheSameProcess(t *testing.T) {
+	backend := store.NewMemory()
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+	b := s.browse()
+	b.login("ada")
+	rotated := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys = backend, nil })
+	b2 := rotated.browse()
+	b2.sends(b.cookies())
+	require.True(t, b2.loggedIn())
+	require.NoError(t, rotated.guard.EndUser(t.Context(), "ada"))
+	require.False(t, b2.loggedIn())
+}
+
+// L1 for visitors: "its codec's MaxAge is the idle timeout"
+func TestAVisitorsValuesExpireWithTheIdleTimeout(t *testing.T) {
+	for after, want := range map[time.Duration]string{idle - time.Second: "1 <nil>", idle + time.Second: "<nil> <nil>", absolute: "<nil> <nil>"} {
+		inBubble(t, func(t *testing.T) {
+			s := newSite(t, nil)
+			b := s.browse()
+			b.post("/value?k=a&v=1")
+			pass(after)
+			a := b.get("/value?k=a")
+			require.Equal(t, want, a.body, after)
+			require.Empty(t, a.Header["Set-Cookie"], "no deletion")
+			b.post("/value?k=b&v=2")
+			require.Equal(t, want, b.get("/value?k=a").body, "what expired does not come back")
+			require.Equal(t, "2 <nil>", b.get("/value?k=b").body)
+		})
+	}
+}
+
+// K2: a logout ends every session that its cookies name, each once: a request
+// of a megabyte must not become thousands of questions to the backend.
+func TestLogoutAsksOnceForACookieThatIsSentOften(t *testing.T) {
+	backend := newFlaky()
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+	b := s.browse()
+	b.login("ada")
+	req := b.request("POST", "/logout")
+	req.Header.Set("Cookie", strings.Repeat(sessionCookie+"="+b.cookies()[sessionCookie]+"; ", 2000))
+	before := backend.counted()["Delete"]
+	require.Equal(t, http.StatusSeeOther, b.do(req).StatusCode)
+	require.Equal(t, 1, backend.counted()["Delete"]-before)
+}

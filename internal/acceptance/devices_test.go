@@ -1,0 +1,132 @@
+package acceptance
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+// devices adds GET /devices, the sessions of the current user, and of another one
+// with ?user=.
+func (s *site) devices() {
+	s.mux.Handle("GET /devices", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u, _ := s.guard.User(r)
+		id := u.ID
+		if other := r.FormValue("user"); other != "" {
+			id = other
+		}
+		list, err := s.guard.Sessions(r.Context(), id)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		json.NewEncoder(w).Encode(list)
+	})))
+}
+
+func (b *browser) devices(path string) (list []sessionguard.Session) {
+	b.t.Helper()
+	require.NoError(b.t, json.Unmarshal([]byte(b.get(path).body), &list))
+	return list
+}
+
+// ASVS 7.5.2
+func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *flaky) {
+		s.devices()
+		begun := time.Now().UTC()
+		phone, desk, grace := s.browse(), s.browse(), s.browse()
+		phone.header.Set("User-Agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1")
+		phone.login("ada")
+		pass(time.Hour)
+		s.loginOf = nil
+		desk.header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+		desk.login("ada")
+		grace.login("grace")
+		pass(10 * time.Minute)
+
+		list := desk.devices("/devices")
+		require.Len(s.T, list, 2)
+		require.Equal(s.T, sessionguard.Session{
+			ID:            statusOf(desk).Session,
+			Current:       true,
+			Created:       begun.Add(time.Hour),
+			Authenticated: begun.Add(time.Hour),
+			LastSeen:      list[0].LastSeen, // this request counts only when it is answered
+			Expires:       begun.Add(time.Hour + absolute),
+			UserAgent:     "Firefox on Linux",
+			Address:       "pipe",
+		}, list[0])
+		require.Equal(s.T, begun.Add(time.Hour+5*time.Minute), list[0].FreshUntil(5*time.Minute))
+		require.Equal(s.T, sessionguard.Session{
+			ID:              list[1].ID,
+			Created:         begun,
+			Authenticated:   begun,
+			LastSeen:        begun,
+			Expires:         begun.Add(twoWeeks),
+			RememberedUntil: begun.Add(twoWeeks),
+			UserAgent:       "Safari on iPhone",
+			Address:         "pipe",
+		}, list[1], "what may be revived is listed, and can be ended")
+		require.NotEqual(s.T, list[0].ID, list[1].ID)
+
+		// Revived, it is not fresh. Logged in again, it is the same and fresh.
+		require.Equal(s.T, "secret of ada", phone.get("/home").body)
+		list = phone.devices("/devices")
+		require.True(s.T, list[0].Current)
+		require.Equal(s.T, begun, list[0].Created)
+		require.Zero(s.T, list[0].Authenticated)
+		require.Zero(s.T, list[0].FreshUntil(time.Hour))
+		phone.login("ada")
+		list = phone.devices("/devices")
+		require.Equal(s.T, begun.Add(70*time.Minute), list[0].Authenticated)
+		require.Equal(s.T, begun.Add(75*time.Minute), list[0].FreshUntil(5*time.Minute))
+
+		// An administrator's view of another user has no current one.
+		for _, session := range grace.devices("/devices?user=ada") {
+			require.False(s.T, session.Current)
+		}
+		require.Empty(s.T, grace.devices("/devices?user=nobody"))
+
+		// What has ended is not listed.
+		pass(idle)
+		require.Len(s.T, phone.devices("/devices"), 1)
+		phone.post("/logout")
+		list, err := s.guard.Sessions(s.T.Context(), "ada")
+		require.NoError(s.T, err)
+		require.Empty(s.T, list)
+	})
+}
+
+func TestTheAddressIsWhatTheApplicationSays(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.ClientAddr = func(r *http.Request) string { return r.Header.Get("X-Our-Proxy") }
+		})
+		b := s.browse()
+		b.header.Set("X-Our-Proxy", "2001:db8::7")
+		b.login("ada")
+		list, err := s.guard.Sessions(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Equal(t, "2001:db8::7", list[0].Address)
+		require.Equal(t, "2001:db8::7", s.events.take(sessionguard.EventLogin)[0].Address)
+	})
+}
+
+// L5
+func TestSessionsOfABackendThatIsDownAreAnError(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		s.devices()
+		b := s.browse()
+		b.login("ada")
+		backend.failing("ByOwner")
+		_, err := s.guard.Sessions(t.Context(), "ada")
+		require.ErrorIs(t, err, sessionguard.ErrUnavailable)
+		require.Equal(t, http.StatusServiceUnavailable, b.get("/devices").StatusCode)
+	})
+}

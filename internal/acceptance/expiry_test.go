@@ -1,0 +1,332 @@
+package acceptance
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+// onBoth runs a test in a bubble on a site with the backend in the process, and
+// on one with a backend that counts as remote.
+func onBoth(t *testing.T, test func(s *site, backend *flaky)) {
+	t.Helper()
+	t.Run("in process", func(t *testing.T) {
+		inBubble(t, func(t *testing.T) { test(newSite(t, nil), nil) })
+	})
+	t.Run("remote", func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
+			s, backend := remoteSite(t)
+			test(s, backend)
+		})
+	})
+}
+
+func remoteSite(t *testing.T) (*site, *flaky) {
+	t.Helper()
+	backend := newFlaky()
+	return newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend }), backend
+}
+
+// L1, ASVS 7.3.1, WSTG-SESS-07
+func TestInactivityLogsOutAtTheDeadline(t *testing.T) {
+	for after, want := range map[time.Duration]bool{
+		idle - time.Second: true, idle - time.Millisecond: true, idle: false, idle + time.Second: false,
+	} {
+		t.Run(after.String(), func(t *testing.T) {
+			onBoth(t, func(s *site, _ *flaky) {
+				b := s.browse()
+				b.login("ada")
+				pass(after)
+				require.Equal(t, want, b.get("/home").body == "secret of ada")
+			})
+		})
+	}
+}
+
+// L1
+func TestActivitySlidesTheDeadline(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		for range 5 {
+			pass(idle - time.Second)
+			require.Equal(s.T, "secret of ada", b.get("/home").body)
+		}
+		pass(idle)
+		require.NotEqual(s.T, "secret of ada", b.get("/home").body)
+		pass(time.Second)
+		require.False(s.T, b.loggedIn(), "and it stays over")
+	})
+}
+
+// L1: what is not a person's accepted request keeps nothing alive
+func TestOnlyAcceptedActiveRequestsSlide(t *testing.T) {
+	for name, ask := range map[string]func(*browser) answer{
+		"passive":        func(b *browser) answer { return b.get("/poll") },
+		"status":         func(b *browser) answer { return b.get("/status") },
+		"a refused role": func(b *browser) answer { return b.get("/admin") },
+		"a refused role, inside a gate that let in": func(b *browser) answer { return b.get("/nested") },
+		"a refused role, answered by a look":        func(b *browser) answer { return b.get("/own") },
+		"not fresh":                                 func(b *browser) answer { return b.get("/fresh") },
+		"cross-origin":                              func(b *browser) answer { return b.post("/value?k=a&v=b", "Sec-Fetch-Site", "cross-site") },
+		"never looked":                              func(b *browser) answer { return b.get("/static") },
+		"a GET of logout":                           func(b *browser) answer { return b.get("/logout") },
+		"a bad status":                              func(b *browser) answer { return b.post("/status") },
+		"a panic":                                   func(b *browser) answer { return b.get("/panic") },
+		"passive inside":                            func(b *browser) answer { return b.get("/passive-inside") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(s *site, _ *flaky) {
+				g := s.guard
+				secret := func(w http.ResponseWriter, r *http.Request) { g.User(r) }
+				s.mux.Handle("GET /nested", g.RequireLogin(g.RequireRole("Admin")(http.HandlerFunc(secret))))
+				s.mux.Handle("GET /own", g.RequireFunc(func(*user, *http.Request) bool { return false })(http.HandlerFunc(secret)))
+				s.mux.Handle("GET /passive-inside", g.RequireLogin(g.Passive(http.HandlerFunc(secret))))
+				s.mux.HandleFunc("GET /panic", func(w http.ResponseWriter, r *http.Request) {
+					g.User(r)
+					panic(http.ErrAbortHandler)
+				})
+				b := s.browse()
+				b.login("ada")
+				pass(idle - time.Second)
+				if name == "a panic" {
+					_, err := b.client.Do(b.request("GET", "/panic"))
+					require.Error(s.T, err)
+				} else {
+					ask(b)
+				}
+				require.Equal(s.T, 1, statusOf(b).Idle)
+				pass(time.Second)
+				require.NotEqual(s.T, "secret of ada", b.get("/home").body)
+			})
+		})
+	}
+}
+
+// L1: a remote backend is told at most once per 1/30 of the timeout
+func TestRemoteTouchesAreThrottled(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		b := s.browse()
+		b.login("ada")
+		for range 120 { // an hour of a click each 30 s: due every second time
+			pass(30 * time.Second)
+			require.Equal(t, http.StatusOK, b.get("/home").StatusCode)
+		}
+		require.Equal(t, 60, backend.counted()["Touch"])
+
+		pass(59 * time.Second)
+		b.get("/home") // accepted, but not told: the session may end this much early
+		require.Equal(t, 60, backend.counted()["Touch"])
+		require.Equal(t, int((idle - 59*time.Second).Seconds()), statusOf(b).Idle, "the recorded deadline")
+		pass(idle - 60*time.Second)
+		require.True(t, b.loggedIn())
+		pass(time.Second)
+		require.False(t, b.loggedIn(), "early by less than 1/30, never late")
+	})
+}
+
+// L1
+func TestAnInProcessTouchIsNeverThrottled(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		b := s.browse()
+		b.login("ada")
+		pass(time.Second)
+		b.get("/home")
+		pass(idle - time.Millisecond)
+		require.True(t, b.loggedIn())
+		pass(time.Millisecond)
+		require.False(t, b.loggedIn())
+	})
+}
+
+// L1: the touch is stamped with the time of acceptance, not that of the answer
+func TestASlowHandlerDoesNotCountItsOwnTime(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.mux.Handle("GET /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			pass(10 * time.Minute)
+			w.Write([]byte("slow"))
+		})))
+		b := s.browse()
+		b.login("ada")
+		pass(5 * time.Minute)
+		require.Equal(s.T, "slow", b.get("/slow").body)
+		require.Equal(s.T, int((idle - 10*time.Minute).Seconds()), statusOf(b).Idle)
+		pass(idle - 10*time.Minute - time.Second)
+		require.True(s.T, b.loggedIn())
+		pass(time.Second)
+		require.False(s.T, b.loggedIn())
+	})
+}
+
+// L1: who was in time is not logged out by the slowness of the server
+func TestARequestAcceptedInTimeCountsHoweverSlowItIs(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		b, slow := s.browse(), s.browse()
+		b.login("ada")
+		slow.sends(b.cookies())
+		pass(idle - time.Second)
+		h := hold(s, slow, "GET", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
+			wait()
+			w.Write([]byte("slow"))
+		})
+		pass(10 * time.Second)
+		require.Equal(s.T, "slow", h.finish(s.T).body)
+		require.Equal(s.T, int(idle.Seconds())-10, statusOf(b).Idle)
+	})
+}
+
+// L1: but a session that was found dead meanwhile stays dead
+func TestASlowRequestDoesNotReviveWhatWasFoundDead(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		b, slow := s.browse(), s.browse()
+		b.login("ada")
+		slow.sends(b.cookies())
+		pass(idle - time.Second)
+		h := hold(s, slow, "GET", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
+			wait()
+			w.Write([]byte("secret"))
+		})
+		pass(time.Second)
+		require.False(s.T, b.loggedIn())
+		a := h.finish(s.T)
+		require.Equal(s.T, http.StatusSeeOther, a.StatusCode)
+		require.NotContains(s.T, a.body, "secret")
+		requireNoStore(s.T, a.Header)
+		require.False(s.T, slow.loggedIn())
+	})
+}
+
+// L2: nothing accepted before it outlives the absolute end
+func TestASlowRequestDoesNotMoveTheAbsoluteEnd(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.loginOf = func(string) []sessionguard.LoginOption {
+			return []sessionguard.LoginOption{sessionguard.AbsoluteTimeout(idle)}
+		}
+		b := s.browse()
+		b.login("ada")
+		pass(idle - time.Second)
+		h := hold(s, b, "GET", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) { wait() })
+		pass(time.Second)
+		h.finish(s.T)
+		require.False(s.T, b.loggedIn())
+	})
+}
+
+// L2, ASVS 7.3.2
+func TestTheAbsoluteEndComesWhateverTheActivity(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		start := time.Now()
+		for time.Since(start) < absolute-20*time.Minute {
+			pass(20 * time.Minute)
+			require.Equal(s.T, http.StatusOK, b.get("/home").StatusCode)
+			b.post("/value?k=at&v=" + time.Now().Format("150405"))
+		}
+		pass(absolute - time.Since(start) - time.Second)
+		require.Equal(s.T, "secret of ada", b.get("/home").body)
+		require.Equal(s.T, 1, statusOf(b).Idle, "the nearer end")
+		pass(time.Second)
+		require.NotEqual(s.T, "secret of ada", b.get("/home").body)
+	})
+}
+
+// L2: moved by a new login, and by that alone
+func TestANewLoginStartsBothClocksAnew(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		for range 24 {
+			pass(29 * time.Minute)
+			b.get("/home")
+		}
+		before := statusOf(b)
+		require.Equal(s.T, 43200-24*29*60, before.Absolute)
+		b.login("ada")
+		after := statusOf(b)
+		require.Equal(s.T, statusAnswer{true, before.Session, 1800, 43200}, after)
+	})
+}
+
+// L1, L2: an administrator may get less
+func TestALoginMayHaveLimitsOfItsOwn(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.loginOf = func(name string) []sessionguard.LoginOption {
+			if name != "grace" {
+				return nil
+			}
+			return []sessionguard.LoginOption{sessionguard.IdleTimeout(10 * time.Minute), sessionguard.AbsoluteTimeout(time.Hour)}
+		}
+		admin, engineer := s.browse(), s.browse()
+		admin.login("grace")
+		engineer.login("ada")
+		require.Equal(s.T, 600, statusOf(admin).Idle)
+		require.Equal(s.T, 3600, statusOf(admin).Absolute)
+		require.Equal(s.T, 1800, statusOf(engineer).Idle)
+		require.Equal(s.T, 43200, statusOf(engineer).Absolute)
+		for range 6 {
+			pass(10*time.Minute - time.Second)
+			require.Equal(s.T, "secret of grace", admin.get("/home").body)
+		}
+		pass(6 * time.Second)
+		require.False(s.T, admin.loggedIn(), "an hour after the login")
+		admin.login("grace")
+		pass(10 * time.Minute)
+		require.False(s.T, admin.loggedIn())
+	})
+}
+
+// L2: whoever forgets the options at re-authentication must not turn an
+// administrator's ten minutes into thirty.
+func TestReauthenticationNeverLengthensTheTimeouts(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		var options []sessionguard.LoginOption
+		s.loginOf = func(string) []sessionguard.LoginOption { return options }
+		b := s.browse()
+		for _, step := range []struct {
+			give           []sessionguard.LoginOption
+			idle, absolute int
+		}{
+			{[]sessionguard.LoginOption{sessionguard.IdleTimeout(10 * time.Minute), sessionguard.AbsoluteTimeout(time.Hour)}, 600, 3600},
+			{nil, 600, 3600},
+			{[]sessionguard.LoginOption{sessionguard.AbsoluteTimeout(2 * time.Hour)}, 600, 7200},
+			{[]sessionguard.LoginOption{sessionguard.IdleTimeout(time.Hour), sessionguard.AbsoluteTimeout(24 * time.Hour)}, 3600, 86400},
+			{nil, 1800, 43200},
+		} {
+			options = step.give
+			b.login("grace")
+			require.Equal(s.T, step.idle, statusOf(b).Idle)
+			require.Equal(s.T, step.absolute, statusOf(b).Absolute)
+			pass(5 * time.Minute)
+		}
+		options = nil
+		b.login("ada") // somebody else starts from the guard's own
+		require.Equal(s.T, 1800, statusOf(b).Idle)
+	})
+}
+
+func TestALoginWithImpossibleLimitsIsRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var options []sessionguard.LoginOption
+		s, backend := remoteSite(t)
+		s.loginOf = func(string) []sessionguard.LoginOption { return options }
+		for _, bad := range [][]sessionguard.LoginOption{
+			{sessionguard.IdleTimeout(0)}, {sessionguard.IdleTimeout(-time.Hour)}, {sessionguard.IdleTimeout(time.Second - 1)},
+			{sessionguard.IdleTimeout(absolute + 1)}, {sessionguard.AbsoluteTimeout(0)}, {sessionguard.AbsoluteTimeout(-1)},
+			{sessionguard.AbsoluteTimeout(idle - 1)},
+		} {
+			options = bad
+			b := s.browse()
+			a := b.post("/login?user=ada")
+			require.Equal(t, http.StatusForbidden, a.StatusCode)
+			require.Regexp(t, "imeout", a.body)
+			require.Empty(t, a.Cookies())
+		}
+		require.Zero(t, backend.counted()["Create"])
+	})
+}

@@ -1,0 +1,128 @@
+package acceptance
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+const staffCookie = "__Host-staff"
+
+// twoGuards are two applications with the same users and keys on one backend.
+func twoGuards(t *testing.T, backend store.Backend) (customers, staff *site) {
+	t.Helper()
+	customers = newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+	staff = newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.CookieName = backend, staffCookie })
+	return customers, staff
+}
+
+func onBothBackends(t *testing.T, test func(t *testing.T, backend store.Backend)) {
+	t.Helper()
+	for name, backend := range map[string]func() store.Backend{
+		"in process": func() store.Backend { return store.NewMemory() },
+		"remote":     func() store.Backend { return newFlaky() },
+	} {
+		t.Run(name, func(t *testing.T) { inBubble(t, func(t *testing.T) { test(t, backend()) }) })
+	}
+}
+
+// I1: a customer's cookie opens no staff gate, whatever name it is given
+func TestTheCookieOfOneGuardOpensNothingOfAnother(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		customers, staff := twoGuards(t, backend)
+		customer, admin := customers.browse(), staff.browse()
+		customer.post("/value?k=k&v=customer")
+		customerVisitor := customer.cookies()[anonymousCookie]
+		admin.post("/value?k=k&v=staff")
+		adminVisitor := admin.cookies()[staffCookie+"-anonymous"]
+		customer.login("ada")
+		admin.login("ada")
+		a, b := customer.cookies()[sessionCookie], admin.cookies()[staffCookie]
+		for _, cookies := range []map[string]string{{sessionCookie: a}, {staffCookie: a}, {sessionCookie: a, staffCookie: a}} {
+			intruder := staff.browse()
+			intruder.sends(cookies)
+			require.Equal(t, http.StatusSeeOther, intruder.get("/home").StatusCode)
+			require.Equal(t, "welcome nobody []", intruder.get("/").body)
+			intruder.post("/logout")
+		}
+		for _, cookies := range []map[string]string{{staffCookie: b}, {sessionCookie: b}} {
+			intruder := customers.browse()
+			intruder.sends(cookies)
+			require.Equal(t, "welcome nobody []", intruder.get("/").body)
+			require.Equal(t, http.StatusSeeOther, intruder.post("/login?user=ada").StatusCode)
+		}
+		require.Equal(t, "secret of ada", customer.get("/home").body, "nor does it end what it names over there")
+		require.Equal(t, "secret of ada", admin.get("/home").body)
+
+		visitor := staff.browse()
+		visitor.sends(map[string]string{staffCookie + "-anonymous": customerVisitor, staffCookie: customerVisitor})
+		require.Equal(t, "<nil> <nil>", visitor.get("/value?k=k").body)
+		visitor = customers.browse()
+		visitor.sends(map[string]string{anonymousCookie: adminVisitor})
+		require.Equal(t, "<nil> <nil>", visitor.get("/value?k=k").body)
+	})
+}
+
+// I4: the same user ID is another user's elsewhere
+func TestEndingAUserOfOneGuardEndsNothingOfAnother(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		customers, staff := twoGuards(t, backend)
+		others := make(chan error, 1)
+		staff.mux.Handle("POST /others", staff.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			others <- staff.guard.EndOthers(r)
+		})))
+		customer, admin, phone := customers.browse(), staff.browse(), staff.browse()
+		for _, b := range []*browser{customer, admin, phone} {
+			b.login("ada")
+		}
+		ctx := context.Background()
+		admin.post("/others")
+		require.NoError(t, <-others)
+		require.False(t, phone.loggedIn())
+		require.True(t, customer.loggedIn())
+		require.ErrorIs(t, staff.guard.EndSession(ctx, "ada", statusOf(customer).Session), sessionguard.ErrNoSession)
+		require.NoError(t, staff.guard.EndUser(ctx, "ada"))
+		require.False(t, admin.loggedIn())
+		require.True(t, customer.loggedIn())
+		// Nor can an ID be written so that it names the other guard's user.
+		for _, id := range []string{"=ada", sessionCookie + "=ada", "ada\x00", ""} {
+			require.NoError(t, staff.guard.EndUser(ctx, id))
+		}
+		require.True(t, customer.loggedIn())
+	})
+}
+
+// Two guards around one another each have their own session of a request.
+func TestTwoGuardsAroundOneHandler(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		customers, staff := twoGuards(t, backend)
+		mux := http.NewServeMux()
+		in := func(g *sessionguard.Guard[*user]) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				if err := g.Login(w, r, &user{ID: r.FormValue("user")}); err != nil {
+					http.Error(w, err.Error(), http.StatusForbidden)
+				}
+			}
+		}
+		mux.HandleFunc("POST /customer", in(customers.guard))
+		mux.HandleFunc("POST /staff", in(staff.guard))
+		mux.Handle("POST /staff-logout", staff.guard.Logout("/"))
+		mux.Handle("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c, _ := customers.guard.User(r)
+			s, _ := staff.guard.User(r)
+			fmt.Fprint(w, c != nil && c.ID == "ada", s != nil && s.ID == "grace")
+		}))
+		b := browse(t, serve(t, customers.guard.Handler(staff.guard.Handler(mux))))
+		b.post("/customer?user=ada")
+		require.Equal(t, "true false", b.get("/").body)
+		b.post("/staff?user=grace")
+		require.Equal(t, "true true", b.get("/").body)
+		b.post("/staff-logout")
+		require.Equal(t, "true false", b.get("/").body)
+	})
+}

@@ -1,0 +1,327 @@
+package acceptance
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+// I2, ASVS 8.3.2: a role counts on the next click, given or taken
+func TestRolesAreReadOnEveryRequest(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		require.NotEqual(s.T, "secret of ada", b.get("/admin").body)
+		s.users.change("ada", func(u *user) { u.Roles = []string{"Admin"} })
+		require.Equal(s.T, "secret of ada", b.get("/admin").body)
+		s.users.change("ada", func(u *user) { u.Roles = nil })
+		require.NotEqual(s.T, "secret of ada", b.get("/admin").body)
+		require.True(s.T, b.loggedIn(), "lacking a role is not being logged out")
+	})
+}
+
+// I2, ASVS 7.4.2: these end the session for good
+func TestASessionEndsWithItsUser(t *testing.T) {
+	for name, change := range map[string]struct{ end, revert func(*directory) }{
+		"deactivated": {
+			func(d *directory) { d.change("ada", func(u *user) { u.Inactive = true }) },
+			func(d *directory) { d.change("ada", func(u *user) { u.Inactive = false }) },
+		},
+		"another stamp": {
+			func(d *directory) { d.change("ada", func(u *user) { u.Stamp = "2" }) },
+			func(d *directory) { d.change("ada", func(u *user) { u.Stamp = "" }) },
+		},
+		"deleted (ErrNoUser wrapped)": {
+			func(d *directory) { d.mu.Lock(); defer d.mu.Unlock(); delete(d.users, "ada") },
+			func(d *directory) { d.change("ada", func(u *user) { u.ID = "ada" }) },
+		},
+		"ErrNoUser": {
+			func(d *directory) { d.mu.Lock(); defer d.mu.Unlock(); d.err = sessionguard.ErrNoUser },
+			func(d *directory) { d.mu.Lock(); defer d.mu.Unlock(); d.err = nil },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(s *site, backend *flaky) {
+				b, again := s.browse(), s.browse()
+				b.login("ada")
+				again.login("ada")
+				change.end(s.users)
+				require.NotEqual(s.T, "secret of ada", b.get("/home").body)
+				require.Equal(s.T, "welcome nobody []", again.get("/").body)
+				change.revert(s.users)
+				require.False(s.T, b.loggedIn())
+				require.False(s.T, again.loggedIn())
+				if backend != nil {
+					require.Empty(s.T, sessionsOf(s.T, backend, "ada"))
+				}
+			})
+		})
+	}
+}
+
+// I2: a nil user is no user
+func TestANilUserEndsTheSession(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		backend := newFlaky()
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.Backend = backend
+			c.FindUser = func(context.Context, string) (*user, error) { return nil, nil }
+		})
+		b := s.browse()
+		b.login("ada")
+		require.Equal(t, "/login?next=%2Fhome&reason=no_user", b.get("/home").Header.Get("Location"))
+		require.Empty(t, sessionsOf(t, backend, "ada"))
+	})
+}
+
+// I2, L5: what cannot be told ends nothing
+func TestAUserThatCannotBeFoundNowIsA503AndKeepsTheSession(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		b := s.browse()
+		b.login("ada")
+		before := b.cookies()
+		broken := func(err error, other string) {
+			s.users.mu.Lock()
+			defer s.users.mu.Unlock()
+			s.users.err = err
+			s.users.users["ada"] = user{ID: other, Roles: []string{"Engineer", "Admin"}}
+		}
+		for name, test := range map[string]struct {
+			err error
+			id  string
+		}{
+			"database down": {errDown, "ada"}, "another user": {nil, "grace"}, "another case": {nil, "Ada"}, "no ID": {nil, ""},
+		} {
+			broken(test.err, test.id)
+			for _, path := range []string{"/home", "/", "/status", "/value?k=a", "/fresh"} {
+				a := b.get(path)
+				require.Equal(s.T, http.StatusServiceUnavailable, a.StatusCode, "%s %s", name, path)
+				require.NotContains(s.T, a.body, "secret")
+				require.NotEmpty(s.T, a.Header.Get("Retry-After"))
+				require.Empty(s.T, a.Cookies())
+				requireNoStore(s.T, a.Header)
+			}
+		}
+		broken(nil, "ada")
+		require.Equal(s.T, before, b.cookies())
+		require.Equal(s.T, "secret of ada", b.get("/home").body)
+	})
+}
+
+// I2: at most one question per request, and none where nobody looks
+func TestTheUserIsAskedForOncePerRequest(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		g := s.guard
+		s.mux.Handle("GET /nested", g.RequireLogin(g.RequireRole("Engineer")(g.RequireFresh(time.Hour)(g.RequireFunc(
+			func(u *user, r *http.Request) bool { v, ok := g.User(r); return ok && v == u })(
+			http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				g.User(r)
+				g.Get(r, "a")
+				g.Get(r, "b")
+				g.User(r.WithContext(r.Context()))
+			}))))))
+		b := s.browse()
+		b.login("ada")
+		asked := func(path string) int {
+			s.users.mu.Lock()
+			before := s.users.asked
+			s.users.mu.Unlock()
+			require.Equal(s.T, http.StatusOK, b.get(path).StatusCode)
+			s.users.mu.Lock()
+			defer s.users.mu.Unlock()
+			return s.users.asked - before
+		}
+		require.Equal(s.T, 1, asked("/nested"))
+		require.Equal(s.T, 1, asked("/status"))
+		require.Zero(s.T, asked("/static"))
+
+		s.users.mu.Lock()
+		s.users.err = errDown
+		before := s.users.asked
+		s.users.mu.Unlock()
+		require.Equal(s.T, http.StatusServiceUnavailable, b.get("/nested").StatusCode)
+		s.users.mu.Lock()
+		defer s.users.mu.Unlock()
+		require.Equal(s.T, before+1, s.users.asked, "nor is it asked again after it failed")
+	})
+}
+
+// I2: a stamp ends every session issued under another, but the one that logs in under it
+func TestAPasswordChangeEndsTheOthersByStamp(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		change := func(w http.ResponseWriter, r *http.Request) error {
+			s.guard.User(r)
+			s.users.change("ada", func(u *user) { u.Stamp += "+" })
+			u, _ := s.users.Find(r.Context(), "ada")
+			return s.guard.Login(w, r, u)
+		}
+		s.on("POST /password", change)
+		b, other := s.browse(), s.browse()
+		b.login("ada")
+		other.login("ada")
+		b.post("/value?k=k&v=kept")
+		id := statusOf(b).Session
+		b.post("/password")
+		require.Equal(s.T, "secret of ada", b.get("/home").body)
+		require.Equal(s.T, "kept <nil>", b.get("/value?k=k").body)
+		require.Equal(s.T, id, statusOf(b).Session)
+		require.False(s.T, other.loggedIn())
+
+		// A session of the old stamp is dead, so nothing of it moves along.
+		stale := s.browse()
+		stale.login("ada")
+		stale.post("/value?k=k&v=stolen")
+		s.users.change("ada", func(u *user) { u.Stamp += "+" })
+		stale.login("ada")
+		require.Equal(s.T, "<nil> <nil>", stale.get("/value?k=k").body)
+	})
+}
+
+// I4: a public ID gives nothing away
+func TestThePublicIDIsRandom(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		seen := map[string]bool{}
+		for range 20 {
+			b := s.browse()
+			b.login("ada")
+			id := statusOf(b).Session
+			require.GreaterOrEqual(t, len(id), 26, "128 bits in base 32")
+			require.False(t, seen[id])
+			seen[id] = true
+			require.NotContains(t, b.cookies()[sessionCookie], id)
+		}
+		for _, r := range sessionsOf(t, backend, "ada") {
+			require.True(t, seen[r.ID])
+			require.NotContains(t, hex.EncodeToString(r.Key[:]), strings.ToLower(r.ID))
+			require.NotContains(t, string(r.Key[:]), r.ID)
+		}
+		b := s.browse()
+		b.sends(map[string]string{sessionCookie: sessionsOf(t, backend, "ada")[0].ID})
+		require.False(t, b.loggedIn())
+	})
+}
+
+// I4, ASVS 7.2.4, 7.4.1
+func TestReauthenticationIsANewTokenForTheSameSession(t *testing.T) {
+	onBoth(t, func(s *site, backend *flaky) {
+		b, thief := s.browse(), s.browse()
+		b.login("ada")
+		b.post("/value?k=k&v=kept")
+		thief.sends(b.cookies())
+		id, old := statusOf(b).Session, b.cookies()
+		pass(20 * time.Minute)
+		b.login("ada")
+		require.NotEqual(s.T, old[sessionCookie], b.cookies()[sessionCookie])
+		require.Equal(s.T, "kept <nil>", b.get("/value?k=k").body)
+		require.Equal(s.T, statusAnswer{true, id, 1800, 43200}, statusOf(b))
+		require.False(s.T, thief.loggedIn(), "the old token is dead")
+		if backend != nil {
+			r := sessionsOf(s.T, backend, "ada")
+			require.Len(s.T, r, 1)
+			require.Equal(s.T, 20*time.Minute, r[0].Authenticated.Sub(r[0].Detail().Created), "the first login is remembered")
+		}
+
+		b.post("/logout")
+		b.login("ada")
+		require.NotEqual(s.T, id, statusOf(b).Session, "a new session is a new ID")
+	})
+}
+
+// L4, I4: a value saved while the session moves is in the moved one
+func TestReauthenticationKeepsWhatIsSavedMeanwhile(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		b, tab := s.browse(), s.browse()
+		b.login("ada")
+		tab.sends(b.cookies())
+		saves := 0
+		backend.hook("Replace", func() {
+			if saves++; saves <= 3 {
+				tab.client.Do(tab.request("POST", fmt.Sprintf("/value?k=%d&v=saved", saves)))
+			}
+		})
+		b.login("ada")
+		require.Equal(t, 4, saves)
+		for k := 1; k <= 3; k++ {
+			require.Equal(t, "saved <nil>", b.get(fmt.Sprintf("/value?k=%d", k)).body)
+		}
+	})
+}
+
+// L3, I4: a session that was ended meanwhile is not moved, it is a new login
+func TestReauthenticationOfASessionEndedMeanwhileIsANewOne(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		s.on("POST /again", func(w http.ResponseWriter, r *http.Request) error {
+			session, _ := s.guard.Get(r, "app")
+			err := s.guard.Login(w, r, &user{ID: "ada"})
+			fmt.Fprint(w, session.Values)
+			return err
+		})
+		b := s.browse()
+		b.login("ada")
+		b.post("/value?k=k&v=old")
+		id, old := statusOf(b).Session, b.cookies()
+		backend.hook("Replace", func() { _ = s.guard.EndUser(t.Context(), "ada") })
+		require.Equal(t, "map[]", b.post("/again").body)
+		require.True(t, b.loggedIn())
+		require.NotEqual(t, id, statusOf(b).Session)
+		require.Equal(t, "<nil> <nil>", b.get("/value?k=k").body)
+		require.Len(t, sessionsOf(t, backend, "ada"), 1)
+		b.sends(old)
+		require.False(t, b.loggedIn())
+	})
+}
+
+// I4
+func TestEndingByIDTakesTheUserToo(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		ada, phone, grace := s.browse(), s.browse(), s.browse()
+		ada.login("ada")
+		phone.login("ada")
+		grace.login("grace")
+		ctx := s.T.Context()
+		for _, wrong := range [][2]string{{"grace", statusOf(ada).Session}, {"", statusOf(ada).Session}, {"ada", ""}, {"ada", statusOf(grace).Session}, {"nobody", "x"}} {
+			require.ErrorIs(s.T, s.guard.EndSession(ctx, wrong[0], wrong[1]), sessionguard.ErrNoSession)
+		}
+		require.NoError(s.T, s.guard.EndSession(ctx, "ada", statusOf(phone).Session))
+		require.False(s.T, phone.loggedIn())
+		require.True(s.T, ada.loggedIn())
+		require.True(s.T, grace.loggedIn())
+	})
+}
+
+// I4: a session that moves away under EndUser does not get away
+func TestEndUserFindsASessionThatIsBeingReauthenticated(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		b := s.browse()
+		b.login("ada")
+		moved := false
+		var failed error
+		backend.hook("Delete", func() {
+			if !moved {
+				moved = true
+				resp, err := b.client.Do(b.request("POST", "/login?user=ada"))
+				if err == nil && resp.StatusCode != http.StatusSeeOther {
+					err = errors.New(resp.Status)
+				}
+				failed = err
+			}
+		})
+		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
+		require.NoError(t, failed)
+		require.True(t, moved)
+		require.False(t, b.loggedIn())
+		require.Empty(t, sessionsOf(t, backend, "ada"))
+	})
+}

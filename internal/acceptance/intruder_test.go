@@ -1,0 +1,377 @@
+package acceptance
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+// What an attack on the library once got through with.
+
+// W2: the view came through a context, so nothing but the 503 tells that the
+// handler was given up. The race detector, or the runtime, ends this test.
+func TestAViewHandedThroughAContextIsLeftAloneByATimeout(t *testing.T) {
+	type viewKey struct{}
+	s := newSite(t, nil)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(stopped)
+		values := r.Context().Value(viewKey{}).(map[any]any)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				values[i%100] = i
+			}
+		}
+	})
+	timed := http.TimeoutHandler(inner, time.Millisecond, "too slow")
+	s.mux.HandleFunc("GET /timed", func(w http.ResponseWriter, r *http.Request) {
+		session, _ := s.guard.Get(r, "app")
+		timed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), viewKey{}, session.Values)))
+	})
+	b := s.browse()
+	require.Equal(t, "too slow", b.get("/timed").body)
+	close(stop)
+	<-stopped
+}
+
+// L5: a handler with a deadline is not held up by a look without one.
+func TestALookIsBoundByTheDeadlineOfWhoeverLooks(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		hang := false
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			find := c.FindUser
+			c.FindUser = func(ctx context.Context, id string) (*user, error) {
+				if hang {
+					select {
+					case <-ctx.Done():
+					case <-time.After(time.Minute): // for this test to fail in time
+					}
+					return nil, errors.New("hung")
+				}
+				return find(ctx, id)
+			}
+		})
+		page := s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "secret") }))
+		s.mux.Handle("GET /timed", http.TimeoutHandler(page, time.Second, "too slow"))
+		b := s.browse()
+		b.login("ada")
+		hang = true
+		start := time.Now()
+		require.Equal(t, http.StatusServiceUnavailable, b.get("/timed").StatusCode)
+		require.Equal(t, time.Second, time.Since(start))
+		hang = false
+		require.True(t, b.loggedIn(), "nobody was logged out by it")
+	})
+}
+
+// L1, L5, L6: a gate around a part of a page refuses the part, not the page.
+func TestARefusalWithinAPageIsNotTheAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		box := s.guard.RequireRole("Admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "box") }))
+		dash := func(w http.ResponseWriter, r *http.Request) {
+			part := httptest.NewRecorder()
+			box.ServeHTTP(part, r)
+			if r.Method == http.MethodPost {
+				session, _ := s.guard.Get(r, "app")
+				session.Values["k"] = "v"
+			}
+			fmt.Fprint(w, "dash ", part.Code)
+		}
+		s.mux.HandleFunc("GET /dash", dash)
+		s.mux.HandleFunc("POST /dash", dash)
+		b := s.browse()
+		b.login("ada")
+		for range 4 {
+			pass(idle - 2*time.Minute)
+			require.Equal(t, "dash 303", b.get("/dash").body)
+		}
+		require.True(t, b.loggedIn(), "someone who sees the page is active")
+		for _, down := range []string{"Load", "Save"} {
+			backend.failing(down)
+			a := b.post("/dash")
+			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, down)
+			require.NotContains(t, a.body, "dash")
+		}
+	})
+}
+
+// L3, L6: nothing that the handler said of the page goes out without it.
+func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
+	for name, outer := range map[string]func(http.Handler) http.Handler{
+		"plain":          func(h http.Handler) http.Handler { return h },
+		"TimeoutHandler": func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, backend := remoteSite(t)
+			s.mux.Handle("GET /secret", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				http.SetCookie(w, &http.Cookie{Name: "api", Value: "secret"})
+				w.Header().Set("X-Account", "secret")
+				w.Header().Set("Hx-Trigger", "secret")
+				session, _ := s.guard.Get(r, "app")
+				session.Values["k"] = "v"
+				backend.failing("Save")
+				io.WriteString(w, "secret")
+				w.Header().Set("Etag", "secret")
+				w.Header().Set("Content-Encoding", "secret")
+				w.Header().Set(http.TrailerPrefix+"X-Total", "secret")
+			})))
+			security := func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Security-Policy", "default-src 'self'")
+					w.Header().Set("Access-Control-Allow-Origin", "https://app.example")
+					next.ServeHTTP(w, r)
+				})
+			}
+			b := browse(t, serve(t, outer(security(s.guard.Handler(s.mux)))))
+			b.login("ada")
+			a := b.get("/secret")
+			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+			require.NotContains(t, fmt.Sprint(a.body, a.Header, a.Trailer), "secret")
+			require.Equal(t, "default-src 'self'", a.Header.Get("Content-Security-Policy"))
+			require.Equal(t, "https://app.example", a.Header.Get("Access-Control-Allow-Origin"))
+			requireNoStore(t, a.Header)
+		})
+	}
+}
+
+// L5: whoever recovers from a broken FindUser must not be told "nobody".
+func TestAPanicInACallbackIsNotNobody(t *testing.T) {
+	for _, callback := range []string{"FindUser", "IsActive", "Load"} {
+		inBubble(t, func(t *testing.T) {
+			boom := false
+			s, backend := remoteSite(t)
+			guard, err := sessionguard.New(sessionguard.Config[*user]{
+				Keys: testKeys, Backend: backend, Logger: s.config.Logger,
+				FindUser: func(ctx context.Context, id string) (*user, error) {
+					if boom && callback == "FindUser" {
+						panic(callback)
+					}
+					u, err := s.users.Find(ctx, id)
+					if boom && callback == "IsActive" {
+						u.Broken = true
+					}
+					return u, err
+				},
+			})
+			require.NoError(t, err)
+			errs := make(chan error, 1)
+			b := browse(t, serve(t, guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/login" {
+					errs <- guard.Login(w, r, &user{ID: "ada"})
+					return
+				}
+				func() {
+					defer func() { _ = recover() }()
+					guard.Get(r, "app")
+				}()
+				session, err := guard.Get(r, "app")
+				session.Values["k"] = "v"
+				errs <- err
+				_, ok := guard.User(r)
+				fmt.Fprint(w, ok)
+			}))))
+			b.post("/login")
+			require.NoError(t, <-errs)
+			boom = true
+			if callback == "Load" {
+				backend.hook("Load", func() { panic(callback) })
+			}
+			a := b.get("/")
+			require.ErrorIs(t, <-errs, sessionguard.ErrUnavailable)
+			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+			require.Zero(t, backend.counted()["Save"])
+		})
+	}
+}
+
+// Promise 2: the answer with the new cookie is still on its way when the person
+// logs out in another tab.
+func TestLogoutReachesASessionBeingReauthenticated(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		replaced, goOn := make(chan error), make(chan struct{})
+		s.mux.HandleFunc("POST /reauth", func(w http.ResponseWriter, r *http.Request) {
+			u, _ := s.guard.User(r)
+			err := errors.Join(s.guard.Login(w, r, u), s.guard.Login(w, r, u)) // moved twice
+			replaced <- err
+			<-goOn
+		})
+		b, tab := s.browse(), s.browse()
+		b.login("ada")
+		tab.sends(b.cookies())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			resp, err := b.client.Do(b.request("POST", "/reauth"))
+			if err == nil {
+				resp.Body.Close()
+			}
+		}()
+		require.NoError(s.T, <-replaced)
+		require.Equal(s.T, http.StatusSeeOther, tab.post("/logout").StatusCode)
+		close(goOn)
+		<-done
+		require.False(s.T, b.loggedIn())
+	})
+}
+
+// I1: logging in twice at once, as a double click does, is still one session,
+// with what it held, and one cookie.
+func TestTwoReauthenticationsAtOnceLeaveOneSession(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		first, second := s.browse(), s.browse()
+		first.login("ada")
+		first.post("/value?k=cart&v=book")
+		second.sends(first.cookies())
+		id := statusOf(first).Session
+		s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, r *http.Request) {
+			name := r.FormValue("user")
+			s.guard.User(r) // with the session as it was
+			first.login("ada")
+			if err := s.guard.Login(w, r, &user{ID: name, Roles: []string{"Engineer"}}); err != nil {
+				t.Error(err)
+			}
+		})
+		second.post("/slow?user=ada")
+		require.False(s.T, first.loggedIn())
+		require.Equal(s.T, id, statusOf(second).Session)
+		require.Equal(s.T, "book <nil>", second.get("/value?k=cart").body)
+
+		first.sends(second.cookies())
+		second.post("/slow?user=grace") // from a browser that was ada's
+		require.False(s.T, first.loggedIn())
+		require.Equal(s.T, "<nil> <nil>", second.get("/value?k=cart").body)
+	})
+}
+
+// L4: after the answer, what Save was called for early is old.
+func TestAnEarlySaveDoesNotOverwriteWhatCameAfter(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.mux.Handle("POST /code", http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			session.Values["code"], session.Values["k"] = "once", "one"
+			if err := session.Save(r, w); err != nil {
+				t.Error(err)
+			}
+			delete(session.Values, "code")
+			session.Values["k"] = "two"
+		}), time.Minute, ""))
+		b := s.browse()
+		b.login("ada")
+		b.post("/code")
+		require.Equal(s.T, "two <nil>", b.get("/value?k=k").body)
+		require.Equal(s.T, "<nil> <nil>", b.get("/value?k=code").body)
+	})
+}
+
+// L6, R3: a proxy aborts when it cannot write, and the refusal still arrives.
+func TestARefusalInPlaceOfAProxiedPageArrives(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "secret") }))
+	defer upstream.Close()
+	target, err := url.Parse(upstream.URL)
+	require.NoError(t, err)
+	s, backend := remoteSite(t)
+	s.mux.Handle("POST /app", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := s.guard.Get(r, "app")
+		session.Values["k"] = "v"
+		backend.failing("Save")
+		httputil.NewSingleHostReverseProxy(target).ServeHTTP(w, r)
+	})))
+	b := s.browse()
+	b.login("ada")
+	a := b.post("/app")
+	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+	require.NotContains(t, a.body, "secret")
+}
+
+// L6: a compressor further out goes on compressing, and has to say so.
+func TestAReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
+	s, backend := remoteSite(t)
+	s.mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
+		session, _ := s.guard.Get(r, "app")
+		session.Values["k"] = "v"
+		backend.failing("Save")
+		io.WriteString(w, "secret")
+	})
+	guarded := s.guard.Handler(s.mux)
+	b := browse(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		body := gzip.NewWriter(w)
+		defer body.Close()
+		guarded.ServeHTTP(compressing{w, body}, r)
+	})))
+	b.login("ada")
+	a := b.get("/page")
+	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+	require.Contains(t, a.body, "cannot be checked right now")
+}
+
+type compressing struct {
+	http.ResponseWriter
+	body io.Writer
+}
+
+func (c compressing) Write(p []byte) (int, error) { return c.body.Write(p) }
+
+// R3: two parts of a page that are refused both get the application's answer.
+func TestEveryRefusedPartGetsTheApplicationsAnswer(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) {
+		c.Refusals.Forbidden = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "own", http.StatusForbidden) })
+	})
+	box := s.guard.RequireRole("Admin")(http.NotFoundHandler())
+	s.mux.HandleFunc("GET /dash", func(w http.ResponseWriter, r *http.Request) {
+		for range 2 {
+			part := httptest.NewRecorder()
+			box.ServeHTTP(part, r)
+			fmt.Fprint(w, part.Body)
+		}
+	})
+	b := s.browse()
+	b.login("ada")
+	require.Equal(t, "own\nown\n", b.get("/dash").body)
+}
+
+// L3: a part that was refused does not answer for a page that fails by itself.
+func TestARefusedPartDoesNotExcuseThePage(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		box := s.guard.RequireRole("Admin")(http.NotFoundHandler())
+		s.mux.Handle("GET /report", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			box.ServeHTTP(httptest.NewRecorder(), r)
+			if err := s.guard.EndUser(r.Context(), "ada"); err != nil {
+				t.Error(err)
+			}
+			http.Error(w, "secret report, half of it", http.StatusInternalServerError)
+		})))
+		b := s.browse()
+		b.login("ada")
+		pass(time.Second)
+		a := b.get("/report")
+		require.NotContains(t, a.body, "secret")
+	})
+}
+
+func TestTheLongestTimeoutsWork(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.IdleTimeout, c.AbsoluteTimeout = math.MaxInt64, math.MaxInt64 })
+	b := s.browse()
+	b.post("/value?k=a&v=1")
+	require.Equal(t, "1 <nil>", b.get("/value?k=a").body)
+	b.login("ada")
+	require.True(t, b.loggedIn())
+	require.Greater(t, statusOf(b).Absolute, 1<<32)
+}

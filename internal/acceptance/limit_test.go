@@ -1,0 +1,231 @@
+package acceptance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+// limited is a site on which everyone but grace may have so many sessions.
+func limited(t *testing.T, backend store.Backend, limit store.Limit) *site {
+	t.Helper()
+	return newSite(t, func(c *sessionguard.Config[*user]) {
+		c.Backend = backend
+		c.RememberFor = twoWeeks
+		c.MaxSessions = func(u *user) store.Limit {
+			if u.ID == "grace" {
+				return store.Limit{}
+			}
+			return limit
+		}
+	})
+}
+
+// ASVS 7.1.2, WSTG-SESS-11
+func TestOneLoginTooManyEndsTheLeastActive(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		s := limited(t, backend, store.Limit{Max: 2})
+		first, second, third := s.browse(), s.browse(), s.browse()
+		first.login("ada")
+		pass(time.Minute)
+		second.login("ada")
+		pass(time.Minute)
+		first.get("/home")
+		s.events.take()
+		third.login("ada")
+		require.Equal(t, "secret of ada", first.get("/home").body)
+		require.Equal(t, "secret of ada", third.get("/home").body)
+		require.Equal(t, "/login?next=%2Fhome&reason=too_many_sessions", second.get("/home").Header.Get("Location"), "it is told why")
+		ended := s.events.take(sessionguard.EventEnded)
+		require.Len(t, ended, 1)
+		require.Equal(t, store.ReasonTooManySessions, ended[0].Reason)
+		require.Equal(t, "ada", ended[0].UserID)
+
+		for range 5 {
+			s.browse().login("grace")
+		}
+		require.Len(t, sessionsOf(t, backend, "grace"), 5, "a function of the user")
+	})
+}
+
+func TestOneLoginTooManyIsRefusedIfSo(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
+		first, second := s.browse(), s.browse()
+		first.login("ada")
+		second.login("grace")
+		a := second.post("/login?user=ada")
+		require.Equal(t, http.StatusForbidden, a.StatusCode)
+		require.Contains(t, a.body, sessionguard.ErrTooManySessions.Error())
+		require.Empty(t, a.Cookies())
+		refused := s.events.take(sessionguard.EventRefused)
+		require.Len(t, refused, 1)
+		require.Equal(t, "too_many_sessions", refused[0].Code)
+		require.Equal(t, "ada", refused[0].UserID)
+		require.Equal(t, "secret of grace", second.get("/home").body, "the session there was is as it was")
+		require.Equal(t, "secret of ada", first.get("/home").body)
+
+		first.login("ada") // that is no login too many
+		require.Equal(t, "secret of ada", first.get("/home").body)
+		first.post("/logout")
+		second.login("ada")
+		require.Equal(t, "secret of ada", second.get("/home").body)
+		require.Empty(t, sessionsOf(t, backend, "grace"))
+	})
+}
+
+// A login that is refused ends nobody's session: not one that only waits to be
+// revived, and not one that the cookie has not caught up with.
+func TestARefusedLoginEndsNothing(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
+		s.loginOf = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
+		s.users.users["bob"] = user{ID: "bob", Roles: []string{"Engineer"}}
+		s.browse().login("bob")
+		b := s.browse()
+		b.login("ada")
+		dead := b.cookies()
+		pass(idle)
+		require.Equal(t, http.StatusForbidden, b.post("/login?user=bob").StatusCode)
+		require.Equal(t, "secret of ada", b.get("/home").body)
+		b.login("ada")
+		late := s.browse()
+		late.sends(dead)
+		require.Equal(t, http.StatusForbidden, late.post("/login?user=bob").StatusCode)
+		require.Equal(t, "secret of ada", b.get("/home").body)
+
+		// But one's own makes room.
+		pass(idle)
+		require.Equal(t, http.StatusSeeOther, b.post("/login?user=ada").StatusCode)
+		require.Equal(t, "secret of ada", b.get("/home").body)
+		require.Len(t, sessionsOf(t, backend, "ada"), 1)
+	})
+}
+
+// Sessions that a password change has killed must not lock anyone out.
+func TestSessionsFromBeforeAPasswordChangeAreNoneTooMany(t *testing.T) {
+	for _, refuse := range []bool{true, false} {
+		onBothBackends(t, func(t *testing.T, backend store.Backend) {
+			s := limited(t, backend, store.Limit{Max: 2, Refuse: refuse})
+			old := []*browser{s.browse(), s.browse()}
+			for _, b := range old {
+				b.login("ada")
+			}
+			s.users.change("ada", func(u *user) { u.Stamp = "new" })
+			for range 2 {
+				require.Equal(t, http.StatusSeeOther, s.browse().post("/login?user=ada").StatusCode)
+			}
+			if refuse {
+				require.Equal(t, http.StatusForbidden, s.browse().post("/login?user=ada").StatusCode)
+			}
+			for _, b := range old {
+				require.NotContains(t, b.get("/home").body, "secret")
+			}
+		})
+	}
+}
+
+// A session that remember-me can revive is a session.
+func TestWhatMayBeRevivedCounts(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
+		s.loginOf = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
+		b := s.browse()
+		b.login("ada")
+		pass(time.Hour)
+		require.Equal(t, http.StatusForbidden, s.browse().post("/login?user=ada").StatusCode)
+		require.Equal(t, "secret of ada", b.get("/home").body)
+		require.Len(t, sessionsOf(t, backend, "ada"), 1)
+		pass(twoWeeks)
+		require.Equal(t, http.StatusSeeOther, s.browse().post("/login?user=ada").StatusCode)
+	})
+}
+
+func TestAHundredLoginsAtOnceOnTwoNodesStayWithinTheLimit(t *testing.T) {
+	for _, refuse := range []bool{false, true} {
+		t.Run(fmt.Sprint("refuse ", refuse), func(t *testing.T) {
+			onBothBackends(t, func(t *testing.T, backend store.Backend) {
+				limit := store.Limit{Max: 3, Refuse: refuse}
+				nodes := []*site{limited(t, backend, limit), limited(t, backend, limit)}
+				browsers := make([]*browser, 100)
+				answers := make([]answer, len(browsers))
+				var wg sync.WaitGroup
+				for i := range browsers {
+					browsers[i] = nodes[i%2].browse()
+					wg.Go(func() { answers[i] = browsers[i].post("/login?user=ada") })
+				}
+				wg.Wait()
+				in, accepted := 0, 0
+				for i, b := range browsers {
+					if answers[i].StatusCode == http.StatusSeeOther {
+						accepted++
+					}
+					if b.loggedIn() {
+						in++
+					}
+				}
+				require.Equal(t, 3, in)
+				require.Len(t, sessionsOf(t, backend, "ada"), 3)
+				ended := len(nodes[0].events.take(sessionguard.EventEnded)) + len(nodes[1].events.take(sessionguard.EventEnded))
+				require.Equal(t, accepted-3, ended, "every other is told of as ended, once")
+				if refuse {
+					require.Equal(t, 3, accepted)
+				} else {
+					require.Equal(t, 100, accepted)
+				}
+			})
+		})
+	}
+}
+
+// lossy stores a new session, and the answer gets lost.
+type lossy struct {
+	*flaky
+	losing atomic.Bool
+}
+
+func (l *lossy) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
+	ended, err := l.flaky.Create(ctx, r, limit)
+	if l.losing.Load() {
+		return nil, errors.Join(err, errDown)
+	}
+	return ended, err
+}
+
+func (l *lossy) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
+	err := l.flaky.Replace(ctx, old, version, r)
+	if l.losing.Load() {
+		return errors.Join(err, errDown)
+	}
+	return err
+}
+
+// A session that nobody has the token of must not lock its user out.
+func TestALoginWhoseAnswerGotLostDoesNotCount(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		backend := &lossy{flaky: newFlaky()}
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.Backend = backend
+			c.MaxSessions = func(*user) store.Limit { return store.Limit{Max: 1, Refuse: true} }
+		})
+		b := s.browse()
+		backend.losing.Store(true)
+		require.Equal(t, http.StatusServiceUnavailable, b.post("/login?user=ada").StatusCode)
+		backend.losing.Store(false)
+		b.login("ada")
+
+		backend.losing.Store(true) // of a re-authentication
+		require.Equal(t, http.StatusServiceUnavailable, b.post("/login?user=ada").StatusCode)
+		backend.losing.Store(false)
+		s.browse().login("ada")
+	})
+}

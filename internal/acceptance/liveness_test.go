@@ -1,0 +1,198 @@
+package acceptance
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+// held is a request that the server has accepted and whose handler waits.
+type held struct {
+	entered, release chan struct{}
+	answer           chan answer
+}
+
+// hold adds a route that waits in the middle, and asks for it.
+func hold(s *site, b *browser, method string, wrap func(http.Handler) http.Handler, handler func(w http.ResponseWriter, r *http.Request, wait func())) *held {
+	h := &held{make(chan struct{}), make(chan struct{}), make(chan answer, 1)}
+	wait := func() { close(h.entered); <-h.release }
+	s.mux.Handle(method+" /held", wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler(w, r, wait) })))
+	req := b.request(method, "/held")
+	req.Header.Set("Accept", "text/html")
+	go func() {
+		defer close(h.answer)
+		if resp, err := b.client.Do(req); err == nil {
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			h.answer <- answer{resp, string(body)}
+		}
+	}()
+	<-h.entered
+	return h
+}
+
+func (h *held) finish(t *testing.T) answer {
+	t.Helper()
+	close(h.release)
+	a, ok := <-h.answer
+	require.True(t, ok, "the request was answered")
+	return a
+}
+
+// L3, ASVS 7.4.1: whatever ends the session, and whatever the request that is
+// still running wanted
+func TestARequestInFlightDoesNotBringASessionBack(t *testing.T) {
+	ends := map[string]func(*site, *browser){
+		"logout":              func(_ *site, b *browser) { b.post("/logout") },
+		"EndUser":             func(s *site, _ *browser) { _ = s.guard.EndUser(context.Background(), "ada") },
+		"another login":       func(_ *site, b *browser) { b.login("grace") },
+		"re-authentication":   func(_ *site, b *browser) { b.login("ada") },
+		"deactivation":        func(s *site, b *browser) { s.users.change("ada", func(u *user) { u.Inactive = true }); b.get("/poll") },
+		"logout, login again": func(_ *site, b *browser) { b.post("/logout"); b.login("ada") },
+	}
+	change := func(s *site, r *http.Request) { session, _ := s.guard.Get(r, "app"); session.Values["k"] = "late" }
+	wants := map[string]struct {
+		method string
+		wrap   func(*site) func(http.Handler) http.Handler
+		before func(*site, http.ResponseWriter, *http.Request)
+		after  func(*site, http.ResponseWriter, *http.Request)
+	}{
+		"touch":                   {"GET", func(s *site) func(http.Handler) http.Handler { return s.guard.RequireLogin }, nil, nil},
+		"save":                    {"POST", func(s *site) func(http.Handler) http.Handler { return s.guard.RequireLogin }, nil, func(s *site, _ http.ResponseWriter, r *http.Request) { change(s, r) }},
+		"save, passive":           {"GET", func(s *site) func(http.Handler) http.Handler { return s.guard.Passive }, nil, func(s *site, _ http.ResponseWriter, r *http.Request) { change(s, r) }},
+		"save what it had opened": {"POST", func(s *site) func(http.Handler) http.Handler { return s.guard.Handler }, func(s *site, _ http.ResponseWriter, r *http.Request) { change(s, r) }, nil},
+		"Save by name": {"POST", func(s *site) func(http.Handler) http.Handler { return s.guard.Handler }, func(s *site, w http.ResponseWriter, r *http.Request) { change(s, r) },
+			func(s *site, w http.ResponseWriter, r *http.Request) {
+				session, _ := s.guard.Get(r, "app")
+				session.Save(r, w)
+			}},
+	}
+	for how, end := range ends {
+		for what, want := range wants {
+			t.Run(how+"/"+what, func(t *testing.T) {
+				onBoth(t, func(s *site, backend *flaky) {
+					b, slow := s.browse(), s.browse()
+					b.login("ada")
+					slow.sends(b.cookies())
+					copied := b.cookies()
+					pass(2 * time.Minute) // a touch is due
+					h := hold(s, slow, want.method, want.wrap(s), func(w http.ResponseWriter, r *http.Request, wait func()) {
+						s.guard.User(r)
+						if want.before != nil {
+							want.before(s, w, r)
+						}
+						wait()
+						if want.after != nil {
+							want.after(s, w, r)
+						}
+						io.WriteString(w, "secret of ada")
+					})
+					end(s, b)
+					mine := b.cookies()
+					a := h.finish(s.T)
+					require.Equal(s.T, http.StatusSeeOther, a.StatusCode, "a refusal in place of the page: %s", a.body)
+					require.True(s.T, strings.HasPrefix(a.Header.Get("Location"), "/login"), a.Header.Get("Location"))
+					require.NotContains(s.T, a.body, "secret")
+					require.Empty(s.T, a.Cookies(), "nor does it touch the cookie of a newer login")
+					requireNoStore(s.T, a.Header)
+
+					replay := s.browse()
+					replay.sends(copied)
+					require.False(s.T, replay.loggedIn())
+					b.sends(mine)
+					if b.loggedIn() {
+						require.Equal(s.T, "<nil> <nil>", b.get("/value?k=k").body, "nothing of it is in the newer session")
+					} else if backend != nil {
+						require.Empty(s.T, sessionsOf(s.T, backend, "ada"))
+					}
+				})
+			})
+		}
+	}
+}
+
+// L3, ASVS 7.4.5: a session that is past its end but for a request that was
+// accepted in time is ended like any other
+func TestEndingReachesASessionThatASlowRequestKeepsAlive(t *testing.T) {
+	for name, end := range map[string]func(*site, string) error{
+		"EndUser":    func(s *site, _ string) error { return s.guard.EndUser(context.Background(), "ada") },
+		"EndSession": func(s *site, id string) error { return s.guard.EndSession(context.Background(), "ada", id) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(s *site, _ *flaky) {
+				b := s.browse()
+				b.login("ada")
+				id := statusOf(b).Session
+				pass(idle - time.Second)
+				h := hold(s, b, "GET", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
+					wait()
+					io.WriteString(w, "secret")
+				})
+				pass(10 * time.Second)
+				if err := end(s, id); name == "EndUser" {
+					require.NoError(s.T, err)
+				}
+				require.NotContains(s.T, h.finish(s.T).body, "secret")
+				require.False(s.T, b.loggedIn())
+			})
+		})
+	}
+}
+
+// L3, R3: the refusal fits its client
+func TestAnAPIRequestInFlightOverLogoutGetsA401(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		b, slow := s.browse(), s.browse()
+		b.login("ada")
+		slow.sends(b.cookies())
+		pass(2 * time.Minute)
+		asJSON := func(next http.Handler) http.Handler {
+			return s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				r.Header.Set("Accept", "application/json")
+				next.ServeHTTP(w, r)
+			}))
+		}
+		h := hold(s, slow, "GET", asJSON, func(w http.ResponseWriter, r *http.Request, wait func()) {
+			w.Header().Set("Content-Disposition", `attachment; filename="of ada.csv"`)
+			wait()
+			io.WriteString(w, "secret of ada")
+		})
+		b.post("/logout")
+		a := h.finish(s.T)
+		require.Equal(s.T, http.StatusUnauthorized, a.StatusCode)
+		require.Equal(s.T, "application/problem+json", a.Header.Get("Content-Type"))
+		require.Empty(s.T, a.Header.Get("Content-Disposition"))
+		require.Contains(s.T, a.body, "login_required")
+	})
+}
+
+// L3: after the first byte there is no page to replace, and still nothing is saved
+func TestALateSaveDoesNotBringASessionBack(t *testing.T) {
+	onBoth(t, func(s *site, backend *flaky) {
+		b, slow := s.browse(), s.browse()
+		b.login("ada")
+		slow.sends(b.cookies())
+		saved := make(chan error, 1)
+		h := hold(s, slow, "GET", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
+			session, _ := s.guard.Get(r, "app")
+			io.WriteString(w, "begun")
+			wait()
+			session.Values["k"] = "late"
+			saved <- session.Save(r, w)
+		})
+		b.post("/logout")
+		require.Equal(s.T, "begun", h.finish(s.T).body)
+		require.ErrorIs(s.T, <-saved, sessionguard.ErrNoSession)
+		require.False(s.T, slow.loggedIn())
+		if backend != nil {
+			require.Empty(s.T, sessionsOf(s.T, backend, "ada"))
+		}
+		require.Empty(s.T, s.log.String(), "it is no failure")
+	})
+}

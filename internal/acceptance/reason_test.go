@@ -1,0 +1,258 @@
+package acceptance
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+// requireReason checks everything that says why b's session ended.
+func requireReason(t *testing.T, s *site, b *browser, reason store.Reason) {
+	t.Helper()
+	query := ""
+	if reason != "" {
+		query = "&reason=" + string(reason)
+	}
+	for range 2 { // as long as it is not another's turn
+		require.Equal(t, "/login?next=%2Fhome"+query, b.get("/home").Header.Get("Location"))
+	}
+	require.Equal(t, strings.Replace("/login"+query, "&", "?", 1), b.post("/reason/post").Header.Get("Location"))
+	var problem, status struct {
+		Error, Reason string
+		Authenticated bool
+	}
+	a := b.get("/home", "Accept", "application/json")
+	require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"))
+	require.NoError(t, json.Unmarshal([]byte(a.body), &problem))
+	require.Equal(t, "login_required", problem.Error)
+	require.EqualValues(t, reason, problem.Reason)
+	require.NoError(t, json.Unmarshal([]byte(b.get("/status").body), &status))
+	require.False(t, status.Authenticated)
+	require.EqualValues(t, reason, status.Reason)
+	require.Equal(t, string(reason), b.get("/reason").body)
+	if reason != "" {
+		require.Equal(t, "/login?next=%2Fhome&reason="+string(reason),
+			b.get("/sessionguard/resume?next=/home").Header.Get("Location"))
+		if reason != store.ReasonExpired {
+			require.Equal(t, "/login?next=%2Fhome&reason="+string(reason),
+				b.get("/sessionguard/resume?next=/home&reason=absolute").Header.Get("Location"), "the server knows better")
+		}
+	}
+}
+
+func (s *site) reasons() {
+	s.mux.HandleFunc("GET /reason", func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte(s.guard.EndReason(r)))
+	})
+	s.mux.Handle("POST /reason/post", s.guard.RequireLogin(http.NotFoundHandler()))
+	s.mux.Handle("/sessionguard/", s.guard.Script())
+	s.on("POST /others", func(w http.ResponseWriter, r *http.Request) error { return s.guard.EndOthers(r) })
+	s.on("POST /everywhere", func(w http.ResponseWriter, r *http.Request) error {
+		s.guard.User(r)
+		return s.guard.EndUser(r.Context(), r.FormValue("user"))
+	})
+	s.on("POST /device", func(w http.ResponseWriter, r *http.Request) error {
+		s.guard.User(r)
+		return s.guard.EndSession(r.Context(), r.FormValue("user"), r.FormValue("id"))
+	})
+	s.on("POST /password", func(w http.ResponseWriter, r *http.Request) error {
+		u, _ := s.guard.User(r)
+		s.users.change(u.ID, func(u *user) { u.Stamp += "." })
+		u, _ = s.users.Find(r.Context(), u.ID)
+		return s.guard.Login(w, r, u)
+	})
+}
+
+func TestTheNextPageSaysWhyTheSessionEnded(t *testing.T) {
+	for name, test := range map[string]struct {
+		end    func(s *site, b, other *browser)
+		reason store.Reason
+	}{
+		"idle": {func(*site, *browser, *browser) { pass(idle) }, store.ReasonIdle},
+		"absolute": {func(_ *site, b, _ *browser) {
+			for range 25 {
+				pass(idle - time.Minute)
+				b.get("/home")
+			}
+		}, store.ReasonAbsolute},
+		"by the same user elsewhere": {func(s *site, b, other *browser) {
+			require.Equal(s.T, http.StatusOK, other.post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
+		}, store.ReasonLoggedOutElsewhere},
+		"by the same user everywhere else": {func(s *site, _, other *browser) {
+			require.Equal(s.T, http.StatusOK, other.post("/others").StatusCode)
+		}, store.ReasonLoggedOutElsewhere},
+		"by the same user everywhere": {func(s *site, _, other *browser) {
+			require.Equal(s.T, http.StatusOK, other.post("/everywhere?user=ada").StatusCode)
+			requireReason(s.T, s, other, store.ReasonExpired) // a logout there
+		}, store.ReasonLoggedOutElsewhere},
+		"by an administrator": {func(s *site, b, _ *browser) {
+			admin := s.browse()
+			admin.login("grace")
+			require.Equal(s.T, http.StatusOK, admin.post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
+		}, store.ReasonEnded},
+		"by an administrator, all": {func(s *site, b, _ *browser) {
+			admin := s.browse()
+			admin.login("grace")
+			require.Equal(s.T, http.StatusOK, admin.post("/everywhere?user=ada").StatusCode)
+		}, store.ReasonEnded},
+		"by nobody's request": {func(s *site, _, _ *browser) {
+			require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada"))
+		}, store.ReasonEnded},
+		"deactivated": {func(s *site, _, _ *browser) {
+			s.users.change("ada", func(u *user) { u.Inactive = true })
+		}, store.ReasonDeactivated},
+		"deactivated and ended": {func(s *site, _, _ *browser) {
+			s.users.change("ada", func(u *user) { u.Inactive = true })
+			require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada"))
+			s.users.change("ada", func(u *user) { u.Inactive = false })
+		}, store.ReasonDeactivated},
+		"deleted": {func(s *site, _, _ *browser) { delete(s.users.users, "ada") }, store.ReasonNoUser},
+		"password changed": {func(s *site, _, other *browser) {
+			require.Equal(s.T, http.StatusOK, other.post("/password").StatusCode)
+			require.Equal(s.T, "secret of ada", other.get("/home").body)
+		}, store.ReasonCredentialsChanged},
+		"password changed and others ended": {func(s *site, _, other *browser) {
+			require.Equal(s.T, http.StatusOK, other.post("/password").StatusCode)
+			require.Equal(s.T, http.StatusOK, other.post("/others").StatusCode)
+		}, store.ReasonCredentialsChanged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(s *site, _ *flaky) {
+				s.reasons()
+				b, other, stranger := s.browse(), s.browse(), s.browse()
+				b.login("ada")
+				other.login("ada")
+				test.end(s, b, other)
+				requireReason(s.T, s, b, test.reason)
+				requireReason(s.T, s, stranger, "") // who has not the cookie learns nothing
+
+				// The next login is a clean page.
+				s.users.users["ada"] = user{ID: "ada", Roles: []string{"Engineer"}}
+				b.login("ada")
+				require.Empty(s.T, b.get("/reason").body)
+				b.post("/logout")
+				requireReason(s.T, s, b, "")
+			})
+		})
+	}
+}
+
+// The reason is kept for an hour. After that, and for what nobody saw expire, all
+// that is known is that the cookie is one of ours.
+func TestALongForgottenReasonIsExpired(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		backend := store.NewMemory()
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+		s.reasons()
+		b, unseen := s.browse(), s.browse()
+		b.login("ada")
+		unseen.login("grace")
+		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
+		pass(time.Hour - time.Millisecond)
+		forget(t, backend)
+		requireReason(t, s, b, store.ReasonEnded)
+		requireReason(t, s, unseen, store.ReasonExpired)
+		pass(time.Millisecond)
+		forget(t, backend)
+		requireReason(t, s, b, store.ReasonExpired)
+	})
+}
+
+// forget has a memory forget what it may.
+func forget(t *testing.T, memory *store.Memory) {
+	t.Helper()
+	for range 5000 { // each login clears away a little
+		r := store.Record{Session: &store.Session{Owner: "x", Expires: store.TimeOf(time.Now())}}
+		rand.Read(r.Session.Key[:])
+		_, err := memory.Create(t.Context(), r, store.Limit{})
+		require.NoError(t, err)
+	}
+}
+
+// A cookie that is not one of ours gets no reason: it was never a session.
+func TestAForgedCookieHasNoReason(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.reasons()
+		b := s.browse()
+		b.login("ada")
+		cookies := b.cookies()
+		value := []byte(cookies[sessionCookie])
+		value[50] ^= 1
+		cookies[sessionCookie] = string(value)
+		b.sends(cookies)
+		requireReason(s.T, s, b, "")
+	})
+}
+
+// R3, L3: a page in flight when its session ends says why, too
+func TestAPageInFlightSaysWhyItsSessionEnded(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.mux.Handle("GET /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			session.Values["k"] = "v"
+			if err := s.guard.EndUser(s.T.Context(), "ada"); err != nil {
+				s.T.Error(err)
+			}
+			w.Write([]byte("secret"))
+		})))
+		b := s.browse()
+		b.login("ada")
+		require.Equal(s.T, "/login?next=%2Fslow&reason=ended", b.get("/slow").Header.Get("Location"))
+	})
+}
+
+// Within a request that logs in or out there is nothing to explain.
+func TestALoginAndALogoutHaveNoReason(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.on("POST /turn", func(w http.ResponseWriter, r *http.Request) error {
+			if why := s.guard.EndReason(r); why != store.ReasonIdle {
+				t.Errorf("the last session ended as %q", why)
+			}
+			if r.FormValue("end") != "" {
+				if err := s.guard.End(w, r); err != nil {
+					return err
+				}
+			} else {
+				ada := allUsers["ada"]
+				if err := s.guard.Login(w, r, &ada); err != nil {
+					return err
+				}
+			}
+			if why := s.guard.EndReason(r); why != "" {
+				t.Errorf("now it ended as %q", why)
+			}
+			return nil
+		})
+		b := s.browse()
+		for _, path := range []string{"/turn", "/turn?end=1"} {
+			b.login("ada")
+			pass(idle)
+			require.Equal(s.T, http.StatusOK, b.post(path).StatusCode)
+		}
+	})
+}
+
+// A refusal of the application's own can ask.
+func TestAnOwnRefusalMayAskWhy(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var guard *sessionguard.Guard[*user]
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.Refusals.Login = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				http.Error(w, string(guard.EndReason(r)), http.StatusUnauthorized)
+			})
+		})
+		guard = s.guard
+		b := s.browse()
+		b.login("ada")
+		pass(idle)
+		require.Equal(t, "idle\n", b.get("/home").body)
+		require.Equal(t, "\n", s.browse().get("/home").body)
+	})
+}

@@ -1,0 +1,343 @@
+package acceptance
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"html"
+	"html/template"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+// scriptSite serves the guard script, and a page that includes it.
+func scriptSite(s *site) {
+	s.mux.Handle("/sessionguard/", s.guard.Script())
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "<!DOCTYPE html><head>%s</head>", s.guard.ScriptTag(r, "data-warn", "90"))
+	})
+	s.mux.Handle("/page", s.guard.RequireLogin(page))
+	s.mux.Handle("/passive", s.guard.Passive(page))
+	s.mux.Handle("/anybody", page)
+	s.mux.Handle("/form", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, s.guard.ScriptTag(r, "data-next", "/form"))
+	}))
+}
+
+// tagOf is the script element of a page, by attribute.
+func tagOf(t *testing.T, page string) map[string]string {
+	t.Helper()
+	element := regexp.MustCompile(`<script((?: [a-z-]+="[^"<>]*")+)></script>`).FindStringSubmatch(page)
+	require.NotNil(t, element, page)
+	attributes := map[string]string{}
+	for _, a := range regexp.MustCompile(` ([a-z-]+)="([^"]*)"`).FindAllStringSubmatch(element[1], -1) {
+		if _, again := attributes[a[1]]; !again { // as browsers do
+			attributes[a[1]] = html.UnescapeString(a[2])
+		}
+	}
+	return attributes
+}
+
+func TestTheScriptIsSmallAndKeptForGoodUnderItsOwnName(t *testing.T) {
+	s := newSite(t, nil)
+	scriptSite(s)
+	b := s.browse()
+	src := tagOf(t, b.get("/anybody").body)["src"]
+	require.Regexp(t, `^/sessionguard/guard\.[0-9a-f]{16}\.js$`, src)
+
+	a := b.get(src)
+	require.Equal(t, http.StatusOK, a.StatusCode)
+	require.Equal(t, "text/javascript; charset=utf-8", a.Header.Get("Content-Type"))
+	require.Equal(t, http.StatusMethodNotAllowed, b.post(src).StatusCode)
+	require.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"))
+	require.Equal(t, "public, max-age=31536000, immutable", a.Header.Get("Cache-Control"))
+	require.Empty(t, a.Cookies())
+	require.NotContains(t, a.body, "// ")
+	require.Contains(t, a.body, "pagehide")
+	var compressed bytes.Buffer
+	w, err := gzip.NewWriterLevel(&compressed, gzip.BestCompression)
+	require.NoError(t, err)
+	_, err = w.Write([]byte(a.body))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.Less(t, compressed.Len(), 4096)
+
+	// A page without a tag, and one of another version of the program.
+	for _, name := range []string{"guard.js", "guard.0123456789abcdef.js"} {
+		other := b.get("/sessionguard/" + name)
+		require.Equal(t, a.body, other.body)
+		require.Equal(t, "no-cache", other.Header.Get("Cache-Control"))
+		again := b.get("/sessionguard/"+name, "If-None-Match", other.Header.Get("ETag"))
+		require.Equal(t, http.StatusNotModified, again.StatusCode)
+		require.Equal(t, "no-cache", again.Header.Get("Cache-Control"))
+	}
+	for _, path := range []string{"", "guard", "guard.js/", "other.js", "status.js", "guard.js/nothing"} {
+		require.Equal(t, http.StatusNotFound, b.get("/sessionguard/"+path).StatusCode, path)
+	}
+}
+
+// C3: the page knows whose it is and how long, without asking
+func TestTheTagNamesTheSessionThatThePageIsFor(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		scriptSite(s)
+		b := s.browse()
+		a := b.get("/anybody")
+		tag := tagOf(s.T, a.body)
+		require.Contains(s.T, tag, "data-session", "nobody's, which is not the same as unknown")
+		require.Empty(s.T, tag["data-session"])
+		require.NotContains(s.T, tag, "data-idle-seconds")
+		require.Equal(s.T, "90", tag["data-warn"])
+		requireNoStore(s.T, a.Header)
+
+		b.login("ada")
+		id := statusOf(b).Session
+		pass(10 * time.Minute)
+		for _, path := range []string{"/anybody", "/page"} {
+			a := b.get(path)
+			tag := tagOf(s.T, a.body)
+			require.Equal(s.T, id, tag["data-session"])
+			require.Equal(s.T, "1800", tag["data-idle-seconds"], path)
+			require.Equal(s.T, "42600", tag["data-absolute-seconds"])
+			require.NotContains(s.T, tag, "data-next")
+			requireNoStore(s.T, a.Header)
+		}
+		next, named := tagOf(s.T, b.post("/page").body)["data-next"]
+		require.True(s.T, named, "the answer to a POST cannot be asked for again")
+		require.Empty(s.T, next)
+		require.Equal(s.T, "/form", tagOf(s.T, b.post("/form").body)["data-next"], "the application knows better")
+
+		pass(idle)
+		require.Empty(s.T, tagOf(s.T, b.get("/anybody").body)["data-session"])
+	})
+}
+
+func TestTheTagOfAPassivePageTellsWhatIsRecorded(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		scriptSite(s)
+		b := s.browse()
+		b.login("ada")
+		pass(10 * time.Minute)
+		require.Equal(s.T, "1200", tagOf(s.T, b.get("/passive").body)["data-idle-seconds"])
+		require.Equal(s.T, 1200, statusOf(b).Idle)
+	})
+}
+
+func TestTheTagCannotBeBrokenOutOf(t *testing.T) {
+	s := newSite(t, nil)
+	s.mux.Handle("/sessionguard/", s.guard.Script())
+	s.mux.HandleFunc("/page", func(w http.ResponseWriter, r *http.Request) {
+		tag := s.guard.ScriptTag(r, "data-idle-title", `"><script>alert(1)</script>`, "nonce", "a b",
+			"src", "https://evil.example", "onload", "alert(1)", `data-x" onload="alert(1)`, "y", "data-", "", "data-activity")
+		_ = template.Must(template.New("").Parse("<head>{{.}}</head>")).Execute(w, tag)
+	})
+	page := s.browse().get("/page").body
+	require.Equal(t, 1, strings.Count(page, "<script"))
+	tag := tagOf(t, page)
+	require.Equal(t, `"><script>alert(1)</script>`, tag["data-idle-title"])
+	require.Equal(t, "a b", tag["nonce"])
+	require.Contains(t, tag, "data-activity", "a name without a value")
+	require.NotContains(t, tag, "onload")
+	require.NotContains(t, page, "evil.example")
+	require.Equal(t, 3, strings.Count(s.log.String(), "not an attribute to add"))
+}
+
+func TestATagWithoutTheScriptIsLoggedOnce(t *testing.T) {
+	s := newSite(t, nil)
+	s.mux.HandleFunc("/page", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, s.guard.ScriptTag(r)) })
+	b := s.browse()
+	b.get("/page")
+	b.get("/page")
+	require.Equal(t, 1, strings.Count(s.log.String(), "ScriptTag without Script"))
+}
+
+// L1, L2: "Stay signed in" is a request like any other, and no more
+func TestStayingCountsAsActivityAndMovesNoLimit(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		scriptSite(s)
+		b := s.browse()
+		b.login("ada")
+		begun := time.Now()
+		pass(20 * time.Minute)
+		// Nothing that a client sends is a number that counts.
+		a := b.post("/sessionguard/stay?idle_seconds=99999&absolute_seconds=99999&seconds=99999")
+		require.Equal(s.T, http.StatusOK, a.StatusCode)
+		requireNoStore(s.T, a.Header)
+		require.JSONEq(s.T, `{"authenticated":true,"session":"`+statusOf(b).Session+`","idle_seconds":1800,"absolute_seconds":42000}`, a.body)
+		require.Equal(s.T, 1800, statusOf(b).Idle, "it was recorded")
+
+		for statusOf(b).Authenticated {
+			require.Less(s.T, time.Since(begun), absolute)
+			pass(5 * time.Minute)
+			b.post("/sessionguard/stay")
+		}
+		require.GreaterOrEqual(s.T, time.Since(begun), absolute)
+		require.JSONEq(s.T, `{"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"absolute"}`, b.post("/sessionguard/stay").body)
+	})
+}
+
+// L1: what the script asks by itself keeps nothing alive
+func TestTheScriptsOwnQuestionsAreNoActivity(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		scriptSite(s)
+		b := s.browse()
+		b.header.Set("Sec-Fetch-Mode", "navigate")
+		b.login("ada")
+		for range 6 {
+			pass(idle/6 - time.Second)
+			b.get("/sessionguard/status")
+			require.Equal(s.T, "/page", b.get("/sessionguard/resume?next=%2Fpage").Header.Get("Location"))
+			b.get("/sessionguard/stay") // GET: no
+		}
+		pass(6 * time.Second)
+		require.False(s.T, b.loggedIn())
+	})
+}
+
+// R1, C1
+func TestTheScriptsRequestsHaveTheirMethods(t *testing.T) {
+	s := newSite(t, nil)
+	scriptSite(s)
+	for path, allowed := range map[string]string{"status": "GET, HEAD", "resume": "GET, HEAD", "stay": "POST", "logout": "POST"} {
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "OPTIONS"} {
+			if strings.Contains(allowed, method) {
+				continue
+			}
+			b := s.browse()
+			a := b.do(b.request(method, "/sessionguard/"+path))
+			require.Equal(t, http.StatusMethodNotAllowed, a.StatusCode)
+			require.Equal(t, allowed, a.Header.Get("Allow"))
+			requireNoStore(t, a.Header)
+		}
+	}
+	ada := s.browse()
+	ada.login("ada")
+	for _, path := range []string{"/sessionguard/stay", "/sessionguard/logout"} {
+		require.Equal(t, http.StatusForbidden, ada.post(path, "Sec-Fetch-Site", "cross-site").StatusCode)
+	}
+	require.True(t, ada.loggedIn())
+	a := ada.post("/sessionguard/logout")
+	require.Equal(t, "/", a.Header.Get("Location"))
+	require.False(t, ada.loggedIn())
+}
+
+// R2, R3: where a page that was taken away leads
+func TestResumeLeadsToWhatTheServerKnowsNow(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.WelcomePath = "/hello"; c.LoginPath = "/in?a=b" })
+	scriptSite(s)
+	ada, nobody := s.browse(), s.browse()
+	ada.login("ada")
+	const resume = "/sessionguard/resume"
+	for query, want := range map[string]struct{ ada, nobody string }{
+		"":                                 {"/hello", "/in?a=b"},
+		"?next=/page%3Fx=y%23part":         {"/page?x=y#part", "/in?a=b&next=%2Fpage%3Fx%3Dy%23part"},
+		"?next=/page&reason=idle":          {"/page", "/in?a=b&next=%2Fpage&reason=idle"},
+		"?reason=absolute":                 {"/hello", "/in?a=b&reason=absolute"},
+		"?reason=%22%3E%3Cscript%3E":       {"/hello", "/in?a=b"},
+		"?reason=logged-out":               {"/hello", "/in?a=b"},
+		"?next=//evil.example":             {"/hello", "/in?a=b"},
+		"?next=https://evil.example":       {"/hello", "/in?a=b"},
+		"?next=/%255cevil.example":         {"/hello", "/in?a=b"},
+		"?next=/in%3Fnext=/in&reason=idle": {"/in?next=/in", "/in?a=b&reason=idle"},
+	} {
+		for who, location := range map[*browser]string{ada: want.ada, nobody: want.nobody} {
+			a := who.get(resume+query, "Sec-Fetch-Mode", "navigate")
+			require.Equal(t, http.StatusSeeOther, a.StatusCode, query)
+			require.Equal(t, location, a.Header.Get("Location"), query)
+			requireNoStore(t, a.Header)
+		}
+	}
+	a := nobody.get(resume+"?next=/page", "Sec-Fetch-Mode", "cors")
+	require.Equal(t, http.StatusUnauthorized, a.StatusCode)
+	require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"))
+}
+
+// An application with its own answer to "log in first" gives it here too, and
+// comes back through here to the page.
+func TestResumeUsesTheApplicationsOwnRefusal(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) {
+		c.Refusals.Login = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://sso.example/?back="+url.QueryEscape(r.RequestURI), http.StatusFound)
+		})
+	})
+	scriptSite(s)
+	b := s.browse()
+	a := b.get("/sessionguard/resume?next=%2Fpage", "Sec-Fetch-Mode", "navigate")
+	to, err := url.Parse(a.Header.Get("Location"))
+	require.NoError(t, err)
+	b.login("ada")
+	require.Equal(t, "/page", b.get(to.Query().Get("back")).Header.Get("Location"))
+}
+
+// L5
+func TestTheScriptHearsOfAFailureAndNotOfALogout(t *testing.T) {
+	s, backend := remoteSite(t)
+	scriptSite(s)
+	b := s.browse()
+	b.login("ada")
+	backend.failing("*")
+	for _, a := range []answer{
+		b.get("/sessionguard/status"), b.post("/sessionguard/stay"), b.get("/sessionguard/resume?next=/page"), b.get("/page"),
+	} {
+		require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+		require.Empty(t, a.Cookies())
+	}
+	require.Equal(t, http.StatusOK, b.get(tagSrc(t, s)).StatusCode, "the script asks nobody")
+	backend.failing()
+	require.True(t, b.loggedIn())
+}
+
+func tagSrc(t *testing.T, s *site) string {
+	return tagOf(t, string(s.guard.ScriptTag(s.browse().request("GET", "/"))))["src"]
+}
+
+func TestTheScriptMayBeServedElsewhere(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.ScriptPath = "/app/guard/" })
+	s.mux.Handle("/app/guard/", http.StripPrefix("/app/guard", s.guard.Script()))
+	src := tagSrc(t, s)
+	require.True(t, strings.HasPrefix(src, "/app/guard/guard."), src)
+	b := s.browse()
+	require.Equal(t, http.StatusOK, b.get(src).StatusCode)
+	b.login("ada")
+	require.Contains(t, b.get("/app/guard/status").body, `"authenticated":true`)
+
+	for _, path := range []string{"guard/", "/guard", "//evil.example/", "https://evil.example/", "/a?b/", "/a%2fb/", "/../"} {
+		_, err := sessionguard.New(sessionguard.Config[*user]{FindUser: s.users.Find, Keys: testKeys, ScriptPath: path})
+		require.ErrorContains(t, err, "ScriptPath", path)
+	}
+}
+
+// A refusal of the application's, shown by a writer further in, is no activity,
+// and its tag does not say so either.
+func TestTheTagOfARefusalTellsWhatIsRecorded(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		scriptSite(s)
+		type wrapped struct{ http.ResponseWriter }
+		s.config.Refusals.Forbidden = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			tag := s.guard.ScriptTag(r)
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, tag)
+		})
+		var err error
+		s.guard, err = sessionguard.New(s.config)
+		require.NoError(s.T, err)
+		inner := http.NewServeMux()
+		inner.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+			u := allUsers["ada"]
+			require.NoError(s.T, s.guard.Login(w, r, &u))
+		})
+		inner.Handle("/admin", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.guard.RequireRole("Admin")(http.NotFoundHandler()).ServeHTTP(wrapped{w}, r)
+		}))
+		b := browse(s.T, serve(s.T, s.guard.Handler(inner)))
+		b.post("/login")
+		pass(10 * time.Minute)
+		require.Equal(s.T, "1200", tagOf(s.T, b.get("/admin").body)["data-idle-seconds"])
+	})
+}

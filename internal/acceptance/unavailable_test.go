@@ -1,0 +1,248 @@
+package acceptance
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+func requireUnavailable(t *testing.T, a answer) {
+	t.Helper()
+	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, a.body)
+	require.NotEmpty(t, a.Header.Get("Retry-After"))
+	require.NotContains(t, a.body, "secret")
+	requireNoStore(t, a.Header)
+}
+
+// L5, ASVS 16.5.3: every page that depends on who is asking, and no other
+func TestABackendThatIsDownIsA503AndLogsNobodyOut(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		backend, ran := newFlaky(), false
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.Backend = backend
+			c.Refusals.Login = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran = true })
+		})
+		s.mux.Handle("GET /gated", s.guard.RequireLogin(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran = true })))
+		s.mux.HandleFunc("GET /redirects", func(w http.ResponseWriter, r *http.Request) {
+			if _, ok := s.guard.User(r); !ok {
+				http.Redirect(w, r, "/login", http.StatusSeeOther)
+			}
+		})
+		s.mux.HandleFunc("GET /writes-nothing", func(w http.ResponseWriter, r *http.Request) { s.guard.User(r) })
+		b := s.browse()
+		b.login("ada")
+		cookies := b.cookies()
+		backend.failing("*")
+		for _, path := range []string{"/gated", "/home", "/admin", "/fresh", "/poll", "/status", "/", "/value?k=k", "/redirects", "/writes-nothing"} {
+			for _, accept := range []string{"text/html", "application/json"} {
+				a := b.get(path, "Accept", accept)
+				requireUnavailable(t, a)
+				require.Empty(t, a.Cookies(), path)
+				require.Equal(t, accept == "text/html", strings.HasPrefix(a.Header.Get("Content-Type"), "text/html"), path)
+			}
+		}
+		requireUnavailable(t, b.post("/value?k=k&v=v"))
+		require.False(t, ran, "a gate answers before its handler runs, and asks nobody to log in")
+
+		before := backend.counted()
+		a := b.get("/static")
+		require.Equal(t, "body {}", a.body)
+		require.Equal(t, "public, max-age=3600", a.Header.Get("Cache-Control"))
+		require.Equal(t, http.StatusNotFound, b.get("/nothing-here").StatusCode)
+		require.Equal(t, before, backend.counted(), "Handler loads nothing")
+
+		stranger := s.browse()
+		require.Equal(t, "welcome nobody []", stranger.get("/").body, "who has no cookie needs no backend")
+
+		backend.failing()
+		require.Equal(t, cookies, b.cookies())
+		require.Equal(t, "secret of ada", b.get("/home").body)
+		require.Contains(t, s.log.String(), errDown.Error())
+	})
+}
+
+// L5, L6: each method alone
+func TestEachFailureOfTheBackendIsA503(t *testing.T) {
+	for method, ask := range map[string]func(*browser) answer{
+		"Load":  func(b *browser) answer { return b.get("/home") },
+		"Touch": func(b *browser) answer { return b.get("/home") },
+		"Save":  func(b *browser) answer { return b.post("/value?k=k&v=v") },
+	} {
+		t.Run(method, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s, backend := remoteSite(t)
+				b := s.browse()
+				b.login("ada")
+				pass(2 * time.Minute)
+				backend.failing(method)
+				a := ask(b)
+				requireUnavailable(t, a)
+				require.Empty(t, a.Cookies())
+				backend.failing()
+				require.Equal(t, "secret of ada", b.get("/home").body)
+				require.Equal(t, "<nil> <nil>", b.get("/value?k=k").body, "and nothing is half done")
+			})
+		})
+	}
+}
+
+// L5: whoever a failing login leaves logged in, it is not the new user
+func TestALoginThatTheBackendRefusesLogsNobodyIn(t *testing.T) {
+	for method, first := range map[string]string{"Create": "", "Load": "grace", "Delete": "grace", "Replace": "ada", "*": "ada"} {
+		t.Run(method+" as "+first, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s, backend := remoteSite(t)
+				got := make(chan error, 1)
+				s.mux.HandleFunc("POST /again", func(w http.ResponseWriter, r *http.Request) {
+					got <- s.guard.Login(w, r, &user{ID: "ada", Roles: []string{"Admin"}})
+					u, ok := s.guard.User(r)
+					fmt.Fprintf(w, "secret %v %v", u, ok)
+				})
+				b := s.browse()
+				b.post("/value?k=cart&v=book")
+				if first != "" {
+					b.login(first)
+				}
+				before := b.cookies()
+				backend.failing(method)
+				a := b.post("/again")
+				requireUnavailable(t, a)
+				require.ErrorIs(t, <-got, sessionguard.ErrUnavailable)
+				require.Empty(t, a.Cookies())
+				require.Equal(t, before, b.cookies())
+				backend.failing()
+				require.Len(t, sessionsOf(t, backend, "ada"), map[string]int{"ada": 1}[first])
+				if first == "" {
+					require.Equal(t, "book <nil>", b.get("/value?k=cart").body)
+				} else {
+					require.Equal(t, "secret of "+first, b.get("/home").body)
+				}
+			})
+		})
+	}
+}
+
+// L5, ASVS 7.4.1: a logout never claims what it did not do
+func TestALogoutThatCouldNotPurgeSaysSo(t *testing.T) {
+	for name, failing := range map[string][]string{"Delete": {"Delete"}, "all": {"*"}} {
+		for _, accept := range []string{"text/html", "application/json"} {
+			t.Run(name+" "+accept, func(t *testing.T) {
+				inBubble(t, func(t *testing.T) {
+					s, backend := remoteSite(t)
+					b, copied := s.browse(), s.browse()
+					b.login("ada")
+					copied.sends(b.cookies())
+					backend.failing(failing...)
+					a := b.post("/logout", "Accept", accept)
+					requireUnavailable(t, a)
+					require.NotContains(t, a.body, "You have been logged out")
+					require.Contains(t, a.body, "could not be told")
+					require.NotContains(t, b.cookies(), sessionCookie, "this browser is logged out all the same")
+					require.Contains(t, b.cookies(), anonymousCookie, "and a cookie that is new empties the back/forward cache")
+					backend.failing()
+					require.Equal(t, "welcome nobody []", b.get("/").body, "no flash claims success")
+					require.True(t, copied.loggedIn(), "what it said is true")
+				})
+			})
+		}
+	}
+}
+
+// L5: End, in a handler that does not look at its error
+func TestAnEndThatCouldNotPurgeReplacesThePage(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		got := make(chan error, 1)
+		s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
+			got <- s.guard.End(w, r)
+			fmt.Fprint(w, "secret: goodbye")
+		})
+		b := s.browse()
+		b.login("ada")
+		backend.failing("Delete")
+		requireUnavailable(t, b.post("/end"))
+		require.ErrorIs(t, <-got, sessionguard.ErrUnavailable)
+		require.NotContains(t, b.cookies(), sessionCookie)
+	})
+}
+
+// L5: a logout needs no more of the backend than the deletion
+func TestALogoutWorksWhileNothingCanBeLoaded(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		b := s.browse()
+		b.login("ada")
+		backend.failing("Load", "Touch", "Save", "Create", "Replace", "ByOwner")
+		require.Equal(t, http.StatusSeeOther, b.post("/logout").StatusCode)
+		require.Equal(t, "welcome nobody [You have been logged out.]", b.get("/").body)
+		backend.failing()
+		require.Empty(t, sessionsOf(t, backend, "ada"))
+	})
+}
+
+// L5: nobody may take a failure for "ended"
+func TestEndingElsewhereReportsABackendThatIsDown(t *testing.T) {
+	for _, method := range []string{"ByOwner", "Delete"} {
+		inBubble(t, func(t *testing.T) {
+			s, backend := remoteSite(t)
+			others := make(chan error, 1)
+			s.mux.Handle("POST /others", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				others <- s.guard.EndOthers(r)
+			})))
+			b, phone := s.browse(), s.browse()
+			b.login("ada")
+			phone.login("ada")
+			id := statusOf(phone).Session
+			backend.failing(method)
+			b.post("/others")
+			for _, err := range []error{<-others, s.guard.EndUser(t.Context(), "ada"), s.guard.EndSession(t.Context(), "ada", id)} {
+				require.ErrorIs(t, err, sessionguard.ErrUnavailable)
+				require.ErrorIs(t, err, errDown)
+				require.False(t, errors.Is(err, sessionguard.ErrNoSession))
+			}
+			backend.failing()
+			require.True(t, phone.loggedIn())
+		})
+	}
+}
+
+// L5: a Save after the first byte is the handler's to report
+func TestALateSaveReportsABackendThatIsDown(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		saved := make(chan error, 1)
+		s.mux.HandleFunc("POST /late", func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			fmt.Fprint(w, "begun")
+			backend.failing("Save")
+			session.Values["k"] = "late"
+			saved <- session.Save(r, w)
+		})
+		b := s.browse()
+		b.login("ada")
+		require.Equal(t, "begun", b.post("/late").body)
+		require.ErrorIs(t, <-saved, sessionguard.ErrUnavailable)
+		require.Contains(t, s.log.String(), "are lost")
+	})
+}
+
+// L5: a backend may speak of itself in our words
+func TestABackendThatReturnsErrUnavailableIsA503(t *testing.T) {
+	for method, path := range map[string]string{"Load": "GET /home", "Touch": "GET /home", "Save": "POST /value?k=k&v=v", "Delete": "POST /logout"} {
+		inBubble(t, func(t *testing.T) {
+			s, backend := remoteSite(t)
+			b := s.browse()
+			b.login("ada")
+			pass(2 * time.Minute)
+			backend.fail[method] = fmt.Errorf("cluster: %w", sessionguard.ErrUnavailable)
+			verb, path, _ := strings.Cut(path, " ")
+			requireUnavailable(t, b.do(b.request(verb, path)))
+		})
+	}
+}

@@ -1,0 +1,336 @@
+package acceptance
+
+import (
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/gorilla/sessions"
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+var _ sessions.Store = (*sessionguard.Guard[*user])(nil)
+
+// L4: two requests that change different values of one session both win, for
+// one value the last commit wins, and flashes of both are kept
+func TestNoUpdateIsLost(t *testing.T) {
+	for name, second := range map[string]string{"the slow one commits last": "", "Save, then more": "Save"} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(s *site, _ *flaky) {
+				s.on("GET /all", func(w http.ResponseWriter, r *http.Request) error {
+					session, err := s.guard.Get(r, "app")
+					fmt.Fprint(w, session.Values)
+					return err
+				})
+				s.on("POST /quick", func(w http.ResponseWriter, r *http.Request) error {
+					session, err := s.guard.Get(r, "app")
+					session.Values["quick"], session.Values["both"] = 1, "quick"
+					session.AddFlash("quick")
+					delete(session.Values, "gone quickly")
+					return err
+				})
+				b, slow := s.browse(), s.browse()
+				b.login("ada")
+				for _, key := range []string{"kept", "gone+quickly", "gone+slowly"} {
+					b.post("/value?v=x&k=" + key)
+				}
+				slow.sends(b.cookies())
+				h := hold(s, slow, "POST", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
+					session, _ := s.guard.Get(r, "app")
+					session.Values["slow"], session.Values["both"] = 2, "slow"
+					if second == "Save" {
+						_ = session.Save(r, w)
+					}
+					wait()
+					session.AddFlash("slow")
+					delete(session.Values, "gone slowly")
+				})
+				b.post("/quick")
+				require.Equal(s.T, http.StatusOK, h.finish(s.T).StatusCode)
+				require.Equal(s.T, "map[_flash:[quick slow] both:slow kept:x quick:1 slow:2]", b.get("/all").body)
+			})
+		})
+	}
+}
+
+// L4: nobody wins for ever, and nobody is refused for losing a race
+func TestAConflictIsReapplied(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		b, other := s.browse(), s.browse()
+		b.login("ada")
+		other.sends(b.cookies())
+		races := 0
+		backend.hook("Save", func() {
+			if races++; races%2 == 1 && races < 12 { // the other's own Save is let through
+				resp, err := other.client.Do(other.request("POST", fmt.Sprintf("/value?k=other%d&v=v", races)))
+				if err == nil {
+					resp.Body.Close()
+				}
+			}
+		})
+		require.Equal(t, http.StatusOK, b.post("/value?k=mine&v=v").StatusCode)
+		require.Greater(t, races, 10)
+		for _, key := range []string{"mine", "other1", "other3", "other11"} {
+			require.Equal(t, "v <nil>", b.get("/value?k="+key).body, key)
+		}
+	})
+}
+
+// gorilla's API: several names, autosaved, that share the session and its end
+func TestNamedSessionsShareTheSessionAndItsEnd(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.on("POST /names", func(w http.ResponseWriter, r *http.Request) error {
+			for _, name := range []string{"app", "cart", "name with spaces; and=more", ""} {
+				session, err := s.guard.Get(r, name)
+				if err != nil || !session.IsNew || session.Name() != name {
+					return fmt.Errorf("%q: %v", name, err)
+				}
+				session.Values["name"], session.Values[42] = "of "+name, int64(42)
+				session.Values["list"] = []string{name}
+			}
+			return nil
+		})
+		s.on("GET /names", func(w http.ResponseWriter, r *http.Request) error {
+			for _, name := range []string{"app", "cart", "name with spaces; and=more", ""} {
+				session, err := s.guard.New(r, name)
+				fmt.Fprintf(w, "%v|%v|%T|%v|%v\n", session.Values["name"], session.Values["list"], session.Values[42], session.IsNew, err)
+			}
+			return nil
+		})
+		ada, visitor := s.browse(), s.browse()
+		ada.login("ada")
+		for _, b := range []*browser{ada, visitor} {
+			require.Equal(s.T, http.StatusOK, b.post("/names").StatusCode)
+			require.Equal(s.T, "of app|[app]|int64|false|<nil>\nof cart|[cart]|int64|false|<nil>\n"+
+				"of name with spaces; and=more|[name with spaces; and=more]|int64|false|<nil>\nof |[]|int64|false|<nil>\n", b.get("/names").body)
+			require.Len(s.T, b.cookies(), 1)
+			b.post("/logout")
+			require.Equal(s.T, "<nil> <nil>", b.get("/value?k=name").body)
+		}
+	})
+}
+
+// A read costs no write, and a handler that changes nothing saves nothing.
+func TestWhatDidNotChangeIsNotSaved(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		s.on("POST /same", func(w http.ResponseWriter, r *http.Request) error {
+			session, _ := s.guard.Get(r, "app")
+			session.Values["k"] = "v"
+			session.Values["m"] = map[string]any{"a": 1, "b": []any{2}}
+			return session.Save(r, w)
+		})
+		b, visitor := s.browse(), s.browse()
+		b.login("ada")
+		for _, b := range []*browser{b, visitor} {
+			b.post("/same")
+			before := backend.counted()["Save"]
+			require.Empty(t, b.post("/same").Cookies())
+			require.Empty(t, b.get("/value?k=k").Cookies())
+			require.Equal(t, before, backend.counted()["Save"])
+		}
+		require.Equal(t, 1, backend.counted()["Save"])
+	})
+}
+
+// gorilla's API: Options.MaxAge < 0 and Save removes what is under the name
+func TestANegativeMaxAgeRemovesThatNameAndOtherOptionsAreIgnored(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.on("POST /options", func(w http.ResponseWriter, r *http.Request) error {
+			session, _ := s.guard.Get(r, "app")
+			session.Values["k"] = "v"
+			session.Options = &sessions.Options{Path: "/deep", Domain: "evil.example", MaxAge: 1, HttpOnly: false, SameSite: http.SameSiteNoneMode}
+			return session.Save(r, w)
+		})
+		s.on("POST /remove", func(w http.ResponseWriter, r *http.Request) error {
+			session, _ := s.guard.Get(r, "app")
+			session.Options.MaxAge = -1
+			if r.FormValue("save") == "" {
+				return nil
+			}
+			return session.Save(r, w)
+		})
+		s.on("POST /other", func(w http.ResponseWriter, r *http.Request) error {
+			session, err := s.guard.Get(r, "other")
+			before := fmt.Sprint(session.Values)
+			session.Values["k"] = "other"
+			fmt.Fprint(w, before)
+			return err
+		})
+		ada, visitor := s.browse(), s.browse()
+		ada.login("ada")
+		for _, b := range []*browser{ada, visitor} {
+			a := b.post("/options")
+			for _, c := range a.Cookies() {
+				require.Equal(s.T, []any{anonymousCookie, "/", "", 0, true, true, http.SameSiteLaxMode},
+					[]any{c.Name, c.Path, c.Domain, c.MaxAge, c.Secure, c.HttpOnly, c.SameSite})
+			}
+			b.post("/other")
+			pass(time.Minute)
+			require.Equal(s.T, "v <nil>", b.get("/value?k=k").body)
+			b.post("/remove")
+			require.Equal(s.T, "v <nil>", b.get("/value?k=k").body, "only with Save")
+			b.post("/remove?save=1")
+			require.Equal(s.T, "<nil> <nil>", b.get("/value?k=k").body)
+			require.Equal(s.T, "map[k:other]", b.post("/other").body)
+		}
+		require.True(s.T, ada.loggedIn(), "it is no logout")
+	})
+}
+
+// gorilla's API: never nil, and the same within a request
+func TestGetIsNeverNilAndTheSameWithinARequest(t *testing.T) {
+	onBoth(t, func(s *site, backend *flaky) {
+		s.on("GET /same", func(w http.ResponseWriter, r *http.Request) error {
+			one, err := s.guard.Get(r, "app")
+			two, _ := s.guard.New(r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, 1)), "app")
+			other, _ := s.guard.Get(r, "other")
+			fmt.Fprint(w, one != nil && one.Values != nil && one.Options != nil, one == two, one != other, one.Store() == sessions.Store(s.guard) || one.Store() != nil, err)
+			return nil
+		})
+		b := s.browse()
+		require.Equal(s.T, "true true true true <nil>", b.get("/same").body)
+		b.login("ada")
+		require.Equal(s.T, "true true true true <nil>", b.get("/same").body)
+
+		r, err := http.NewRequest("GET", "/", nil)
+		require.NoError(s.T, err)
+		session, err := s.guard.Get(r, "app")
+		require.ErrorIs(s.T, err, sessionguard.ErrNotWrapped)
+		require.NotNil(s.T, session)
+		require.ErrorIs(s.T, session.Save(r, nil), sessionguard.ErrNotWrapped)
+	})
+}
+
+// gorilla's API: one made by NewSession replaces what is stored
+func TestASessionOfOnesOwnCanBeSaved(t *testing.T) {
+	onBoth(t, func(s *site, _ *flaky) {
+		s.on("POST /own", func(w http.ResponseWriter, r *http.Request) error {
+			own := sessions.NewSession(s.guard, "app")
+			own.Values["k2"] = "own"
+			if err := own.Save(r, w); err != nil {
+				return err
+			}
+			own.Values["k3"] = "after Save"
+			if again, _ := s.guard.Get(r, "app"); again != own {
+				return errors.New("another session")
+			}
+			return nil
+		})
+		ada, visitor := s.browse(), s.browse()
+		ada.login("ada")
+		for _, b := range []*browser{ada, visitor} {
+			b.post("/value?k=k1&v=v")
+			require.Equal(s.T, http.StatusOK, b.post("/own").StatusCode)
+			for key, want := range map[string]string{"k1": "<nil>", "k2": "own", "k3": "after Save"} {
+				require.Equal(s.T, want+" <nil>", b.get("/value?k="+key).body)
+			}
+		}
+	})
+}
+
+// L4: a session that came with an error is never saved over what is stored
+func TestASessionWithAnErrorIsNeverSaved(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		s.on("POST /use", func(w http.ResponseWriter, r *http.Request) error {
+			session, err := s.guard.Get(r, "app")
+			session.Values["k"] = "lost"
+			fmt.Fprintf(w, "%v %v", err != nil, errors.Is(session.Save(r, w), err))
+			return nil
+		})
+		b := s.browse()
+		b.login("ada")
+		b.post("/value?k=k&v=v")
+		for _, damaged := range []string{"garbage", "\x02", "\x01\x03app\x04\x01k\x01v"} {
+			r := sessionsOf(t, backend, "ada")[0]
+			require.NoError(t, backend.Backend.Save(t.Context(), r.Key, r.Version, []byte(damaged)))
+			require.Equal(t, "true true", b.post("/use").body, "%q", damaged)
+			require.Equal(t, damaged, string(sessionsOf(t, backend, "ada")[0].Values))
+			require.Equal(t, "secret of ada", b.get("/home").body, "who asks is known all the same")
+			b.login("ada")
+		}
+		require.Equal(t, 1, backend.counted()["Save"])
+	})
+}
+
+type (
+	unregistered struct{ A int }
+	registered   struct{ A int }
+	pointed      struct{ A int }
+)
+
+func init() {
+	gob.Register(registered{})
+	gob.Register(&pointed{})
+}
+
+// L6: values that cannot be stored are an error page and a line in the log
+func TestValuesThatCannotBeStoredAreAnErrorPage(t *testing.T) {
+	loop := map[string]any{}
+	loop["loop"] = loop
+	for name, value := range map[string]any{
+		"not registered": unregistered{1}, "a function": func() {}, "a channel": make(chan int), "itself": loop,
+		"a nil pointer": (*pointed)(nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(s *site, _ *flaky) {
+				s.on("POST /bad", func(w http.ResponseWriter, r *http.Request) error {
+					good, _ := s.guard.Get(r, "app")
+					good.Values["k"] = "half"
+					bad, _ := s.guard.Get(r, "bad")
+					bad.Values["k"] = value
+					if r.FormValue("save") != "" {
+						return bad.Save(r, w) // an error the handler sees
+					}
+					fmt.Fprint(w, "saved!")
+					return nil
+				})
+				ada, visitor := s.browse(), s.browse()
+				ada.login("ada")
+				for _, b := range []*browser{ada, visitor} {
+					b.post("/value?k=k&v=v")
+					before := b.cookies()
+					for _, path := range []string{"/bad", "/bad?save=1"} {
+						a := b.post(path)
+						require.Equal(s.T, http.StatusInternalServerError, a.StatusCode)
+						require.NotContains(s.T, a.body, "saved!")
+						require.Empty(s.T, a.Cookies())
+						requireNoStore(s.T, a.Header)
+					}
+					require.Equal(s.T, before, b.cookies())
+					require.Equal(s.T, "v <nil>", b.get("/value?k=k").body, "nothing is half saved")
+				}
+				require.Contains(s.T, s.log.String(), "bad")
+			})
+		})
+	}
+}
+
+// What is stored outlives the process, where the backend and the keys do.
+func TestSessionsAndValuesOutliveTheProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		s.on("POST /typed", func(w http.ResponseWriter, r *http.Request) error {
+			session, err := s.guard.Get(r, "app")
+			session.Values["k"] = registered{7}
+			return err
+		})
+		b, visitor := s.browse(), s.browse()
+		b.login("ada")
+		restarted := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = store.Backend(backend) })
+		for _, b := range []*browser{b, visitor} {
+			b.post("/typed")
+			again := restarted.browse()
+			again.sends(b.cookies())
+			require.Equal(t, "{7} <nil>", again.get("/value?k=k").body)
+		}
+	})
+}

@@ -1,0 +1,303 @@
+package acceptance
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+// writerHijacks are the ways to take the connection.
+var writerHijacks = map[string]func(http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error){
+	"assertion": func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) { return w.(http.Hijacker).Hijack() },
+	"controller": func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) {
+		return http.NewResponseController(w).Hijack()
+	},
+}
+
+// writerUpgrade asks for another protocol, and says one line in it after opened.
+func writerUpgrade(t *testing.T, b *browser, path string, opened func()) string {
+	t.Helper()
+	resp, err := b.client.Do(b.request("GET", path, "Connection", "Upgrade", "Upgrade", "echo"))
+	require.NoError(t, err)
+	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+	defer resp.Body.Close()
+	conn, ok := resp.Body.(io.ReadWriter)
+	require.True(t, ok, "the connection is ours")
+	opened()
+	_, err = io.WriteString(conn, "hello\n")
+	require.NoError(t, err)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	require.NoError(t, err)
+	return line
+}
+
+// W1, L1: a WebSocket's handshake is an activity.
+func TestAHijackedConnectionCarriesBytesAndCommitsOnce(t *testing.T) {
+	for name, hijack := range writerHijacks {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				s, backend, b := writerSite(t, "HTTP/1.1", nil)
+				s.mux.Handle("GET /echo", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					u, _ := s.guard.User(r)
+					conn, rw, err := hijack(w)
+					if err != nil {
+						http.Error(w, err.Error(), http.StatusInternalServerError)
+						return
+					}
+					defer conn.Close()
+					io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+					rw.Flush()
+					line, _ := rw.ReadString('\n')
+					fmt.Fprintf(rw, "%s says %s", u.ID, line)
+					rw.Flush()
+				})))
+				require.Equal(t, http.StatusSeeOther, b.get("/echo", "Connection", "Upgrade", "Upgrade", "echo").StatusCode)
+				b.login("ada")
+				pass(idle - time.Minute)
+				before := backend.counted()
+				line := writerUpgrade(t, b, "/echo", func() {
+					require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before), "before it is open")
+				})
+				require.Equal(t, "ada says hello\n", line)
+				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
+				pass(idle - time.Minute)
+				require.True(t, b.loggedIn())
+			})
+		})
+	}
+}
+
+// W1: 101 is final, unlike its neighbours.
+func TestSwitchingProtocolsCommits(t *testing.T) {
+	s, _, b := writerSite(t, "HTTP/1.1", nil)
+	s.mux.HandleFunc("GET /in", func(w http.ResponseWriter, r *http.Request) {
+		_ = s.guard.Login(w, r, &user{ID: "ada"})
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "echo")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	})
+	resp, err := b.client.Do(b.request("GET", "/in", "Connection", "Upgrade", "Upgrade", "echo"))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+	require.Len(t, resp.Header["Set-Cookie"], 1)
+	requireNoStore(t, resp.Header)
+}
+
+// W1: raw bytes carry no Set-Cookie, and a lost cookie is a lost login.
+func TestAConnectionThatHasToSetACookieIsNotHijacked(t *testing.T) {
+	for name, hijack := range writerHijacks {
+		for what, change := range map[string]func(*site, http.ResponseWriter, *http.Request) error{
+			"login": func(s *site, w http.ResponseWriter, r *http.Request) error {
+				return s.guard.Login(w, r, &user{ID: "ada"})
+			},
+			"logout": func(s *site, w http.ResponseWriter, r *http.Request) error { return s.guard.End(w, r) },
+			"visitor's values": func(s *site, w http.ResponseWriter, r *http.Request) error {
+				session, err := s.guard.Get(r, "app")
+				session.Values["k"] = "v"
+				return err
+			},
+		} {
+			t.Run(what+", "+name, func(t *testing.T) {
+				s, _, b := writerSite(t, "HTTP/1.1", nil)
+				s.mux.HandleFunc("POST /ws", func(w http.ResponseWriter, r *http.Request) {
+					if err := change(s, w, r); err != nil {
+						panic(err)
+					}
+					if conn, _, err := hijack(w); err == nil {
+						conn.Close()
+					}
+					http.Error(w, "no", http.StatusTeapot) // the answer is still ours to give
+				})
+				a := b.post("/ws")
+				require.Equal(t, http.StatusTeapot, a.StatusCode)
+				require.NotEmpty(t, a.Header["Set-Cookie"])
+				requireNoStore(t, a.Header)
+			})
+		}
+	}
+}
+
+// W1: HTTP/2 has no connection to give away; the answer goes on.
+func TestAHandlerThatCannotHijackMayStillAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s, _, b := writerSite(t, "HTTP/2.0", nil)
+		s.mux.Handle("GET /ws", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, _, err := w.(http.Hijacker).Hijack(); errors.Is(err, http.ErrNotSupported) {
+				cachingAllow(w)
+				http.Error(w, "no", http.StatusTeapot)
+			}
+		})))
+		b.login("ada")
+		a := b.get("/ws")
+		require.Equal(t, http.StatusTeapot, a.StatusCode)
+		requireUncacheable(t, a.Header)
+	})
+}
+
+// W1: a ReverseProxy clears all headers after an upstream's 1xx.
+func TestAReverseProxyBehindTheGuard(t *testing.T) {
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			conn, rw, _ := w.(http.Hijacker).Hijack()
+			defer conn.Close()
+			io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+			rw.Flush()
+			line, _ := rw.ReadString('\n')
+			io.WriteString(rw, "upstream heard "+line)
+			rw.Flush()
+			return
+		}
+		w.Header().Set("Link", "</a.css>")
+		w.WriteHeader(http.StatusEarlyHints)
+		cachingAllow(w)
+		w.Header().Set("Set-Cookie", "theirs=1")
+		io.WriteString(w, "upstream")
+	})
+	target, _ := url.Parse("https://upstream.example")
+	overBoth(t, func(t *testing.T, proto string) {
+		upstream := serve(t, answer)
+		s, backend, b := writerSite(t, proto, nil)
+		proxy := &httputil.ReverseProxy{
+			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+			Transport: browse(t, upstream).client.Transport,
+			ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		}
+		s.mux.Handle("GET /app", s.guard.RequireLogin(proxy))
+		signIn := *proxy
+		signIn.ModifyResponse = func(resp *http.Response) error {
+			return s.guard.Login(nil, resp.Request, &user{ID: "ada", Roles: []string{"Engineer"}})
+		}
+		s.mux.Handle("POST /sso", &signIn)
+		broken := *proxy
+		broken.ModifyResponse = func(*http.Response) error { return errors.New("no") }
+		s.mux.Handle("GET /broken", s.guard.RequireLogin(&broken))
+
+		a := b.post("/sso")
+		require.Equal(t, "upstream", a.body)
+		require.Len(t, a.Header["Set-Cookie"], 2, "theirs and ours")
+		requireUncacheable(t, a.Header)
+
+		pass(2 * time.Minute)
+		before := backend.counted()
+		a = b.get("/app")
+		require.Equal(t, "upstream", a.body)
+		require.Equal(t, []string{"theirs=1"}, a.Header["Set-Cookie"])
+		requireUncacheable(t, a.Header)
+		require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
+
+		a = b.get("/broken")
+		require.Equal(t, http.StatusBadGateway, a.StatusCode)
+		requireUncacheable(t, a.Header)
+
+		if proto == "HTTP/1.1" {
+			pass(2 * time.Minute)
+			before = backend.counted()
+			line := writerUpgrade(t, b, "/app", func() {
+				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
+			})
+			require.Equal(t, "upstream heard hello\n", line)
+		}
+	})
+}
+
+// L6, W1
+func TestAPanicUndoesTheLoginBeforeAndAfterTheFirstByte(t *testing.T) {
+	for name, reason := range map[string]any{"panic": "oops", "http.ErrAbortHandler": http.ErrAbortHandler} {
+		for when, begin := range map[string]func(http.ResponseWriter){
+			"before the first byte": func(http.ResponseWriter) {},
+			"after the first byte":  func(w http.ResponseWriter) { io.WriteString(w, "in"); w.(http.Flusher).Flush() },
+			"after a bad status":    func(w http.ResponseWriter) { w.WriteHeader(1000) },
+		} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				overBoth(t, func(t *testing.T, proto string) {
+					backend := newFlaky()
+					s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+					s.mux.HandleFunc("POST /in", func(w http.ResponseWriter, r *http.Request) {
+						if err := s.guard.Login(w, r, &user{ID: "ada", Roles: []string{"Engineer"}}); err != nil {
+							return
+						}
+						session, _ := s.guard.Get(r, "app")
+						session.Values["k"] = "v"
+						begin(w)
+						panic(reason)
+					})
+					b := writerBrowse(t, proto, s.guard.Handler(s.mux))
+					before := backend.counted()
+					if resp, err := b.client.Do(b.request("POST", "/in")); err == nil {
+						_, err = io.ReadAll(resp.Body)
+						resp.Body.Close()
+						require.Error(t, err, "the answer breaks off")
+					}
+					since := writerSince(backend, before)
+					require.Equal(t, 1, since["Create"])
+					require.Equal(t, 1, since["Delete"])
+					require.False(t, b.loggedIn())
+					records, err := backend.ByOwner(t.Context(), sessionCookie+"=ada")
+					require.NoError(t, err)
+					require.Empty(t, records)
+				})
+			})
+		}
+	}
+}
+
+// L5, L6, W1: what nobody could check goes nowhere.
+func TestWritesAfterAReplacedPageGoNowhere(t *testing.T) {
+	overBoth(t, func(t *testing.T, proto string) {
+		s, backend, b := writerSite(t, proto, nil)
+		var begin func(http.ResponseWriter) error
+		var ran atomic.Int64
+		errs := make(chan error, 1)
+		s.mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
+			s.guard.User(r)
+			w.Header().Set("Content-Length", "4")
+			w.Header().Set("Content-Encoding", "br")
+			w.Header().Set("ETag", `"secret"`)
+			err := begin(w)
+			for name, again := range writerBegins {
+				if name != "http.ServeContent" {
+					_ = again(w)
+				}
+			}
+			w.Header().Set("X-Late", "secret")
+			_, _, hijacked := http.NewResponseController(w).Hijack()
+			if hijacked == nil {
+				err = errors.New("hijacked")
+			}
+			ran.Add(1)
+			errs <- err
+		})
+		b.login("ada")
+		backend.failing("Load")
+		for name, way := range writerBegins {
+			begin = way
+			a := b.get("/page", "Accept", "application/json")
+			err := <-errs
+			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, name)
+			require.True(t, strings.HasPrefix(a.body, "{") && strings.HasSuffix(a.body, "}\n"), a.body)
+			require.NotContains(t, a.body, "body")
+			for _, gone := range []string{"Content-Encoding", "Etag", "X-Late", "Set-Cookie"} {
+				require.Empty(t, a.Header[gone], name)
+			}
+			requireNoStore(t, a.Header)
+			if strings.HasPrefix(name, "Write of") || name == "io.Copy" || name == "WriteString" || name == "FlushError" {
+				require.Error(t, err, "the handler is told to stop: %s", name)
+			}
+		}
+		require.EqualValues(t, len(writerBegins), ran.Load())
+	})
+}

@@ -6,58 +6,77 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"net"
+	"net/http"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/sessionguard-go/sessionguard/internal/useragent"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// An Event is something that an audit trail wants to know (OWASP ASVS 16.3.1,
-// 16.3.2). Config.OnEvent gets each as it happens; by default it is logged.
+// An Event is an entry of the audit trail (OWASP ASVS 16.3.1, 16.3.2). Each goes to
+// Config.OnEvent as it happens; by default it is logged.
 //
-// It holds no token and nothing that could be replayed: a session is a hash of
-// its public ID. Path and UserAgent are what the client sent, of at most 256 bytes
-// each: mind what your paths give away, and quote both, as log/slog does. A session
-// that ends with its timeout is reported when somebody comes back with its cookie,
-// and not if nobody does.
+// It contains no token and nothing else that could be replayed. Path and UserAgent are what
+// the client sent, cut to 256 bytes: mind what your paths reveal, and quote both, as
+// log/slog does. A session that times out is reported when a client comes back with its
+// cookie, and not at all if none does.
 type Event struct {
 	Name        EventName
-	UserID      string       // ID of the user whose session it is; "" if nobody knows
-	SessionHash string       // hash of the session's public ID, the same in all its events
-	Reason      store.Reason // of EventExpired and EventEnded: why
-	Actor       string       // of EventEnded: ID of the user whose request did it, if it was one's
+	UserID      string       // of the session's user; "" if unknown
+	SessionHash string       // of the session's public ID, the same in all its events
+	Reason      store.Reason // why the session ended
+	Actor       string       // of EventEnded: ID of the user whose request ended the session, if any
 	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …
-	Count       int          // of what is told of at most once a second: how many since the last, this one included
+	Count       int          // of events that are emitted at most once a second: how many since the last, this one included
 	Err         error        // of EventUnavailable
 
-	Method, Path, Address, UserAgent string // of the request, if it happened in one
+	Method, Path, Address, UserAgent string // of the request, if there is one
 }
 
 // An EventName says what has happened.
 type EventName string
 
-// The events. What is logged by default has the level in parentheses.
+// The events, with the level at which they are logged by default in parentheses.
 const (
 	EventLogin           EventName = "logged_in"       // (info)
 	EventReauthenticated EventName = "reauthenticated" // (info) the same user logged in again
 	EventRevived         EventName = "revived"         // (info) [Remember] revived a session
 	EventLogout          EventName = "logged_out"      // (info)
-	EventExpired         EventName = "expired"         // (info) idle or absolute
+	EventExpired         EventName = "expired"         // (info) by the idle or absolute timeout
 	EventEnded           EventName = "ended"           // (info) by another session, an administrator, a limit, the user's state
-	EventTheftSuspected  EventName = "theft_suspected" // (warn) a token that had been replaced came back: the session was ended
-	EventRefused         EventName = "refused"         // (debug for who is not logged in, info for who is not fresh, else warn; "cross_origin" at most once a second)
-	EventUnknownCookie   EventName = "unknown_cookie"  // (info) signed by us, but of no session: at most once a second
-	EventForgedCookie    EventName = "forged_cookie"   // (warn) not signed by us, or there were two: at most once a second
-	EventUnavailable     EventName = "unavailable"     // (error) the backend or FindUser could not answer
+	EventTheftSuspected  EventName = "theft_suspected" // (warn) a superseded token was presented: the session was ended
+	EventRefused         EventName = "refused"         // (warn; debug if not logged in, info if the login is too old; "cross_origin" at most once a second)
+	EventUnknownCookie   EventName = "unknown_cookie"  // (info) signed with our keys, but of no session: at most once a second
+	EventForgedCookie    EventName = "forged_cookie"   // (warn) not signed with our keys, or two of them: at most once a second
+	EventUnavailable     EventName = "unavailable"     // (error) the backend or FindUser failed
 )
+
+var eventMessages = map[EventName]string{
+	EventLogin:           "logged in",
+	EventReauthenticated: "logged in again",
+	EventRevived:         "session revived",
+	EventLogout:          "logged out",
+	EventExpired:         "session expired",
+	EventEnded:           "session ended",
+	EventTheftSuspected:  "theft suspected: a superseded token was presented",
+	EventRefused:         "refused",
+	EventUnknownCookie:   "cookie of no session",
+	EventForgedCookie:    "forged cookie",
+	EventUnavailable:     "sessions are unavailable",
+}
 
 func (e *Event) level() slog.Level {
 	switch e.Name {
 	case EventRefused:
 		switch e.Code {
-		case refusals[noSession].code:
+		case refusals[loginRequired].code:
 			return slog.LevelDebug
-		case refusals[stale].code:
+		case refusals[reauthRequired].code:
 			return slog.LevelInfo
 		}
 		return slog.LevelWarn
@@ -65,17 +84,17 @@ func (e *Event) level() slog.Level {
 		return slog.LevelWarn
 	case EventUnavailable:
 		if errors.Is(e.Err, context.Canceled) {
-			return slog.LevelDebug // the client hung up
+			return slog.LevelDebug // the client has disconnected
 		}
 		return slog.LevelError
 	}
 	return slog.LevelInfo
 }
 
-// Log writes the event as one record, as happens by default. The groups and names
-// are OpenTelemetry's semantic conventions where it has one (session.id, user.id,
-// client.address, http.request.method, url.path, user_agent.original,
-// exception.message); the rest is in a group of our own.
+// Log writes the event as one record, as happens by default. The groups and names are
+// OpenTelemetry's semantic conventions where there is one (session.id, user.id,
+// client.address, http.request.method, url.path, user_agent.original, exception.message);
+// the rest is in a group sessionguard.
 func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	level := e.level()
 	if !log.Enabled(ctx, level) {
@@ -113,39 +132,25 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	log.LogAttrs(ctx, level, "sessionguard: "+eventMessages[e.Name], attrs...)
 }
 
-var eventMessages = map[EventName]string{
-	EventLogin:           "logged in",
-	EventReauthenticated: "logged in again",
-	EventRevived:         "session revived",
-	EventLogout:          "logged out",
-	EventExpired:         "session expired",
-	EventEnded:           "session ended",
-	EventTheftSuspected:  "theft suspected: a token that had been replaced came back",
-	EventRefused:         "refused",
-	EventUnknownCookie:   "cookie of no session",
-	EventForgedCookie:    "forged cookie",
-	EventUnavailable:     "sessions are unavailable",
-}
-
-// emit tells who listens of e. ctx is a request's, or derived from one, if there
-// is a request.
+// emit reports e to Config.OnEvent or the log, completed with rec's session, and with the
+// request that ctx derives from, if there is one.
 func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
 	if c.onEvent == nil && !c.log.Enabled(ctx, e.level()) {
 		return
 	}
 	defer func() {
-		if p := recover(); p != nil { // what is being done must be finished
-			c.log.Error("sessionguard: OnEvent, Address or the log panicked", "event", e.Name, "panic", p)
+		if p := recover(); p != nil { // what caused the event must be completed
+			c.log.Error("sessionguard: OnEvent, ClientAddr or the log panicked", "event", e.Name, "panic", p)
 		}
 	}()
 	if rec.Session != nil {
-		e.UserID = c.userOf(rec)
+		e.UserID = c.userID(rec)
 		sum := sha256.Sum256([]byte(rec.ID))
 		e.SessionHash = hex.EncodeToString(sum[:8])
 	}
-	if st := c.in(ctx); st != nil {
-		r := st.caller
-		e.Method, e.Path, e.Address, e.UserAgent = r.Method, cutTo(r.URL.Path, 256), c.addressOf(r), cutTo(r.UserAgent(), 256)
+	if req := c.requestFrom(ctx); req != nil {
+		r := req.caller
+		e.Method, e.Path, e.Address, e.UserAgent = r.Method, truncate(r.URL.Path), c.addressOf(r), truncate(r.UserAgent())
 	}
 	if c.onEvent != nil {
 		c.onEvent(ctx, e)
@@ -154,9 +159,9 @@ func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
 	}
 }
 
-// emitEnd tells of a session that has been ended.
-func (c *core) emitEnd(ctx context.Context, ended store.Record, reason store.Reason, by string) {
-	e := Event{Name: EventEnded, Reason: reason, Actor: by}
+// emitEnd reports the end of a session.
+func (c *core) emitEnd(ctx context.Context, ended store.Record, reason store.Reason, actor string) {
+	e := Event{Name: EventEnded, Reason: reason, Actor: actor}
 	switch reason {
 	case store.ReasonIdle, store.ReasonAbsolute:
 		e.Name = EventExpired
@@ -168,32 +173,61 @@ func (c *core) emitEnd(ctx context.Context, ended store.Record, reason store.Rea
 	c.emit(ctx, e, ended)
 }
 
-// emitOften tells of what anyone can cause, at most once a second.
-func (c *core) emitOften(ctx context.Context, e Event, t *throttle) {
-	if e.Count = t.pass(store.TimeOf(time.Now())); e.Count > 0 {
+// emitLoginRefused reports a login that was refused.
+func (c *core) emitLoginRefused(ctx context.Context, user User, reason store.Reason) {
+	c.emit(ctx, Event{Name: EventRefused, UserID: user.UserID(), Code: string(reason)}, store.Record{})
+}
+
+// emitThrottled reports an event that any client can cause, at most once a second.
+func (c *core) emitThrottled(ctx context.Context, e Event, t *throttle) {
+	if e.Count = t.allow(store.TimeOf(time.Now())); e.Count > 0 {
 		c.emit(ctx, e, store.Record{})
 	}
 }
 
-func cutTo(s string, n int) string { return s[:min(n, len(s))] }
+func truncate(s string) string { return s[:min(256, len(s))] }
 
-// A throttle lets one through a second, and counts the others: anyone can send as
-// many cookies as they like.
+// A throttle allows one event a second and counts the others.
 type throttle struct {
-	mu      sync.Mutex
-	next    store.Time
-	waiting int
+	mu   sync.Mutex
+	next store.Time
+	held int
 }
 
-// pass returns how many have come since the last that was let through, or 0.
-func (t *throttle) pass(now store.Time) (n int) {
+// allow returns how many events there were since the last that was allowed, this one
+// included, or 0 if this one is not allowed.
+func (t *throttle) allow(now store.Time) (n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.waiting++
-	if now < t.next && t.next.Sub(now) <= time.Second { // or the clock was set back
+	t.held++
+	if now < t.next && t.next.Sub(now) <= time.Second { // otherwise the clock was set back
 		return 0
 	}
-	n, t.waiting = t.waiting, 0
+	n, t.held = t.held, 0
 	t.next = now.Add(time.Second)
 	return n
+}
+
+// device returns what a session records of the client that logged in.
+func (c *core) device(r *http.Request) (userAgent, address string) {
+	return useragent.Summary(r.UserAgent()), c.addressOf(r)
+}
+
+// addressOf returns the client's address. It goes to databases and logs, so what cannot be
+// an address is ignored.
+func (c *core) addressOf(r *http.Request) string {
+	address := c.clientAddr(r)
+	if len(address) > 100 || !utf8.ValidString(address) || strings.ContainsFunc(address, unicode.IsControl) {
+		return ""
+	}
+	return address
+}
+
+// remoteHost returns the address that the connection comes from.
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }

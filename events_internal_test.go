@@ -10,14 +10,14 @@ import (
 )
 
 func TestAnEventNobodyListensToAllocatesNothing(t *testing.T) {
-	c := &core{log: slog.New(slog.DiscardHandler), ownerPrefix: "session=", address: remoteHost}
-	st := &request{parent: t.Context(), core: c}
+	c := &core{log: slog.New(slog.DiscardHandler), ownerPrefix: "session=", clientAddr: remoteHost}
+	req := &request{parent: t.Context(), core: c}
 	rec := store.Record{Session: &store.Session{ID: "id", Owner: "session=ada"}}
 	failed := errors.New("down")
 	require.Zero(t, testing.AllocsPerRun(100, func() {
-		c.emit(st, Event{Name: EventRefused, Code: "forbidden"}, rec)
-		c.emit(st, Event{Name: EventUnavailable, Err: failed}, rec)
-		c.emitEnd(st, rec, store.ReasonIdle, "")
+		c.emit(req, Event{Name: EventRefused, Code: "forbidden"}, rec)
+		c.emit(req, Event{Name: EventUnavailable, Err: failed}, rec)
+		c.emitEnd(req, rec, store.ReasonIdle, "")
 	}))
 }
 
@@ -34,10 +34,10 @@ func TestEveryEventHasItsWords(t *testing.T) {
 func TestAThrottleCountsWhatItHoldsBack(t *testing.T) {
 	var limit throttle
 	now := store.Time(1)
-	require.Equal(t, 1, limit.pass(now))
+	require.Equal(t, 1, limit.allow(now))
 	for range 5 {
-		require.Zero(t, limit.pass(now+999))
+		require.Zero(t, limit.allow(now+999))
 	}
-	require.Equal(t, 6, limit.pass(now+1000))
-	require.Zero(t, limit.pass(now+1001))
+	require.Equal(t, 6, limit.allow(now+1000))
+	require.Zero(t, limit.allow(now+1001))
 }

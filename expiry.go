@@ -1,101 +1,75 @@
 package sessionguard
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/stream"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// expired decides whether a session is over at now, and why. The deadline
-// itself is over, and a record without times is as well.
-func expired(r store.Record, now store.Time) (store.Reason, bool) {
+// A phase is what a session is at a moment.
+type phase uint8
+
+const (
+	alive   phase = iota
+	dormant       // idle for too long, but a person's request may revive it (Remember)
+	over
+)
+
+// phaseAt decides what a session is at now and, unless it is alive, the reason. The
+// deadline itself is too late, and a record without times is over.
+func phaseAt(r store.Record, now store.Time) (phase, store.Reason) {
 	switch {
 	case now >= r.Expires:
-		return store.ReasonAbsolute, true
-	case now >= r.LastSeen.Add(r.IdleTimeout):
-		return store.ReasonIdle, true
+		return over, store.ReasonAbsolute
+	case now < r.LastSeen.Add(r.IdleTimeout):
+		return alive, ""
+	case now < r.GoneAt():
+		return dormant, store.ReasonRemembered
 	}
-	return "", false
+	return over, store.ReasonIdle
 }
 
-// touchDue decides whether a request accepted at now is to be recorded. In this
-// process every one is. Elsewhere it costs a round trip, so activity within
-// 1/30 of the timeout counts as the same: a session may end that much early.
+// touchDue decides whether a request accepted at now is recorded. With the in-process
+// backend every request is. Otherwise recording costs a round trip, so it happens at most
+// once per 1/30 of the idle timeout, and a session may end that much early.
 func touchDue(r store.Record, now store.Time, local bool) bool {
 	since := now.Sub(r.LastSeen)
 	if local {
 		return since > 0
 	}
-	return since >= r.IdleTimeout/30 || r.Revived() && unused(r)
+	return since >= r.IdleTimeout/30 || r.Revived() && tokenUnused(r)
 }
 
-// fresh decides whether the last real authentication is younger than age.
+// fresh decides whether the last login is younger than age.
 func fresh(r store.Record, now store.Time, age time.Duration) bool {
 	return now.Sub(r.Authenticated) < age && !r.Revived()
 }
 
-// A LoginOption shapes one login. See [IdleTimeout], [AbsoluteTimeout] and [Remember].
-type LoginOption func(*loginOptions)
-
-type loginOptions struct {
-	idle, absolute time.Duration // 0: not given
-	remember       bool
-}
-
-// IdleTimeout gives one login an idle timeout of its own: an administrator may
-// get ten minutes where others get thirty.
-func IdleTimeout(d time.Duration) LoginOption {
-	return func(o *loginOptions) { o.idle = orMissing(d) }
-}
-
-// AbsoluteTimeout gives one login an absolute timeout of its own.
-func AbsoluteTimeout(d time.Duration) LoginOption {
-	return func(o *loginOptions) { o.absolute = orMissing(d) }
-}
-
-// orMissing keeps a computed zero from passing for "the default".
-func orMissing(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
-	}
-	return d
-}
-
-func checkTimeouts(idle, absolute time.Duration) error {
-	switch {
-	case idle < 0:
-		return errors.New("the IdleTimeout must be positive")
-	case absolute < 0:
-		return errors.New("the AbsoluteTimeout must be positive")
-	case idle < time.Second:
-		return fmt.Errorf("an IdleTimeout of %v is shorter than a second", idle)
-	case idle > absolute:
-		return fmt.Errorf("an IdleTimeout of %v is longer than the AbsoluteTimeout of %v", idle, absolute)
-	}
-	return nil
-}
-
-// Passive serves requests that are no activity of a person: polling, an event
-// stream, a status check. They are refused like any other once the session has
-// ended, and do nothing to keep it alive, nor to revive it ([Remember]). Put it
-// outside of what looks at the session.
+// Passive serves requests that are not a person's activity: polling, an event stream, a
+// status check. They are refused like any other once the session has ended, and neither
+// keep it alive nor revive it ([Remember]). Put it outside of whatever needs the session.
 func (g *core) Passive(next http.Handler) http.Handler {
-	return g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
-		l := st.lock()
-		l.activity = passive
-		l.unlock()
+	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+		req.raiseActivity(passive)
 		next.ServeHTTP(w, r)
 	})
 }
 
-// status is what Status answers. Whole seconds, rounded down, so that no client
-// believes in a session longer than the server does.
+func (req *request) raiseActivity(to activity) {
+	l := req.lock()
+	defer l.unlock()
+	l.activity = max(l.activity, to)
+}
+
+// status is the response of Status. Seconds are rounded down, so that no client believes
+// that a session lasts longer than the server does.
 type status struct {
 	Authenticated   bool         `json:"authenticated"`
 	Session         string       `json:"session,omitempty"`
@@ -104,96 +78,162 @@ type status struct {
 	Reason          store.Reason `json:"reason,omitempty"`
 }
 
-// status is what Status answers at this moment. The activity of the request
-// itself counts, if the backend will be told of it.
-func (st *locked) status() status {
-	if st.user == nil {
-		return status{Reason: st.reason()}
+// status returns the session's status now. The request itself counts as activity if it
+// will be recorded.
+func (l *locked) status() status {
+	if l.user == nil {
+		return status{Reason: l.endReason()}
 	}
-	rec := st.rec
-	if st.touches() && st.inner == served {
-		rec.LastSeen = st.now
+	rec := l.rec
+	if l.touches() && l.inner == served {
+		rec.LastSeen = l.now
 	}
 	return status{
 		Authenticated:   true,
 		Session:         rec.ID,
-		IdleSeconds:     int64(rec.Deadline().Sub(st.now) / time.Second),
-		AbsoluteSeconds: int64(rec.Expires.Sub(st.now) / time.Second),
+		IdleSeconds:     int64(rec.Deadline().Sub(l.now) / time.Second),
+		AbsoluteSeconds: int64(rec.Expires.Sub(l.now) / time.Second),
 	}
 }
 
-// Status tells a page how long its session has to live, as JSON:
+// Status responds with how long the session has to live, as JSON:
 //
 //	{"authenticated":true,"session":"…","idle_seconds":1799,"absolute_seconds":43199}
 //
-// If nobody is logged in, "reason" is the [Guard.EndReason], where there is one. The
-// session is its public ID, which stays through re-authentication and
-// changes with any other login. Asking is no activity ([Guard.Passive]) and the
-// answer is never cached. Activity that a remote backend has not been told of
-// yet is not counted. Methods other than GET and HEAD get 405.
+// "session" is the session's public ID, which stays the same through re-authentication
+// and changes with any other login. If nobody is logged in, "reason" is the
+// [Guard.EndReason], if there is one. A request of Status is not activity
+// ([Guard.Passive]), and the response is never cached. Activity that has not been sent to
+// a remote backend yet is not counted. Methods other than GET and HEAD get 405.
 func (g *core) Status() http.Handler {
-	return g.Passive(g.tell(http.MethodGet, http.MethodHead))
+	return g.Passive(g.statusHandler(http.MethodGet, http.MethodHead))
 }
 
-// tell answers with the status.
-func (c *core) tell(methods ...string) http.Handler {
-	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
-		l := st.lock()
-		l.activity = max(l.activity, noRevival) // a script may say "stay" a little late
-		l.unlock()
+// statusHandler responds to methods with the status.
+func (c *core) statusHandler(methods ...string) http.Handler {
+	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+		req.raiseActivity(noRevival) // a script may ask a little too late
 		if !slices.Contains(methods, r.Method) {
-			st.refuseMethod(w, strings.Join(methods, ", "))
+			req.refuseMethod(w, strings.Join(methods, ", "))
 			return
 		}
-		if st.admit(r.Context()).err != nil {
-			c.refuse(st, w, r, unavailable)
+		if req.authenticate(r.Context()).err != nil {
+			c.refuse(req, w, r, unavailable)
 			return
 		}
-		l = st.lock()
-		answer := l.status()
+		l := req.lock()
+		s := l.status()
 		l.unlock()
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(answer) // an error here is a client that has gone
+		_ = json.NewEncoder(w).Encode(s) // an error here means that the client has gone
 	})
 }
 
-// Remember makes a login outlast its idle timeout, and the browser being closed:
-// until Config.RememberFor after it. It is for a checkbox "Remember me" that the
-// person has ticked:
+// ErrSessionEnded is the cause of a context that [Guard.CancelOnEnd] has cancelled.
+var ErrSessionEnded = errors.New("sessionguard: the session has ended")
+
+// A SessionEndedError is an [ErrSessionEnded] with the reason.
+type SessionEndedError struct{ Reason store.Reason }
+
+func (e *SessionEndedError) Error() string { return ErrSessionEnded.Error() + ": " + string(e.Reason) }
+
+func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }
+
+// CancelOnEnd ends a long response, such as server-sent events or a WebSocket, when the
+// session that it was begun with ends: by a logout, from elsewhere, or by a timeout.
 //
-//	err := guard.Login(w, r, user, sessionguard.Remember())
+//	mux.Handle("GET /events", guard.Passive(guard.RequireLogin(guard.CancelOnEnd(events))))
 //
-// There is no second cookie. The session's own is kept by the browser, and if the
-// idle timeout has passed when it comes again, the session goes on with a new
-// token: logged in, but without its values and not fresh for [Guard.RequireFresh].
-// The absolute timeout of such a login is RememberFor, if that is longer, unless
-// the [AbsoluteTimeout] option is given as well, and the browser keeps the cookie
-// until an hour later, to be told why. Nothing but a login with Remember moves the end; logging in again
-// without it, while the session lives, keeps what is left.
+// It cancels the context of next's request. [context.Cause] is then a
+// [*SessionEndedError] with the reason, so that next can tell the client. A second later
+// writing fails, whatever next does: the response is aborted, and a hijacked connection is
+// closed, even if next has returned since. A middleware around the guard that buffers
+// responses must not send half of one, and one whose ResponseWriter has no Unwrap method
+// prevents the interruption of a write that waits for its client.
 //
-// These revive nothing, so that a page left alone stays away: requests that are
-// [Guard.Passive], a WebSocket's or the guard script's, a prefetch, [Guard.Login],
-// and the login page (Config.LoginPath). Anything else that looks at the session
-// does, also a fetch or an image on the login page: make what asks by itself Passive.
-// There [Guard.EndReason]
-// is [store.ReasonRemembered], and a link to any other page revives. All that ends a
-// session ends it as well: a logout, [Guard.EndUser], a changed SessionStamp, an
-// inactive user.
+// Sessions that end in this process end their streams at once; on other nodes it takes as
+// long as the backend takes to notify them ([store.Watcher]), or 30 seconds. If the
+// backend fails when the session should end, the cause is [ErrUnavailable]. A lost role, a
+// changed SessionStamp, or a user who was deactivated without [Guard.EndUser] ends no
+// stream until the session is next used.
 //
-// Each revival replaces the token. Requests with the one from before are the same
-// person within Config.RememberGrace, since a page asks for many things at once, and
-// until the new one has come back or has idled out, since the answer with it may be
-// lost. Later, somebody has kept a copy: the session is ended, [EventTheftSuspected] says so,
-// and whoever is the owner logs in again. It cannot tell a thief from a browser
-// restored from an old backup, or one that never got the answer and then idled out
-// as well. It does not notice a thief who never lets the session
-// idle out, or whose copy is not used again once the token has been replaced: as long
-// as nothing is replaced, both have the same cookie.
-func Remember() LoginOption {
-	return func(o *loginOptions) { o.remember = true }
+// A stream is one request: it counts as activity once, at its start, and not at all
+// behind [Guard.Passive]. Routes with CancelOnEnd cost one backend call at the start and
+// one every 5 minutes, or every 30 seconds without a Watcher. If nobody is logged in, next
+// is called as it is.
+func (g *core) CancelOnEnd(next http.Handler) http.Handler {
+	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		rec, err := req.sessionToWatch(r.Context(), ctx)
+		var s *stream.Stream
+		if err == nil && rec.Session != nil {
+			s, err = req.openStream(r.Context(), rec, cancel)
+		}
+		switch {
+		case errors.Is(err, ErrUnavailable):
+			g.refuse(req, w, r, unavailable)
+		case s == nil:
+			next.ServeHTTP(w, r)
+		default:
+			defer s.Close()
+			next.ServeHTTP(w, r.WithContext(ctx))
+		}
+	})
 }
 
-const (
-	defaultRememberFor   = 30 * time.Minute
-	defaultRememberGrace = 30 * time.Second
-)
+// sessionToWatch returns the session of a logged-in user, or none. It records that derived
+// was made from parent.
+func (req *request) sessionToWatch(parent, derived context.Context) (store.Record, error) {
+	l := req.lock()
+	defer l.unlock()
+	if err := l.resolve(parent); err != nil || l.user == nil {
+		return store.Record{}, err
+	}
+	e := l.needEffects()
+	if e.derived == nil {
+		e.derived = map[<-chan struct{}]<-chan struct{}{}
+	}
+	e.derived[derived.Done()] = parent.Done()
+	return l.rec, nil
+}
+
+func (req *request) openStream(ctx context.Context, rec store.Record, cancel context.CancelCauseFunc) (*stream.Stream, error) {
+	s, err := req.core.streams.Open(ctx, rec, req.writer.Stopper(), cancel)
+	if err != nil {
+		l := req.lock()
+		defer l.unlock()
+		return nil, l.fail(err)
+	}
+	return s, nil
+}
+
+// newStreams makes the registry of the guard's streams.
+func (c *core) newStreams() *stream.Registry {
+	return stream.New(stream.Config{
+		Backend:     c.backend,
+		Lookup:      c.streamSession,
+		Cause:       func(reason store.Reason) error { return &SessionEndedError{reason} },
+		Unavailable: ErrUnavailable,
+		Stopped:     ErrSessionEnded,
+		Timeout:     detachedTimeout,
+		Logger:      c.log,
+	})
+}
+
+// streamSession finds a live session wherever it has moved. It deletes nothing, since a
+// request that was accepted in time may still be running.
+func (c *core) streamSession(ctx context.Context, key store.Key, owner, id string) (store.Record, error) {
+	rec, err := c.loadMoved(ctx, key)
+	var ended *store.EndedError
+	if errors.Is(err, store.ErrNotFound) && !errors.As(err, &ended) {
+		rec, err = c.findByOwner(ctx, owner, id) // it may have moved too long ago
+	}
+	if err != nil {
+		return rec, err
+	}
+	if phase, reason := phaseAt(rec, store.TimeOf(time.Now())); phase != alive {
+		return rec, &store.EndedError{Reason: reason}
+	}
+	return rec, nil
+}

@@ -48,11 +48,39 @@ func TestASessionIsOverAtItsDeadline(t *testing.T) {
 		"the longest timeouts there are":     {recordOf(noon, noon, noon.Add(math.MaxInt64), math.MaxInt64), at(absolute), ""},
 		"a record of the year 1970, all set": {recordOf(1, 1, 2, idle), noon, store.ReasonAbsolute},
 	} {
-		why, over := expired(test.record, test.now)
+		phase, why := phaseAt(test.record, test.now)
 		require.Equal(t, test.why, why, name)
-		require.Equal(t, test.why != "", over, name)
-		require.Equal(t, over, test.now >= test.record.Deadline() || test.record.LastSeen == math.MaxInt64, "%s: a backend decides the same", name)
+		require.Equal(t, test.why != "", phase == over, name)
+		require.NotEqual(t, dormant, phase, name)
+		require.Equal(t, phase == over, test.now >= test.record.Deadline() || test.record.LastSeen == math.MaxInt64, "%s: a backend decides the same", name)
 	}
+}
+
+// L1, L2: a remembered session is dormant between its idle deadline and RememberUntil.
+func TestARememberedSessionIsDormantUntilItIsGone(t *testing.T) {
+	const idle, remember, absolute = 30 * time.Minute, 5 * time.Hour, 12 * time.Hour
+	at := func(d time.Duration) store.Time { return noon.Add(d) }
+	r := recordOf(noon, noon, at(absolute), idle)
+	r.Details = &store.Details{RememberUntil: at(remember)}
+	for _, test := range []struct {
+		now   store.Time
+		phase phase
+		why   store.Reason
+	}{
+		{at(idle - time.Millisecond), alive, ""},
+		{at(idle), dormant, store.ReasonRemembered},
+		{at(remember - time.Millisecond), dormant, store.ReasonRemembered},
+		{at(remember), over, store.ReasonIdle},
+		{at(absolute), over, store.ReasonAbsolute},
+	} {
+		phase, why := phaseAt(r, test.now)
+		require.Equal(t, test.phase, phase, test.now)
+		require.Equal(t, test.why, why, test.now)
+	}
+	r.Details.RememberUntil = at(2 * absolute)
+	phase, why := phaseAt(r, at(absolute))
+	require.Equal(t, over, phase, "nothing lasts longer than the absolute timeout")
+	require.Equal(t, store.ReasonAbsolute, why)
 }
 
 // L1: a throttled touch makes a session end at most 1/30 early

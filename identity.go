@@ -2,12 +2,9 @@ package sessionguard
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -15,118 +12,119 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// look finds out who is asking. ctx is that of whoever wants to know, which may
-// be done before the request's own.
-func (st *locked) look(ctx context.Context) error {
-	if st.committed && st.exposure == public {
-		st.core.log.Error("sessionguard: look at the session before writing: the headers of this answer let it be cached",
-			"path", st.caller.URL.Path)
+// An identity is the result of resolving a request: who asks, and with which session.
+type identity struct {
+	user User // nil: nobody is logged in
+	rec  store.Record
+	now  store.Time
+	err  error // who asks cannot be known
+}
+
+// authenticate resolves the identity for a response that is only for a logged-in user.
+func (req *request) authenticate(ctx context.Context) identity {
+	l := req.lock()
+	defer l.unlock()
+	return l.authenticate(ctx)
+}
+
+// identityOf is authenticate for a handler's request.
+func (c *core) identityOf(r *http.Request) identity {
+	l, err := c.lockRequest(r)
+	if err != nil {
+		return identity{err: err}
+	}
+	defer l.unlock()
+	return l.authenticate(r.Context())
+}
+
+func (l *locked) authenticate(ctx context.Context) identity {
+	err := l.resolve(ctx)
+	if err == nil {
+		l.exposure = protected
+	}
+	return identity{l.user, l.rec, l.now, err}
+}
+
+// resolve resolves the request's session and user, once. ctx is the caller's context,
+// which may end before the request's.
+func (l *locked) resolve(ctx context.Context) error {
+	if l.committed && l.exposure == public {
+		l.core.log.Error("sessionguard: use the session before writing: the headers of this response let it be cached",
+			"path", l.caller.URL.Path)
 		return ErrHeadersSent
 	}
-	if err := st.identify(ctx); err != nil {
+	if err := l.loadSession(ctx); err != nil {
 		return err
 	}
-	return st.authenticate(ctx)
+	return l.loadUser(ctx)
 }
 
-// identify loads the session that the cookie names.
-func (st *locked) identify(ctx context.Context) error {
-	st.exposure = max(st.exposure, personal)
-	if st.stage >= identified {
-		return st.failure()
+// loadSession resolves the cookie and makes what it stands for the request's.
+func (l *locked) loadSession(ctx context.Context) error {
+	l.exposure = max(l.exposure, personal)
+	if l.stage >= loaded {
+		return l.failure()
 	}
-	st.stage = identified
-	st.now = store.TimeOf(time.Now())
+	l.stage = loaded
+	l.now = store.TimeOf(time.Now())
 	returned := false
-	defer st.failUnless(&returned)
+	defer l.failUnless(&returned)
 
-	res := st.core.resolve(ctx, query{&st.http, st.now, st.activity})
+	res := l.core.resolveCookie(ctx, query{&l.http, l.now, l.activity})
 	returned = true
-	return st.apply(res)
+	return l.apply(res)
 }
 
-// apply makes what the cookie stands for the request's.
-func (st *locked) apply(res resolution) error {
-	st.rec, st.current = res.rec, res.current
-	if res.upgraded {
-		st.activity = passive // its new token has not come back
+// apply makes a resolution the request's.
+func (l *locked) apply(res resolution) error {
+	l.rec, l.direct = res.rec, res.direct
+	if res.superseded {
+		l.activity = passive // the browser has not used the new token yet
 	}
-	if res.err == nil && res.token == "" && res.reason == "" {
+	if res.err == nil && res.token == "" && res.endReason == "" {
 		return nil
 	}
-	p := st.pending()
-	p.reason, p.waiting, p.revived = res.reason, res.dormant, res.revived
+	e := l.needEffects()
+	e.endReason, e.dormantOwner, e.revived = res.endReason, res.dormantOwner, res.revived
 	if res.token != "" {
-		p.session, p.sessionValue = rotateCookie, res.token
+		e.session = cookie.Change{Kind: cookie.Rotate, Value: res.token}
 	}
 	if res.err != nil {
-		return st.fail(res.err)
+		return l.fail(res.err)
 	}
 	return nil
 }
 
-var errForeign = errors.New("the backend returned a session that is not this guard's")
-
-func (c *core) owns(rec store.Record) bool {
-	return rec.Session != nil && len(rec.Owner) > len(c.ownerPrefix) && rec.Owner[:len(c.ownerPrefix)] == c.ownerPrefix
-}
-
-// over notes that the session of the cookie has ended, and why.
-func (st *locked) over(reason store.Reason) {
-	st.rec, st.user = store.Record{}, nil
-	if st.bringsToken() {
-		st.slow.session = keepCookie
+// loadUser finds the session's user as the user is now.
+func (l *locked) loadUser(ctx context.Context) error {
+	if l.stage == resolved || l.rec.Session == nil {
+		return l.failure()
 	}
-	if reason.Retained() {
-		st.pending().reason = reason
-	}
-}
-
-// mayName says whether it is worth asking the backend for a cookie's session.
-// In this process a hit proves the cookie; a remote backend is not bothered
-// with what we have not signed.
-func (c *core) mayName(value string) bool {
-	return cookie.Plausible(value) && (c.local || c.cookies.Verify(value))
-}
-
-// cached returns what the backend knows without asking anyone.
-func (c *core) cached(key store.Key) (store.Record, bool) {
-	if c.cacher == nil {
-		return store.Record{}, false
-	}
-	return c.cacher.Cached(key)
-}
-
-// authenticate finds the session's user as the user is now.
-func (st *locked) authenticate(ctx context.Context) error {
-	if st.stage == authenticated || st.rec.Session == nil {
-		return st.failure()
-	}
-	st.stage = authenticated
-	id := st.core.userOf(st.rec)
+	l.stage = resolved
+	id := l.core.userID(l.rec)
 	returned := false
-	defer st.failUnless(&returned)
-	user, err := st.core.findUser(ctx, id)
-	reason, err := judge(user, err, id, st.rec.Stamp)
+	defer l.failUnless(&returned)
+	user, err := l.core.findUser(ctx, id)
+	reason, err := checkUser(user, err, id, l.rec.Stamp)
 	returned = true
 	switch {
 	case err != nil:
-		return st.fail(err)
+		return l.fail(err)
 	case reason != "":
-		_ = st.endNow(reason)
+		_ = l.endNow(reason)
 	default:
-		st.user = user
-		if st.slow != nil && st.slow.revived {
-			st.slow.revived = false
-			st.core.emit(st.ctx(), Event{Name: EventRevived}, st.rec)
+		l.user = user
+		if l.effects != nil && l.effects.revived {
+			l.effects.revived = false
+			l.core.emit(l.ctx(), Event{Name: EventRevived}, l.rec)
 		}
 	}
 	return nil
 }
 
-// judge decides whether what FindUser returned for id may use a session issued
-// under stamp; if not, why the session ends, or an error if nobody can tell.
-func judge(user User, err error, id, stamp string) (store.Reason, error) {
+// checkUser decides whether what FindUser returned for id may use a session issued under
+// stamp. It returns the reason to end the session, or an error if that cannot be decided.
+func checkUser(user User, err error, id, stamp string) (store.Reason, error) {
 	switch {
 	case errors.Is(err, ErrNoUser):
 		return store.ReasonNoUser, nil
@@ -142,216 +140,202 @@ func judge(user User, err error, id, stamp string) (store.Reason, error) {
 	return "", nil
 }
 
-// endNow ends a session that was found to be over. If the backend does not
-// hear of it, the next request finds the same.
-func (st *locked) endNow(reason store.Reason) error {
-	ctx, cancel := st.settle()
-	defer cancel()
-	err := st.core.end(ctx, st.rec.Key, reason, "")
-	if err != nil {
-		st.core.log.Error("sessionguard: could not delete an ended session", "reason", reason, "error", err)
+// setEnded records that the cookie's session has ended, and why.
+func (l *locked) setEnded(reason store.Reason) {
+	l.rec, l.user = store.Record{}, nil
+	if l.rotatesToken() {
+		l.effects.session = cookie.Change{}
 	}
-	st.over(reason)
-	return err
+	if reason.Retained() {
+		l.needEffects().endReason = reason
+	}
 }
 
-// fail remembers that nobody can tell who is asking, so that every answer that
-// depends on it becomes a 503.
-func (st *locked) fail(err error) error {
-	p := st.pending()
-	p.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)
-	st.user = nil
-	st.core.emit(st.ctx(), Event{Name: EventUnavailable, Err: err}, st.rec)
-	return p.failure
+// fail records that the session or its user cannot be known, so that every response that
+// depends on them becomes a 503.
+func (l *locked) fail(err error) error {
+	e := l.needEffects()
+	e.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	l.user = nil
+	l.core.emit(l.ctx(), Event{Name: EventUnavailable, Err: err}, l.rec)
+	return e.failure
 }
 
-// failUnless is for a callback that panicked: if somebody recovers, it must not
-// pass for "nobody is logged in".
-func (st *locked) failUnless(returned *bool) {
+// failUnless records a failure if a callback panicked. Otherwise a middleware that recovers
+// would see the request as a visitor's.
+func (l *locked) failUnless(returned *bool) {
 	if !*returned {
-		_ = st.fail(errors.New("a panic"))
+		_ = l.fail(errors.New("a panic"))
 	}
 }
 
-func (st *locked) failure() error {
-	if st.slow == nil {
+func (l *locked) failure() error {
+	if l.effects == nil {
 		return nil
 	}
-	return st.slow.failure
+	return l.effects.failure
 }
 
-// settle is the context of what is finished even if the client hangs up.
-func settle(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-}
-
-func (st *locked) settle() (context.Context, context.CancelFunc) { return settle(st.ctx()) }
-
-// sight is what a look saw.
-type sight struct {
-	user User // nil: nobody is logged in
-	rec  store.Record
-	now  store.Time
-	err  error
-}
-
-// admit looks on behalf of what is only for someone logged in.
-func (st *request) admit(ctx context.Context) sight {
-	l := st.lock()
-	defer l.unlock()
-	err := l.look(ctx)
-	if err == nil {
-		l.exposure = protected
-	}
-	return sight{l.user, l.rec, l.now, err}
-}
-
-// A query is what resolve needs of a request.
+// A query is what resolveCookie needs of a request.
 type query struct {
 	request  *http.Request
 	now      store.Time
 	activity activity
 }
 
-// mayRevive says whether a person seems to be asking, who can be given a cookie. It
-// parses the URL, so it is asked only where there is something to revive.
-func (c *core) mayRevive(q query) bool {
-	return q.activity < noRevival && !upgrades(q.request) &&
-		q.request.Header.Get("Sec-Purpose") == "" && localpath.Requested(q.request).Path != c.login.Path
-}
-
-// A resolution is what the session cookie of a request stands for: nobody (the zero
-// resolution), a live session (rec), one that has ended (reason), one that a person's
-// request may revive (dormant), or nobody can tell (err).
+// A resolution is what a request's session cookie stands for: no session (the zero
+// resolution), a live one (rec), one that has ended (endReason), one that a person's
+// request may revive (dormantOwner), or err if that cannot be known.
 type resolution struct {
-	rec      store.Record
-	current  bool   // the cookie is rec's own, not the one before
-	token    string // the cookie that the browser is to get instead, or ""
-	revived  bool   // by this request
-	upgraded bool   // by the cookie before, and cannot be given the new one
+	rec        store.Record
+	direct     bool   // the cookie carries rec's current token, not a superseded one
+	token      string // the cookie value that the browser gets instead, or ""
+	revived    bool   // by this request
+	superseded bool   // the token is superseded, and the response cannot replace it
 
-	reason  store.Reason // why the session has ended, if that is kept
-	dormant string       // the owner of a session that may be revived
-	err     error
+	endReason    store.Reason // why the session has ended, if that is retained
+	dormantOwner string
+	err          error
 }
 
+// ended returns the resolution of a session that has ended.
 func ended(reason store.Reason) resolution {
 	if !reason.Retained() {
 		reason = ""
 	}
-	return resolution{reason: reason}
+	return resolution{endReason: reason}
 }
 
 // maxConflicts is how often a revival is tried again after another request has changed
-// the session meanwhile.
+// the session.
 const maxConflicts = 20
 
-// resolve finds the session of the cookie, follows it where it has moved, revives it if
-// it may, and ends it if it is over.
-func (c *core) resolve(ctx context.Context, q query) resolution {
+// errForeign is returned for a session that belongs to another guard.
+var errForeign = errors.New("the backend returned a session that is not this guard's")
+
+// resolveCookie finds the session of a request's cookie, follows it where it has moved,
+// revives it if the request may, and ends it if it is over.
+func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 	value, n := cookie.Single(q.request.Header, c.cookies.Session.Name)
 	if n == 0 {
 		return resolution{}
 	}
 	if n > 1 || !cookie.Plausible(value) {
-		return c.forged(ctx)
+		return c.forgedCookie(ctx)
 	}
 	key := c.cookies.Key(value)
 	for range maxConflicts {
-		rec, known := c.cached(key)
-		if !known {
-			if !c.mayName(value) {
-				return c.forged(ctx)
+		rec, found := c.cached(key)
+		if !found {
+			if !c.shouldLoad(value) {
+				return c.forgedCookie(ctx)
 			}
 			var err error
 			if rec, err = c.backend.Load(ctx, key); err != nil {
-				return c.resolveGone(ctx, q, value, err)
+				return c.resolveMissing(ctx, q, value, err)
 			}
 		}
 		if !c.owns(rec) {
 			return resolution{err: errForeign}
 		}
-		reason, over := expired(rec, q.now)
+		phase, reason := phaseAt(rec, q.now)
 		switch {
-		case !over:
-			return resolution{rec: rec, current: true}
-		case reason != store.ReasonIdle || q.now >= rec.GoneAt():
-			return c.endOver(ctx, rec, reason)
+		case phase == alive:
+			return resolution{rec: rec, direct: true}
+		case phase == over:
+			_ = c.endOver(ctx, rec, reason)
+			return ended(reason)
 		case !c.mayRevive(q):
-			return resolution{reason: store.ReasonRemembered, dormant: rec.Owner} // and is not deleted
+			return resolution{endReason: reason, dormantOwner: rec.Owner} // and is not deleted
 		}
 		res, err := c.revive(ctx, q, rec, value)
-		if !errors.Is(err, store.ErrConflict) {
-			if err != nil {
-				return c.resolveGone(ctx, q, value, err)
-			}
+		if err == nil {
 			return res
 		}
-		// A request that was accepted in time has only now been heard of.
+		if !errors.Is(err, store.ErrConflict) {
+			return c.resolveMissing(ctx, q, value, err)
+		}
+		// A touch or a save of an earlier request has only now reached the backend.
 	}
 	return resolution{err: store.ErrConflict}
 }
 
-// resolveGone is for a cookie whose key the backend has no session for.
-func (c *core) resolveGone(ctx context.Context, q query, value string, err error) resolution {
+// resolveMissing explains a cookie for which the backend has no session: the session has
+// moved or ended, was never ours, or the backend failed.
+func (c *core) resolveMissing(ctx context.Context, q query, value string, err error) resolution {
 	var moved *store.MovedError
 	if errors.As(err, &moved) {
 		if !moved.Revived {
-			return resolution{} // the person has logged in again: the token before is dead at once
+			return resolution{} // by a new login: the token before it is dead at once
 		}
 		var rec store.Record
-		if rec, err = c.locate(ctx, moved); err == nil {
-			return c.resolveMoved(ctx, q, value, moved, rec)
+		if rec, err = c.followMove(ctx, moved); err == nil {
+			return c.resolveSuperseded(ctx, q, value, moved, rec)
 		}
 	}
-	var gone *store.EndedError
+	var end *store.EndedError
 	switch {
-	case errors.As(err, &gone):
-		return ended(gone.Reason)
+	case errors.As(err, &end):
+		return ended(end.Reason)
 	case !errors.Is(err, store.ErrNotFound):
 		return resolution{err: err}
 	case c.cookies.Verify(value):
-		c.emitOften(ctx, Event{Name: EventUnknownCookie}, &c.unknown)
+		c.emitThrottled(ctx, Event{Name: EventUnknownCookie}, &c.unknownCookies)
 		return ended(store.ReasonExpired)
 	}
-	return c.forged(ctx)
+	return c.forgedCookie(ctx)
 }
 
-// resolveMoved is for a token that a revival has replaced: it is the same person's for
-// a while, and later a copy's.
-func (c *core) resolveMoved(ctx context.Context, q query, value string, moved *store.MovedError, rec store.Record) resolution {
+// resolveSuperseded resolves a token that a revival has replaced. For a while it is still
+// the same person's; later it is a copy's.
+func (c *core) resolveSuperseded(ctx context.Context, q query, value string, moved *store.MovedError, rec store.Record) resolution {
 	if !c.owns(rec) {
 		return resolution{err: errForeign}
 	}
-	reason, over := expired(rec, q.now)
-	if over && q.now >= rec.GoneAt() {
-		return c.endOver(ctx, rec, reason)
+	phase, reason := phaseAt(rec, q.now)
+	if phase == over {
+		_ = c.endOver(ctx, rec, reason)
+		return ended(reason)
 	}
 	details := rec.Detail()
 	token, opened := c.cookies.OpenSuccessor(value, details.SuccessorToken)
 	recent := q.now.Sub(details.Rotated) < c.rememberGrace
-	lost := unused(rec) && !over && (moved.To == rec.Key || !rec.Revived())
+	// The response with the new token may have been lost.
+	lost := tokenUnused(rec) && phase == alive && (moved.To == rec.Key || !rec.Revived())
 	switch {
-	case opened && !over && rec.Revived() && (recent || lost):
+	case opened && phase == alive && rec.Revived() && (recent || lost):
 		if upgrades(q.request) {
-			return resolution{rec: rec, upgraded: true}
+			return resolution{rec: rec, superseded: true}
 		}
 		return resolution{rec: rec, token: token}
 	case recent || lost:
 		return resolution{}
 	}
-	settled, cancel := settle(ctx)
+	d, cancel := detached(ctx)
 	defer cancel()
-	if err := c.end(settled, rec.Key, store.ReasonTheftSuspected, ""); err != nil {
+	if err := c.end(d, rec.Key, store.ReasonTheftSuspected, ""); err != nil {
 		c.emitEnd(ctx, rec, store.ReasonTheftSuspected, "")
 		return resolution{err: err}
 	}
 	return ended(store.ReasonTheftSuspected)
 }
 
-// revive lets a session that has idled out go on under a new token.
+// mayRevive reports whether a person seems to be asking, whose browser can be given a
+// cookie. It parses the URL, so it is called only if there is a session to revive.
+func (c *core) mayRevive(q query) bool {
+	return q.activity == active && !upgrades(q.request) &&
+		q.request.Header.Get("Sec-Purpose") == "" && localpath.Requested(q.request).Path != c.login.Path
+}
+
+// upgrades reports whether r asks for a connection whose response cannot set a cookie: a
+// WebSocket in HTTP/1.1, or in HTTP/2 (RFC 8441).
+func upgrades(r *http.Request) bool {
+	return r.Method == http.MethodConnect || isUpgrade(r.Header)
+}
+
+// revive continues a dormant session under a new token.
 func (c *core) revive(ctx context.Context, q query, old store.Record, value string) (resolution, error) {
-	token, key, err := c.mint(old.Owner)
+	token, key, err := c.newToken(old.Owner)
 	if err != nil {
 		return resolution{}, err
 	}
@@ -361,133 +345,39 @@ func (c *core) revive(ctx context.Context, q query, old store.Record, value stri
 	details.UserAgent, details.Address = c.device(q.request)
 	session := *old.Session
 	session.Key, session.Values, session.Details = key, nil, &details
-	next := store.Record{Session: &session, LastSeen: details.Rotated - 1} // see unused
+	next := store.Record{Session: &session, LastSeen: details.Rotated - 1} // see tokenUnused
 
-	settled, cancel := settle(ctx)
+	d, cancel := detached(ctx)
 	defer cancel()
-	if err := c.backend.Replace(settled, old.Key, old.Version, next); err != nil {
+	if err := c.backend.Replace(d, old.Key, old.Version, next); err != nil {
 		return resolution{}, err
 	}
 	return resolution{rec: next, token: token, revived: true}, nil
 }
 
-// endOver ends a session that was found to be over. If the backend does not hear of
-// it, the next request finds the same.
-func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reason) resolution {
-	settled, cancel := settle(ctx)
-	defer cancel()
-	if err := c.end(settled, rec.Key, reason, ""); err != nil {
-		c.log.Error("sessionguard: could not delete an ended session", "reason", reason, "error", err)
-	}
-	return ended(reason)
-}
-
-func (c *core) forged(ctx context.Context) resolution {
-	c.emitOften(ctx, Event{Name: EventForgedCookie}, &c.forgedCookies)
-	return resolution{}
-}
-
-// upgrades says that r asks for a connection, whose answer cannot set a cookie: a
-// WebSocket's in HTTP/1.1, or in HTTP/2 (RFC 8441).
-func upgrades(r *http.Request) bool {
-	return r.Method == http.MethodConnect || isUpgrade(r.Header)
-}
-
-// unused says that nobody has come with the token of the last revival or login: a
-// revival leaves LastSeen just before it for that.
-func unused(rec store.Record) bool {
+// tokenUnused reports whether the session's current token has never been presented.
+// revive sets LastSeen one millisecond before Rotated to encode this.
+func tokenUnused(rec store.Record) bool {
 	return rec.LastSeen <= max(rec.Authenticated, rec.Detail().Rotated-1)
 }
 
-// follow finds a session by a key that it has or had.
-func (c *core) follow(ctx context.Context, key store.Key) (store.Record, error) {
-	rec, err := c.backend.Load(ctx, key)
-	var moved *store.MovedError
-	if errors.As(err, &moved) {
-		return c.locate(ctx, moved)
-	}
-	return rec, err
+// shouldLoad reports whether a cookie's value is worth a backend call. With the in-process
+// backend a hit proves the cookie genuine; a remote backend is asked only for cookies
+// that we signed.
+func (c *core) shouldLoad(value string) bool {
+	return cookie.Plausible(value) && (c.local || c.cookies.Verify(value))
 }
 
-// locate finds a session that has moved. After many moves it asks by owner: nobody
-// may make us follow a chain of any length.
-func (c *core) locate(ctx context.Context, moved *store.MovedError) (store.Record, error) {
-	owner, id := moved.Owner, moved.ID
-	for range 8 {
-		rec, err := c.backend.Load(ctx, moved.To)
-		if !errors.As(err, &moved) {
-			var ended *store.EndedError
-			if err == nil || !errors.Is(err, store.ErrNotFound) || errors.As(err, &ended) {
-				return rec, err
-			}
-			break
-		}
+// cached returns the session if the backend has it in local memory.
+func (c *core) cached(key store.Key) (store.Record, bool) {
+	if c.cacher == nil {
+		return store.Record{}, false
 	}
-	return c.byID(ctx, owner, id)
+	return c.cacher.Cached(key)
 }
 
-// byID finds an owner's session by its public ID.
-func (c *core) byID(ctx context.Context, owner, id string) (store.Record, error) {
-	records, err := c.backend.ByOwner(ctx, owner)
-	if err != nil {
-		return store.Record{}, err
-	}
-	for _, rec := range records {
-		if rec.ID == id {
-			return rec, nil
-		}
-	}
-	return store.Record{}, store.ErrNotFound
+// forgedCookie returns no session, and emits the event.
+func (c *core) forgedCookie(ctx context.Context) resolution {
+	c.emitThrottled(ctx, Event{Name: EventForgedCookie}, &c.forgedCookies)
+	return resolution{}
 }
-
-// bringsToken says that the answer brings a new token for a session there was.
-func (st *locked) bringsToken() bool {
-	return st.slow != nil && st.slow.session == rotateCookie
-}
-
-// checkToken takes the new token out of an answer that a logout or another login has
-// overtaken: its cookie would come after theirs.
-func (st *locked) checkToken() error {
-	if !st.bringsToken() {
-		return nil
-	}
-	ctx, cancel := st.settle()
-	defer cancel()
-	_, err := st.core.backend.Load(ctx, st.rec.Key)
-	if err != nil {
-		st.slow.session = keepCookie
-	}
-	if errors.Is(err, store.ErrNotFound) && st.exposure < protected {
-		return nil // the page is anybody's
-	}
-	return err
-}
-
-// takeBack is checkToken for an answer that somebody further out has kept until now.
-func (st *locked) takeBack() {
-	if !st.bringsToken() {
-		return
-	}
-	if _ = st.checkToken(); st.slow.session == keepCookie {
-		h := st.writer.Unwrap().Header()
-		h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(c string) bool {
-			return strings.HasPrefix(c, st.core.cookies.Session.Name+"="+st.slow.sessionValue)
-		})
-	}
-}
-
-// mint makes a new session cookie's value and the key it will be found under, of the
-// owner's group unless the backend is in this process. A key is a hash, so it tries
-// until it fits: 64 times on average, some tenths of a millisecond. The token loses 6 of
-// its 256 bits to whoever knows the owner.
-func (c *core) mint(owner string) (value string, key store.Key, err error) {
-	group := store.GroupOf(owner)
-	for {
-		value, key, err = c.cookies.NewToken()
-		if err != nil || c.local || key.Group() == group {
-			return value, key, err
-		}
-	}
-}
-
-func newPublicID() string { return rand.Text() }

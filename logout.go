@@ -11,30 +11,29 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Logout ends the session, then sends a browser to the page to with the flash
-// Config.LogoutFlash, and answers any other client with 204. It answers POST
-// only: a logout is a change of state, and links are prefetched.
+// Logout ends the session. It then sends a browser to the page to with the flash
+// Config.LogoutFlash, and responds to any other client with 204. It accepts POST only: a
+// logout changes state, and links are prefetched.
 //
-// The session is dead on the server, on every node, before the browser sees the
-// answer, so every copy of its cookies is too. The cookie is deleted, and a new
-// HttpOnly one is set: that change takes the pages behind Back out of
-// Chromium's back/forward cache, which a mere deletion does not (measured with
-// Chromium 156). Do not add Clear-Site-Data: "cookies", which would undo it;
-// "storage" is yours to add.
+// The session is dead on the server, on every node, before the browser sees the response,
+// and so is every copy of its cookies. The cookie is deleted and a new HttpOnly one is
+// set: that change evicts earlier pages from Chromium's back/forward cache, which a mere
+// deletion does not (measured with Chromium 156). Do not add Clear-Site-Data: "cookies",
+// which would undo it; "storage" is for the application to add.
 //
-// If the backend cannot be asked, the cookies are deleted all the same and the
-// answer is a 503 that says so: the session then ends with its timeouts.
+// If the backend fails, the cookies are deleted all the same, and the response is a 503
+// that says so: the session then ends with its timeouts.
 func (g *core) Logout(to string) http.Handler {
-	return g.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
+	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
-			st.refuseMethod(w, http.MethodPost)
+			req.refuseMethod(w, http.MethodPost)
 			return
 		}
 		if err := g.End(w, r); errors.Is(err, ErrUnavailable) {
-			g.refuse(st, w, r, stillThere)
+			g.refuse(req, w, r, logoutIncomplete)
 			return
 		} else if err != nil {
-			return // it ended, but the answer has begun and is another's
+			return // the session has ended, but an earlier handler's response has begun
 		}
 		if flash, err := g.Get(r, g.flashSession); err == nil {
 			flash.AddFlash(g.logoutFlash)
@@ -47,58 +46,58 @@ func (g *core) Logout(to string) http.Handler {
 	})
 }
 
-// End does what [Guard.Logout] does, within a handler that writes the answer
-// itself. [ErrUnavailable] (wrapped) says that the session may live on in the
-// backend; the answer is then replaced with 503. After the first byte it still
-// ends the session but cannot delete the cookie, and returns [ErrHeadersSent].
-// [ErrNotWrapped] says that nothing was done.
+// End does what [Guard.Logout] does, within a handler that writes the response itself.
+// [ErrUnavailable] (wrapped) means that the session may still exist in the backend; the
+// response is then replaced with 503. After the first byte of the response, End still
+// ends the session but cannot delete the cookie, and returns [ErrHeadersSent]. With
+// [ErrNotWrapped] and [ErrInCallback], nothing was done.
 func (g *core) End(w http.ResponseWriter, r *http.Request) error {
-	st, err := g.wrapped(r)
+	l, err := g.lockRequest(r)
 	if err != nil {
 		return err
 	}
-	l := st.lock()
 	defer l.unlock()
-	return l.end()
+	return l.logOut()
 }
 
-func (st *locked) end() error {
-	ctx, cancel := st.settle()
+// logOut ends the sessions that the browser presented, and makes the request a visitor's.
+func (l *locked) logOut() error {
+	ctx, cancel := detached(l.ctx())
 	defer cancel()
-	err := st.purge(ctx, store.ReasonLoggedOut)
+	err := l.endPresented(ctx, store.ReasonLoggedOut)
 
-	p := st.pending()
-	p.emptyViews()
-	p.bag = values.Bag{} // not what the visitor's cookie held before the login
-	p.session, p.sessionValue = deleteCookie, ""
-	if st.stage == unresolved {
-		st.now = store.TimeOf(time.Now())
+	e := l.needEffects()
+	e.clearOpen()
+	e.stored = values.Bag{} // not what the visitor's cookie held before the login
+	e.session = cookie.Change{Kind: cookie.Delete}
+	if l.stage == unresolved {
+		l.now = store.TimeOf(time.Now())
 	}
-	st.stage = authenticated
-	st.rec, st.user = store.Record{}, nil
-	p.failure, p.reason = nil, "" // whoever it was, it is nobody now
+	l.stage = resolved
+	l.rec, l.user = store.Record{}, nil
+	e.failure, e.endReason = nil, "" // whoever it was, it is nobody now
 	if err != nil {
-		err = st.fail(err)
+		err = l.fail(err)
 	}
-	if st.committed {
+	if l.committed {
 		return errors.Join(ErrHeadersSent, err)
 	}
-	st.exposure = max(st.exposure, personal)
-	p.anonymous = setCookie
-	p.anonymousValue, _ = st.core.cookies.EncodeVisitor(nil) // so short that it always fits
+	l.exposure = max(l.exposure, personal)
+	value, _ := l.core.cookies.EncodeVisitor(nil) // so short that it always fits
+	e.visitor = cookie.Change{Kind: cookie.Set, Value: value}
 	return err
 }
 
-// purge ends every session that the browser presented: of two cookies with our
-// name, one was planted, and nobody can tell which.
-func (st *locked) purge(ctx context.Context, reason store.Reason) error {
-	c := st.core
+// endPresented ends every session whose cookie the browser sent: of two cookies with our
+// name, one was planted, and nothing tells which.
+func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
+	c := l.core
 	keys := map[store.Key]bool{}
-	if st.rec.Session != nil {
-		keys[st.rec.Key] = true
+	if l.rec.Session != nil {
+		keys[l.rec.Key] = true
 	}
-	for value := range cookie.All(st.http.Header, c.cookies.Session.Name) {
-		if c.mayName(value) {
+	for value := range cookie.All(l.http.Header, c.cookies.Session.Name) {
+		if c.shouldLoad(value) {
 			keys[c.cookies.Key(value)] = true
 		}
 	}
@@ -112,120 +111,145 @@ func (st *locked) purge(ctx context.Context, reason store.Reason) error {
 	return failed
 }
 
-// end ends a session, cuts its streams and tells who listens. Who ends what a
-// browser presented, by a logout, another login or for theft, ends it also if it has
-// moved meanwhile: by a login in another tab, whose answer with the new cookie this
-// browser is yet to see.
-func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, by string) error {
-	for ctx.Err() == nil {
-		ended, err := c.backend.Delete(ctx, key, reason)
-		var moved *store.MovedError
-		switch {
-		case err == nil && ended.Session != nil:
-			c.streams.End(ended.ID, reason)
-			c.emitEnd(ctx, ended, reason, by)
-			return nil
-		case !errors.As(err, &moved):
-			return err
-		case reason != store.ReasonLoggedOut && reason != store.ReasonReplaced && reason != store.ReasonTheftSuspected:
-			return nil
-		}
-		next, err := c.locate(ctx, moved)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		key = next.Key
-	}
-	return ctx.Err()
+// endNow ends the request's session, which was found to be over.
+func (l *locked) endNow(reason store.Reason) error {
+	err := l.core.endOver(l.ctx(), l.rec, reason)
+	l.setEnded(reason)
+	return err
 }
 
-// EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists
-// them). It takes the user's ID as well, so that a handler cannot be tricked into
-// ending somebody else's. [ErrNoSession] says that this user has no such session.
+// endOver ends a session that was found to be over. If the backend fails, the next request
+// finds the same.
+func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reason) error {
+	d, cancel := detached(ctx)
+	defer cancel()
+	err := c.end(d, rec.Key, reason, "")
+	if err != nil {
+		c.log.Error("sessionguard: could not delete an ended session", "reason", reason, "error", err)
+	}
+	return err
+}
+
+// end ends a session and its streams, and emits the event. A logout, a login or suspected
+// theft ends the session even if it has moved to a new key meanwhile, for example because
+// of a login in another tab whose new cookie has not reached the browser.
+func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, actor string) error {
+	follow := reason == store.ReasonLoggedOut || reason == store.ReasonReplaced || reason == store.ReasonTheftSuspected
+	err := c.retryMoved(ctx, store.Record{Session: &store.Session{Key: key}}, func(rec store.Record) error {
+		ended, err := c.backend.Delete(ctx, rec.Key, reason)
+		if err == nil && ended.Session != nil {
+			c.streams.End(ended.ID, reason)
+			c.emitEnd(ctx, ended, reason, actor)
+		}
+		if moved := new(store.MovedError); !follow && errors.As(err, &moved) {
+			return nil
+		}
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists them).
+// It takes the user's ID as well, so that a handler cannot be tricked into ending another
+// user's. It returns [ErrNoSession] if this user has no such session, [ErrUnavailable]
+// (wrapped), or [ErrInCallback].
 //
-// With the context of a request whose user is known, as behind a gate, the next page
-// of the session that was ended says whether it was that user or somebody else.
+// If ctx derives from the context of a request whose user is known, as behind a gate, the
+// next page of the ended session says whether that user or somebody else ended it.
 func (g *core) EndSession(ctx context.Context, userID, id string) error {
-	why, by := g.endedBy(ctx, userID)
-	ended, err := g.endOwned(ctx, userID, by, func(s *store.Session) (store.Reason, bool) { return why(s), s.ID == id })
+	reasonFor, actor, err := g.endingActor(ctx, userID)
+	if err != nil {
+		return err
+	}
+	ended, err := g.endOwned(ctx, userID, actor, func(s *store.Session) (store.Reason, bool) { return reasonFor(s), s.ID == id })
 	if err == nil && ended == 0 {
 		return ErrNoSession
 	}
 	return err
 }
 
-// EndUser ends every session of a user, this one included: when an account is
+// EndUser ends every session of a user, the current one included: when an account is
 // disabled or deleted (OWASP ASVS 7.4.2), or by an administrator (7.4.5). Change the
-// account first: FindUser is asked, so that the next page can say that it is
-// deactivated. A login that was under way with the account as it was before may come
-// after it; let the SessionStamp change with a deactivation as well, and its session
-// ends with the next request even if the account has been activated again.
+// account first: EndUser calls FindUser, so that the next page can say that the account
+// is deactivated. A login that was under way may still complete with the account as it
+// was before. If the SessionStamp changes with a deactivation as well, its session ends
+// with the next request, even if the account has been activated again. EndUser returns
+// [ErrUnavailable] (wrapped) or [ErrInCallback].
 func (g *core) EndUser(ctx context.Context, userID string) error {
-	why, by := g.endedBy(ctx, userID)
-	user, unknown := g.findUser(ctx, userID)
-	_, err := g.endOwned(ctx, userID, by, func(s *store.Session) (store.Reason, bool) {
-		if reason, err := judge(user, unknown, userID, s.Stamp); err == nil && reason != "" {
-			return reason, true
-		}
-		return why(s), true
-	})
-	return err
-}
-
-// EndOthers ends every session of the current user but this one: after a
-// password change (OWASP ASVS 7.4.3). [ErrNoSession] says that nobody is logged
-// in here.
-func (g *core) EndOthers(r *http.Request) error {
-	st, err := g.wrapped(r)
+	reasonFor, actor, err := g.endingActor(ctx, userID)
 	if err != nil {
 		return err
 	}
-	seen := st.admit(r.Context())
-	if seen.err != nil {
-		return seen.err
-	}
-	if seen.user == nil {
-		return ErrNoSession
-	}
-	id := seen.user.UserID()
-	_, err = g.endOwned(r.Context(), id, id, func(s *store.Session) (store.Reason, bool) {
-		if s.Stamp != seen.rec.Stamp {
-			return store.ReasonCredentialsChanged, true
+	user, findErr := g.findUser(ctx, userID)
+	_, err = g.endOwned(ctx, userID, actor, func(s *store.Session) (store.Reason, bool) {
+		if reason, err := checkUser(user, findErr, userID, s.Stamp); err == nil && reason != "" {
+			return reason, true
 		}
-		return store.ReasonLoggedOutElsewhere, s.ID != seen.rec.ID
+		return reasonFor(s), true
 	})
 	return err
 }
 
-// endedBy says who ends sessions of a user in the request of ctx, if there is one,
-// and what that is for each of them.
-func (c *core) endedBy(ctx context.Context, userID string) (why func(*store.Session) store.Reason, by string) {
-	current := ""
-	if st := c.in(ctx); st != nil {
-		l := st.lock()
-		defer l.unlock()
-		if l.user != nil {
-			by, current = l.user.UserID(), l.rec.ID
+// EndOthers ends every session of the current user except this one: after a password
+// change (OWASP ASVS 7.4.3). It returns [ErrNoSession] if nobody is logged in,
+// [ErrUnavailable] (wrapped), [ErrNotWrapped], [ErrHeadersSent] or [ErrInCallback].
+func (g *core) EndOthers(r *http.Request) error {
+	id := g.identityOf(r)
+	if id.err != nil {
+		return id.err
+	}
+	if id.user == nil {
+		return ErrNoSession
+	}
+	userID := id.user.UserID()
+	_, err := g.endOwned(r.Context(), userID, userID, func(s *store.Session) (store.Reason, bool) {
+		if s.Stamp != id.rec.Stamp {
+			return store.ReasonCredentialsChanged, true
 		}
+		return store.ReasonLoggedOutElsewhere, s.ID != id.rec.ID
+	})
+	return err
+}
+
+// endingActor returns the ID of the user in whose request ctx is, if any, and the reason
+// for which a session of userID ends there.
+func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(*store.Session) store.Reason, actor string, err error) {
+	current := ""
+	if req := c.requestFrom(ctx); req != nil {
+		l, err := req.tryLock()
+		if err != nil {
+			return nil, "", err
+		}
+		defer l.unlock()
+		actor, current = l.known()
 	}
 	return func(s *store.Session) store.Reason {
 		switch {
-		case by != userID:
+		case actor != userID:
 			return store.ReasonEnded
 		case s.ID == current:
 			return store.ReasonLoggedOut
 		}
 		return store.ReasonLoggedOutElsewhere
-	}, by
+	}, actor, nil
 }
 
-// endOwned ends the sessions of a user that match, and counts the live ones. It
-// looks again until it finds none, because one that is re-authenticated meanwhile
-// changes its key.
-func (c *core) endOwned(ctx context.Context, userID, by string, match func(*store.Session) (store.Reason, bool)) (ended int, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+// known returns the IDs of the user and the session, if they have been resolved.
+func (l *locked) known() (userID, sessionID string) {
+	if l.user == nil {
+		return "", ""
+	}
+	return l.user.UserID(), l.rec.ID
+}
+
+// endOwned ends the sessions of a user that match, and counts the live ones. It lists them
+// again until none matches, because a session that is re-authenticated meanwhile changes
+// its key.
+func (c *core) endOwned(ctx context.Context, userID, actor string, match func(*store.Session) (store.Reason, bool)) (ended int, err error) {
+	ctx, cancel := detached(ctx)
 	defer cancel()
 	for ctx.Err() == nil {
 		records, err := c.backend.ByOwner(ctx, c.ownerPrefix+userID)
@@ -239,7 +263,7 @@ func (c *core) endOwned(ctx context.Context, userID, by string, match func(*stor
 				continue
 			}
 			found = true
-			if err := c.end(ctx, rec.Key, reason, by); err != nil {
+			if err := c.end(ctx, rec.Key, reason, actor); err != nil {
 				return ended, errors.Join(ErrUnavailable, err)
 			}
 			if rec.GoneAt() > store.TimeOf(time.Now()) {
@@ -252,6 +276,3 @@ func (c *core) endOwned(ctx context.Context, userID, by string, match func(*stor
 	}
 	return ended, errors.Join(ErrUnavailable, ctx.Err())
 }
-
-// userOf is the ID of a session's user.
-func (c *core) userOf(rec store.Record) string { return rec.Owner[len(c.ownerPrefix):] }

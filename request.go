@@ -2,339 +2,272 @@ package sessionguard
 
 import (
 	"context"
-	"errors"
 	"net/http"
+	"runtime"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// request is everything the guard knows about one request. It is one
-// allocation with three faces: the context that handlers find it by, the copy
-// of the http.Request that has this context, and the ResponseWriter. It is never pooled: a handler may outlive its response.
+// request is everything that the guard knows about one HTTP request. It is one
+// allocation with three faces: the context by which handlers find it, the copy of the
+// http.Request that carries this context, and, in writer, the ResponseWriter. It is never
+// pooled, because a handler may outlive its response.
 //
-// A request goes through look (who is asking, at most once), commit (what must
-// be stored and sent before the first byte of the answer) and finish.
+// wrap attaches it, [locked.resolve] fills it when a handler or a gate first needs the
+// session, [request.Commit] stores what has changed before the first byte of the
+// response, and finish and cleanUp end it. internal/README.md draws the way.
 type request struct {
-	parent context.Context // the caller's
+	parent context.Context // of the caller's request
 	http   http.Request    // what handlers get
 	writer response.Writer
 	core   *core
 	caller *http.Request
 
-	mu        sync.Mutex // a handler under http.TimeoutHandler may still run while its answer is sent
-	rec       store.Record
-	user      User
-	now       store.Time
-	stage     stage
-	exposure  exposure
-	activity  activity
-	outcome   outcome // of what was written to writer
-	inner     outcome // of a refusal written to somebody else's writer, who may not show it
-	current   bool    // the cookie is that of rec, not of one before
-	refusing  bool    // a refusal of the application's is running
-	encoded   bool    // the caller set Content-Encoding, and encodes whatever comes
-	committed bool    // nothing more can be stored in a cookie
-	completed bool    // the handler returned; false behind a panic
-	slow      *pending
-	noStore   noStoreValues
+	mu sync.Mutex // guards all that follows; see locked
+
+	rec  store.Record // the live session, if stage says so
+	user User         // its user, or nil
+	now  store.Time   // when the session was first needed: the request counts as accepted then
+
+	stage    stage
+	exposure exposure
+	activity activity
+	outcome  outcome // of what was written to writer
+	inner    outcome // of a refusal written to a ResponseWriter of somebody else, who may drop it
+
+	direct          bool // the cookie carries rec's current token, not a superseded one
+	inCustomHandler bool // a handler from Config.Refusals is running
+	encoded         bool // the caller set Content-Encoding, so an outer writer encodes whatever is written
+	committed       bool // the cookies have been written: nothing more can be stored in one
+	completed       bool // the handler has returned; false after a panic
+
+	effects *effects // nil for a request that only passes gates
+	noStore noStoreValues
 }
 
-// stage is how much is known of who sent the request. It only rises.
+// A stage is how much is known of the client. resolve raises it, and so do Login and End,
+// after which everything is known.
 type stage uint8
 
 const (
-	unresolved    stage = iota // nobody has asked
-	identified                 // rec is the live session of the cookie, or zero
-	authenticated              // user is the session's user, or nil
+	unresolved stage = iota // nothing has needed the session yet
+	loaded                  // rec is the cookie's live session, or zero: there is none
+	resolved                // user is the session's user, or nil: nobody is logged in
 )
 
-// exposure is what the response depends on. It only rises.
+// exposure is what the response depends on, and so who may keep a copy of it. Gates,
+// methods of the guard and refusals raise it.
 type exposure uint8
 
 const (
 	public    exposure = iota // not on the session: its own caching headers stay
-	personal                  // on who is asking: never cached
-	protected                 // on a session: nobody may see it once that has ended
+	personal                  // on who asks: never cached
+	protected                 // on a live session: refused if that has ended by the time of the commit
 )
 
-// activity is what the request does for the life of the session. It only rises.
+// activity is what the request does to the life of its session. Passive, Login, the guard
+// script's routes and an upgrade with a superseded token raise it, before the session is
+// resolved where that matters.
 type activity uint8
 
 const (
-	active    activity = iota // slides the idle deadline, and revives what is remembered
-	noRevival                 // only slides the deadline
-	passive                   // does neither
+	active    activity = iota // moves the idle deadline, and revives a remembered session
+	noRevival                 // sent by a script or a login form: only moves the deadline
+	passive                   // sent by no person: does neither
 )
 
-// outcome is what has become of the request. It only rises.
+// outcome is what has become of the request. refuse raises it.
 type outcome uint8
 
 const (
-	served outcome = iota
-	denied         // refused by a gate: no activity
-	failed         // a 5xx replaces the page: nothing is saved
+	served outcome = iota // by the handler
+	denied                // by a gate: the request is no activity
+	failed                // a 5xx replaces the response: nothing is saved
 )
 
-// pending is what only a request that does more than pass a gate needs.
-type pending struct {
-	failure error        // why nobody can tell who is asking
-	reason  store.Reason // why the session that the cookie names has ended
-	waiting string       // whose it is, if it can be revived
-	revived bool         // by this request, and nobody has been told
+// effects is what only a request that does more than pass gates needs.
+type effects struct {
+	failure      error        // why the session or its user cannot be known; all that depends on them is a 503
+	endReason    store.Reason // why the session named by the cookie has ended
+	dormantOwner string       // the owner of a session that idled out and may be revived
+	revived      bool         // this request revived the session, and no event has said so yet
 
-	session, anonymous           cookieChange
-	sessionValue, anonymousValue string
+	session, visitor cookie.Change
 
-	views  []*view
-	cuts   map[<-chan struct{}]<-chan struct{} // contexts of CancelOnEnd, and what they were made from
-	gaveUp bool                                // the answer is that of http.TimeoutHandler, whose handler may run on
-	bag    values.Bag                          // what the views were opened from: rec's values, or the anonymous cookie's
+	open     values.OpenSessions
+	stored   values.Bag // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
+	timedOut bool       // http.TimeoutHandler has responded, and its handler may still run
+
+	// derived maps the Done channels of contexts made by CancelOnEnd to those of their
+	// parents: that a session ends does not mean that its handler was abandoned.
+	derived map[<-chan struct{}]<-chan struct{}
 }
 
-type cookieChange uint8
-
-const (
-	keepCookie   cookieChange = iota
-	setCookie                 // of the session: after a login, which is undone if the answer cannot be sent
-	rotateCookie              // a new token for a session there was
-	deleteCookie
-)
-
-func (st *locked) pending() *pending {
-	if st.slow == nil {
-		st.slow = new(pending)
-	}
-	return st.slow
-}
-
-// Value lets a guard find its own request in any context derived from it.
-func (st *request) Value(key any) any {
-	if key == any(st.core) {
-		return st
-	}
-	return st.parent.Value(key)
-}
-
-func (st *request) Deadline() (time.Time, bool) { return st.parent.Deadline() }
-func (st *request) Done() <-chan struct{}       { return st.parent.Done() }
-func (st *request) Err() error                  { return st.parent.Err() }
-
-// locked is a request whose mutex is held. What needs the mutex is a method of locked,
-// and lock is the only way to one, so the compiler knows who holds it.
+// locked is a request whose mutex is held. All that needs the mutex is a method of
+// *locked, and the functions below are the only ways to one.
+//
+// Lock order: a request's mutex, then those of internal/stream, then a backend's. No two
+// requests' mutexes are held at a time.
+//
+// Application code runs while the mutex is held: FindUser, OnEvent, Logger, ClientAddr,
+// MaxSessions, the user's methods, and the encoders of stored values. If it uses the
+// guard for the same request, it would wait for itself. tryLock notices that by the
+// methods of *locked on the goroutine's own stack, so application code must be called by
+// such a method, never by the function that locks.
 type locked request
 
-func (st *request) lock() *locked {
-	st.mu.Lock()
-	return (*locked)(st)
+// lock waits for the mutex. It panics with [ErrInCallback] where waiting would never end.
+func (req *request) lock() *locked {
+	l, err := req.tryLock()
+	if err != nil {
+		panic(err)
+	}
+	return l
+}
+
+// tryLock waits for the mutex, or returns [ErrInCallback] where waiting would never end.
+func (req *request) tryLock() (*locked, error) {
+	if !req.mu.TryLock() {
+		if holdsLock() {
+			return nil, ErrInCallback
+		}
+		req.mu.Lock()
+	}
+	return (*locked)(req), nil
+}
+
+// lockAtEnd is lock for the end of the request, which no callback reaches. While a panic
+// unwinds, methods of *locked are still on the stack that no longer hold the mutex.
+func (req *request) lockAtEnd() *locked {
+	req.mu.Lock()
+	return (*locked)(req)
 }
 
 func (l *locked) unlock() { l.mu.Unlock() }
 
-// ctx is the request as a context, by which events find it.
+// holdsLock reports whether the calling goroutine is inside a method of *locked.
+func holdsLock() bool {
+	pcs := make([]uintptr, 64)
+	n := runtime.Callers(1, pcs)
+	for n == len(pcs) {
+		pcs = make([]uintptr, 2*len(pcs))
+		n = runtime.Callers(1, pcs)
+	}
+	frames := runtime.CallersFrames(pcs[:n])
+	for {
+		frame, more := frames.Next()
+		if strings.HasPrefix(frame.Function, "github.com/sessionguard-go/sessionguard.(*locked).") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// needEffects returns l.effects, which it makes if there are none.
+func (l *locked) needEffects() *effects {
+	if l.effects == nil {
+		l.effects = new(effects)
+	}
+	return l.effects
+}
+
+// ctx returns the request as a context, by which events find it.
 func (l *locked) ctx() context.Context { return (*request)(l) }
 
-// of finds this guard's part of r, if a wrapper of it came before.
-func (c *core) of(r *http.Request) *request { return c.in(r.Context()) }
-
-// in finds it in a context derived from a request's.
-func (c *core) in(ctx context.Context) *request {
-	st, _ := ctx.Value(c).(*request)
-	return st
-}
-
-// wrapped is of for what cannot do without. Its error is easily ignored, as in
-// session, _ := guard.Get(r, "cart"), so it is logged, once.
-func (c *core) wrapped(r *http.Request) (*request, error) {
-	st := c.of(r)
-	if st != nil {
-		return st, nil
+// Value implements [context.Context]: the key of a guard's own request is its core.
+func (req *request) Value(key any) any {
+	if key == any(req.core) {
+		return req
 	}
-	c.unwrapped.Do(func() {
-		c.log.Error("sessionguard: this request did not come through guard.Handler: nobody is logged in and nothing is stored",
-			"path", r.URL.Path)
-	})
-	return nil, ErrNotWrapped
+	return req.parent.Value(key)
 }
 
-// wrap makes a handler of serve. The outermost one of a request attaches the
-// guard to it, and the others find it there.
+// Deadline implements [context.Context].
+func (req *request) Deadline() (time.Time, bool) { return req.parent.Deadline() }
+
+// Done implements [context.Context].
+func (req *request) Done() <-chan struct{} { return req.parent.Done() }
+
+// Err implements [context.Context].
+func (req *request) Err() error { return req.parent.Err() }
+
+// detached returns a context, bounded by detachedTimeout, for work that must complete
+// even if the client disconnects.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
+}
+
+// requestOf returns the guard's state of r, or nil if r did not pass a wrapper.
+func (c *core) requestOf(r *http.Request) *request { return c.requestFrom(r.Context()) }
+
+// requestFrom returns the guard's state of the request that ctx derives from, or nil.
+func (c *core) requestFrom(ctx context.Context) *request {
+	req, _ := ctx.Value(c).(*request)
+	return req
+}
+
+// lockRequest locks the guard's state of r. It returns [ErrNotWrapped] or
+// [ErrInCallback]. Callers routinely ignore the error, as in
+// session, _ := guard.Get(r, "cart"), so it is also logged, once.
+func (c *core) lockRequest(r *http.Request) (*locked, error) {
+	req := c.requestOf(r)
+	if req == nil {
+		if c.unwrappedLogged.CompareAndSwap(false, true) {
+			c.log.Error("sessionguard: this request did not come through guard.Handler: nobody is logged in and nothing is stored",
+				"path", r.URL.Path)
+		}
+		return nil, ErrNotWrapped
+	}
+	l, err := req.tryLock()
+	if err != nil && c.callbackLogged.CompareAndSwap(false, true) {
+		c.log.Error("sessionguard: a callback used the guard for the request that it was called for", "path", r.URL.Path)
+	}
+	return l, err
+}
+
+// wrap returns a handler that calls serve with the guard's state of the request. The
+// outermost wrapper of a request attaches the state, and the others find it.
 func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if st := c.of(r); st != nil {
-			serve(st, w, r)
+		if req := c.requestOf(r); req != nil {
+			serve(req, w, r)
 		} else {
 			c.attach(w, r, serve)
 		}
 	})
 }
 
-// attach is a function of its own so that [http.Request.WithContext] is inlined
-// into it, which keeps its copy of the request off the heap.
+// attach is a function of its own so that [http.Request.WithContext] is inlined into it,
+// which keeps its copy of the request off the heap.
 func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*request, http.ResponseWriter, *http.Request)) {
-	st := &request{parent: r.Context(), core: c, caller: r}
-	st.writer.Init(w, st)
-	st.http = *r.WithContext(st)
-	_, st.encoded = w.Header()["Content-Encoding"]
-	defer st.leave()
+	req := &request{parent: r.Context(), core: c, caller: r}
+	req.writer.Init(w, req)
+	req.http = *r.WithContext(req)
+	_, req.encoded = w.Header()["Content-Encoding"]
+	defer req.cleanUp()
 	if c.crossOriginAllowed(r) {
-		serve(st, &st.writer, &st.http)
+		serve(req, &req.writer, &req.http)
 	} else {
-		c.refuse(st, &st.writer, &st.http, crossOrigin)
+		c.refuse(req, &req.writer, &req.http, crossOrigin)
 	}
-	st.finish()
+	req.finish()
 }
 
-// Commit implements [response.Hooks]: it stores what the request changed before the
-// first byte goes out, or sends a refusal in place of the handler's response.
-func (st *request) Commit(status int) bool {
-	why := st.commit(status)
-	if why == admitted {
-		return true
-	}
-	clearAnswer(st.writer.Unwrap().Header(), st.encoded)
-	st.core.refuse(st, &st.writer, &st.http, why)
-	return false
-}
-
-// BeforeHeader implements [response.Hooks].
-func (st *request) BeforeHeader(h http.Header) {
-	l := st.lock()
+// finish ends the request of a handler that has returned.
+func (req *request) finish() {
+	req.writer.Finish()
+	l := req.lockAtEnd()
 	defer l.unlock()
-	if l.exposure > public {
-		l.noStore.enforce(h)
-	}
-}
-
-// BeforeHijack implements [response.Hooks]: a hijacked connection cannot set cookies.
-func (st *request) BeforeHijack() error {
-	l := st.lock()
-	defer l.unlock()
-	if p := l.slow; p != nil && (p.session != keepCookie || p.anonymous != keepCookie) {
-		return errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
-	}
-	return nil
-}
-
-// commit stores what the request changed and puts the cookies in place, once,
-// or says what to answer instead.
-func (st *request) commit(status int) refusal {
-	l := st.lock()
-	defer l.unlock()
-	if l.committed {
-		return admitted
-	}
-	if l.exposure > public {
-		switch {
-		case l.inner == failed && status >= 500:
-			l.outcome = failed
-		case l.inner >= denied && status >= 300 && status < 500:
-			l.outcome = max(l.outcome, denied)
-		}
-		if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
-			l.pending().gaveUp = true
-		}
-		if why := l.store(); why != admitted && l.outcome != failed {
-			l.outcome = failed
-			return why
-		}
-		l.writeCookies()
-	}
-	l.committed = true
-	return admitted
-}
-
-// store tells the backend of the activity and of changed values.
-func (st *locked) store() refusal {
-	err := st.failure()
-	if err == nil {
-		err = st.checkToken()
-	} else if st.bringsToken() {
-		st.slow.session = keepCookie // nobody can tell whether it has been overtaken; the last one is still good
-	}
-	switch {
-	case err != nil:
-	case st.rec.Session == nil:
-		err = st.saveAnonymous()
-	case st.outcome != failed:
-		if err = st.touch(); err == nil {
-			err = st.saveViews()
-		}
-	}
-	switch {
-	case err == nil:
-		return admitted
-	case errors.Is(err, store.ErrNotFound):
-		// It ended while the request was in flight: nothing of it is saved,
-		// and its page is no longer for whoever waits for it.
-		key := st.rec.Key
-		st.rec, st.user, st.slow = store.Record{}, nil, nil
-		st.over(st.core.reasonAt(st, key))
-		return noSession
-	case errors.Is(err, errUnsaveable):
-		st.core.log.Error("sessionguard: the answer was replaced", "error", err)
-		st.undo()
-		st.slow.views = nil
-		return broken
-	case st.failure() == nil:
-		_ = st.fail(err)
-	}
-	st.undo()
-	if st.slow.session == deleteCookie {
-		return stillThere
-	}
-	return unavailable
-}
-
-// touches says whether the backend is to be told of this request.
-func (st *locked) touches() bool {
-	return st.user != nil && st.activity < passive && st.outcome == served && touchDue(st.rec, st.now, st.core.local) &&
-		!st.bringsToken() // which has not come back yet
-}
-
-// touch slides the idle deadline. A new token that has come back is told of in any
-// case, but is no activity.
-func (st *locked) touch() error {
-	seen := st.now
-	if !st.touches() {
-		if st.user == nil || !st.current || !st.rec.Revived() || !unused(st.rec) {
-			return nil
-		}
-		seen = st.rec.Detail().Rotated
-	}
-	ctx := st.ctx()
-	if !st.core.local {
-		settled, cancel := st.settle()
-		defer cancel()
-		ctx = settled
-	}
-	err := st.core.backend.Touch(ctx, st.rec.Key, seen)
-	if errors.Is(err, store.ErrNotFound) && st.exposure < protected {
-		return nil // the page is anybody's
-	}
-	return err
-}
-
-// undo takes back a login whose answer will not be sent.
-func (st *locked) undo() {
-	if st.slow == nil || st.slow.session != setCookie {
-		return
-	}
-	p := st.slow
-	p.session, p.anonymous = keepCookie, keepCookie
-	_ = st.endNow(store.ReasonLoginIncomplete)
-}
-
-// finish ends the request of a handler that returned.
-func (st *request) finish() {
-	st.writer.Finish()
-	l := st.lock()
-	defer l.unlock()
-	// For a handler like http.TimeoutHandler further out, which reads the headers now.
-	l.takeBack()
+	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
+	l.dropRotatedCookie()
 	if l.exposure > public {
 		l.noStore.enforce(l.writer.Unwrap().Header())
 	}
@@ -342,57 +275,30 @@ func (st *request) finish() {
 	l.saveLate()
 }
 
-// leave runs however the handler ended. Behind a panic nothing is saved, a
-// login is undone, and the page that an outer recoverer makes is not cached.
-func (st *request) leave() {
-	st.writer.Release()
-	// The server removes upload files by its own request, and outer
-	// middleware reads the route from it.
-	st.caller.MultipartForm = st.http.MultipartForm
-	st.caller.Pattern = st.http.Pattern
-	if st.completed {
+// cleanUp runs however the handler has ended. After a panic nothing is saved, a login is
+// undone, and the page that an outer recoverer makes is not cached.
+func (req *request) cleanUp() {
+	req.writer.Release()
+	// The server removes uploaded files by way of its own request, and outer middleware
+	// reads the route from it.
+	req.caller.MultipartForm = req.http.MultipartForm
+	req.caller.Pattern = req.http.Pattern
+	if req.completed {
 		return
 	}
-	if st.writer.Discarding() {
-		// httputil.ReverseProxy aborts when its page is taken away, which
-		// would take the refusal away as well.
+	if req.writer.Discarding() {
+		// httputil.ReverseProxy panics when its response is replaced, which would abort
+		// the refusal as well.
 		if p := recover(); p != nil && p != http.ErrAbortHandler {
 			defer panic(p)
 		}
 	}
-	st.BeforeHeader(st.writer.Unwrap().Header())
-	l := st.lock()
+	l := req.lockAtEnd()
 	defer l.unlock()
-	l.undo()
+	if l.exposure > public {
+		l.noStore.enforce(l.writer.Unwrap().Header())
+	}
+	l.undoLogin()
 	l.committed = true
 	l.writer.Discard()
-}
-
-// writeCookies adds what changed to the answer: one Set-Cookie per cookie, with
-// every attribute also where it deletes, since browsers ignore a deletion that
-// does not match.
-func (st *locked) writeCookies() {
-	if st.slow == nil {
-		return
-	}
-	p, c := st.slow, &st.core.cookies
-	add := func(ck http.Cookie, change cookieChange, value string, maxAge int) {
-		switch change {
-		case setCookie, rotateCookie:
-			ck.Value, ck.MaxAge = value, maxAge
-		case deleteCookie:
-			ck.MaxAge = -1
-		default:
-			return
-		}
-		http.SetCookie(st.writer.Unwrap(), &ck)
-	}
-	remembered := 0 // until the browser is closed
-	if st.rec.Session != nil && st.rec.Detail().RememberUntil > 0 {
-		// Not only until Remember: while it is active, the session goes on.
-		// And for a while after its end, to say why.
-		remembered = int(st.rec.Expires.Add(store.TombstoneLifetime).Sub(st.now) / time.Second)
-	}
-	add(c.Session, p.session, p.sessionValue, remembered)
-	add(c.Visitor, p.anonymous, p.anonymousValue, 0)
 }

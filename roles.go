@@ -2,31 +2,31 @@ package sessionguard
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 )
 
-// RequireLogin lets in whoever is logged in, is active, and is within the idle
-// and the absolute timeout. Everyone else is refused (see [Refusals]) before
-// next runs.
+// RequireLogin lets in users who are logged in, active, and within the idle and the
+// absolute timeout. All other requests are refused (see [Refusals]) before next runs.
 //
-// Like every gate it decides anew on every request, works with or without
-// [Guard.Handler] around it, and may be nested: all of the gates must agree.
-// What it lets in is protected from caching as by [NoCache].
+// Like every gate it decides anew on every request, and works with or without
+// [Guard.Handler] around it. Gates can be nested: all of them must agree. Responses behind
+// a gate are kept out of caches as by [NoCache].
 func (g *core) RequireLogin(next http.Handler) http.Handler {
-	return g.gate(next, func(sight, *http.Request) refusal { return admitted })
+	return g.gate(next, func(identity, *http.Request) verdict { return allow })
 }
 
-// RequireRole lets in whoever is logged in and has any of the roles. For all
-// of several, nest gates. Without a role it lets nobody in.
+// RequireRole lets in users who are logged in and have any of the roles. To require
+// several, nest gates. Without a role it lets nobody in.
 func (g *core) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
-	roles := append([]string(nil), anyOf...)
+	roles := slices.Clone(anyOf)
 	return func(next http.Handler) http.Handler {
-		return g.gate(next, func(seen sight, _ *http.Request) refusal {
-			for _, role := range roles {
-				if seen.user.HasRole(role) {
-					return admitted
+		return g.gate(next, func(id identity, _ *http.Request) verdict {
+			for _, role := range roles { // a method value for slices.ContainsFunc would be an allocation
+				if id.user.HasRole(role) {
+					return allow
 				}
 			}
 			return forbidden
@@ -34,60 +34,60 @@ func (g *core) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 	}
 }
 
-// RequireFunc lets in whoever is logged in and whom allow lets in, for what
-// roles cannot say: the owner of the thing asked for, the hour of the day.
-func (g *Guard[U]) RequireFunc(allow func(U, *http.Request) bool) func(http.Handler) http.Handler {
+// RequireFunc lets in users who are logged in and for whom allowed returns true. It is for
+// what roles cannot express: the owner of the requested document, the hour of the day.
+func (g *Guard[U]) RequireFunc(allowed func(U, *http.Request) bool) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		return g.gate(next, func(seen sight, r *http.Request) refusal {
-			if user, ok := seen.user.(U); ok && allow != nil && allow(user, r) {
-				return admitted
+		return g.gate(next, func(id identity, r *http.Request) verdict {
+			if user, ok := id.user.(U); ok && allowed != nil && allowed(user, r) {
+				return allow
 			}
 			return forbidden
 		})
 	}
 }
 
-// RequireFresh lets in whoever has logged in less than age ago, to protect what
-// is worth asking for the password again (OWASP ASVS 7.5.1). Nothing but
-// [Guard.Login] resets that clock. A browser is sent to Config.ReauthPath.
+// RequireFresh lets in users who have logged in less than age ago, for pages that are
+// worth asking for the password again (OWASP ASVS 7.5.1). Only [Guard.Login] resets that
+// clock. A browser is sent to Config.ReauthPath.
 func (g *core) RequireFresh(age time.Duration) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		return g.gate(next, func(seen sight, _ *http.Request) refusal {
-			if fresh(seen.rec, seen.now, age) {
-				return admitted
+		return g.gate(next, func(id identity, _ *http.Request) verdict {
+			if fresh(id.rec, id.now, age) {
+				return allow
 			}
-			return stale
+			return reauthRequired
 		})
 	}
 }
 
-// gate lets in whoever is logged in and whom decide admits.
-func (c *core) gate(next http.Handler, decide func(sight, *http.Request) refusal) http.Handler {
-	return c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
-		seen := st.admit(r.Context())
-		why := noSession
+// gate returns next behind a login and decide, which is called with a logged-in user. It
+// runs without the request's lock.
+func (c *core) gate(next http.Handler, decide func(identity, *http.Request) verdict) http.Handler {
+	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+		id := req.authenticate(r.Context())
+		v := loginRequired
 		switch {
-		case seen.err != nil:
-			why = unavailable
-		case seen.user != nil:
-			why = decide(seen, r)
+		case id.err != nil:
+			v = unavailable
+		case id.user != nil:
+			v = decide(id, r)
 		}
-		if why != admitted {
-			c.refuse(st, w, r, why)
+		if v != allow {
+			c.refuse(req, w, r, v)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// Next is where to go after a login: the form or query value "next" if it is a
-// path on this server, else fallback (OWASP ASVS 3.7.2). A gate puts the page
-// that was asked for there.
+// Next returns where to go after a login: the form or query value "next" if it is a path
+// on this server, else fallback (OWASP ASVS 3.7.2). Gates set it to the requested page.
 //
-// It refuses everything that a browser could take for another site: a scheme or
-// host, and in the path "//", a backslash, a control character, "." and ".."
-// segments, encoded (however often) or not. Also what cannot be decoded again,
-// such as a literal "%25", and more than 2,000 bytes.
+// It refuses everything that a browser could take for another site: a scheme or a host,
+// and in the path "//", a backslash, a control character, or a "." or ".." segment,
+// however often encoded. It also refuses what cannot be decoded again, such as a literal
+// "%25", and more than 2,000 bytes.
 func (g *core) Next(r *http.Request, fallback string) string {
 	if next := r.FormValue("next"); localpath.IsLocal(next) {
 		return next

@@ -19,8 +19,8 @@ import (
 //go:embed guard.js
 var guardSource []byte
 
-// guardScript is what is sent of it: without indentation and comments, which are
-// all of the form " // …", and a fifth less (compressed).
+// guardScript is the script as it is served: without indentation and comments, which all
+// have the form " // …", it is a fifth shorter (compressed).
 var guardScript = func() (script []byte) {
 	for line := range bytes.Lines(guardSource) {
 		code, _, _ := bytes.Cut(append([]byte(" "), line...), []byte(" // "))
@@ -31,50 +31,50 @@ var guardScript = func() (script []byte) {
 	return script
 }()
 
-// guardScriptName changes with the script, so that browsers may keep it for good.
+// guardScriptName changes with the script, so that browsers may cache it for ever.
 var guardScriptName = func() string {
 	sum := sha256.Sum256(guardScript)
 	return "guard." + hex.EncodeToString(sum[:8]) + ".js"
 }()
 
-// Script serves the guard script and what it asks for. Mount it where
-// Config.ScriptPath says, without a gate around it:
+// Script serves the guard script and the routes that it uses. Mount it at
+// Config.ScriptPath, without a gate around it:
 //
 //	mux.Handle("/sessionguard/", guard.Script())
 //
 // (beside a pattern such as "GET /", an http.ServeMux wants two patterns, "GET
 // /sessionguard/" and "POST /sessionguard/"), and put [Guard.ScriptTag] in the head
-// of every page that is only for someone logged in. In the browser the script then
+// of every page that is only for logged-in users. In the browser the script
 //
-//   - hides the page when it is left, and shows it again on Back only if the
-//     server says that the session it was made for still lives. Without the
-//     script, current Chromium shows such a page for up to three minutes after
-//     a silent expiry, whatever its headers (measured with Chromium 156);
-//   - counts down to the end of the session by the server's time, warns a
-//     minute before, and at the end takes the page off the screen and goes to
-//     Config.LoginPath, with the page as "next" and the [Guard.EndReason] as
-//     "reason". It does so too if the server cannot be reached (OWASP ASVS
-//     14.3.1): the page then comes back only when the server agrees;
-//   - keeps tabs in step: a logout, or a login as someone else, takes the pages
-//     of all others away at once, and an answered warning answers for all.
+//   - hides the page when the browser leaves it, and shows it again on Back only if the
+//     server confirms that the session it was made for is alive. Without the script,
+//     current Chromium shows such a page for up to three minutes after a silent expiry,
+//     whatever its headers (measured with Chromium 156);
+//   - counts down to the end of the session by the server's time, warns a minute before,
+//     and at the end takes the page off the screen and goes to Config.LoginPath, with the
+//     page as "next" and the [Guard.EndReason] as "reason". If the server cannot be
+//     reached, the page is hidden all the same (OWASP ASVS 14.3.1), until the server
+//     confirms the session;
+//   - keeps tabs in step: a logout, or a login as another user, takes the pages of all
+//     other tabs away at once, and a warning that is answered in one tab closes in all.
 //
-// It is one file without dependencies, good for a Content-Security-Policy of
-// default-src 'self', and decides nothing: who does not run it gets no page
-// more from the server. What it serves beside the script never changes a limit
-// beyond what any other request of the same person would.
+// It is one file without dependencies, works under a Content-Security-Policy of
+// default-src 'self', and makes no security decisions: a client that does not run it gets
+// nothing it would not get otherwise. Its routes never change a timeout beyond what any
+// other request of the same client would.
 //
 //	GET  guard.….js  the script, immutable; guard.js is the same for pages
 //	                 without a ScriptTag, such as a static index.html
-//	GET  status      what [Guard.Status] says
+//	GET  status      as [Guard.Status]
 //	POST stay        the same, and counts as activity
-//	GET  resume      goes to "next" if somebody is logged in, else to log in
+//	GET  resume      redirects to "next" if a user is logged in, else to the login
 //	POST logout      [Guard.Logout] to Config.WelcomePath
 func (g *core) Script() http.Handler {
 	g.scriptServed.Store(true)
-	status, stay := g.Status(), g.tell(http.MethodPost)
+	status, stay := g.Status(), g.statusHandler(http.MethodPost)
 	resume, logout := g.resume(), g.Logout(g.welcome.Target)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The last segment, whatever prefix a router has cut off.
+		// The last segment, since a router may have stripped a prefix.
 		switch name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]; name {
 		case "status":
 			status.ServeHTTP(w, r)
@@ -94,12 +94,11 @@ func (g *core) Script() http.Handler {
 	})
 }
 
-// serveScript serves the script that there is under any name: while a new
-// version is rolled out, a page of one node may ask another for its script.
+// serveScript serves this version of the script under the name of any: while a new version
+// is rolled out, a page of one node may request its script from another.
 func serveScript(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+		methodNotAllowed(w, "GET, HEAD")
 		return
 	}
 	h := w.Header()
@@ -113,39 +112,39 @@ func serveScript(w http.ResponseWriter, r *http.Request, name string) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(guardScript))
 }
 
-// resume is where the script sends a page that it has taken away: the server
-// knows best what comes next, and forgets the page that it was.
+// resume is where the script goes when it has taken a page away: the server decides what
+// comes next.
 func (c *core) resume() http.Handler {
-	return c.Passive(c.wrap(func(st *request, w http.ResponseWriter, r *http.Request) {
+	return c.Passive(c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			st.refuseMethod(w, "GET, HEAD")
+			req.refuseMethod(w, "GET, HEAD")
 			return
 		}
 		next := c.Next(r, "")
-		switch seen := st.admit(r.Context()); {
-		case seen.err != nil:
-			c.refuse(st, w, r, unavailable)
-		case seen.user != nil && next != "":
+		switch id := req.authenticate(r.Context()); {
+		case id.err != nil:
+			c.refuse(req, w, r, unavailable)
+		case id.user != nil && next != "":
 			http.Redirect(w, r, next, http.StatusSeeOther)
-		case seen.user != nil:
+		case id.user != nil:
 			http.Redirect(w, r, c.welcome.Target, http.StatusSeeOther)
 		case c.refusals.Login != nil || !navigates(r):
-			c.refuse(st, w, r, noSession)
+			c.refuse(req, w, r, loginRequired)
 		default:
 			if u, err := url.Parse(next); err != nil || u.Path == c.login.Path {
 				next = ""
 			}
-			http.Redirect(w, r, c.login.With("next", next, "reason", string(st.resumeReason(r))), http.StatusSeeOther)
+			http.Redirect(w, r, c.login.With("next", next, "reason", string(req.resumeReason(r))), http.StatusSeeOther)
 		}
 	}))
 }
 
-// resumeReason is why a page's session ended. Where the server no longer knows, the
-// script's countdown does.
-func (st *request) resumeReason(r *http.Request) store.Reason {
-	l := st.lock()
+// resumeReason returns why a page's session ended. If the server no longer knows, it is
+// what the script's countdown says.
+func (req *request) resumeReason(r *http.Request) store.Reason {
+	l := req.lock()
 	defer l.unlock()
-	known := l.reason()
+	known := l.endReason()
 	if known == "" || known == store.ReasonExpired {
 		switch reason := store.Reason(r.FormValue("reason")); reason {
 		case store.ReasonIdle, store.ReasonAbsolute:
@@ -155,32 +154,32 @@ func (st *request) resumeReason(r *http.Request) store.Reason {
 	return known
 }
 
-// ScriptTag is the script element of the guard script, for the head of a page:
+// ScriptTag returns the script element of the guard script, for the head of a page:
 //
 //	<head>{{.Script}}…      with Script: guard.ScriptTag(r)
 //
-// It names the session that the page is made for and how long it has, so the
-// script asks nothing when the page is loaded. On a page for a visitor it tells
-// the other tabs that nobody is logged in here. Like every look at the session
-// it keeps the answer out of caches; call it before writing.
+// It names the session that the page is made for and how long it has to live, so that the
+// script requests nothing when the page is loaded. On a visitor's page it tells the other
+// tabs that nobody is logged in here. Like everything that uses the session it keeps the
+// response out of caches; call it before writing.
 //
-// attributes are names and values of attributes to add, for texts in another
-// language, for what the script should do, and for a nonce:
+// attributes are names and values of attributes to add, for texts in another language, for
+// what the script should do, and for a nonce:
 //
 //	guard.ScriptTag(r, "nonce", nonce, "data-activity", "on", "data-idle-title", "Noch da?")
 //
-//	data-warn       seconds before the end to warn; default 60, at most a third of what the session has
-//	data-activity   "on": keys, pointer, wheel and touch count as activity, told to the server at most once a minute
-//	data-poll       seconds between questions of a visible page; default 60, 0 for none
+//	data-warn       seconds before the end to warn; default 60, at most a third of the idle timeout
+//	data-activity   "on": keys, pointer, wheel and touch count as activity, sent to the server at most once a minute
+//	data-poll       seconds between requests of a visible page; default 60, 0 for none
 //	data-logout     where "Log out" posts to; default: logout beside the script
 //	data-next       where to go after the next login; default: the page
 //	data-idle-title, data-idle-text, data-idle-button        the warning; {time} is what is left
 //	data-limit-title, data-limit-text, data-limit-button     the absolute timeout's
-//	data-hidden-title, data-hidden-text, data-hidden-button  what a hidden page shows
-//	data-out, data-failed                                    "Log out", and that the server did not answer
+//	data-hidden-title, data-hidden-text, data-hidden-button  those of a hidden page
+//	data-out, data-failed                                    "Log out", and that the server did not respond
 //
-// The dialog is styled by the custom properties --sessionguard-background,
-// -color, -border, -radius, -font, -accent, -accent-color and -backdrop.
+// The custom properties --sessionguard-background, -color, -border, -radius, -font,
+// -accent, -accent-color and -backdrop style the dialog.
 func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 	var tag strings.Builder
 	add := func(name, value string) {
@@ -188,22 +187,11 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 	}
 	tag.WriteString("<script")
 	add("src", g.scriptPath+guardScriptName)
-	if st, err := g.wrapped(r); err == nil {
-		if !g.scriptServed.Load() {
-			g.scriptMissing.Do(func() {
-				g.log.Error("sessionguard: ScriptTag without Script: serve guard.Script() at Config.ScriptPath", "path", g.scriptPath)
-			})
-		}
-		l := st.lock()
-		err = l.look(r.Context())
-		now := l.status()
-		l.unlock()
-		if err == nil {
-			add("data-session", now.Session)
-			if now.Authenticated {
-				add("data-idle-seconds", strconv.FormatInt(now.IdleSeconds, 10))
-				add("data-absolute-seconds", strconv.FormatInt(now.AbsoluteSeconds, 10))
-			}
+	if now, err := g.statusOf(r); err == nil {
+		add("data-session", now.Session)
+		if now.Authenticated {
+			add("data-idle-seconds", strconv.FormatInt(now.IdleSeconds, 10))
+			add("data-absolute-seconds", strconv.FormatInt(now.AbsoluteSeconds, 10))
 		}
 	}
 	for len(attributes) > 0 {
@@ -219,12 +207,28 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 		add(name, value)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		add("data-next", "") // a page that answers a POST cannot be asked for; of two attributes the first counts
+		add("data-next", "") // the response to a POST has no page to come back to; of two attributes the first counts
 	}
 	return template.HTML(tag.String() + "></script>")
 }
 
-// plainAttribute says that name cannot end the element or change what it loads.
+// statusOf returns the session's status for a page.
+func (c *core) statusOf(r *http.Request) (status, error) {
+	if !c.scriptServed.Load() && c.requestOf(r) != nil && c.scriptLogged.CompareAndSwap(false, true) {
+		c.log.Error("sessionguard: ScriptTag without Script: serve guard.Script() at Config.ScriptPath", "path", c.scriptPath)
+	}
+	l, err := c.lockRequest(r)
+	if err != nil {
+		return status{}, err
+	}
+	defer l.unlock()
+	if err := l.resolve(r.Context()); err != nil {
+		return status{}, err
+	}
+	return l.status(), nil
+}
+
+// plainAttribute reports whether name can neither end the element nor change what it loads.
 func plainAttribute(name string) bool {
 	return name == "nonce" || name == "id" || strings.HasPrefix(name, "data-") &&
 		!strings.ContainsFunc(name, func(c rune) bool { return c != '-' && (c < 'a' || c > 'z') })

@@ -73,7 +73,7 @@ func TestALookAfterACacheableAnswerBeganIsRefusedAndLogged(t *testing.T) {
 				require.NotContains(t, a.body, "authenticated\":true")
 				require.Equal(t, "public", a.Header.Get("Cache-Control"))
 				if name != "Login" { // which does not look
-					require.Contains(t, s.log.String(), "look at the session before writing")
+					require.Contains(t, s.log.String(), "use the session before writing")
 					require.Contains(t, s.log.String(), "/late")
 				}
 				require.Equal(t, before, backend.counted(), "the backend is not asked")

@@ -1,0 +1,215 @@
+package sessionguard
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// Commit implements [response.Hooks]: it stores what the request has changed before the
+// first byte of the response goes out, or replaces the response by a refusal.
+//
+// It runs a second time while that refusal is written, since a handler from
+// Config.Refusals may leave a flash.
+func (req *request) Commit(status int) bool {
+	v := req.commit(status)
+	if v == allow {
+		return true
+	}
+	clearForRefusal(req.writer.Unwrap().Header(), req.encoded)
+	req.core.refuse(req, &req.writer, &req.http, v)
+	return false
+}
+
+// BeforeHeader implements [response.Hooks]. It sets the no-store headers as late as
+// possible, because http.ServeFile deletes caching headers when it reports an error.
+func (req *request) BeforeHeader(h http.Header) {
+	l := req.lock()
+	defer l.unlock()
+	if l.exposure > public {
+		l.noStore.enforce(h)
+	}
+}
+
+// BeforeHijack implements [response.Hooks]: a hijacked connection cannot set cookies.
+func (req *request) BeforeHijack() error {
+	l := req.lock()
+	defer l.unlock()
+	if e := l.effects; e != nil && (e.session.Kind != cookie.Keep || e.visitor.Kind != cookie.Keep) {
+		return errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
+	}
+	return nil
+}
+
+// commit stores the request's effects and writes its cookies, once, or returns the
+// refusal that replaces the response.
+func (req *request) commit(status int) verdict {
+	l := req.lock()
+	defer l.unlock()
+	if l.committed {
+		return allow
+	}
+	if l.exposure > public {
+		l.noteStatus(status)
+		if v := l.store(); v != allow && l.outcome != failed {
+			l.outcome = failed
+			return v
+		}
+		l.writeCookies()
+	}
+	l.committed = true
+	return allow
+}
+
+// noteStatus draws from the status what the guard has not seen itself: whether a refusal
+// inside somebody else's ResponseWriter was sent, and whether http.TimeoutHandler has
+// given its handler up.
+func (l *locked) noteStatus(status int) {
+	switch {
+	case l.inner == failed && status >= 500:
+		l.outcome = failed
+	case l.inner >= denied && status >= 300 && status < 500:
+		l.outcome = max(l.outcome, denied)
+	}
+	if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
+		l.needEffects().timedOut = true
+	}
+}
+
+// store sends the request's activity and changed values to the backend.
+func (l *locked) store() verdict {
+	err := l.failure()
+	if err == nil {
+		err = l.revalidateRotation()
+	} else if l.rotatesToken() {
+		// A logout may have overtaken this request; the old cookie is still accepted.
+		l.effects.session = cookie.Change{}
+	}
+	switch {
+	case err != nil:
+	case l.rec.Session == nil:
+		err = l.saveVisitor()
+	case l.outcome != failed:
+		if err = l.touch(); err == nil {
+			err = l.saveSession()
+		}
+	}
+	if err == nil {
+		return allow
+	}
+	return l.storeFailed(err)
+}
+
+// storeFailed returns the refusal for a request that could not be stored.
+func (l *locked) storeFailed(err error) verdict {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		// The session ended while the request was in flight: nothing of the request is
+		// saved, and its response is no longer for whoever sent it.
+		key := l.rec.Key
+		l.rec, l.user, l.effects = store.Record{}, nil, nil
+		l.setEnded(l.endReasonOf(key))
+		return loginRequired
+	case errors.Is(err, errUnsaveable):
+		l.core.log.Error("sessionguard: the response was replaced", "error", err)
+		l.undoLogin()
+		l.effects.open.Forget()
+		return unsaveable
+	case l.failure() == nil:
+		_ = l.fail(err)
+	}
+	l.undoLogin()
+	if l.effects.session.Kind == cookie.Delete {
+		return logoutIncomplete
+	}
+	return unavailable
+}
+
+// touches reports whether this request moves the idle deadline.
+func (l *locked) touches() bool {
+	return l.user != nil && l.activity < passive && l.outcome == served && touchDue(l.rec, l.now, l.core.local) &&
+		!l.rotatesToken() // the browser has not used the new token yet
+}
+
+// touch moves the idle deadline. The first request with a rotated token is always reported
+// to the backend, with a time that moves no deadline if the request is no activity.
+func (l *locked) touch() error {
+	seen := l.now
+	if !l.touches() {
+		if l.user == nil || !l.direct || !l.rec.Revived() || !tokenUnused(l.rec) {
+			return nil
+		}
+		seen = l.rec.Detail().Rotated
+	}
+	ctx := l.ctx()
+	if !l.core.local {
+		d, cancel := detached(ctx)
+		defer cancel()
+		ctx = d
+	}
+	err := l.core.backend.Touch(ctx, l.rec.Key, seen)
+	if errors.Is(err, store.ErrNotFound) && l.exposure < protected {
+		return nil // the page does not need a session
+	}
+	return err
+}
+
+// rotatesToken reports whether the response gives the browser a new token for a session
+// that goes on.
+func (l *locked) rotatesToken() bool {
+	return l.effects != nil && l.effects.session.Kind == cookie.Rotate
+}
+
+// revalidateRotation drops the rotated token if the session was ended or replaced while
+// this request ran; otherwise its Set-Cookie could overwrite a newer one.
+func (l *locked) revalidateRotation() error {
+	if !l.rotatesToken() {
+		return nil
+	}
+	ctx, cancel := detached(l.ctx())
+	defer cancel()
+	_, err := l.core.backend.Load(ctx, l.rec.Key)
+	if err != nil {
+		l.effects.session.Kind = cookie.Keep
+	}
+	if errors.Is(err, store.ErrNotFound) && l.exposure < protected {
+		return nil // the page does not need a session
+	}
+	return err
+}
+
+// dropRotatedCookie repeats revalidateRotation for a response that outer middleware has
+// buffered, and removes the cookie from its header.
+func (l *locked) dropRotatedCookie() {
+	if !l.rotatesToken() {
+		return
+	}
+	if _ = l.revalidateRotation(); l.effects.session.Kind == cookie.Keep {
+		h := l.writer.Unwrap().Header()
+		h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
+			return strings.HasPrefix(line, l.core.cookies.Session.Name+"="+l.effects.session.Value)
+		})
+	}
+}
+
+// writeCookies adds the changed cookies to the response.
+func (l *locked) writeCookies() {
+	e := l.effects
+	if e == nil {
+		return
+	}
+	w, cookies := l.writer.Unwrap(), &l.core.cookies
+	maxAge := time.Duration(0) // until the browser is closed
+	if l.rec.Session != nil && l.rec.Detail().RememberUntil > 0 {
+		// Longer than RememberUntil: an active session lives on, and after its end the
+		// cookie lets the login page say why it ended.
+		maxAge = l.rec.Expires.Add(store.TombstoneLifetime).Sub(l.now)
+	}
+	e.session.Write(w, cookies.Session, maxAge)
+	e.visitor.Write(w, cookies.Visitor, 0)
+}

@@ -1,0 +1,346 @@
+package sessionguard
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// Login logs user in, after the application has verified who it is. The browser gets a
+// new token whatever cookie it sent, and the session it sent is ended (session fixation;
+// OWASP ASVS 7.2.4).
+//
+// Logging in again as the same user is re-authentication: a new token and new timeouts.
+// The session's values are kept, and so are its timeouts where they are shorter than the
+// guard's. The old token is dead at once, also for requests that are under way with it.
+// Otherwise the visitor's values move into the session; another user's never do.
+//
+// Call it before the response begins: later it returns [ErrHeadersSent]. It also returns
+// [ErrInactive], [ErrNoUser] for a nil user or an empty ID, [ErrTooManySessions] if
+// Config.MaxSessions refuses the login, [ErrNotWrapped], [ErrInCallback], and
+// [ErrUnavailable] (wrapped) if the backend fails; nobody is then logged in. If the guard
+// has to replace the response, or the handler panics (and nothing inside the guard
+// recovers), the login is undone.
+func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options ...LoginOption) error {
+	if isNil(user) {
+		return ErrNoUser
+	}
+	return g.logIn(r, user, options)
+}
+
+// A LoginOption configures one login. See [IdleTimeout], [AbsoluteTimeout] and [Remember].
+type LoginOption func(*loginOptions)
+
+type loginOptions struct {
+	idle, absolute time.Duration // 0: not given
+	remember       bool
+}
+
+// IdleTimeout gives one login an idle timeout of its own: an administrator may get ten
+// minutes where others get thirty.
+func IdleTimeout(d time.Duration) LoginOption {
+	return func(o *loginOptions) { o.idle = explicit(d) }
+}
+
+// AbsoluteTimeout gives one login an absolute timeout of its own.
+func AbsoluteTimeout(d time.Duration) LoginOption {
+	return func(o *loginOptions) { o.absolute = explicit(d) }
+}
+
+// explicit prevents that a computed zero means the default.
+func explicit(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// Remember makes a login outlast its idle timeout and the closing of the browser, until
+// Config.RememberFor after it. It is for a checkbox "Remember me" that the user has
+// ticked:
+//
+//	err := guard.Login(w, r, user, sessionguard.Remember())
+//
+// There is no second cookie: the browser keeps the session's own. If it comes back after
+// the idle timeout, the session is revived under a new token: the user is logged in, but
+// the session's values are gone, and it is not fresh for [Guard.RequireFresh]. The
+// absolute timeout of such a login is RememberFor if that is longer, unless the
+// [AbsoluteTimeout] option is given as well. The browser keeps the cookie for an hour
+// more, so that the login page can say why the session ended. Only a login with Remember
+// moves the end; logging in again without it, while the session lives, keeps it.
+//
+// Some requests revive nothing, so that a page left alone stays away: [Guard.Passive]
+// ones, WebSockets, those of the guard script, prefetches, [Guard.Login], and the login
+// page (Config.LoginPath). There [Guard.EndReason] is [store.ReasonRemembered], and a link
+// to any other page revives. Every other request that needs the session revives it, also
+// a fetch or an image on the login page: make requests without a person Passive. What
+// ends any session ends a remembered one as well: a logout, [Guard.EndUser], a changed
+// SessionStamp, an inactive user.
+//
+// Each revival replaces the token. The superseded token still counts as the same person's
+// for Config.RememberGrace, since a page makes many requests at once, and until the new
+// token has been used or has idled out, since the response with it may be lost. After
+// that the superseded token is taken for a copy: the session ends,
+// [EventTheftSuspected] is emitted, and the legitimate user has to log in again. This
+// cannot tell a thief from a browser that was restored from an old backup, or that never
+// got the response and then idled out as well. It does not notice a thief who never lets
+// the session idle out, or whose copy is not used again after the token was replaced: as
+// long as nothing is replaced, both have the same cookie.
+func Remember() LoginOption {
+	return func(o *loginOptions) { o.remember = true }
+}
+
+func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
+	var o loginOptions
+	for _, option := range options {
+		option(&o)
+	}
+	if err := checkTimeouts(cmp.Or(o.idle, c.idleTimeout), cmp.Or(o.absolute, c.absoluteTimeout)); err != nil {
+		return fmt.Errorf("sessionguard: Login: %w", err)
+	}
+	if user.UserID() == "" {
+		return ErrNoUser
+	}
+	if !user.IsActive() {
+		c.emitLoginRefused(r.Context(), user, store.ReasonDeactivated)
+		return ErrInactive
+	}
+	l, err := c.lockRequest(r)
+	if err != nil {
+		return err
+	}
+	defer l.unlock()
+	return l.logIn(r.Context(), user, o)
+}
+
+// logIn stores a new session, or moves the user's present one to a new token, and makes
+// it the request's.
+func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
+	if l.committed {
+		return ErrHeadersSent
+	}
+	l.activity = max(l.activity, noRevival) // a login needs none
+	if err := l.loadSession(ctx); err != nil {
+		return err
+	}
+	token, next, err := l.newSession(user)
+	if err != nil {
+		return err
+	}
+	d, cancel := detached(l.ctx())
+	defer cancel()
+	reauthenticated := false
+	if l.isReauthentication(next) {
+		reauthenticated, err = l.reauthenticate(d, next, o)
+	} else {
+		l.setLimits(next, o, nil, 0)
+		if l.rec.Session == nil {
+			next.Values = l.visitorValues()
+		}
+	}
+	if err == nil && !reauthenticated {
+		err = l.create(d, next, user)
+	}
+	if err != nil {
+		return l.loginFailed(next, user, err)
+	}
+	l.completeLogin(token, next, user, reauthenticated)
+	return nil
+}
+
+// newSession returns a session for user, without its limits, and its cookie's value.
+func (l *locked) newSession(user User) (token string, next store.Record, err error) {
+	owner := l.core.ownerPrefix + user.UserID()
+	token, key, err := l.core.newToken(owner)
+	if err != nil {
+		return "", store.Record{}, err
+	}
+	details := store.Details{Created: l.now}
+	details.UserAgent, details.Address = l.core.device(l.caller)
+	return token, store.Record{LastSeen: l.now, Session: &store.Session{
+		Key:           key,
+		ID:            newPublicID(),
+		Owner:         owner,
+		Stamp:         stampOf(user),
+		Authenticated: l.now,
+		Details:       &details,
+	}}, nil
+}
+
+// isReauthentication reports whether next's user is the one who is logged in.
+func (l *locked) isReauthentication(next store.Record) bool {
+	return l.rec.Session != nil && l.rec.Owner == next.Owner && (l.user != nil || l.rec.Stamp == next.Stamp)
+}
+
+// setLimits sets the timeouts of next. It inherits from old, if it re-authenticates that,
+// the shorter timeouts, and rememberUntil.
+func (l *locked) setLimits(next store.Record, o loginOptions, old *store.Session, rememberUntil store.Time) {
+	idle, absolute := l.core.idleTimeout, l.core.absoluteTimeout
+	if old != nil {
+		idle = min(idle, old.IdleTimeout)
+		absolute = min(absolute, old.Expires.Sub(old.Authenticated))
+	}
+	if o.remember {
+		rememberUntil = l.now.Add(l.core.rememberFor)
+	}
+	next.IdleTimeout = cmp.Or(o.idle, idle)
+	if o.absolute != 0 {
+		next.Expires = l.now.Add(o.absolute)
+	} else {
+		next.Expires = max(l.now.Add(absolute), rememberUntil)
+	}
+	next.Details.RememberUntil = min(rememberUntil, next.Expires)
+}
+
+// reauthenticate moves the request's session, as and where it is by now, to next's key.
+// If it has ended meanwhile, reauthenticate returns false, and next is a new session.
+func (l *locked) reauthenticate(ctx context.Context, next store.Record, o loginOptions) (bool, error) {
+	old := l.rec.Detail()
+	next.ID, next.Details.Created = l.rec.ID, old.Created
+	rememberUntil := old.RememberUntil
+	if rememberUntil <= l.now {
+		rememberUntil = 0
+	}
+	l.setLimits(next, o, l.rec.Session, rememberUntil)
+
+	err := l.core.retryMoved(ctx, l.rec, func(latest store.Record) error {
+		next.Values, next.Version, next.Details.Rotated = latest.Values, latest.Version, l.now
+		return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		next.ID, next.Values, next.Version = newPublicID(), nil, 0
+		next.Details.Created, next.Details.Rotated = l.now, 0
+		l.setLimits(next, o, l.rec.Session, 0)
+		return false, nil
+	}
+	if err == nil {
+		l.core.streams.Moved(next)
+	}
+	return err == nil, err
+}
+
+// create stores a new session within the user's limit, and ends the session whose cookie
+// the browser sent.
+func (l *locked) create(ctx context.Context, next store.Record, user User) error {
+	c := l.core
+	var limit store.Limit
+	if c.maxSessions != nil {
+		limit = c.maxSessions(user)
+	}
+	presented := l.needEffects().dormantOwner
+	if l.rec.Session != nil {
+		presented = l.rec.Owner
+	}
+	if limit.Refuse && presented != next.Owner {
+		// A login that is refused must not end another user's session.
+		if err := c.createWithin(ctx, limit, next); err != nil {
+			return err
+		}
+		err := l.endPresented(ctx, store.ReasonReplaced)
+		if err != nil {
+			// Nobody has the new session's token, but it would count.
+			_ = c.end(ctx, next.Key, store.ReasonLoginIncomplete, "")
+		}
+		return err
+	}
+	if err := l.endPresented(ctx, store.ReasonReplaced); err != nil {
+		return err
+	}
+	return c.createWithin(ctx, limit, next)
+}
+
+// createWithin stores a new session within a limit, and ends those that exceed it.
+func (c *core) createWithin(ctx context.Context, limit store.Limit, next store.Record) error {
+	ended, err := c.backend.Create(ctx, next, limit)
+	if errors.Is(err, store.ErrLimit) {
+		// Sessions from before a password change are dead, but count until somebody
+		// presents their cookie.
+		n, endErr := c.endOwned(ctx, c.userID(next), "", func(s *store.Session) (store.Reason, bool) {
+			return store.ReasonCredentialsChanged, s.Stamp != next.Stamp
+		})
+		if endErr != nil {
+			return endErr
+		}
+		if n > 0 {
+			ended, err = c.backend.Create(ctx, next, limit)
+		}
+	}
+	for _, rec := range ended {
+		c.streams.End(rec.ID, store.ReasonTooManySessions)
+		c.emitEnd(ctx, rec, store.ReasonTooManySessions, "")
+	}
+	return err
+}
+
+// loginFailed returns the error of a login that could not be stored.
+func (l *locked) loginFailed(next store.Record, user User, err error) error {
+	if errors.Is(err, store.ErrLimit) {
+		l.core.emitLoginRefused(l.ctx(), user, store.ReasonTooManySessions)
+		return ErrTooManySessions
+	}
+	// The backend may have stored it all the same. Nobody has its token, but it would count.
+	ctx, cancel := detached(l.ctx())
+	defer cancel()
+	_, _ = l.core.backend.Delete(ctx, next.Key, store.ReasonLoginIncomplete)
+	return l.fail(err)
+}
+
+// completeLogin makes the stored session the request's.
+func (l *locked) completeLogin(token string, next store.Record, user User, reauthenticated bool) {
+	e := l.needEffects()
+	if l.rec.Session != nil && !reauthenticated {
+		e.clearOpen() // what is open was another user's
+	}
+	l.rec, l.user, l.stage = next, user, resolved
+	e.session = cookie.Change{Kind: cookie.Set, Value: token}
+	e.dormantOwner, e.stored = "", nil
+	for range cookie.All(l.http.Header, l.core.cookies.Visitor.Name) {
+		e.visitor = cookie.Change{Kind: cookie.Delete}
+	}
+	event := EventLogin
+	if reauthenticated {
+		event = EventReauthenticated
+	}
+	l.core.emit(l.ctx(), Event{Name: event}, next)
+}
+
+// undoLogin ends a session that this request has created, because the response with its
+// cookie will not be sent.
+func (l *locked) undoLogin() {
+	e := l.effects
+	if e == nil || e.session.Kind != cookie.Set {
+		return
+	}
+	e.session, e.visitor = cookie.Change{}, cookie.Change{}
+	_ = l.endNow(store.ReasonLoginIncomplete)
+}
+
+// newToken returns a new session cookie's value and the key of its session. Unless the
+// backend is in this process, the key belongs to the owner's group. Keys are hashes, so
+// newToken retries until one does: 64 attempts on average, a few tenths of a millisecond.
+// For an attacker who knows the owner this costs 6 of 256 bits.
+func (c *core) newToken(owner string) (value string, key store.Key, err error) {
+	group := store.GroupOf(owner)
+	for {
+		value, key, err = c.cookies.NewToken()
+		if err != nil || c.local || key.Group() == group {
+			return value, key, err
+		}
+	}
+}
+
+func newPublicID() string { return rand.Text() }
+
+func stampOf(user User) string {
+	if stamped, ok := user.(interface{ SessionStamp() string }); ok {
+		return stamped.SessionStamp()
+	}
+	return ""
+}

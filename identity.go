@@ -249,7 +249,7 @@ const maxConflicts = 20
 // resolve finds the session of the cookie, follows it where it has moved, revives it if
 // it may, and ends it if it is over.
 func (c *core) resolve(ctx context.Context, q query) resolution {
-	value, n := cookie.Single(q.request.Header, c.cookies.Session.Name)
+	value, n := cookie.Unique(q.request.Header, c.cookies.Session.Name)
 	if n == 0 {
 		return resolution{}
 	}

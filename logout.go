@@ -97,7 +97,7 @@ func (st *locked) purge(ctx context.Context, reason store.Reason) error {
 	if st.rec.Session != nil {
 		keys[st.rec.Key] = true
 	}
-	for value := range cookie.All(st.http.Header, c.cookies.Session.Name) {
+	for value := range cookie.Values(st.http.Header, c.cookies.Session.Name) {
 		if c.mayName(value) {
 			keys[c.cookies.Key(value)] = true
 		}

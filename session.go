@@ -261,7 +261,7 @@ func (st *locked) logIn(asker context.Context, user User, chosen loginOptions) e
 	}
 	st.rec, st.user, st.stage = next, user, authenticated
 	p.session, p.sessionValue, p.waiting = setCookie, value, ""
-	for range cookie.All(st.http.Header, c.cookies.Visitor.Name) {
+	for range cookie.Values(st.http.Header, c.cookies.Visitor.Name) {
 		p.anonymous = deleteCookie
 	}
 	p.bag = nil

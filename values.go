@@ -291,7 +291,7 @@ func (st *locked) saveAnonymous() error {
 		c.view.base = c.entries
 	}
 	p := st.pending()
-	stored, fits := bag.MarshalWithin(st.core.cookies.VisitorRoom)
+	stored, fits := bag.MarshalWithin(st.core.cookies.MaxVisitorBytes)
 	if !fits {
 		return fmt.Errorf("%w: a visitor's values do not fit into a cookie", errUnsaveable)
 	}

@@ -19,3 +19,31 @@ func TestLeavesRecognisesLinksThatLeadAway(t *testing.T) {
 		require.Empty(t, Leaves(link), "%q", link)
 	}
 }
+
+// WHATWG URL section 4.4
+func TestBrowsersReadLinksInTheirOwnWay(t *testing.T) {
+	for link, want := range map[string][2]string{
+		"":                              {"https", Host},
+		"/home":                         {"https", Host},
+		"home:":                         {"home", ""},
+		"1a:b":                          {"https", Host},
+		"//evil.example/a":              {"https", "evil.example"},
+		"////evil.example":              {"https", "evil.example"},
+		`/\evil.example?a`:              {"https", "evil.example"},
+		`\/\/evil.example#a`:            {"https", "evil.example"},
+		"/\t/evil.example":              {"https", "evil.example"},
+		"/\r\n/evil.example":            {"https", "evil.example"},
+		"\x00\x1f //evil.example \x7f":  {"https", "evil.example \x7f"},
+		"//a:b@app.example":             {"https", "a:b@app.example"},
+		"https:home":                    {"https", Host},
+		"https:/home":                   {"https", Host},
+		"hTTps:\\/evil.example":         {"https", "evil.example"},
+		"http:evil.example":             {"http", "evil.example"},
+		"WSS:///evil.example":           {"wss", "evil.example"},
+		"ja\nvascript:alert(1)":         {"javascript", "alert(1)"},
+		"\x01 javascript://app.example": {"javascript", "//app.example"},
+	} {
+		scheme, authority := browserReads(link)
+		require.Equal(t, want, [2]string{scheme, authority}, "%q", link)
+	}
+}

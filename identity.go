@@ -216,7 +216,7 @@ var errForeign = errors.New("the backend returned a session that is not this gua
 // resolveCookie finds the session of a request's cookie, follows it where it has moved,
 // revives it if the request may, and ends it if it is over.
 func (c *core) resolveCookie(ctx context.Context, q query) resolution {
-	value, n := cookie.Single(q.request.Header, c.cookies.Session.Name)
+	value, n := cookie.Unique(q.request.Header, c.cookies.Session.Name)
 	if n == 0 {
 		return resolution{}
 	}

@@ -301,7 +301,7 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 	l.rec, l.user, l.stage = next, user, resolved
 	e.session = cookie.Change{Kind: cookie.Set, Value: token}
 	e.dormantOwner, e.stored = "", nil
-	for range cookie.All(l.http.Header, l.core.cookies.Visitor.Name) {
+	for range cookie.Values(l.http.Header, l.core.cookies.Visitor.Name) {
 		e.visitor = cookie.Change{Kind: cookie.Delete}
 	}
 	event := EventLogin

@@ -96,7 +96,7 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	if l.rec.Session != nil {
 		keys[l.rec.Key] = true
 	}
-	for value := range cookie.All(l.http.Header, c.cookies.Session.Name) {
+	for value := range cookie.Values(l.http.Header, c.cookies.Session.Name) {
 		if c.shouldLoad(value) {
 			keys[c.cookies.Key(value)] = true
 		}

@@ -210,7 +210,7 @@ func (l *locked) saveVisitor() error {
 	}
 	changes.ReplaceIn(bag)
 	changes.Stored()
-	stored, fits := bag.MarshalWithin(l.core.cookies.VisitorRoom)
+	stored, fits := bag.MarshalWithin(l.core.cookies.MaxVisitorBytes)
 	if !fits {
 		return fmt.Errorf("%w: a visitor's values do not fit into a cookie", errUnsaveable)
 	}

@@ -1,28 +1,57 @@
-// Package localpath decides which addresses stay on this server, and makes those that
-// a browser is redirected to.
+// Package localpath decides which addresses stay on this server, and builds the
+// addresses of pages that a browser is redirected to.
 package localpath
 
 import (
-	"net/http"
 	"net/url"
 	"strings"
 )
 
-// IsLocal decides whether a browser sent to next stays on this server.
-func IsLocal(next string) bool {
-	if len(next) > 2000 || !strings.HasPrefix(next, "/") {
+const (
+	// maxLength bounds the work for a target, and the length of a redirect.
+	maxLength = 2000
+	// maxDecodings bounds how often a path is decoded until it stays the same.
+	maxDecodings = 8
+)
+
+// IsLocal reports whether target is a path on this server, with or without a
+// query and a fragment, so that a redirect to it leads nowhere else (OWASP ASVS
+// 3.7.2). It is strict: whatever browsers, net/url, proxies and routers may read
+// in different ways is refused.
+//
+//   - Whatever does not begin with a slash: a scheme (RFC 3986 section 3.1), a
+//     relative path, or a space or control character, which browsers strip (WHATWG
+//     URL section 4.4).
+//   - An authority, with or without userinfo: "//host" (RFC 3986 section 4.2), and
+//     "/\host", since browsers read a backslash as a slash (WHATWG URL section 4.4).
+//   - A backslash or a control character anywhere. Browsers remove tabs and line
+//     ends, so that "/\t/host" is "//host" to them (WHATWG URL section 4.4).
+//   - In the path, an empty segment and the segments "." and ".." (RFC 3986 section
+//     5.2.4): "/.//host" becomes "//host" without them.
+//   - All of these percent-encoded in the path, however often, as a proxy or a router
+//     may decode once more than expected. Up to 7 layers of encoding are decoded and
+//     checked; a target with more is refused.
+//   - An escape that is invalid, or becomes so by decoding, such as a literal "%25".
+//   - More than 2,000 bytes.
+//
+// Escapes in the query and the fragment are not decoded: they cannot lead away.
+func IsLocal(target string) bool {
+	if len(target) > maxLength || !strings.HasPrefix(target, "/") {
 		return false
 	}
-	u, err := url.Parse(next)
-	if err != nil || strings.ContainsFunc(next, misread) ||
-		u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
+	// The checks below refuse a scheme and an authority too. net/url is a second
+	// opinion on them, and checks the fragment's escapes.
+	u, err := url.Parse(target)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
 		return false
 	}
-	path, _, _ := strings.Cut(next, "?")
+	if strings.ContainsFunc(target, isMisread) {
+		return false
+	}
+	path, _, _ := strings.Cut(target, "?")
 	path, _, _ = strings.Cut(path, "#")
-	// A proxy or a router may decode once more than we expect.
-	for range 8 {
-		if !plainPath(path) {
+	for range maxDecodings {
+		if !isPlainPath(path) {
 			return false
 		}
 		decoded, err := url.PathUnescape(path)
@@ -37,66 +66,17 @@ func IsLocal(next string) bool {
 	return false
 }
 
-// plainPath says that nothing in a path is read differently by another parser.
-func plainPath(path string) bool {
+// isPlainPath reports whether every parser reads path, which begins with a slash,
+// in the same way.
+func isPlainPath(path string) bool {
 	for segment := range strings.SplitSeq(path[1:], "/") {
 		if segment == "." || segment == ".." {
 			return false
 		}
 	}
-	return !strings.Contains(path, "//") && !strings.ContainsFunc(path, misread)
+	return !strings.Contains(path, "//") && !strings.ContainsFunc(path, isMisread)
 }
 
-// misread says that browsers drop c from a URL or take it for a slash.
-func misread(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' }
-
-// A Page is a page of the application that a browser is sent to.
-type Page struct {
-	Target, Path string
-}
-
-func Parse(target string) (Page, bool) {
-	u, err := url.Parse(target)
-	if err != nil || !IsLocal(target) || u.Fragment != "" { // a query cannot follow a fragment
-		return Page{}, false
-	}
-	return Page{target, u.Path}, true
-}
-
-// From is the Page for someone who asked for another page.
-func (d Page) From(method string, asked Page, query ...string) string {
-	if method == http.MethodGet {
-		query = append([]string{"next", asked.Target}, query...)
-	}
-	return d.With(query...)
-}
-
-// With is the Page with a query of names and values. Empty ones are left out.
-func (d Page) With(query ...string) string {
-	target := d.Target
-	for i := 0; i < len(query); i += 2 {
-		if query[i+1] == "" {
-			continue
-		}
-		separator := "?"
-		if strings.Contains(target, "?") {
-			separator = "&"
-		}
-		target += separator + query[i] + "=" + url.QueryEscape(query[i+1])
-	}
-	return target
-}
-
-// Requested is the page that the client asked for, as it asked: a router may
-// have cut a prefix off r.URL. Its target is empty if it is no local path.
-func Requested(r *http.Request) Page {
-	u := r.URL
-	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
-		u = asked
-	}
-	target := u.RequestURI()
-	if !IsLocal(target) {
-		target = ""
-	}
-	return Page{target, u.Path}
-}
+// isMisread reports whether c is a character that browsers remove from a URL or
+// read as a slash, or a control character that another parser may stop at.
+func isMisread(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' }

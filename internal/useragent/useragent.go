@@ -1,10 +1,10 @@
-// Package useragent names a client in a few words.
+// Package useragent summarises a client's User-Agent header in a few words.
 package useragent
 
 import "strings"
 
-// Which word in a User-Agent means what. Browsers claim to be each other, so the
-// first that is found counts.
+// browsers and systems list which part of a User-Agent stands for which name.
+// Browsers claim to be each other, so the first part that is found counts.
 var (
 	browsers = [][2]string{
 		{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"}, {"Vivaldi/", "Vivaldi"},
@@ -16,33 +16,38 @@ var (
 	}
 )
 
-// Summary makes of a User-Agent what a person can recognise. It is short whatever
-// the client sends, and of letters, digits and the like.
+// maxProgramName is the longest name of a program that Summary returns, in bytes.
+const maxProgramName = 32
+
+// Summary returns a browser and a system that a person recognises, such as "Firefox
+// on Linux", the name of another program, such as "curl", or "". Whatever the client
+// sends, the result has at most 44 bytes, all of them ASCII letters, digits, spaces,
+// dots, hyphens and underscores.
 func Summary(userAgent string) string {
-	named := func(table [][2]string) string {
-		for _, entry := range table {
-			if strings.Contains(userAgent, entry[0]) {
-				return entry[1]
-			}
-		}
-		return ""
-	}
-	browser, system := named(browsers), named(systems)
+	browser, system := firstOf(browsers, userAgent), firstOf(systems, userAgent)
 	if browser == "" { // a program: curl/8.5.0, Go-http-client/1.1
 		product, _, _ := strings.Cut(userAgent, "/")
-		if product != "Mozilla" && len(product) <= 32 && !strings.ContainsFunc(product, unlikely) {
+		if product != "Mozilla" && len(product) <= maxProgramName && !strings.ContainsFunc(product, notInName) {
 			browser = product
 		}
 	}
-	switch {
-	case browser == "" || system == "":
+	if browser == "" || system == "" {
 		return browser + system
-	default:
-		return browser + " on " + system
 	}
+	return browser + " on " + system
 }
 
-// unlikely says that c is not in the name of a program.
-func unlikely(c rune) bool {
+// firstOf returns the name of the first entry whose part is in userAgent, or "".
+func firstOf(table [][2]string, userAgent string) string {
+	for _, entry := range table {
+		if part, name := entry[0], entry[1]; strings.Contains(userAgent, part) {
+			return name
+		}
+	}
+	return ""
+}
+
+// notInName reports whether c does not belong in the name of a program.
+func notInName(c rune) bool {
 	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(" -_.", c)
 }

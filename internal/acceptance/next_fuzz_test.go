@@ -80,7 +80,7 @@ func FuzzNext(f *testing.F) {
 			f.Add(next)
 		}
 	}
-	guard, err := sessionguard.New(sessionguard.Config[*user]{FindUser: (&directory{}).Find, Keys: testKeys})
+	guard, err := sessionguard.New(sessionguard.Config[*user]{FindUser: (&userDatabase{}).Find, Keys: testKeys})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -25,10 +25,7 @@ func ExampleGuard_Logout() {
 	})
 
 	browser := exampleVisitAs("ada", guard, guard.Handler(mux))
-	thief := exampleVisit(guard.Handler(mux))
-	for name, value := range browser.cookies {
-		thief.cookies[name] = value
-	}
+	thief := browser.copy()
 	fmt.Println(browser.post("/logout"))
 	fmt.Println(browser.get("/"))
 	fmt.Println(thief.get("/home")) // a copy of the cookie is worth nothing
@@ -94,7 +91,7 @@ func ExampleGuard_EndSession() {
 	// 200 {"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"logged_out_elsewhere"}
 }
 
-func exampleSessionID(browser *exampleBrowser) string {
+func exampleSessionID(browser exampleBrowser) string {
 	var status struct{ Session string }
 	_ = json.Unmarshal([]byte(strings.TrimPrefix(browser.get("/session"), "200 ")), &status)
 	return status.Session
@@ -108,7 +105,7 @@ func ExampleGuard_EndUser() {
 	grace := exampleVisitAs("grace", guard, home)
 
 	fmt.Println(guard.EndUser(context.Background(), "ada"))
-	for _, browser := range []*exampleBrowser{desk, phone, grace} {
+	for _, browser := range []exampleBrowser{desk, phone, grace} {
 		fmt.Println(browser.get("/home"))
 	}
 	// Output:

@@ -81,7 +81,7 @@ func ExampleConfig_maxSessions() {
 		return
 	}
 	home := guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "Home") }))
-	var browsers []*exampleBrowser
+	var browsers []exampleBrowser
 	for range 3 {
 		browsers = append(browsers, exampleVisitAs("ada", guard, home))
 	}

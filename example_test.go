@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 )
 
 // exampleUser is the user type of the examples, and exampleGuard their guard.
@@ -49,54 +50,50 @@ func exampleGuard() *sessionguard.Guard[*exampleUser] {
 	return guard
 }
 
-// exampleBrowser visits a handler and keeps its cookies.
-type exampleBrowser struct {
-	handler http.Handler
-	cookies map[string]string
+// exampleBrowser is a browser whose responses examples can print.
+type exampleBrowser struct{ *testbrowser.Browser }
+
+func exampleVisit(handler http.Handler) exampleBrowser {
+	browser := testbrowser.New(exampleT{}, "https://example.com", testbrowser.HandlerTransport{Handler: handler})
+	browser.Header.Set("Sec-Fetch-Mode", "navigate")
+	return exampleBrowser{browser}
 }
 
-func exampleVisit(handler http.Handler) *exampleBrowser {
-	return &exampleBrowser{handler, map[string]string{}}
-}
-
-// exampleVisitAs is for an application with a login page.
-func exampleVisitAs(name string, guard *sessionguard.Guard[*exampleUser], handler http.Handler) *exampleBrowser {
+// exampleVisitAs logs in without a login page and then visits handler.
+func exampleVisitAs(name string, guard *sessionguard.Guard[*exampleUser], handler http.Handler) exampleBrowser {
 	browser := exampleVisit(guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := guard.Login(w, r, exampleUsers[name]); err != nil {
 			panic(err)
 		}
 	})))
 	browser.post("/login")
-	browser.handler = handler
+	browser.Client.Transport = testbrowser.HandlerTransport{Handler: handler}
 	return browser
 }
 
-func (b *exampleBrowser) get(path string) string  { return b.send("GET", path) }
-func (b *exampleBrowser) post(path string) string { return b.send("POST", path) }
+func (b exampleBrowser) get(path string) string  { return exampleLine(b.Get(path)) }
+func (b exampleBrowser) post(path string) string { return exampleLine(b.Post(path)) }
+func (b exampleBrowser) copy() exampleBrowser    { return exampleBrowser{b.Copy()} }
 
-// send says in one line what came back.
-func (b *exampleBrowser) send(method, path string) string {
-	r := httptest.NewRequest(method, path, nil)
-	r.Header.Set("Sec-Fetch-Mode", "navigate")
-	for name, value := range b.cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
+// exampleLine describes a response in one line.
+func exampleLine(a testbrowser.Response) string {
+	line := fmt.Sprint(a.StatusCode)
+	if to := a.Header.Get("Location"); to != "" {
+		return line + " to " + to
 	}
-	w := httptest.NewRecorder()
-	b.handler.ServeHTTP(w, r)
-	for _, c := range w.Result().Cookies() {
-		if b.cookies[c.Name] = c.Value; c.MaxAge < 0 {
-			delete(b.cookies, c.Name)
-		}
+	if strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") {
+		return line + " " + http.StatusText(a.StatusCode)
 	}
-	answer := fmt.Sprint(w.Code)
-	if to := w.Header().Get("Location"); to != "" {
-		return answer + " to " + to
-	}
-	if strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
-		return answer + " " + http.StatusText(w.Code)
-	}
-	return strings.TrimSpace(answer + " " + w.Body.String())
+	return strings.TrimSpace(line + " " + a.Body)
 }
+
+// exampleT is the [testbrowser.T] of examples. It panics, because they have no testing.T.
+type exampleT struct{}
+
+func (exampleT) Helper()                           {}
+func (exampleT) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (exampleT) FailNow()                          {}
+func (exampleT) Context() context.Context          { return context.Background() }
 
 // A guard for production: keys from outside the program, an office day instead
 // of twelve hours, and pages of the application's own.

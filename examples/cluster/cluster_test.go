@@ -16,6 +16,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/examples/dashboard/app"
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
 	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 )
 
 func TestSessionsInSQLite(t *testing.T) {
@@ -49,13 +50,13 @@ func (c cluster) ofThree() cluster {
 
 func oneLoginIsEnoughAndOneLogout(t *testing.T, c cluster) {
 	at := serve(t, c).urls
-	b := apptest.Browse(t, at[0])
-	b.Login("ada").Expect(http.StatusSeeOther, "/home")
+	b := testbrowser.New(t, at[0], nil)
+	apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
 	for i, url := range at {
 		b.At(url).Get("/home").Expect(http.StatusOK, "").Contains("Ada Lovelace", fmt.Sprintf("Node %d of 3", i+1))
 	}
 	copied := b.Copy()
-	b.At(at[2]).Post("/logout").Expect(http.StatusSeeOther, "/")
+	b.At(at[2]).PostForm("/logout").Expect(http.StatusSeeOther, "/")
 	b.At(at[1]).Get("/").Contains("You have been logged out.")
 	for _, url := range at {
 		isOut(b.At(url))
@@ -71,11 +72,11 @@ func promises(t *testing.T, c cluster) {
 
 	t.Run("a restart logs nobody out", func(t *testing.T) {
 		before := serve(t, c)
-		b, out := apptest.Browse(t, before.urls[0]), apptest.Browse(t, before.urls[0])
-		b.Login("ada").Expect(http.StatusSeeOther, "/home")
-		out.Login("ada").Expect(http.StatusSeeOther, "/home")
+		b, out := testbrowser.New(t, before.urls[0], nil), testbrowser.New(t, before.urls[0], nil)
+		apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
+		apptest.Login(out, "ada").Expect(http.StatusSeeOther, "/home")
 		copied := out.Copy()
-		out.At(before.urls[1]).Post("/logout").Expect(http.StatusSeeOther, "/")
+		out.At(before.urls[1]).PostForm("/logout").Expect(http.StatusSeeOther, "/")
 		before.stop()
 
 		for _, url := range serve(t, c).urls {
@@ -91,15 +92,15 @@ func promises(t *testing.T, c cluster) {
 			c.options.Idle = 8 * time.Second
 		}
 		at := serve(t, c).urls
-		grace, ada := apptest.Browse(t, at[2]), apptest.Browse(t, at[0])
-		grace.Login("grace").Expect(http.StatusSeeOther, "/home")
-		ada.Login("ada").Expect(http.StatusSeeOther, "/home")
-		stream, next := ada.At(at[1]).Stream()
+		grace, ada := testbrowser.New(t, at[2], nil), testbrowser.New(t, at[0], nil)
+		apptest.Login(grace, "grace").Expect(http.StatusSeeOther, "/home")
+		apptest.Login(ada, "ada").Expect(http.StatusSeeOther, "/home")
+		stream, next := apptest.Stream(ada.At(at[1]))
 		time.AfterFunc(20*time.Second, func() { stream.Body.Close() }) // if nobody tells
 		if _, err := time.Parse(time.RFC3339, next()); err != nil {
 			t.Fatal(err)
 		}
-		grace.Post("/admin/users/ada/sessions/"+ada.Session()+"/end").
+		grace.PostForm("/admin/users/ada/sessions/"+apptest.Session(ada)+"/end").
 			Expect(http.StatusSeeOther, "/admin/users/ada/sessions")
 
 		ada.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome&reason=ended")
@@ -115,30 +116,30 @@ func promises(t *testing.T, c cluster) {
 
 	t.Run("the limit is of all nodes together", func(t *testing.T) {
 		at := serve(t, c).urls
-		first := apptest.Browse(t, at[0])
-		first.Login("ada").Expect(http.StatusSeeOther, "/home")
+		first := testbrowser.New(t, at[0], nil)
+		apptest.Login(first, "ada").Expect(http.StatusSeeOther, "/home")
 		for _, url := range at {
-			apptest.Browse(t, url).Login("ada").Expect(http.StatusSeeOther, "/home")
+			apptest.Login(testbrowser.New(t, url, nil), "ada").Expect(http.StatusSeeOther, "/home")
 		}
 		first.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome&reason=too_many_sessions")
 	})
 
 	t.Run("two processes are one cluster", func(t *testing.T) {
 		here, there := serve(t, c).urls, serve(t, c).urls
-		b := apptest.Browse(t, here[0])
-		b.Login("ada").Expect(http.StatusSeeOther, "/home")
+		b := testbrowser.New(t, here[0], nil)
+		apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
 		b.At(there[0]).Get("/home").Expect(http.StatusOK, "")
-		b.At(there[1]).Post("/logout").Expect(http.StatusSeeOther, "/")
+		b.At(there[1]).PostForm("/logout").Expect(http.StatusSeeOther, "/")
 		isOut(b.At(here[1]))
 	})
 }
 
 // isOut checks that a page leads to the login, whatever the backend knows of why.
-func isOut(b *apptest.Browser) {
-	b.Helper()
+func isOut(b *testbrowser.Browser) {
+	b.T.Helper()
 	a := b.Get("/home")
 	if to := a.Header.Get("Location"); a.StatusCode != http.StatusSeeOther || !strings.HasPrefix(to, "/login?next=%2Fhome") {
-		b.Errorf("got %d to %q", a.StatusCode, to)
+		b.T.Errorf("got %d to %q", a.StatusCode, to)
 	}
 }
 

@@ -15,13 +15,14 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
 	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 )
 
 func TestMain(m *testing.M) { apptest.Main(m, main) }
 
 func TestTheProgramRunsAndStopsCleanlyAndKeepsEveryoneLoggedIn(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "sessions.db")
-	b := apptest.Browse(t, "http://127.0.0.1")
+	b := testbrowser.New(t, "http://127.0.0.1", nil)
 	for run := range 2 {
 		command := apptest.Program(t, "-addr", "127.0.0.1:0", "-nodes", "2", "-db", db)
 		var stderr bytes.Buffer
@@ -33,7 +34,7 @@ func TestTheProgramRunsAndStopsCleanlyAndKeepsEveryoneLoggedIn(t *testing.T) {
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
 		}
-		var nodes []*apptest.Browser
+		var nodes []*testbrowser.Browser
 		var said strings.Builder
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() && lines.Text() != "Ctrl-C stops." {
@@ -53,12 +54,12 @@ func TestTheProgramRunsAndStopsCleanlyAndKeepsEveryoneLoggedIn(t *testing.T) {
 
 		if run == 0 {
 			nodes[0].Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
-			nodes[0].Login("ada").Expect(http.StatusSeeOther, "/home")
+			apptest.Login(nodes[0], "ada").Expect(http.StatusSeeOther, "/home")
 		}
 		nodes[0].Get("/home").Expect(http.StatusOK, "").Contains("Ada Lovelace", "Node 1 of 2")
 		nodes[1].Get("/home").Expect(http.StatusOK, "").Contains("Ada Lovelace", "Node 2 of 2")
 
-		_, next := nodes[1].Stream()
+		_, next := apptest.Stream(nodes[1])
 		next()
 		begun := time.Now()
 		if err := command.Process.Signal(os.Interrupt); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 )
 
 func TestMain(m *testing.M) { apptest.Main(m, main) }
@@ -49,21 +50,21 @@ func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
 				}
 			}
 
-			b := apptest.Browse(t, url)
+			b := testbrowser.New(t, url, nil)
 			b.Client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 			b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
-			in := b.Login("ada").Expect(http.StatusSeeOther, "/home")
+			in := apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
 			name := map[string]string{"http": "session", "https": "__Host-session"}[scheme]
 			if cookie := in.Cookies()[0]; cookie.Name != name || cookie.Secure != (scheme == "https") || !cookie.HttpOnly {
 				t.Errorf("the cookie is %v", cookie)
 			}
 			b.Get("/home").Expect(http.StatusOK, "").Contains("Ada Lovelace")
-			b.Post("/logout").Expect(http.StatusSeeOther, "/")
+			b.PostForm("/logout").Expect(http.StatusSeeOther, "/")
 			b.Get("/").Contains("You have been logged out.")
 			b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
 
-			b.Login("ada").Expect(http.StatusSeeOther, "/home")
-			_, next := b.Stream()
+			apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
+			_, next := apptest.Stream(b)
 			next()
 			begun := time.Now()
 			if err := command.Process.Signal(os.Interrupt); err != nil {

@@ -14,37 +14,37 @@ import (
 
 // Anonymous visitors cost the server nothing.
 func TestAVisitorCostsTheServerNothing(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b := s.browse()
 		for range 3 {
 			for _, path := range []string{"/", "/home", "/admin", "/fresh", "/poll", "/status", "/value?k=k", "/static"} {
-				b.get(path)
+				b.Get(path)
 			}
-			b.post("/value?k=k&v=v")
-			b.post("/login?user=nobody")
-			b.post("/logout")
+			b.Post("/value?k=k&v=v")
+			b.Post("/login?user=nobody")
+			b.Post("/logout")
 		}
-		require.Empty(t, backend.counted())
-		require.Zero(t, s.users.asked-3, "but for the logins that were tried")
+		require.Empty(t, backend.callCounts())
+		require.Zero(t, s.users.lookups-3, "but for the logins that were tried")
 	})
 }
 
 // A visitor who does nothing gets no cookie.
 func TestAVisitorWhoChangesNothingGetsNoCookie(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		for _, path := range []string{"/", "/home", "/status", "/value?k=k", "/static"} {
-			require.Empty(s.T, b.get(path).Cookies(), path)
+			require.Empty(s.T, b.Get(path).Cookies(), path)
 		}
-		b.post("/value?k=k&v=v")
-		require.Empty(s.T, b.get("/value?k=k").Cookies(), "nor a second one for reading")
+		b.Post("/value?k=k&v=v")
+		require.Empty(s.T, b.Get("/value?k=k").Cookies(), "nor a second one for reading")
 	})
 }
 
 // RFC 6265bis 5.6, ASVS 3.3.5: over 4096 bytes the oldest flashes go
 func TestAVisitorsOldestFlashesMakeRoom(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /flash", func(w http.ResponseWriter, r *http.Request) error {
 			session, err := s.guard.Get(r, "flash")
 			n, _ := strconv.Atoi(r.FormValue("n"))
@@ -59,16 +59,16 @@ func TestAVisitorsOldestFlashesMakeRoom(t *testing.T) {
 			return err
 		})
 		b := s.browse()
-		b.post("/value?k=cart&v=book")
+		b.Post("/value?k=cart&v=book")
 		for n := range 40 {
-			a := b.post("/flash?n=" + strconv.Itoa(n))
+			a := b.Post("/flash?n=" + strconv.Itoa(n))
 			require.Equal(s.T, http.StatusOK, a.StatusCode)
 			require.Len(s.T, a.Cookies(), 1)
 			c := a.Cookies()[0]
 			require.LessOrEqual(s.T, len(c.Name)+len(c.Value), 4096)
 		}
-		require.Equal(s.T, "book <nil>", b.get("/value?k=cart").body, "values stay")
-		shown := strings.Fields(b.get("/flashes").body)
+		require.Equal(s.T, "book <nil>", b.Get("/value?k=cart").Body, "values stay")
+		shown := strings.Fields(b.Get("/flashes").Body)
 		require.Greater(s.T, len(shown), 5)
 		for i, n := range shown {
 			require.Equal(s.T, strconv.Itoa(40-len(shown)+i), n, "the newest, in order")
@@ -79,7 +79,7 @@ func TestAVisitorsOldestFlashesMakeRoom(t *testing.T) {
 
 // L6: what does not fit is an error page, and nothing is half saved
 func TestAVisitorsValuesThatDoNotFitAreAnErrorPage(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /big", func(w http.ResponseWriter, r *http.Request) error {
 			small, _ := s.guard.Get(r, "app")
 			small.Values["k"] = "half"
@@ -90,25 +90,25 @@ func TestAVisitorsValuesThatDoNotFitAreAnErrorPage(t *testing.T) {
 			return nil
 		})
 		visitor, ada := s.browse(), s.browse()
-		visitor.post("/value?k=k&v=v")
-		before := visitor.cookies()
-		a := visitor.post("/big")
+		visitor.Post("/value?k=k&v=v")
+		before := visitor.Cookies()
+		a := visitor.Post("/big")
 		require.Equal(s.T, http.StatusInternalServerError, a.StatusCode)
-		require.NotContains(s.T, a.body, "saved!")
+		require.NotContains(s.T, a.Body, "saved!")
 		require.Empty(s.T, a.Cookies())
 		requireNoStore(s.T, a.Header)
-		require.Equal(s.T, before, visitor.cookies())
-		require.Equal(s.T, "v <nil>", visitor.get("/value?k=k").body)
+		require.Equal(s.T, before, visitor.Cookies())
+		require.Equal(s.T, "v <nil>", visitor.Get("/value?k=k").Body)
 		require.Contains(s.T, s.log.String(), "do not fit into a cookie")
 
 		ada.login("ada")
-		require.Equal(s.T, "saved!", ada.post("/big").body, "a session on the server has room")
+		require.Equal(s.T, "saved!", ada.Post("/big").Body, "a session on the server has room")
 	})
 }
 
 // W1: values that change after the first byte
 func TestLateChangesAreSavedForASessionAndAnErrorForAVisitor(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		saved := make(chan error, 1)
 		late := func(save bool) func(http.ResponseWriter, *http.Request) {
 			return func(w http.ResponseWriter, r *http.Request) {
@@ -129,19 +129,19 @@ func TestLateChangesAreSavedForASessionAndAnErrorForAVisitor(t *testing.T) {
 		for _, path := range []string{"/late", "/late-save"} {
 			b, visitor := s.browse(), s.browse()
 			b.login("ada")
-			require.Equal(s.T, "begun", b.post(path).body)
+			require.Equal(s.T, "begun", b.Post(path).Body)
 			require.NoError(s.T, <-saved)
-			require.Equal(s.T, "l <nil>", b.get("/value?k=late").body)
+			require.Equal(s.T, "l <nil>", b.Get("/value?k=late").Body)
 			require.Empty(s.T, s.log.String())
 
-			require.Equal(s.T, "begun", visitor.post(path).body)
+			require.Equal(s.T, "begun", visitor.Post(path).Body)
 			if path == "/late-save" {
 				require.ErrorIs(s.T, <-saved, sessionguard.ErrHeadersSent)
 			} else {
 				require.NoError(s.T, <-saved)
 			}
-			require.Equal(s.T, "<nil> <nil>", visitor.get("/value?k=late").body)
-			require.Equal(s.T, "e <nil>", visitor.get("/value?k=early").body)
+			require.Equal(s.T, "<nil> <nil>", visitor.Get("/value?k=late").Body)
+			require.Equal(s.T, "e <nil>", visitor.Get("/value?k=early").Body)
 			require.Contains(s.T, s.log.String(), sessionguard.ErrHeadersSent.Error())
 			s.log.mu.Lock()
 			s.log.b.Reset()
@@ -152,23 +152,23 @@ func TestLateChangesAreSavedForASessionAndAnErrorForAVisitor(t *testing.T) {
 
 // K2, WSTG-SESS-03: a visitor's cookie is ours or it is nothing
 func TestAVisitorsCookieThatIsNotOursIsIgnored(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
-		b.post("/value?k=k&v=v")
-		ours := b.cookies()[anonymousCookie]
+		b.Post("/value?k=k&v=v")
+		ours := b.Cookies()[visitorCookie]
 		b.login("ada")
-		session := b.cookies()[sessionCookie]
+		session := b.Cookies()[sessionCookie]
 		for name, value := range map[string]string{
 			"cut": ours[:len(ours)-8], "changed": "A" + ours[1:], "a session's": session, "nothing": "", "long": strings.Repeat("A", 5000),
 		} {
 			visitor := s.browse()
-			a := visitor.get("/value?k=k", "Cookie", anonymousCookie+"="+value)
-			require.Equal(s.T, "<nil> <nil>", a.body, name)
+			a := visitor.Get("/value?k=k", "Cookie", visitorCookie+"="+value)
+			require.Equal(s.T, "<nil> <nil>", a.Body, name)
 			require.Empty(s.T, a.Cookies(), name)
-			a = visitor.get("/home", "Cookie", sessionCookie+"="+ours)
+			a = visitor.Get("/home", "Cookie", sessionCookie+"="+ours)
 			require.Equal(s.T, http.StatusSeeOther, a.StatusCode, "nor is it a session's")
 		}
-		a := s.browse().get("/value?k=k", "Cookie", anonymousCookie+"="+ours+"; "+anonymousCookie+"="+ours)
-		require.Equal(s.T, "<nil> <nil>", a.body, "two of a name are none")
+		a := s.browse().Get("/value?k=k", "Cookie", visitorCookie+"="+ours+"; "+visitorCookie+"="+ours)
+		require.Equal(s.T, "<nil> <nil>", a.Body, "two of a name are none")
 	})
 }

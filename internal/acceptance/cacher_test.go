@@ -12,7 +12,7 @@ import (
 
 // knowing is a remote backend that remembers what it has been told to.
 type knowing struct {
-	*flaky
+	*failingBackend
 	mu    sync.Mutex
 	known map[store.Key]store.Record
 	asked []store.Key
@@ -41,29 +41,29 @@ func (k *knowing) remember(t *testing.T) {
 // K2: what a Cacher knows costs the backend nothing, what it does not know is asked for
 // only if we have signed it, and what is over is over.
 func TestACacherIsAskedFirst(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := &knowing{flaky: newFlaky(), known: map[store.Key]store.Record{}}
+	withFakeClock(t, func(t *testing.T) {
+		backend := &knowing{failingBackend: newFailingBackend(), known: map[store.Key]store.Record{}}
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		b := s.browse()
 		b.login("ada")
 		require.True(t, b.loggedIn())
-		require.Equal(t, 1, backend.counted()["Load"], "it was not known yet")
+		require.Equal(t, 1, backend.callCounts()["Load"], "it was not known yet")
 
 		backend.remember(t)
-		backend.failing("Load")
+		backend.failOn("Load")
 		require.True(t, b.loggedIn(), "though nobody can be asked")
-		require.Equal(t, 1, backend.counted()["Load"])
+		require.Equal(t, 1, backend.callCounts()["Load"])
 
 		forger := s.browse()
-		for _, value := range []string{"A", strings.Repeat("A", 144), b.cookies()[sessionCookie][1:] + "A"} {
-			forger.sends(map[string]string{sessionCookie: value})
+		for _, value := range []string{"A", strings.Repeat("A", 144), b.Cookies()[sessionCookie][1:] + "A"} {
+			forger.SetCookies(map[string]string{sessionCookie: value})
 			require.False(t, forger.loggedIn())
 		}
-		require.Equal(t, 1, backend.counted()["Load"], "what nobody has signed is not asked for")
+		require.Equal(t, 1, backend.callCounts()["Load"], "what nobody has signed is not asked for")
 
-		pass(idle)
-		backend.failing()
+		advance(idle)
+		backend.failOn()
 		require.False(t, b.loggedIn())
-		require.Equal(t, 1, backend.counted()["Delete"])
+		require.Equal(t, 1, backend.callCounts()["Delete"])
 	})
 }

@@ -95,7 +95,7 @@ func TestAClientThatHangsUpStopsNothingHalfWay(t *testing.T) {
 		}, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
+			withFakeClock(t, func(t *testing.T) {
 				s, backend := remoteSite(t)
 				backend.Backend = &heeding{Backend: backend.Backend}
 				done := make(chan error, 1)
@@ -116,16 +116,16 @@ func TestAClientThatHangsUpStopsNothingHalfWay(t *testing.T) {
 					if test.hook == "" {
 						gone()
 					} else {
-						backend.hook(test.hook, gone)
+						backend.beforeCall(test.hook, gone)
 					}
 					session, _ := s.guard.Get(r, "app")
 					session.Values["k"] = "v"
 					err := test.do(s, w, r)
 					w.WriteHeader(http.StatusNoContent)
-					backend.hook(test.hook, nil)
+					backend.beforeCall(test.hook, nil)
 					done <- err
 				})
-				b.post("/hang")
+				b.Post("/hang")
 				require.NoError(t, <-done)
 				require.Len(t, sessionsOf(t, backend, "ada"), test.ada)
 				require.Len(t, sessionsOf(t, backend, "eve"), test.eve)
@@ -140,20 +140,20 @@ func TestAClientThatHangsUpStopsNothingHalfWay(t *testing.T) {
 // L6: but not for ever
 func TestABackendThatHangsIsGivenUp(t *testing.T) {
 	for method, path := range map[string]string{"Delete": "/logout", "Save": "/value?k=k&v=v", "Replace": "/login?user=ada", "Touch": "/value?k=k"} {
-		inBubble(t, func(t *testing.T) {
+		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)
 			stuck := &heeding{Backend: backend.Backend}
 			backend.Backend = stuck
 			b := s.browse()
 			b.login("ada")
-			pass(2 * time.Minute)
+			advance(2 * time.Minute)
 			stuck.stuck = method
 			start := time.Now()
 			verb := "POST"
 			if method == "Touch" {
 				verb = "GET"
 			}
-			a := b.do(b.request(verb, path))
+			a := b.Do(b.Request(verb, path))
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, method)
 			require.Equal(t, 5*time.Second, time.Since(start), method)
 		})
@@ -162,7 +162,7 @@ func TestABackendThatHangsIsGivenUp(t *testing.T) {
 
 // L6: a panic saves nothing
 func TestAPanicSavesNothing(t *testing.T) {
-	onBoth(t, func(s *site, backend *flaky) {
+	onBoth(t, func(s *site, backend *failingBackend) {
 		s.mux.HandleFunc("POST /panic", func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
 			session.Values["k"] = "half"
@@ -174,13 +174,13 @@ func TestAPanicSavesNothing(t *testing.T) {
 		b, visitor := s.browse(), s.browse()
 		b.login("ada")
 		for _, b := range []*browser{b, visitor} {
-			_, err := b.client.Do(b.request("POST", "/panic"))
+			_, err := b.Client.Do(b.Request("POST", "/panic"))
 			require.Error(s.T, err)
-			require.Equal(s.T, "<nil> <nil>", b.get("/value?k=k").body)
+			require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=k").Body)
 		}
-		require.Empty(s.T, visitor.cookies())
+		require.Empty(s.T, visitor.Cookies())
 		if backend != nil {
-			require.Zero(s.T, backend.counted()["Save"])
+			require.Zero(s.T, backend.callCounts()["Save"])
 		}
 	})
 }
@@ -194,7 +194,7 @@ func TestACommitThatFailsSuppressesThePage(t *testing.T) {
 		"Location": {"/secret"}, "Refresh": {"0; url=/secret"}, "Link": {"</secret>; rel=preload"},
 	}
 	for _, method := range []string{"Touch", "Save", "Load"} {
-		inBubble(t, func(t *testing.T) {
+		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)
 			stopped := make(chan error, 1)
 			s.mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
@@ -210,11 +210,11 @@ func TestACommitThatFailsSuppressesThePage(t *testing.T) {
 			})
 			b := s.browse()
 			b.login("ada")
-			pass(2 * time.Minute)
-			backend.failing(method)
-			a := b.get("/page")
+			advance(2 * time.Minute)
+			backend.failOn(method)
+			a := b.Get("/page")
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, method)
-			require.NotContains(t, a.body, "secret")
+			require.NotContains(t, a.Body, "secret")
 			require.Error(t, <-stopped, "the handler is told to stop")
 			for name, values := range describing {
 				require.NotEqual(t, values, a.Header[name], name)
@@ -223,8 +223,8 @@ func TestACommitThatFailsSuppressesThePage(t *testing.T) {
 			require.Equal(t, "5", a.Header.Get("Retry-After"))
 			require.Empty(t, a.Cookies())
 			requireNoStore(t, a.Header)
-			backend.failing()
-			require.Equal(t, "<nil> <nil>", b.get("/value?k=k").body)
+			backend.failOn()
+			require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
 		})
 	}
 }

@@ -17,25 +17,25 @@ import (
 // both and of another guard with the same keys and backend.
 type hostileSite struct {
 	*site
-	backend                             *flaky
+	backend                             *failingBackend
 	handler                             http.Handler
 	session, anonymous, staff, staffAno string
 }
 
 func newHostileSite(t *testing.T, keys [][]byte) *hostileSite {
-	h := &hostileSite{backend: newFlaky()}
+	h := &hostileSite{backend: newFailingBackend()}
 	h.site = newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys = h.backend, keys })
 	staff := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys, c.CookieName = h.backend, keys, "__Host-staff" })
 	for s, take := range map[*site]func(map[string]string){
-		h.site: func(c map[string]string) { h.session, h.anonymous = c[sessionCookie], c[anonymousCookie] },
+		h.site: func(c map[string]string) { h.session, h.anonymous = c[sessionCookie], c[visitorCookie] },
 		staff:  func(c map[string]string) { h.staff, h.staffAno = c["__Host-staff"], c["__Host-staff-anonymous"] },
 	} {
 		b, visitor := s.browse(), s.browse()
 		b.login("ada")
 		// As long as a session cookie's value.
-		visitor.post("/value?k=a&v=" + "visitors-own")
-		all := b.cookies()
-		for name, value := range visitor.cookies() {
+		visitor.Post("/value?k=a&v=" + "visitors-own")
+		all := b.Cookies()
+		for name, value := range visitor.Cookies() {
 			all[name] = value
 		}
 		take(all)
@@ -61,8 +61,8 @@ func (h *hostileSite) ask(path string, cookies ...string) *http.Response {
 // requireStranger expects what anybody gets who sends no cookie, at no cost.
 func (h *hostileSite) requireStranger(t *testing.T, cookies ...string) {
 	t.Helper()
-	before := h.backend.counted()
-	asked := h.users.asked
+	before := h.backend.callCounts()
+	asked := h.users.lookups
 	for path, want := range map[string]int{"/home": 303, "/poll": 303, "/": 200, "/value?k=a": 200, "/static": 200} {
 		resp := h.ask(path, cookies...)
 		var body bytes.Buffer
@@ -72,8 +72,8 @@ func (h *hostileSite) requireStranger(t *testing.T, cookies ...string) {
 		require.NotContains(t, body.String(), "ada", "%q", cookies)
 		require.NotContains(t, body.String(), "visitors-own", "%q", cookies)
 	}
-	require.Equal(t, before, h.backend.counted(), "%q", cookies)
-	require.Equal(t, asked, h.users.asked)
+	require.Equal(t, before, h.backend.callCounts(), "%q", cookies)
+	require.Equal(t, asked, h.users.lookups)
 	require.Empty(t, h.log.String(), "%q", cookies)
 }
 
@@ -88,7 +88,7 @@ func flip(value string, i int, bit byte) string {
 func TestACookieThatIsNotExactlyOursIsAStranger(t *testing.T) {
 	h := newHostileSite(t, testKeys)
 	s, a := h.session, h.anonymous
-	name, ano := sessionCookie+"=", anonymousCookie+"="
+	name, ano := sessionCookie+"=", visitorCookie+"="
 	forge := func(keys ...[]byte) string {
 		v, err := securecookie.EncodeMulti(sessionCookie, bytes.Repeat([]byte("t"), 32), securecookie.CodecsFromPairs(keys...)...)
 		require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestACookieThatIsNotExactlyOursIsAStranger(t *testing.T) {
 	}
 	half := len(s) / 2
 	for what, cookies := range map[string][]string{
-		"none": nil, "empty header": {""}, "separators": {";;; ; ,=;=;"}, "empty": {name, ano}, "no value": {sessionCookie, anonymousCookie},
+		"none": nil, "empty header": {""}, "separators": {";;; ; ,=;=;"}, "empty": {name, ano}, "no value": {sessionCookie, visitorCookie},
 		"truncated": {name + s[:len(s)-1], ano + a[:len(a)-1]}, "halved": {name + s[:half], ano + a[:len(a)/2]},
 		"beheaded": {name + s[1:], ano + a[1:]}, "longer": {name + s + "A", ano + a + "A"}, "padded": {name + s + "=", ano + a + "="},
 		"doubled": {name + s + s, ano + a + a},
@@ -118,7 +118,7 @@ func TestACookieThatIsNotExactlyOursIsAStranger(t *testing.T) {
 		"quoted":                 {name + `"` + s + `"`, ano + `"` + a + `"`}, "half quoted": {name + `"` + s, ano + a + `"`},
 		"lower case": {"__host-session=" + s, "__host-session-anonymous=" + a}, "upper case": {strings.ToUpper(sessionCookie) + "=" + s},
 		"no-break space": {"\u00a0" + name + s, "\u00a0" + ano + a}, "ideographic space": {"\u3000" + name + s, "\u3000" + ano + a},
-		"em space before =": {sessionCookie + "\u2003=" + s, anonymousCookie + "\u2003=" + a}, "next line": {"\u0085" + name + s, "\u0085" + ano + a},
+		"em space before =": {sessionCookie + "\u2003=" + s, visitorCookie + "\u2003=" + a}, "next line": {"\u0085" + name + s, "\u0085" + ano + a},
 		"zero width space": {"\u200b" + name + s}, "byte order mark": {"\ufeff" + name + s, "\ufeff" + ano + a},
 		"latin-1 space": {"\xa0" + name + s, "\x85" + ano + a},
 		"vertical tab":  {"\v" + name + s, "\f" + ano + a}, "line end": {"\r\n" + name + s, "\n" + ano + a}, "NUL": {"\x00" + name + s, ano + a + "\x00"},
@@ -151,7 +151,7 @@ func TestACookieThatIsNotExactlyOursIsAStranger(t *testing.T) {
 // K2: all eight bits of every character of both cookies.
 func TestEveryFlippedBitMakesAStranger(t *testing.T) {
 	h := newHostileSite(t, testKeys)
-	for name, value := range map[string]string{sessionCookie: h.session, anonymousCookie: h.anonymous} {
+	for name, value := range map[string]string{sessionCookie: h.session, visitorCookie: h.anonymous} {
 		for i := range len(value) {
 			for bit := byte(1); bit != 0; bit <<= 1 {
 				h.requireStranger(t, name+"="+flip(value, i, bit))
@@ -185,11 +185,11 @@ func TestAnotherSpellingOfTheCookieIsNotTheCookie(t *testing.T) {
 				if again, err := base64.URLEncoding.DecodeString(other); err == nil && bytes.Equal(again, decoded) {
 					same++
 				}
-				before := h.backend.counted()["Load"]
+				before := h.backend.callCounts()["Load"]
 				resp := h.ask("/home", sessionCookie+"="+other)
 				require.Equal(t, http.StatusSeeOther, resp.StatusCode, "%q", other)
 				require.Empty(t, resp.Header["Set-Cookie"])
-				require.LessOrEqual(t, h.backend.counted()["Load"]-before, 1)
+				require.LessOrEqual(t, h.backend.callCounts()["Load"]-before, 1)
 			}
 			require.NotZero(t, same, "there are other spellings")
 			require.Equal(t, http.StatusOK, h.ask("/home", sessionCookie+"="+h.session).StatusCode)
@@ -202,23 +202,23 @@ func TestTwoSessionCookiesAreNone(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		b.login("ada")
-		real := sessionCookie + "=" + b.cookies()[sessionCookie]
-		b.client.Jar = nil
+		real := sessionCookie + "=" + b.Cookies()[sessionCookie]
+		b.Client.Jar = nil
 		send := func(lines ...string) int {
-			req := b.request("GET", "/home")
+			req := b.Request("GET", "/home")
 			req.Header["Cookie"] = lines
-			a := b.do(req)
+			a := b.Do(req)
 			require.Empty(t, a.Header["Set-Cookie"])
 			return a.StatusCode
 		}
-		before := backend.counted()
+		before := backend.callCounts()
 		for _, lines := range [][]string{
 			{real + "; " + real}, {real, real}, {real, sessionCookie + "=x"}, {sessionCookie + "=x", real}, {real + "; " + sessionCookie + "=x"},
 			{sessionCookie + "=x; " + real}, {sessionCookie + "=; " + real}, {"a=b", real, "c=d; " + real},
 		} {
 			require.Equal(t, http.StatusSeeOther, send(lines...), "%q", lines)
 		}
-		require.Equal(t, before, backend.counted())
+		require.Equal(t, before, backend.callCounts())
 		require.Equal(t, http.StatusOK, send("a=b", real, "c=d"))
 		require.Empty(t, s.log.String())
 	})

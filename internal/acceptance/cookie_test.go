@@ -19,7 +19,7 @@ import (
 var cookieValue = regexp.MustCompile(`=[A-Za-z0-9_=-]{60,};`)
 
 // cookieLines are an answer's Set-Cookie lines in order, random values as V.
-func cookieLines(a answer) []string {
+func cookieLines(a response) []string {
 	var lines []string
 	for _, line := range a.Header["Set-Cookie"] {
 		lines = append(lines, cookieValue.ReplaceAllString(line, "=V;"))
@@ -60,30 +60,30 @@ func TestEveryCookieHasEveryAttribute(t *testing.T) {
 			anonymous := shape.cookie + "-anonymous"
 			b := s.browse()
 
-			require.Empty(t, cookieLines(b.get("/")), "a visitor without values")
-			require.Equal(t, []string{line(anonymous, "V", "")}, cookieLines(b.post("/value?k=a&v=1")), "with values")
-			require.Empty(t, cookieLines(b.get("/value?k=a")), "read")
+			require.Empty(t, cookieLines(b.Get("/")), "a visitor without values")
+			require.Equal(t, []string{line(anonymous, "V", "")}, cookieLines(b.Post("/value?k=a&v=1")), "with values")
+			require.Empty(t, cookieLines(b.Get("/value?k=a")), "read")
 			require.Equal(t, []string{line(anonymous, "", "Max-Age=0; "), line(shape.cookie, "V", "")}, cookieLines(b.login("ada")))
 			require.Equal(t, []string{shape.cookie}, cookieNames(b), "the deletion was understood")
 
 			for _, path := range []string{"/home", "/admin", "/fresh", "/poll", "/status", "/value?k=a", "/", "/static", "/none"} {
-				require.Empty(t, cookieLines(b.get(path)), "an ordinary hit: %s", path)
+				require.Empty(t, cookieLines(b.Get(path)), "an ordinary hit: %s", path)
 			}
-			require.Empty(t, cookieLines(b.post("/value?k=a&v=2")), "values of someone logged in")
+			require.Empty(t, cookieLines(b.Post("/value?k=a&v=2")), "values of someone logged in")
 			require.Equal(t, []string{line(shape.cookie, "V", "")}, cookieLines(b.login("ada")), "again")
 
-			require.Equal(t, []string{line(anonymous, "V", ""), line(shape.cookie, "", "Max-Age=0; ")}, cookieLines(b.post("/logout")))
+			require.Equal(t, []string{line(anonymous, "V", ""), line(shape.cookie, "", "Max-Age=0; ")}, cookieLines(b.Post("/logout")))
 			require.Equal(t, []string{anonymous}, cookieNames(b))
-			require.Equal(t, []string{line(anonymous, "", "Max-Age=0; ")}, cookieLines(b.get("/")), "the flash was shown")
+			require.Equal(t, []string{line(anonymous, "", "Max-Age=0; ")}, cookieLines(b.Get("/")), "the flash was shown")
 			require.Empty(t, cookieNames(b))
-			require.Equal(t, []string{line(anonymous, "V", ""), line(shape.cookie, "", "Max-Age=0; ")}, cookieLines(b.post("/logout")), "of nobody")
+			require.Equal(t, []string{line(anonymous, "V", ""), line(shape.cookie, "", "Max-Age=0; ")}, cookieLines(b.Post("/logout")), "of nobody")
 		})
 	}
 }
 
 func cookieNames(b *browser) []string {
 	var names []string
-	for name := range b.cookies() {
+	for name := range b.Cookies() {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -112,8 +112,8 @@ func TestAnAnswerSetsEachCookieOnce(t *testing.T) {
 	for _, steps := range []string{"i", "ii", "io", "oi", "oo", "ioi", "oio", "vi", "iv", "vio", "viv", "ovi", "vovivo"} {
 		for _, before := range []string{"", "v", "i"} {
 			b := s.browse()
-			b.post("/do?" + before)
-			a := b.post("/do?" + steps)
+			b.Post("/do?" + before)
+			a := b.Post("/do?" + steps)
 			names := map[string]int{}
 			for _, c := range a.Cookies() {
 				names[c.Name]++
@@ -129,7 +129,7 @@ func TestAnAnswerSetsEachCookieOnce(t *testing.T) {
 func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
 	for name, keys := range map[string][][]byte{"signed": testKeys[:1], "encrypted": testKeys} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) { // where no time passes
+			withFakeClock(t, func(t *testing.T) { // where no time passes
 				s := newSite(t, func(c *sessionguard.Config[*user]) { c.Keys = keys })
 				s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
 					if s.guard.End(w, r) == nil {
@@ -144,10 +144,10 @@ func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
 							if loggedIn {
 								b.login("ada")
 							}
-							a := b.post(path)
+							a := b.Post(path)
 							var fresh *http.Cookie
 							for _, c := range a.Cookies() {
-								if c.Name == anonymousCookie {
+								if c.Name == visitorCookie {
 									fresh = c
 								}
 							}
@@ -158,7 +158,7 @@ func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
 							require.False(t, seen[fresh.Value])
 							require.Empty(t, a.Header["Clear-Site-Data"])
 							seen[fresh.Value] = true
-							require.Equal(t, fresh.Value, b.cookies()[anonymousCookie])
+							require.Equal(t, fresh.Value, b.Cookies()[visitorCookie])
 						}
 					}
 				}
@@ -170,39 +170,39 @@ func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
 // K2: "old key's cookie is read, new one is written"
 func TestKeysRotateWithoutLoggingAnybodyOut(t *testing.T) {
 	newKeys := [][]byte{bytes.Repeat([]byte("n"), 64), bytes.Repeat([]byte("m"), 32)}
-	backend := newFlaky()
+	backend := newFailingBackend()
 	at := func(keys ...[]byte) *site {
 		return newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys = backend, keys })
 	}
 	old, both, after := at(testKeys...), at(slices.Concat(newKeys, testKeys)...), at(newKeys...)
 	move := func(from *browser, to *site) *browser {
 		b := to.browse()
-		b.sends(from.cookies())
+		b.SetCookies(from.Cookies())
 		return b
 	}
 	visitor := old.browse()
-	visitor.post("/value?k=a&v=1")
+	visitor.Post("/value?k=a&v=1")
 	member := old.browse()
 	member.login("ada")
 
-	require.Equal(t, "1 <nil>", move(visitor, both).get("/value?k=a").body)
+	require.Equal(t, "1 <nil>", move(visitor, both).Get("/value?k=a").Body)
 	require.True(t, move(member, both).loggedIn())
 
 	// Until it is written again, it is signed with the old key.
-	before := backend.counted()
-	require.Equal(t, "<nil> <nil>", move(visitor, after).get("/value?k=a").body)
-	a := move(member, after).get("/home")
+	before := backend.callCounts()
+	require.Equal(t, "<nil> <nil>", move(visitor, after).Get("/value?k=a").Body)
+	a := move(member, after).Get("/home")
 	require.Equal(t, http.StatusSeeOther, a.StatusCode)
 	require.Empty(t, a.Header["Set-Cookie"])
-	require.Equal(t, before, backend.counted(), "a withdrawn key's cookie is a stranger's")
+	require.Equal(t, before, backend.callCounts(), "a withdrawn key's cookie is a stranger's")
 
 	visitor, member = move(visitor, both), move(member, both)
-	visitor.post("/value?k=b&v=2")
+	visitor.Post("/value?k=b&v=2")
 	member.login("ada")
-	require.Equal(t, "1 <nil>", move(visitor, after).get("/value?k=a").body)
+	require.Equal(t, "1 <nil>", move(visitor, after).Get("/value?k=a").Body)
 	require.True(t, move(member, after).loggedIn())
 	require.False(t, move(member, old).loggedIn())
-	require.Equal(t, "<nil> <nil>", move(visitor, old).get("/value?k=b").body)
+	require.Equal(t, "<nil> <nil>", move(visitor, old).Get("/value?k=b").Body)
 }
 
 // "Withdrawing a signing key ends no live session": in one process, where a hit
@@ -214,7 +214,7 @@ func TestAWithdrawnKeyEndsNoSessionOfTheSameProcess(t *testing.T) {
 	b.login("ada")
 	rotated := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys = backend, nil })
 	b2 := rotated.browse()
-	b2.sends(b.cookies())
+	b2.SetCookies(b.Cookies())
 	require.True(t, b2.loggedIn())
 	require.NoError(t, rotated.guard.EndUser(t.Context(), "ada"))
 	require.False(t, b2.loggedIn())
@@ -223,17 +223,17 @@ func TestAWithdrawnKeyEndsNoSessionOfTheSameProcess(t *testing.T) {
 // L1 for visitors: "its codec's MaxAge is the idle timeout"
 func TestAVisitorsValuesExpireWithTheIdleTimeout(t *testing.T) {
 	for after, want := range map[time.Duration]string{idle - time.Second: "1 <nil>", idle + time.Second: "<nil> <nil>", absolute: "<nil> <nil>"} {
-		inBubble(t, func(t *testing.T) {
+		withFakeClock(t, func(t *testing.T) {
 			s := newSite(t, nil)
 			b := s.browse()
-			b.post("/value?k=a&v=1")
-			pass(after)
-			a := b.get("/value?k=a")
-			require.Equal(t, want, a.body, after)
+			b.Post("/value?k=a&v=1")
+			advance(after)
+			a := b.Get("/value?k=a")
+			require.Equal(t, want, a.Body, after)
 			require.Empty(t, a.Header["Set-Cookie"], "no deletion")
-			b.post("/value?k=b&v=2")
-			require.Equal(t, want, b.get("/value?k=a").body, "what expired does not come back")
-			require.Equal(t, "2 <nil>", b.get("/value?k=b").body)
+			b.Post("/value?k=b&v=2")
+			require.Equal(t, want, b.Get("/value?k=a").Body, "what expired does not come back")
+			require.Equal(t, "2 <nil>", b.Get("/value?k=b").Body)
 		})
 	}
 }
@@ -241,13 +241,13 @@ func TestAVisitorsValuesExpireWithTheIdleTimeout(t *testing.T) {
 // K2: a logout ends every session that its cookies name, each once: a request
 // of a megabyte must not become thousands of questions to the backend.
 func TestLogoutAsksOnceForACookieThatIsSentOften(t *testing.T) {
-	backend := newFlaky()
+	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	b := s.browse()
 	b.login("ada")
-	req := b.request("POST", "/logout")
-	req.Header.Set("Cookie", strings.Repeat(sessionCookie+"="+b.cookies()[sessionCookie]+"; ", 2000))
-	before := backend.counted()["Delete"]
-	require.Equal(t, http.StatusSeeOther, b.do(req).StatusCode)
-	require.Equal(t, 1, backend.counted()["Delete"]-before)
+	req := b.Request("POST", "/logout")
+	req.Header.Set("Cookie", strings.Repeat(sessionCookie+"="+b.Cookies()[sessionCookie]+"; ", 2000))
+	before := backend.callCounts()["Delete"]
+	require.Equal(t, http.StatusSeeOther, b.Do(req).StatusCode)
+	require.Equal(t, 1, backend.callCounts()["Delete"]-before)
 }

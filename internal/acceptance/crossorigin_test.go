@@ -53,7 +53,7 @@ func (c crossOriginSource) headers() []string {
 // before its handler runs and before anybody is asked who sends it. A WebSocket
 // handshake is as unsafe as a POST.
 func TestUnsafeRequestsFromElsewhereAreRefusedBeforeAnythingHappens(t *testing.T) {
-	backend := newFlaky()
+	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	var probe gateProbe
 	s.mux.Handle("/act", &probe)
@@ -71,8 +71,8 @@ func TestUnsafeRequestsFromElsewhereAreRefusedBeforeAnythingHappens(t *testing.T
 				if method == "websocket" {
 					verb, header = "GET", append(header, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-Fetch-Mode", "websocket")
 				}
-				ran, calls, asked := probe.ran.Load(), backend.counted(), s.users.asked
-				a := b.do(b.request(verb, path, header...))
+				ran, calls, asked := probe.ran.Load(), backend.callCounts(), s.users.lookups
+				a := b.Do(b.Request(verb, path, header...))
 				if source.trusted || !unsafe {
 					require.Equal(t, ran+1, probe.ran.Load(), label)
 					require.Equal(t, http.StatusOK, a.StatusCode, label)
@@ -80,8 +80,8 @@ func TestUnsafeRequestsFromElsewhereAreRefusedBeforeAnythingHappens(t *testing.T
 				}
 				require.Equal(t, http.StatusForbidden, a.StatusCode, label)
 				require.Equal(t, ran, probe.ran.Load(), label)
-				require.Equal(t, calls, backend.counted(), label)
-				require.Equal(t, asked, s.users.asked, label)
+				require.Equal(t, calls, backend.callCounts(), label)
+				require.Equal(t, asked, s.users.lookups, label)
 				require.Empty(t, a.Cookies(), label)
 				requireNoStore(t, a.Header)
 			}
@@ -99,12 +99,12 @@ func TestAnotherSiteCanNeitherLogInNorLogOut(t *testing.T) {
 			continue
 		}
 		stranger, ada := s.browse(), s.browse()
-		require.Equal(t, http.StatusForbidden, stranger.post("/login?user=grace", source.headers()...).StatusCode, "%+v", source)
-		require.Empty(t, stranger.cookies())
+		require.Equal(t, http.StatusForbidden, stranger.Post("/login?user=grace", source.headers()...).StatusCode, "%+v", source)
+		require.Empty(t, stranger.Cookies())
 		ada.login("ada")
-		require.Equal(t, http.StatusForbidden, ada.post("/login?user=grace", source.headers()...).StatusCode, "%+v", source)
-		require.Equal(t, http.StatusForbidden, ada.post("/logout", source.headers()...).StatusCode, "%+v", source)
-		require.Equal(t, "secret of ada", ada.get("/poll").body, "%+v", source)
+		require.Equal(t, http.StatusForbidden, ada.Post("/login?user=grace", source.headers()...).StatusCode, "%+v", source)
+		require.Equal(t, http.StatusForbidden, ada.Post("/logout", source.headers()...).StatusCode, "%+v", source)
+		require.Equal(t, "secret of ada", ada.Get("/poll").Body, "%+v", source)
 	}
 }
 
@@ -126,8 +126,8 @@ func TestEveryWrapperAloneRefusesRequestsFromElsewhere(t *testing.T) {
 		"Status":       g.Status(),
 	} {
 		b := browse(t, serve(t, h))
-		b.sends(ada.cookies())
-		a := b.post("/", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors")
+		b.SetCookies(ada.Cookies())
+		a := b.Post("/", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors")
 		require.Equal(t, "cross_origin", gateVerdict(a), name)
 		require.Empty(t, a.Cookies(), name)
 		require.Zero(t, probe.ran.Load(), name)
@@ -168,7 +168,7 @@ func TestOwnCrossOriginProtectionDecides(t *testing.T) {
 			header = append(header, "Connection", "Upgrade", "Upgrade", "websocket")
 		}
 		before := probe.ran.Load()
-		b.do(b.request(test.method, test.path, header...))
+		b.Do(b.Request(test.method, test.path, header...))
 		require.Equal(t, test.allowed, probe.ran.Load() > before, "%+v", test)
 	}
 }
@@ -186,7 +186,7 @@ func TestEverySpellingOfAnUpgradeIsUnsafe(t *testing.T) {
 		{"Connection", "upgrade", "UPGRADE", "h2c", "Upgrade", "websocket"},
 		{"Connection", "upgrade", "Upgrade", ""},
 	} {
-		a := b.get("/socket", append(header, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")...)
+		a := b.Get("/socket", append(header, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")...)
 		require.Equal(t, http.StatusForbidden, a.StatusCode, header)
 	}
 	require.Zero(t, probe.ran.Load())

@@ -30,24 +30,24 @@ func (s *site) devices() {
 
 func (b *browser) devices(path string) (list []sessionguard.Session) {
 	b.t.Helper()
-	require.NoError(b.t, json.Unmarshal([]byte(b.get(path).body), &list))
+	require.NoError(b.t, json.Unmarshal([]byte(b.Get(path).Body), &list))
 	return list
 }
 
 // ASVS 7.5.2
 func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
-	onBothRemembered(t, func(s *site, _ *flaky) {
+	onBothRemembered(t, func(s *site, _ *failingBackend) {
 		s.devices()
 		begun := time.Now().UTC()
 		phone, desk, grace := s.browse(), s.browse(), s.browse()
-		phone.header.Set("User-Agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1")
+		phone.Header.Set("User-Agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1")
 		phone.login("ada")
-		pass(time.Hour)
-		s.loginOf = nil
-		desk.header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+		advance(time.Hour)
+		s.loginOptions = nil
+		desk.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
 		desk.login("ada")
 		grace.login("grace")
-		pass(10 * time.Minute)
+		advance(10 * time.Minute)
 
 		list := desk.devices("/devices")
 		require.Len(s.T, list, 2)
@@ -75,7 +75,7 @@ func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
 		require.NotEqual(s.T, list[0].ID, list[1].ID)
 
 		// Revived, it is not fresh. Logged in again, it is the same and fresh.
-		require.Equal(s.T, "secret of ada", phone.get("/home").body)
+		require.Equal(s.T, "secret of ada", phone.Get("/home").Body)
 		list = phone.devices("/devices")
 		require.True(s.T, list[0].Current)
 		require.Equal(s.T, begun, list[0].Created)
@@ -93,9 +93,9 @@ func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
 		require.Empty(s.T, grace.devices("/devices?user=nobody"))
 
 		// What has ended is not listed.
-		pass(idle)
+		advance(idle)
 		require.Len(s.T, phone.devices("/devices"), 1)
-		phone.post("/logout")
+		phone.Post("/logout")
 		list, err := s.guard.Sessions(s.T.Context(), "ada")
 		require.NoError(s.T, err)
 		require.Empty(s.T, list)
@@ -103,12 +103,12 @@ func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
 }
 
 func TestTheAddressIsWhatTheApplicationSays(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			c.ClientAddr = func(r *http.Request) string { return r.Header.Get("X-Our-Proxy") }
 		})
 		b := s.browse()
-		b.header.Set("X-Our-Proxy", "2001:db8::7")
+		b.Header.Set("X-Our-Proxy", "2001:db8::7")
 		b.login("ada")
 		list, err := s.guard.Sessions(t.Context(), "ada")
 		require.NoError(t, err)
@@ -119,14 +119,14 @@ func TestTheAddressIsWhatTheApplicationSays(t *testing.T) {
 
 // L5
 func TestSessionsOfABackendThatIsDownAreAnError(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.devices()
 		b := s.browse()
 		b.login("ada")
-		backend.failing("ByOwner")
+		backend.failOn("ByOwner")
 		_, err := s.guard.Sessions(t.Context(), "ada")
 		require.ErrorIs(t, err, sessionguard.ErrUnavailable)
-		require.Equal(t, http.StatusServiceUnavailable, b.get("/devices").StatusCode)
+		require.Equal(t, http.StatusServiceUnavailable, b.Get("/devices").StatusCode)
 	})
 }

@@ -1,32 +1,91 @@
-// Package acceptance tests every promise of sessionguard the way its users meet
-// it: through the exported API, over a real TLS server on an in-memory network,
-// with a browser that keeps cookies. Time moves only under testing/synctest.
+// Package acceptance tests every promise of sessionguard as its users meet it: through
+// the exported API, over a TLS server on a network in memory, with a browser that keeps
+// cookies. Tests of timeouts run on the fake clock of testing/synctest.
 //
-// harness_test.go has the server, the browser, and a backend that fails on
-// demand; the other files are named after the part of the library they hold to
-// its word. bench_test.go measures it beside gorilla's own store.
+// The files called harness have what the tests share: the application and its users, the
+// server, the browser, and a backend that fails on demand. The other files are named
+// after the part of the library that they test. bench_test.go compares the library with
+// gorilla's own store.
 //
-// Comments name the rule that a test holds:
+// A comment on a test names the rule that the test checks. These are the rules.
 //
-//	L1  idle: nothing is accepted later than the timeout after the last accepted activity
-//	L2  absolute: set at login, moved by nothing but a new login
-//	L3  no resurrection: what is in flight when a session ends changes nothing any more
-//	L4  no lost updates: requests that change different values both win
-//	L5  a backend that is down is a 503 and ends nothing; a logout never claims what it could not do
-//	L6  a commit that fails suppresses the page; hanging up stops nothing half-way
-//	I1  a login always mints a token and ends what the browser presented
-//	I2  user, active flag and role are read anew on every request, once
-//	I3  freshness is the age of the last real login
-//	I4  a session's public ID is random and survives re-authentication
-//	C1  an answer that depends on who asks is never cached, whatever is done to its headers
-//	C2  a logout sets a cookie to a fresh value, which empties the back/forward cache
-//	C3  the guard script knows whose page it is on and what is left of the session; internal/e2e has it in browsers
-//	W1  the writer commits once, at the first final status, however the answer begins
-//	W2  values that an abandoned handler may still write to are left alone
-//	W3  upload files and the route are given back to the caller's request
-//	K1  cookies have every attribute, one Set-Cookie each, and a hit sets none
-//	K2  a cookie that is not exactly ours is a stranger's: no backend call, no error, no deletion
-//	R1  unsafe cross-origin requests are refused; logout is POST only
-//	R2  "next" is a path on this server or ignored
-//	R3  a refusal fits its client
+// # Liveness
+//
+// L1, idle timeout: A request later than the idle timeout after the last activity is
+// refused. A request counts as activity when it is accepted, while its body is read and
+// when it ends, unless it is passive.
+//
+// L2, absolute timeout: A session ends at a time that is set at login. Only a new login
+// moves it.
+//
+// L3, no resurrection: A request that is still running when its session ends cannot
+// extend, change or recreate the session.
+//
+// L4, no lost updates: If two requests change different values of a session at the same
+// time, both changes are stored.
+//
+// L5, backend failures: If the backend fails, the response is a 503, the session does
+// not end, and the browser keeps its cookie. A logout that could not end the session
+// reports that with a 503, although it clears the browser's cookie.
+//
+// L6, commit failures: If the session cannot be stored, the page is not sent. A client
+// that disconnects does not interrupt a login or a logout.
+//
+// # Identity
+//
+// I1, session fixation: A login always creates a new token and ends the session whose
+// cookie the browser sent.
+//
+// I2, current user: Every request reads the user, the active flag and the roles again,
+// but only once.
+//
+// I3, freshness: A session is as fresh as its last login. Nothing but a new login makes
+// it fresh again.
+//
+// I4, public ID: The ID by which a session is listed and ended is random, is not a key
+// of the backend, and stays the same if the user logs in again.
+//
+// # Caching
+//
+// C1, no-store: A response that depends on the session is sent with headers that forbid
+// caching, whatever the handler or the standard library does to the headers.
+//
+// C2, back/forward cache: A logout sets a cookie to a fresh value. Chromium then drops
+// the earlier pages from its back/forward cache, which it does not do if a cookie is
+// only deleted.
+//
+// C3, guard script: The script in a page knows whose page it is and how long the session
+// lasts. internal/e2e tests the script in browsers.
+//
+// # Response writer
+//
+// W1, one commit: The session is stored, and the cookies and headers are added, exactly
+// once: at the first final status, however the handler begins its response.
+//
+// W2, abandoned handlers: If a handler may still be running when the response is
+// committed, for example after http.TimeoutHandler gave up on it, the values that it
+// could change are not saved.
+//
+// W3, request copies: The guard gives handlers a copy of the request. It passes uploaded
+// files and the matched route back to the original, so that the server removes the files
+// and outer middleware knows the route.
+//
+// # Cookies
+//
+// K1, attributes: Every cookie has all its security attributes. A response sets a cookie
+// at most once, and an ordinary request to a live session sets none.
+//
+// K2, unknown cookies: A cookie that the guard did not sign is treated like no cookie:
+// it causes no backend call, no error page and no deletion. Only a login, a logout and a
+// revival write the session cookie.
+//
+// # Requests
+//
+// R1, cross-origin requests: Unsafe requests from other origins are refused. A logout
+// must be a POST.
+//
+// R2, open redirects: The parameter "next" is a path on this server, or it is ignored.
+//
+// R3, refusals: A refusal has the form that its client needs: a redirect for navigation
+// in a browser, a status and a problem document for other clients.
 package acceptance

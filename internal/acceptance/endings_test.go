@@ -16,7 +16,7 @@ import (
 func endingsID(b *browser) string {
 	b.t.Helper()
 	var status struct{ Session string }
-	require.NoError(b.t, json.Unmarshal([]byte(b.get("/status").body), &status))
+	require.NoError(b.t, json.Unmarshal([]byte(b.Get("/status").Body), &status))
 	require.NotEmpty(b.t, status.Session)
 	return status.Session
 }
@@ -43,15 +43,15 @@ func TestEndInAHandlerLogsOutAndKeepsItsFlash(t *testing.T) {
 	})))
 	b := s.browse()
 	b.login("ada")
-	b.post("/value?k=color&v=green")
-	old := b.cookies()
-	a := b.post("/account/delete")
+	b.Post("/value?k=color&v=green")
+	old := b.Cookies()
+	a := b.Post("/account/delete")
 	require.Equal(t, http.StatusSeeOther, a.StatusCode)
 	requireNoStore(t, a.Header)
-	require.NotContains(t, b.cookies(), sessionCookie)
-	require.Equal(t, "welcome nobody [Your account is gone.]", b.get("/").body)
-	require.Equal(t, "<nil> <nil>", b.get("/value?k=color").body)
-	b.sends(old)
+	require.NotContains(t, b.Cookies(), sessionCookie)
+	require.Equal(t, "welcome nobody [Your account is gone.]", b.Get("/").Body)
+	require.Equal(t, "<nil> <nil>", b.Get("/value?k=color").Body)
+	b.SetCookies(old)
 	require.False(t, b.loggedIn())
 }
 
@@ -59,7 +59,7 @@ func TestEndInAHandlerLogsOutAndKeepsItsFlash(t *testing.T) {
 // under one Set-Cookie, with nothing of the one before; and the other way
 // round none.
 func TestEndAndLoginInOneRequest(t *testing.T) {
-	backend := newFlaky()
+	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	become := func(w http.ResponseWriter, r *http.Request, id string) error {
 		u, err := s.users.Find(r.Context(), id)
@@ -84,28 +84,28 @@ func TestEndAndLoginInOneRequest(t *testing.T) {
 	for _, anonymous := range []bool{true, false} {
 		b := s.browse()
 		if anonymous {
-			b.post("/value?k=cart&v=book") // so that there is an anonymous cookie, too
+			b.Post("/value?k=cart&v=book") // so that there is an anonymous cookie, too
 		}
 		b.login("ada")
-		b.post("/value?k=color&v=green")
-		ada := b.cookies()
+		b.Post("/value?k=color&v=green")
+		ada := b.Cookies()
 
-		a := b.post("/switch")
+		a := b.Post("/switch")
 		names := map[string]int{}
 		for _, c := range a.Cookies() {
 			names[c.Name]++
 		}
 		require.Equal(t, 1, names[sessionCookie])
-		require.LessOrEqual(t, names[anonymousCookie], 1)
-		require.Equal(t, "welcome grace [switched]", b.get("/").body)
-		require.Equal(t, "<nil> <nil>", b.get("/value?k=color").body, "another user's values never move along")
-		require.Equal(t, "<nil> <nil>", b.get("/value?k=cart").body)
+		require.LessOrEqual(t, names[visitorCookie], 1)
+		require.Equal(t, "welcome grace [switched]", b.Get("/").Body)
+		require.Equal(t, "<nil> <nil>", b.Get("/value?k=color").Body, "another user's values never move along")
+		require.Equal(t, "<nil> <nil>", b.Get("/value?k=cart").Body)
 
-		before := b.cookies()
-		b.post("/flee")
-		require.NotContains(t, b.cookies(), sessionCookie)
+		before := b.Cookies()
+		b.Post("/flee")
+		require.NotContains(t, b.Cookies(), sessionCookie)
 		for _, cookies := range []map[string]string{ada, before} {
-			b.sends(cookies)
+			b.SetCookies(cookies)
 			require.False(t, b.loggedIn())
 		}
 		for _, who := range []string{"ada", "grace"} {
@@ -135,10 +135,10 @@ func TestEndAfterTheHeadersPurgesAndSaysSo(t *testing.T) {
 		})
 		b := s.browse()
 		b.login("ada")
-		a := b.post(fmt.Sprintf("/late/%t", looked))
-		require.Equal(t, "begun", a.body)
+		a := b.Post(fmt.Sprintf("/late/%t", looked))
+		require.Equal(t, "begun", a.Body)
 		require.Empty(t, a.Cookies())
-		require.Contains(t, b.cookies(), sessionCookie)
+		require.Contains(t, b.Cookies(), sessionCookie)
 		require.False(t, b.loggedIn())
 	}
 }
@@ -157,21 +157,21 @@ func TestEndAndEndOthersNeedTheGuardAroundThem(t *testing.T) {
 		}
 	}))
 	bare := browse(t, server)
-	bare.sends(b.cookies())
-	require.Empty(t, bare.post("/").Cookies())
+	bare.SetCookies(b.Cookies())
+	require.Empty(t, bare.Post("/").Cookies())
 	require.True(t, b.loggedIn())
 }
 
 // I4: a session is ended by its public ID and its user's, so that no handler
 // can be tricked into ending somebody else's.
 func TestEndSessionEndsOnlyThatUsersSession(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := newFlaky()
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		desk, phone, grace, expired := s.browse(), s.browse(), s.browse(), s.browse()
 		expired.login("ada")
 		gone := endingsID(expired)
-		pass(idle)
+		advance(idle)
 		desk.login("ada")
 		phone.login("ada")
 		grace.login("grace")
@@ -186,7 +186,7 @@ func TestEndSessionEndsOnlyThatUsersSession(t *testing.T) {
 			"empty":                end("ada", ""),
 			"nobody's":             end("", endingsID(phone)),
 			"nothing at all":       end("", ""),
-			"the cookie's value":   end("ada", phone.cookies()[sessionCookie]),
+			"the cookie's value":   end("ada", phone.Cookies()[sessionCookie]),
 			"in another case":      end("ADA", endingsID(phone)),
 			"one that has expired": end("ada", gone),
 		} {
@@ -206,11 +206,11 @@ func TestEndSessionEndsOnlyThatUsersSession(t *testing.T) {
 
 		deskID := endingsID(desk)
 		for _, method := range []string{"ByOwner", "Delete"} {
-			backend.failing(method)
+			backend.failOn(method)
 			require.ErrorIs(t, end("ada", deskID), sessionguard.ErrUnavailable, method)
 			require.ErrorIs(t, s.guard.EndUser(t.Context(), "ada"), sessionguard.ErrUnavailable, method)
 		}
-		backend.failing()
+		backend.failOn()
 		require.True(t, desk.loggedIn())
 	})
 }
@@ -243,7 +243,7 @@ func TestEndUserEndsAllOfAUsersSessions(t *testing.T) {
 
 // ASVS 7.4.3: after a password change only the session that changed it lives.
 func TestEndOthersKeepsThisSessionAndNeedsALogin(t *testing.T) {
-	backend := newFlaky()
+	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	s.mux.HandleFunc("POST /others", func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("reauth") != "" {
@@ -260,20 +260,20 @@ func TestEndOthersKeepsThisSessionAndNeedsALogin(t *testing.T) {
 			b.login("ada")
 		}
 		grace.login("grace")
-		require.Equal(t, sessionguard.ErrNoSession.Error(), nobody.post("/others").body)
+		require.Equal(t, sessionguard.ErrNoSession.Error(), nobody.Post("/others").Body)
 		require.True(t, phone.loggedIn())
-		require.Equal(t, "<nil>", this.post("/others"+query).body)
+		require.Equal(t, "<nil>", this.Post("/others"+query).Body)
 		require.True(t, this.loggedIn())
 		require.True(t, grace.loggedIn())
 		require.False(t, phone.loggedIn())
 		require.False(t, tablet.loggedIn())
-		require.Equal(t, sessionguard.ErrNoSession.Error(), phone.post("/others").body)
+		require.Equal(t, sessionguard.ErrNoSession.Error(), phone.Post("/others").Body)
 		require.True(t, this.loggedIn())
 		for _, method := range []string{"Load", "ByOwner"} {
-			backend.failing(method)
-			a := this.post("/others")
-			backend.failing()
-			require.NotEqual(t, "<nil>", a.body, method)
+			backend.failOn(method)
+			a := this.Post("/others")
+			backend.failOn()
+			require.NotEqual(t, "<nil>", a.Body, method)
 			require.True(t, this.loggedIn())
 		}
 	}
@@ -286,12 +286,12 @@ func TestEndUserRacingReauthenticationLeavesNone(t *testing.T) {
 		"EndUser":    func(s *site, _ *browser) error { return s.guard.EndUser(s.Context(), "ada") },
 		"EndSession": func(s *site, b *browser) error { return s.guard.EndSession(s.Context(), "ada", endingsID(b)) },
 	} {
-		backend := newFlaky()
+		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		b := s.browse()
 		b.login("ada")
 		moves := 0
-		backend.hook("Delete", func() {
+		backend.beforeCall("Delete", func() {
 			if moves < 3 { // between the list and the deletion, and again
 				moves++
 				b.login("ada")
@@ -299,7 +299,7 @@ func TestEndUserRacingReauthenticationLeavesNone(t *testing.T) {
 		})
 		require.NoError(t, end(s, b), name)
 		require.Equal(t, 3, moves)
-		backend.hook("Delete", nil)
+		backend.beforeCall("Delete", nil)
 		require.False(t, b.loggedIn(), name)
 		records, err := backend.ByOwner(t.Context(), sessionCookie+"=ada")
 		require.NoError(t, err)

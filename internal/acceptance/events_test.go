@@ -18,12 +18,12 @@ import (
 
 // ASVS 16.3.1, 16.3.2
 func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
-	onBothRemembered(t, func(s *site, _ *flaky) {
+	onBothRemembered(t, func(s *site, _ *failingBackend) {
 		s.reasons()
 		s.devices()
 		b, admin := s.browse(), s.browse()
 		for _, browser := range []*browser{b, admin} {
-			browser.header.Set("User-Agent", "test/1")
+			browser.Header.Set("User-Agent", "test/1")
 		}
 		// one does something, and checks what was heard of it
 		one := func(what func(), want ...sessionguard.Event) {
@@ -31,7 +31,7 @@ func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
 			what()
 			got := s.events.take()
 			for i := range got {
-				for _, cookie := range b.seen {
+				for _, cookie := range b.Received() {
 					if cookie.Value != "" {
 						require.NotContains(s.T, fmt.Sprintf("%+v", got[i]), cookie.Value)
 					}
@@ -52,28 +52,28 @@ func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
 			require.Equal(s.T, want, got)
 		}
 		const ada = "the session"
-		get := func(path string) func() { return func() { b.get(path) } }
+		get := func(path string) func() { return func() { b.Get(path) } }
 
 		one(get("/home"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Method: "GET", Path: "/home"})
 		one(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventLogin, UserID: "ada", SessionHash: ada, Method: "POST", Path: "/login"})
 		one(get("/home"))
 		one(get("/admin"), sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", SessionHash: ada, Code: "forbidden", Method: "GET", Path: "/admin"})
-		pass(5 * time.Minute)
+		advance(5 * time.Minute)
 		one(get("/fresh"), sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", SessionHash: ada, Code: "reauthentication_required", Method: "GET", Path: "/fresh"})
 		one(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventReauthenticated, UserID: "ada", SessionHash: ada, Method: "POST", Path: "/login"})
-		one(func() { b.post("/value", "Sec-Fetch-Site", "cross-site") },
+		one(func() { b.Post("/value", "Sec-Fetch-Site", "cross-site") },
 			sessionguard.Event{Name: sessionguard.EventRefused, Code: "cross_origin", Count: 1, Method: "POST", Path: "/value"})
-		pass(idle)
+		advance(idle)
 		one(get("/poll"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Reason: store.ReasonRemembered, Method: "GET", Path: "/poll"})
 		one(get("/home"), sessionguard.Event{Name: sessionguard.EventRevived, UserID: "ada", SessionHash: ada, Method: "GET", Path: "/home"})
-		one(func() { b.post("/logout") }, sessionguard.Event{Name: sessionguard.EventLogout, UserID: "ada", SessionHash: ada, Reason: store.ReasonLoggedOut, Method: "POST", Path: "/logout"})
+		one(func() { b.Post("/logout") }, sessionguard.Event{Name: sessionguard.EventLogout, UserID: "ada", SessionHash: ada, Reason: store.ReasonLoggedOut, Method: "POST", Path: "/logout"})
 
-		s.loginOf = nil
-		one(func() { b.login("ada"); s.events.take(); pass(idle); b.get("/") },
+		s.loginOptions = nil
+		one(func() { b.login("ada"); s.events.take(); advance(idle); b.Get("/") },
 			sessionguard.Event{Name: sessionguard.EventExpired, UserID: "ada", SessionHash: ada, Reason: store.ReasonIdle, Method: "GET", Path: "/"})
 		one(get("/"))
 
-		one(func() { b.login("ada"); admin.login("grace"); s.events.take(); admin.post("/everywhere?user=ada") },
+		one(func() { b.login("ada"); admin.login("grace"); s.events.take(); admin.Post("/everywhere?user=ada") },
 			sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: ada, Reason: store.ReasonEnded, Actor: "grace", Method: "POST", Path: "/everywhere"})
 		one(func() {
 			b.login("ada")
@@ -85,25 +85,25 @@ func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
 			b.login("ada")
 			s.events.take()
 			s.users.change("ada", func(u *user) { u.Stamp = "new" })
-			b.get("/")
+			b.Get("/")
 		}, sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: ada, Reason: store.ReasonCredentialsChanged, Method: "GET", Path: "/"})
 		one(func() {
 			s.users.change("ada", func(u *user) { u.Inactive = true })
-			b.post("/login?user=ada")
+			b.Post("/login?user=ada")
 		}, sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", Code: "deactivated", Method: "POST", Path: "/login"})
 	})
 }
 
 // The session of an event is the same in all of them, and no ID of anything.
 func TestAnEventNamesItsSessionByAHash(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b, other := s.browse(), s.browse()
 		b.login("ada")
 		id := statusOf(b).Session
-		b.get("/admin")
+		b.Get("/admin")
 		b.login("ada")
-		b.post("/logout")
+		b.Post("/logout")
 		other.login("ada")
 		events := s.events.take()
 		require.Len(t, events, 5)
@@ -118,24 +118,24 @@ func TestAnEventNamesItsSessionByAHash(t *testing.T) {
 
 // Anyone can send cookies without end.
 func TestStrangeCookiesAreToldOfOnceASecond(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
-		cookies := b.cookies()
-		b.post("/logout")
+		cookies := b.Cookies()
+		b.Post("/logout")
 		unknown, forged := s.browse(), s.browse()
-		unknown.sends(cookies)
+		unknown.SetCookies(cookies)
 		flipped := []byte(cookies[sessionCookie])
 		flipped[60] ^= 1
-		forged.sends(map[string]string{sessionCookie: string(flipped)})
+		forged.SetCookies(map[string]string{sessionCookie: string(flipped)})
 		s.events.take()
 		for range 100 {
-			unknown.get("/")
-			forged.get("/")
-			pass(10 * time.Millisecond)
+			unknown.Get("/")
+			forged.Get("/")
+			advance(10 * time.Millisecond)
 		}
-		unknown.get("/")
-		forged.get("/")
+		unknown.Get("/")
+		forged.Get("/")
 		for _, name := range []sessionguard.EventName{sessionguard.EventUnknownCookie, sessionguard.EventForgedCookie} {
 			events := slices.Clone(s.events.all)
 			events = slices.DeleteFunc(events, func(e sessionguard.Event) bool { return e.Name != name })
@@ -146,19 +146,19 @@ func TestStrangeCookiesAreToldOfOnceASecond(t *testing.T) {
 		}
 		// One that is too short to be ours, and two at once.
 		s.events.take()
-		pass(time.Second)
-		s.browse().get("/", "Cookie", sessionCookie+"=x")
-		pass(time.Second)
-		s.browse().get("/", "Cookie", sessionCookie+"="+cookies[sessionCookie]+"; "+sessionCookie+"="+cookies[sessionCookie])
+		advance(time.Second)
+		s.browse().Get("/", "Cookie", sessionCookie+"=x")
+		advance(time.Second)
+		s.browse().Get("/", "Cookie", sessionCookie+"="+cookies[sessionCookie]+"; "+sessionCookie+"="+cookies[sessionCookie])
 		require.Len(s.T, s.events.take(sessionguard.EventForgedCookie), 2)
 	})
 }
 
 func TestEventsAreLoggedByDefault(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		var b bytes.Buffer
 		log := slog.New(slog.NewJSONHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		backend := newFlaky()
+		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.OnEvent, c.Logger, c.Backend = nil, log, backend })
 		read := func() (record map[string]any) {
 			line, err := b.ReadBytes('\n')
@@ -182,17 +182,17 @@ func TestEventsAreLoggedByDefault(t *testing.T) {
 			"user_agent": map[string]any{"original": "Go-http-client/1.1"},
 		}, first)
 
-		browser.get("/admin")
+		browser.Get("/admin")
 		refused := read()
 		require.Equal(t, "WARN", refused["level"])
 		require.Equal(t, map[string]any{"code": "forbidden"}, refused["sessionguard"])
 
-		backend.failing("*")
-		browser.get("/home")
+		backend.failOn("*")
+		browser.Get("/home")
 		failed := read()
 		require.Equal(t, "ERROR", failed["level"])
-		require.Equal(t, map[string]any{"message": errDown.Error()}, failed["exception"])
-		backend.failing()
+		require.Equal(t, map[string]any{"message": errBackendDown.Error()}, failed["exception"])
+		backend.failOn()
 
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
 		ended := read()
@@ -200,7 +200,7 @@ func TestEventsAreLoggedByDefault(t *testing.T) {
 		require.Equal(t, map[string]any{"reason": "ended"}, ended["sessionguard"])
 		require.NotContains(t, ended, "http")
 
-		s.browse().get("/home")
+		s.browse().Get("/home")
 		require.Equal(t, "DEBUG", read()["level"], "every visitor knocks at some gate")
 		require.Empty(t, strings.TrimSpace(b.String()))
 	})
@@ -208,11 +208,11 @@ func TestEventsAreLoggedByDefault(t *testing.T) {
 
 // An event is for one place: who has OnEvent says what is logged.
 func TestOnEventIsInPlaceOfTheLog(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b := s.browse()
 		b.login("ada")
-		b.post("/logout")
+		b.Post("/logout")
 		require.Empty(t, s.log.String())
 		require.Len(t, s.events.take(), 2)
 	})

@@ -11,22 +11,22 @@ import (
 
 // onBoth runs a test in a bubble on a site with the backend in the process, and
 // on one with a backend that counts as remote.
-func onBoth(t *testing.T, test func(s *site, backend *flaky)) {
+func onBoth(t *testing.T, test func(s *site, backend *failingBackend)) {
 	t.Helper()
 	t.Run("in process", func(t *testing.T) {
-		inBubble(t, func(t *testing.T) { test(newSite(t, nil), nil) })
+		withFakeClock(t, func(t *testing.T) { test(newSite(t, nil), nil) })
 	})
 	t.Run("remote", func(t *testing.T) {
-		inBubble(t, func(t *testing.T) {
+		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)
 			test(s, backend)
 		})
 	})
 }
 
-func remoteSite(t *testing.T) (*site, *flaky) {
+func remoteSite(t *testing.T) (*site, *failingBackend) {
 	t.Helper()
-	backend := newFlaky()
+	backend := newFailingBackend()
 	return newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend }), backend
 }
 
@@ -36,11 +36,11 @@ func TestInactivityLogsOutAtTheDeadline(t *testing.T) {
 		idle - time.Second: true, idle - time.Millisecond: true, idle: false, idle + time.Second: false,
 	} {
 		t.Run(after.String(), func(t *testing.T) {
-			onBoth(t, func(s *site, _ *flaky) {
+			onBoth(t, func(s *site, _ *failingBackend) {
 				b := s.browse()
 				b.login("ada")
-				pass(after)
-				require.Equal(t, want, b.get("/home").body == "secret of ada")
+				advance(after)
+				require.Equal(t, want, b.Get("/home").Body == "secret of ada")
 			})
 		})
 	}
@@ -48,38 +48,38 @@ func TestInactivityLogsOutAtTheDeadline(t *testing.T) {
 
 // L1
 func TestActivitySlidesTheDeadline(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
 		for range 5 {
-			pass(idle - time.Second)
-			require.Equal(s.T, "secret of ada", b.get("/home").body)
+			advance(idle - time.Second)
+			require.Equal(s.T, "secret of ada", b.Get("/home").Body)
 		}
-		pass(idle)
-		require.NotEqual(s.T, "secret of ada", b.get("/home").body)
-		pass(time.Second)
+		advance(idle)
+		require.NotEqual(s.T, "secret of ada", b.Get("/home").Body)
+		advance(time.Second)
 		require.False(s.T, b.loggedIn(), "and it stays over")
 	})
 }
 
 // L1: what is not a person's accepted request keeps nothing alive
 func TestOnlyAcceptedActiveRequestsSlide(t *testing.T) {
-	for name, ask := range map[string]func(*browser) answer{
-		"passive":        func(b *browser) answer { return b.get("/poll") },
-		"status":         func(b *browser) answer { return b.get("/status") },
-		"a refused role": func(b *browser) answer { return b.get("/admin") },
-		"a refused role, inside a gate that let in": func(b *browser) answer { return b.get("/nested") },
-		"a refused role, answered by a look":        func(b *browser) answer { return b.get("/own") },
-		"not fresh":                                 func(b *browser) answer { return b.get("/fresh") },
-		"cross-origin":                              func(b *browser) answer { return b.post("/value?k=a&v=b", "Sec-Fetch-Site", "cross-site") },
-		"never looked":                              func(b *browser) answer { return b.get("/static") },
-		"a GET of logout":                           func(b *browser) answer { return b.get("/logout") },
-		"a bad status":                              func(b *browser) answer { return b.post("/status") },
-		"a panic":                                   func(b *browser) answer { return b.get("/panic") },
-		"passive inside":                            func(b *browser) answer { return b.get("/passive-inside") },
+	for name, ask := range map[string]func(*browser) response{
+		"passive":        func(b *browser) response { return b.Get("/poll") },
+		"status":         func(b *browser) response { return b.Get("/status") },
+		"a refused role": func(b *browser) response { return b.Get("/admin") },
+		"a refused role, inside a gate that let in": func(b *browser) response { return b.Get("/nested") },
+		"a refused role, answered by a look":        func(b *browser) response { return b.Get("/own") },
+		"not fresh":                                 func(b *browser) response { return b.Get("/fresh") },
+		"cross-origin":                              func(b *browser) response { return b.Post("/value?k=a&v=b", "Sec-Fetch-Site", "cross-site") },
+		"never looked":                              func(b *browser) response { return b.Get("/static") },
+		"a GET of logout":                           func(b *browser) response { return b.Get("/logout") },
+		"a bad status":                              func(b *browser) response { return b.Post("/status") },
+		"a panic":                                   func(b *browser) response { return b.Get("/panic") },
+		"passive inside":                            func(b *browser) response { return b.Get("/passive-inside") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(s *site, _ *flaky) {
+			onBoth(t, func(s *site, _ *failingBackend) {
 				g := s.guard
 				secret := func(w http.ResponseWriter, r *http.Request) { g.User(r) }
 				s.mux.Handle("GET /nested", g.RequireLogin(g.RequireRole("Admin")(http.HandlerFunc(secret))))
@@ -91,16 +91,16 @@ func TestOnlyAcceptedActiveRequestsSlide(t *testing.T) {
 				})
 				b := s.browse()
 				b.login("ada")
-				pass(idle - time.Second)
+				advance(idle - time.Second)
 				if name == "a panic" {
-					_, err := b.client.Do(b.request("GET", "/panic"))
+					_, err := b.Client.Do(b.Request("GET", "/panic"))
 					require.Error(s.T, err)
 				} else {
 					ask(b)
 				}
 				require.Equal(s.T, 1, statusOf(b).Idle)
-				pass(time.Second)
-				require.NotEqual(s.T, "secret of ada", b.get("/home").body)
+				advance(time.Second)
+				require.NotEqual(s.T, "secret of ada", b.Get("/home").Body)
 			})
 		})
 	}
@@ -108,94 +108,94 @@ func TestOnlyAcceptedActiveRequestsSlide(t *testing.T) {
 
 // L1: a remote backend is told at most once per 1/30 of the timeout
 func TestRemoteTouchesAreThrottled(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b := s.browse()
 		b.login("ada")
 		for range 120 { // an hour of a click each 30 s: due every second time
-			pass(30 * time.Second)
-			require.Equal(t, http.StatusOK, b.get("/home").StatusCode)
+			advance(30 * time.Second)
+			require.Equal(t, http.StatusOK, b.Get("/home").StatusCode)
 		}
-		require.Equal(t, 60, backend.counted()["Touch"])
+		require.Equal(t, 60, backend.callCounts()["Touch"])
 
-		pass(59 * time.Second)
-		b.get("/home") // accepted, but not told: the session may end this much early
-		require.Equal(t, 60, backend.counted()["Touch"])
+		advance(59 * time.Second)
+		b.Get("/home") // accepted, but not told: the session may end this much early
+		require.Equal(t, 60, backend.callCounts()["Touch"])
 		require.Equal(t, int((idle - 59*time.Second).Seconds()), statusOf(b).Idle, "the recorded deadline")
-		pass(idle - 60*time.Second)
+		advance(idle - 60*time.Second)
 		require.True(t, b.loggedIn())
-		pass(time.Second)
+		advance(time.Second)
 		require.False(t, b.loggedIn(), "early by less than 1/30, never late")
 	})
 }
 
 // L1
 func TestAnInProcessTouchIsNeverThrottled(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b := s.browse()
 		b.login("ada")
-		pass(time.Second)
-		b.get("/home")
-		pass(idle - time.Millisecond)
+		advance(time.Second)
+		b.Get("/home")
+		advance(idle - time.Millisecond)
 		require.True(t, b.loggedIn())
-		pass(time.Millisecond)
+		advance(time.Millisecond)
 		require.False(t, b.loggedIn())
 	})
 }
 
 // L1: the touch is stamped with the time of acceptance, not that of the answer
 func TestASlowHandlerDoesNotCountItsOwnTime(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("GET /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			pass(10 * time.Minute)
+			advance(10 * time.Minute)
 			w.Write([]byte("slow"))
 		})))
 		b := s.browse()
 		b.login("ada")
-		pass(5 * time.Minute)
-		require.Equal(s.T, "slow", b.get("/slow").body)
+		advance(5 * time.Minute)
+		require.Equal(s.T, "slow", b.Get("/slow").Body)
 		require.Equal(s.T, int((idle - 10*time.Minute).Seconds()), statusOf(b).Idle)
-		pass(idle - 10*time.Minute - time.Second)
+		advance(idle - 10*time.Minute - time.Second)
 		require.True(s.T, b.loggedIn())
-		pass(time.Second)
+		advance(time.Second)
 		require.False(s.T, b.loggedIn())
 	})
 }
 
 // L1: who was in time is not logged out by the slowness of the server
 func TestARequestAcceptedInTimeCountsHoweverSlowItIs(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b, slow := s.browse(), s.browse()
 		b.login("ada")
-		slow.sends(b.cookies())
-		pass(idle - time.Second)
+		slow.SetCookies(b.Cookies())
+		advance(idle - time.Second)
 		h := hold(s, slow, "GET", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
 			wait()
 			w.Write([]byte("slow"))
 		})
-		pass(10 * time.Second)
-		require.Equal(s.T, "slow", h.finish(s.T).body)
+		advance(10 * time.Second)
+		require.Equal(s.T, "slow", h.finish(s.T).Body)
 		require.Equal(s.T, int(idle.Seconds())-10, statusOf(b).Idle)
 	})
 }
 
 // L1: but a session that was found dead meanwhile stays dead
 func TestASlowRequestDoesNotReviveWhatWasFoundDead(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b, slow := s.browse(), s.browse()
 		b.login("ada")
-		slow.sends(b.cookies())
-		pass(idle - time.Second)
+		slow.SetCookies(b.Cookies())
+		advance(idle - time.Second)
 		h := hold(s, slow, "GET", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
 			wait()
 			w.Write([]byte("secret"))
 		})
-		pass(time.Second)
+		advance(time.Second)
 		require.False(s.T, b.loggedIn())
 		a := h.finish(s.T)
 		require.Equal(s.T, http.StatusSeeOther, a.StatusCode)
-		require.NotContains(s.T, a.body, "secret")
+		require.NotContains(s.T, a.Body, "secret")
 		requireNoStore(s.T, a.Header)
 		require.False(s.T, slow.loggedIn())
 	})
@@ -203,15 +203,15 @@ func TestASlowRequestDoesNotReviveWhatWasFoundDead(t *testing.T) {
 
 // L2: nothing accepted before it outlives the absolute end
 func TestASlowRequestDoesNotMoveTheAbsoluteEnd(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
-		s.loginOf = func(string) []sessionguard.LoginOption {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		s.loginOptions = func(string) []sessionguard.LoginOption {
 			return []sessionguard.LoginOption{sessionguard.AbsoluteTimeout(idle)}
 		}
 		b := s.browse()
 		b.login("ada")
-		pass(idle - time.Second)
+		advance(idle - time.Second)
 		h := hold(s, b, "GET", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) { wait() })
-		pass(time.Second)
+		advance(time.Second)
 		h.finish(s.T)
 		require.False(s.T, b.loggedIn())
 	})
@@ -219,31 +219,31 @@ func TestASlowRequestDoesNotMoveTheAbsoluteEnd(t *testing.T) {
 
 // L2, ASVS 7.3.2
 func TestTheAbsoluteEndComesWhateverTheActivity(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
 		start := time.Now()
 		for time.Since(start) < absolute-20*time.Minute {
-			pass(20 * time.Minute)
-			require.Equal(s.T, http.StatusOK, b.get("/home").StatusCode)
-			b.post("/value?k=at&v=" + time.Now().Format("150405"))
+			advance(20 * time.Minute)
+			require.Equal(s.T, http.StatusOK, b.Get("/home").StatusCode)
+			b.Post("/value?k=at&v=" + time.Now().Format("150405"))
 		}
-		pass(absolute - time.Since(start) - time.Second)
-		require.Equal(s.T, "secret of ada", b.get("/home").body)
+		advance(absolute - time.Since(start) - time.Second)
+		require.Equal(s.T, "secret of ada", b.Get("/home").Body)
 		require.Equal(s.T, 1, statusOf(b).Idle, "the nearer end")
-		pass(time.Second)
-		require.NotEqual(s.T, "secret of ada", b.get("/home").body)
+		advance(time.Second)
+		require.NotEqual(s.T, "secret of ada", b.Get("/home").Body)
 	})
 }
 
 // L2: moved by a new login, and by that alone
 func TestANewLoginStartsBothClocksAnew(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
 		for range 24 {
-			pass(29 * time.Minute)
-			b.get("/home")
+			advance(29 * time.Minute)
+			b.Get("/home")
 		}
 		before := statusOf(b)
 		require.Equal(s.T, 43200-24*29*60, before.Absolute)
@@ -255,8 +255,8 @@ func TestANewLoginStartsBothClocksAnew(t *testing.T) {
 
 // L1, L2: an administrator may get less
 func TestALoginMayHaveLimitsOfItsOwn(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
-		s.loginOf = func(name string) []sessionguard.LoginOption {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		s.loginOptions = func(name string) []sessionguard.LoginOption {
 			if name != "grace" {
 				return nil
 			}
@@ -270,13 +270,13 @@ func TestALoginMayHaveLimitsOfItsOwn(t *testing.T) {
 		require.Equal(s.T, 1800, statusOf(engineer).Idle)
 		require.Equal(s.T, 43200, statusOf(engineer).Absolute)
 		for range 6 {
-			pass(10*time.Minute - time.Second)
-			require.Equal(s.T, "secret of grace", admin.get("/home").body)
+			advance(10*time.Minute - time.Second)
+			require.Equal(s.T, "secret of grace", admin.Get("/home").Body)
 		}
-		pass(6 * time.Second)
+		advance(6 * time.Second)
 		require.False(s.T, admin.loggedIn(), "an hour after the login")
 		admin.login("grace")
-		pass(10 * time.Minute)
+		advance(10 * time.Minute)
 		require.False(s.T, admin.loggedIn())
 	})
 }
@@ -284,9 +284,9 @@ func TestALoginMayHaveLimitsOfItsOwn(t *testing.T) {
 // L2: whoever forgets the options at re-authentication must not turn an
 // administrator's ten minutes into thirty.
 func TestReauthenticationNeverLengthensTheTimeouts(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		var options []sessionguard.LoginOption
-		s.loginOf = func(string) []sessionguard.LoginOption { return options }
+		s.loginOptions = func(string) []sessionguard.LoginOption { return options }
 		b := s.browse()
 		for _, step := range []struct {
 			give           []sessionguard.LoginOption
@@ -302,7 +302,7 @@ func TestReauthenticationNeverLengthensTheTimeouts(t *testing.T) {
 			b.login("grace")
 			require.Equal(s.T, step.idle, statusOf(b).Idle)
 			require.Equal(s.T, step.absolute, statusOf(b).Absolute)
-			pass(5 * time.Minute)
+			advance(5 * time.Minute)
 		}
 		options = nil
 		b.login("ada") // somebody else starts from the guard's own
@@ -311,10 +311,10 @@ func TestReauthenticationNeverLengthensTheTimeouts(t *testing.T) {
 }
 
 func TestALoginWithImpossibleLimitsIsRefused(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		var options []sessionguard.LoginOption
 		s, backend := remoteSite(t)
-		s.loginOf = func(string) []sessionguard.LoginOption { return options }
+		s.loginOptions = func(string) []sessionguard.LoginOption { return options }
 		for _, bad := range [][]sessionguard.LoginOption{
 			{sessionguard.IdleTimeout(0)}, {sessionguard.IdleTimeout(-time.Hour)}, {sessionguard.IdleTimeout(time.Second - 1)},
 			{sessionguard.IdleTimeout(absolute + 1)}, {sessionguard.AbsoluteTimeout(0)}, {sessionguard.AbsoluteTimeout(-1)},
@@ -322,11 +322,11 @@ func TestALoginWithImpossibleLimitsIsRefused(t *testing.T) {
 		} {
 			options = bad
 			b := s.browse()
-			a := b.post("/login?user=ada")
+			a := b.Post("/login?user=ada")
 			require.Equal(t, http.StatusForbidden, a.StatusCode)
-			require.Regexp(t, "imeout", a.body)
+			require.Regexp(t, "imeout", a.Body)
 			require.Empty(t, a.Cookies())
 		}
-		require.Zero(t, backend.counted()["Create"])
+		require.Zero(t, backend.callCounts()["Create"])
 	})
 }

@@ -42,8 +42,8 @@ func FuzzCookie(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 
-	backend := newFlaky()
-	users := &directory{users: map[string]user{"ada": allUsers["ada"]}}
+	backend := newFailingBackend()
+	users := &userDatabase{users: map[string]user{"ada": testUsers["ada"]}}
 	guard, err := sessionguard.New(sessionguard.Config[*user]{
 		FindUser: users.Find, Keys: testKeys, Backend: backend, Logger: slog.New(slog.DiscardHandler),
 	})
@@ -62,7 +62,7 @@ func FuzzCookie(f *testing.F) {
 	real := value(sessionCookie, func(w http.ResponseWriter, r *http.Request) {
 		_ = guard.Login(w, r, &user{ID: "ada", Roles: []string{"Engineer"}})
 	})
-	visitor := value(anonymousCookie, func(w http.ResponseWriter, r *http.Request) {
+	visitor := value(visitorCookie, func(w http.ResponseWriter, r *http.Request) {
 		session, _ := guard.Get(r, "app")
 		session.Values["k"] = "v"
 	})
@@ -99,7 +99,7 @@ func FuzzCookie(f *testing.F) {
 		signed := len(values) == 1 && securecookie.DecodeMulti(sessionCookie, values[0], &token, codecs...) == nil
 
 		for name, h := range map[string]http.Handler{"page": page, "open": open} {
-			before := backend.counted()
+			before := backend.callCounts()
 			r := httptest.NewRequest("GET", "https://app.example/", nil)
 			r.Header["Cookie"] = lines
 			rec := httptest.NewRecorder()

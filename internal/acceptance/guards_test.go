@@ -25,9 +25,9 @@ func onBothBackends(t *testing.T, test func(t *testing.T, backend store.Backend)
 	t.Helper()
 	for name, backend := range map[string]func() store.Backend{
 		"in process": func() store.Backend { return store.NewMemory() },
-		"remote":     func() store.Backend { return newFlaky() },
+		"remote":     func() store.Backend { return newFailingBackend() },
 	} {
-		t.Run(name, func(t *testing.T) { inBubble(t, func(t *testing.T) { test(t, backend()) }) })
+		t.Run(name, func(t *testing.T) { withFakeClock(t, func(t *testing.T) { test(t, backend()) }) })
 	}
 }
 
@@ -36,35 +36,35 @@ func TestTheCookieOfOneGuardOpensNothingOfAnother(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		customers, staff := twoGuards(t, backend)
 		customer, admin := customers.browse(), staff.browse()
-		customer.post("/value?k=k&v=customer")
-		customerVisitor := customer.cookies()[anonymousCookie]
-		admin.post("/value?k=k&v=staff")
-		adminVisitor := admin.cookies()[staffCookie+"-anonymous"]
+		customer.Post("/value?k=k&v=customer")
+		customerVisitor := customer.Cookies()[visitorCookie]
+		admin.Post("/value?k=k&v=staff")
+		adminVisitor := admin.Cookies()[staffCookie+"-anonymous"]
 		customer.login("ada")
 		admin.login("ada")
-		a, b := customer.cookies()[sessionCookie], admin.cookies()[staffCookie]
+		a, b := customer.Cookies()[sessionCookie], admin.Cookies()[staffCookie]
 		for _, cookies := range []map[string]string{{sessionCookie: a}, {staffCookie: a}, {sessionCookie: a, staffCookie: a}} {
 			intruder := staff.browse()
-			intruder.sends(cookies)
-			require.Equal(t, http.StatusSeeOther, intruder.get("/home").StatusCode)
-			require.Equal(t, "welcome nobody []", intruder.get("/").body)
-			intruder.post("/logout")
+			intruder.SetCookies(cookies)
+			require.Equal(t, http.StatusSeeOther, intruder.Get("/home").StatusCode)
+			require.Equal(t, "welcome nobody []", intruder.Get("/").Body)
+			intruder.Post("/logout")
 		}
 		for _, cookies := range []map[string]string{{staffCookie: b}, {sessionCookie: b}} {
 			intruder := customers.browse()
-			intruder.sends(cookies)
-			require.Equal(t, "welcome nobody []", intruder.get("/").body)
-			require.Equal(t, http.StatusSeeOther, intruder.post("/login?user=ada").StatusCode)
+			intruder.SetCookies(cookies)
+			require.Equal(t, "welcome nobody []", intruder.Get("/").Body)
+			require.Equal(t, http.StatusSeeOther, intruder.Post("/login?user=ada").StatusCode)
 		}
-		require.Equal(t, "secret of ada", customer.get("/home").body, "nor does it end what it names over there")
-		require.Equal(t, "secret of ada", admin.get("/home").body)
+		require.Equal(t, "secret of ada", customer.Get("/home").Body, "nor does it end what it names over there")
+		require.Equal(t, "secret of ada", admin.Get("/home").Body)
 
 		visitor := staff.browse()
-		visitor.sends(map[string]string{staffCookie + "-anonymous": customerVisitor, staffCookie: customerVisitor})
-		require.Equal(t, "<nil> <nil>", visitor.get("/value?k=k").body)
+		visitor.SetCookies(map[string]string{staffCookie + "-anonymous": customerVisitor, staffCookie: customerVisitor})
+		require.Equal(t, "<nil> <nil>", visitor.Get("/value?k=k").Body)
 		visitor = customers.browse()
-		visitor.sends(map[string]string{anonymousCookie: adminVisitor})
-		require.Equal(t, "<nil> <nil>", visitor.get("/value?k=k").body)
+		visitor.SetCookies(map[string]string{visitorCookie: adminVisitor})
+		require.Equal(t, "<nil> <nil>", visitor.Get("/value?k=k").Body)
 	})
 }
 
@@ -81,7 +81,7 @@ func TestEndingAUserOfOneGuardEndsNothingOfAnother(t *testing.T) {
 			b.login("ada")
 		}
 		ctx := context.Background()
-		admin.post("/others")
+		admin.Post("/others")
 		require.NoError(t, <-others)
 		require.False(t, phone.loggedIn())
 		require.True(t, customer.loggedIn())
@@ -118,11 +118,11 @@ func TestTwoGuardsAroundOneHandler(t *testing.T) {
 			fmt.Fprint(w, c != nil && c.ID == "ada", s != nil && s.ID == "grace")
 		}))
 		b := browse(t, serve(t, customers.guard.Handler(staff.guard.Handler(mux))))
-		b.post("/customer?user=ada")
-		require.Equal(t, "true false", b.get("/").body)
-		b.post("/staff?user=grace")
-		require.Equal(t, "true true", b.get("/").body)
-		b.post("/staff-logout")
-		require.Equal(t, "true false", b.get("/").body)
+		b.Post("/customer?user=ada")
+		require.Equal(t, "true false", b.Get("/").Body)
+		b.Post("/staff?user=grace")
+		require.Equal(t, "true true", b.Get("/").Body)
+		b.Post("/staff-logout")
+		require.Equal(t, "true false", b.Get("/").Body)
 	})
 }

@@ -16,46 +16,46 @@ import (
 
 // I2, ASVS 8.3.2: a role counts on the next click, given or taken
 func TestRolesAreReadOnEveryRequest(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
-		require.NotEqual(s.T, "secret of ada", b.get("/admin").body)
+		require.NotEqual(s.T, "secret of ada", b.Get("/admin").Body)
 		s.users.change("ada", func(u *user) { u.Roles = []string{"Admin"} })
-		require.Equal(s.T, "secret of ada", b.get("/admin").body)
+		require.Equal(s.T, "secret of ada", b.Get("/admin").Body)
 		s.users.change("ada", func(u *user) { u.Roles = nil })
-		require.NotEqual(s.T, "secret of ada", b.get("/admin").body)
+		require.NotEqual(s.T, "secret of ada", b.Get("/admin").Body)
 		require.True(s.T, b.loggedIn(), "lacking a role is not being logged out")
 	})
 }
 
 // I2, ASVS 7.4.2: these end the session for good
 func TestASessionEndsWithItsUser(t *testing.T) {
-	for name, change := range map[string]struct{ end, revert func(*directory) }{
+	for name, change := range map[string]struct{ end, revert func(*userDatabase) }{
 		"deactivated": {
-			func(d *directory) { d.change("ada", func(u *user) { u.Inactive = true }) },
-			func(d *directory) { d.change("ada", func(u *user) { u.Inactive = false }) },
+			func(d *userDatabase) { d.change("ada", func(u *user) { u.Inactive = true }) },
+			func(d *userDatabase) { d.change("ada", func(u *user) { u.Inactive = false }) },
 		},
 		"another stamp": {
-			func(d *directory) { d.change("ada", func(u *user) { u.Stamp = "2" }) },
-			func(d *directory) { d.change("ada", func(u *user) { u.Stamp = "" }) },
+			func(d *userDatabase) { d.change("ada", func(u *user) { u.Stamp = "2" }) },
+			func(d *userDatabase) { d.change("ada", func(u *user) { u.Stamp = "" }) },
 		},
 		"deleted (ErrNoUser wrapped)": {
-			func(d *directory) { d.mu.Lock(); defer d.mu.Unlock(); delete(d.users, "ada") },
-			func(d *directory) { d.change("ada", func(u *user) { u.ID = "ada" }) },
+			func(d *userDatabase) { d.mu.Lock(); defer d.mu.Unlock(); delete(d.users, "ada") },
+			func(d *userDatabase) { d.change("ada", func(u *user) { u.ID = "ada" }) },
 		},
 		"ErrNoUser": {
-			func(d *directory) { d.mu.Lock(); defer d.mu.Unlock(); d.err = sessionguard.ErrNoUser },
-			func(d *directory) { d.mu.Lock(); defer d.mu.Unlock(); d.err = nil },
+			func(d *userDatabase) { d.mu.Lock(); defer d.mu.Unlock(); d.err = sessionguard.ErrNoUser },
+			func(d *userDatabase) { d.mu.Lock(); defer d.mu.Unlock(); d.err = nil },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(s *site, backend *flaky) {
+			onBoth(t, func(s *site, backend *failingBackend) {
 				b, again := s.browse(), s.browse()
 				b.login("ada")
 				again.login("ada")
 				change.end(s.users)
-				require.NotEqual(s.T, "secret of ada", b.get("/home").body)
-				require.Equal(s.T, "welcome nobody []", again.get("/").body)
+				require.NotEqual(s.T, "secret of ada", b.Get("/home").Body)
+				require.Equal(s.T, "welcome nobody []", again.Get("/").Body)
 				change.revert(s.users)
 				require.False(s.T, b.loggedIn())
 				require.False(s.T, again.loggedIn())
@@ -69,25 +69,25 @@ func TestASessionEndsWithItsUser(t *testing.T) {
 
 // I2: a nil user is no user
 func TestANilUserEndsTheSession(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := newFlaky()
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			c.Backend = backend
 			c.FindUser = func(context.Context, string) (*user, error) { return nil, nil }
 		})
 		b := s.browse()
 		b.login("ada")
-		require.Equal(t, "/login?next=%2Fhome&reason=no_user", b.get("/home").Header.Get("Location"))
+		require.Equal(t, "/login?next=%2Fhome&reason=no_user", b.Get("/home").Header.Get("Location"))
 		require.Empty(t, sessionsOf(t, backend, "ada"))
 	})
 }
 
 // I2, L5: what cannot be told ends nothing
 func TestAUserThatCannotBeFoundNowIsA503AndKeepsTheSession(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
-		before := b.cookies()
+		before := b.Cookies()
 		broken := func(err error, other string) {
 			s.users.mu.Lock()
 			defer s.users.mu.Unlock()
@@ -98,27 +98,27 @@ func TestAUserThatCannotBeFoundNowIsA503AndKeepsTheSession(t *testing.T) {
 			err error
 			id  string
 		}{
-			"database down": {errDown, "ada"}, "another user": {nil, "grace"}, "another case": {nil, "Ada"}, "no ID": {nil, ""},
+			"database down": {errBackendDown, "ada"}, "another user": {nil, "grace"}, "another case": {nil, "Ada"}, "no ID": {nil, ""},
 		} {
 			broken(test.err, test.id)
 			for _, path := range []string{"/home", "/", "/status", "/value?k=a", "/fresh"} {
-				a := b.get(path)
+				a := b.Get(path)
 				require.Equal(s.T, http.StatusServiceUnavailable, a.StatusCode, "%s %s", name, path)
-				require.NotContains(s.T, a.body, "secret")
+				require.NotContains(s.T, a.Body, "secret")
 				require.NotEmpty(s.T, a.Header.Get("Retry-After"))
 				require.Empty(s.T, a.Cookies())
 				requireNoStore(s.T, a.Header)
 			}
 		}
 		broken(nil, "ada")
-		require.Equal(s.T, before, b.cookies())
-		require.Equal(s.T, "secret of ada", b.get("/home").body)
+		require.Equal(s.T, before, b.Cookies())
+		require.Equal(s.T, "secret of ada", b.Get("/home").Body)
 	})
 }
 
 // I2: at most one question per request, and none where nobody looks
 func TestTheUserIsAskedForOncePerRequest(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		g := s.guard
 		s.mux.Handle("GET /nested", g.RequireLogin(g.RequireRole("Engineer")(g.RequireFresh(time.Hour)(g.RequireFunc(
 			func(u *user, r *http.Request) bool { v, ok := g.User(r); return ok && v == u })(
@@ -132,31 +132,31 @@ func TestTheUserIsAskedForOncePerRequest(t *testing.T) {
 		b.login("ada")
 		asked := func(path string) int {
 			s.users.mu.Lock()
-			before := s.users.asked
+			before := s.users.lookups
 			s.users.mu.Unlock()
-			require.Equal(s.T, http.StatusOK, b.get(path).StatusCode)
+			require.Equal(s.T, http.StatusOK, b.Get(path).StatusCode)
 			s.users.mu.Lock()
 			defer s.users.mu.Unlock()
-			return s.users.asked - before
+			return s.users.lookups - before
 		}
 		require.Equal(s.T, 1, asked("/nested"))
 		require.Equal(s.T, 1, asked("/status"))
 		require.Zero(s.T, asked("/static"))
 
 		s.users.mu.Lock()
-		s.users.err = errDown
-		before := s.users.asked
+		s.users.err = errBackendDown
+		before := s.users.lookups
 		s.users.mu.Unlock()
-		require.Equal(s.T, http.StatusServiceUnavailable, b.get("/nested").StatusCode)
+		require.Equal(s.T, http.StatusServiceUnavailable, b.Get("/nested").StatusCode)
 		s.users.mu.Lock()
 		defer s.users.mu.Unlock()
-		require.Equal(s.T, before+1, s.users.asked, "nor is it asked again after it failed")
+		require.Equal(s.T, before+1, s.users.lookups, "nor is it asked again after it failed")
 	})
 }
 
 // I2: a stamp ends every session issued under another, but the one that logs in under it
 func TestAPasswordChangeEndsTheOthersByStamp(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		change := func(w http.ResponseWriter, r *http.Request) error {
 			s.guard.User(r)
 			s.users.change("ada", func(u *user) { u.Stamp += "+" })
@@ -167,27 +167,27 @@ func TestAPasswordChangeEndsTheOthersByStamp(t *testing.T) {
 		b, other := s.browse(), s.browse()
 		b.login("ada")
 		other.login("ada")
-		b.post("/value?k=k&v=kept")
+		b.Post("/value?k=k&v=kept")
 		id := statusOf(b).Session
-		b.post("/password")
-		require.Equal(s.T, "secret of ada", b.get("/home").body)
-		require.Equal(s.T, "kept <nil>", b.get("/value?k=k").body)
+		b.Post("/password")
+		require.Equal(s.T, "secret of ada", b.Get("/home").Body)
+		require.Equal(s.T, "kept <nil>", b.Get("/value?k=k").Body)
 		require.Equal(s.T, id, statusOf(b).Session)
 		require.False(s.T, other.loggedIn())
 
 		// A session of the old stamp is dead, so nothing of it moves along.
 		stale := s.browse()
 		stale.login("ada")
-		stale.post("/value?k=k&v=stolen")
+		stale.Post("/value?k=k&v=stolen")
 		s.users.change("ada", func(u *user) { u.Stamp += "+" })
 		stale.login("ada")
-		require.Equal(s.T, "<nil> <nil>", stale.get("/value?k=k").body)
+		require.Equal(s.T, "<nil> <nil>", stale.Get("/value?k=k").Body)
 	})
 }
 
 // I4: a public ID gives nothing away
 func TestThePublicIDIsRandom(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		seen := map[string]bool{}
 		for range 20 {
@@ -197,7 +197,7 @@ func TestThePublicIDIsRandom(t *testing.T) {
 			require.GreaterOrEqual(t, len(id), 26, "128 bits in base 32")
 			require.False(t, seen[id])
 			seen[id] = true
-			require.NotContains(t, b.cookies()[sessionCookie], id)
+			require.NotContains(t, b.Cookies()[sessionCookie], id)
 		}
 		for _, r := range sessionsOf(t, backend, "ada") {
 			require.True(t, seen[r.ID])
@@ -205,23 +205,23 @@ func TestThePublicIDIsRandom(t *testing.T) {
 			require.NotContains(t, string(r.Key[:]), r.ID)
 		}
 		b := s.browse()
-		b.sends(map[string]string{sessionCookie: sessionsOf(t, backend, "ada")[0].ID})
+		b.SetCookies(map[string]string{sessionCookie: sessionsOf(t, backend, "ada")[0].ID})
 		require.False(t, b.loggedIn())
 	})
 }
 
 // I4, ASVS 7.2.4, 7.4.1
 func TestReauthenticationIsANewTokenForTheSameSession(t *testing.T) {
-	onBoth(t, func(s *site, backend *flaky) {
+	onBoth(t, func(s *site, backend *failingBackend) {
 		b, thief := s.browse(), s.browse()
 		b.login("ada")
-		b.post("/value?k=k&v=kept")
-		thief.sends(b.cookies())
-		id, old := statusOf(b).Session, b.cookies()
-		pass(20 * time.Minute)
+		b.Post("/value?k=k&v=kept")
+		thief.SetCookies(b.Cookies())
+		id, old := statusOf(b).Session, b.Cookies()
+		advance(20 * time.Minute)
 		b.login("ada")
-		require.NotEqual(s.T, old[sessionCookie], b.cookies()[sessionCookie])
-		require.Equal(s.T, "kept <nil>", b.get("/value?k=k").body)
+		require.NotEqual(s.T, old[sessionCookie], b.Cookies()[sessionCookie])
+		require.Equal(s.T, "kept <nil>", b.Get("/value?k=k").Body)
 		require.Equal(s.T, statusAnswer{true, id, 1800, 43200}, statusOf(b))
 		require.False(s.T, thief.loggedIn(), "the old token is dead")
 		if backend != nil {
@@ -230,7 +230,7 @@ func TestReauthenticationIsANewTokenForTheSameSession(t *testing.T) {
 			require.Equal(s.T, 20*time.Minute, r[0].Authenticated.Sub(r[0].Detail().Created), "the first login is remembered")
 		}
 
-		b.post("/logout")
+		b.Post("/logout")
 		b.login("ada")
 		require.NotEqual(s.T, id, statusOf(b).Session, "a new session is a new ID")
 	})
@@ -238,28 +238,28 @@ func TestReauthenticationIsANewTokenForTheSameSession(t *testing.T) {
 
 // L4, I4: a value saved while the session moves is in the moved one
 func TestReauthenticationKeepsWhatIsSavedMeanwhile(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b, tab := s.browse(), s.browse()
 		b.login("ada")
-		tab.sends(b.cookies())
+		tab.SetCookies(b.Cookies())
 		saves := 0
-		backend.hook("Replace", func() {
+		backend.beforeCall("Replace", func() {
 			if saves++; saves <= 3 {
-				tab.client.Do(tab.request("POST", fmt.Sprintf("/value?k=%d&v=saved", saves)))
+				tab.Client.Do(tab.Request("POST", fmt.Sprintf("/value?k=%d&v=saved", saves)))
 			}
 		})
 		b.login("ada")
 		require.Equal(t, 4, saves)
 		for k := 1; k <= 3; k++ {
-			require.Equal(t, "saved <nil>", b.get(fmt.Sprintf("/value?k=%d", k)).body)
+			require.Equal(t, "saved <nil>", b.Get(fmt.Sprintf("/value?k=%d", k)).Body)
 		}
 	})
 }
 
 // L3, I4: a session that was ended meanwhile is not moved, it is a new login
 func TestReauthenticationOfASessionEndedMeanwhileIsANewOne(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.on("POST /again", func(w http.ResponseWriter, r *http.Request) error {
 			session, _ := s.guard.Get(r, "app")
@@ -269,22 +269,22 @@ func TestReauthenticationOfASessionEndedMeanwhileIsANewOne(t *testing.T) {
 		})
 		b := s.browse()
 		b.login("ada")
-		b.post("/value?k=k&v=old")
-		id, old := statusOf(b).Session, b.cookies()
-		backend.hook("Replace", func() { _ = s.guard.EndUser(t.Context(), "ada") })
-		require.Equal(t, "map[]", b.post("/again").body)
+		b.Post("/value?k=k&v=old")
+		id, old := statusOf(b).Session, b.Cookies()
+		backend.beforeCall("Replace", func() { _ = s.guard.EndUser(t.Context(), "ada") })
+		require.Equal(t, "map[]", b.Post("/again").Body)
 		require.True(t, b.loggedIn())
 		require.NotEqual(t, id, statusOf(b).Session)
-		require.Equal(t, "<nil> <nil>", b.get("/value?k=k").body)
+		require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
 		require.Len(t, sessionsOf(t, backend, "ada"), 1)
-		b.sends(old)
+		b.SetCookies(old)
 		require.False(t, b.loggedIn())
 	})
 }
 
 // I4
 func TestEndingByIDTakesTheUserToo(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		ada, phone, grace := s.browse(), s.browse(), s.browse()
 		ada.login("ada")
 		phone.login("ada")
@@ -302,16 +302,16 @@ func TestEndingByIDTakesTheUserToo(t *testing.T) {
 
 // I4: a session that moves away under EndUser does not get away
 func TestEndUserFindsASessionThatIsBeingReauthenticated(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b := s.browse()
 		b.login("ada")
 		moved := false
 		var failed error
-		backend.hook("Delete", func() {
+		backend.beforeCall("Delete", func() {
 			if !moved {
 				moved = true
-				resp, err := b.client.Do(b.request("POST", "/login?user=ada"))
+				resp, err := b.Client.Do(b.Request("POST", "/login?user=ada"))
 				if err == nil && resp.StatusCode != http.StatusSeeOther {
 					err = errors.New(resp.Status)
 				}

@@ -44,14 +44,14 @@ func TestAViewHandedThroughAContextIsLeftAloneByATimeout(t *testing.T) {
 		timed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), viewKey{}, session.Values)))
 	})
 	b := s.browse()
-	require.Equal(t, "too slow", b.get("/timed").body)
+	require.Equal(t, "too slow", b.Get("/timed").Body)
 	close(stop)
 	<-stopped
 }
 
 // L5: a handler with a deadline is not held up by a look without one.
 func TestALookIsBoundByTheDeadlineOfWhoeverLooks(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		hang := false
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			find := c.FindUser
@@ -72,7 +72,7 @@ func TestALookIsBoundByTheDeadlineOfWhoeverLooks(t *testing.T) {
 		b.login("ada")
 		hang = true
 		start := time.Now()
-		require.Equal(t, http.StatusServiceUnavailable, b.get("/timed").StatusCode)
+		require.Equal(t, http.StatusServiceUnavailable, b.Get("/timed").StatusCode)
 		require.Equal(t, time.Second, time.Since(start))
 		hang = false
 		require.True(t, b.loggedIn(), "nobody was logged out by it")
@@ -81,7 +81,7 @@ func TestALookIsBoundByTheDeadlineOfWhoeverLooks(t *testing.T) {
 
 // L1, L5, L6: a gate around a part of a page refuses the part, not the page.
 func TestARefusalWithinAPageIsNotTheAnswer(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		box := s.guard.RequireRole("Admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "box") }))
 		dash := func(w http.ResponseWriter, r *http.Request) {
@@ -98,15 +98,15 @@ func TestARefusalWithinAPageIsNotTheAnswer(t *testing.T) {
 		b := s.browse()
 		b.login("ada")
 		for range 4 {
-			pass(idle - 2*time.Minute)
-			require.Equal(t, "dash 303", b.get("/dash").body)
+			advance(idle - 2*time.Minute)
+			require.Equal(t, "dash 303", b.Get("/dash").Body)
 		}
 		require.True(t, b.loggedIn(), "someone who sees the page is active")
 		for _, down := range []string{"Load", "Save"} {
-			backend.failing(down)
-			a := b.post("/dash")
+			backend.failOn(down)
+			a := b.Post("/dash")
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, down)
-			require.NotContains(t, a.body, "dash")
+			require.NotContains(t, a.Body, "dash")
 		}
 	})
 }
@@ -125,7 +125,7 @@ func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
 				w.Header().Set("Hx-Trigger", "secret")
 				session, _ := s.guard.Get(r, "app")
 				session.Values["k"] = "v"
-				backend.failing("Save")
+				backend.failOn("Save")
 				io.WriteString(w, "secret")
 				w.Header().Set("Etag", "secret")
 				w.Header().Set("Content-Encoding", "secret")
@@ -140,9 +140,9 @@ func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
 			}
 			b := browse(t, serve(t, outer(security(s.guard.Handler(s.mux)))))
 			b.login("ada")
-			a := b.get("/secret")
+			a := b.Get("/secret")
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-			require.NotContains(t, fmt.Sprint(a.body, a.Header, a.Trailer), "secret")
+			require.NotContains(t, fmt.Sprint(a.Body, a.Header, a.Trailer), "secret")
 			require.Equal(t, "default-src 'self'", a.Header.Get("Content-Security-Policy"))
 			require.Equal(t, "https://app.example", a.Header.Get("Access-Control-Allow-Origin"))
 			requireNoStore(t, a.Header)
@@ -153,7 +153,7 @@ func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
 // L5: whoever recovers from a broken FindUser must not be told "nobody".
 func TestAPanicInACallbackIsNotNobody(t *testing.T) {
 	for _, callback := range []string{"FindUser", "IsActive", "Load"} {
-		inBubble(t, func(t *testing.T) {
+		withFakeClock(t, func(t *testing.T) {
 			boom := false
 			s, backend := remoteSite(t)
 			guard, err := sessionguard.New(sessionguard.Config[*user]{
@@ -186,16 +186,16 @@ func TestAPanicInACallbackIsNotNobody(t *testing.T) {
 				_, ok := guard.User(r)
 				fmt.Fprint(w, ok)
 			}))))
-			b.post("/login")
+			b.Post("/login")
 			require.NoError(t, <-errs)
 			boom = true
 			if callback == "Load" {
-				backend.hook("Load", func() { panic(callback) })
+				backend.beforeCall("Load", func() { panic(callback) })
 			}
-			a := b.get("/")
+			a := b.Get("/")
 			require.ErrorIs(t, <-errs, sessionguard.ErrUnavailable)
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-			require.Zero(t, backend.counted()["Save"])
+			require.Zero(t, backend.callCounts()["Save"])
 		})
 	}
 }
@@ -203,7 +203,7 @@ func TestAPanicInACallbackIsNotNobody(t *testing.T) {
 // Promise 2: the answer with the new cookie is still on its way when the person
 // logs out in another tab.
 func TestLogoutReachesASessionBeingReauthenticated(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		replaced, goOn := make(chan error), make(chan struct{})
 		s.mux.HandleFunc("POST /reauth", func(w http.ResponseWriter, r *http.Request) {
 			u, _ := s.guard.User(r)
@@ -213,17 +213,17 @@ func TestLogoutReachesASessionBeingReauthenticated(t *testing.T) {
 		})
 		b, tab := s.browse(), s.browse()
 		b.login("ada")
-		tab.sends(b.cookies())
+		tab.SetCookies(b.Cookies())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			resp, err := b.client.Do(b.request("POST", "/reauth"))
+			resp, err := b.Client.Do(b.Request("POST", "/reauth"))
 			if err == nil {
 				resp.Body.Close()
 			}
 		}()
 		require.NoError(s.T, <-replaced)
-		require.Equal(s.T, http.StatusSeeOther, tab.post("/logout").StatusCode)
+		require.Equal(s.T, http.StatusSeeOther, tab.Post("/logout").StatusCode)
 		close(goOn)
 		<-done
 		require.False(s.T, b.loggedIn())
@@ -233,11 +233,11 @@ func TestLogoutReachesASessionBeingReauthenticated(t *testing.T) {
 // I1: logging in twice at once, as a double click does, is still one session,
 // with what it held, and one cookie.
 func TestTwoReauthenticationsAtOnceLeaveOneSession(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		first, second := s.browse(), s.browse()
 		first.login("ada")
-		first.post("/value?k=cart&v=book")
-		second.sends(first.cookies())
+		first.Post("/value?k=cart&v=book")
+		second.SetCookies(first.Cookies())
 		id := statusOf(first).Session
 		s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, r *http.Request) {
 			name := r.FormValue("user")
@@ -247,21 +247,21 @@ func TestTwoReauthenticationsAtOnceLeaveOneSession(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		second.post("/slow?user=ada")
+		second.Post("/slow?user=ada")
 		require.False(s.T, first.loggedIn())
 		require.Equal(s.T, id, statusOf(second).Session)
-		require.Equal(s.T, "book <nil>", second.get("/value?k=cart").body)
+		require.Equal(s.T, "book <nil>", second.Get("/value?k=cart").Body)
 
-		first.sends(second.cookies())
-		second.post("/slow?user=grace") // from a browser that was ada's
+		first.SetCookies(second.Cookies())
+		second.Post("/slow?user=grace") // from a browser that was ada's
 		require.False(s.T, first.loggedIn())
-		require.Equal(s.T, "<nil> <nil>", second.get("/value?k=cart").body)
+		require.Equal(s.T, "<nil> <nil>", second.Get("/value?k=cart").Body)
 	})
 }
 
 // L4: after the answer, what Save was called for early is old.
 func TestAnEarlySaveDoesNotOverwriteWhatCameAfter(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("POST /code", http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
 			session.Values["code"], session.Values["k"] = "once", "one"
@@ -273,9 +273,9 @@ func TestAnEarlySaveDoesNotOverwriteWhatCameAfter(t *testing.T) {
 		}), time.Minute, ""))
 		b := s.browse()
 		b.login("ada")
-		b.post("/code")
-		require.Equal(s.T, "two <nil>", b.get("/value?k=k").body)
-		require.Equal(s.T, "<nil> <nil>", b.get("/value?k=code").body)
+		b.Post("/code")
+		require.Equal(s.T, "two <nil>", b.Get("/value?k=k").Body)
+		require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=code").Body)
 	})
 }
 
@@ -289,14 +289,14 @@ func TestARefusalInPlaceOfAProxiedPageArrives(t *testing.T) {
 	s.mux.Handle("POST /app", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, _ := s.guard.Get(r, "app")
 		session.Values["k"] = "v"
-		backend.failing("Save")
+		backend.failOn("Save")
 		httputil.NewSingleHostReverseProxy(target).ServeHTTP(w, r)
 	})))
 	b := s.browse()
 	b.login("ada")
-	a := b.post("/app")
+	a := b.Post("/app")
 	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-	require.NotContains(t, a.body, "secret")
+	require.NotContains(t, a.Body, "secret")
 }
 
 // L6: a compressor further out goes on compressing, and has to say so.
@@ -305,7 +305,7 @@ func TestAReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
 	s.mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
 		session, _ := s.guard.Get(r, "app")
 		session.Values["k"] = "v"
-		backend.failing("Save")
+		backend.failOn("Save")
 		io.WriteString(w, "secret")
 	})
 	guarded := s.guard.Handler(s.mux)
@@ -316,9 +316,9 @@ func TestAReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
 		guarded.ServeHTTP(compressing{w, body}, r)
 	})))
 	b.login("ada")
-	a := b.get("/page")
+	a := b.Get("/page")
 	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-	require.Contains(t, a.body, "cannot be checked right now")
+	require.Contains(t, a.Body, "cannot be checked right now")
 }
 
 type compressing struct {
@@ -343,12 +343,12 @@ func TestEveryRefusedPartGetsTheApplicationsAnswer(t *testing.T) {
 	})
 	b := s.browse()
 	b.login("ada")
-	require.Equal(t, "own\nown\n", b.get("/dash").body)
+	require.Equal(t, "own\nown\n", b.Get("/dash").Body)
 }
 
 // L3: a part that was refused does not answer for a page that fails by itself.
 func TestARefusedPartDoesNotExcuseThePage(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		box := s.guard.RequireRole("Admin")(http.NotFoundHandler())
 		s.mux.Handle("GET /report", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -360,17 +360,17 @@ func TestARefusedPartDoesNotExcuseThePage(t *testing.T) {
 		})))
 		b := s.browse()
 		b.login("ada")
-		pass(time.Second)
-		a := b.get("/report")
-		require.NotContains(t, a.body, "secret")
+		advance(time.Second)
+		a := b.Get("/report")
+		require.NotContains(t, a.Body, "secret")
 	})
 }
 
 func TestTheLongestTimeoutsWork(t *testing.T) {
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.IdleTimeout, c.AbsoluteTimeout = math.MaxInt64, math.MaxInt64 })
 	b := s.browse()
-	b.post("/value?k=a&v=1")
-	require.Equal(t, "1 <nil>", b.get("/value?k=a").body)
+	b.Post("/value?k=a&v=1")
+	require.Equal(t, "1 <nil>", b.Get("/value?k=a").Body)
 	b.login("ada")
 	require.True(t, b.loggedIn())
 	require.Greater(t, statusOf(b).Absolute, 1<<32)

@@ -36,15 +36,15 @@ func TestOneLoginTooManyEndsTheLeastActive(t *testing.T) {
 		s := limited(t, backend, store.Limit{Max: 2})
 		first, second, third := s.browse(), s.browse(), s.browse()
 		first.login("ada")
-		pass(time.Minute)
+		advance(time.Minute)
 		second.login("ada")
-		pass(time.Minute)
-		first.get("/home")
+		advance(time.Minute)
+		first.Get("/home")
 		s.events.take()
 		third.login("ada")
-		require.Equal(t, "secret of ada", first.get("/home").body)
-		require.Equal(t, "secret of ada", third.get("/home").body)
-		require.Equal(t, "/login?next=%2Fhome&reason=too_many_sessions", second.get("/home").Header.Get("Location"), "it is told why")
+		require.Equal(t, "secret of ada", first.Get("/home").Body)
+		require.Equal(t, "secret of ada", third.Get("/home").Body)
+		require.Equal(t, "/login?next=%2Fhome&reason=too_many_sessions", second.Get("/home").Header.Get("Location"), "it is told why")
 		ended := s.events.take(sessionguard.EventEnded)
 		require.Len(t, ended, 1)
 		require.Equal(t, store.ReasonTooManySessions, ended[0].Reason)
@@ -63,22 +63,22 @@ func TestOneLoginTooManyIsRefusedIfSo(t *testing.T) {
 		first, second := s.browse(), s.browse()
 		first.login("ada")
 		second.login("grace")
-		a := second.post("/login?user=ada")
+		a := second.Post("/login?user=ada")
 		require.Equal(t, http.StatusForbidden, a.StatusCode)
-		require.Contains(t, a.body, sessionguard.ErrTooManySessions.Error())
+		require.Contains(t, a.Body, sessionguard.ErrTooManySessions.Error())
 		require.Empty(t, a.Cookies())
 		refused := s.events.take(sessionguard.EventRefused)
 		require.Len(t, refused, 1)
 		require.Equal(t, "too_many_sessions", refused[0].Code)
 		require.Equal(t, "ada", refused[0].UserID)
-		require.Equal(t, "secret of grace", second.get("/home").body, "the session there was is as it was")
-		require.Equal(t, "secret of ada", first.get("/home").body)
+		require.Equal(t, "secret of grace", second.Get("/home").Body, "the session there was is as it was")
+		require.Equal(t, "secret of ada", first.Get("/home").Body)
 
 		first.login("ada") // that is no login too many
-		require.Equal(t, "secret of ada", first.get("/home").body)
-		first.post("/logout")
+		require.Equal(t, "secret of ada", first.Get("/home").Body)
+		first.Post("/logout")
 		second.login("ada")
-		require.Equal(t, "secret of ada", second.get("/home").body)
+		require.Equal(t, "secret of ada", second.Get("/home").Body)
 		require.Empty(t, sessionsOf(t, backend, "grace"))
 	})
 }
@@ -88,25 +88,25 @@ func TestOneLoginTooManyIsRefusedIfSo(t *testing.T) {
 func TestARefusedLoginEndsNothing(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
-		s.loginOf = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
+		s.loginOptions = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
 		s.users.users["bob"] = user{ID: "bob", Roles: []string{"Engineer"}}
 		s.browse().login("bob")
 		b := s.browse()
 		b.login("ada")
-		dead := b.cookies()
-		pass(idle)
-		require.Equal(t, http.StatusForbidden, b.post("/login?user=bob").StatusCode)
-		require.Equal(t, "secret of ada", b.get("/home").body)
+		dead := b.Cookies()
+		advance(idle)
+		require.Equal(t, http.StatusForbidden, b.Post("/login?user=bob").StatusCode)
+		require.Equal(t, "secret of ada", b.Get("/home").Body)
 		b.login("ada")
 		late := s.browse()
-		late.sends(dead)
-		require.Equal(t, http.StatusForbidden, late.post("/login?user=bob").StatusCode)
-		require.Equal(t, "secret of ada", b.get("/home").body)
+		late.SetCookies(dead)
+		require.Equal(t, http.StatusForbidden, late.Post("/login?user=bob").StatusCode)
+		require.Equal(t, "secret of ada", b.Get("/home").Body)
 
 		// But one's own makes room.
-		pass(idle)
-		require.Equal(t, http.StatusSeeOther, b.post("/login?user=ada").StatusCode)
-		require.Equal(t, "secret of ada", b.get("/home").body)
+		advance(idle)
+		require.Equal(t, http.StatusSeeOther, b.Post("/login?user=ada").StatusCode)
+		require.Equal(t, "secret of ada", b.Get("/home").Body)
 		require.Len(t, sessionsOf(t, backend, "ada"), 1)
 	})
 }
@@ -122,13 +122,13 @@ func TestSessionsFromBeforeAPasswordChangeAreNoneTooMany(t *testing.T) {
 			}
 			s.users.change("ada", func(u *user) { u.Stamp = "new" })
 			for range 2 {
-				require.Equal(t, http.StatusSeeOther, s.browse().post("/login?user=ada").StatusCode)
+				require.Equal(t, http.StatusSeeOther, s.browse().Post("/login?user=ada").StatusCode)
 			}
 			if refuse {
-				require.Equal(t, http.StatusForbidden, s.browse().post("/login?user=ada").StatusCode)
+				require.Equal(t, http.StatusForbidden, s.browse().Post("/login?user=ada").StatusCode)
 			}
 			for _, b := range old {
-				require.NotContains(t, b.get("/home").body, "secret")
+				require.NotContains(t, b.Get("/home").Body, "secret")
 			}
 		})
 	}
@@ -138,15 +138,15 @@ func TestSessionsFromBeforeAPasswordChangeAreNoneTooMany(t *testing.T) {
 func TestWhatMayBeRevivedCounts(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
-		s.loginOf = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
+		s.loginOptions = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
 		b := s.browse()
 		b.login("ada")
-		pass(time.Hour)
-		require.Equal(t, http.StatusForbidden, s.browse().post("/login?user=ada").StatusCode)
-		require.Equal(t, "secret of ada", b.get("/home").body)
+		advance(time.Hour)
+		require.Equal(t, http.StatusForbidden, s.browse().Post("/login?user=ada").StatusCode)
+		require.Equal(t, "secret of ada", b.Get("/home").Body)
 		require.Len(t, sessionsOf(t, backend, "ada"), 1)
-		pass(twoWeeks)
-		require.Equal(t, http.StatusSeeOther, s.browse().post("/login?user=ada").StatusCode)
+		advance(twoWeeks)
+		require.Equal(t, http.StatusSeeOther, s.browse().Post("/login?user=ada").StatusCode)
 	})
 }
 
@@ -157,11 +157,11 @@ func TestAHundredLoginsAtOnceOnTwoNodesStayWithinTheLimit(t *testing.T) {
 				limit := store.Limit{Max: 3, Refuse: refuse}
 				nodes := []*site{limited(t, backend, limit), limited(t, backend, limit)}
 				browsers := make([]*browser, 100)
-				answers := make([]answer, len(browsers))
+				answers := make([]response, len(browsers))
 				var wg sync.WaitGroup
 				for i := range browsers {
 					browsers[i] = nodes[i%2].browse()
-					wg.Go(func() { answers[i] = browsers[i].post("/login?user=ada") })
+					wg.Go(func() { answers[i] = browsers[i].Post("/login?user=ada") })
 				}
 				wg.Wait()
 				in, accepted := 0, 0
@@ -189,42 +189,42 @@ func TestAHundredLoginsAtOnceOnTwoNodesStayWithinTheLimit(t *testing.T) {
 
 // lossy stores a new session, and the answer gets lost.
 type lossy struct {
-	*flaky
+	*failingBackend
 	losing atomic.Bool
 }
 
 func (l *lossy) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
-	ended, err := l.flaky.Create(ctx, r, limit)
+	ended, err := l.failingBackend.Create(ctx, r, limit)
 	if l.losing.Load() {
-		return nil, errors.Join(err, errDown)
+		return nil, errors.Join(err, errBackendDown)
 	}
 	return ended, err
 }
 
 func (l *lossy) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
-	err := l.flaky.Replace(ctx, old, version, r)
+	err := l.failingBackend.Replace(ctx, old, version, r)
 	if l.losing.Load() {
-		return errors.Join(err, errDown)
+		return errors.Join(err, errBackendDown)
 	}
 	return err
 }
 
 // A session that nobody has the token of must not lock its user out.
 func TestALoginWhoseAnswerGotLostDoesNotCount(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := &lossy{flaky: newFlaky()}
+	withFakeClock(t, func(t *testing.T) {
+		backend := &lossy{failingBackend: newFailingBackend()}
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			c.Backend = backend
 			c.MaxSessions = func(*user) store.Limit { return store.Limit{Max: 1, Refuse: true} }
 		})
 		b := s.browse()
 		backend.losing.Store(true)
-		require.Equal(t, http.StatusServiceUnavailable, b.post("/login?user=ada").StatusCode)
+		require.Equal(t, http.StatusServiceUnavailable, b.Post("/login?user=ada").StatusCode)
 		backend.losing.Store(false)
 		b.login("ada")
 
 		backend.losing.Store(true) // of a re-authentication
-		require.Equal(t, http.StatusServiceUnavailable, b.post("/login?user=ada").StatusCode)
+		require.Equal(t, http.StatusServiceUnavailable, b.Post("/login?user=ada").StatusCode)
 		backend.losing.Store(false)
 		s.browse().login("ada")
 	})

@@ -15,29 +15,29 @@ import (
 // held is a request that the server has accepted and whose handler waits.
 type held struct {
 	entered, release chan struct{}
-	answer           chan answer
+	answer           chan response
 }
 
 // hold adds a route that waits in the middle, and asks for it.
 func hold(s *site, b *browser, method string, wrap func(http.Handler) http.Handler, handler func(w http.ResponseWriter, r *http.Request, wait func())) *held {
-	h := &held{make(chan struct{}), make(chan struct{}), make(chan answer, 1)}
+	h := &held{make(chan struct{}), make(chan struct{}), make(chan response, 1)}
 	wait := func() { close(h.entered); <-h.release }
 	s.mux.Handle(method+" /held", wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler(w, r, wait) })))
-	req := b.request(method, "/held")
+	req := b.Request(method, "/held")
 	req.Header.Set("Accept", "text/html")
 	go func() {
 		defer close(h.answer)
-		if resp, err := b.client.Do(req); err == nil {
+		if resp, err := b.Client.Do(req); err == nil {
 			body, _ := io.ReadAll(resp.Body)
 			resp.Body.Close()
-			h.answer <- answer{resp, string(body)}
+			h.answer <- response{Response: resp, Body: string(body)}
 		}
 	}()
 	<-h.entered
 	return h
 }
 
-func (h *held) finish(t *testing.T) answer {
+func (h *held) finish(t *testing.T) response {
 	t.Helper()
 	close(h.release)
 	a, ok := <-h.answer
@@ -49,12 +49,12 @@ func (h *held) finish(t *testing.T) answer {
 // still running wanted
 func TestARequestInFlightDoesNotBringASessionBack(t *testing.T) {
 	ends := map[string]func(*site, *browser){
-		"logout":              func(_ *site, b *browser) { b.post("/logout") },
+		"logout":              func(_ *site, b *browser) { b.Post("/logout") },
 		"EndUser":             func(s *site, _ *browser) { _ = s.guard.EndUser(context.Background(), "ada") },
 		"another login":       func(_ *site, b *browser) { b.login("grace") },
 		"re-authentication":   func(_ *site, b *browser) { b.login("ada") },
-		"deactivation":        func(s *site, b *browser) { s.users.change("ada", func(u *user) { u.Inactive = true }); b.get("/poll") },
-		"logout, login again": func(_ *site, b *browser) { b.post("/logout"); b.login("ada") },
+		"deactivation":        func(s *site, b *browser) { s.users.change("ada", func(u *user) { u.Inactive = true }); b.Get("/poll") },
+		"logout, login again": func(_ *site, b *browser) { b.Post("/logout"); b.login("ada") },
 	}
 	change := func(s *site, r *http.Request) { session, _ := s.guard.Get(r, "app"); session.Values["k"] = "late" }
 	wants := map[string]struct {
@@ -76,12 +76,12 @@ func TestARequestInFlightDoesNotBringASessionBack(t *testing.T) {
 	for how, end := range ends {
 		for what, want := range wants {
 			t.Run(how+"/"+what, func(t *testing.T) {
-				onBoth(t, func(s *site, backend *flaky) {
+				onBoth(t, func(s *site, backend *failingBackend) {
 					b, slow := s.browse(), s.browse()
 					b.login("ada")
-					slow.sends(b.cookies())
-					copied := b.cookies()
-					pass(2 * time.Minute) // a touch is due
+					slow.SetCookies(b.Cookies())
+					copied := b.Cookies()
+					advance(2 * time.Minute) // a touch is due
 					h := hold(s, slow, want.method, want.wrap(s), func(w http.ResponseWriter, r *http.Request, wait func()) {
 						s.guard.User(r)
 						if want.before != nil {
@@ -94,20 +94,20 @@ func TestARequestInFlightDoesNotBringASessionBack(t *testing.T) {
 						io.WriteString(w, "secret of ada")
 					})
 					end(s, b)
-					mine := b.cookies()
+					mine := b.Cookies()
 					a := h.finish(s.T)
-					require.Equal(s.T, http.StatusSeeOther, a.StatusCode, "a refusal in place of the page: %s", a.body)
+					require.Equal(s.T, http.StatusSeeOther, a.StatusCode, "a refusal in place of the page: %s", a.Body)
 					require.True(s.T, strings.HasPrefix(a.Header.Get("Location"), "/login"), a.Header.Get("Location"))
-					require.NotContains(s.T, a.body, "secret")
+					require.NotContains(s.T, a.Body, "secret")
 					require.Empty(s.T, a.Cookies(), "nor does it touch the cookie of a newer login")
 					requireNoStore(s.T, a.Header)
 
 					replay := s.browse()
-					replay.sends(copied)
+					replay.SetCookies(copied)
 					require.False(s.T, replay.loggedIn())
-					b.sends(mine)
+					b.SetCookies(mine)
 					if b.loggedIn() {
-						require.Equal(s.T, "<nil> <nil>", b.get("/value?k=k").body, "nothing of it is in the newer session")
+						require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=k").Body, "nothing of it is in the newer session")
 					} else if backend != nil {
 						require.Empty(s.T, sessionsOf(s.T, backend, "ada"))
 					}
@@ -125,20 +125,20 @@ func TestEndingReachesASessionThatASlowRequestKeepsAlive(t *testing.T) {
 		"EndSession": func(s *site, id string) error { return s.guard.EndSession(context.Background(), "ada", id) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(s *site, _ *flaky) {
+			onBoth(t, func(s *site, _ *failingBackend) {
 				b := s.browse()
 				b.login("ada")
 				id := statusOf(b).Session
-				pass(idle - time.Second)
+				advance(idle - time.Second)
 				h := hold(s, b, "GET", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
 					wait()
 					io.WriteString(w, "secret")
 				})
-				pass(10 * time.Second)
+				advance(10 * time.Second)
 				if err := end(s, id); name == "EndUser" {
 					require.NoError(s.T, err)
 				}
-				require.NotContains(s.T, h.finish(s.T).body, "secret")
+				require.NotContains(s.T, h.finish(s.T).Body, "secret")
 				require.False(s.T, b.loggedIn())
 			})
 		})
@@ -147,11 +147,11 @@ func TestEndingReachesASessionThatASlowRequestKeepsAlive(t *testing.T) {
 
 // L3, R3: the refusal fits its client
 func TestAnAPIRequestInFlightOverLogoutGetsA401(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		b, slow := s.browse(), s.browse()
 		b.login("ada")
-		slow.sends(b.cookies())
-		pass(2 * time.Minute)
+		slow.SetCookies(b.Cookies())
+		advance(2 * time.Minute)
 		asJSON := func(next http.Handler) http.Handler {
 			return s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				r.Header.Set("Accept", "application/json")
@@ -163,21 +163,21 @@ func TestAnAPIRequestInFlightOverLogoutGetsA401(t *testing.T) {
 			wait()
 			io.WriteString(w, "secret of ada")
 		})
-		b.post("/logout")
+		b.Post("/logout")
 		a := h.finish(s.T)
 		require.Equal(s.T, http.StatusUnauthorized, a.StatusCode)
 		require.Equal(s.T, "application/problem+json", a.Header.Get("Content-Type"))
 		require.Empty(s.T, a.Header.Get("Content-Disposition"))
-		require.Contains(s.T, a.body, "login_required")
+		require.Contains(s.T, a.Body, "login_required")
 	})
 }
 
 // L3: after the first byte there is no page to replace, and still nothing is saved
 func TestALateSaveDoesNotBringASessionBack(t *testing.T) {
-	onBoth(t, func(s *site, backend *flaky) {
+	onBoth(t, func(s *site, backend *failingBackend) {
 		b, slow := s.browse(), s.browse()
 		b.login("ada")
-		slow.sends(b.cookies())
+		slow.SetCookies(b.Cookies())
 		saved := make(chan error, 1)
 		h := hold(s, slow, "GET", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
 			session, _ := s.guard.Get(r, "app")
@@ -186,8 +186,8 @@ func TestALateSaveDoesNotBringASessionBack(t *testing.T) {
 			session.Values["k"] = "late"
 			saved <- session.Save(r, w)
 		})
-		b.post("/logout")
-		require.Equal(s.T, "begun", h.finish(s.T).body)
+		b.Post("/logout")
+		require.Equal(s.T, "begun", h.finish(s.T).Body)
 		require.ErrorIs(s.T, <-saved, sessionguard.ErrNoSession)
 		require.False(s.T, slow.loggedIn())
 		if backend != nil {

@@ -18,16 +18,16 @@ import (
 
 // replayWitness sends cookies as they are and says what they still open.
 func replayWitness(b *browser, cookies string) error {
-	for path, opened := range map[string]func(answer) bool{
-		"/home":          func(a answer) bool { return a.StatusCode == http.StatusOK },
-		"/poll":          func(a answer) bool { return a.StatusCode == http.StatusOK },
-		"/fresh":         func(a answer) bool { return a.StatusCode == http.StatusOK },
-		"/status":        func(a answer) bool { return !strings.Contains(a.body, `"authenticated":false`) },
-		"/":              func(a answer) bool { return !strings.Contains(a.body, "welcome nobody") },
-		"/value?k=color": func(a answer) bool { return a.body != "<nil> <nil>" },
+	for path, opened := range map[string]func(response) bool{
+		"/home":          func(a response) bool { return a.StatusCode == http.StatusOK },
+		"/poll":          func(a response) bool { return a.StatusCode == http.StatusOK },
+		"/fresh":         func(a response) bool { return a.StatusCode == http.StatusOK },
+		"/status":        func(a response) bool { return !strings.Contains(a.Body, `"authenticated":false`) },
+		"/":              func(a response) bool { return !strings.Contains(a.Body, "welcome nobody") },
+		"/value?k=color": func(a response) bool { return a.Body != "<nil> <nil>" },
 	} {
-		if a := b.get(path, "Cookie", cookies); opened(a) {
-			return fmt.Errorf("%s answers %d %q", path, a.StatusCode, a.body)
+		if a := b.Get(path, "Cookie", cookies); opened(a) {
+			return fmt.Errorf("%s answers %d %q", path, a.StatusCode, a.Body)
 		}
 	}
 	return nil
@@ -37,29 +37,29 @@ func replayWitness(b *browser, cookies string) error {
 // ever had, through logins, re-authentication and changes of its values, none
 // opens anything after the logout, alone or together with any other.
 func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b := s.browse()
-		b.get("/home")
+		b.Get("/home")
 		b.login("ada")
-		b.post("/value?k=color&v=green")
-		pass(10 * time.Minute)
+		b.Post("/value?k=color&v=green")
+		advance(10 * time.Minute)
 		b.login("ada") // re-authentication
-		b.post("/value?k=color&v=blue")
+		b.Post("/value?k=color&v=blue")
 		b.login("grace") // somebody else, in the same browser
-		b.post("/value?k=color&v=red")
+		b.Post("/value?k=color&v=red")
 		b.login("ada")
-		b.post("/value?k=color&v=black")
-		pass(time.Minute)
+		b.Post("/value?k=color&v=black")
+		advance(time.Minute)
 		b.login("ada")
-		require.Equal(t, "black <nil>", b.get("/value?k=color").body)
-		b.post("/logout")
-		b.get("/") // eats the flash
-		b.post("/logout")
-		b.get("/")
+		require.Equal(t, "black <nil>", b.Get("/value?k=color").Body)
+		b.Post("/logout")
+		b.Get("/") // eats the flash
+		b.Post("/logout")
+		b.Get("/")
 
 		var sessions, all []string
-		for _, c := range b.seen {
+		for _, c := range b.Received() {
 			if c.Value != "" {
 				all = append(all, c.Name+"="+c.Value)
 			}
@@ -70,8 +70,8 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 		require.Len(t, sessions, 5, "every login had its own")
 		require.Greater(t, len(all), len(sessions))
 		// A session's value under the other name, and the other way round.
-		for _, c := range b.seen {
-			other := map[string]string{sessionCookie: anonymousCookie, anonymousCookie: sessionCookie}[c.Name]
+		for _, c := range b.Received() {
+			other := map[string]string{sessionCookie: visitorCookie, visitorCookie: sessionCookie}[c.Name]
 			if c.Value != "" {
 				all = append(all, other+"="+c.Value)
 			}
@@ -90,7 +90,7 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 func (s *site) replayLogin() string {
 	b := s.browse()
 	b.login("ada")
-	return sessionCookie + "=" + b.cookies()[sessionCookie]
+	return sessionCookie + "=" + b.Cookies()[sessionCookie]
 }
 
 // Promise 2: one person's logout ends one session, not those on other devices.
@@ -99,7 +99,7 @@ func TestLogoutLeavesOtherDevicesAlone(t *testing.T) {
 	desk, phone := s.browse(), s.browse()
 	desk.login("ada")
 	phone.login("ada")
-	desk.post("/logout")
+	desk.Post("/logout")
 	require.True(t, phone.loggedIn())
 }
 
@@ -108,30 +108,30 @@ func TestLogoutLeavesOtherDevicesAlone(t *testing.T) {
 func TestLogoutRevivesNothingOfTheVisitorBeforeTheLogin(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
-	b.post("/value?k=color&v=green")
-	visitor := b.cookies()[anonymousCookie]
+	b.Post("/value?k=color&v=green")
+	visitor := b.Cookies()[visitorCookie]
 	require.NotEmpty(t, visitor)
 	b.login("ada")
-	b.sends(map[string]string{sessionCookie: b.cookies()[sessionCookie], anonymousCookie: visitor})
-	require.Equal(t, http.StatusSeeOther, b.post("/logout").StatusCode)
-	require.NotEqual(t, visitor, b.cookies()[anonymousCookie])
-	require.Equal(t, "<nil> <nil>", b.get("/value?k=color").body)
-	require.Equal(t, "welcome nobody [You have been logged out.]", b.get("/").body)
+	b.SetCookies(map[string]string{sessionCookie: b.Cookies()[sessionCookie], visitorCookie: visitor})
+	require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode)
+	require.NotEqual(t, visitor, b.Cookies()[visitorCookie])
+	require.Equal(t, "<nil> <nil>", b.Get("/value?k=color").Body)
+	require.Equal(t, "welcome nobody [You have been logged out.]", b.Get("/").Body)
 }
 
 // L3: whatever a browser sends at the same time, once the logout is answered no
 // request is accepted, and nothing that was under way brings the session back.
 func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		for round := range 6 {
 			b := s.browse()
 			b.login("ada")
-			cookie := sessionCookie + "=" + b.cookies()[sessionCookie]
-			pass(time.Duration(round) * time.Minute) // also with a touch due
+			cookie := sessionCookie + "=" + b.Cookies()[sessionCookie]
+			advance(time.Duration(round) * time.Minute) // also with a touch due
 
 			send := func(client *http.Client, method, path string) (int, error) {
-				req, err := http.NewRequest(method, b.base+path, nil)
+				req, err := http.NewRequest(method, b.URL+path, nil)
 				if err != nil {
 					return 0, err
 				}
@@ -149,7 +149,7 @@ func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
 			failed := make(chan error, 8)
 			var group sync.WaitGroup
 			for range cap(failed) {
-				client := s.browse().client
+				client := s.browse().Client
 				group.Go(func() {
 					for n, after := 0, 0; n < 1000 && after < 3; n++ {
 						accepted := &early
@@ -171,7 +171,7 @@ func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
 					}
 				})
 			}
-			client := s.browse().client
+			client := s.browse().Client
 			for n := 0; n < 10_000_000 && early.Load() < 20; n++ {
 				runtime.Gosched()
 			}
@@ -191,8 +191,8 @@ func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
 // L3: a request held in flight over the logout can neither touch nor save nor
 // re-create the session, and its page is not for whoever waits for it.
 func TestARequestHeldOverTheLogoutBringsNothingBack(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := newFlaky()
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		enter, leave := make(chan struct{}), make(chan struct{})
 		release := sync.OnceFunc(func() { close(leave) })
@@ -206,28 +206,28 @@ func TestARequestHeldOverTheLogoutBringsNothingBack(t *testing.T) {
 		})))
 		b := s.browse()
 		b.login("ada")
-		pass(2 * time.Minute)
-		cookie := sessionCookie + "=" + b.cookies()[sessionCookie]
+		advance(2 * time.Minute)
+		cookie := sessionCookie + "=" + b.Cookies()[sessionCookie]
 
 		held := s.browse()
 		answers := make(chan *http.Response, 1)
 		go func() {
-			req, _ := http.NewRequest("GET", held.base+"/held", nil)
+			req, _ := http.NewRequest("GET", held.URL+"/held", nil)
 			req.Header.Set("Cookie", cookie)
-			resp, err := held.client.Do(req)
+			resp, err := held.Client.Do(req)
 			if err == nil {
 				resp.Body.Close()
 			}
 			answers <- resp
 		}()
 		<-enter
-		require.Equal(t, http.StatusSeeOther, b.post("/logout").StatusCode)
+		require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode)
 		release()
 		resp := <-answers
 		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 		require.Empty(t, resp.Cookies(), "a late answer does not touch the cookie of a newer login")
 		require.NoError(t, replayWitness(s.browse(), cookie))
-		require.Zero(t, backend.counted()["Save"])
+		require.Zero(t, backend.callCounts()["Save"])
 		records, err := backend.ByOwner(t.Context(), sessionCookie+"=ada")
 		require.NoError(t, err)
 		require.Empty(t, records)

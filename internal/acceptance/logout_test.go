@@ -23,13 +23,13 @@ func TestLogoutAnswersPostOnly(t *testing.T) {
 	b := s.browse()
 	b.login("ada")
 	for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "post"} {
-		a := b.do(b.request(method, "/out"))
+		a := b.Do(b.Request(method, "/out"))
 		require.Equal(t, http.StatusMethodNotAllowed, a.StatusCode, method)
 		require.Equal(t, "POST", a.Header.Get("Allow"), method)
 		require.Empty(t, a.Cookies(), method)
 		require.True(t, b.loggedIn(), method)
 	}
-	require.Equal(t, http.StatusSeeOther, b.post("/out").StatusCode)
+	require.Equal(t, http.StatusSeeOther, b.Post("/out").StatusCode)
 	require.False(t, b.loggedIn())
 }
 
@@ -37,7 +37,7 @@ func TestLogoutAnswersPostOnly(t *testing.T) {
 // with every attribute it was set with, and sets another to a fresh value: also
 // where the keys do not encrypt, within a second, and without a flash.
 func TestLogoutAnswersBrowsersAndOthers(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Keys = testKeys[:1] })
 		s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
 			if err := s.guard.End(w, r); err != nil {
@@ -60,7 +60,7 @@ func TestLogoutAnswersBrowsersAndOthers(t *testing.T) {
 		} {
 			b := s.browse()
 			b.login("ada")
-			a := b.post(test.path, test.header...)
+			a := b.Post(test.path, test.header...)
 			require.Equal(t, test.status, a.StatusCode)
 			require.Equal(t, test.location, a.Header.Get("Location"))
 			requireNoStore(t, a.Header)
@@ -73,13 +73,13 @@ func TestLogoutAnswersBrowsersAndOthers(t *testing.T) {
 				require.NotContains(t, lines, name, "one Set-Cookie per cookie")
 				require.NotContains(t, fresh, value)
 				lines[name] = attributes
-				if name == anonymousCookie {
+				if name == visitorCookie {
 					fresh[value] = true
 				}
 			}
 			require.Equal(t, map[string]string{
-				sessionCookie:   "Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax",
-				anonymousCookie: "Path=/; HttpOnly; Secure; SameSite=Lax",
+				sessionCookie: "Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax",
+				visitorCookie: "Path=/; HttpOnly; Secure; SameSite=Lax",
 			}, lines)
 		}
 		require.Len(t, fresh, 6, "no two logouts set the same value")
@@ -117,12 +117,12 @@ func TestLogoutFlashIsOnTheNextPageExactlyOnce(t *testing.T) {
 			for range 2 { // for a second person in the same browser as well
 				b := s.browse()
 				b.login("ada")
-				b.post("/value?k=color&v=green")
-				require.Equal(t, http.StatusSeeOther, b.post("/logout").StatusCode)
-				b.get("/static") // a page that does not look does not eat it
-				require.Equal(t, test.want, b.get(page).body)
-				require.Equal(t, "[]", b.get(page).body)
-				require.Equal(t, "<nil> <nil>", b.get("/value?k=color").body)
+				b.Post("/value?k=color&v=green")
+				require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode)
+				b.Get("/static") // a page that does not look does not eat it
+				require.Equal(t, test.want, b.Get(page).Body)
+				require.Equal(t, "[]", b.Get(page).Body)
+				require.Equal(t, "<nil> <nil>", b.Get("/value?k=color").Body)
 			}
 		})
 	}
@@ -133,32 +133,32 @@ func TestLogoutFlashSurvivesALoginBeforeItIsShown(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.login("ada")
-	b.post("/logout")
+	b.Post("/logout")
 	b.login("grace")
-	require.Equal(t, "welcome grace [You have been logged out.]", b.get("/").body)
-	require.Equal(t, "welcome grace []", b.get("/").body)
+	require.Equal(t, "welcome grace [You have been logged out.]", b.Get("/").Body)
+	require.Equal(t, "welcome grace []", b.Get("/").Body)
 }
 
 // A Django CVE (2015-5963, -5964): who is not logged in makes no record by
 // logging out, however often, and gets the same answer as anybody.
 func TestLogoutOfAStrangerIsAnsweredAndStoresNothing(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := newFlaky()
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		stranger, forger, expired := s.browse(), s.browse(), s.browse()
-		forger.sends(map[string]string{sessionCookie: strings.Repeat("A", 144), anonymousCookie: "forged"})
+		forger.SetCookies(map[string]string{sessionCookie: strings.Repeat("A", 144), visitorCookie: "forged"})
 		expired.login("ada")
-		old := expired.cookies()
-		pass(absolute)
-		before := backend.counted()
+		old := expired.Cookies()
+		advance(absolute)
+		before := backend.callCounts()
 		for _, b := range []*browser{stranger, forger, expired} {
 			if b == expired {
-				b.sends(old)
+				b.SetCookies(old)
 			}
-			require.Equal(t, http.StatusSeeOther, b.post("/logout").StatusCode)
-			require.Equal(t, "welcome nobody [You have been logged out.]", b.get("/").body)
+			require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode)
+			require.Equal(t, "welcome nobody [You have been logged out.]", b.Get("/").Body)
 		}
-		after := backend.counted()
+		after := backend.callCounts()
 		for _, method := range []string{"Create", "Replace", "Save", "Touch"} {
 			require.Equal(t, before[method], after[method], method)
 		}
@@ -174,15 +174,15 @@ func TestLogoutEndsTheSessionsOfEveryCookieOfOurName(t *testing.T) {
 	for _, who := range []string{"ada", "grace"} {
 		b := s.browse()
 		b.login(who)
-		values = append(values, b.cookies()[sessionCookie])
+		values = append(values, b.Cookies()[sessionCookie])
 	}
 	both := s.browse()
 	pair := sessionCookie + "=" + values[0] + "; " + sessionCookie + "=" + values[1]
-	require.False(t, strings.HasPrefix(both.get("/poll", "Cookie", pair).body, "secret"), "two are as none")
-	require.Equal(t, http.StatusSeeOther, both.post("/logout", "Cookie", pair).StatusCode)
+	require.False(t, strings.HasPrefix(both.Get("/poll", "Cookie", pair).Body, "secret"), "two are as none")
+	require.Equal(t, http.StatusSeeOther, both.Post("/logout", "Cookie", pair).StatusCode)
 	for _, value := range values {
 		b := s.browse()
-		b.sends(map[string]string{sessionCookie: value})
+		b.SetCookies(map[string]string{sessionCookie: value})
 		require.False(t, b.loggedIn())
 	}
 }
@@ -192,17 +192,17 @@ func TestLogoutWorksWhileUsersCannotBeFound(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.login("ada")
-	old := b.cookies()
+	old := b.Cookies()
 	s.users.mu.Lock()
 	s.users.err = errors.New("sql: connection refused")
 	s.users.mu.Unlock()
-	require.Equal(t, http.StatusSeeOther, b.post("/logout").StatusCode)
-	require.NotContains(t, b.cookies(), sessionCookie)
+	require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode)
+	require.NotContains(t, b.Cookies(), sessionCookie)
 	s.users.mu.Lock()
 	s.users.err = nil
 	s.users.mu.Unlock()
-	require.Equal(t, "welcome nobody [You have been logged out.]", b.get("/").body)
-	b.sends(old)
+	require.Equal(t, "welcome nobody [You have been logged out.]", b.Get("/").Body)
+	b.SetCookies(old)
 	require.False(t, b.loggedIn())
 }
 
@@ -210,7 +210,7 @@ func TestLogoutWorksWhileUsersCannotBeFound(t *testing.T) {
 // tell: after the logout it is known who is asking, and what the answer says
 // ("nothing is lost") would be untrue.
 func TestLogoutWorksBehindMiddlewareThatCouldNotTell(t *testing.T) {
-	backend := newFlaky()
+	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	s.mux.HandleFunc("POST /seen/logout", func(w http.ResponseWriter, r *http.Request) {
 		s.guard.User(r) // to write it into a log, say
@@ -218,24 +218,24 @@ func TestLogoutWorksBehindMiddlewareThatCouldNotTell(t *testing.T) {
 	})
 	b := s.browse()
 	b.login("ada")
-	old := b.cookies()
+	old := b.Cookies()
 	s.users.mu.Lock()
 	s.users.err = errors.New("sql: connection refused")
 	s.users.mu.Unlock()
-	a := b.post("/seen/logout")
+	a := b.Post("/seen/logout")
 	s.users.mu.Lock()
 	s.users.err = nil
 	s.users.mu.Unlock()
-	require.NotContains(t, b.cookies(), sessionCookie)
-	b.sends(old)
+	require.NotContains(t, b.Cookies(), sessionCookie)
+	b.SetCookies(old)
 	require.False(t, b.loggedIn())
-	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.body)
+	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.Body)
 }
 
 // L5: a logout that could not purge clears the browser, says so, and never
 // claims success, neither by Logout nor by End.
 func TestLogoutThatCouldNotPurgeSaysSo(t *testing.T) {
-	backend := newFlaky()
+	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.guard.End(w, r); !errors.Is(err, sessionguard.ErrUnavailable) {
@@ -247,22 +247,22 @@ func TestLogoutThatCouldNotPurgeSaysSo(t *testing.T) {
 		for mode, says := range map[string]string{"navigate": "the server could not be told", "cors": `"error":"logout_incomplete"`} {
 			b := s.browse()
 			b.login("ada")
-			old := b.cookies()
-			backend.failing("Delete")
-			a := b.post(path, "Sec-Fetch-Mode", mode)
-			backend.failing()
+			old := b.Cookies()
+			backend.failOn("Delete")
+			a := b.Post(path, "Sec-Fetch-Mode", mode)
+			backend.failOn()
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, path)
 			require.Equal(t, "5", a.Header.Get("Retry-After"))
 			requireNoStore(t, a.Header)
-			require.NotContains(t, b.cookies(), sessionCookie, "the browser is logged out all the same")
-			require.Equal(t, "welcome nobody []", b.get("/").body, "and nobody is told that all is well")
-			require.NotContains(t, a.body, "You have been logged out.")
-			require.Contains(t, a.body, says, path)
+			require.NotContains(t, b.Cookies(), sessionCookie, "the browser is logged out all the same")
+			require.Equal(t, "welcome nobody []", b.Get("/").Body, "and nobody is told that all is well")
+			require.NotContains(t, a.Body, "You have been logged out.")
+			require.Contains(t, a.Body, says, path)
 
-			b.sends(old)
+			b.SetCookies(old)
 			require.True(t, b.loggedIn(), "this is what the answer warns of")
-			require.Equal(t, http.StatusSeeOther, b.post("/logout").StatusCode, "trying again helps")
-			b.sends(old)
+			require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode, "trying again helps")
+			b.SetCookies(old)
 			require.False(t, b.loggedIn())
 		}
 	}
@@ -279,39 +279,39 @@ func TestLogoutAfterTheFirstByteStillEndsTheSession(t *testing.T) {
 	for _, mode := range []string{"navigate", "cors"} {
 		b := s.browse()
 		b.login("ada")
-		a := b.post("/late", "Sec-Fetch-Mode", mode)
+		a := b.Post("/late", "Sec-Fetch-Mode", mode)
 		require.Equal(t, http.StatusOK, a.StatusCode)
-		require.Contains(t, b.cookies(), sessionCookie)
+		require.Contains(t, b.Cookies(), sessionCookie)
 		require.False(t, b.loggedIn())
-		require.NotContains(t, a.body, "the server could not be told", "it could")
+		require.NotContains(t, a.Body, "the server could not be told", "it could")
 	}
 }
 
 // logoutSlowBackend takes its time, and gives up when it is told to.
-type logoutSlowBackend struct{ *flaky }
+type logoutSlowBackend struct{ *failingBackend }
 
 func (b logoutSlowBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	select {
 	case <-ctx.Done():
 		return store.Record{}, ctx.Err()
 	case <-time.After(3 * time.Second):
-		return b.flaky.Delete(ctx, key, reason)
+		return b.failingBackend.Delete(ctx, key, reason)
 	}
 }
 
 // L6: a client that hangs up does not stop its logout half-way.
 func TestLogoutIsFinishedEvenIfTheClientHangsUp(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = logoutSlowBackend{newFlaky()} })
+	withFakeClock(t, func(t *testing.T) {
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = logoutSlowBackend{newFailingBackend()} })
 		b := s.browse()
 		b.login("ada")
-		old := b.cookies()
+		old := b.Cookies()
 		ctx, hangUp := context.WithTimeout(t.Context(), time.Second)
 		defer hangUp()
-		_, err := b.client.Do(b.request("POST", "/logout").WithContext(ctx))
+		_, err := b.Client.Do(b.Request("POST", "/logout").WithContext(ctx))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		pass(3 * time.Second)
-		b.sends(old)
+		advance(3 * time.Second)
+		b.SetCookies(old)
 		require.False(t, b.loggedIn())
 	})
 }

@@ -98,11 +98,11 @@ func TestNextReadsTheFormBeforeTheQuery(t *testing.T) {
 func TestLoginReturnsToThePageThatWasRefused(t *testing.T) {
 	s, _ := nextSite(t)
 	b := s.browse()
-	refused := b.get("/home?tab=1").Header.Get("Location")
+	refused := b.Get("/home?tab=1").Header.Get("Location")
 	require.Equal(t, "/login?next=%2Fhome%3Ftab%3D1", refused)
-	require.Equal(t, "/home?tab=1", b.post(refused+"&user=ada").Header.Get("Location"))
+	require.Equal(t, "/home?tab=1", b.Post(refused+"&user=ada").Header.Get("Location"))
 	for _, next := range localpathtest.Refused {
-		if a := b.post("/login?user=ada&next=" + url.QueryEscape(next)); a.Header.Get("Location") != "/home" {
+		if a := b.Post("/login?user=ada&next=" + url.QueryEscape(next)); a.Header.Get("Location") != "/home" {
 			t.Fatalf("%.80q redirects to %q", next, a.Header.Get("Location"))
 		}
 	}

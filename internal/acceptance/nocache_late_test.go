@@ -53,7 +53,7 @@ func TestALookAfterACacheableAnswerBeganIsRefusedAndLogged(t *testing.T) {
 			},
 		} {
 			t.Run(begin.name+" then "+name, func(t *testing.T) {
-				backend := newFlaky()
+				backend := newFailingBackend()
 				s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 				errs := make(chan error, 1)
 				s.mux.HandleFunc("GET /late", func(w http.ResponseWriter, r *http.Request) {
@@ -66,17 +66,17 @@ func TestALookAfterACacheableAnswerBeganIsRefusedAndLogged(t *testing.T) {
 				})
 				b := s.browse()
 				b.login("ada")
-				before := backend.counted()
-				a := b.get("/late")
+				before := backend.callCounts()
+				a := b.Get("/late")
 				require.ErrorIs(t, <-errs, sessionguard.ErrHeadersSent)
-				require.NotContains(t, a.body, "secret")
-				require.NotContains(t, a.body, "authenticated\":true")
+				require.NotContains(t, a.Body, "secret")
+				require.NotContains(t, a.Body, "authenticated\":true")
 				require.Equal(t, "public", a.Header.Get("Cache-Control"))
 				if name != "Login" { // which does not look
 					require.Contains(t, s.log.String(), "use the session before writing")
 					require.Contains(t, s.log.String(), "/late")
 				}
-				require.Equal(t, before, backend.counted(), "the backend is not asked")
+				require.Equal(t, before, backend.callCounts(), "the backend is not asked")
 			})
 		}
 	}
@@ -102,8 +102,8 @@ func TestTwoAnswersNeverShareAHeaderSlice(t *testing.T) {
 	} {
 		for range 3 {
 			rec := httptest.NewRecorder()
-			r := b.request("GET", "/")
-			for name, value := range b.cookies() {
+			r := b.Request("GET", "/")
+			for name, value := range b.Cookies() {
 				r.AddCookie(&http.Cookie{Name: name, Value: value})
 			}
 			h.ServeHTTP(rec, r)
@@ -124,7 +124,7 @@ func TestARefusalAfterAnEmptyCopyIsNotCached(t *testing.T) {
 	})
 	b := s.browse()
 	for _, accept := range []string{"text/html", "application/json"} {
-		a := b.get("/late", "Accept", accept)
+		a := b.Get("/late", "Accept", accept)
 		require.NotEqual(t, http.StatusNotFound, a.StatusCode)
 		requireUncacheable(t, a.Header)
 	}

@@ -162,13 +162,13 @@ func TestNoAnswerToSomeoneWeLookedAtIsCached(t *testing.T) {
 			var mux http.ServeMux
 			server := serve(t, cachingRecoverer(&mux))
 			client := browse(t, server)
-			client.sends(b.cookies())
+			client.SetCookies(b.Cookies())
 			for _, c := range cachingCases(t) {
 				t.Run(c.name, func(t *testing.T) {
 					path := "/" + strings.ReplaceAll(c.name, " ", "-")
 					mux.Handle(path, protect(c.serve))
-					a := client.do(client.request(c.method, path, c.request...))
-					require.Equal(t, c.status, a.StatusCode, a.body)
+					a := client.Do(client.Request(c.method, path, c.request...))
+					require.Equal(t, c.status, a.StatusCode, a.Body)
 					requireUncacheable(t, a.Header)
 				})
 			}
@@ -200,8 +200,8 @@ func TestAnAnswerIsNotCachedBehindAWriterThatKeepsIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := serve(t, http.TimeoutHandler(s.guard.RequireLogin(h), time.Minute, "timeout"))
 			client := browse(t, server)
-			client.sends(b.cookies())
-			a := client.get("/")
+			client.SetCookies(b.Cookies())
+			a := client.Get("/")
 			require.Equal(t, http.StatusNotFound, a.StatusCode)
 			requireUncacheable(t, a.Header)
 		})
@@ -218,8 +218,8 @@ func TestNoRefusalIsCached(t *testing.T) {
 		"silent":  {Login: silent, Forbidden: silent, Reauth: silent, CrossOrigin: silent, Unavailable: silent},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
-				backend := newFlaky()
+			withFakeClock(t, func(t *testing.T) {
+				backend := newFailingBackend()
 				s := newSite(t, func(c *sessionguard.Config[*user]) { c.Refusals, c.Backend = refusals, backend })
 				s.mux.HandleFunc("GET /maybe", func(w http.ResponseWriter, r *http.Request) {
 					cachingAllow(w)
@@ -231,21 +231,21 @@ func TestNoRefusalIsCached(t *testing.T) {
 					t.Helper()
 					for _, path := range paths {
 						for _, accept := range []string{"text/html", "application/json"} {
-							a := b.get(path, "Accept", accept)
-							require.NotContains(t, a.body, "secret")
-							require.NotContains(t, a.body, "hello")
+							a := b.Get(path, "Accept", accept)
+							require.NotContains(t, a.Body, "secret")
+							require.NotContains(t, a.Body, "hello")
 							requireUncacheable(t, a.Header)
 						}
 					}
 				}
 				ask("/home", "/admin", "/poll")
 				b.login("ada")
-				pass(6 * time.Minute)
+				advance(6 * time.Minute)
 				ask("/admin", "/fresh")
-				requireUncacheable(t, b.post("/static", "Sec-Fetch-Site", "cross-site").Header)
-				backend.failing("*")
+				requireUncacheable(t, b.Post("/static", "Sec-Fetch-Site", "cross-site").Header)
+				backend.failOn("*")
 				ask("/home", "/maybe")
-				requireUncacheable(t, b.post("/logout").Header)
+				requireUncacheable(t, b.Post("/logout").Header)
 			})
 		})
 	}
@@ -263,15 +263,15 @@ func TestAnAnswerThatNeverLookedKeepsItsOwnCaching(t *testing.T) {
 	})
 	b := s.browse()
 	for range 2 { // as a visitor, then logged in
-		a := b.get("/static")
+		a := b.Get("/static")
 		require.Equal(t, []string{"public, max-age=3600"}, a.Header["Cache-Control"])
-		require.Equal(t, "body {}", a.body)
+		require.Equal(t, "body {}", a.Body)
 		require.Empty(t, a.Header["Pragma"])
 		require.Empty(t, a.Header["Expires"])
 		require.Empty(t, a.Header["Set-Cookie"])
-		require.Empty(t, b.get("/file").Header["Cache-Control"])
-		require.Equal(t, http.StatusNotModified, b.get("/file", "If-Modified-Since", "Sun, 09 Sep 2001 01:46:40 GMT").StatusCode)
-		a = b.get("/cdn")
+		require.Empty(t, b.Get("/file").Header["Cache-Control"])
+		require.Equal(t, http.StatusNotModified, b.Get("/file", "If-Modified-Since", "Sun, 09 Sep 2001 01:46:40 GMT").StatusCode)
+		a = b.Get("/cdn")
 		require.Equal(t, "max-age=9", a.Header.Get("CDN-Cache-Control"))
 		require.Equal(t, "Thu, 01 Dec 2094 16:00:00 GMT", a.Header.Get("Expires"))
 		b.login("ada")

@@ -21,28 +21,28 @@ func requireReason(t *testing.T, s *site, b *browser, reason store.Reason) {
 		query = "&reason=" + string(reason)
 	}
 	for range 2 { // as long as it is not another's turn
-		require.Equal(t, "/login?next=%2Fhome"+query, b.get("/home").Header.Get("Location"))
+		require.Equal(t, "/login?next=%2Fhome"+query, b.Get("/home").Header.Get("Location"))
 	}
-	require.Equal(t, strings.Replace("/login"+query, "&", "?", 1), b.post("/reason/post").Header.Get("Location"))
+	require.Equal(t, strings.Replace("/login"+query, "&", "?", 1), b.Post("/reason/post").Header.Get("Location"))
 	var problem, status struct {
 		Error, Reason string
 		Authenticated bool
 	}
-	a := b.get("/home", "Accept", "application/json")
+	a := b.Get("/home", "Accept", "application/json")
 	require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"))
-	require.NoError(t, json.Unmarshal([]byte(a.body), &problem))
+	require.NoError(t, json.Unmarshal([]byte(a.Body), &problem))
 	require.Equal(t, "login_required", problem.Error)
 	require.EqualValues(t, reason, problem.Reason)
-	require.NoError(t, json.Unmarshal([]byte(b.get("/status").body), &status))
+	require.NoError(t, json.Unmarshal([]byte(b.Get("/status").Body), &status))
 	require.False(t, status.Authenticated)
 	require.EqualValues(t, reason, status.Reason)
-	require.Equal(t, string(reason), b.get("/reason").body)
+	require.Equal(t, string(reason), b.Get("/reason").Body)
 	if reason != "" {
 		require.Equal(t, "/login?next=%2Fhome&reason="+string(reason),
-			b.get("/sessionguard/resume?next=/home").Header.Get("Location"))
+			b.Get("/sessionguard/resume?next=/home").Header.Get("Location"))
 		if reason != store.ReasonExpired {
 			require.Equal(t, "/login?next=%2Fhome&reason="+string(reason),
-				b.get("/sessionguard/resume?next=/home&reason=absolute").Header.Get("Location"), "the server knows better")
+				b.Get("/sessionguard/resume?next=/home&reason=absolute").Header.Get("Location"), "the server knows better")
 		}
 	}
 }
@@ -75,32 +75,32 @@ func TestTheNextPageSaysWhyTheSessionEnded(t *testing.T) {
 		end    func(s *site, b, other *browser)
 		reason store.Reason
 	}{
-		"idle": {func(*site, *browser, *browser) { pass(idle) }, store.ReasonIdle},
+		"idle": {func(*site, *browser, *browser) { advance(idle) }, store.ReasonIdle},
 		"absolute": {func(_ *site, b, _ *browser) {
 			for range 25 {
-				pass(idle - time.Minute)
-				b.get("/home")
+				advance(idle - time.Minute)
+				b.Get("/home")
 			}
 		}, store.ReasonAbsolute},
 		"by the same user elsewhere": {func(s *site, b, other *browser) {
-			require.Equal(s.T, http.StatusOK, other.post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
+			require.Equal(s.T, http.StatusOK, other.Post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
 		}, store.ReasonLoggedOutElsewhere},
 		"by the same user everywhere else": {func(s *site, _, other *browser) {
-			require.Equal(s.T, http.StatusOK, other.post("/others").StatusCode)
+			require.Equal(s.T, http.StatusOK, other.Post("/others").StatusCode)
 		}, store.ReasonLoggedOutElsewhere},
 		"by the same user everywhere": {func(s *site, _, other *browser) {
-			require.Equal(s.T, http.StatusOK, other.post("/everywhere?user=ada").StatusCode)
+			require.Equal(s.T, http.StatusOK, other.Post("/everywhere?user=ada").StatusCode)
 			requireReason(s.T, s, other, store.ReasonExpired) // a logout there
 		}, store.ReasonLoggedOutElsewhere},
 		"by an administrator": {func(s *site, b, _ *browser) {
 			admin := s.browse()
 			admin.login("grace")
-			require.Equal(s.T, http.StatusOK, admin.post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
+			require.Equal(s.T, http.StatusOK, admin.Post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
 		}, store.ReasonEnded},
 		"by an administrator, all": {func(s *site, b, _ *browser) {
 			admin := s.browse()
 			admin.login("grace")
-			require.Equal(s.T, http.StatusOK, admin.post("/everywhere?user=ada").StatusCode)
+			require.Equal(s.T, http.StatusOK, admin.Post("/everywhere?user=ada").StatusCode)
 		}, store.ReasonEnded},
 		"by nobody's request": {func(s *site, _, _ *browser) {
 			require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada"))
@@ -115,16 +115,16 @@ func TestTheNextPageSaysWhyTheSessionEnded(t *testing.T) {
 		}, store.ReasonDeactivated},
 		"deleted": {func(s *site, _, _ *browser) { delete(s.users.users, "ada") }, store.ReasonNoUser},
 		"password changed": {func(s *site, _, other *browser) {
-			require.Equal(s.T, http.StatusOK, other.post("/password").StatusCode)
-			require.Equal(s.T, "secret of ada", other.get("/home").body)
+			require.Equal(s.T, http.StatusOK, other.Post("/password").StatusCode)
+			require.Equal(s.T, "secret of ada", other.Get("/home").Body)
 		}, store.ReasonCredentialsChanged},
 		"password changed and others ended": {func(s *site, _, other *browser) {
-			require.Equal(s.T, http.StatusOK, other.post("/password").StatusCode)
-			require.Equal(s.T, http.StatusOK, other.post("/others").StatusCode)
+			require.Equal(s.T, http.StatusOK, other.Post("/password").StatusCode)
+			require.Equal(s.T, http.StatusOK, other.Post("/others").StatusCode)
 		}, store.ReasonCredentialsChanged},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(s *site, _ *flaky) {
+			onBoth(t, func(s *site, _ *failingBackend) {
 				s.reasons()
 				b, other, stranger := s.browse(), s.browse(), s.browse()
 				b.login("ada")
@@ -136,8 +136,8 @@ func TestTheNextPageSaysWhyTheSessionEnded(t *testing.T) {
 				// The next login is a clean page.
 				s.users.users["ada"] = user{ID: "ada", Roles: []string{"Engineer"}}
 				b.login("ada")
-				require.Empty(s.T, b.get("/reason").body)
-				b.post("/logout")
+				require.Empty(s.T, b.Get("/reason").Body)
+				b.Post("/logout")
 				requireReason(s.T, s, b, "")
 			})
 		})
@@ -147,7 +147,7 @@ func TestTheNextPageSaysWhyTheSessionEnded(t *testing.T) {
 // The reason is kept for an hour. After that, and for what nobody saw expire, all
 // that is known is that the cookie is one of ours.
 func TestALongForgottenReasonIsExpired(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		backend := store.NewMemory()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		s.reasons()
@@ -155,11 +155,11 @@ func TestALongForgottenReasonIsExpired(t *testing.T) {
 		b.login("ada")
 		unseen.login("grace")
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
-		pass(time.Hour - time.Millisecond)
+		advance(time.Hour - time.Millisecond)
 		forget(t, backend)
 		requireReason(t, s, b, store.ReasonEnded)
 		requireReason(t, s, unseen, store.ReasonExpired)
-		pass(time.Millisecond)
+		advance(time.Millisecond)
 		forget(t, backend)
 		requireReason(t, s, b, store.ReasonExpired)
 	})
@@ -178,22 +178,22 @@ func forget(t *testing.T, memory *store.Memory) {
 
 // A cookie that is not one of ours gets no reason: it was never a session.
 func TestAForgedCookieHasNoReason(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.reasons()
 		b := s.browse()
 		b.login("ada")
-		cookies := b.cookies()
+		cookies := b.Cookies()
 		value := []byte(cookies[sessionCookie])
 		value[50] ^= 1
 		cookies[sessionCookie] = string(value)
-		b.sends(cookies)
+		b.SetCookies(cookies)
 		requireReason(s.T, s, b, "")
 	})
 }
 
 // R3, L3: a page in flight when its session ends says why, too
 func TestAPageInFlightSaysWhyItsSessionEnded(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("GET /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
 			session.Values["k"] = "v"
@@ -204,13 +204,13 @@ func TestAPageInFlightSaysWhyItsSessionEnded(t *testing.T) {
 		})))
 		b := s.browse()
 		b.login("ada")
-		require.Equal(s.T, "/login?next=%2Fslow&reason=ended", b.get("/slow").Header.Get("Location"))
+		require.Equal(s.T, "/login?next=%2Fslow&reason=ended", b.Get("/slow").Header.Get("Location"))
 	})
 }
 
 // Within a request that logs in or out there is nothing to explain.
 func TestALoginAndALogoutHaveNoReason(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /turn", func(w http.ResponseWriter, r *http.Request) error {
 			if why := s.guard.EndReason(r); why != store.ReasonIdle {
 				t.Errorf("the last session ended as %q", why)
@@ -220,7 +220,7 @@ func TestALoginAndALogoutHaveNoReason(t *testing.T) {
 					return err
 				}
 			} else {
-				ada := allUsers["ada"]
+				ada := testUsers["ada"]
 				if err := s.guard.Login(w, r, &ada); err != nil {
 					return err
 				}
@@ -233,15 +233,15 @@ func TestALoginAndALogoutHaveNoReason(t *testing.T) {
 		b := s.browse()
 		for _, path := range []string{"/turn", "/turn?end=1"} {
 			b.login("ada")
-			pass(idle)
-			require.Equal(s.T, http.StatusOK, b.post(path).StatusCode)
+			advance(idle)
+			require.Equal(s.T, http.StatusOK, b.Post(path).StatusCode)
 		}
 	})
 }
 
 // A refusal of the application's own can ask.
 func TestAnOwnRefusalMayAskWhy(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		var guard *sessionguard.Guard[*user]
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			c.Refusals.Login = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -251,8 +251,8 @@ func TestAnOwnRefusalMayAskWhy(t *testing.T) {
 		guard = s.guard
 		b := s.browse()
 		b.login("ada")
-		pass(idle)
-		require.Equal(t, "idle\n", b.get("/home").body)
-		require.Equal(t, "\n", s.browse().get("/home").body)
+		advance(idle)
+		require.Equal(t, "idle\n", b.Get("/home").Body)
+		require.Equal(t, "\n", s.browse().Get("/home").Body)
 	})
 }

@@ -32,32 +32,32 @@ func ownRefusal(g **sessionguard.Guard[*user], name string) http.Handler {
 func TestOwnRefusalRunsIsNeverCachedAndMayFlash(t *testing.T) {
 	for name, test := range map[string]struct {
 		set     func(*sessionguard.Refusals, http.Handler)
-		ask     func(*flaky, *browser) answer
+		ask     func(*failingBackend, *browser) response
 		who     string
 		noFlash bool // nobody could tell whose it is
 	}{
 		"Login": {
 			set: func(r *sessionguard.Refusals, h http.Handler) { r.Login = h },
-			ask: func(_ *flaky, b *browser) answer { return b.get("/r/login") },
+			ask: func(_ *failingBackend, b *browser) response { return b.Get("/r/login") },
 		},
 		"Forbidden": {
 			set: func(r *sessionguard.Refusals, h http.Handler) { r.Forbidden = h },
-			ask: func(_ *flaky, b *browser) answer { return b.get("/r/role") }, who: "ada",
+			ask: func(_ *failingBackend, b *browser) response { return b.Get("/r/role") }, who: "ada",
 		},
 		"Stale": {
 			set: func(r *sessionguard.Refusals, h http.Handler) { r.Reauth = h },
-			ask: func(_ *flaky, b *browser) answer { return b.get("/r/fresh") }, who: "ada",
+			ask: func(_ *failingBackend, b *browser) response { return b.Get("/r/fresh") }, who: "ada",
 		},
 		"CrossOrigin": {
 			set: func(r *sessionguard.Refusals, h http.Handler) { r.CrossOrigin = h },
-			ask: func(_ *flaky, b *browser) answer { return b.post("/value", "Sec-Fetch-Site", "cross-site") }, who: "ada",
+			ask: func(_ *failingBackend, b *browser) response { return b.Post("/value", "Sec-Fetch-Site", "cross-site") }, who: "ada",
 		},
 		"Unavailable": {
 			set: func(r *sessionguard.Refusals, h http.Handler) { r.Unavailable = h },
-			ask: func(f *flaky, b *browser) answer {
-				f.failing("Load")
-				defer f.failing()
-				return b.get("/r/login")
+			ask: func(f *failingBackend, b *browser) response {
+				f.failOn("Load")
+				defer f.failOn()
+				return b.Get("/r/login")
 			}, who: "ada", noFlash: true,
 		},
 	} {
@@ -67,13 +67,13 @@ func TestOwnRefusalRunsIsNeverCachedAndMayFlash(t *testing.T) {
 			g = s.guard
 			for _, mode := range []string{"navigate", "cors"} {
 				b := s.browse()
-				b.header.Set("Sec-Fetch-Mode", mode)
+				b.Header.Set("Sec-Fetch-Mode", mode)
 				if test.who != "" {
 					b.login(test.who)
 				}
 				a := test.ask(backend, b)
 				require.Equal(t, http.StatusTeapot, a.StatusCode)
-				require.Equal(t, fmt.Sprintf("own %s for %t", name, test.who != "" && !test.noFlash), a.body)
+				require.Equal(t, fmt.Sprintf("own %s for %t", name, test.who != "" && !test.noFlash), a.Body)
 				require.Equal(t, test.noFlash, a.Header.Get("Retry-After") != "")
 				require.Empty(t, a.Header.Get("CDN-Cache-Control"))
 				requireNoStore(t, a.Header)
@@ -81,7 +81,7 @@ func TestOwnRefusalRunsIsNeverCachedAndMayFlash(t *testing.T) {
 				if test.noFlash {
 					flash = "[]"
 				}
-				require.Contains(t, b.get("/").body, flash)
+				require.Contains(t, b.Get("/").Body, flash)
 			}
 		})
 	}
@@ -91,7 +91,7 @@ func TestOwnRefusalRunsIsNeverCachedAndMayFlash(t *testing.T) {
 // being made is replaced by the application's own answer, and nothing of it
 // goes out.
 func TestOwnRefusalReplacesThePageAtCommit(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		var g *sessionguard.Guard[*user]
 		s, backend := refusalSite(t, func(c *sessionguard.Config[*user]) {
 			c.Refusals.Login = ownRefusal(&g, "Login")
@@ -116,23 +116,23 @@ func TestOwnRefusalReplacesThePageAtCommit(t *testing.T) {
 		b := s.browse()
 		for own, cause := range map[string]func(){
 			"Login":       func() { _ = g.EndUser(t.Context(), "ada") },
-			"Unavailable": func() { backend.failing("Touch", "Save") },
+			"Unavailable": func() { backend.failOn("Touch", "Save") },
 		} {
 			b.login("ada")
-			pass(2 * time.Minute)
+			advance(2 * time.Minute)
 			meanwhile = cause
-			a := b.get("/slow")
-			backend.failing()
+			a := b.Get("/slow")
+			backend.failOn()
 			require.Equal(t, http.StatusTeapot, a.StatusCode, own)
-			require.Contains(t, a.body, "own "+own)
-			require.NotContains(t, a.body, "secret")
+			require.Contains(t, a.Body, "own "+own)
+			require.NotContains(t, a.Body, "secret")
 			for _, name := range []string{"Content-Disposition", "Etag", "Location"} {
 				require.Empty(t, a.Header.Get(name), own)
 			}
 			require.Equal(t, "7", a.Header.Get("X-Request-Id"), "what middleware set stays")
 			requireNoStore(t, a.Header)
 			require.Equal(t, own == "Unavailable", b.loggedIn(), own)
-			require.Equal(t, "<nil> <nil>", b.get("/value?k=k").body)
+			require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
 		}
 	})
 }
@@ -141,23 +141,23 @@ func TestOwnRefusalReplacesThePageAtCommit(t *testing.T) {
 // refusal, neither at a gate nor in place of a page that could not be saved: it
 // gets the default.
 func TestOwnRefusalThatWritesNothingIsStillARefusal(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 		s, backend := refusalSite(t, func(c *sessionguard.Config[*user]) {
 			c.Refusals.Login, c.Refusals.Unavailable = nothing, nothing
 		})
 		for mode, status := range map[string]int{"navigate": http.StatusSeeOther, "cors": http.StatusUnauthorized} {
 			b := s.browse()
-			b.header.Set("Sec-Fetch-Mode", mode)
-			a := b.get("/home")
+			b.Header.Set("Sec-Fetch-Mode", mode)
+			a := b.Get("/home")
 			require.Equal(t, status, a.StatusCode)
 			requireNoStore(t, a.Header)
 			b.login("ada")
-			pass(2 * time.Minute)
-			backend.failing("Touch")
-			a = b.get("/home")
-			backend.failing()
-			require.NotContains(t, a.body, "secret")
+			advance(2 * time.Minute)
+			backend.failOn("Touch")
+			a = b.Get("/home")
+			backend.failOn()
+			require.NotContains(t, a.Body, "secret")
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
 			requireNoStore(t, a.Header)
 		}
@@ -209,9 +209,9 @@ func TestOwnRefusalBehindItsOwnGateEndsInTheDefault(t *testing.T) {
 				b.login(test.who)
 			}
 			if test.down {
-				backend.failing("Load")
+				backend.failOn("Load")
 			}
-			a := b.get("/page", "Sec-Fetch-Mode", "cors")
+			a := b.Get("/page", "Sec-Fetch-Mode", "cors")
 			require.Equal(t, test.want, gateVerdict(a))
 		})
 	}

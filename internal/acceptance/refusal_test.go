@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -18,8 +17,8 @@ import (
 )
 
 // refusalSite has one page per kind of refusal, for every method.
-func refusalSite(t *testing.T, configure func(*sessionguard.Config[*user])) (*site, *flaky) {
-	backend := newFlaky()
+func refusalSite(t *testing.T, configure func(*sessionguard.Config[*user])) (*site, *failingBackend) {
+	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) {
 		c.Backend = backend
 		if configure != nil {
@@ -80,10 +79,10 @@ func TestRefusalFitsItsClient(t *testing.T) {
 				}
 				label := fmt.Sprintf("%s, %q, %q, %s", kind.name, client.mode, client.accept, method)
 				if kind.down {
-					backend.failing("Load")
+					backend.failOn("Load")
 				}
-				kind.who.header = http.Header{}
-				req := kind.who.request(method, kind.path)
+				kind.who.Header = http.Header{}
+				req := kind.who.Request(method, kind.path)
 				set := func(name, value string) {
 					if value != "" {
 						req.Header.Set(name, value)
@@ -94,8 +93,8 @@ func TestRefusalFitsItsClient(t *testing.T) {
 				if kind.crossSite {
 					set("Sec-Fetch-Site", "cross-site")
 				}
-				a := kind.who.do(req)
-				backend.failing()
+				a := kind.who.Do(req)
+				backend.failOn()
 
 				requireNoStore(t, a.Header)
 				require.Equal(t, kind.status == 503, a.Header.Get("Retry-After") != "", label)
@@ -112,19 +111,19 @@ func TestRefusalFitsItsClient(t *testing.T) {
 				require.Empty(t, a.Header.Get("Location"), label)
 				if client.navigates {
 					require.Equal(t, "text/html; charset=utf-8", a.Header.Get("Content-Type"), label)
-					require.Equal(t, method != "HEAD", strings.Contains(a.body, "<h1>"+http.StatusText(kind.status)+"</h1>"), label)
+					require.Equal(t, method != "HEAD", strings.Contains(a.Body, "<h1>"+http.StatusText(kind.status)+"</h1>"), label)
 					continue
 				}
 				require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"), label)
 				if method == "HEAD" {
-					require.Empty(t, a.body, label)
+					require.Empty(t, a.Body, label)
 					continue
 				}
 				var problem struct {
 					Title, Detail, Error string
 					Status               int
 				}
-				require.NoError(t, json.Unmarshal([]byte(a.body), &problem), label)
+				require.NoError(t, json.Unmarshal([]byte(a.Body), &problem), label)
 				require.Equal(t, kind.code, problem.Error, label)
 				require.Equal(t, kind.status, problem.Status, label)
 				require.Equal(t, http.StatusText(kind.status), problem.Title, label)
@@ -136,10 +135,10 @@ func TestRefusalFitsItsClient(t *testing.T) {
 }
 
 // refusalFollow follows redirects as a browser does, and says where it ends.
-func refusalFollow(b *browser, path string) (answer, string, int) {
+func refusalFollow(b *browser, path string) (response, string, int) {
 	b.t.Helper()
 	for hops := 0; ; hops++ {
-		a := b.get(path)
+		a := b.Get(path)
 		if a.StatusCode != http.StatusSeeOther || hops == 10 {
 			return a, path, hops
 		}
@@ -210,16 +209,15 @@ func TestRefusalUnderAPrefixNamesTheWholePath(t *testing.T) {
 		s.guard.Handler(http.StripPrefix("/app", gates)),
 	} {
 		b := browse(t, serve(t, h))
-		require.Equal(t, "/app/login?next=%2Fapp%2Fhome%3Ftab%3D1", b.get("/app/home?tab=1").Header.Get("Location"))
-		require.Equal(t, http.StatusUnauthorized, b.get("/app/login").StatusCode)
+		require.Equal(t, "/app/login?next=%2Fapp%2Fhome%3Ftab%3D1", b.Get("/app/home?tab=1").Header.Get("Location"))
+		require.Equal(t, http.StatusUnauthorized, b.Get("/app/login").StatusCode)
 	}
 }
 
 // refusalRaw sends a request line as it is, and says what came back.
-func refusalRaw(t *testing.T, server *httptest.Server, target string) (status int, location string) {
+func refusalRaw(t *testing.T, server *server, target string) (status int, location string) {
 	t.Helper()
-	network, _ := pipes.Load(server)
-	plain, err := network.(*pipeListener).dial(t.Context(), "", "")
+	plain, err := server.network.DialContext(t.Context(), "", "")
 	require.NoError(t, err)
 	conn := tls.Client(plain, &tls.Config{InsecureSkipVerify: true})
 	defer conn.Close()
@@ -263,7 +261,7 @@ func TestRefusalReflectsNoHostileTarget(t *testing.T) {
 		"/%E2%80%AE":                             "/%E2%80%AE",
 		"/" + strings.Repeat("%25", 600) + "2f/": "",
 	}
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		server := serve(t, s.guard.RequireLogin(&gateProbe{})) // no router to clean the path
 		for target, next := range targets {
@@ -284,14 +282,14 @@ func TestRefusalReflectsNoHostileTarget(t *testing.T) {
 
 // I2 and L1: who is refused was not active.
 func TestRefusalIsNoActivity(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, _ := refusalSite(t, nil)
 		b := s.browse()
 		b.login("ada")
-		pass(idle - time.Second)
-		require.Equal(t, http.StatusSeeOther, b.get("/r/role").StatusCode)
-		require.Equal(t, http.StatusSeeOther, b.get("/r/fresh").StatusCode)
-		pass(time.Second)
+		advance(idle - time.Second)
+		require.Equal(t, http.StatusSeeOther, b.Get("/r/role").StatusCode)
+		require.Equal(t, http.StatusSeeOther, b.Get("/r/fresh").StatusCode)
+		advance(time.Second)
 		require.False(t, b.loggedIn())
 	})
 }

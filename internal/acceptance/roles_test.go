@@ -24,10 +24,10 @@ func (p *gateProbe) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 // gateVerdict is what an API client was told: "inside", or why it was refused.
-func gateVerdict(a answer) string {
-	_, code, refused := strings.Cut(a.body, `"error":"`)
+func gateVerdict(a response) string {
+	_, code, refused := strings.Cut(a.Body, `"error":"`)
 	if !refused {
-		return a.body
+		return a.Body
 	}
 	code, _, _ = strings.Cut(code, `"`)
 	return code
@@ -44,9 +44,9 @@ func gatePeople(s *site) map[string]*browser {
 	roles := func(roles ...string) func(*user) { return func(u *user) { u.Roles = roles } }
 
 	join("idle", roles("Engineer", "Admin"))
-	pass(idle)
+	advance(idle)
 	join("earlier", roles("Engineer"))
-	pass(5 * time.Minute)
+	advance(5 * time.Minute)
 	join("ada", roles("Engineer"))
 	join("grace", roles("Admin"))
 	join("both", roles("Engineer", "Admin"))
@@ -57,9 +57,9 @@ func gatePeople(s *site) map[string]*browser {
 	join("inactive", roles("Engineer", "Admin"))
 	join("deleted", roles("Engineer", "Admin"))
 
-	copied := people["loggedOut"].cookies()
-	people["loggedOut"].post("/logout")
-	people["loggedOut"].sends(copied)
+	copied := people["loggedOut"].Cookies()
+	people["loggedOut"].Post("/logout")
+	people["loggedOut"].SetCookies(copied)
 	require.NoError(s, s.guard.EndUser(s.Context(), "ended"))
 	s.users.change("inactive", func(u *user) { u.Inactive = true })
 	s.users.mu.Lock()
@@ -68,14 +68,14 @@ func gatePeople(s *site) map[string]*browser {
 
 	people["nobody"] = s.browse()
 	people["forger"] = s.browse()
-	people["forger"].sends(map[string]string{sessionCookie: strings.Repeat("A", 144)})
+	people["forger"].SetCookies(map[string]string{sessionCookie: strings.Repeat("A", 144)})
 	return people
 }
 
 // Promise 4, I2, R3, OWASP ASVS 8.2.1, 8.3.1: who is let in, gate by gate,
 // wherever the gate stands, and what is refused never runs.
 func TestGatesLetInOnlyTheRightPeople(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		people := gatePeople(s)
 		g := s.guard
@@ -123,11 +123,11 @@ func TestGatesLetInOnlyTheRightPeople(t *testing.T) {
 			server := serve(t, h)
 			for who, b := range people {
 				visitor := browse(t, server)
-				visitor.header.Set("Accept", "application/json")
-				visitor.sends(b.cookies())
+				visitor.Header.Set("Accept", "application/json")
+				visitor.SetCookies(b.Cookies())
 				for i, gate := range gates {
 					before := probe.ran.Load()
-					a := visitor.get("/" + gate.name)
+					a := visitor.Get("/" + gate.name)
 					verdict := gateVerdict(a)
 					require.Equal(t, want[who][i], verdict, "%s at %s, %s", who, gate.name, place)
 					require.Equal(t, verdict == ok, probe.ran.Load() > before, "%s at %s, %s", who, gate.name, place)
@@ -151,7 +151,7 @@ func TestRolesAreReadAgainOnEveryRequest(t *testing.T) {
 				u.Roles = []string{"Admin"}
 			}
 		})
-		require.Equal(t, admin, b.get("/admin").body == "secret of ada")
+		require.Equal(t, admin, b.Get("/admin").Body == "secret of ada")
 	}
 }
 
@@ -163,13 +163,13 @@ func TestGateKeepsItsRolesWhateverItsCallerDoes(t *testing.T) {
 	roles[0] = "Engineer"
 	b := s.browse()
 	b.login("ada")
-	require.Equal(t, http.StatusForbidden, b.get("/kept", "Sec-Fetch-Mode", "cors").StatusCode)
+	require.Equal(t, http.StatusForbidden, b.Get("/kept", "Sec-Fetch-Mode", "cors").StatusCode)
 }
 
 // L5: a gate that cannot tell lets nobody in, before its handler runs, and
 // logs nobody out.
 func TestGatesLetNobodyInWhileNobodyCanTell(t *testing.T) {
-	backend := newFlaky()
+	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	var probe gateProbe
 	g := s.guard
@@ -188,12 +188,12 @@ func TestGatesLetNobodyInWhileNobodyCanTell(t *testing.T) {
 		s.users.err = err
 	}
 	for _, down := range []struct{ begin, end func() }{
-		{func() { backend.failing("Load") }, func() { backend.failing() }},
+		{func() { backend.failOn("Load") }, func() { backend.failOn() }},
 		{func() { usersFail(errors.New("sql: connection refused")) }, func() { usersFail(nil) }},
 	} {
 		down.begin()
 		for name := range gates {
-			a := b.get("/down/" + name)
+			a := b.Get("/down/" + name)
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, name)
 			require.NotEmpty(t, a.Header.Get("Retry-After"))
 			require.Empty(t, a.Cookies())
@@ -206,7 +206,7 @@ func TestGatesLetNobodyInWhileNobodyCanTell(t *testing.T) {
 
 // I2: however many gates and looks a request meets, each is asked once.
 func TestManyGatesAskOnce(t *testing.T) {
-	backend := newFlaky()
+	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	g := s.guard
 	b := s.browse()
@@ -218,11 +218,11 @@ func TestManyGatesAskOnce(t *testing.T) {
 	})
 	h := g.RequireLogin(g.Handler(g.RequireRole("Engineer")(g.Passive(g.RequireFresh(time.Hour)(g.Handler(look))))))
 	visitor := browse(t, serve(t, h))
-	visitor.sends(b.cookies())
-	loads, asked := backend.counted()["Load"], s.users.asked
-	require.Equal(t, "ada", visitor.get("/").body)
-	require.Equal(t, loads+1, backend.counted()["Load"])
-	require.Equal(t, asked+1, s.users.asked)
+	visitor.SetCookies(b.Cookies())
+	loads, asked := backend.callCounts()["Load"], s.users.lookups
+	require.Equal(t, "ada", visitor.Get("/").Body)
+	require.Equal(t, loads+1, backend.callCounts()["Load"])
+	require.Equal(t, asked+1, s.users.lookups)
 }
 
 // R3: gates of two guards do not take each other's word, not even with one
@@ -238,15 +238,15 @@ func TestGatesOfTwoGuardsMustBothAgree(t *testing.T) {
 	server := serve(t, s.guard.Handler(staff.RequireLogin(s.guard.RequireLogin(&probe))))
 	b := s.browse()
 	b.login("grace")
-	value := b.cookies()[sessionCookie]
+	value := b.Cookies()[sessionCookie]
 	visitor := browse(t, server)
 	for _, cookies := range []map[string]string{
 		{sessionCookie: value},
 		{"__Host-staff": value},
 		{sessionCookie: value, "__Host-staff": value},
 	} {
-		visitor.sends(cookies)
-		require.Equal(t, "login_required", gateVerdict(visitor.get("/", "Sec-Fetch-Mode", "cors")))
+		visitor.SetCookies(cookies)
+		require.Equal(t, "login_required", gateVerdict(visitor.Get("/", "Sec-Fetch-Mode", "cors")))
 	}
 	require.Zero(t, probe.ran.Load())
 }
@@ -262,7 +262,7 @@ func TestGateRefusesAfterALogoutInTheSameRequest(t *testing.T) {
 	})))
 	b := s.browse()
 	b.login("ada")
-	require.Equal(t, "login_required", gateVerdict(b.post("/leave", "Sec-Fetch-Mode", "cors")))
+	require.Equal(t, "login_required", gateVerdict(b.Post("/leave", "Sec-Fetch-Mode", "cors")))
 	require.Zero(t, probe.ran.Load())
 }
 
@@ -276,10 +276,10 @@ func TestRequireFuncDecidesByUserAndRequest(t *testing.T) {
 	s.mux.Handle("GET /of/{owner}", owner(&gateProbe{}))
 	b := s.browse()
 	b.login("ada")
-	require.Equal(t, "inside", b.get("/of/ada").body)
-	require.Equal(t, http.StatusForbidden, b.get("/of/grace", "Sec-Fetch-Mode", "cors").StatusCode)
+	require.Equal(t, "inside", b.Get("/of/ada").Body)
+	require.Equal(t, http.StatusForbidden, b.Get("/of/grace", "Sec-Fetch-Mode", "cors").StatusCode)
 	s.users.change("ada", func(u *user) { u.Roles = nil })
-	require.Equal(t, http.StatusForbidden, b.get("/of/ada", "Sec-Fetch-Mode", "cors").StatusCode)
+	require.Equal(t, http.StatusForbidden, b.Get("/of/ada", "Sec-Fetch-Mode", "cors").StatusCode)
 }
 
 // C1: a gate met after a cacheable answer has begun lets nobody in.
@@ -294,6 +294,6 @@ func TestGateAfterTheFirstByteLetsNobodyIn(t *testing.T) {
 	})
 	b := s.browse()
 	b.login("ada")
-	require.NotContains(t, b.get("/begun").body, "inside")
+	require.NotContains(t, b.Get("/begun").Body, "inside")
 	require.Zero(t, probe.ran.Load())
 }

@@ -49,47 +49,47 @@ func TestTheScriptIsSmallAndKeptForGoodUnderItsOwnName(t *testing.T) {
 	s := newSite(t, nil)
 	scriptSite(s)
 	b := s.browse()
-	src := tagOf(t, b.get("/anybody").body)["src"]
+	src := tagOf(t, b.Get("/anybody").Body)["src"]
 	require.Regexp(t, `^/sessionguard/guard\.[0-9a-f]{16}\.js$`, src)
 
-	a := b.get(src)
+	a := b.Get(src)
 	require.Equal(t, http.StatusOK, a.StatusCode)
 	require.Equal(t, "text/javascript; charset=utf-8", a.Header.Get("Content-Type"))
-	require.Equal(t, http.StatusMethodNotAllowed, b.post(src).StatusCode)
+	require.Equal(t, http.StatusMethodNotAllowed, b.Post(src).StatusCode)
 	require.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"))
 	require.Equal(t, "public, max-age=31536000, immutable", a.Header.Get("Cache-Control"))
 	require.Empty(t, a.Cookies())
-	require.NotContains(t, a.body, "// ")
-	require.Contains(t, a.body, "pagehide")
+	require.NotContains(t, a.Body, "// ")
+	require.Contains(t, a.Body, "pagehide")
 	var compressed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&compressed, gzip.BestCompression)
 	require.NoError(t, err)
-	_, err = w.Write([]byte(a.body))
+	_, err = w.Write([]byte(a.Body))
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	require.Less(t, compressed.Len(), 4096)
 
 	// A page without a tag, and one of another version of the program.
 	for _, name := range []string{"guard.js", "guard.0123456789abcdef.js"} {
-		other := b.get("/sessionguard/" + name)
-		require.Equal(t, a.body, other.body)
+		other := b.Get("/sessionguard/" + name)
+		require.Equal(t, a.Body, other.Body)
 		require.Equal(t, "no-cache", other.Header.Get("Cache-Control"))
-		again := b.get("/sessionguard/"+name, "If-None-Match", other.Header.Get("ETag"))
+		again := b.Get("/sessionguard/"+name, "If-None-Match", other.Header.Get("ETag"))
 		require.Equal(t, http.StatusNotModified, again.StatusCode)
 		require.Equal(t, "no-cache", again.Header.Get("Cache-Control"))
 	}
 	for _, path := range []string{"", "guard", "guard.js/", "other.js", "status.js", "guard.js/nothing"} {
-		require.Equal(t, http.StatusNotFound, b.get("/sessionguard/"+path).StatusCode, path)
+		require.Equal(t, http.StatusNotFound, b.Get("/sessionguard/"+path).StatusCode, path)
 	}
 }
 
 // C3: the page knows whose it is and how long, without asking
 func TestTheTagNamesTheSessionThatThePageIsFor(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		scriptSite(s)
 		b := s.browse()
-		a := b.get("/anybody")
-		tag := tagOf(s.T, a.body)
+		a := b.Get("/anybody")
+		tag := tagOf(s.T, a.Body)
 		require.Contains(s.T, tag, "data-session", "nobody's, which is not the same as unknown")
 		require.Empty(s.T, tag["data-session"])
 		require.NotContains(s.T, tag, "data-idle-seconds")
@@ -98,33 +98,33 @@ func TestTheTagNamesTheSessionThatThePageIsFor(t *testing.T) {
 
 		b.login("ada")
 		id := statusOf(b).Session
-		pass(10 * time.Minute)
+		advance(10 * time.Minute)
 		for _, path := range []string{"/anybody", "/page"} {
-			a := b.get(path)
-			tag := tagOf(s.T, a.body)
+			a := b.Get(path)
+			tag := tagOf(s.T, a.Body)
 			require.Equal(s.T, id, tag["data-session"])
 			require.Equal(s.T, "1800", tag["data-idle-seconds"], path)
 			require.Equal(s.T, "42600", tag["data-absolute-seconds"])
 			require.NotContains(s.T, tag, "data-next")
 			requireNoStore(s.T, a.Header)
 		}
-		next, named := tagOf(s.T, b.post("/page").body)["data-next"]
+		next, named := tagOf(s.T, b.Post("/page").Body)["data-next"]
 		require.True(s.T, named, "the answer to a POST cannot be asked for again")
 		require.Empty(s.T, next)
-		require.Equal(s.T, "/form", tagOf(s.T, b.post("/form").body)["data-next"], "the application knows better")
+		require.Equal(s.T, "/form", tagOf(s.T, b.Post("/form").Body)["data-next"], "the application knows better")
 
-		pass(idle)
-		require.Empty(s.T, tagOf(s.T, b.get("/anybody").body)["data-session"])
+		advance(idle)
+		require.Empty(s.T, tagOf(s.T, b.Get("/anybody").Body)["data-session"])
 	})
 }
 
 func TestTheTagOfAPassivePageTellsWhatIsRecorded(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		scriptSite(s)
 		b := s.browse()
 		b.login("ada")
-		pass(10 * time.Minute)
-		require.Equal(s.T, "1200", tagOf(s.T, b.get("/passive").body)["data-idle-seconds"])
+		advance(10 * time.Minute)
+		require.Equal(s.T, "1200", tagOf(s.T, b.Get("/passive").Body)["data-idle-seconds"])
 		require.Equal(s.T, 1200, statusOf(b).Idle)
 	})
 }
@@ -137,7 +137,7 @@ func TestTheTagCannotBeBrokenOutOf(t *testing.T) {
 			"src", "https://evil.example", "onload", "alert(1)", `data-x" onload="alert(1)`, "y", "data-", "", "data-activity")
 		_ = template.Must(template.New("").Parse("<head>{{.}}</head>")).Execute(w, tag)
 	})
-	page := s.browse().get("/page").body
+	page := s.browse().Get("/page").Body
 	require.Equal(t, 1, strings.Count(page, "<script"))
 	tag := tagOf(t, page)
 	require.Equal(t, `"><script>alert(1)</script>`, tag["data-idle-title"])
@@ -152,50 +152,50 @@ func TestATagWithoutTheScriptIsLoggedOnce(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.HandleFunc("/page", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, s.guard.ScriptTag(r)) })
 	b := s.browse()
-	b.get("/page")
-	b.get("/page")
+	b.Get("/page")
+	b.Get("/page")
 	require.Equal(t, 1, strings.Count(s.log.String(), "ScriptTag without Script"))
 }
 
 // L1, L2: "Stay signed in" is a request like any other, and no more
 func TestStayingCountsAsActivityAndMovesNoLimit(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		scriptSite(s)
 		b := s.browse()
 		b.login("ada")
 		begun := time.Now()
-		pass(20 * time.Minute)
+		advance(20 * time.Minute)
 		// Nothing that a client sends is a number that counts.
-		a := b.post("/sessionguard/stay?idle_seconds=99999&absolute_seconds=99999&seconds=99999")
+		a := b.Post("/sessionguard/stay?idle_seconds=99999&absolute_seconds=99999&seconds=99999")
 		require.Equal(s.T, http.StatusOK, a.StatusCode)
 		requireNoStore(s.T, a.Header)
-		require.JSONEq(s.T, `{"authenticated":true,"session":"`+statusOf(b).Session+`","idle_seconds":1800,"absolute_seconds":42000}`, a.body)
+		require.JSONEq(s.T, `{"authenticated":true,"session":"`+statusOf(b).Session+`","idle_seconds":1800,"absolute_seconds":42000}`, a.Body)
 		require.Equal(s.T, 1800, statusOf(b).Idle, "it was recorded")
 
 		for statusOf(b).Authenticated {
 			require.Less(s.T, time.Since(begun), absolute)
-			pass(5 * time.Minute)
-			b.post("/sessionguard/stay")
+			advance(5 * time.Minute)
+			b.Post("/sessionguard/stay")
 		}
 		require.GreaterOrEqual(s.T, time.Since(begun), absolute)
-		require.JSONEq(s.T, `{"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"absolute"}`, b.post("/sessionguard/stay").body)
+		require.JSONEq(s.T, `{"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"absolute"}`, b.Post("/sessionguard/stay").Body)
 	})
 }
 
 // L1: what the script asks by itself keeps nothing alive
 func TestTheScriptsOwnQuestionsAreNoActivity(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		scriptSite(s)
 		b := s.browse()
-		b.header.Set("Sec-Fetch-Mode", "navigate")
+		b.Header.Set("Sec-Fetch-Mode", "navigate")
 		b.login("ada")
 		for range 6 {
-			pass(idle/6 - time.Second)
-			b.get("/sessionguard/status")
-			require.Equal(s.T, "/page", b.get("/sessionguard/resume?next=%2Fpage").Header.Get("Location"))
-			b.get("/sessionguard/stay") // GET: no
+			advance(idle/6 - time.Second)
+			b.Get("/sessionguard/status")
+			require.Equal(s.T, "/page", b.Get("/sessionguard/resume?next=%2Fpage").Header.Get("Location"))
+			b.Get("/sessionguard/stay") // GET: no
 		}
-		pass(6 * time.Second)
+		advance(6 * time.Second)
 		require.False(s.T, b.loggedIn())
 	})
 }
@@ -210,7 +210,7 @@ func TestTheScriptsRequestsHaveTheirMethods(t *testing.T) {
 				continue
 			}
 			b := s.browse()
-			a := b.do(b.request(method, "/sessionguard/"+path))
+			a := b.Do(b.Request(method, "/sessionguard/"+path))
 			require.Equal(t, http.StatusMethodNotAllowed, a.StatusCode)
 			require.Equal(t, allowed, a.Header.Get("Allow"))
 			requireNoStore(t, a.Header)
@@ -219,10 +219,10 @@ func TestTheScriptsRequestsHaveTheirMethods(t *testing.T) {
 	ada := s.browse()
 	ada.login("ada")
 	for _, path := range []string{"/sessionguard/stay", "/sessionguard/logout"} {
-		require.Equal(t, http.StatusForbidden, ada.post(path, "Sec-Fetch-Site", "cross-site").StatusCode)
+		require.Equal(t, http.StatusForbidden, ada.Post(path, "Sec-Fetch-Site", "cross-site").StatusCode)
 	}
 	require.True(t, ada.loggedIn())
-	a := ada.post("/sessionguard/logout")
+	a := ada.Post("/sessionguard/logout")
 	require.Equal(t, "/", a.Header.Get("Location"))
 	require.False(t, ada.loggedIn())
 }
@@ -247,13 +247,13 @@ func TestResumeLeadsToWhatTheServerKnowsNow(t *testing.T) {
 		"?next=/in%3Fnext=/in&reason=idle": {"/in?next=/in", "/in?a=b&reason=idle"},
 	} {
 		for who, location := range map[*browser]string{ada: want.ada, nobody: want.nobody} {
-			a := who.get(resume+query, "Sec-Fetch-Mode", "navigate")
+			a := who.Get(resume+query, "Sec-Fetch-Mode", "navigate")
 			require.Equal(t, http.StatusSeeOther, a.StatusCode, query)
 			require.Equal(t, location, a.Header.Get("Location"), query)
 			requireNoStore(t, a.Header)
 		}
 	}
-	a := nobody.get(resume+"?next=/page", "Sec-Fetch-Mode", "cors")
+	a := nobody.Get(resume+"?next=/page", "Sec-Fetch-Mode", "cors")
 	require.Equal(t, http.StatusUnauthorized, a.StatusCode)
 	require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"))
 }
@@ -268,11 +268,11 @@ func TestResumeUsesTheApplicationsOwnRefusal(t *testing.T) {
 	})
 	scriptSite(s)
 	b := s.browse()
-	a := b.get("/sessionguard/resume?next=%2Fpage", "Sec-Fetch-Mode", "navigate")
+	a := b.Get("/sessionguard/resume?next=%2Fpage", "Sec-Fetch-Mode", "navigate")
 	to, err := url.Parse(a.Header.Get("Location"))
 	require.NoError(t, err)
 	b.login("ada")
-	require.Equal(t, "/page", b.get(to.Query().Get("back")).Header.Get("Location"))
+	require.Equal(t, "/page", b.Get(to.Query().Get("back")).Header.Get("Location"))
 }
 
 // L5
@@ -281,20 +281,20 @@ func TestTheScriptHearsOfAFailureAndNotOfALogout(t *testing.T) {
 	scriptSite(s)
 	b := s.browse()
 	b.login("ada")
-	backend.failing("*")
-	for _, a := range []answer{
-		b.get("/sessionguard/status"), b.post("/sessionguard/stay"), b.get("/sessionguard/resume?next=/page"), b.get("/page"),
+	backend.failOn("*")
+	for _, a := range []response{
+		b.Get("/sessionguard/status"), b.Post("/sessionguard/stay"), b.Get("/sessionguard/resume?next=/page"), b.Get("/page"),
 	} {
 		require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
 		require.Empty(t, a.Cookies())
 	}
-	require.Equal(t, http.StatusOK, b.get(tagSrc(t, s)).StatusCode, "the script asks nobody")
-	backend.failing()
+	require.Equal(t, http.StatusOK, b.Get(tagSrc(t, s)).StatusCode, "the script asks nobody")
+	backend.failOn()
 	require.True(t, b.loggedIn())
 }
 
 func tagSrc(t *testing.T, s *site) string {
-	return tagOf(t, string(s.guard.ScriptTag(s.browse().request("GET", "/"))))["src"]
+	return tagOf(t, string(s.guard.ScriptTag(s.browse().Request("GET", "/"))))["src"]
 }
 
 func TestTheScriptMayBeServedElsewhere(t *testing.T) {
@@ -303,9 +303,9 @@ func TestTheScriptMayBeServedElsewhere(t *testing.T) {
 	src := tagSrc(t, s)
 	require.True(t, strings.HasPrefix(src, "/app/guard/guard."), src)
 	b := s.browse()
-	require.Equal(t, http.StatusOK, b.get(src).StatusCode)
+	require.Equal(t, http.StatusOK, b.Get(src).StatusCode)
 	b.login("ada")
-	require.Contains(t, b.get("/app/guard/status").body, `"authenticated":true`)
+	require.Contains(t, b.Get("/app/guard/status").Body, `"authenticated":true`)
 
 	for _, path := range []string{"guard/", "/guard", "//evil.example/", "https://evil.example/", "/a?b/", "/a%2fb/", "/../"} {
 		_, err := sessionguard.New(sessionguard.Config[*user]{FindUser: s.users.Find, Keys: testKeys, ScriptPath: path})
@@ -316,7 +316,7 @@ func TestTheScriptMayBeServedElsewhere(t *testing.T) {
 // A refusal of the application's, shown by a writer further in, is no activity,
 // and its tag does not say so either.
 func TestTheTagOfARefusalTellsWhatIsRecorded(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		scriptSite(s)
 		type wrapped struct{ http.ResponseWriter }
 		s.config.Refusals.Forbidden = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -329,15 +329,15 @@ func TestTheTagOfARefusalTellsWhatIsRecorded(t *testing.T) {
 		require.NoError(s.T, err)
 		inner := http.NewServeMux()
 		inner.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-			u := allUsers["ada"]
+			u := testUsers["ada"]
 			require.NoError(s.T, s.guard.Login(w, r, &u))
 		})
 		inner.Handle("/admin", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.guard.RequireRole("Admin")(http.NotFoundHandler()).ServeHTTP(wrapped{w}, r)
 		}))
 		b := browse(s.T, serve(s.T, s.guard.Handler(inner)))
-		b.post("/login")
-		pass(10 * time.Minute)
-		require.Equal(s.T, "1200", tagOf(s.T, b.get("/admin").body)["data-idle-seconds"])
+		b.Post("/login")
+		advance(10 * time.Minute)
+		require.Equal(s.T, "1200", tagOf(s.T, b.Get("/admin").Body)["data-idle-seconds"])
 	})
 }

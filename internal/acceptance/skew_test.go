@@ -69,7 +69,7 @@ func moved(r store.Record, d time.Duration) store.Record {
 func onSkewedNodes(t *testing.T, test func(t *testing.T, right, other *site, skew time.Duration)) {
 	for _, skew := range []time.Duration{-40 * time.Second, -time.Second, 0, time.Second, 40 * time.Second} {
 		t.Run(skew.String(), func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
+			withFakeClock(t, func(t *testing.T) {
 				memory := store.NewMemory()
 				node := func(ahead time.Duration) *site {
 					return newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = skewed{memory, ahead} })
@@ -90,9 +90,9 @@ func TestClocksThatDifferMoveTheIdleDeadlineByNoMoreThanThat(t *testing.T) {
 		}{{right, other, -skew}, {other, right, skew}, {right, right, 0}, {other, other, 0}} {
 			b := last.here.browse()
 			b.login("ada")
-			pass(idle + last.late - time.Millisecond)
+			advance(idle + last.late - time.Millisecond)
 			require.True(t, last.there.copyOf(b).loggedIn(), "until the deadline")
-			pass(time.Millisecond)
+			advance(time.Millisecond)
 			require.False(t, last.there.copyOf(b).loggedIn(), "and not at it")
 			require.False(t, last.here.copyOf(b).loggedIn(), "nor is it alive anywhere else then")
 		}
@@ -104,11 +104,11 @@ func TestATouchOnASkewedNodeExtendsByNoMoreThanTheSkew(t *testing.T) {
 	onSkewedNodes(t, func(t *testing.T, right, other *site, skew time.Duration) {
 		b := right.browse()
 		b.login("ada")
-		pass(10 * time.Minute)
-		require.Equal(t, 200, other.copyOf(b).get("/home").StatusCode) // touches
-		pass(idle + skew - time.Millisecond)
+		advance(10 * time.Minute)
+		require.Equal(t, 200, other.copyOf(b).Get("/home").StatusCode) // touches
+		advance(idle + skew - time.Millisecond)
 		require.True(t, right.copyOf(b).loggedIn())
-		pass(time.Millisecond)
+		advance(time.Millisecond)
 		require.False(t, right.copyOf(b).loggedIn())
 	})
 }
@@ -118,18 +118,18 @@ func TestClocksThatDifferMoveTheAbsoluteEndAndFreshnessByNoMoreThanThat(t *testi
 	onSkewedNodes(t, func(t *testing.T, right, other *site, skew time.Duration) {
 		b := other.browse()
 		b.login("ada")
-		pass(5*time.Minute + skew - time.Millisecond)
-		require.Equal(t, 200, right.copyOf(b).get("/fresh").StatusCode)
-		pass(time.Millisecond)
-		require.NotEqual(t, 200, right.copyOf(b).get("/fresh").StatusCode)
+		advance(5*time.Minute + skew - time.Millisecond)
+		require.Equal(t, 200, right.copyOf(b).Get("/fresh").StatusCode)
+		advance(time.Millisecond)
+		require.NotEqual(t, 200, right.copyOf(b).Get("/fresh").StatusCode)
 
 		for range int(absolute/(20*time.Minute)) - 1 {
-			pass(20 * time.Minute)
-			require.Equal(t, 200, right.copyOf(b).get("/home").StatusCode)
+			advance(20 * time.Minute)
+			require.Equal(t, 200, right.copyOf(b).Get("/home").StatusCode)
 		}
-		pass(15*time.Minute - time.Millisecond)
+		advance(15*time.Minute - time.Millisecond)
 		require.True(t, right.copyOf(b).loggedIn())
-		pass(time.Millisecond)
+		advance(time.Millisecond)
 		require.False(t, right.copyOf(b).loggedIn())
 	})
 }

@@ -47,10 +47,10 @@ func TestAStreamWhoseAnswerIsGivenUpStopsNobodyElses(t *testing.T) {
 		})
 		b := writerBrowse(t, proto, s.guard.Handler(s.mux))
 		b.login("ada")
-		require.Equal(t, http.StatusServiceUnavailable, b.get("/slow").StatusCode)
-		b.post("/logout")
-		require.Equal(t, "fine", b.post("/other").body)
-		pass(time.Minute)
+		require.Equal(t, http.StatusServiceUnavailable, b.Get("/slow").StatusCode)
+		b.Post("/logout")
+		require.Equal(t, "fine", b.Post("/other").Body)
+		advance(time.Minute)
 	})
 }
 
@@ -77,10 +77,10 @@ func TestACopyThatNeverEndsIsStopped(t *testing.T) {
 				b = behindWrapper(t, s, proto)
 			}
 			b.login("ada")
-			resp, err := b.client.Do(b.request("GET", "/copy"))
+			resp, err := b.Client.Do(b.Request("GET", "/copy"))
 			require.NoError(t, err)
 			go io.Copy(io.Discard, resp.Body)
-			pass(time.Second)
+			advance(time.Second)
 			require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
 			begun := time.Now()
 			require.Error(t, <-stopped)
@@ -120,14 +120,14 @@ func TestAStoppedAnswerIsAborted(t *testing.T) {
 					b := browse(t, s, proto)
 					b.login("ada")
 					go func() {
-						pass(time.Second)
+						advance(time.Second)
 						_ = s.guard.EndUser(t.Context(), "ada")
 					}()
 					hinted := false
 					ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 						Got1xxResponse: func(int, textproto.MIMEHeader) error { hinted = true; return nil },
 					})
-					resp, err := b.client.Do(b.request("GET", "/report").WithContext(ctx))
+					resp, err := b.Client.Do(b.Request("GET", "/report").WithContext(ctx))
 					require.False(t, hinted)
 					if err == nil {
 						var body []byte
@@ -144,7 +144,7 @@ func TestAStoppedAnswerIsAborted(t *testing.T) {
 }
 
 // hanging is a store.Watcher that does not answer.
-type hanging struct{ *flaky }
+type hanging struct{ *failingBackend }
 
 func (h hanging) Watch(ctx context.Context, _ func(store.Ending)) error {
 	<-ctx.Done()
@@ -153,16 +153,15 @@ func (h hanging) Watch(ctx context.Context, _ func(store.Ending)) error {
 
 // L5: a backend that hangs holds up streams for a moment, and nothing else
 func TestAWatchThatHangsIsGivenUp(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		_, b := streamingSite(t, hanging{newFlaky()})
-		answers := make(chan answer)
+	withFakeClock(t, func(t *testing.T) {
+		_, b := streamingSite(t, hanging{newFailingBackend()})
+		answers := make(chan response)
 		begun := time.Now()
 		for range 3 {
-			tab := b.tab()
-			go func() { answers <- tab.get("/events") }()
+			go func() { answers <- b.Get("/events") }()
 		}
-		pass(time.Second)
-		require.Equal(t, "secret of ada", b.get("/home").body)
+		advance(time.Second)
+		require.Equal(t, "secret of ada", b.Get("/home").Body)
 		require.Equal(t, time.Second, time.Since(begun))
 		for range 3 {
 			require.Equal(t, http.StatusServiceUnavailable, (<-answers).StatusCode)
@@ -174,8 +173,8 @@ func TestAWatchThatHangsIsGivenUp(t *testing.T) {
 // L1: nor does the end of a stream wait for it
 func TestAStreamEndsWhateverTheBackendDoes(t *testing.T) {
 	for _, tells := range []bool{false, true} {
-		inBubble(t, func(t *testing.T) {
-			backend := newFlaky()
+		withFakeClock(t, func(t *testing.T) {
+			backend := newFailingBackend()
 			remote := store.Backend(backend)
 			if tells {
 				remote = telling{backend}
@@ -183,7 +182,7 @@ func TestAStreamEndsWhateverTheBackendDoes(t *testing.T) {
 			_, b := streamingSite(t, remote)
 			live := b.stream("/events")
 			release := make(chan struct{})
-			backend.hook("Load", func() { <-release })
+			backend.beforeCall("Load", func() { <-release })
 			begun := time.Now()
 			require.Contains(t, <-live.lines, sessionguard.ErrUnavailable.Error())
 			require.Equal(t, idle+5*time.Second, time.Since(begun))
@@ -194,8 +193,8 @@ func TestAStreamEndsWhateverTheBackendDoes(t *testing.T) {
 
 // After a reconnect to the backend's server, many are asked for at a time.
 func TestMissedEndingsAreAskedForTogether(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := &forgetful{flaky: newFlaky()}
+	withFakeClock(t, func(t *testing.T) {
+		backend := &forgetful{failingBackend: newFailingBackend()}
 		_, b := streamingSite(t, backend)
 		var all []*stream
 		for range 50 {
@@ -203,7 +202,7 @@ func TestMissedEndingsAreAskedForTogether(t *testing.T) {
 		}
 		_, err := backend.Backend.Delete(t.Context(), sessionsOf(t, backend, "ada")[0].Key, store.ReasonEnded)
 		require.NoError(t, err)
-		backend.hook("Load", func() { time.Sleep(time.Second) })
+		backend.beforeCall("Load", func() { time.Sleep(time.Second) })
 		begun := time.Now()
 		backend.ended(store.Ending{})
 		for _, live := range all {
@@ -215,15 +214,15 @@ func TestMissedEndingsAreAskedForTogether(t *testing.T) {
 
 // L5: who logs out sees nothing more, whatever becomes of the backend
 func TestALogoutThatCouldNotPurgeCutsStreamsAllTheSame(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.streams(s.cutPassive)
 		b, other := s.browse(), s.browse()
 		b.login("ada")
 		other.login("ada")
 		live, others := b.stream("/events"), other.stream("/events")
-		backend.failing("Delete")
-		require.Equal(t, http.StatusServiceUnavailable, b.post("/logout").StatusCode)
+		backend.failOn("Delete")
+		require.Equal(t, http.StatusServiceUnavailable, b.Post("/logout").StatusCode)
 		live.requireEnds("ended: logged_out", 0)
 		require.True(t, others.open())
 	})
@@ -231,22 +230,22 @@ func TestALogoutThatCouldNotPurgeCutsStreamsAllTheSame(t *testing.T) {
 
 // L1: a request that was accepted in time counts, also if a stream ends meanwhile
 func TestAStreamTakesNoActivityAway(t *testing.T) {
-	onEveryBackend(t, func(s *site, _ *flaky, _ bool) {
+	onEveryBackend(t, func(s *site, _ *failingBackend, _ bool) {
 		s.streams(s.cutPassive)
 		s.slow(3 * time.Second)
 		b := s.browse()
 		b.login("ada")
 		live := b.stream("/events")
-		pass(idle - time.Second)
-		require.Equal(s.T, "secret", b.get("/slow").body)
+		advance(idle - time.Second)
+		require.Equal(s.T, "secret", b.Get("/slow").Body)
 		require.Equal(s.T, "ended: idle", <-live.lines)
-		require.Equal(s.T, "secret of ada", b.get("/home").body)
+		require.Equal(s.T, "secret of ada", b.Get("/home").Body)
 	})
 }
 
 // A callback that panics must not end the process, nor what is being done.
 func TestACallbackThatPanicsStopsNothing(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.config.OnEvent = func(context.Context, sessionguard.Event) { panic("OnEvent") }
 		guard, err := sessionguard.New(s.config)
 		require.NoError(s.T, err)
@@ -259,20 +258,20 @@ func TestACallbackThatPanicsStopsNothing(t *testing.T) {
 		live := b.stream("/events")
 		require.NoError(s.T, guard.EndUser(s.T.Context(), "ada"))
 		live.requireEnds("ended: ended", 0)
-		require.Equal(s.T, http.StatusSeeOther, b.get("/home").StatusCode)
+		require.Equal(s.T, http.StatusSeeOther, b.Get("/home").StatusCode)
 		require.Contains(s.T, s.log.String(), "OnEvent")
 	})
 }
 
 // ASVS 16.4: who may send anything must not fill the log
 func TestAFloodOfRequestsIsNoFloodOfLog(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.OnEvent = nil })
 		b := s.browse()
 		for range 100 {
-			b.post("/static?"+strings.Repeat("x", 10_000), "Sec-Fetch-Site", "cross-site", "User-Agent", strings.Repeat("A", 100_000),
+			b.Post("/static?"+strings.Repeat("x", 10_000), "Sec-Fetch-Site", "cross-site", "User-Agent", strings.Repeat("A", 100_000),
 				"Cookie", sessionCookie+"="+strings.Repeat("x", 150))
-			b.get("/"+strings.Repeat("x", 10_000), "Cookie", sessionCookie+"="+strings.Repeat("x", 150))
+			b.Get("/"+strings.Repeat("x", 10_000), "Cookie", sessionCookie+"="+strings.Repeat("x", 150))
 		}
 		require.Less(t, len(s.log.String()), 2000)
 		require.Contains(t, s.log.String(), "cross_origin")
@@ -281,20 +280,20 @@ func TestAFloodOfRequestsIsNoFloodOfLog(t *testing.T) {
 
 // Streams come and go by the thousand and leave nothing behind.
 func TestManyStreamsLeaveNothing(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		watched := &counting{flaky: newFlaky()}
+	withFakeClock(t, func(t *testing.T) {
+		watched := &counting{failingBackend: newFailingBackend()}
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = watched })
 		s.mux.Handle("GET /short", s.cutPassive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "short") })))
 		s.mux.Handle("GET /panic", s.cutPassive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })))
 		b := s.browse()
 		b.login("ada")
 		for range 500 {
-			require.Equal(t, "short", b.get("/short").body)
-			_, err := b.client.Do(b.request("GET", "/panic"))
+			require.Equal(t, "short", b.Get("/short").Body)
+			_, err := b.Client.Do(b.Request("GET", "/panic"))
 			require.Error(t, err)
 		}
 		require.EqualValues(t, 1, watched.watches.Load(), "not one for each")
-		pass(2 * time.Minute)
+		advance(2 * time.Minute)
 		synctest.Wait()
 		require.Zero(t, watched.open.Load())
 	})
@@ -302,7 +301,7 @@ func TestManyStreamsLeaveNothing(t *testing.T) {
 
 // counting is a store.Watcher that knows how often it is watched.
 type counting struct {
-	*flaky
+	*failingBackend
 	watches, open atomic.Int64
 }
 
@@ -317,7 +316,7 @@ func (c *counting) Watch(ctx context.Context, _ func(store.Ending)) error {
 // serves somebody else by now.
 func TestAStreamBegunAfterItsRequestStopsNobodyElses(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = newFlaky() })
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = newFailingBackend() })
 		deaf := s.guard.CancelOnEnd(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(30 * time.Second) }))
 		late := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(6 * time.Second)
@@ -330,17 +329,17 @@ func TestAStreamBegunAfterItsRequestStopsNobodyElses(t *testing.T) {
 		})
 		b := writerBrowse(t, proto, s.guard.Handler(s.mux))
 		b.login("ada")
-		require.Equal(t, http.StatusServiceUnavailable, b.get("/slow").StatusCode)
-		pass(2 * time.Second)
-		b.post("/logout")
-		require.Equal(t, "fine", b.post("/other").body)
-		pass(time.Minute)
+		require.Equal(t, http.StatusServiceUnavailable, b.Get("/slow").StatusCode)
+		advance(2 * time.Second)
+		b.Post("/logout")
+		require.Equal(t, "fine", b.Post("/other").Body)
+		advance(time.Minute)
 	})
 }
 
 // L6: values behind CancelOnEnd are saved as anywhere else
 func TestValuesBehindCancelOnEndAreSaved(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		cut := func(h http.HandlerFunc) http.Handler { return s.guard.RequireLogin(s.guard.CancelOnEnd(h)) }
 		s.mux.Handle("POST /silent", cut(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
@@ -354,18 +353,18 @@ func TestValuesBehindCancelOnEndAreSaved(t *testing.T) {
 		s.mux.Handle("POST /out", s.guard.CancelOnEnd(s.guard.CancelOnEnd(s.guard.Logout("/"))))
 		b := s.browse()
 		b.login("ada")
-		b.post("/silent")
-		b.post("/late")
-		require.Equal(s.T, "v <nil>", b.get("/value?k=silent").body)
-		require.Equal(s.T, "v <nil>", b.get("/value?k=late").body)
-		b.post("/out")
-		require.Contains(s.T, b.get("/").body, "logged out")
+		b.Post("/silent")
+		b.Post("/late")
+		require.Equal(s.T, "v <nil>", b.Get("/value?k=silent").Body)
+		require.Equal(s.T, "v <nil>", b.Get("/value?k=late").Body)
+		b.Post("/out")
+		require.Contains(s.T, b.Get("/").Body, "logged out")
 	})
 }
 
 // W2: but not those of a handler that was given up
 func TestValuesOfAGivenUpStreamAreLeftAlone(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		writing := s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
@@ -384,20 +383,20 @@ func TestValuesOfAGivenUpStreamAreLeftAlone(t *testing.T) {
 		})))
 		b := s.browse()
 		b.login("ada")
-		require.Equal(t, "too slow", b.post("/slow").body)
-		pass(time.Minute)
-		require.Equal(t, "<nil> <nil>", b.get("/value?k=k").body)
+		require.Equal(t, "too slow", b.Post("/slow").Body)
+		advance(time.Minute)
+		require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
 	})
 }
 
 // L1: a login with a shorter timeout is heard of by the streams there are
 func TestAStreamHearsOfAShorterTimeout(t *testing.T) {
-	onEveryBackend(t, func(s *site, _ *flaky, _ bool) {
+	onEveryBackend(t, func(s *site, _ *failingBackend, _ bool) {
 		s.streams(s.cutPassive)
 		b := s.browse()
 		b.login("ada")
 		live := b.stream("/events")
-		s.loginOf = func(string) []sessionguard.LoginOption {
+		s.loginOptions = func(string) []sessionguard.LoginOption {
 			return []sessionguard.LoginOption{sessionguard.IdleTimeout(time.Minute)}
 		}
 		b.login("ada")
@@ -407,45 +406,45 @@ func TestAStreamHearsOfAShorterTimeout(t *testing.T) {
 
 // L5: and so does a logout that could not purge
 func TestALogoutAfterALoginCutsStreamsAllTheSame(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := newFlaky()
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
 		_, b := streamingSite(t, telling{backend})
 		live := b.stream("/events")
-		pass(time.Minute)
+		advance(time.Minute)
 		b.login("ada")
-		pass(10 * time.Minute)
-		backend.failing("Delete")
-		require.Equal(t, http.StatusServiceUnavailable, b.post("/logout").StatusCode)
+		advance(10 * time.Minute)
+		backend.failOn("Delete")
+		require.Equal(t, http.StatusServiceUnavailable, b.Post("/logout").StatusCode)
 		live.requireEnds("ended: logged_out", 0)
 	})
 }
 
 // broken is a store.Watcher that panics, hangs for ever, or tells again and again.
 type broken struct {
-	*flaky
+	*failingBackend
 	watch func(ended func(store.Ending)) error
 }
 
 func (b broken) Watch(_ context.Context, ended func(store.Ending)) error { return b.watch(ended) }
 
 func TestAWatchThatPanicsIsUnavailable(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
-			c.Backend = broken{newFlaky(), func(func(store.Ending)) error { panic("a nil client") }}
+			c.Backend = broken{newFailingBackend(), func(func(store.Ending)) error { panic("a nil client") }}
 		})
 		s.streams(s.cutPassive)
 		b := s.browse()
 		b.login("ada")
-		require.Equal(t, http.StatusServiceUnavailable, b.get("/events").StatusCode)
+		require.Equal(t, http.StatusServiceUnavailable, b.Get("/events").StatusCode)
 	})
 }
 
 func TestAWatchThatHangsIsTriedAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		hang := make(chan struct{})
 		var watches atomic.Int64
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
-			c.Backend = broken{newFlaky(), func(func(store.Ending)) error {
+			c.Backend = broken{newFailingBackend(), func(func(store.Ending)) error {
 				if watches.Add(1) == 1 {
 					<-hang
 				}
@@ -455,7 +454,7 @@ func TestAWatchThatHangsIsTriedAgain(t *testing.T) {
 		s.streams(s.cutPassive)
 		b := s.browse()
 		b.login("ada")
-		require.Equal(t, http.StatusServiceUnavailable, b.get("/events").StatusCode)
+		require.Equal(t, http.StatusServiceUnavailable, b.Get("/events").StatusCode)
 		b.stream("/events")
 		require.EqualValues(t, 2, watches.Load())
 		close(hang)
@@ -464,19 +463,19 @@ func TestAWatchThatHangsIsTriedAgain(t *testing.T) {
 
 // A connection to a backend's server that comes and goes is asked after once at a time.
 func TestManyMissedEndingsAreAskedForOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := &forgetful{flaky: newFlaky()}
+	withFakeClock(t, func(t *testing.T) {
+		backend := &forgetful{failingBackend: newFailingBackend()}
 		_, b := streamingSite(t, backend)
 		for range 10 {
 			b.stream("/events")
 		}
-		backend.hook("Load", func() { time.Sleep(time.Second) })
-		before := backend.counted()["Load"]
+		backend.beforeCall("Load", func() { time.Sleep(time.Second) })
+		before := backend.callCounts()["Load"]
 		for range 100 {
 			backend.ended(store.Ending{})
 		}
-		pass(time.Minute)
-		require.LessOrEqual(t, backend.counted()["Load"]-before, 20)
+		advance(time.Minute)
+		require.LessOrEqual(t, backend.callCounts()["Load"]-before, 20)
 	})
 }
 
@@ -497,15 +496,15 @@ func TestAStoppedAnswerIsAbortedBehindARecoverer(t *testing.T) {
 		b := writerBrowse(t, proto, s.guard.Handler(s.mux))
 		b.login("ada")
 		go func() {
-			pass(time.Second)
+			advance(time.Second)
 			_ = s.guard.EndUser(t.Context(), "ada")
 		}()
-		resp, err := b.client.Do(b.request("POST", "/report"))
+		resp, err := b.Client.Do(b.Request("POST", "/report"))
 		if err == nil {
 			_, err = io.ReadAll(resp.Body)
 			resp.Body.Close()
 		}
 		require.Error(t, err)
-		pass(10 * time.Second) // the handler
+		advance(10 * time.Second) // the handler
 	})
 }

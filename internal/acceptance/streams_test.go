@@ -19,27 +19,27 @@ import (
 )
 
 // onEveryBackend is onBoth, and a remote backend that tells of endings.
-func onEveryBackend(t *testing.T, test func(s *site, backend *flaky, watched bool)) {
+func onEveryBackend(t *testing.T, test func(s *site, backend *failingBackend, watched bool)) {
 	t.Helper()
 	t.Run("in process", func(t *testing.T) {
-		inBubble(t, func(t *testing.T) { test(newSite(t, nil), nil, true) })
+		withFakeClock(t, func(t *testing.T) { test(newSite(t, nil), nil, true) })
 	})
 	t.Run("remote", func(t *testing.T) {
-		inBubble(t, func(t *testing.T) {
+		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)
 			test(s, backend, false)
 		})
 	})
 	t.Run("remote that tells", func(t *testing.T) {
-		inBubble(t, func(t *testing.T) {
-			backend := newFlaky()
+		withFakeClock(t, func(t *testing.T) {
+			backend := newFailingBackend()
 			test(newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = telling{backend} }), backend, true)
 		})
 	})
 }
 
-// telling is a flaky backend that is a store.Watcher.
-type telling struct{ *flaky }
+// telling is a failingBackend that is a store.Watcher.
+type telling struct{ *failingBackend }
 
 func (f telling) Watch(ctx context.Context, ended func(store.Ending)) error {
 	if err := f.enter("Watch"); err != nil {
@@ -88,7 +88,7 @@ type stream struct {
 // stream opens a path and waits for its first line, "hello".
 func (b *browser) stream(path string) *stream {
 	b.t.Helper()
-	resp, err := b.client.Do(b.request("GET", path))
+	resp, err := b.Client.Do(b.Request("GET", path))
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { resp.Body.Close() })
 	require.Equal(b.t, http.StatusOK, resp.StatusCode)
@@ -130,7 +130,7 @@ func TestAStreamIsCutWhenItsSessionEnds(t *testing.T) {
 		end    func(s *site, b *browser)
 		reason store.Reason
 	}{
-		"logout":        {func(s *site, b *browser) { b.post("/logout") }, store.ReasonLoggedOut},
+		"logout":        {func(s *site, b *browser) { b.Post("/logout") }, store.ReasonLoggedOut},
 		"another login": {func(s *site, b *browser) { b.login("grace") }, store.ReasonReplaced},
 		"EndUser":       {func(s *site, _ *browser) { require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada")) }, store.ReasonEnded},
 		"EndSession": {func(s *site, b *browser) {
@@ -138,18 +138,18 @@ func TestAStreamIsCutWhenItsSessionEnds(t *testing.T) {
 		}, store.ReasonEnded},
 		"a user who is gone": {func(s *site, b *browser) {
 			s.users.change("ada", func(u *user) { u.Inactive = true })
-			b.get("/home")
+			b.Get("/home")
 		}, store.ReasonDeactivated},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onEveryBackend(t, func(s *site, _ *flaky, _ bool) {
+			onEveryBackend(t, func(s *site, _ *failingBackend, _ bool) {
 				s.streams(s.cutPassive)
 				b := s.browse()
 				b.login("ada")
 				other := s.browse()
 				other.login("grace")
 				one, two, others := b.stream("/events"), b.stream("/events"), other.stream("/events")
-				pass(time.Minute)
+				advance(time.Minute)
 				require.True(s.T, one.open())
 				test.end(s, b)
 				one.requireEnds("ended: "+string(test.reason), 0)
@@ -162,43 +162,43 @@ func TestAStreamIsCutWhenItsSessionEnds(t *testing.T) {
 
 // L1, L2: a stream ends with its session to the millisecond
 func TestAStreamIsCutByTheTimeouts(t *testing.T) {
-	onEveryBackend(t, func(s *site, backend *flaky, _ bool) {
+	onEveryBackend(t, func(s *site, backend *failingBackend, _ bool) {
 		s.streams(s.cutPassive)
 		b := s.browse()
 		b.login("ada")
-		pass(10 * time.Minute)
+		advance(10 * time.Minute)
 		b.stream("/events").requireEnds("ended: idle", 20*time.Minute)
-		require.Equal(s.T, "/login?next=%2Fhome&reason=idle", b.get("/home").Header.Get("Location"))
+		require.Equal(s.T, "/login?next=%2Fhome&reason=idle", b.Get("/home").Header.Get("Location"))
 		require.Len(s.T, s.events.take(sessionguard.EventExpired), 1)
 
 		b.login("ada")
 		live := b.stream("/events")
 		for range 4 { // what a page asks for keeps its streams
-			pass(20 * time.Minute)
-			require.Equal(s.T, "secret of ada", b.get("/home").body)
+			advance(20 * time.Minute)
+			require.Equal(s.T, "secret of ada", b.Get("/home").Body)
 		}
 		live.requireEnds("ended: idle", idle)
 
-		s.loginOf = func(string) []sessionguard.LoginOption {
+		s.loginOptions = func(string) []sessionguard.LoginOption {
 			return []sessionguard.LoginOption{sessionguard.AbsoluteTimeout(time.Hour)}
 		}
 		b.login("ada")
 		live = b.stream("/events")
 		for range 5 {
-			pass(11 * time.Minute)
-			require.Equal(s.T, "secret of ada", b.get("/home").body)
+			advance(11 * time.Minute)
+			require.Equal(s.T, "secret of ada", b.Get("/home").Body)
 		}
 		live.requireEnds("ended: absolute", 5*time.Minute)
 	})
 }
 
 func TestAStreamOfARememberedSessionIsCutWhenItIdles(t *testing.T) {
-	onBothRemembered(t, func(s *site, _ *flaky) {
+	onBothRemembered(t, func(s *site, _ *failingBackend) {
 		s.streams(s.cutPassive)
 		b := s.browse()
 		b.login("ada")
 		b.stream("/events").requireEnds("ended: remembered", idle)
-		require.Equal(s.T, "secret of ada", b.get("/home").body, "a person brings it back")
+		require.Equal(s.T, "secret of ada", b.Get("/home").Body, "a person brings it back")
 		b.stream("/events").requireEnds("ended: remembered", idle)
 	})
 }
@@ -207,16 +207,16 @@ func TestAStreamOfARememberedSessionIsCutWhenItIdles(t *testing.T) {
 func TestAStreamIsCutFromAnotherNode(t *testing.T) {
 	for _, name := range []string{"memory", "telling", "silent"} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
+			withFakeClock(t, func(t *testing.T) {
 				var backend store.Backend
 				within := time.Duration(0)
 				switch name {
 				case "memory":
 					backend = store.NewMemory()
 				case "telling":
-					backend = telling{newFlaky()}
+					backend = telling{newFailingBackend()}
 				case "silent":
-					backend, within = newFlaky(), 30*time.Second
+					backend, within = newFailingBackend(), 30*time.Second
 				}
 				share := func(c *sessionguard.Config[*user]) {
 					c.Backend = backend
@@ -232,7 +232,7 @@ func TestAStreamIsCutFromAnotherNode(t *testing.T) {
 
 				b.login("ada")
 				live = b.stream("/events")
-				pass(time.Second)
+				advance(time.Second)
 				c.login("ada")
 				require.True(t, live.open())
 				there.browse().login("ada")
@@ -244,8 +244,8 @@ func TestAStreamIsCutFromAnotherNode(t *testing.T) {
 
 // In this process at once, also if the backend tells nobody.
 func TestAStreamIsCutByALoginTooMany(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		s := limited(t, newFlaky(), store.Limit{Max: 1})
+	withFakeClock(t, func(t *testing.T) {
+		s := limited(t, newFailingBackend(), store.Limit{Max: 1})
 		s.streams(s.cutPassive)
 		b := s.browse()
 		b.login("ada")
@@ -258,26 +258,26 @@ func TestAStreamIsCutByALoginTooMany(t *testing.T) {
 // A session goes on under a new key when its person logs in again, and so do its
 // streams, whoever knows of the new key.
 func TestAStreamOutlivesReauthentication(t *testing.T) {
-	onEveryBackend(t, func(s *site, backend *flaky, watched bool) {
+	onEveryBackend(t, func(s *site, backend *failingBackend, watched bool) {
 		s.streams(s.cutPassive)
 		b := s.browse()
 		b.login("ada")
 		live := b.stream("/events")
 		for range 3 {
-			pass(29 * time.Minute)
+			advance(29 * time.Minute)
 			b.login("ada")
 			require.True(s.T, live.open())
 		}
-		pass(29 * time.Minute)
+		advance(29 * time.Minute)
 		require.True(s.T, live.open())
-		b.post("/logout")
+		b.Post("/logout")
 		live.requireEnds("ended: logged_out", 0)
 	})
 }
 
 // L5: a backend that is down cuts nothing before its time, and then does.
 func TestAStreamWhoseSessionNobodyCanAskForIsCutAtItsEnd(t *testing.T) {
-	onEveryBackend(t, func(s *site, backend *flaky, _ bool) {
+	onEveryBackend(t, func(s *site, backend *failingBackend, _ bool) {
 		if backend == nil {
 			return // this process is not down
 		}
@@ -285,47 +285,47 @@ func TestAStreamWhoseSessionNobodyCanAskForIsCutAtItsEnd(t *testing.T) {
 		b := s.browse()
 		b.login("ada")
 		live := b.stream("/events")
-		backend.failing("*")
-		pass(idle - time.Millisecond)
+		backend.failOn("*")
+		advance(idle - time.Millisecond)
 		require.True(s.T, live.open())
 		require.Contains(s.T, <-live.lines, "gone: "+sessionguard.ErrUnavailable.Error())
-		backend.failing()
+		backend.failOn()
 
 		b.login("ada")
 		live = b.stream("/events")
-		backend.failing("*")
-		pass(20 * time.Minute)
-		backend.failing()
-		require.Equal(s.T, "secret of ada", b.get("/home").body)
-		pass(idle - time.Minute)
+		backend.failOn("*")
+		advance(20 * time.Minute)
+		backend.failOn()
+		require.Equal(s.T, "secret of ada", b.Get("/home").Body)
+		advance(idle - time.Minute)
 		require.True(s.T, live.open())
 	})
 }
 
 // L5
 func TestAStreamIsNotBegunIfNobodyCouldEndIt(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := newFlaky()
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
 		_, b := streamingSite(t, telling{backend})
-		backend.failing("Watch")
-		require.Equal(t, http.StatusServiceUnavailable, b.get("/events").StatusCode)
-		backend.failing()
+		backend.failOn("Watch")
+		require.Equal(t, http.StatusServiceUnavailable, b.Get("/events").StatusCode)
+		backend.failOn()
 		b.stream("/events")
 	})
 }
 
 // A session that ends while its stream is being begun.
 func TestAStreamHearsOfAnEndThatCameBeforeIt(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := newFlaky()
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
 		_, b := streamingSite(t, telling{backend})
-		backend.hook("Watch", func() {
+		backend.beforeCall("Watch", func() {
 			records := sessionsOf(t, backend, "ada")
 			_, err := backend.Backend.Delete(t.Context(), records[0].Key, store.ReasonEnded)
 			require.NoError(t, err)
 		})
 		begun := time.Now()
-		require.Contains(t, b.get("/events").body, "ended: ended")
+		require.Contains(t, b.Get("/events").Body, "ended: ended")
 		require.Zero(t, time.Since(begun))
 	})
 }
@@ -359,12 +359,12 @@ func TestAStreamThatDoesNotHearIsStopped(t *testing.T) {
 			}
 		})))
 		b.login("ada")
-		resp, err := b.client.Do(b.request("GET", "/deaf"))
+		resp, err := b.Client.Do(b.Request("GET", "/deaf"))
 		require.NoError(t, err)
 		go io.Copy(io.Discard, resp.Body)
-		pass(10*time.Second + 50*time.Millisecond)
+		advance(10*time.Second + 50*time.Millisecond)
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
-		pass(2 * time.Second)
+		advance(2 * time.Second)
 		mu.Lock()
 		defer mu.Unlock()
 		require.ErrorIs(t, failed, sessionguard.ErrSessionEnded)
@@ -374,7 +374,7 @@ func TestAStreamThatDoesNotHearIsStopped(t *testing.T) {
 
 // One that is stuck in a write to a client that does not read is set free.
 func TestAStreamThatIsStuckIsStopped(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		done := make(chan time.Time, 1)
 		s.mux.Handle("GET /stuck", s.cutPassive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -387,7 +387,7 @@ func TestAStreamThatIsStuckIsStopped(t *testing.T) {
 		})))
 		b := s.browse()
 		b.login("ada")
-		resp, err := b.client.Do(b.request("GET", "/stuck"))
+		resp, err := b.Client.Do(b.Request("GET", "/stuck"))
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		synctest.Wait()
@@ -401,7 +401,7 @@ func TestAStreamThatIsStuckIsStopped(t *testing.T) {
 
 // A WebSocket's connection is closed, since a context does not wake up who reads.
 func TestAHijackedConnectionIsClosed(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		woken := make(chan time.Time, 1)
 		s.mux.Handle("GET /ws", s.guard.RequireLogin(s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -418,11 +418,11 @@ func TestAHijackedConnectionIsClosed(t *testing.T) {
 		}))))
 		b := s.browse()
 		b.login("ada")
-		resp, err := b.client.Do(b.request("GET", "/ws", "Connection", "Upgrade", "Upgrade", "test", "Sec-Fetch-Site", "same-origin"))
+		resp, err := b.Client.Do(b.Request("GET", "/ws", "Connection", "Upgrade", "Upgrade", "test", "Sec-Fetch-Site", "same-origin"))
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
-		pass(time.Minute)
+		advance(time.Minute)
 		begun := time.Now()
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
 		require.Equal(t, time.Second, (<-woken).Sub(begun), "it had a moment to say goodbye")
@@ -431,8 +431,8 @@ func TestAHijackedConnectionIsClosed(t *testing.T) {
 
 // Handlers of WebSockets often start goroutines and return.
 func TestAHijackedConnectionIsClosedAlsoWithoutItsHandler(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := &forgetful{flaky: newFlaky()}
+	withFakeClock(t, func(t *testing.T) {
+		backend := &forgetful{failingBackend: newFailingBackend()}
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		ends := make(chan time.Time, 1)
 		s.mux.Handle("GET /ws", s.guard.RequireLogin(s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -453,7 +453,7 @@ func TestAHijackedConnectionIsClosedAlsoWithoutItsHandler(t *testing.T) {
 		b := s.browse()
 		b.login("ada")
 		dial := func() io.ReadWriteCloser {
-			resp, err := b.client.Do(b.request("GET", "/ws", "Connection", "Upgrade", "Upgrade", "test", "Sec-Fetch-Site", "same-origin"))
+			resp, err := b.Client.Do(b.Request("GET", "/ws", "Connection", "Upgrade", "Upgrade", "test", "Sec-Fetch-Site", "same-origin"))
 			require.NoError(t, err)
 			require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
 			return resp.Body.(io.ReadWriteCloser)
@@ -464,19 +464,19 @@ func TestAHijackedConnectionIsClosedAlsoWithoutItsHandler(t *testing.T) {
 		require.NoError(t, err)
 		_, _ = io.ReadAll(goes)
 		goes.Close()
-		pass(time.Minute)
+		advance(time.Minute)
 		begun := time.Now()
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
 		require.Equal(t, time.Second, (<-ends).Sub(begun))
 		_, _ = io.ReadAll(stays)
-		pass(2 * time.Minute)
+		advance(2 * time.Minute)
 		require.Error(t, backend.ctx.Err(), "nothing stays of either")
 	})
 }
 
 // Ending the session from within its own stream must not wait for itself.
 func TestAStreamMayEndItsOwnSession(t *testing.T) {
-	onEveryBackend(t, func(s *site, _ *flaky, _ bool) {
+	onEveryBackend(t, func(s *site, _ *failingBackend, _ bool) {
 		s.mux.Handle("GET /last", s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "hello\n")
 			http.NewResponseController(w).Flush()
@@ -496,13 +496,13 @@ func TestAStreamMayEndItsOwnSession(t *testing.T) {
 
 // Who is not logged in has nothing that could end.
 func TestAStreamForAnybodyRunsOn(t *testing.T) {
-	onEveryBackend(t, func(s *site, backend *flaky, _ bool) {
+	onEveryBackend(t, func(s *site, backend *failingBackend, _ bool) {
 		s.streams(s.guard.CancelOnEnd)
 		live := s.browse().stream("/events")
-		pass(24 * time.Hour)
+		advance(24 * time.Hour)
 		require.True(s.T, live.open())
 		if backend != nil {
-			require.Empty(s.T, backend.counted())
+			require.Empty(s.T, backend.callCounts())
 		}
 	})
 }
@@ -510,7 +510,7 @@ func TestAStreamForAnybodyRunsOn(t *testing.T) {
 // What a stream costs: a question at its start and one in five minutes, or in half a
 // minute where the backend does not tell; and nothing stays of it.
 func TestAStreamAsksLittleAndLeavesNothing(t *testing.T) {
-	onEveryBackend(t, func(s *site, backend *flaky, watched bool) {
+	onEveryBackend(t, func(s *site, backend *failingBackend, watched bool) {
 		if backend == nil {
 			return
 		}
@@ -518,11 +518,11 @@ func TestAStreamAsksLittleAndLeavesNothing(t *testing.T) {
 		b := s.browse()
 		b.login("ada")
 		ctx, hangUp := context.WithCancel(s.T.Context())
-		resp, err := b.client.Do(b.request("GET", "/events").WithContext(ctx))
+		resp, err := b.Client.Do(b.Request("GET", "/events").WithContext(ctx))
 		require.NoError(s.T, err)
-		before := backend.counted()["Load"]
-		pass(29*time.Minute - time.Second)
-		asked := backend.counted()["Load"] - before
+		before := backend.callCounts()["Load"]
+		advance(29*time.Minute - time.Second)
+		asked := backend.callCounts()["Load"] - before
 		if watched {
 			require.Equal(s.T, 29/5, asked)
 		} else {
@@ -531,16 +531,16 @@ func TestAStreamAsksLittleAndLeavesNothing(t *testing.T) {
 		hangUp()
 		resp.Body.Close()
 		synctest.Wait()
-		before = backend.counted()["Load"]
-		pass(time.Hour)
-		require.Equal(s.T, before, backend.counted()["Load"])
+		before = backend.callCounts()["Load"]
+		advance(time.Hour)
+		require.Equal(s.T, before, backend.callCounts()["Load"])
 	})
 }
 
 // After a lost connection to the backend's server, every stream is asked for.
 func TestEndingsThatMayHaveBeenMissedAreAskedFor(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := &forgetful{flaky: newFlaky()}
+	withFakeClock(t, func(t *testing.T) {
+		backend := &forgetful{failingBackend: newFailingBackend()}
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		s.streams(s.cutPassive)
 		b, c := s.browse(), s.browse()
@@ -558,14 +558,14 @@ func TestEndingsThatMayHaveBeenMissedAreAskedFor(t *testing.T) {
 
 // What empties a database tells nobody, nor does what breaks without a word.
 func TestAnEndingThatNobodyTellsIsFoundInTime(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := &forgetful{flaky: newFlaky()}
+	withFakeClock(t, func(t *testing.T) {
+		backend := &forgetful{failingBackend: newFailingBackend()}
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		s.streams(s.cutPassive)
 		b := s.browse()
 		b.login("ada")
 		live := b.stream("/events")
-		pass(time.Minute)
+		advance(time.Minute)
 		_, err := backend.Backend.Delete(t.Context(), sessionsOf(t, backend, "ada")[0].Key, store.ReasonLoggedOut)
 		require.NoError(t, err)
 		live.requireEnds("ended: expired", 4*time.Minute)
@@ -574,7 +574,7 @@ func TestAnEndingThatNobodyTellsIsFoundInTime(t *testing.T) {
 
 // forgetful is a store.Watcher that loses what it should tell.
 type forgetful struct {
-	*flaky
+	*failingBackend
 	ctx   context.Context
 	ended func(store.Ending)
 }
@@ -586,8 +586,8 @@ func (f *forgetful) Watch(ctx context.Context, ended func(store.Ending)) error {
 
 // A guard has no Close: it watches while there are streams, and no longer.
 func TestTheBackendIsWatchedWhileThereAreStreams(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		backend := &forgetful{flaky: newFlaky()}
+	withFakeClock(t, func(t *testing.T) {
+		backend := &forgetful{failingBackend: newFailingBackend()}
 		_, b := streamingSite(t, backend)
 		for range 2 {
 			first, second := b.stream("/events"), b.stream("/events")
@@ -595,35 +595,35 @@ func TestTheBackendIsWatchedWhileThereAreStreams(t *testing.T) {
 			backend.ended(store.Ending{ID: statusOf(b).Session, Reason: store.ReasonIdle})
 			require.Equal(t, "ended: idle", <-first.lines)
 			require.Equal(t, "ended: idle", <-second.lines)
-			pass(time.Minute - time.Millisecond)
+			advance(time.Minute - time.Millisecond)
 			require.NoError(t, watch.Err(), "they come and go")
-			pass(time.Millisecond)
+			advance(time.Millisecond)
 			synctest.Wait()
 			require.Error(t, watch.Err())
 			third := b.stream("/events")
 			require.NoError(t, backend.ctx.Err())
 			backend.ended(store.Ending{ID: statusOf(b).Session, Reason: store.ReasonIdle})
 			require.Equal(t, "ended: idle", <-third.lines)
-			pass(2 * time.Minute)
+			advance(2 * time.Minute)
 		}
 	})
 }
 
 // Nobody remembers for long where a session has moved, but it is still its owner's.
 func TestAStreamFindsItsSessionByItsOwner(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		memory := store.NewMemory()
 		_, b := streamingSite(t, memory)
 		old := sessionsOf(t, memory, "ada")[0].Key
 		live := b.stream("/events")
-		pass(time.Minute)
+		advance(time.Minute)
 		b.login("ada")
-		pass(20 * time.Minute)
-		b.get("/home")
+		advance(20 * time.Minute)
+		b.Get("/home")
 		forget(t, memory)
 		_, err := memory.Load(t.Context(), old)
 		require.Equal(t, store.ErrNotFound, err)
-		pass(20 * time.Minute)
+		advance(20 * time.Minute)
 		require.True(t, live.open())
 		live.requireEnds("ended: idle", 10*time.Minute)
 	})

@@ -35,7 +35,7 @@ func runaway(s *site, save bool) (handler http.HandlerFunc, finished chan error)
 func TestTimeoutHandlerInsideTheGuardDoesNotRaceWithItsHandler(t *testing.T) {
 	for name, save := range map[string]bool{"saved before": true, "never saved": false} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(s *site, _ *flaky) {
+			onBoth(t, func(s *site, _ *failingBackend) {
 				handler, finished := runaway(s, save)
 				limited := http.TimeoutHandler(handler, time.Second, "too slow")
 				s.mux.Handle("GET /ungated", limited)
@@ -43,18 +43,18 @@ func TestTimeoutHandlerInsideTheGuardDoesNotRaceWithItsHandler(t *testing.T) {
 				ada, visitor := s.browse(), s.browse()
 				ada.login("ada")
 				for _, path := range []string{"/ungated", "/gated"} {
-					a := ada.get(path)
+					a := ada.Get(path)
 					require.Equal(s.T, http.StatusServiceUnavailable, a.StatusCode)
-					require.Equal(s.T, "too slow", a.body)
+					require.Equal(s.T, "too slow", a.Body)
 					requireNoStore(s.T, a.Header)
 					require.NoError(s.T, <-finished)
 				}
 				want := map[bool]string{true: "before <nil>", false: "<nil> <nil>"}[save]
-				require.Equal(s.T, want, ada.get("/value?k=k").body, "only what Save was called for")
+				require.Equal(s.T, want, ada.Get("/value?k=k").Body, "only what Save was called for")
 
-				require.Equal(s.T, "too slow", visitor.get("/ungated").body)
+				require.Equal(s.T, "too slow", visitor.Get("/ungated").Body)
 				require.NoError(s.T, <-finished)
-				require.Equal(s.T, want, visitor.get("/value?k=k").body)
+				require.Equal(s.T, want, visitor.Get("/value?k=k").Body)
 			})
 		})
 	}
@@ -62,7 +62,7 @@ func TestTimeoutHandlerInsideTheGuardDoesNotRaceWithItsHandler(t *testing.T) {
 
 // W2: also where something further out had opened the session first
 func TestTimeoutHandlerBehindAMiddlewareThatOpenedTheSession(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		release := make(chan struct{})
 		defer close(release)
 		limited := http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -77,16 +77,16 @@ func TestTimeoutHandlerBehindAMiddlewareThatOpenedTheSession(t *testing.T) {
 		ada, visitor := s.browse(), s.browse()
 		ada.login("ada")
 		for _, b := range []*browser{ada, visitor} {
-			a := b.get("/layout")
-			require.Equal(s.T, "too slow", a.body)
-			require.Equal(s.T, "<nil> <nil>", b.get("/value?k=k").body, "the map was read while its handler may write to it")
+			a := b.Get("/layout")
+			require.Equal(s.T, "too slow", a.Body)
+			require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=k").Body, "the map was read while its handler may write to it")
 		}
 	})
 }
 
 // W2: in time, everything is as without it
 func TestTimeoutHandlerInsideTheGuardSavesWhatIsInTime(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("POST /quick", http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
 			session.Values["k"] = "v"
@@ -97,17 +97,17 @@ func TestTimeoutHandlerInsideTheGuardSavesWhatIsInTime(t *testing.T) {
 			}
 		}), time.Second, ""))
 		b := s.browse()
-		b.post("/quick")
-		require.Equal(s.T, "v <nil>", b.get("/value?k=k").body)
-		b.post("/in")
-		require.Equal(s.T, "secret of ada", b.get("/home").body)
-		require.Equal(s.T, "v <nil>", b.get("/value?k=k").body)
+		b.Post("/quick")
+		require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body)
+		b.Post("/in")
+		require.Equal(s.T, "secret of ada", b.Get("/home").Body)
+		require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body)
 	})
 }
 
 // W2: outside the guard it has its own copy of the answer
 func TestTimeoutHandlerOutsideTheGuard(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		finished := make(chan struct{}, 1)
 		s.mux.Handle("GET /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer func() { finished <- struct{}{} }()
@@ -121,19 +121,19 @@ func TestTimeoutHandlerOutsideTheGuard(t *testing.T) {
 		b := browse(s.T, limited)
 		b.login("ada")
 		for _, path := range []string{"/slow", "/home"} {
-			pass(2 * time.Minute)
-			a := b.get(path)
-			require.NotEqual(s.T, path == "/slow", a.body == "secret of ada")
-			require.NotEqual(s.T, "secret", a.body)
+			advance(2 * time.Minute)
+			a := b.Get(path)
+			require.NotEqual(s.T, path == "/slow", a.Body == "secret of ada")
+			require.NotEqual(s.T, "secret", a.Body)
 		}
 		<-finished
-		require.Equal(s.T, "v <nil>", b.get("/value?k=k").body)
+		require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body)
 	})
 }
 
 // W2: a middleware's own context, still alive when the answer begins
 func TestAContextDerivedByMiddlewareIsAutosaved(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.HandleFunc("POST /derived", func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
 			defer cancel()
@@ -143,7 +143,7 @@ func TestAContextDerivedByMiddlewareIsAutosaved(t *testing.T) {
 		})
 		b := s.browse()
 		b.login("ada")
-		b.post("/derived")
-		require.Equal(s.T, "v <nil>", b.get("/value?k=k").body)
+		b.Post("/derived")
+		require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body)
 	})
 }

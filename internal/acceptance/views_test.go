@@ -22,7 +22,7 @@ var _ sessions.Store = (*sessionguard.Guard[*user])(nil)
 func TestNoUpdateIsLost(t *testing.T) {
 	for name, second := range map[string]string{"the slow one commits last": "", "Save, then more": "Save"} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(s *site, _ *flaky) {
+			onBoth(t, func(s *site, _ *failingBackend) {
 				s.on("GET /all", func(w http.ResponseWriter, r *http.Request) error {
 					session, err := s.guard.Get(r, "app")
 					fmt.Fprint(w, session.Values)
@@ -38,9 +38,9 @@ func TestNoUpdateIsLost(t *testing.T) {
 				b, slow := s.browse(), s.browse()
 				b.login("ada")
 				for _, key := range []string{"kept", "gone+quickly", "gone+slowly"} {
-					b.post("/value?v=x&k=" + key)
+					b.Post("/value?v=x&k=" + key)
 				}
-				slow.sends(b.cookies())
+				slow.SetCookies(b.Cookies())
 				h := hold(s, slow, "POST", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
 					session, _ := s.guard.Get(r, "app")
 					session.Values["slow"], session.Values["both"] = 2, "slow"
@@ -51,9 +51,9 @@ func TestNoUpdateIsLost(t *testing.T) {
 					session.AddFlash("slow")
 					delete(session.Values, "gone slowly")
 				})
-				b.post("/quick")
+				b.Post("/quick")
 				require.Equal(s.T, http.StatusOK, h.finish(s.T).StatusCode)
-				require.Equal(s.T, "map[_flash:[quick slow] both:slow kept:x quick:1 slow:2]", b.get("/all").body)
+				require.Equal(s.T, "map[_flash:[quick slow] both:slow kept:x quick:1 slow:2]", b.Get("/all").Body)
 			})
 		})
 	}
@@ -61,31 +61,31 @@ func TestNoUpdateIsLost(t *testing.T) {
 
 // L4: nobody wins for ever, and nobody is refused for losing a race
 func TestAConflictIsReapplied(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b, other := s.browse(), s.browse()
 		b.login("ada")
-		other.sends(b.cookies())
+		other.SetCookies(b.Cookies())
 		races := 0
-		backend.hook("Save", func() {
+		backend.beforeCall("Save", func() {
 			if races++; races%2 == 1 && races < 12 { // the other's own Save is let through
-				resp, err := other.client.Do(other.request("POST", fmt.Sprintf("/value?k=other%d&v=v", races)))
+				resp, err := other.Client.Do(other.Request("POST", fmt.Sprintf("/value?k=other%d&v=v", races)))
 				if err == nil {
 					resp.Body.Close()
 				}
 			}
 		})
-		require.Equal(t, http.StatusOK, b.post("/value?k=mine&v=v").StatusCode)
+		require.Equal(t, http.StatusOK, b.Post("/value?k=mine&v=v").StatusCode)
 		require.Greater(t, races, 10)
 		for _, key := range []string{"mine", "other1", "other3", "other11"} {
-			require.Equal(t, "v <nil>", b.get("/value?k="+key).body, key)
+			require.Equal(t, "v <nil>", b.Get("/value?k="+key).Body, key)
 		}
 	})
 }
 
 // gorilla's API: several names, autosaved, that share the session and its end
 func TestNamedSessionsShareTheSessionAndItsEnd(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /names", func(w http.ResponseWriter, r *http.Request) error {
 			for _, name := range []string{"app", "cart", "name with spaces; and=more", ""} {
 				session, err := s.guard.Get(r, name)
@@ -107,19 +107,19 @@ func TestNamedSessionsShareTheSessionAndItsEnd(t *testing.T) {
 		ada, visitor := s.browse(), s.browse()
 		ada.login("ada")
 		for _, b := range []*browser{ada, visitor} {
-			require.Equal(s.T, http.StatusOK, b.post("/names").StatusCode)
+			require.Equal(s.T, http.StatusOK, b.Post("/names").StatusCode)
 			require.Equal(s.T, "of app|[app]|int64|false|<nil>\nof cart|[cart]|int64|false|<nil>\n"+
-				"of name with spaces; and=more|[name with spaces; and=more]|int64|false|<nil>\nof |[]|int64|false|<nil>\n", b.get("/names").body)
-			require.Len(s.T, b.cookies(), 1)
-			b.post("/logout")
-			require.Equal(s.T, "<nil> <nil>", b.get("/value?k=name").body)
+				"of name with spaces; and=more|[name with spaces; and=more]|int64|false|<nil>\nof |[]|int64|false|<nil>\n", b.Get("/names").Body)
+			require.Len(s.T, b.Cookies(), 1)
+			b.Post("/logout")
+			require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=name").Body)
 		}
 	})
 }
 
 // A read costs no write, and a handler that changes nothing saves nothing.
 func TestWhatDidNotChangeIsNotSaved(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.on("POST /same", func(w http.ResponseWriter, r *http.Request) error {
 			session, _ := s.guard.Get(r, "app")
@@ -130,19 +130,19 @@ func TestWhatDidNotChangeIsNotSaved(t *testing.T) {
 		b, visitor := s.browse(), s.browse()
 		b.login("ada")
 		for _, b := range []*browser{b, visitor} {
-			b.post("/same")
-			before := backend.counted()["Save"]
-			require.Empty(t, b.post("/same").Cookies())
-			require.Empty(t, b.get("/value?k=k").Cookies())
-			require.Equal(t, before, backend.counted()["Save"])
+			b.Post("/same")
+			before := backend.callCounts()["Save"]
+			require.Empty(t, b.Post("/same").Cookies())
+			require.Empty(t, b.Get("/value?k=k").Cookies())
+			require.Equal(t, before, backend.callCounts()["Save"])
 		}
-		require.Equal(t, 1, backend.counted()["Save"])
+		require.Equal(t, 1, backend.callCounts()["Save"])
 	})
 }
 
 // gorilla's API: Options.MaxAge < 0 and Save removes what is under the name
 func TestANegativeMaxAgeRemovesThatNameAndOtherOptionsAreIgnored(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /options", func(w http.ResponseWriter, r *http.Request) error {
 			session, _ := s.guard.Get(r, "app")
 			session.Values["k"] = "v"
@@ -167,19 +167,19 @@ func TestANegativeMaxAgeRemovesThatNameAndOtherOptionsAreIgnored(t *testing.T) {
 		ada, visitor := s.browse(), s.browse()
 		ada.login("ada")
 		for _, b := range []*browser{ada, visitor} {
-			a := b.post("/options")
+			a := b.Post("/options")
 			for _, c := range a.Cookies() {
-				require.Equal(s.T, []any{anonymousCookie, "/", "", 0, true, true, http.SameSiteLaxMode},
+				require.Equal(s.T, []any{visitorCookie, "/", "", 0, true, true, http.SameSiteLaxMode},
 					[]any{c.Name, c.Path, c.Domain, c.MaxAge, c.Secure, c.HttpOnly, c.SameSite})
 			}
-			b.post("/other")
-			pass(time.Minute)
-			require.Equal(s.T, "v <nil>", b.get("/value?k=k").body)
-			b.post("/remove")
-			require.Equal(s.T, "v <nil>", b.get("/value?k=k").body, "only with Save")
-			b.post("/remove?save=1")
-			require.Equal(s.T, "<nil> <nil>", b.get("/value?k=k").body)
-			require.Equal(s.T, "map[k:other]", b.post("/other").body)
+			b.Post("/other")
+			advance(time.Minute)
+			require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body)
+			b.Post("/remove")
+			require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body, "only with Save")
+			b.Post("/remove?save=1")
+			require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=k").Body)
+			require.Equal(s.T, "map[k:other]", b.Post("/other").Body)
 		}
 		require.True(s.T, ada.loggedIn(), "it is no logout")
 	})
@@ -187,7 +187,7 @@ func TestANegativeMaxAgeRemovesThatNameAndOtherOptionsAreIgnored(t *testing.T) {
 
 // gorilla's API: never nil, and the same within a request
 func TestGetIsNeverNilAndTheSameWithinARequest(t *testing.T) {
-	onBoth(t, func(s *site, backend *flaky) {
+	onBoth(t, func(s *site, backend *failingBackend) {
 		s.on("GET /same", func(w http.ResponseWriter, r *http.Request) error {
 			one, err := s.guard.Get(r, "app")
 			two, _ := s.guard.New(r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, 1)), "app")
@@ -196,9 +196,9 @@ func TestGetIsNeverNilAndTheSameWithinARequest(t *testing.T) {
 			return nil
 		})
 		b := s.browse()
-		require.Equal(s.T, "true true true true <nil>", b.get("/same").body)
+		require.Equal(s.T, "true true true true <nil>", b.Get("/same").Body)
 		b.login("ada")
-		require.Equal(s.T, "true true true true <nil>", b.get("/same").body)
+		require.Equal(s.T, "true true true true <nil>", b.Get("/same").Body)
 
 		r, err := http.NewRequest("GET", "/", nil)
 		require.NoError(s.T, err)
@@ -211,7 +211,7 @@ func TestGetIsNeverNilAndTheSameWithinARequest(t *testing.T) {
 
 // gorilla's API: one made by NewSession replaces what is stored
 func TestASessionOfOnesOwnCanBeSaved(t *testing.T) {
-	onBoth(t, func(s *site, _ *flaky) {
+	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /own", func(w http.ResponseWriter, r *http.Request) error {
 			own := sessions.NewSession(s.guard, "app")
 			own.Values["k2"] = "own"
@@ -227,10 +227,10 @@ func TestASessionOfOnesOwnCanBeSaved(t *testing.T) {
 		ada, visitor := s.browse(), s.browse()
 		ada.login("ada")
 		for _, b := range []*browser{ada, visitor} {
-			b.post("/value?k=k1&v=v")
-			require.Equal(s.T, http.StatusOK, b.post("/own").StatusCode)
+			b.Post("/value?k=k1&v=v")
+			require.Equal(s.T, http.StatusOK, b.Post("/own").StatusCode)
 			for key, want := range map[string]string{"k1": "<nil>", "k2": "own", "k3": "after Save"} {
-				require.Equal(s.T, want+" <nil>", b.get("/value?k="+key).body)
+				require.Equal(s.T, want+" <nil>", b.Get("/value?k="+key).Body)
 			}
 		}
 	})
@@ -238,7 +238,7 @@ func TestASessionOfOnesOwnCanBeSaved(t *testing.T) {
 
 // L4: a session that came with an error is never saved over what is stored
 func TestASessionWithAnErrorIsNeverSaved(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.on("POST /use", func(w http.ResponseWriter, r *http.Request) error {
 			session, err := s.guard.Get(r, "app")
@@ -248,16 +248,16 @@ func TestASessionWithAnErrorIsNeverSaved(t *testing.T) {
 		})
 		b := s.browse()
 		b.login("ada")
-		b.post("/value?k=k&v=v")
+		b.Post("/value?k=k&v=v")
 		for _, damaged := range []string{"garbage", "\x02", "\x01\x03app\x04\x01k\x01v"} {
 			r := sessionsOf(t, backend, "ada")[0]
 			require.NoError(t, backend.Backend.Save(t.Context(), r.Key, r.Version, []byte(damaged)))
-			require.Equal(t, "true true", b.post("/use").body, "%q", damaged)
+			require.Equal(t, "true true", b.Post("/use").Body, "%q", damaged)
 			require.Equal(t, damaged, string(sessionsOf(t, backend, "ada")[0].Values))
-			require.Equal(t, "secret of ada", b.get("/home").body, "who asks is known all the same")
+			require.Equal(t, "secret of ada", b.Get("/home").Body, "who asks is known all the same")
 			b.login("ada")
 		}
-		require.Equal(t, 1, backend.counted()["Save"])
+		require.Equal(t, 1, backend.callCounts()["Save"])
 	})
 }
 
@@ -281,7 +281,7 @@ func TestValuesThatCannotBeStoredAreAnErrorPage(t *testing.T) {
 		"a nil pointer": (*pointed)(nil),
 	} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(s *site, _ *flaky) {
+			onBoth(t, func(s *site, _ *failingBackend) {
 				s.on("POST /bad", func(w http.ResponseWriter, r *http.Request) error {
 					good, _ := s.guard.Get(r, "app")
 					good.Values["k"] = "half"
@@ -296,17 +296,17 @@ func TestValuesThatCannotBeStoredAreAnErrorPage(t *testing.T) {
 				ada, visitor := s.browse(), s.browse()
 				ada.login("ada")
 				for _, b := range []*browser{ada, visitor} {
-					b.post("/value?k=k&v=v")
-					before := b.cookies()
+					b.Post("/value?k=k&v=v")
+					before := b.Cookies()
 					for _, path := range []string{"/bad", "/bad?save=1"} {
-						a := b.post(path)
+						a := b.Post(path)
 						require.Equal(s.T, http.StatusInternalServerError, a.StatusCode)
-						require.NotContains(s.T, a.body, "saved!")
+						require.NotContains(s.T, a.Body, "saved!")
 						require.Empty(s.T, a.Cookies())
 						requireNoStore(s.T, a.Header)
 					}
-					require.Equal(s.T, before, b.cookies())
-					require.Equal(s.T, "v <nil>", b.get("/value?k=k").body, "nothing is half saved")
+					require.Equal(s.T, before, b.Cookies())
+					require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body, "nothing is half saved")
 				}
 				require.Contains(s.T, s.log.String(), "bad")
 			})
@@ -316,7 +316,7 @@ func TestValuesThatCannotBeStoredAreAnErrorPage(t *testing.T) {
 
 // What is stored outlives the process, where the backend and the keys do.
 func TestSessionsAndValuesOutliveTheProcess(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.on("POST /typed", func(w http.ResponseWriter, r *http.Request) error {
 			session, err := s.guard.Get(r, "app")
@@ -327,10 +327,10 @@ func TestSessionsAndValuesOutliveTheProcess(t *testing.T) {
 		b.login("ada")
 		restarted := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = store.Backend(backend) })
 		for _, b := range []*browser{b, visitor} {
-			b.post("/typed")
+			b.Post("/typed")
 			again := restarted.browse()
-			again.sends(b.cookies())
-			require.Equal(t, "{7} <nil>", again.get("/value?k=k").body)
+			again.SetCookies(b.Cookies())
+			require.Equal(t, "{7} <nil>", again.Get("/value?k=k").Body)
 		}
 	})
 }

@@ -30,7 +30,7 @@ var writerHijacks = map[string]func(http.ResponseWriter) (net.Conn, *bufio.ReadW
 // writerUpgrade asks for another protocol, and says one line in it after opened.
 func writerUpgrade(t *testing.T, b *browser, path string, opened func()) string {
 	t.Helper()
-	resp, err := b.client.Do(b.request("GET", path, "Connection", "Upgrade", "Upgrade", "echo"))
+	resp, err := b.Client.Do(b.Request("GET", path, "Connection", "Upgrade", "Upgrade", "echo"))
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
 	defer resp.Body.Close()
@@ -48,7 +48,7 @@ func writerUpgrade(t *testing.T, b *browser, path string, opened func()) string 
 func TestAHijackedConnectionCarriesBytesAndCommitsOnce(t *testing.T) {
 	for name, hijack := range writerHijacks {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
+			withFakeClock(t, func(t *testing.T) {
 				s, backend, b := writerSite(t, "HTTP/1.1", nil)
 				s.mux.Handle("GET /echo", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					u, _ := s.guard.User(r)
@@ -64,16 +64,16 @@ func TestAHijackedConnectionCarriesBytesAndCommitsOnce(t *testing.T) {
 					fmt.Fprintf(rw, "%s says %s", u.ID, line)
 					rw.Flush()
 				})))
-				require.Equal(t, http.StatusSeeOther, b.get("/echo", "Connection", "Upgrade", "Upgrade", "echo").StatusCode)
+				require.Equal(t, http.StatusSeeOther, b.Get("/echo", "Connection", "Upgrade", "Upgrade", "echo").StatusCode)
 				b.login("ada")
-				pass(idle - time.Minute)
-				before := backend.counted()
+				advance(idle - time.Minute)
+				before := backend.callCounts()
 				line := writerUpgrade(t, b, "/echo", func() {
 					require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before), "before it is open")
 				})
 				require.Equal(t, "ada says hello\n", line)
 				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
-				pass(idle - time.Minute)
+				advance(idle - time.Minute)
 				require.True(t, b.loggedIn())
 			})
 		})
@@ -89,7 +89,7 @@ func TestSwitchingProtocolsCommits(t *testing.T) {
 		w.Header().Set("Upgrade", "echo")
 		w.WriteHeader(http.StatusSwitchingProtocols)
 	})
-	resp, err := b.client.Do(b.request("GET", "/in", "Connection", "Upgrade", "Upgrade", "echo"))
+	resp, err := b.Client.Do(b.Request("GET", "/in", "Connection", "Upgrade", "Upgrade", "echo"))
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
@@ -122,7 +122,7 @@ func TestAConnectionThatHasToSetACookieIsNotHijacked(t *testing.T) {
 					}
 					http.Error(w, "no", http.StatusTeapot) // the answer is still ours to give
 				})
-				a := b.post("/ws")
+				a := b.Post("/ws")
 				require.Equal(t, http.StatusTeapot, a.StatusCode)
 				require.NotEmpty(t, a.Header["Set-Cookie"])
 				requireNoStore(t, a.Header)
@@ -133,7 +133,7 @@ func TestAConnectionThatHasToSetACookieIsNotHijacked(t *testing.T) {
 
 // W1: HTTP/2 has no connection to give away; the answer goes on.
 func TestAHandlerThatCannotHijackMayStillAnswer(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
 		s, _, b := writerSite(t, "HTTP/2.0", nil)
 		s.mux.Handle("GET /ws", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, _, err := w.(http.Hijacker).Hijack(); errors.Is(err, http.ErrNotSupported) {
@@ -142,7 +142,7 @@ func TestAHandlerThatCannotHijackMayStillAnswer(t *testing.T) {
 			}
 		})))
 		b.login("ada")
-		a := b.get("/ws")
+		a := b.Get("/ws")
 		require.Equal(t, http.StatusTeapot, a.StatusCode)
 		requireUncacheable(t, a.Header)
 	})
@@ -173,7 +173,7 @@ func TestAReverseProxyBehindTheGuard(t *testing.T) {
 		s, backend, b := writerSite(t, proto, nil)
 		proxy := &httputil.ReverseProxy{
 			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-			Transport: browse(t, upstream).client.Transport,
+			Transport: browse(t, upstream).Client.Transport,
 			ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		}
 		s.mux.Handle("GET /app", s.guard.RequireLogin(proxy))
@@ -186,26 +186,26 @@ func TestAReverseProxyBehindTheGuard(t *testing.T) {
 		broken.ModifyResponse = func(*http.Response) error { return errors.New("no") }
 		s.mux.Handle("GET /broken", s.guard.RequireLogin(&broken))
 
-		a := b.post("/sso")
-		require.Equal(t, "upstream", a.body)
+		a := b.Post("/sso")
+		require.Equal(t, "upstream", a.Body)
 		require.Len(t, a.Header["Set-Cookie"], 2, "theirs and ours")
 		requireUncacheable(t, a.Header)
 
-		pass(2 * time.Minute)
-		before := backend.counted()
-		a = b.get("/app")
-		require.Equal(t, "upstream", a.body)
+		advance(2 * time.Minute)
+		before := backend.callCounts()
+		a = b.Get("/app")
+		require.Equal(t, "upstream", a.Body)
 		require.Equal(t, []string{"theirs=1"}, a.Header["Set-Cookie"])
 		requireUncacheable(t, a.Header)
 		require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
 
-		a = b.get("/broken")
+		a = b.Get("/broken")
 		require.Equal(t, http.StatusBadGateway, a.StatusCode)
 		requireUncacheable(t, a.Header)
 
 		if proto == "HTTP/1.1" {
-			pass(2 * time.Minute)
-			before = backend.counted()
+			advance(2 * time.Minute)
+			before = backend.callCounts()
 			line := writerUpgrade(t, b, "/app", func() {
 				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
 			})
@@ -224,7 +224,7 @@ func TestAPanicUndoesTheLoginBeforeAndAfterTheFirstByte(t *testing.T) {
 		} {
 			t.Run(name+" "+when, func(t *testing.T) {
 				overBoth(t, func(t *testing.T, proto string) {
-					backend := newFlaky()
+					backend := newFailingBackend()
 					s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 					s.mux.HandleFunc("POST /in", func(w http.ResponseWriter, r *http.Request) {
 						if err := s.guard.Login(w, r, &user{ID: "ada", Roles: []string{"Engineer"}}); err != nil {
@@ -236,8 +236,8 @@ func TestAPanicUndoesTheLoginBeforeAndAfterTheFirstByte(t *testing.T) {
 						panic(reason)
 					})
 					b := writerBrowse(t, proto, s.guard.Handler(s.mux))
-					before := backend.counted()
-					if resp, err := b.client.Do(b.request("POST", "/in")); err == nil {
+					before := backend.callCounts()
+					if resp, err := b.Client.Do(b.Request("POST", "/in")); err == nil {
 						_, err = io.ReadAll(resp.Body)
 						resp.Body.Close()
 						require.Error(t, err, "the answer breaks off")
@@ -282,14 +282,14 @@ func TestWritesAfterAReplacedPageGoNowhere(t *testing.T) {
 			errs <- err
 		})
 		b.login("ada")
-		backend.failing("Load")
+		backend.failOn("Load")
 		for name, way := range writerBegins {
 			begin = way
-			a := b.get("/page", "Accept", "application/json")
+			a := b.Get("/page", "Accept", "application/json")
 			err := <-errs
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, name)
-			require.True(t, strings.HasPrefix(a.body, "{") && strings.HasSuffix(a.body, "}\n"), a.body)
-			require.NotContains(t, a.body, "body")
+			require.True(t, strings.HasPrefix(a.Body, "{") && strings.HasSuffix(a.Body, "}\n"), a.Body)
+			require.NotContains(t, a.Body, "body")
 			for _, gone := range []string{"Content-Encoding", "Etag", "X-Late", "Set-Cookie"} {
 				require.Empty(t, a.Header[gone], name)
 			}

@@ -105,28 +105,28 @@ func TestWrappersWorkInAnyOrderAndLoadOnce(t *testing.T) {
 			for i := len(chain) - 1; i >= 0; i-- {
 				h = chain[i](h)
 			}
-			b.sends(nil)
+			b.SetCookies(nil)
 			b.login("ada")
-			pass(2 * time.Minute)
+			advance(2 * time.Minute)
 
 			client := writerBrowse(t, proto, h)
-			client.sends(b.cookies())
-			before, asked := backend.counted(), s.users.asked
-			a := client.get("/")
-			require.Equal(t, "inside", a.body, name)
+			client.SetCookies(b.Cookies())
+			before, asked := backend.callCounts(), s.users.lookups
+			a := client.Get("/")
+			require.Equal(t, "inside", a.Body, name)
 			requireUncacheable(t, a.Header)
 			require.Empty(t, a.Header["Set-Cookie"], name)
 			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, writerSince(backend, before), name)
-			require.Equal(t, asked+1, s.users.asked, "%s: FindUser", name)
+			require.Equal(t, asked+1, s.users.lookups, "%s: FindUser", name)
 
 			if name != "NoCache twice" {
-				require.Equal(t, http.StatusUnauthorized, writerBrowse(t, proto, h).get("/", "Accept", "*/*").StatusCode, name)
+				require.Equal(t, http.StatusUnauthorized, writerBrowse(t, proto, h).Get("/", "Accept", "*/*").StatusCode, name)
 			}
-			backend.failing("Load")
-			a = client.get("/", "Accept", "*/*")
-			backend.failing()
+			backend.failOn("Load")
+			a = client.Get("/", "Accept", "*/*")
+			backend.failOn()
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, name)
-			require.Contains(t, a.body, `"error":"unavailable"`, name)
+			require.Contains(t, a.Body, `"error":"unavailable"`, name)
 			requireUncacheable(t, a.Header)
 		}
 	})
@@ -147,14 +147,14 @@ func TestAReplacedPageBehindACompressorIsReadable(t *testing.T) {
 			})))
 		}
 		b.login("ada")
-		require.Equal(t, "page ", b.get("/small").body)
-		backend.failing("Load")
+		require.Equal(t, "page ", b.Get("/small").Body)
+		backend.failOn("Load")
 		for _, path := range []string{"/small", "/large"} {
-			a := b.get(path, "Accept", "application/json", "Accept-Encoding", "gzip")
+			a := b.Get(path, "Accept", "application/json", "Accept-Encoding", "gzip")
 			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
 			require.Empty(t, a.Header["Content-Encoding"])
 			require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"))
-			require.True(t, strings.HasPrefix(a.body, "{") && strings.HasSuffix(a.body, "}\n"), "%q", a.body)
+			require.True(t, strings.HasPrefix(a.Body, "{") && strings.HasSuffix(a.Body, "}\n"), "%q", a.Body)
 		}
 	})
 }
@@ -207,21 +207,21 @@ func TestUploadFilesAreRemovedAndTheRouteIsSeen(t *testing.T) {
 			"gate within, no outer": mux,
 		} {
 			client := writerBrowse(t, proto, outer(h))
-			client.sends(b.cookies())
+			client.SetCookies(b.Cookies())
 			for _, path := range []string{"/gated/7", "/plain/7", "/gated/7?panic", "/plain/7?panic"} {
 				var body bytes.Buffer
 				form := multipart.NewWriter(&body)
 				part, _ := form.CreateFormFile("file", "a.txt")
 				part.Write(bytes.Repeat([]byte("x"), 1000))
 				form.Close()
-				req, err := http.NewRequest("POST", client.base+path, &body)
+				req, err := http.NewRequest("POST", client.URL+path, &body)
 				require.NoError(t, err)
 				req.Header.Set("Content-Type", form.FormDataContentType())
-				a := client.do(req)
+				a := client.Do(req)
 				if strings.HasSuffix(path, "panic") {
-					require.Equal(t, http.StatusInternalServerError, a.StatusCode, a.body)
+					require.Equal(t, http.StatusInternalServerError, a.StatusCode, a.Body)
 				} else {
-					require.Equal(t, "uploaded", a.body, name)
+					require.Equal(t, "uploaded", a.Body, name)
 				}
 				synctest.Wait() // for the server to finish the request
 				require.Equal(t, "POST "+path[:len("/gated/")]+"{id}", pattern, name)

@@ -19,9 +19,9 @@ import (
 )
 
 // writerSite is a site on a counting backend, over HTTP/1.1 or HTTP/2.
-func writerSite(t *testing.T, proto string, configure func(*sessionguard.Config[*user])) (*site, *flaky, *browser) {
+func writerSite(t *testing.T, proto string, configure func(*sessionguard.Config[*user])) (*site, *failingBackend, *browser) {
 	t.Helper()
-	backend := newFlaky()
+	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) {
 		c.Backend = backend
 		if configure != nil {
@@ -36,25 +36,25 @@ func writerBrowse(t *testing.T, proto string, h http.Handler) *browser {
 	t.Helper()
 	h2 := proto == "HTTP/2.0"
 	b := browse(t, serve(t, h, func(server *httptest.Server) { server.EnableHTTP2 = h2 }))
-	transport := b.client.Transport.(*http.Transport)
+	transport := b.Client.Transport.(*http.Transport)
 	transport.ForceAttemptHTTP2 = h2
 	if h2 {
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}
 	}
-	require.Equal(t, proto, b.get("/none").Proto)
+	require.Equal(t, proto, b.Get("/none").Proto)
 	return b
 }
 
 // overBoth runs a test over both versions of HTTP, on a clock of its own.
 func overBoth(t *testing.T, test func(t *testing.T, proto string)) {
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
-		t.Run(proto, func(t *testing.T) { inBubble(t, func(t *testing.T) { test(t, proto) }) })
+		t.Run(proto, func(t *testing.T) { withFakeClock(t, func(t *testing.T) { test(t, proto) }) })
 	}
 }
 
 // writerSince is what the backend was asked since before.
-func writerSince(backend *flaky, before map[string]int) map[string]int {
-	since := backend.counted()
+func writerSince(backend *failingBackend, before map[string]int) map[string]int {
+	since := backend.callCounts()
 	for method, n := range before {
 		if since[method] -= n; since[method] == 0 {
 			delete(since, method)
@@ -139,15 +139,15 @@ func TestEveryWayToBeginAnAnswerCommitsOnce(t *testing.T) {
 		})
 		for name, way := range writerBegins {
 			begin = way
-			b.sends(nil)
-			a := b.post("/visit")
+			b.SetCookies(nil)
+			a := b.Post("/visit")
 			require.NoError(t, <-errs, name)
 			require.Len(t, a.Header["Set-Cookie"], 1, name)
 			requireNoStore(t, a.Header)
 
-			b.sends(nil)
-			before := backend.counted()
-			a = b.post("/in")
+			b.SetCookies(nil)
+			before := backend.callCounts()
+			a = b.Post("/in")
 			require.NoError(t, <-errs, name)
 			require.Equal(t, http.StatusOK, a.StatusCode)
 			require.Len(t, a.Header["Set-Cookie"], 1, name)
@@ -155,9 +155,9 @@ func TestEveryWayToBeginAnAnswerCommitsOnce(t *testing.T) {
 			require.Equal(t, map[string]int{"Create": 1}, writerSince(backend, before), name)
 			require.True(t, b.loggedIn(), name)
 
-			pass(2 * time.Minute) // a touch is due
-			before = backend.counted()
-			a = b.post("/note")
+			advance(2 * time.Minute) // a touch is due
+			before = backend.callCounts()
+			a = b.Post("/note")
 			require.NoError(t, <-errs, name)
 			require.Empty(t, a.Header["Set-Cookie"], name)
 			requireNoStore(t, a.Header)
@@ -181,13 +181,13 @@ func TestEarlyHintsPassAndCommitNothing(t *testing.T) {
 				panic(err)
 			}
 			w.WriteHeader(http.StatusEarlyHints)
-			calls <- backend.counted()
+			calls <- backend.callCounts()
 			w.WriteHeader(http.StatusCreated)
 			io.WriteString(w, "in")
 		})
 		var mu sync.Mutex
 		var hints []http.Header
-		req := b.request("POST", "/in")
+		req := b.Request("POST", "/in")
 		req = req.WithContext(httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
 			Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
 				mu.Lock()
@@ -198,7 +198,7 @@ func TestEarlyHintsPassAndCommitNothing(t *testing.T) {
 				return nil
 			},
 		}))
-		a := b.do(req)
+		a := b.Do(req)
 		require.Equal(t, map[string]int{"Create": 1}, <-calls)
 		mu.Lock()
 		defer mu.Unlock()
@@ -230,7 +230,7 @@ func TestAStreamHasItsCookieBeforeTheHandlerIsDone(t *testing.T) {
 					<-goOn
 					io.WriteString(w, "event")
 				})
-				resp, err := b.client.Do(b.request("POST", "/stream"))
+				resp, err := b.Client.Do(b.Request("POST", "/stream"))
 				require.NoError(t, err)
 				defer resp.Body.Close()
 				require.Len(t, resp.Header["Set-Cookie"], 1)
@@ -259,7 +259,7 @@ func TestControllingTheConnectionCommitsNothing(t *testing.T) {
 				s.guard.Login(w, r, &user{ID: "ada"}),
 			)
 		})
-		a := b.post("/in")
+		a := b.Post("/in")
 		if err := <-errs; proto == "HTTP/2.0" {
 			// which is full duplex as it is
 			require.NotErrorIs(t, err, sessionguard.ErrHeadersSent)

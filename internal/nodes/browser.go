@@ -1,157 +1,96 @@
 package nodes
 
 import (
-	"context"
-	"io"
 	"net/http"
-	"net/http/cookiejar"
-	"net/url"
 	"strings"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // A browser keeps one jar of cookies for all nodes: a cookie's host has no port.
-type browser struct {
-	client http.Client
-	ctx    context.Context
-}
+type browser struct{ *testbrowser.Browser }
+
+type response = testbrowser.Response
 
 func browse(t T, n *node) *browser {
 	t.Helper()
-	jar, err := cookiejar.New(nil)
-	require.NoError(t, err)
-	// Every test server has the same certificate, so the client of one knows all.
-	return &browser{ctx: t.Context(), client: http.Client{
-		Jar: jar, Transport: n.server.Client().Transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	// Every test server has the same certificate, so the transport of one reaches all.
+	return &browser{testbrowser.New(t, n.server.URL, n.server.Client().Transport)}
 }
 
-// copied is another browser that has got hold of the cookies.
-func (b *browser) copied(from *node) *browser {
-	jar, _ := cookiejar.New(nil)
-	for _, c := range b.client.Jar.Cookies(from.url()) {
-		c.Path, c.Secure = "/", true
-		jar.SetCookies(from.url(), []*http.Cookie{c})
-	}
-	other := *b
-	other.client.Jar = jar
-	return &other
-}
+// copied returns another browser with the same cookies.
+func (b *browser) copied() *browser { return &browser{b.Copy()} }
 
-func (n *node) url() *url.URL {
-	u, _ := url.Parse(n.server.URL)
-	return u
-}
+// at returns the browser at a node.
+func (b *browser) at(n *node) *testbrowser.Browser { return b.At(n.server.URL) }
 
-// token is the session cookie of a browser, or "".
-func (b *browser) token(n *node) string {
-	for _, c := range b.client.Jar.Cookies(n.url()) {
-		if c.Name == sessionCookie {
-			return c.Value
-		}
-	}
-	return ""
-}
+// token returns the session cookie of a browser, or "".
+func (b *browser) token() string { return b.Cookies()[sessionCookie] }
 
-type answer struct {
-	status   int
-	body     string
-	location string
-	cookie   *http.Cookie // the session's, if it is set
-}
+// letIn reports whether the response is a page for a logged-in user.
+func letIn(a response) bool { return strings.Contains(a.Body, "secret") }
 
-// letIn says that the page of someone who is logged in was shown.
-func (a answer) letIn() bool { return strings.Contains(a.body, "secret") }
-
-func (b *browser) do(n *node, method, path string) (answer, error) {
-	r, err := http.NewRequestWithContext(b.ctx, method, n.server.URL+path, nil)
-	if err != nil {
-		return answer{}, err
-	}
-	r.Header.Set("Accept", "text/html")
-	resp, err := b.client.Do(r)
-	if err != nil {
-		return answer{}, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	a := answer{status: resp.StatusCode, body: string(body), location: resp.Header.Get("Location")}
-	for _, c := range resp.Cookies() {
-		if c.Name == sessionCookie {
-			a.cookie = c
-		}
-	}
-	return a, err
-}
-
-func (b *browser) get(t T, n *node, path string) answer {
-	t.Helper()
-	a, err := b.do(n, "GET", path)
-	require.NoError(t, err)
-	return a
-}
-
-func (b *browser) post(t T, n *node, path string) answer {
-	t.Helper()
-	a, err := b.do(n, "POST", path)
-	require.NoError(t, err)
-	return a
-}
-
-// begin sends a request to /hold, and returns when it is about to be answered.
-func (b *browser) begin(t T, n *node, query string) (finish func() answer) {
-	t.Helper()
-	answered := make(chan answer, 1)
+// begin sends a request to /hold, and returns when the handler is about to respond.
+func (b *browser) begin(n *node, query string) (finish func() response) {
+	b.T.Helper()
+	at := b.at(n)
+	responses := make(chan response, 1)
 	go func() {
-		a, _ := b.do(n, "POST", "/hold?"+query)
-		answered <- a
+		a, _ := at.Send(at.Request("POST", "/hold?"+query))
+		if a.Response == nil {
+			a = noResponse()
+		}
+		responses <- a
 	}()
 	select {
 	case <-n.hold.arrived:
-	case a := <-answered:
-		require.Fail(t, "answered without a wait", a.body+a.location)
+	case a := <-responses:
+		require.Fail(b.T, "the response came without a wait", a.Body+a.Header.Get("Location"))
 	}
-	return func() answer {
+	return func() response {
 		select {
 		case <-n.hold.released:
-			return <-answered
-		case a := <-answered: // nobody waited so long
+			return <-responses
+		case a := <-responses: // the request has been given up meanwhile
 			return a
 		}
 	}
 }
 
-func (b *browser) login(t T, n *node, user string) {
-	t.Helper()
-	a := b.post(t, n, "/login?user="+user)
-	require.Equal(t, http.StatusSeeOther, a.status, a.body)
+// noResponse stands for a response that has not come: its status is 0.
+func noResponse() response { return response{Response: &http.Response{}} }
+
+func (b *browser) login(n *node, user string) {
+	b.T.Helper()
+	a := b.at(n).Post("/login?user=" + user)
+	require.Equal(b.T, http.StatusSeeOther, a.StatusCode, a.Body)
 }
 
-// requireIn and requireOut ask all nodes.
-func (b *browser) requireIn(t T, user string, all ...*node) {
-	t.Helper()
+// requireIn checks that the user is logged in on all these nodes.
+func (b *browser) requireIn(user string, all ...*node) {
+	b.T.Helper()
 	for _, n := range all {
-		require.Equal(t, "secret of "+user, b.get(t, n, "/home").body)
+		require.Equal(b.T, "secret of "+user, b.at(n).Get("/home").Body)
 	}
 }
 
-func (b *browser) requireOut(t T, all ...*node) {
-	t.Helper()
+// requireOut checks that nobody is logged in on any of these nodes.
+func (b *browser) requireOut(all ...*node) {
+	b.T.Helper()
 	for _, n := range all {
-		require.False(t, b.get(t, n, "/home").letIn(), "a session that has ended is let in")
-		require.False(t, b.post(t, n, "/value?k=k&v=v").letIn(), "a session that has ended is let in")
+		require.False(b.T, letIn(b.at(n).Get("/home")), "a session that has ended is let in")
+		require.False(b.T, letIn(b.at(n).Post("/value?k=k&v=v")), "a session that has ended is let in")
 	}
 }
 
-// requireEnded also checks what the login page is told.
-func (b *browser) requireEnded(t T, reason store.Reason, all ...*node) {
-	t.Helper()
-	b.requireOut(t, all...)
+// requireEnded also checks the reason that the login page gets.
+func (b *browser) requireEnded(reason store.Reason, all ...*node) {
+	b.T.Helper()
+	b.requireOut(all...)
 	for _, n := range all {
-		require.Equal(t, "/login?next=%2Fhome&reason="+string(reason), b.get(t, n, "/home").location)
+		require.Equal(b.T, "/login?next=%2Fhome&reason="+string(reason), b.at(n).Get("/home").Header.Get("Location"))
 	}
 }

@@ -17,26 +17,26 @@ var endings = []promise{
 	{"who logs in on one node is logged in on the other", func(t T, a, b store.Backend) {
 		bothWays(t, a, b, func(here, there *node) {
 			name, ada := newUser(), browse(t, here)
-			ada.login(t, here, name)
-			ada.requireIn(t, name, here, there)
-			ada.post(t, there, "/value?k=cart&v=17")
-			require.Equal(t, "17", ada.get(t, here, "/value?k=cart").body)
+			ada.login(here, name)
+			ada.requireIn(name, here, there)
+			ada.at(there).Post("/value?k=cart&v=17")
+			require.Equal(t, "17", ada.at(here).Get("/value?k=cart").Body)
 		})
 	}},
 	{"a logout on one node ends every copy on the other", func(t T, a, b store.Backend) {
 		bothWays(t, a, b, func(here, there *node) {
 			name, ada := newUser(), browse(t, here)
-			ada.login(t, here, name)
-			first := ada.copied(here)
-			first.requireIn(t, name, there)
-			ada.login(t, there, name) // again, which replaces the token
-			first.requireOut(t, here, there)
-			second := ada.copied(here)
-			second.requireIn(t, name, here, there)
+			ada.login(here, name)
+			first := ada.copied()
+			first.requireIn(name, there)
+			ada.login(there, name) // again, which replaces the token
+			first.requireOut(here, there)
+			second := ada.copied()
+			second.requireIn(name, here, there)
 
-			require.Equal(t, http.StatusSeeOther, ada.post(t, here, "/logout").status)
+			require.Equal(t, http.StatusSeeOther, ada.at(here).Post("/logout").StatusCode)
 			for _, copy := range []*browser{ada, first, second} {
-				copy.requireOut(t, there, here)
+				copy.requireOut(there, here)
 			}
 			require.Empty(t, ownedBy(t, here, name))
 		})
@@ -44,22 +44,22 @@ var endings = []promise{
 	{"who ends a session on one node ends it on the other, and it is told why", func(t T, a, b store.Backend) {
 		bothWays(t, a, b, func(here, there *node) {
 			name, ada, phone := newUser(), browse(t, here), browse(t, here)
-			ada.login(t, here, name)
-			phone.login(t, there, name)
-			ada.requireIn(t, name, there)
-			phone.requireIn(t, name, here)
+			ada.login(here, name)
+			phone.login(there, name)
+			ada.requireIn(name, there)
+			phone.requireIn(name, here)
 
 			list, err := here.guard.Sessions(t.Context(), name)
 			require.NoError(t, err)
 			require.Len(t, list, 2)
 			require.NoError(t, here.guard.EndSession(t.Context(), name, idOf(t, there, phone)))
-			phone.requireEnded(t, store.ReasonEnded, there, here)
-			ada.requireIn(t, name, there)
+			phone.requireEnded(store.ReasonEnded, there, here)
+			ada.requireIn(name, there)
 
-			phone.login(t, there, name)
+			phone.login(there, name)
 			require.NoError(t, here.guard.EndUser(t.Context(), name))
-			phone.requireEnded(t, store.ReasonEnded, there, here)
-			ada.requireEnded(t, store.ReasonEnded, there, here)
+			phone.requireEnded(store.ReasonEnded, there, here)
+			ada.requireEnded(store.ReasonEnded, there, here)
 			require.Empty(t, ownedBy(t, there, name))
 		})
 	}},
@@ -70,12 +70,12 @@ var endings = []promise{
 		}{{0, "k=k&v=v"}, {10 * time.Minute, ""}, {10 * time.Minute, "k=k&v=v"}} {
 			bothWays(t, aged{a, r.seen}, aged{b, r.seen}, func(here, there *node) {
 				name, ada := newUser(), browse(t, here)
-				ada.login(t, here, name)
-				slow := ada.copied(here)
-				finish := slow.begin(t, there, r.saves)
-				require.Equal(t, http.StatusSeeOther, ada.post(t, here, "/logout").status)
-				require.False(t, finish().letIn(), "its page is nobody's any more")
-				slow.requireOut(t, here, there)
+				ada.login(here, name)
+				slow := ada.copied()
+				finish := slow.begin(there, r.saves)
+				require.Equal(t, http.StatusSeeOther, ada.at(here).Post("/logout").StatusCode)
+				require.False(t, letIn(finish()), "its page is nobody's any more")
+				slow.requireOut(here, there)
 				require.Empty(t, ownedBy(t, here, name))
 				require.Empty(t, ownedBy(t, there, name))
 			})
@@ -115,7 +115,7 @@ func ownedBy(t T, n *node, user string) []store.Record {
 func idOf(t T, n *node, b *browser) string {
 	t.Helper()
 	var status struct{ Session string }
-	require.NoError(t, json.Unmarshal([]byte(b.get(t, n, "/status").body), &status))
+	require.NoError(t, json.Unmarshal([]byte(b.at(n).Get("/status").Body), &status))
 	return status.Session
 }
 
@@ -125,11 +125,11 @@ func requireStreamsCut(t T, a, b store.Backend, within time.Duration) {
 	t.Helper()
 	bothWays(t, a, b, func(here, there *node) {
 		name, ada, phone, other := newUser(), browse(t, here), browse(t, here), browse(t, here)
-		ada.login(t, here, name)
-		phone.login(t, here, name)
-		other.login(t, here, newUser())
+		ada.login(here, name)
+		phone.login(here, name)
+		other.login(here, newUser())
 		loggedOut, ended, others := openStream(t, ada, there), openStream(t, phone, there), openStream(t, other, there)
-		require.Equal(t, http.StatusSeeOther, ada.post(t, here, "/logout").status)
+		require.Equal(t, http.StatusSeeOther, ada.at(here).Post("/logout").StatusCode)
 		require.NoError(t, here.guard.EndUser(t.Context(), name))
 		timeout := time.After(within)
 		for _, s := range []struct {
@@ -158,9 +158,7 @@ func requireStreamsCut(t T, a, b store.Backend, within time.Duration) {
 // openStream opens /events and returns what comes after the first line.
 func openStream(t T, b *browser, n *node) <-chan string {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), "GET", n.server.URL+"/events", nil)
-	require.NoError(t, err)
-	resp, err := b.client.Do(r)
+	resp, err := b.Client.Do(b.at(n).Request("GET", "/events"))
 	require.NoError(t, err)
 	t.Cleanup(func() { resp.Body.Close() })
 	lines := make(chan string, 2)

@@ -11,7 +11,7 @@ import (
 // it sends may arrive when nobody waits for it any more.
 type held struct {
 	session *session
-	finish  func() answer
+	finish  func() response
 }
 
 // hold begins a few such requests.
@@ -19,7 +19,7 @@ func (l *load) hold() (all []held) {
 	for range 2 {
 		for _, n := range l.nodes {
 			if s := l.logIn(l.newSession()); s != nil {
-				all = append(all, held{s, s.begin(l.t, n, "k=n&v=1")})
+				all = append(all, held{s, s.begin(n, "k=n&v=1")})
 			}
 		}
 	}
@@ -36,8 +36,8 @@ func (l *load) release(all []held) {
 			if took := time.Since(start); took > l.within {
 				l.problem("a save took %v", took)
 			}
-			if a.status != http.StatusServiceUnavailable {
-				l.problem("a save was answered with %d while the server was away", a.status)
+			if a.StatusCode != http.StatusServiceUnavailable {
+				l.problem("a save was answered with %d while the server was away", a.StatusCode)
 			}
 		})
 	}
@@ -49,7 +49,7 @@ func (l *load) release(all []held) {
 func (l *load) overtake(ctx context.Context, all []held) {
 	end := time.Now().Add(recovery)
 	for _, h := range all {
-		for !l.logOut(&session{browser: h.session.copied(l.nodes[0])}) {
+		for !l.logOut(&session{browser: h.session.copied()}) {
 			if ctx.Err() != nil || time.Now().After(end) {
 				return // which verify says
 			}

@@ -73,7 +73,7 @@ func think(ctx context.Context) { pause(ctx, 20*time.Millisecond) }
 
 func (l *load) newSession() *session {
 	b := browse(l.t, l.nodes[0])
-	b.client.Timeout = l.within + 5*time.Second // only a failing test waits that long
+	b.Client.Timeout = l.within + 5*time.Second // only a failing test waits that long
 	return &session{browser: b, user: newUser()}
 }
 
@@ -81,15 +81,15 @@ func (l *load) newSession() *session {
 func (l *load) logIn(s *session) *session {
 	a, began := l.ask(s.browser, l.any(), "POST", "/login?user="+s.user)
 	switch {
-	case a.status == http.StatusSeeOther && a.cookie != nil:
+	case a.StatusCode == http.StatusSeeOther && a.Cookie(sessionCookie) != nil:
 		if s.since < l.forgets.Load() {
 			s.tried, s.saved = 0, 0 // with all that was stored before
 		}
 		s.since = began
 		return s
-	case a.status != http.StatusServiceUnavailable:
-		l.problem("a login was answered with %d %s", a.status, a.body)
-	case a.cookie != nil:
+	case a.StatusCode != http.StatusServiceUnavailable:
+		l.problem("a login was answered with %d %s", a.StatusCode, a.Body)
+	case a.Cookie(sessionCookie) != nil:
 		l.problem("a login that failed set a cookie")
 	}
 	return nil
@@ -99,7 +99,7 @@ func (l *load) logIn(s *session) *session {
 func (l *load) use(s *session) bool {
 	switch rand.IntN(8) {
 	case 0: // logging in again replaces the token
-		before := s.copied(l.nodes[0])
+		before := s.copied()
 		if l.logIn(s) == nil {
 			return false // nobody knows which of the two is good
 		}
@@ -108,7 +108,7 @@ func (l *load) use(s *session) bool {
 	case 1, 2, 3:
 		s.tried++
 		a, _ := l.ask(s.browser, l.any(), "POST", "/value?k=n&v="+strconv.Itoa(s.tried))
-		if a.letIn() {
+		if letIn(a) {
 			s.saved = s.tried
 		}
 		return l.requireLive(s, a)
@@ -118,27 +118,27 @@ func (l *load) use(s *session) bool {
 }
 
 // requireLive judges the answer to someone who is logged in.
-func (l *load) requireLive(s *session, a answer) bool {
+func (l *load) requireLive(s *session, a response) bool {
 	switch {
-	case a.letIn() || a.status == http.StatusServiceUnavailable:
+	case letIn(a) || a.StatusCode == http.StatusServiceUnavailable:
 		return true
 	case s.since >= l.forgets.Load():
-		l.problem("someone who is logged in was answered with %d %s", a.status, a.location)
+		l.problem("someone who is logged in was answered with %d %s", a.StatusCode, a.Header.Get("Location"))
 	}
 	return false
 }
 
 // logOut reports whether it was confirmed.
 func (l *load) logOut(s *session) bool {
-	before := s.copied(l.nodes[0])
+	before := s.copied()
 	a, _ := l.ask(s.browser, l.any(), "POST", "/logout")
-	switch a.status {
+	switch a.StatusCode {
 	case http.StatusSeeOther:
 		l.end(before)
 		return true
 	case http.StatusServiceUnavailable: // it may have happened or not
 	default:
-		l.problem("a logout was answered with %d", a.status)
+		l.problem("a logout was answered with %d", a.StatusCode)
 	}
 	return false
 }
@@ -170,10 +170,10 @@ func (l *load) askEnded() {
 // requireOut reports whether somebody could tell.
 func (l *load) requireOut(b *browser, n *node) bool {
 	a, _ := l.ask(b, n, "GET", "/home")
-	if a.letIn() {
+	if letIn(a) {
 		l.problem("someone who has logged out was let in")
 	}
-	return a.status != http.StatusServiceUnavailable
+	return a.StatusCode != http.StatusServiceUnavailable
 }
 
 func (l *load) askLive() {
@@ -194,23 +194,28 @@ func pick[T any](l *load, from *[]T) (one T, ok bool) {
 }
 
 // ask judges what holds for every answer, and tells when it was asked for.
-func (l *load) ask(b *browser, n *node, method, path string) (answer, int64) {
+func (l *load) ask(b *browser, n *node, method, path string) (response, int64) {
 	began, start := l.epoch.Load(), time.Now()
-	a, err := b.do(n, method, path)
+	at := b.at(n)
+	a, err := at.Send(at.Request(method, path))
+	if a.Response == nil {
+		a = noResponse()
+	}
+	cookie := a.Cookie(sessionCookie)
 	took, same := time.Since(start), l.epoch.Load() == began
-	isAway, down := same && began%4 == away, a.status == http.StatusServiceUnavailable
+	isAway, down := same && began%4 == away, a.StatusCode == http.StatusServiceUnavailable
 	switch {
 	case err != nil:
-		if b.ctx.Err() == nil {
+		if b.T.Context().Err() == nil {
 			l.problem("%s %s: no answer: %v", method, path, err)
 		}
-		a.status = http.StatusServiceUnavailable // nobody knows what has happened
+		a.StatusCode = http.StatusServiceUnavailable // nobody knows what has happened
 	case took > l.within:
 		l.problem("%s %s took %v", method, path, took)
-	case a.cookie != nil && a.cookie.MaxAge < 0 && path != "/logout":
+	case cookie != nil && cookie.MaxAge < 0 && path != "/logout":
 		l.problem("%s %s deleted the cookie", method, path)
-	case isAway && !down && !(l.caches && method == "GET" && a.letIn()):
-		l.problem("%s %s was answered with %d %s while the server was away", method, path, a.status, a.location)
+	case isAway && !down && !(l.caches && method == "GET" && letIn(a)):
+		l.problem("%s %s was answered with %d %s while the server was away", method, path, a.StatusCode, a.Header.Get("Location"))
 	case isAway && down:
 		l.noticed.Add(1)
 	case same && began == 0 && down:

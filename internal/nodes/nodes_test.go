@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -72,7 +73,7 @@ func TestEveryMistakeIsFound(t *testing.T) {
 func failureOf(t *testing.T, check func(T)) (failure string) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		r := &recorder{ctx: ctx, servers: map[string]*pipeListener{}}
+		r := &recorder{ctx: ctx, servers: map[string]*testbrowser.PipeListener{}}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -98,7 +99,7 @@ type recorder struct {
 	ctx      context.Context
 	failure  string
 	cleanups []func()
-	servers  map[string]*pipeListener
+	servers  map[string]*testbrowser.PipeListener
 	mu       sync.Mutex
 	conns    []net.Conn
 }
@@ -110,41 +111,19 @@ func (r *recorder) Context() context.Context          { return r.ctx }
 func (r *recorder) Cleanup(f func())                  { r.cleanups = append(r.cleanups, f) }
 
 func (r *recorder) listen() net.Listener {
-	l := &pipeListener{addr: fmt.Sprintf("127.0.0.1:%d", len(r.servers)+1), conns: make(chan net.Conn), closed: make(chan struct{})}
-	r.servers[l.addr] = l
+	addr := fmt.Sprintf("127.0.0.1:%d", len(r.servers)+1)
+	l := testbrowser.Listen(addr)
+	r.servers[addr] = l
 	return l
 }
 
-func (r *recorder) dial(_ context.Context, _, addr string) (net.Conn, error) {
-	l := r.servers[addr]
-	client, server := net.Pipe()
+func (r *recorder) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	client, err := r.servers[addr].DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.conns = append(r.conns, client)
-	r.mu.Unlock()
-	select {
-	case l.conns <- server:
-		return client, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
+	return client, nil
 }
-
-type pipeListener struct {
-	addr   string
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
-func (l *pipeListener) Addr() net.Addr { return l }
-func (*pipeListener) Network() string  { return "pipe" }
-func (l *pipeListener) String() string { return l.addr }

@@ -24,7 +24,7 @@ var races = []promise{
 			}
 			accepted := 0
 			for _, a := range atOnce(t, browsers, "POST", "/login?user="+name, one, two) {
-				if a.status == http.StatusSeeOther {
+				if a.StatusCode == http.StatusSeeOther {
 					accepted++
 				}
 			}
@@ -37,7 +37,7 @@ var races = []promise{
 			for _, n := range []*node{one, two} {
 				live := 0
 				for _, a := range atOnce(t, browsers, "GET", "/home", n, n) {
-					if a.letIn() {
+					if letIn(a) {
 						live++
 					}
 				}
@@ -49,16 +49,17 @@ var races = []promise{
 		const age = 31 * time.Minute // past the default idle timeout
 		one, two := newNode(t, aged{a, age}), newNode(t, aged{b, age})
 		name, ada := newUser(), browse(t, one)
-		require.Equal(t, http.StatusSeeOther, ada.post(t, one, "/login?remember=1&user="+name).status)
-		before, browsers := ada.token(one), make([]*browser, 50)
+		require.Equal(t, http.StatusSeeOther, ada.at(one).Post("/login?remember=1&user="+name).StatusCode)
+		before, browsers := ada.token(), make([]*browser, 50)
 		for i := range browsers {
-			browsers[i] = ada.copied(one)
+			browsers[i] = ada.copied()
 		}
 		tokens := map[string]bool{}
 		for _, a := range atOnce(t, browsers, "GET", "/home", one, two) {
-			require.Equal(t, "secret of "+name, a.body)
-			require.NotNil(t, a.cookie, "every answer brings the new token, lest one is lost")
-			tokens[a.cookie.Value] = true
+			require.Equal(t, "secret of "+name, a.Body)
+			cookie := a.Cookie(sessionCookie)
+			require.NotNil(t, cookie, "every response sets the new token, in case another is lost")
+			tokens[cookie.Value] = true
 		}
 		require.Equal(t, 1, len(tokens), "one new token")
 		require.NotContains(t, tokens, before)
@@ -68,15 +69,15 @@ var races = []promise{
 	{"two requests on two nodes that change different values both win", func(t T, a, b store.Backend) {
 		one, two := newNode(t, a), newNode(t, b)
 		name, ada := newUser(), browse(t, one)
-		ada.login(t, one, name)
+		ada.login(one, name)
 		for i := range 5 {
-			first := ada.begin(t, one, fmt.Sprintf("k=one&v=%d", i))
-			second := ada.begin(t, two, fmt.Sprintf("k=two&v=%d", i))
-			require.True(t, first().letIn())
-			require.True(t, second().letIn())
+			first := ada.begin(one, fmt.Sprintf("k=one&v=%d", i))
+			second := ada.begin(two, fmt.Sprintf("k=two&v=%d", i))
+			require.True(t, letIn(first()))
+			require.True(t, letIn(second()))
 			for _, n := range []*node{one, two} {
 				for _, k := range []string{"one", "two"} {
-					require.Equal(t, fmt.Sprint(i), ada.get(t, n, "/value?k="+k).body, "an update is lost")
+					require.Equal(t, fmt.Sprint(i), ada.at(n).Get("/value?k="+k).Body, "an update is lost")
 				}
 			}
 		}
@@ -85,19 +86,19 @@ var races = []promise{
 
 // atOnce lets each browser ask in turn one node and the other, all at the same time:
 // when every connection has been made.
-func atOnce(t T, browsers []*browser, method, path string, one, two *node) []answer {
+func atOnce(t T, browsers []*browser, method, path string, one, two *node) []response {
 	t.Helper()
-	answers, errs := make([]answer, len(browsers)), make([]error, len(browsers))
+	responses, errs := make([]response, len(browsers)), make([]error, len(browsers))
 	var connecting, asking sync.WaitGroup
 	for i, b := range browsers {
-		n := []*node{one, two}[i%2]
+		at := b.at([]*node{one, two}[i%2])
 		connecting.Add(1)
 		asking.Go(func() {
-			_, errs[i] = b.do(n, "GET", "/nothing-here")
+			_, errs[i] = at.Send(at.Request("GET", "/nothing-here"))
 			connecting.Done()
 			connecting.Wait()
 			if errs[i] == nil {
-				answers[i], errs[i] = b.do(n, method, path)
+				responses[i], errs[i] = at.Send(at.Request(method, path))
 			}
 		})
 	}
@@ -105,5 +106,5 @@ func atOnce(t T, browsers []*browser, method, path string, one, two *node) []ans
 	for _, err := range errs {
 		require.NoError(t, err)
 	}
-	return answers
+	return responses
 }

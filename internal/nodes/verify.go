@@ -49,11 +49,11 @@ func (l *load) verify(ctx context.Context) {
 // in it, and reports whether somebody could tell.
 func (l *load) requireKept(s *session, n *node) bool {
 	a, _ := l.ask(s.browser, n, "GET", "/home")
-	if a.status == http.StatusServiceUnavailable {
+	if a.StatusCode == http.StatusServiceUnavailable {
 		return false
 	}
 	if s.since < l.forgets.Load() {
-		if a.letIn() {
+		if letIn(a) {
 			l.problem("the server has kept what it should forget: was it killed?")
 		}
 		return true
@@ -62,12 +62,12 @@ func (l *load) requireKept(s *session, n *node) bool {
 		return true
 	}
 	a, _ = l.ask(s.browser, n, "GET", "/value?k=n")
-	if a.status == http.StatusServiceUnavailable {
+	if a.StatusCode == http.StatusServiceUnavailable {
 		return false
 	}
 	// What was tried later may have been stored, though nobody could tell.
-	if stored, _ := strconv.Atoi(a.body); stored < s.saved || stored > s.tried {
-		l.problem("%d was stored last, or up to %d, and now there is %q", s.saved, s.tried, a.body)
+	if stored, _ := strconv.Atoi(a.Body); stored < s.saved || stored > s.tried {
+		l.problem("%d was stored last, or up to %d, and now there is %q", s.saved, s.tried, a.Body)
 	}
 	return true
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -33,7 +34,7 @@ func TestWhoGetsInWhere(t *testing.T) {
 		{"/sessionguard/status", "", "", ""},
 		{"/static/style.css", "", "", ""},
 	} {
-		for who, location := range map[*apptest.Browser]string{s.as("ada"): route.ada, s.as("grace"): route.grace, s.browse(): route.stranger} {
+		for who, location := range map[*testbrowser.Browser]string{s.as("ada"): route.ada, s.as("grace"): route.grace, s.browse(): route.stranger} {
 			status := http.StatusOK
 			if location != "" {
 				status = http.StatusSeeOther
@@ -48,16 +49,16 @@ func TestWhoGetsInWhere(t *testing.T) {
 	grace := s.as("grace")
 	forAdmins := []string{
 		"/admin/users/grace/deactivate", "/admin/users/eve/activate",
-		"/admin/users/grace/sessions/end", "/admin/users/grace/sessions/" + grace.Session() + "/end",
+		"/admin/users/grace/sessions/end", "/admin/users/grace/sessions/" + apptest.Session(grace) + "/end",
 	}
-	for _, path := range append(forAdmins, "/reauth", "/account/password", "/account/sessions/end-others", "/account/sessions/"+grace.Session()+"/end") {
-		s.browse().Post(path).Expect(http.StatusSeeOther, "/login")
+	for _, path := range append(forAdmins, "/reauth", "/account/password", "/account/sessions/end-others", "/account/sessions/"+apptest.Session(grace)+"/end") {
+		s.browse().PostForm(path).Expect(http.StatusSeeOther, "/login")
 	}
 	for _, path := range forAdmins {
-		s.as("ada").Post(path).Expect(http.StatusSeeOther, "/")
+		s.as("ada").PostForm(path).Expect(http.StatusSeeOther, "/")
 	}
 	grace.Get("/home").Expect(http.StatusOK, "")
-	s.browse().Login("eve").Expect(http.StatusUnprocessableEntity, "")
+	apptest.Login(s.browse(), "eve").Expect(http.StatusUnprocessableEntity, "")
 }
 
 func TestSomeoneWithoutARoleGetsTheAccountOnly(t *testing.T) {
@@ -69,7 +70,7 @@ func TestSomeoneWithoutARoleGetsTheAccountOnly(t *testing.T) {
 	s.app.Users.accounts["max"] = account{&User{ID: "max", Name: "Max Newman", Active: true}, hash}
 
 	b := s.browse()
-	b.Post("/login", "username", "max", "password", "between-jobs", "next", "/account").Expect(http.StatusSeeOther, "/account")
+	b.PostForm("/login", "username", "max", "password", "between-jobs", "next", "/account").Expect(http.StatusSeeOther, "/account")
 	b.Get("/account").Expect(http.StatusOK, "").Lacks(`href="/home"`).Lacks(`href="/admin"`)
 	b.Get("/").Expect(http.StatusOK, "").Lacks(`href="/home"`)
 	for _, path := range []string{"/home", "/reports/q3.csv", "/admin"} {
@@ -98,17 +99,17 @@ var (
 func TestEveryPageOffersLogoutAndNeedsNothingFromElsewhere(t *testing.T) {
 	s := serve(t)
 	b := s.as("grace")
-	for _, a := range []apptest.Answer{
+	for _, a := range []testbrowser.Response{
 		b.Get("/"), b.Get("/home"), b.Get("/admin"), b.Get("/account"), b.Get("/reauth"), b.Get("/live"),
 		b.Get("/account/sessions"), b.Get("/admin/users/ada/sessions"),
-		b.Post("/reauth", "password", "wrong"),
-		b.Post("/account/password", "current", "wrong", "password", "long enough"),
+		b.PostForm("/reauth", "password", "wrong"),
+		b.PostForm("/account/password", "current", "wrong", "password", "long enough"),
 	} {
 		if !logoutForm.MatchString(a.Body) {
 			t.Errorf("%s: no way to log out in\n%s", a.Request.URL.Path, a.Body)
 		}
 	}
-	for _, a := range []apptest.Answer{b.Get("/home"), b.Get("/admin"), b.Get("/account"), b.Get("/reauth"), b.Get("/account/sessions"),
+	for _, a := range []testbrowser.Response{b.Get("/home"), b.Get("/admin"), b.Get("/account"), b.Get("/reauth"), b.Get("/account/sessions"),
 		b.Get("/admin/users/grace/sessions"), b.Get("/live"), s.browse().Get("/"), s.browse().Get("/login")} {
 		if links := stylesheet.FindAllStringSubmatch(a.Body, -1); len(links) != 1 {
 			t.Errorf("%s: stylesheets %v", a.Request.URL.Path, links)
@@ -128,7 +129,7 @@ func TestEveryPageOffersLogoutAndNeedsNothingFromElsewhere(t *testing.T) {
 			t.Errorf("%s: the policy forbids %q", a.Request.URL.Path, found)
 		}
 	}
-	for _, a := range []apptest.Answer{s.browse().Get("/"), s.browse().Get("/login")} {
+	for _, a := range []testbrowser.Response{s.browse().Get("/"), s.browse().Get("/login")} {
 		a.Lacks("/logout")
 	}
 }
@@ -192,12 +193,12 @@ func TestADeactivatedUserIsOutWithTheNextRequest(t *testing.T) {
 	laptop, phone, grace := s.as("ada"), s.as("ada"), s.as("grace")
 	grace.Get("/admin").Contains("Ada Lovelace", "/admin/users/ada/deactivate", "/admin/users/eve/activate")
 
-	grace.Post("/admin/users/ada/deactivate").Expect(http.StatusSeeOther, "/admin")
+	grace.PostForm("/admin/users/ada/deactivate").Expect(http.StatusSeeOther, "/admin")
 	isOut(laptop, "/home", store.ReasonDeactivated)
 	grace.Get("/admin").Contains("Ada Lovelace is deactivated and logged out everywhere.", "/admin/users/ada/activate")
-	s.browse().Login("ada").Expect(http.StatusUnprocessableEntity, "")
+	apptest.Login(s.browse(), "ada").Expect(http.StatusUnprocessableEntity, "")
 
-	grace.Post("/admin/users/ada/activate").Expect(http.StatusSeeOther, "/admin")
+	grace.PostForm("/admin/users/ada/activate").Expect(http.StatusSeeOther, "/admin")
 	isOut(phone, "/home", store.ReasonDeactivated)
 	s.as("ada")
 }
@@ -205,9 +206,9 @@ func TestADeactivatedUserIsOutWithTheNextRequest(t *testing.T) {
 func TestAnAdminCannotDeactivateHerself(t *testing.T) {
 	b := serve(t).as("grace")
 	b.Get("/admin").Lacks("/admin/users/grace/deactivate").Contains("This is you")
-	b.Post("/admin/users/grace/deactivate").Expect(http.StatusSeeOther, "/admin")
+	b.PostForm("/admin/users/grace/deactivate").Expect(http.StatusSeeOther, "/admin")
 	b.Get("/admin").Expect(http.StatusOK, "").Contains("You cannot deactivate yourself.")
-	b.Post("/admin/users/nobody/deactivate").Expect(http.StatusNotFound, "")
+	b.PostForm("/admin/users/nobody/deactivate").Expect(http.StatusNotFound, "")
 }
 
 // TestUsersAreReadWhileTheyChange is for the race detector.
@@ -217,9 +218,11 @@ func TestUsersAreReadWhileTheyChange(t *testing.T) {
 	var all sync.WaitGroup
 	for _, f := range []func(){
 		func() { ada.Get("/account"); ada.Get("/api/me") },
-		func() { eve.Login("eve"); eve.Get("/home") },
-		func() { grace.Post("/admin/users/eve/activate"); grace.Post("/admin/users/eve/deactivate") },
-		func() { ada.Post("/account/password", "current", "analytical-engine", "password", "analytical-engine") },
+		func() { apptest.Login(eve, "eve"); eve.Get("/home") },
+		func() { grace.PostForm("/admin/users/eve/activate"); grace.PostForm("/admin/users/eve/deactivate") },
+		func() {
+			ada.PostForm("/account/password", "current", "analytical-engine", "password", "analytical-engine")
+		},
 		func() { _ = s.app.Users.All() },
 	} {
 		all.Go(func() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard"
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -18,7 +19,7 @@ func TestAPasswordChangeEndsTheOtherSessions(t *testing.T) {
 	before := here.Copy()
 	before.Get("/home").Expect(http.StatusOK, "")
 
-	here.Post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
+	here.PostForm("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
 		Expect(http.StatusSeeOther, "/account")
 	here.Get("/account").Expect(http.StatusOK, "").Contains("Your password is changed.")
 	isOut(there, "/home", store.ReasonCredentialsChanged)
@@ -26,28 +27,28 @@ func TestAPasswordChangeEndsTheOtherSessions(t *testing.T) {
 
 	isOut(before, "/home", "") // its token was replaced, and is nobody's
 
-	s.browse().Login("ada").Expect(http.StatusUnprocessableEntity, "")
-	s.browse().Post("/login", "username", "ada", "password", "a new analytical engine").Expect(http.StatusSeeOther, "/home")
+	apptest.Login(s.browse(), "ada").Expect(http.StatusUnprocessableEntity, "")
+	s.browse().PostForm("/login", "username", "ada", "password", "a new analytical engine").Expect(http.StatusSeeOther, "/home")
 }
 
 func TestAPasswordChangeThatIsRefusedChangesNothing(t *testing.T) {
 	s := serve(t)
 	b := s.as("ada")
-	b.Post("/account/password", "current", "wrong", "password", "long enough").
+	b.PostForm("/account/password", "current", "wrong", "password", "long enough").
 		Expect(http.StatusUnprocessableEntity, "").Contains("The current password is wrong.", `role="alert"`).NoStore()
-	b.Post("/account/password", "current", "analytical-engine", "password", "sieben7").
+	b.PostForm("/account/password", "current", "analytical-engine", "password", "sieben7").
 		Expect(http.StatusUnprocessableEntity, "").Contains("The new password needs at least 8 characters.")
-	b.Post("/account/password", "current", "analytical-engine", "password", "äöüäöü7").
+	b.PostForm("/account/password", "current", "analytical-engine", "password", "äöüäöü7").
 		Expect(http.StatusUnprocessableEntity, "") // seven characters, thirteen bytes
-	b.Post("/account/password").Expect(http.StatusUnprocessableEntity, "")
+	b.PostForm("/account/password").Expect(http.StatusUnprocessableEntity, "")
 	s.as("ada")
 }
 
 func TestAnotherSessionEndsBeforeItComesBy(t *testing.T) {
 	s := serve(t)
 	here, there := s.as("ada"), s.as("ada")
-	id := there.Session()
-	here.Post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
+	id := apptest.Session(there)
+	here.PostForm("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
 		Expect(http.StatusSeeOther, "/account")
 	if err := s.app.guard.EndSession(t.Context(), "ada", id); !errors.Is(err, sessionguard.ErrNoSession) {
 		t.Errorf("the other session was still there: %v", err)
@@ -86,13 +87,13 @@ func TestALoginWithAPasswordJustChangedIsOut(t *testing.T) {
 	}
 	for user, status := range map[*User]int{before: http.StatusSeeOther, after: http.StatusOK} {
 		b := s.browse()
-		b.Client.Transport = apptest.Direct{Handler: s.app.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.Client.Transport = testbrowser.HandlerTransport{Handler: s.app.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := s.app.guard.Login(w, r, user); err != nil {
 				t.Error(err)
 			}
 		}))}
 		b.Get("/")
-		b.Client.Transport = apptest.Direct{Handler: s.handler}
+		b.Client.Transport = testbrowser.HandlerTransport{Handler: s.handler}
 		if a := b.Get("/home"); a.StatusCode != status {
 			t.Errorf("stamp %q: got %d, want %d", user.stamp, a.StatusCode, status)
 		}
@@ -103,8 +104,8 @@ func TestASensitiveChangeAsksForThePasswordAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, testOptions())
 		b := s.as("ada")
-		change := func() apptest.Answer {
-			return b.Post("/account/password", "current", "analytical-engine", "password", "analytical-engine")
+		change := func() testbrowser.Response {
+			return b.PostForm("/account/password", "current", "analytical-engine", "password", "analytical-engine")
 		}
 		time.Sleep(5*time.Minute - time.Second)
 		change().Expect(http.StatusSeeOther, "/account") // logs in again, which starts the five minutes anew
@@ -113,12 +114,12 @@ func TestASensitiveChangeAsksForThePasswordAgain(t *testing.T) {
 		b.Get("/home").Expect(http.StatusOK, "") // anything else goes on
 
 		b.Get("/reauth?next=/home").Expect(http.StatusOK, "").Contains("Password of Ada Lovelace", `name="next" value="/home"`).NoStore()
-		b.Post("/reauth", "password", "wrong", "next", "/home").Expect(http.StatusUnprocessableEntity, "").
+		b.PostForm("/reauth", "password", "wrong", "next", "/home").Expect(http.StatusUnprocessableEntity, "").
 			Contains("Wrong password.", `name="next" value="/home"`).NoStore()
 		change().Expect(http.StatusSeeOther, "/reauth")
 
 		before := b.Copy()
-		b.Post("/reauth", "password", "analytical-engine", "next", "/home").Expect(http.StatusSeeOther, "/home")
+		b.PostForm("/reauth", "password", "analytical-engine", "next", "/home").Expect(http.StatusSeeOther, "/home")
 		b.Get("/home").Contains("Thank you. You can go on.")
 		before.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
 		change().Expect(http.StatusSeeOther, "/account")

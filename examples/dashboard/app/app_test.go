@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -100,16 +101,16 @@ func serve(t *testing.T, configure ...func(*http.Server)) *site {
 	return s
 }
 
-func (s *site) browse() *apptest.Browser {
-	b := apptest.Browse(s.T, s.url)
+func (s *site) browse() *testbrowser.Browser {
+	var transport http.RoundTripper // the network's
 	if s.handler != nil {
-		b.Client.Transport = apptest.Direct{Handler: s.handler}
+		transport = testbrowser.HandlerTransport{Handler: s.handler}
 	}
-	return b
+	return testbrowser.New(s.T, s.url, transport)
 }
 
-// as is a browser that has logged in.
-func (s *site) as(name string) *apptest.Browser {
+// as returns a browser that has logged in.
+func (s *site) as(name string) *testbrowser.Browser {
 	s.Helper()
 	return s.on(firefox, name)
 }
@@ -119,26 +120,26 @@ const (
 	iphone  = "Mozilla/5.0 (iPhone; CPU iPhone OS 26_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Mobile/15E148 Safari/604.1"
 )
 
-// on is a browser that says what it is and has logged in.
-func (s *site) on(agent, name string) *apptest.Browser {
+// on returns a browser with this User-Agent that has logged in.
+func (s *site) on(agent, name string) *testbrowser.Browser {
 	s.Helper()
 	b := s.browse()
-	b.Agent = agent
-	b.Login(name).Expect(http.StatusSeeOther, "/home")
+	b.Header.Set("User-Agent", agent)
+	apptest.Login(b, name).Expect(http.StatusSeeOther, "/home")
 	return b
 }
 
-// remembering is a browser that has logged in with the box ticked.
-func (s *site) remembering(name string) *apptest.Browser {
+// remembering returns a browser that has logged in with the box ticked.
+func (s *site) remembering(name string) *testbrowser.Browser {
 	s.Helper()
 	b := s.browse()
-	b.Post("/login", "username", name, "password", apptest.Passwords[name], "remember", "on").Expect(http.StatusSeeOther, "/home")
+	b.PostForm("/login", "username", name, "password", apptest.Passwords[name], "remember", "on").Expect(http.StatusSeeOther, "/home")
 	return b
 }
 
 // isOut checks that a page leads to the login, and that the login page says why.
-func isOut(b *apptest.Browser, path string, reason store.Reason) {
-	b.Helper()
+func isOut(b *testbrowser.Browser, path string, reason store.Reason) {
+	b.T.Helper()
 	to := "/login?next=" + url.QueryEscape(path)
 	if reason == "" {
 		b.Get(path).Expect(http.StatusSeeOther, to)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -20,7 +21,7 @@ func TestPeopleSeeWhereTheyAreLoggedIn(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		phone.Get("/home").Expect(http.StatusOK, "")
 		time.Sleep(2*time.Minute + 30*time.Second)
-		laptop.Post("/reauth", "password", "analytical-engine")
+		laptop.PostForm("/reauth", "password", "analytical-engine")
 		s.remembering("ada")
 		s.as("grace")
 
@@ -29,11 +30,11 @@ func TestPeopleSeeWhereTheyAreLoggedIn(t *testing.T) {
 			t.Errorf("%d sessions can be ended, not 2, in\n%s", n, a.Body)
 		}
 		a.Row("This device").Contains("Firefox on Linux", "192.0.2.1", ">22 minutes ago</time>", ">just now</time>").
-			Lacks("Remembered").Lacks(laptop.Session())
+			Lacks("Remembered").Lacks(apptest.Session(laptop))
 		now := time.Now().UTC()
 		a.Row("Safari on iPhone").Contains(">22 minutes ago</time>", ">2 minutes ago</time>",
 			`datetime="`+now.Add(-22*time.Minute-30*time.Second).Format(time.RFC3339)+`"`,
-			`action="/account/sessions/`+phone.Session()+`/end"`, `<span class="unseen">Safari on iPhone, 192.0.2.1, logged in 22 minutes ago</span>`)
+			`action="/account/sessions/`+apptest.Session(phone)+`/end"`, `<span class="unseen">Safari on iPhone, 192.0.2.1, logged in 22 minutes ago</span>`)
 		a.Row("Unknown device").Contains("Remembered until",
 			`datetime="`+now.Add(14*day).Format(time.RFC3339)+`"`, now.Add(14*day).Format("2 January 2006, 15:04 UTC"))
 		a.Contains("Log out everywhere else").Lacks("Grace Hopper")
@@ -47,26 +48,26 @@ func TestPeopleSeeWhereTheyAreLoggedIn(t *testing.T) {
 func TestAPersonEndsOneOfTheirSessions(t *testing.T) {
 	s := serve(t)
 	laptop, phone, tablet := s.as("ada"), s.on(iphone, "ada"), s.as("ada")
-	path := "/account/sessions/" + phone.Session() + "/end"
-	laptop.Post(path).Expect(http.StatusSeeOther, "/account/sessions")
+	path := "/account/sessions/" + apptest.Session(phone) + "/end"
+	laptop.PostForm(path).Expect(http.StatusSeeOther, "/account/sessions")
 	laptop.Get("/account/sessions").Contains("That session has been ended.").Lacks("Safari on iPhone")
 	isOut(phone, "/home", store.ReasonLoggedOutElsewhere)
 	tablet.Get("/home").Expect(http.StatusOK, "")
 
-	laptop.Post(path).Expect(http.StatusSeeOther, "/account/sessions")
+	laptop.PostForm(path).Expect(http.StatusSeeOther, "/account/sessions")
 	laptop.Get("/account/sessions").Expect(http.StatusOK, "").Contains("That session had already ended.")
-	laptop.Post("/account/sessions/no-such-session/end").Expect(http.StatusSeeOther, "/account/sessions")
+	laptop.PostForm("/account/sessions/no-such-session/end").Expect(http.StatusSeeOther, "/account/sessions")
 	laptop.Get("/account/sessions").Contains("That session had already ended.")
 }
 
 func TestNobodyEndsAnothersSessionByItsID(t *testing.T) {
 	s := serve(t)
 	ada, grace := s.as("ada"), s.as("grace")
-	ada.Post("/account/sessions/"+grace.Session()+"/end").Expect(http.StatusSeeOther, "/account/sessions")
+	ada.PostForm("/account/sessions/"+apptest.Session(grace)+"/end").Expect(http.StatusSeeOther, "/account/sessions")
 	ada.Get("/account/sessions").Contains("That session had already ended.")
 	grace.Get("/home").Expect(http.StatusOK, "")
 	// Nor does an admin, under the wrong name.
-	grace.Post("/admin/users/eve/sessions/"+ada.Session()+"/end").Expect(http.StatusSeeOther, "/admin/users/eve/sessions")
+	grace.PostForm("/admin/users/eve/sessions/"+apptest.Session(ada)+"/end").Expect(http.StatusSeeOther, "/admin/users/eve/sessions")
 	grace.Get("/admin/users/eve/sessions").Contains("That session had already ended.", "Nowhere at the moment.")
 	ada.Get("/home").Expect(http.StatusOK, "")
 }
@@ -74,7 +75,7 @@ func TestNobodyEndsAnothersSessionByItsID(t *testing.T) {
 func TestAPersonLogsOutEverywhereElse(t *testing.T) {
 	s := serve(t)
 	laptop, phone, tablet, grace := s.as("ada"), s.as("ada"), s.remembering("ada"), s.as("grace")
-	laptop.Post("/account/sessions/end-others").Expect(http.StatusSeeOther, "/account/sessions")
+	laptop.PostForm("/account/sessions/end-others").Expect(http.StatusSeeOther, "/account/sessions")
 	laptop.Get("/account/sessions").Contains("You are logged out everywhere else.", "You are logged in nowhere else.", "This device").
 		Lacks("Log out everywhere else")
 	isOut(phone, "/home", store.ReasonLoggedOutElsewhere)
@@ -87,17 +88,17 @@ func TestTheSessionsAskForThePasswordAgain(t *testing.T) {
 		s := newSite(t, testOptions())
 		b, other, grace := s.as("ada"), s.as("ada"), s.as("grace")
 		time.Sleep(5 * time.Minute)
-		id := other.Session()
+		id := apptest.Session(other)
 		b.Get("/account/sessions").Expect(http.StatusSeeOther, "/reauth?next=%2Faccount%2Fsessions")
 		grace.Get("/admin/users/ada/sessions").Expect(http.StatusSeeOther, "/reauth?next=%2Fadmin%2Fusers%2Fada%2Fsessions")
 		for _, path := range []string{"/account/sessions/" + id + "/end", "/account/sessions/end-others"} {
-			b.Post(path).Expect(http.StatusSeeOther, "/reauth")
+			b.PostForm(path).Expect(http.StatusSeeOther, "/reauth")
 		}
 		for _, path := range []string{"/admin/users/ada/sessions/" + id + "/end", "/admin/users/ada/sessions/end"} {
-			grace.Post(path).Expect(http.StatusSeeOther, "/reauth")
+			grace.PostForm(path).Expect(http.StatusSeeOther, "/reauth")
 		}
 		other.Get("/home").Expect(http.StatusOK, "")
-		b.Post("/reauth", "password", "analytical-engine", "next", "/account/sessions").Expect(http.StatusSeeOther, "/account/sessions")
+		b.PostForm("/reauth", "password", "analytical-engine", "next", "/account/sessions").Expect(http.StatusSeeOther, "/account/sessions")
 		b.Get("/account/sessions").Expect(http.StatusOK, "")
 	})
 }
@@ -108,14 +109,14 @@ func TestAnAdminEndsAPersonsSessions(t *testing.T) {
 	grace.Get("/admin").Contains(`href="/admin/users/ada/sessions"`, `href="/admin/users/grace/sessions"`)
 	a := grace.Get("/admin/users/ada/sessions").Expect(http.StatusOK, "").
 		Contains("Where Ada Lovelace is logged in", "Log out everywhere").Lacks("This device").Lacks("everywhere else").NoStore()
-	a.Row("Safari on iPhone").Contains(`action="/admin/users/ada/sessions/` + phone.Session() + `/end"`)
+	a.Row("Safari on iPhone").Contains(`action="/admin/users/ada/sessions/` + apptest.Session(phone) + `/end"`)
 
-	grace.Post("/admin/users/ada/sessions/"+phone.Session()+"/end").Expect(http.StatusSeeOther, "/admin/users/ada/sessions")
+	grace.PostForm("/admin/users/ada/sessions/"+apptest.Session(phone)+"/end").Expect(http.StatusSeeOther, "/admin/users/ada/sessions")
 	grace.Get("/admin/users/ada/sessions").Contains("That session has been ended.").Lacks("Safari on iPhone")
 	isOut(phone, "/home", store.ReasonEnded)
 	laptop.Get("/home").Expect(http.StatusOK, "")
 
-	grace.Post("/admin/users/ada/sessions/end").Expect(http.StatusSeeOther, "/admin/users/ada/sessions")
+	grace.PostForm("/admin/users/ada/sessions/end").Expect(http.StatusSeeOther, "/admin/users/ada/sessions")
 	grace.Get("/admin/users/ada/sessions").Contains("Ada Lovelace is logged out everywhere.", "Nowhere at the moment.").
 		Lacks("Log out everywhere")
 	isOut(laptop, "/home", store.ReasonEnded)
@@ -127,7 +128,7 @@ func TestAnAdminLooksAtHerOwnSessions(t *testing.T) {
 	s := serve(t)
 	here, there := s.as("grace"), s.as("grace")
 	here.Get("/admin/users/grace/sessions").Expect(http.StatusOK, "").Contains("This device", "Log out everywhere else")
-	here.Post("/admin/users/grace/sessions/end").Expect(http.StatusSeeOther, "/admin/users/grace/sessions")
+	here.PostForm("/admin/users/grace/sessions/end").Expect(http.StatusSeeOther, "/admin/users/grace/sessions")
 	here.Get("/admin/users/grace/sessions").Contains("You are logged out everywhere else.", "This device").Lacks("Log out everywhere")
 	isOut(there, "/home", store.ReasonLoggedOutElsewhere)
 }
@@ -135,8 +136,8 @@ func TestAnAdminLooksAtHerOwnSessions(t *testing.T) {
 func TestNobodysSessionsAreNotFound(t *testing.T) {
 	b := serve(t).as("grace")
 	b.Get("/admin/users/nobody/sessions").Expect(http.StatusNotFound, "").NoStore()
-	b.Post("/admin/users/nobody/sessions/end").Expect(http.StatusNotFound, "")
-	b.Post("/admin/users/nobody/sessions/x/end").Expect(http.StatusNotFound, "")
+	b.PostForm("/admin/users/nobody/sessions/end").Expect(http.StatusNotFound, "")
+	b.PostForm("/admin/users/nobody/sessions/x/end").Expect(http.StatusNotFound, "")
 }
 
 func TestOneSessionTooManyEndsTheLeastRecentlyActive(t *testing.T) {
@@ -156,7 +157,7 @@ func TestOneSessionTooManyEndsTheLeastRecentlyActive(t *testing.T) {
 	o := testOptions()
 	o.Sessions = 0
 	s := newSite(t, o)
-	var all []*apptest.Browser
+	var all []*testbrowser.Browser
 	for range 20 {
 		all = append(all, s.as("ada"))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -18,11 +19,11 @@ func TestEventsOutlastTheServersTimeouts(t *testing.T) {
 		server.ReadTimeout = 300 * time.Millisecond
 		server.WriteTimeout = 300 * time.Millisecond
 	})
-	w, next := s.as("ada").Stream()
+	w, next := apptest.Stream(s.as("ada"))
 	if w.StatusCode != http.StatusOK || w.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("%d %v", w.StatusCode, w.Header)
 	}
-	apptest.Answer{Response: w, T: t}.NoStore()
+	testbrowser.Response{Response: w, T: t}.NoStore()
 	for range 2 {
 		if _, err := time.Parse(time.RFC3339, next()); err != nil {
 			t.Fatal(err)
@@ -32,7 +33,7 @@ func TestEventsOutlastTheServersTimeouts(t *testing.T) {
 
 func TestEventsEndWithTheServer(t *testing.T) {
 	s := serve(t)
-	_, next := s.as("ada").Stream()
+	_, next := apptest.Stream(s.as("ada"))
 	next()
 	s.app.stop()
 	if data := next(); data != "" {
@@ -42,7 +43,7 @@ func TestEventsEndWithTheServer(t *testing.T) {
 
 func TestEventsAreForWhoeverIsLoggedIn(t *testing.T) {
 	b := serve(t).browse()
-	if w, _ := b.Stream(); w.StatusCode != http.StatusUnauthorized {
+	if w, _ := apptest.Stream(b); w.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a stranger got %d", w.StatusCode)
 	}
 }
@@ -65,29 +66,29 @@ func TestAStreamIsNoActivityAndEndsWithItsSession(t *testing.T) {
 
 		b = s.as("ada")
 		time.Sleep(2 * time.Second)
-		b.Do("HEAD", "/events", nil).Expect(http.StatusOK, "")
+		b.Do(b.Request("HEAD", "/events")).Expect(http.StatusOK, "")
 		time.Sleep(time.Second)
 		isOut(b, "/home", store.ReasonIdle)
 	})
 }
 
 func TestAStreamLastsAsLongAsItsSessionAndSaysWhyNot(t *testing.T) {
-	for name, end := range map[store.Reason]func(*site, *apptest.Browser){
-		store.ReasonLoggedOut: func(_ *site, b *apptest.Browser) { b.Copy().Post("/logout").Expect(http.StatusSeeOther, "/") },
-		store.ReasonLoggedOutElsewhere: func(s *site, _ *apptest.Browser) {
-			s.as("ada").Post("/account/sessions/end-others").Expect(http.StatusSeeOther, "/account/sessions")
+	for name, end := range map[store.Reason]func(*site, *testbrowser.Browser){
+		store.ReasonLoggedOut: func(_ *site, b *testbrowser.Browser) { b.Copy().PostForm("/logout").Expect(http.StatusSeeOther, "/") },
+		store.ReasonLoggedOutElsewhere: func(s *site, _ *testbrowser.Browser) {
+			s.as("ada").PostForm("/account/sessions/end-others").Expect(http.StatusSeeOther, "/account/sessions")
 		},
-		store.ReasonEnded: func(s *site, _ *apptest.Browser) {
-			s.as("grace").Post("/admin/users/ada/sessions/end").Expect(http.StatusSeeOther, "/admin/users/ada/sessions")
+		store.ReasonEnded: func(s *site, _ *testbrowser.Browser) {
+			s.as("grace").PostForm("/admin/users/ada/sessions/end").Expect(http.StatusSeeOther, "/admin/users/ada/sessions")
 		},
-		store.ReasonDeactivated: func(s *site, _ *apptest.Browser) {
-			s.as("grace").Post("/admin/users/ada/deactivate").Expect(http.StatusSeeOther, "/admin")
+		store.ReasonDeactivated: func(s *site, _ *testbrowser.Browser) {
+			s.as("grace").PostForm("/admin/users/ada/deactivate").Expect(http.StatusSeeOther, "/admin")
 		},
-		store.ReasonCredentialsChanged: func(s *site, _ *apptest.Browser) {
-			s.as("ada").Post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
+		store.ReasonCredentialsChanged: func(s *site, _ *testbrowser.Browser) {
+			s.as("ada").PostForm("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
 				Expect(http.StatusSeeOther, "/account")
 		},
-		store.ReasonTooManySessions: func(s *site, _ *apptest.Browser) {
+		store.ReasonTooManySessions: func(s *site, _ *testbrowser.Browser) {
 			for range s.app.Sessions {
 				s.as("ada")
 			}
@@ -129,8 +130,8 @@ func TestEveryEventIsDueWithinSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, testOptions())
 		r := httptest.NewRequest("GET", s.url+"/events", nil)
-		for _, cookie := range s.as("ada").Cookies() {
-			r.AddCookie(cookie)
+		for name, value := range s.as("ada").Cookies() {
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
 		}
 		w := &stalls{ResponseRecorder: httptest.NewRecorder()}
 		time.AfterFunc(2500*time.Millisecond, s.app.stop)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -20,7 +21,7 @@ func TestLoginLeadsToThePageAskedFor(t *testing.T) {
 	b.Get("/reports/q3.csv").Expect(http.StatusSeeOther, "/login?next=%2Freports%2Fq3.csv").NoStore()
 	b.Get("/login?next=%2Freports%2Fq3.csv").Expect(http.StatusOK, "").
 		Contains(`name="next" value="/reports/q3.csv"`, "Please log in to continue.").NoStore()
-	b.Post("/login", "username", " ada ", "password", "analytical-engine", "next", "/reports/q3.csv").
+	b.PostForm("/login", "username", " ada ", "password", "analytical-engine", "next", "/reports/q3.csv").
 		Expect(http.StatusSeeOther, "/reports/q3.csv")
 	b.Get("/reports/q3.csv").Expect(http.StatusOK, "").Contains("Weir Bridge")
 
@@ -31,12 +32,12 @@ func TestLoginLeadsToThePageAskedFor(t *testing.T) {
 func TestLoginLeadsToNoOtherSite(t *testing.T) {
 	s := serve(t)
 	for _, next := range []string{"https://evil.example/", "//evil.example", `/\evil.example`, "/%2fevil.example", "javascript:alert(1)"} {
-		s.browse().Post("/login", "username", "ada", "password", "analytical-engine", "next", next).
+		s.browse().PostForm("/login", "username", "ada", "password", "analytical-engine", "next", next).
 			Expect(http.StatusSeeOther, "/home")
 		s.browse().Get("/login?next="+strings.ReplaceAll(next, "%", "%25")).
 			Expect(http.StatusOK, "").Contains(`name="next" value=""`)
 		b := s.as("ada")
-		b.Post("/reauth", "password", "analytical-engine", "next", next).Expect(http.StatusSeeOther, "/account")
+		b.PostForm("/reauth", "password", "analytical-engine", "next", next).Expect(http.StatusSeeOther, "/account")
 	}
 }
 
@@ -49,7 +50,7 @@ func TestAWrongLoginKeepsTheNameAndSaysNoMore(t *testing.T) {
 	} {
 		name, password := wrong[0], wrong[1]
 		b := s.browse()
-		a := b.Post("/login", "username", name, "password", password, "next", "/account").
+		a := b.PostForm("/login", "username", name, "password", password, "next", "/account").
 			Expect(http.StatusUnprocessableEntity, "").
 			Contains("Wrong name or password.", `value="`+name+`"`, `name="next" value="/account"`).
 			Lacks(password).NoStore()
@@ -59,15 +60,15 @@ func TestAWrongLoginKeepsTheNameAndSaysNoMore(t *testing.T) {
 	if len(slices.Compact(pages)) != 1 {
 		t.Error("the pages differ in more than the name")
 	}
-	s.browse().Post("/login", "username", `"><script>`, "password", "x").Lacks("<script>")
-	s.browse().Post("/login").Expect(http.StatusUnprocessableEntity, "")
+	s.browse().PostForm("/login", "username", `"><script>`, "password", "x").Lacks("<script>")
+	s.browse().PostForm("/login").Expect(http.StatusUnprocessableEntity, "")
 }
 
 func TestEveryLoginHashesThePasswordOnceAsOftenAsAnyOther(t *testing.T) {
 	s := serve(t)
 	for _, name := range []string{"ada", "grace", "eve", "nobody", ""} {
 		s.hashes.take()
-		s.browse().Post("/login", "username", name, "password", "some password")
+		s.browse().PostForm("/login", "username", name, "password", "some password")
 		want := []hashed{{"some password", s.app.Users.hasher.iterations}}
 		if got := s.hashes.take(); !slices.Equal(got, want) {
 			t.Errorf("%q: hashed %v, want %v", name, got, want)
@@ -77,14 +78,14 @@ func TestEveryLoginHashesThePasswordOnceAsOftenAsAnyOther(t *testing.T) {
 
 func TestAPasswordInTheAddressIsNotTaken(t *testing.T) {
 	s := serve(t)
-	s.browse().Post("/login?password=analytical-engine", "username", "ada").Expect(http.StatusUnprocessableEntity, "")
-	s.as("ada").Post("/reauth?password=analytical-engine").Expect(http.StatusUnprocessableEntity, "")
-	s.as("ada").Post("/account/password?current=analytical-engine", "password", "long enough").Expect(http.StatusUnprocessableEntity, "")
+	s.browse().PostForm("/login?password=analytical-engine", "username", "ada").Expect(http.StatusUnprocessableEntity, "")
+	s.as("ada").PostForm("/reauth?password=analytical-engine").Expect(http.StatusUnprocessableEntity, "")
+	s.as("ada").PostForm("/account/password?current=analytical-engine", "password", "long enough").Expect(http.StatusUnprocessableEntity, "")
 }
 
 func TestALargeFormIsRefused(t *testing.T) {
 	s := serve(t)
-	s.browse().Post("/login", "username", "ada", "password", strings.Repeat("x", 65<<10)).
+	s.browse().PostForm("/login", "username", "ada", "password", strings.Repeat("x", 65<<10)).
 		Expect(http.StatusRequestEntityTooLarge, "")
 	if got := s.hashes.take(); len(got) != 0 {
 		t.Error("a password of a form that was cut off was hashed")
@@ -93,7 +94,7 @@ func TestALargeFormIsRefused(t *testing.T) {
 
 func TestACrossOriginLoginIsRefused(t *testing.T) {
 	b := serve(t).browse()
-	b.Do("POST", "/login", nil, "Sec-Fetch-Site", "cross-site").Expect(http.StatusForbidden, "")
+	b.Do(b.Request("POST", "/login", "Sec-Fetch-Site", "cross-site")).Expect(http.StatusForbidden, "")
 }
 
 func TestAFloodOfLoginsWaitsItsTurn(t *testing.T) {
@@ -104,7 +105,7 @@ func TestAFloodOfLoginsWaitsItsTurn(t *testing.T) {
 			h.slots <- struct{}{}
 		}
 		begun := time.Now()
-		s.browse().Login("ada").Expect(http.StatusServiceUnavailable, "").
+		apptest.Login(s.browse(), "ada").Expect(http.StatusServiceUnavailable, "").
 			Has("Retry-After", "5").Contains("Please try again in a moment.", `value="ada"`)
 		if waited := time.Since(begun); waited != maxQueue {
 			t.Errorf("waited %v, want %v", waited, maxQueue)
@@ -128,7 +129,7 @@ func TestLogoutIsFinalAndSaysSo(t *testing.T) {
 	copied.Get("/home").Expect(http.StatusOK, "") // it is a good copy
 
 	b.Get("/logout").Expect(http.StatusMethodNotAllowed, "")
-	b.Post("/logout").Expect(http.StatusSeeOther, "/").NoStore()
+	b.PostForm("/logout").Expect(http.StatusSeeOther, "/").NoStore()
 	b.Get("/").Expect(http.StatusOK, "").Contains(`<p class="flash" role="status">You have been logged out.</p>`)
 	b.Get("/").Lacks("You have been logged out.")
 	b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome").NoStore()
@@ -138,13 +139,13 @@ func TestLogoutIsFinalAndSaysSo(t *testing.T) {
 
 func TestAFlashWaitsForAPageThatIsSeen(t *testing.T) {
 	b := serve(t).as("ada")
-	b.Post("/logout")
-	b.Do("HEAD", "/", nil).Expect(http.StatusOK, "")
+	b.PostForm("/logout")
+	b.Do(b.Request("HEAD", "/")).Expect(http.StatusOK, "")
 	b.Get("/login").Contains("You have been logged out.")
 }
 
 func TestInactivityLogsOut(t *testing.T) {
-	idleOf := func(o Options, name string, then func(*site, *apptest.Browser)) func(*testing.T) {
+	idleOf := func(o Options, name string, then func(*site, *testbrowser.Browser)) func(*testing.T) {
 		return func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSite(t, o)
@@ -156,7 +157,7 @@ func TestInactivityLogsOut(t *testing.T) {
 	short.Idle = 3 * time.Second
 	brief.Idle, brief.Absolute = time.Hour, time.Minute
 
-	t.Run("an engineer after -idle", idleOf(long, "ada", func(_ *site, b *apptest.Browser) {
+	t.Run("an engineer after -idle", idleOf(long, "ada", func(_ *site, b *testbrowser.Browser) {
 		for range 3 {
 			time.Sleep(29 * time.Minute)
 			b.Get("/home").Expect(http.StatusOK, "")
@@ -164,25 +165,25 @@ func TestInactivityLogsOut(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		isOut(b, "/home", store.ReasonIdle)
 	}))
-	t.Run("an admin after ten minutes", idleOf(long, "grace", func(_ *site, b *apptest.Browser) {
+	t.Run("an admin after ten minutes", idleOf(long, "grace", func(_ *site, b *testbrowser.Browser) {
 		time.Sleep(10*time.Minute - time.Second)
 		b.Get("/admin").Expect(http.StatusOK, "")
 		time.Sleep(10 * time.Minute)
 		isOut(b, "/admin", store.ReasonIdle)
 	}))
-	t.Run("an admin after a shorter -idle", idleOf(short, "grace", func(_ *site, b *apptest.Browser) {
+	t.Run("an admin after a shorter -idle", idleOf(short, "grace", func(_ *site, b *testbrowser.Browser) {
 		time.Sleep(2 * time.Second)
 		b.Get("/admin").Expect(http.StatusOK, "")
 		time.Sleep(3 * time.Second)
 		isOut(b, "/admin", store.ReasonIdle)
 	}))
-	t.Run("anyone after -absolute, though -idle is longer", idleOf(brief, "ada", func(_ *site, b *apptest.Browser) {
+	t.Run("anyone after -absolute, though -idle is longer", idleOf(brief, "ada", func(_ *site, b *testbrowser.Browser) {
 		time.Sleep(59 * time.Second)
 		b.Get("/home").Expect(http.StatusOK, "")
 		time.Sleep(time.Second)
 		isOut(b, "/home", store.ReasonAbsolute)
 	}))
-	t.Run("asking how long is no activity", idleOf(long, "ada", func(_ *site, b *apptest.Browser) {
+	t.Run("asking how long is no activity", idleOf(long, "ada", func(_ *site, b *testbrowser.Browser) {
 		time.Sleep(20 * time.Minute)
 		b.Get("/session").Expect(http.StatusOK, "").Contains(`"authenticated":true`, `"idle_seconds":600`).NoStore()
 		time.Sleep(10 * time.Minute)
@@ -206,12 +207,12 @@ func TestTheLoginPageSaysWhyASessionEnded(t *testing.T) {
 
 	// Whoever has one is told what the server knows, whatever the link says.
 	b := s.as("ada")
-	s.as("grace").Post("/admin/users/ada/sessions/end")
+	s.as("grace").PostForm("/admin/users/ada/sessions/end")
 	b.Get("/login?reason=theft_suspected").Contains(text(store.ReasonEnded))
 	// "Expired" is all that it knows of one that left nothing behind.
 	b = s.as("ada")
 	before := b.Copy()
-	b.Post("/logout")
+	b.PostForm("/logout")
 	before.Get("/login").Contains(text(store.ReasonExpired))
 	before.Get("/login?reason=anything").Contains(text(store.ReasonExpired))
 	before.Get("/login?reason=idle").Contains(text(store.ReasonIdle))

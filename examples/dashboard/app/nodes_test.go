@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -15,8 +16,8 @@ func sharedOptions() Options {
 }
 
 // visitedBy makes b's next requests to this site.
-func (s *site) visitedBy(b *apptest.Browser) *apptest.Browser {
-	b.Client.Transport = apptest.Direct{Handler: s.handler}
+func (s *site) visitedBy(b *testbrowser.Browser) *testbrowser.Browser {
+	b.Client.Transport = testbrowser.HandlerTransport{Handler: s.handler}
 	return b
 }
 
@@ -29,7 +30,7 @@ func TestASessionIsTheSameOnEveryNodeAndAfterARestart(t *testing.T) {
 	o.Node = "node 2" // with a directory of its own, as after a restart
 	newSite(t, o).visitedBy(b).Get("/home").Expect(http.StatusOK, "").
 		Contains(`<span class="node">node 2</span>`, "Ada Lovelace")
-	b.Post("/logout").Expect(http.StatusSeeOther, "/")
+	b.PostForm("/logout").Expect(http.StatusSeeOther, "/")
 	b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
 }
 
@@ -40,11 +41,11 @@ func TestAPasswordIsChangedOnEveryNodeThatSharesUsers(t *testing.T) {
 	there := newSite(t, o)
 
 	b, old := here.as("ada"), here.as("ada")
-	b.Post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
+	b.PostForm("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
 		Expect(http.StatusSeeOther, "/account")
 	there.visitedBy(b).Get("/home").Expect(http.StatusOK, "")
 	isOut(there.visitedBy(old), "/home", store.ReasonCredentialsChanged)
-	there.browse().Login("ada").Expect(http.StatusUnprocessableEntity, "")
+	apptest.Login(there.browse(), "ada").Expect(http.StatusUnprocessableEntity, "")
 }
 
 func TestAnAppAloneDoesNotSayWhichOneItIs(t *testing.T) {

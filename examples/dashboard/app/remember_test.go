@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -33,9 +34,9 @@ func TestADeviceIsRememberedOnlyIfTheBoxIsTicked(t *testing.T) {
 		s.browse().Get("/login").Contains(checkbox, "Remember me on this device", "for 2 weeks,").Lacks("checked")
 		for _, fields := range [][]string{nil, {"remember", ""}} {
 			b := s.browse()
-			a := b.Post("/login", append(fields, "username", "ada", "password", "analytical-engine")...)
-			if cookie := a.SessionCookie(); cookie.MaxAge != 0 {
-				t.Errorf("the cookie is kept for %d seconds", cookie.MaxAge)
+			a := b.PostForm("/login", append(fields, "username", "ada", "password", "analytical-engine")...)
+			if cookie := a.Cookie("session"); cookie == nil || cookie.MaxAge != 0 {
+				t.Errorf("got the cookie %v, want one without MaxAge", cookie)
 			}
 			time.Sleep(30 * time.Minute)
 			isOut(b, "/home", store.ReasonIdle)
@@ -58,8 +59,8 @@ func TestWithoutRememberThereIsNoBoxAndNoWayAroundIt(t *testing.T) {
 
 func TestAWrongPasswordKeepsTheTick(t *testing.T) {
 	b := serve(t).browse()
-	b.Post("/login", "username", "ada", "password", "wrong", "remember", "on").Contains("checked")
-	b.Post("/login", "username", "ada", "password", "wrong").Lacks("checked")
+	b.PostForm("/login", "username", "ada", "password", "wrong", "remember", "on").Contains("checked")
+	b.PostForm("/login", "username", "ada", "password", "wrong").Lacks("checked")
 }
 
 func TestTheLoginPageRevivesNothingAndLeadsOn(t *testing.T) {
@@ -72,7 +73,7 @@ func TestTheLoginPageRevivesNothingAndLeadsOn(t *testing.T) {
 		for range 2 {
 			b.Get("/login?next=%2Faccount&reason=remembered").Expect(http.StatusOK, "").
 				Contains(endings[store.ReasonRemembered], `href="/account">Continue without your password</a>`).Lacks("Ada Lovelace")
-			b.Post("/login", "username", "ada", "password", "wrong").Expect(http.StatusUnprocessableEntity, "").Lacks("Ada Lovelace")
+			b.PostForm("/login", "username", "ada", "password", "wrong").Expect(http.StatusUnprocessableEntity, "").Lacks("Ada Lovelace")
 		}
 		b.Get("/session").Contains(`"authenticated":false`)
 		b.Get("/account").Expect(http.StatusOK, "").Contains("Ada Lovelace")
@@ -92,7 +93,7 @@ func TestLoggingInByTheFormDecidesAnewWhatIsRemembered(t *testing.T) {
 		s := newSite(t, testOptions())
 		b := s.remembering("ada")
 		time.Sleep(time.Hour)
-		b.Login("ada").Expect(http.StatusSeeOther, "/home")
+		apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
 		time.Sleep(time.Hour)
 		isOut(b, "/home", store.ReasonIdle)
 	})
@@ -105,18 +106,18 @@ func TestWhoIsRememberedIsAskedForThePasswordAndStaysRemembered(t *testing.T) {
 		time.Sleep(4 * day)
 		b.Get("/home").Expect(http.StatusOK, "")
 		b.Get("/account/sessions").Expect(http.StatusSeeOther, "/reauth?next=%2Faccount%2Fsessions")
-		b.Post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
+		b.PostForm("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
 			Expect(http.StatusSeeOther, "/reauth")
 
 		left := int((10*day + time.Hour).Seconds()) // and an hour to be told of the end
-		a := b.Post("/reauth", "password", "analytical-engine").Expect(http.StatusSeeOther, "/account")
-		if cookie := a.SessionCookie(); cookie.MaxAge != left {
-			t.Errorf("after logging in again the cookie is kept for %d seconds, not %d", cookie.MaxAge, left)
+		a := b.PostForm("/reauth", "password", "analytical-engine").Expect(http.StatusSeeOther, "/account")
+		if cookie := a.Cookie("session"); cookie == nil || cookie.MaxAge != left {
+			t.Errorf("after logging in again got the cookie %v, want MaxAge %d", cookie, left)
 		}
-		a = b.Post("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
+		a = b.PostForm("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
 			Expect(http.StatusSeeOther, "/account")
-		if cookie := a.SessionCookie(); cookie.MaxAge != left {
-			t.Errorf("after the change of password the cookie is kept for %d seconds, not %d", cookie.MaxAge, left)
+		if cookie := a.Cookie("session"); cookie == nil || cookie.MaxAge != left {
+			t.Errorf("after the change of password got the cookie %v, want MaxAge %d", cookie, left)
 		}
 		time.Sleep(10*day - time.Second)
 		b.Get("/home").Expect(http.StatusOK, "")
@@ -131,8 +132,8 @@ func TestAnAdminWhoIsRememberedChangesNobodyWithoutThePassword(t *testing.T) {
 		ada, grace := s.as("ada"), s.remembering("grace")
 		time.Sleep(20 * time.Minute)
 		grace.Get("/admin").Expect(http.StatusOK, "")
-		for _, path := range []string{"deactivate", "activate", "sessions/end", "sessions/" + ada.Session() + "/end"} {
-			grace.Post("/admin/users/ada/"+path).Expect(http.StatusSeeOther, "/reauth")
+		for _, path := range []string{"deactivate", "activate", "sessions/end", "sessions/" + apptest.Session(ada) + "/end"} {
+			grace.PostForm("/admin/users/ada/"+path).Expect(http.StatusSeeOther, "/reauth")
 		}
 		ada.Get("/home").Expect(http.StatusOK, "")
 	})

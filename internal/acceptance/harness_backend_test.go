@@ -1,0 +1,120 @@
+package acceptance
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// failingBackend is a backend that counts its calls, fails on demand, and can run a test's
+// function before a call. The guard treats it as remote, because it is not a *store.Memory.
+type failingBackend struct {
+	store.Backend
+	mu     sync.Mutex
+	calls  map[string]int
+	fail   map[string]error  // by method, "*" for all
+	before map[string]func() // by method, outside the lock
+}
+
+func newFailingBackend() *failingBackend {
+	return &failingBackend{Backend: store.NewMemory(), calls: map[string]int{}, fail: map[string]error{}, before: map[string]func(){}}
+}
+
+var errBackendDown = errors.New("the backend is down")
+
+// failOn makes these methods fail from now on, "*" all of them, and no others.
+func (f *failingBackend) failOn(methods ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.fail)
+	for _, m := range methods {
+		f.fail[m] = errBackendDown
+	}
+}
+
+// beforeCall runs do before each call of method, or no longer if do is nil.
+func (f *failingBackend) beforeCall(method string, do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before[method] = do
+}
+
+func (f *failingBackend) callCounts() map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.calls)
+}
+
+// enter counts a call and returns the error that it must fail with.
+func (f *failingBackend) enter(method string) error {
+	f.mu.Lock()
+	f.calls[method]++
+	before := f.before[method]
+	err := errors.Join(f.fail[method], f.fail["*"])
+	f.mu.Unlock()
+	if before != nil {
+		before()
+	}
+	return err
+}
+
+func (f *failingBackend) Create(ctx context.Context, r store.Record, l store.Limit) ([]store.Record, error) {
+	if err := errors.Join(f.enter("Create"), checkGroup(r)); err != nil {
+		return nil, err
+	}
+	return f.Backend.Create(ctx, r, l)
+}
+
+func (f *failingBackend) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
+	if err := errors.Join(f.enter("Replace"), checkGroup(r)); err != nil {
+		return err
+	}
+	return f.Backend.Replace(ctx, old, version, r)
+}
+
+// checkGroup fails where a backend on several machines would: a key must belong to the
+// group of its owner.
+func checkGroup(r store.Record) error {
+	if r.Key.Group() != store.GroupOf(r.Owner) {
+		return errors.New("the key is not in its owner's group")
+	}
+	return nil
+}
+
+func (f *failingBackend) Load(ctx context.Context, key store.Key) (store.Record, error) {
+	if err := f.enter("Load"); err != nil {
+		return store.Record{}, err
+	}
+	return f.Backend.Load(ctx, key)
+}
+
+func (f *failingBackend) Touch(ctx context.Context, key store.Key, seen store.Time) error {
+	if err := f.enter("Touch"); err != nil {
+		return err
+	}
+	return f.Backend.Touch(ctx, key, seen)
+}
+
+func (f *failingBackend) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+	if err := f.enter("Save"); err != nil {
+		return err
+	}
+	return f.Backend.Save(ctx, key, version, values)
+}
+
+func (f *failingBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
+	if err := f.enter("Delete"); err != nil {
+		return store.Record{}, err
+	}
+	return f.Backend.Delete(ctx, key, reason)
+}
+
+func (f *failingBackend) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
+	if err := f.enter("ByOwner"); err != nil {
+		return nil, err
+	}
+	return f.Backend.ByOwner(ctx, owner)
+}

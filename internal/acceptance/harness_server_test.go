@@ -1,0 +1,39 @@
+package acceptance
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
+)
+
+// server is a TLS server on a network in memory.
+type server struct {
+	*httptest.Server
+	network *testbrowser.PipeListener
+}
+
+// serve starts a server for h, which configure may change first.
+func serve(t *testing.T, h http.Handler, configure ...func(*httptest.Server)) *server {
+	t.Helper()
+	s := &server{httptest.NewUnstartedServer(h), testbrowser.Listen("app.example:443")}
+	s.Listener.Close()
+	s.Listener = s.network
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	for _, c := range configure {
+		c(s.Server)
+	}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// withFakeClock runs a test on a clock that advance moves.
+func withFakeClock(t *testing.T, test func(t *testing.T)) { t.Helper(); synctest.Test(t, test) }
+
+// advance moves the clock of withFakeClock, after everything else has come to rest.
+func advance(d time.Duration) { time.Sleep(d) }

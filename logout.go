@@ -29,7 +29,7 @@ func (g *core) Logout(to string) http.Handler {
 			req.refuseMethod(w, http.MethodPost)
 			return
 		}
-		if err := g.End(w, r); errors.Is(err, ErrUnavailable) {
+		if err := req.logOut(); errors.Is(err, ErrUnavailable) {
 			g.refuse(req, w, r, logoutIncomplete)
 			return
 		} else if err != nil {
@@ -56,6 +56,12 @@ func (g *core) End(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	defer l.unlock()
+	return l.logOut()
+}
+
+func (req *request) logOut() error {
+	l := req.lock()
 	defer l.unlock()
 	return l.logOut()
 }

@@ -10,13 +10,13 @@ import (
 // MariaDB starts a MariaDB server: database "test", user "root", no password.
 func MariaDB(t T) *Server {
 	t.Helper()
-	install := find(t, "mariadb-install-db", "mariadb-server", "/usr/bin")
-	path := find(t, "mariadbd", "mariadb-server", "/usr/sbin")
-	as := ownerFor("mysql")
+	install := findProgram(t, "mariadb-install-db", "mariadb-server", "/usr/bin")
+	path := findProgram(t, "mariadbd", "mariadb-server", "/usr/sbin")
+	as := lookupUser("mysql")
 	return launch(t, func(port int) *Server {
-		dir, addr := makeDir(t, as), loopback(port)
+		dir, addr := makeDataDir(t, as), loopback(port)
 		data, setUp := filepath.Join(dir, "data"), filepath.Join(dir, "setup.sql")
-		err := run(program{dir: dir, as: as, path: install, args: []string{
+		err := run(program{dir: dir, user: as, path: install, args: []string{
 			"--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal",
 			"--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=8M",
 		}})
@@ -30,8 +30,8 @@ func MariaDB(t T) *Server {
 		return &Server{
 			Addr:  addr,
 			dsn:   func(addr string) string { return "root@tcp(" + addr + ")/test" },
-			ready: func(ctx context.Context) error { return answersMariaDB(ctx, addr) },
-			program: program{dir: dir, as: as, path: path, args: []string{
+			ready: func(ctx context.Context) error { return checkMariaDB(ctx, addr) },
+			program: program{dir: dir, user: as, path: path, args: []string{
 				"--no-defaults", "--datadir=" + data, "--socket=" + filepath.Join(dir, "socket"),
 				"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port), "--skip-name-resolve", "--init-file=" + setUp,
 				// What has been handed to the kernel outlives the process, if not the power.
@@ -43,11 +43,11 @@ func MariaDB(t T) *Server {
 
 // answersMariaDB waits for the greeting, by protocol 10: it comes when the server
 // accepts connections, which is after the crash recovery and the set-up.
-func answersMariaDB(ctx context.Context, addr string) error {
+func checkMariaDB(ctx context.Context, addr string) error {
 	conn, err := dial(ctx, addr)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return expect(conn, 4, 10, "MariaDB is not ready")
+	return expectByte(conn, 4, 10, "MariaDB is not ready")
 }

@@ -47,7 +47,7 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 // expect reads one byte at an offset.
-func expect(r io.Reader, offset int, want byte, otherwise string) error {
+func expectByte(r io.Reader, offset int, want byte, otherwise string) error {
 	b := make([]byte, offset+1)
 	if _, err := io.ReadFull(r, b); err != nil {
 		return err

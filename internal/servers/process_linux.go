@@ -19,11 +19,11 @@ import (
 )
 
 // An owner is the user a server runs as. nil is ourselves.
-type owner struct{ uid, gid int }
+type unixUser struct{ uid, gid int }
 
 // ownerFor is a user for servers that refuse to run as root: the one of their package,
 // or nobody.
-func ownerFor(name string) *owner {
+func lookupUser(name string) *unixUser {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -31,7 +31,7 @@ func ownerFor(name string) *owner {
 		if u, err := user.Lookup(name); err == nil {
 			uid, _ := strconv.Atoi(u.Uid)
 			gid, _ := strconv.Atoi(u.Gid)
-			return &owner{uid, gid}
+			return &unixUser{uid, gid}
 		}
 	}
 	return nil
@@ -41,7 +41,7 @@ func ownerFor(name string) *owner {
 type process struct {
 	command  *exec.Cmd
 	log      string // the file it writes to
-	gives    bool
+	cleanShutdown    bool
 	ended    chan struct{}
 	watchdog io.WriteCloser // while it is paused
 }
@@ -51,8 +51,8 @@ func command(p program, death syscall.Signal) *exec.Cmd {
 	c.Dir = p.dir
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "TMPDIR=" + p.dir, "LC_ALL=C"}
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death}
-	if p.as != nil {
-		c.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(p.as.uid), Gid: uint32(p.as.gid)}
+	if p.user != nil {
+		c.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(p.user.uid), Gid: uint32(p.user.gid)}
 	}
 	return c
 }
@@ -65,7 +65,7 @@ func start(p program) (*process, error) {
 	}
 	defer log.Close()
 	death := syscall.SIGKILL
-	if p.gives {
+	if p.cleanShutdown {
 		death = syscall.SIGQUIT
 	}
 	c := command(p, death)
@@ -73,7 +73,7 @@ func start(p program) (*process, error) {
 	if err := onStarter(c.Start); err != nil {
 		return nil, err
 	}
-	running := &process{command: c, log: log.Name(), gives: p.gives, ended: make(chan struct{})}
+	running := &process{command: c, log: log.Name(), cleanShutdown: p.cleanShutdown, ended: make(chan struct{})}
 	go func() {
 		_ = c.Wait()
 		close(running.ended)
@@ -99,11 +99,11 @@ func run(p program) error {
 // sent when the thread ends that started the process (golang.org/issue/27505).
 func onStarter(f func() error) error {
 	err := make(chan error)
-	starter() <- func() { err <- f() }
+	starterThread() <- func() { err <- f() }
 	return <-err
 }
 
-var starter = sync.OnceValue(func() chan<- func() {
+var starterThread = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())
 	go func() {
 		runtime.LockOSThread()
@@ -115,7 +115,7 @@ var starter = sync.OnceValue(func() chan<- func() {
 })
 
 // await tries until ready.
-func (p *process) await(ready func(context.Context) error) error {
+func (p *process) awaitReady(ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for {
@@ -125,15 +125,15 @@ func (p *process) await(ready func(context.Context) error) error {
 		}
 		select {
 		case <-p.ended:
-			return p.failed("it exited")
+			return p.startError("it exited")
 		case <-ctx.Done():
-			return p.failed(fmt.Sprintf("no answer for %v: %v", startTimeout, err))
+			return p.startError(fmt.Sprintf("no answer for %v: %v", startTimeout, err))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-func (p *process) failed(why string) error {
+func (p *process) startError(why string) error {
 	said, _ := os.ReadFile(p.log)
 	return fmt.Errorf("%s: %s; it wrote:\n%s", p.command.Path, why, bytes.TrimSpace(said[max(0, len(said)-2000):]))
 }
@@ -154,7 +154,7 @@ func (p *process) kill() error {
 			return err
 		}
 	}
-	p.release()
+	p.dismissWatchdog()
 	if err := p.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
@@ -163,8 +163,8 @@ func (p *process) kill() error {
 }
 
 // end lets a server give back what outlives it.
-func (p *process) end() error {
-	if p.gives {
+func (p *process) shutDown() error {
+	if p.cleanShutdown {
 		_ = p.resume()
 		_ = p.command.Process.Signal(syscall.SIGQUIT)
 		select {
@@ -213,12 +213,12 @@ func (p *process) pause() error {
 			return err
 		}
 	}
-	return p.guard(append(children, p.command.Process.Pid))
+	return p.startWatchdog(append(children, p.command.Process.Pid))
 }
 
 // guard lets what is stopped go on when the test binary ends, since it does not hear of
 // that otherwise: by a shell that reads from it until then.
-func (p *process) guard(pids []int) error {
+func (p *process) startWatchdog(pids []int) error {
 	args := []string{"-c", `read -r resumed || kill -CONT "$@"`, "sh"}
 	for _, pid := range pids {
 		args = append(args, strconv.Itoa(pid))
@@ -233,13 +233,13 @@ func (p *process) guard(pids []int) error {
 		return err
 	}
 	go func() { _ = shell.Wait() }()
-	p.release()
+	p.dismissWatchdog()
 	p.watchdog = stdin
 	return nil
 }
 
 // release tells the shell of guard that it is not needed.
-func (p *process) release() {
+func (p *process) dismissWatchdog() {
 	if p.watchdog != nil {
 		_, _ = io.WriteString(p.watchdog, "resumed\n")
 		_ = p.watchdog.Close()
@@ -252,7 +252,7 @@ func (p *process) resume() error {
 	if err != nil {
 		return err
 	}
-	p.release()
+	p.dismissWatchdog()
 	for _, pid := range children {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}

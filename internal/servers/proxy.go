@@ -16,14 +16,14 @@ type Proxy struct {
 	mu       sync.Mutex
 	listener net.Listener // nil while it is cut
 	conns    map[net.Conn]struct{}
-	stalled  chan struct{} // closed unless nothing is delivered
+	delivering  chan struct{} // closed unless nothing is delivered
 }
 
 // NewProxy makes a proxy in front of the server at addr.
 func NewProxy(t T, addr string) *Proxy {
 	t.Helper()
-	p := &Proxy{Addr: loopback(freePort()), server: addr, conns: map[net.Conn]struct{}{}, stalled: make(chan struct{})}
-	close(p.stalled)
+	p := &Proxy{Addr: loopback(freePort()), server: addr, conns: map[net.Conn]struct{}{}, delivering: make(chan struct{})}
+	close(p.delivering)
 	if err := p.Restore(); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func (p *Proxy) Cut() error {
 		_ = c.(*net.TCPConn).SetLinger(0) // a reset, as if the machine were gone
 		_ = c.Close()
 	}
-	p.deliver()
+	p.resumeDelivery()
 	return nil
 }
 
@@ -52,8 +52,8 @@ func (p *Proxy) Stall() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-p.stalled:
-		p.stalled = make(chan struct{})
+	case <-p.delivering:
+		p.delivering = make(chan struct{})
 	default:
 	}
 	return nil
@@ -63,7 +63,7 @@ func (p *Proxy) Stall() error {
 func (p *Proxy) Restore() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.deliver()
+	p.resumeDelivery()
 	if p.listener != nil {
 		return nil
 	}
@@ -75,11 +75,11 @@ func (p *Proxy) Restore() error {
 	return err
 }
 
-func (p *Proxy) deliver() {
+func (p *Proxy) resumeDelivery() {
 	select {
-	case <-p.stalled:
+	case <-p.delivering:
 	default:
-		close(p.stalled)
+		close(p.delivering)
 	}
 }
 
@@ -89,12 +89,12 @@ func (p *Proxy) accept(l net.Listener) {
 		if err != nil {
 			return
 		}
-		go p.connect(l, client)
+		go p.serve(l, client)
 	}
 }
 
-func (p *Proxy) connect(l net.Listener, client net.Conn) {
-	p.wait()
+func (p *Proxy) serve(l net.Listener, client net.Conn) {
+	p.awaitDelivery()
 	server, err := net.Dial("tcp", p.server)
 	if err != nil {
 		_ = client.Close()
@@ -125,7 +125,7 @@ func (p *Proxy) copy(to, from net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
-		p.wait()
+		p.awaitDelivery()
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				break
@@ -143,9 +143,9 @@ func (p *Proxy) copy(to, from net.Conn) {
 	}
 }
 
-func (p *Proxy) wait() {
+func (p *Proxy) awaitDelivery() {
 	p.mu.Lock()
-	stalled := p.stalled
+	stalled := p.delivering
 	p.mu.Unlock()
 	<-stalled
 }

@@ -42,10 +42,10 @@ type Server struct {
 // A program is what runs as a server.
 type program struct {
 	dir   string // its data and its log
-	as    *owner
+	user    *unixUser
 	path  string
 	args  []string
-	gives bool // it has to give back shared memory when it ends
+	cleanShutdown bool // it has to give back shared memory when it ends
 }
 
 // DSN is how a client names the server: a URL for Redis and PostgreSQL, for MariaDB
@@ -68,7 +68,7 @@ func (s *Server) Start() error {
 		return err
 	}
 	s.process = p
-	if err := p.await(s.ready); err != nil {
+	if err := p.awaitReady(s.ready); err != nil {
 		s.process = nil
 		_ = p.kill()
 		return err
@@ -104,9 +104,9 @@ func (s *Server) Resume() error {
 }
 
 // end is how a server goes when nobody needs it any more.
-func (s *Server) end() {
+func (s *Server) remove() {
 	if s.process != nil {
-		_ = s.process.end()
+		_ = s.process.shutDown()
 		s.process = nil
 	}
 	_ = os.RemoveAll(s.program.dir)
@@ -120,7 +120,7 @@ func launch(t T, configure func(port int) *Server) *Server {
 	for range 3 {
 		s := configure(freePort())
 		if err = s.Start(); err == nil {
-			t.Cleanup(s.end)
+			t.Cleanup(s.remove)
 			return s
 		}
 		_ = os.RemoveAll(s.program.dir)
@@ -131,7 +131,7 @@ func launch(t T, configure func(port int) *Server) *Server {
 
 // find returns the path of a program of Debian's package, and skips the test if it is
 // not there. Some are not in everybody's PATH.
-func find(t T, name, of string, dirs ...string) string {
+func findProgram(t T, name, of string, dirs ...string) string {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		t.Skip("servers are started on Linux only")
@@ -147,9 +147,9 @@ func find(t T, name, of string, dirs ...string) string {
 }
 
 // makeDir makes a directory for a server that runs as somebody.
-func makeDir(t T, as *owner) string {
+func makeDataDir(t T, as *unixUser) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(parentFor(as), "sessionguard-*")
+	dir, err := os.MkdirTemp(parentDir(as), "sessionguard-*")
 	if err == nil && as != nil {
 		err = os.Chown(dir, as.uid, as.gid)
 	}
@@ -160,7 +160,7 @@ func makeDir(t T, as *owner) string {
 }
 
 // parentFor is where a user who is not ourselves can get to.
-func parentFor(as *owner) string {
+func parentDir(as *unixUser) string {
 	temp := os.TempDir()
 	if as == nil {
 		return temp
@@ -187,24 +187,24 @@ func Shared[S any](start func(T) *S) func(T) *S {
 		mu.Lock()
 		defer mu.Unlock()
 		if running == nil { // also if that test was skipped: this one is too
-			running = start(lasting{t})
+			running = start(binaryT{t})
 		}
 		return running
 	}
 }
 
 // lasting is a T whose cleanups wait for the end of the test binary.
-type lasting struct{ T }
+type binaryT struct{ T }
 
-var lastly struct {
+var atExit struct {
 	sync.Mutex
 	cleanups []func()
 }
 
-func (lasting) Cleanup(f func()) {
-	lastly.Lock()
-	defer lastly.Unlock()
-	lastly.cleanups = append(lastly.cleanups, f)
+func (binaryT) Cleanup(f func()) {
+	atExit.Lock()
+	defer atExit.Unlock()
+	atExit.cleanups = append(atExit.cleanups, f)
 }
 
 // Main is for the TestMain of tests that use [Shared].
@@ -212,8 +212,8 @@ func (lasting) Cleanup(f func()) {
 //	func TestMain(m *testing.M) { servers.Main(m) }
 func Main(m *testing.M) {
 	code := m.Run()
-	lastly.Lock()
-	for _, f := range lastly.cleanups {
+	atExit.Lock()
+	for _, f := range atExit.cleanups {
 		f()
 	}
 	os.Exit(code)

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { Main(m) }
 
 // requireServes checks that a server answers, but not while it is killed or paused, and
 // that it keeps what was stored in it or not.
-func requireServes(t *testing.T, s *Server, put, get func() string, keeps bool) {
+func requireLifecycle(t *testing.T, s *Server, put, get func() string, keeps bool) {
 	t.Helper()
 	answers := func() error { return s.ready(t.Context()) }
 	require.NoError(t, answers())
@@ -50,7 +50,7 @@ func requireServes(t *testing.T, s *Server, put, get func() string, keeps bool) 
 	}
 }
 
-func TestRedisServes(t *testing.T) {
+func TestRedisLifecycle(t *testing.T) {
 	for name, o := range map[string]RedisOptions{
 		"forgets":             {},
 		"keeps":               {Keeps: true},
@@ -61,43 +61,43 @@ func TestRedisServes(t *testing.T) {
 			s := Redis(t, o)
 			run := func(command ...string) func() string {
 				return func() string {
-					answer, err := ask(t.Context(), s.Addr, o.Password, command...)
+					answer, err := sendCommand(t.Context(), s.Addr, o.Password, command...)
 					require.NoError(t, err)
 					return answer
 				}
 			}
-			requireServes(t, s, run("SET", "k", "17"), run("GET", "k"), o.Keeps)
+			requireLifecycle(t, s, run("SET", "k", "17"), run("GET", "k"), o.Keeps)
 			if o.Password != "" {
-				_, err := ask(t.Context(), s.Addr, "", "GET", "k")
+				_, err := sendCommand(t.Context(), s.Addr, "", "GET", "k")
 				require.ErrorContains(t, err, "NOAUTH")
 			}
 		})
 	}
 }
 
-func TestPostgreSQLServes(t *testing.T) {
+func TestPostgreSQLLifecycle(t *testing.T) {
 	t.Parallel()
 	s := PostgreSQL(t)
-	query := client(t, find(t, "psql", "postgresql", "/usr/lib/postgresql/*/bin"), "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", s.DSN(s.Addr), "--command")
+	query := queryFunc(t, findProgram(t, "psql", "postgresql", "/usr/lib/postgresql/*/bin"), "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", s.DSN(s.Addr), "--command")
 	query("CREATE TABLE kept (v int)")
-	requireServes(t, s,
+	requireLifecycle(t, s,
 		func() string { return query("TRUNCATE kept; INSERT INTO kept VALUES (17)") },
 		func() string { return query("SELECT v FROM kept") }, true)
 }
 
-func TestMariaDBServes(t *testing.T) {
+func TestMariaDBLifecycle(t *testing.T) {
 	t.Parallel()
 	s := MariaDB(t)
 	_, port, _ := strings.Cut(s.Addr, ":")
-	query := client(t, find(t, "mariadb", "mariadb-server", "/usr/bin"), "--no-defaults", "--host=127.0.0.1", "--port="+port, "--user=root", "--skip-column-names", "--database=test", "--execute")
+	query := queryFunc(t, findProgram(t, "mariadb", "mariadb-server", "/usr/bin"), "--no-defaults", "--host=127.0.0.1", "--port="+port, "--user=root", "--skip-column-names", "--database=test", "--execute")
 	query("CREATE TABLE kept (v int) ENGINE=InnoDB")
-	requireServes(t, s,
+	requireLifecycle(t, s,
 		func() string { return query("DELETE FROM kept; INSERT INTO kept VALUES (17)") },
 		func() string { return query("SELECT v FROM kept") }, true)
 }
 
 // client runs statements by the client that comes with a server.
-func client(t *testing.T, program string, args ...string) func(statement string) string {
+func queryFunc(t *testing.T, program string, args ...string) func(statement string) string {
 	t.Helper()
 	return func(statement string) string {
 		t.Helper()
@@ -107,13 +107,13 @@ func client(t *testing.T, program string, args ...string) func(statement string)
 	}
 }
 
-func TestRedisClusterIsWholeAgain(t *testing.T) {
+func TestRedisClusterRecoversFromAKill(t *testing.T) {
 	t.Parallel()
 	nodes := RedisCluster(t, RedisOptions{Keeps: true})
 	require.NoError(t, nodes[1].Kill())
 	require.NoError(t, nodes[1].Start())
 	for _, n := range nodes {
-		require.NoError(t, n.process.await(n.ready))
+		require.NoError(t, n.process.awaitReady(n.ready))
 	}
 }
 
@@ -122,14 +122,14 @@ func TestRedisFailsOver(t *testing.T) {
 	f := RedisFailover(t, RedisOptions{Password: "secret"})
 	require.NoError(t, f.Primary.Kill())
 	_, port, _ := strings.Cut(f.Replica.Addr, ":")
-	require.NoError(t, f.Sentinel.process.await(says(f.Sentinel.Addr, "", []string{"INFO", "sentinel"}, "address=127.0.0.1:"+port)))
-	require.NoError(t, f.Replica.process.await(says(f.Replica.Addr, "secret", []string{"INFO", "replication"}, "role:master")))
+	require.NoError(t, f.Sentinel.process.awaitReady(responseContains(f.Sentinel.Addr, "", []string{"INFO", "sentinel"}, "address=127.0.0.1:"+port)))
+	require.NoError(t, f.Replica.process.awaitReady(responseContains(f.Replica.Addr, "secret", []string{"INFO", "replication"}, "role:master")))
 }
 
 var sharedRedis = Shared(func(t T) *Server { return Redis(t, RedisOptions{}) })
 
-func TestASharedServerOutlivesItsTest(t *testing.T) {
-	find(t, "redis-server", "redis-server")
+func TestSharedServerOutlivesItsTest(t *testing.T) {
+	findProgram(t, "redis-server", "redis-server")
 	var first *Server
 	t.Run("first", func(t *testing.T) { first = sharedRedis(t) })
 	require.Same(t, first, sharedRedis(t))
@@ -137,7 +137,7 @@ func TestASharedServerOutlivesItsTest(t *testing.T) {
 }
 
 // A test binary that is killed leaves no server behind, not even a paused one.
-func TestAServerEndsWithTheTestBinary(t *testing.T) {
+func TestServersEndWithTheTestBinary(t *testing.T) {
 	if started := os.Getenv("SERVERS_TEST_STARTED"); started != "" {
 		running := PostgreSQL(t)
 		paused := PostgreSQL(t)
@@ -146,7 +146,7 @@ func TestAServerEndsWithTheTestBinary(t *testing.T) {
 		<-t.Context().Done()
 		return
 	}
-	find(t, "initdb", "postgresql", "/usr/lib/postgresql/*/bin")
+	findProgram(t, "initdb", "postgresql", "/usr/lib/postgresql/*/bin")
 	started := filepath.Join(t.TempDir(), "started")
 	binary := exec.Command(os.Args[0], "-test.run=^TestAServerEndsWithTheTestBinary$")
 	binary.Env = append(os.Environ(), "SERVERS_TEST_STARTED="+started)
@@ -184,22 +184,22 @@ func processesIn(t *testing.T, dirs ...string) (pids []string) {
 }
 
 // told is a T that remembers why a test was skipped.
-type told struct {
+type skipRecorder struct {
 	T
 	skipped string
 }
 
-func (t *told) Skip(args ...any) {
+func (t *skipRecorder) Skip(args ...any) {
 	t.skipped, _ = args[0].(string)
 	runtime.Goexit()
 }
 
-func TestAMissingServerSkipsTheTest(t *testing.T) {
-	asked := &told{T: t}
+func TestMissingServerSkipsTheTest(t *testing.T) {
+	asked := &skipRecorder{T: t}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		find(asked, "nothing-like-it", "nothing")
+		findProgram(asked, "nothing-like-it", "nothing")
 	}()
 	<-done
 	if runtime.GOOS == "linux" {

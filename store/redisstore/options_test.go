@@ -16,7 +16,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/storetest"
 )
 
-func TestOptionsThatBreakAPromiseAreRefused(t *testing.T) {
+func TestUnsafeOptionsAreRefused(t *testing.T) {
 	cached := Config{CacheFor: time.Second}
 	for name, c := range map[string]struct {
 		option rueidis.ClientOption
@@ -39,7 +39,7 @@ func TestOptionsThatBreakAPromiseAreRefused(t *testing.T) {
 		"NewCacheStoreFn":       {option: rueidis.ClientOption{NewCacheStoreFn: func(rueidis.CacheStoreOption) rueidis.CacheStore { return nil }}, config: cached, says: "NewCacheStoreFn"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.option.InitAddress = []string{shared(t).Addr}
+			c.option.InitAddress = []string{sharedServer(t).Addr}
 			s, err := New(c.option, c.config)
 			require.Nil(t, s)
 			require.ErrorContains(t, err, c.says)
@@ -48,12 +48,12 @@ func TestOptionsThatBreakAPromiseAreRefused(t *testing.T) {
 	}
 }
 
-func TestEveryWaitIsBoundedByTheTimeout(t *testing.T) {
+func TestTimeoutBoundsEveryWait(t *testing.T) {
 	for _, given := range []time.Duration{0, -1, time.Hour, time.Millisecond} {
 		o := rueidis.ClientOption{ConnWriteTimeout: given}
 		o.Dialer.Timeout, o.Dialer.KeepAlive, o.Sentinel.Dialer.Timeout = given, given, given
 		for _, timeout := range []time.Duration{0, 100 * time.Millisecond} {
-			o, c, err := settle(o, Config{Timeout: timeout})
+			o, c, err := prepareOptions(o, Config{Timeout: timeout})
 			require.NoError(t, err)
 			for _, d := range []time.Duration{o.Dialer.Timeout, o.Dialer.KeepAlive, o.ConnWriteTimeout, o.Sentinel.Dialer.Timeout} {
 				require.Positive(t, d)
@@ -70,7 +70,7 @@ func TestEveryWaitIsBoundedByTheTimeout(t *testing.T) {
 
 const secret = "correct horse battery staple"
 
-func TestPasswordsAreInNoError(t *testing.T) {
+func TestErrorsContainNoPasswords(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Password: "another"})
 	for name, option := range map[string]rueidis.ClientOption{
 		"wrong":              {Password: secret},
@@ -79,11 +79,11 @@ func TestPasswordsAreInNoError(t *testing.T) {
 		"wrong, by a func": {AuthCredentialsFn: func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
 			return rueidis.AuthCredentials{Password: secret}, nil
 		}},
-		"of a func, to what is no Redis": {DialCtxFn: echo, AuthCredentialsFn: func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+		"of a func, to what is no Redis": {DialCtxFn: echoDial, AuthCredentialsFn: func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
 			return rueidis.AuthCredentials{Password: secret}, nil
 		}},
-		"of what is no Redis": {Password: secret, DialCtxFn: echo},
-		"of no server":        {Password: secret, DialCtxFn: refuse},
+		"of what is no Redis": {Password: secret, DialCtxFn: echoDial},
+		"of no server":        {Password: secret, DialCtxFn: failingDial},
 	} {
 		for _, config := range []Config{{}, {CacheFor: time.Second}} {
 			if config.CacheFor > 0 && option.AlwaysRESP2 {
@@ -107,10 +107,10 @@ func unwrap(err error) error {
 }
 
 // An access list with what the package's comment names, and what every connection needs.
-func TestAnAccessListNeedsNoMoreThanIsDocumented(t *testing.T) {
+func TestDocumentedAccessListIsSufficient(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
-	admin := open(t, Config{}, server.Addr)
-	configure(t, admin, strings.Fields("ACL SETUSER limited on >"+strings.ReplaceAll(secret, " ", "")+
+	admin := openStore(t, Config{}, server.Addr)
+	runCommand(t, admin, strings.Fields("ACL SETUSER limited on >"+strings.ReplaceAll(secret, " ", "")+
 		" ~sessionguard:* &sessionguard:* +@connection +multi +exec"+
 		" +get +getex +set +setrange +del +exists +pexpire +pttl +zadd +zrem +zcard +zrange +zrangebyscore"+
 		" +publish +subscribe +eval +evalsha")...)
@@ -125,12 +125,12 @@ func TestAnAccessListNeedsNoMoreThanIsDocumented(t *testing.T) {
 	}
 }
 
-func refuse(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+func failingDial(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return nil, &net.OpError{Op: "dial", Err: net.UnknownNetworkError(secret)}
 }
 
 // echo is a server that repeats each command, as Redis does with what it does not know.
-func echo(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+func echoDial(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	client, server := net.Pipe()
 	go func() {
 		defer server.Close()

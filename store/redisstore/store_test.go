@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { servers.Main(m) }
 
-var shared = servers.Shared(func(t servers.T) *servers.Server {
+var sharedServer = servers.Shared(func(t servers.T) *servers.Server {
 	return servers.Redis(t, servers.RedisOptions{})
 })
 
@@ -26,23 +26,23 @@ var (
 	_ store.Cacher  = (*Store)(nil)
 )
 
-func TestEveryPromise(t *testing.T) {
-	s := open(t, Config{}, shared(t).Addr)
+func TestConformance(t *testing.T) {
+	s := openStore(t, Config{}, sharedServer(t).Addr)
 	storetest.Run(t, func(*testing.T) store.Backend { return s })
 }
 
-func TestEveryPromiseOfTwoNodes(t *testing.T) {
-	a, b := open(t, Config{}, shared(t).Addr), open(t, Config{}, shared(t).Addr)
+func TestConformanceOfTwoNodes(t *testing.T) {
+	a, b := openStore(t, Config{}, sharedServer(t).Addr), openStore(t, Config{}, sharedServer(t).Addr)
 	storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 }
 
 // One process sees what it has written at once, whatever it has cached.
-func TestEveryPromiseWithCaching(t *testing.T) {
-	s := open(t, Config{CacheFor: time.Minute}, shared(t).Addr)
+func TestConformanceWithCaching(t *testing.T) {
+	s := openStore(t, Config{CacheFor: time.Minute}, sharedServer(t).Addr)
 	storetest.Run(t, func(*testing.T) store.Backend { return s })
 }
 
-func open(t testing.TB, config Config, addresses ...string) *Store {
+func openStore(t testing.TB, config Config, addresses ...string) *Store {
 	t.Helper()
 	s, err := New(rueidis.ClientOption{InitAddress: addresses}, config)
 	require.NoError(t, err)
@@ -69,14 +69,14 @@ func newSession(owner string) store.Record {
 func newOwner() string { return "session=" + rand.Text() }
 
 // created is a session that s has.
-func created(t testing.TB, s *Store) store.Record {
+func createSession(t testing.TB, s *Store) store.Record {
 	t.Helper()
 	r := newSession(newOwner())
-	create1(t, s, r)
+	createRecord(t, s, r)
 	return r
 }
 
-func create1(t testing.TB, s *Store, r store.Record) {
+func createRecord(t testing.TB, s *Store, r store.Record) {
 	t.Helper()
 	_, err := s.Create(t.Context(), r, store.Limit{})
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func successor(r store.Record) store.Record {
 }
 
 // ask sends one command to the server of s, to the node that has key.
-func ask(t testing.TB, s *Store, command, key string, args ...string) rueidis.RedisResult {
+func sendCommand(t testing.TB, s *Store, command, key string, args ...string) rueidis.RedisResult {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
@@ -98,7 +98,7 @@ func ask(t testing.TB, s *Store, command, key string, args ...string) rueidis.Re
 }
 
 // configure sends one command without a key.
-func configure(t testing.TB, s *Store, command ...string) {
+func runCommand(t testing.TB, s *Store, command ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
@@ -106,7 +106,7 @@ func configure(t testing.TB, s *Store, command ...string) {
 }
 
 // do sends one command to a server alone, whatever others it works with.
-func do(t testing.TB, server *servers.Server, command ...string) rueidis.RedisResult {
+func runOnServer(t testing.TB, server *servers.Server, command ...string) rueidis.RedisResult {
 	t.Helper()
 	client, err := rueidis.NewClient(rueidis.ClientOption{
 		InitAddress: []string{server.Addr}, ForceSingleClient: true, DisableCache: true,

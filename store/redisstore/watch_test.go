@@ -17,7 +17,7 @@ import (
 )
 
 // watch returns what a store tells.
-func watch(t testing.TB, s *Store) <-chan store.Ending {
+func startWatch(t testing.TB, s *Store) <-chan store.Ending {
 	t.Helper()
 	told := make(chan store.Ending, 100)
 	require.NoError(t, s.Watch(t.Context(), func(e store.Ending) {
@@ -29,7 +29,7 @@ func watch(t testing.TB, s *Store) <-chan store.Ending {
 	return told
 }
 
-func requireTold(t testing.TB, told <-chan store.Ending, want store.Ending) {
+func requireEnding(t testing.TB, told <-chan store.Ending, want store.Ending) {
 	t.Helper()
 	select {
 	case e := <-told:
@@ -39,7 +39,7 @@ func requireTold(t testing.TB, told <-chan store.Ending, want store.Ending) {
 	}
 }
 
-func TestAWatchThatWasCutOffSaysSoAndGoesOn(t *testing.T) {
+func TestInterruptedWatchReportsAndResumes(t *testing.T) {
 	config := Config{Timeout: 500 * time.Millisecond}
 	for name, fault := range map[string]struct{ begin, end func(servers.Remote) error }{
 		"killed": {servers.Remote.Kill, servers.Remote.Start},
@@ -50,17 +50,17 @@ func TestAWatchThatWasCutOffSaysSoAndGoesOn(t *testing.T) {
 		"paused":  {servers.Remote.Pause, servers.Remote.Resume},
 	} {
 		t.Run(name, func(t *testing.T) {
-			network, a, b := remote(t, config)
-			told := watch(t, b)
-			r := created(t, a)
+			network, a, b := openRemote(t, config)
+			told := startWatch(t, b)
+			r := createSession(t, a)
 			_, err := a.Delete(t.Context(), r.Key, store.ReasonEnded)
 			require.NoError(t, err)
-			requireTold(t, told, store.Ending{ID: r.ID, Reason: store.ReasonEnded})
+			requireEnding(t, told, store.Ending{ID: r.ID, Reason: store.ReasonEnded})
 
 			require.NoError(t, fault.begin(network))
 			time.Sleep(2 * config.Timeout)
 			require.NoError(t, fault.end(network))
-			requireTold(t, told, store.Ending{})
+			requireEnding(t, told, store.Ending{})
 			require.Eventually(t, func() bool {
 				r = newSession(newOwner())
 				_, err := a.Create(t.Context(), r, store.Limit{})
@@ -68,13 +68,13 @@ func TestAWatchThatWasCutOffSaysSoAndGoesOn(t *testing.T) {
 			}, 5*time.Second, 10*time.Millisecond)
 			_, err = a.Delete(t.Context(), r.Key, store.ReasonTheftSuspected)
 			require.NoError(t, err)
-			requireTold(t, told, store.Ending{ID: r.ID, Reason: store.ReasonTheftSuspected})
+			requireEnding(t, told, store.Ending{ID: r.ID, Reason: store.ReasonTheftSuspected})
 		})
 	}
 }
 
-func TestAWatchThatCannotBeginIsAnErrorInTime(t *testing.T) {
-	network, _, s := remote(t, Config{Timeout: 500 * time.Millisecond})
+func TestWatchThatCannotSubscribeFailsWithinTimeout(t *testing.T) {
+	network, _, s := openRemote(t, Config{Timeout: 500 * time.Millisecond})
 	before := runtime.NumGoroutine()
 	for name, begin := range map[string]func() error{"stalled": network.Stall, "cut": network.Cut} {
 		require.NoError(t, begin())
@@ -88,13 +88,13 @@ func TestAWatchThatCannotBeginIsAnErrorInTime(t *testing.T) {
 		require.Error(t, s.Watch(ctx, func(store.Ending) {}), name)
 		require.Less(t, time.Since(started), slack, name)
 	}
-	requireGoroutines(t, before)
+	requireGoroutinesAtMost(t, before)
 }
 
-func TestAWatchIsBoundedThoughTheDialingIsNot(t *testing.T) {
+func TestWatchIsBoundedEvenIfDialingIsNot(t *testing.T) {
 	hang, done := atomic.Bool{}, make(chan struct{})
 	s, err := New(rueidis.ClientOption{
-		InitAddress: []string{shared(t).Addr},
+		InitAddress: []string{sharedServer(t).Addr},
 		DialCtxFn: func(ctx context.Context, address string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
 			if hang.Load() {
 				<-done
@@ -111,8 +111,8 @@ func TestAWatchIsBoundedThoughTheDialingIsNot(t *testing.T) {
 	require.Less(t, time.Since(started), s.timeout+slack)
 }
 
-func TestAWatchLeavesNothingRunning(t *testing.T) {
-	s := open(t, Config{}, servers.Redis(t, servers.RedisOptions{}).Addr)
+func TestCancelledWatchStopsAllGoroutines(t *testing.T) {
+	s := openStore(t, Config{}, servers.Redis(t, servers.RedisOptions{}).Addr)
 	require.NoError(t, s.Watch(t.Context(), func(store.Ending) {}))
 	before := runtime.NumGoroutine()
 	for range 3 {
@@ -120,7 +120,7 @@ func TestAWatchLeavesNothingRunning(t *testing.T) {
 		require.NoError(t, s.Watch(ctx, func(store.Ending) {}))
 		cancel()
 	}
-	requireGoroutines(t, before)
+	requireGoroutinesAtMost(t, before)
 	subscribers, err := s.client.Do(t.Context(), s.client.B().PubsubNumsub().Channel(s.channel()).Build()).ToArray()
 	require.NoError(t, err)
 	n, err := subscribers[1].AsInt64()
@@ -129,13 +129,13 @@ func TestAWatchLeavesNothingRunning(t *testing.T) {
 }
 
 // Everybody may publish who can write to the server.
-func TestForeignMessagesAreNoEndings(t *testing.T) {
-	s := open(t, Config{}, shared(t).Addr)
-	told := watch(t, s)
+func TestForeignMessagesAreIgnored(t *testing.T) {
+	s := openStore(t, Config{}, sharedServer(t).Addr)
+	told := startWatch(t, s)
 	for _, message := range []string{"", "x", "E", "E\x01", "E\x01\x05abc", "E\x02\x01aid"} {
-		configure(t, s, "PUBLISH", s.channel(), message)
+		runCommand(t, s, "PUBLISH", s.channel(), message)
 	}
-	r := created(t, s)
+	r := createSession(t, s)
 	_, err := s.Delete(t.Context(), r.Key, store.ReasonEnded)
 	require.NoError(t, err)
 	for e := range told {
@@ -149,11 +149,11 @@ func TestForeignMessagesAreNoEndings(t *testing.T) {
 
 // Whoever is told that it may have missed something asks, and must not be answered from
 // the cache: its own connection may hear later.
-func TestAWatchThatWasCutOffForgetsWhatIsCached(t *testing.T) {
+func TestInterruptedWatchClearsTheCache(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
-	a, s := open(t, Config{}, server.Addr), open(t, Config{CacheFor: time.Hour}, server.Addr)
-	r := created(t, a)
-	require.NoError(t, loads(t, s, r))
+	a, s := openStore(t, Config{}, server.Addr), openStore(t, Config{CacheFor: time.Hour}, server.Addr)
+	r := createSession(t, a)
+	require.NoError(t, load(t, s, r))
 	_, known := s.Cached(r.Key)
 	require.True(t, known)
 
@@ -162,14 +162,14 @@ func TestAWatchThatWasCutOffForgetsWhatIsCached(t *testing.T) {
 		_, known := s.Cached(r.Key)
 		told <- known
 	}))
-	require.NoError(t, do(t, server, "CLIENT", "KILL", "TYPE", "pubsub").Error())
+	require.NoError(t, runOnServer(t, server, "CLIENT", "KILL", "TYPE", "pubsub").Error())
 	require.False(t, <-told, "it is believed from the cache")
 }
 
-func TestAWatchMayBeginWhileTheStoreIsClosed(t *testing.T) {
-	addr := shared(t).Addr
+func TestWatchMayStartDuringClose(t *testing.T) {
+	addr := sharedServer(t).Addr
 	for range 20 {
-		s := open(t, Config{}, addr)
+		s := openStore(t, Config{}, addr)
 		begun := make(chan struct{})
 		go func() {
 			defer close(begun)

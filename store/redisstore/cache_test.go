@@ -1,22 +1,19 @@
 package redisstore
 
 import (
-	"context"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sessionguard-go/sessionguard/internal/servers"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// asked is how often a server has been asked to read a session, by either command.
+// readCounts returns how often the server has executed each command that reads a session.
 func readCounts(t testing.TB, s *Store) (get, getex int) {
 	t.Helper()
 	info, err := s.client.Do(t.Context(), s.client.B().Info().Section("commandstats").Build()).ToString()
@@ -34,8 +31,7 @@ func readCounts(t testing.TB, s *Store) (get, getex int) {
 	return count("get"), count("getex")
 }
 
-// requireAsks checks how often f makes its node read from a server that nobody else
-// uses.
+// requireReads checks how often f makes s read a session. Nothing else may use the server.
 func requireReads(t testing.TB, s *Store, get, getex int, f func()) {
 	t.Helper()
 	runCommand(t, s, "CONFIG", "RESETSTAT")
@@ -54,11 +50,6 @@ func TestWithoutCachingEveryLoadReadsOnce(t *testing.T) {
 	})
 }
 
-func load(t testing.TB, s *Store, r store.Record) error {
-	_, err := s.Load(t.Context(), r.Key)
-	return err
-}
-
 func TestCachedSessionIsLoadedWithoutTheServer(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
 	a, b := openStore(t, Config{}, server.Addr), openStore(t, Config{CacheFor: time.Minute}, server.Addr)
@@ -71,7 +62,7 @@ func TestCachedSessionIsLoadedWithoutTheServer(t *testing.T) {
 		}
 	})
 
-	// A touch is known without asking, and until the server has told of it.
+	// The touch is known without the server, also until its notification arrives.
 	touched := r.LastSeen + 1
 	require.NoError(t, b.Touch(t.Context(), r.Key, touched))
 	for range 100 {
@@ -87,7 +78,8 @@ func TestCachedSessionIsLoadedWithoutTheServer(t *testing.T) {
 func TestOnlyLiveSessionsAreServedFromTheCache(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
 	a, b := openStore(t, Config{}, server.Addr), openStore(t, Config{CacheFor: time.Minute}, server.Addr)
-	idle, moved, ended, absent := newSession(newOwner()), createSession(t, a), createSession(t, a), newSession(newOwner())
+	idle, absent := newSession(newOwner()), newSession(newOwner())
+	moved, ended := createSession(t, a), createSession(t, a)
 	idle.LastSeen = idle.LastSeen.Add(-idle.IdleTimeout) + store.Time(cacheMargin.Milliseconds()/2)
 	createRecord(t, a, idle)
 	require.NoError(t, a.Replace(t.Context(), moved.Key, moved.Version, successor(moved)))
@@ -121,14 +113,6 @@ func TestEndOnAnotherNodeInvalidatesTheCache(t *testing.T) {
 	}
 }
 
-// remote is a node with a network to its server that a test can break, and another
-// without.
-func openRemote(t testing.TB, config Config) (servers.Remote, *Store, *Store) {
-	t.Helper()
-	r := servers.NewRemote(t, servers.Redis(t, servers.RedisOptions{}))
-	return r, openStore(t, Config{}, r.Server.Addr), openStore(t, config, r.Proxy.Addr)
-}
-
 func TestLostConnectionInvalidatesTheCache(t *testing.T) {
 	network, a, b := openRemote(t, Config{CacheFor: time.Hour, Timeout: 500 * time.Millisecond})
 	r, kept := createSession(t, a), createSession(t, a)
@@ -148,8 +132,7 @@ func TestLostConnectionInvalidatesTheCache(t *testing.T) {
 	require.ErrorIs(t, load(t, b, r), store.ErrNotFound)
 }
 
-// A connection that carries nothing any more is noticed by a ping, or the cache's time
-// is up before.
+// A ping detects a connection that delivers nothing, unless CacheFor ends before.
 func TestDeadConnectionServesCachedSessionsOnlyWithinTheBound(t *testing.T) {
 	const bound = 300 * time.Millisecond
 	for name, config := range map[string]Config{
@@ -170,7 +153,7 @@ func TestDeadConnectionServesCachedSessionsOnlyWithinTheBound(t *testing.T) {
 					last = started.Sub(ended)
 				}
 			}
-			require.Positive(t, last, "it was not cached")
+			require.Positive(t, last, "the session was not cached")
 			require.Less(t, last, bound+100*time.Millisecond)
 			requireInconclusive(t, load(t, b, r), "Load")
 			require.NoError(t, network.Restore())
@@ -191,53 +174,31 @@ func TestHungServerServesCachedSessionsOnlyWithinCacheFor(t *testing.T) {
 	requireInconclusive(t, load(t, s, r), "Load")
 }
 
-// What one process has written may still be in its cache: the server tells each
-// connection of it in its own time.
-func TestRecentWritesOverrideTheCache(t *testing.T) {
-	w := newRecentWrites(50 * time.Millisecond)
-	a, b := newSession(newOwner()), newSession(newOwner())
-	copy(b.Key[:2], a.Key[:2]) // so that they share a place
-	requireSince := func(key store.Key, seen store.Time, ok bool) {
-		t.Helper()
-		gotSeen, gotOK := w.mayUseCache(key)
-		require.Equal(t, ok, gotOK)
-		if ok {
-			require.Equal(t, seen, gotSeen)
-		}
+func TestCacheRejectsOversizedSessions(t *testing.T) {
+	c := newCache(time.Minute, 64*2*2000)
+	conn := &connection{cache: c}
+	r := newSession(newOwner())
+	for size, want := range map[int]bool{1000: true, 3000: false} {
+		r.Key = newSession(r.Owner).Key
+		r.Values = make([]byte, size)
+		c.put(r.Key, cachedRecord{r, time.Second, conn})
+		_, ok := c.get(r.Key)
+		require.Equal(t, want, ok, "%d bytes of values", size)
 	}
-	requireSince(a.Key, 0, true)
-	w.addTouch(a.Key, 7)
-	requireSince(a.Key, 7, true)
-	requireSince(b.Key, 0, false)
-	w.addTouch(a.Key, 5)
-	requireSince(a.Key, 7, true)
-	w.add(a.Key)
-	requireSince(a.Key, 0, false)
-	w.addTouch(a.Key, 9)
-	requireSince(a.Key, 0, false)
-
-	time.Sleep(60 * time.Millisecond)
-	requireSince(a.Key, 0, true)
-	requireSince(b.Key, 0, true)
-
-	w.add(a.Key)
-	w.addTouch(b.Key, 3)
-	w.addTouch(a.Key, 4) // may not make a's write forgotten
-	requireSince(a.Key, 0, false)
-	requireSince(b.Key, 0, false)
 }
 
-// How long after a session has ended on one node another still accepts it from its
-// cache:
+// BenchmarkRevocation measures how long another node accepts a session from its cache after
+// it has ended on this one:
 //
 //	go test -run '^$' -bench Revocation -benchtime 2000x .
 func BenchmarkRevocation(b *testing.B) {
-	for name, together := range map[string]int{"idle": 0, "busy": 4} {
+	for name, busyClients := range map[string]int{"idle": 0, "busy": 4} {
 		b.Run(name, func(b *testing.B) {
-			here, there := openStore(b, Config{}, sharedServer(b).Addr), openStore(b, Config{CacheFor: time.Minute}, sharedServer(b).Addr)
+			addr := sharedServer(b).Addr
+			here, there := openStore(b, Config{}, addr), openStore(b, Config{CacheFor: time.Minute}, addr)
 			stop := make(chan struct{})
 			defer close(stop)
-			for range together {
+			for range busyClients {
 				go func() {
 					busy := createSession(b, here)
 					for {
@@ -250,7 +211,7 @@ func BenchmarkRevocation(b *testing.B) {
 					}
 				}()
 			}
-			var late []time.Duration
+			var delays []time.Duration
 			for b.Loop() {
 				r := createSession(b, here)
 				require.NoError(b, load(b, there, r))
@@ -261,50 +222,17 @@ func BenchmarkRevocation(b *testing.B) {
 				last := time.Duration(0)
 				for load(b, there, r) == nil {
 					last = time.Since(ended)
-					runtime.Gosched() // to whoever hears of it
+					runtime.Gosched() // to the goroutine that receives the notification
 				}
-				late = append(late, last)
+				delays = append(delays, last)
 			}
-			slices.Sort(late)
-			at := func(share float64) float64 { return float64(late[int(share*float64(len(late)-1))].Microseconds()) }
-			b.ReportMetric(at(0.5), "µs-median")
-			b.ReportMetric(at(0.99), "µs-p99")
-			b.ReportMetric(at(1), "µs-max")
+			slices.Sort(delays)
+			quantile := func(q float64) float64 {
+				return float64(delays[int(q*float64(len(delays)-1))].Microseconds())
+			}
+			b.ReportMetric(quantile(0.5), "µs-median")
+			b.ReportMetric(quantile(0.99), "µs-p99")
+			b.ReportMetric(quantile(1), "µs-max")
 		})
-	}
-}
-
-func TestReadAfterCancelledReadKeepsItsAge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCache(time.Minute, 1<<20).newConnection(rueidis.CacheStoreOption{}).(*connection)
-		ask := func() rueidis.CacheEntry {
-			_, entry := c.Flight("name", "GET", time.Minute, time.Now())
-			return entry
-		}
-		require.Nil(t, ask())
-		waiting := ask().(*pendingRead)
-		c.Cancel("name", "GET", context.Canceled)
-		<-waiting.done
-		require.ErrorIs(t, waiting.err, context.Canceled)
-
-		time.Sleep(time.Second)
-		require.Nil(t, ask(), "it is asked for again")
-		require.Zero(t, c.reads["name"].requestedAt, "the answer to the first may be taken for the second's")
-		c.Cancel("name", "GET", context.Canceled)
-		c.Cancel("name", "GET", context.Canceled)
-		c.Close(context.Canceled)
-	})
-}
-
-func TestCacheRejectsOversizedSessions(t *testing.T) {
-	c := newCache(time.Minute, 64*2*2000)
-	conn := &connection{cache: c}
-	r := newSession(newOwner())
-	for values, want := range map[int]bool{1000: true, 3000: false} {
-		r.Key = newSession(r.Owner).Key
-		r.Values = make([]byte, values)
-		c.put(r.Key, cachedRecord{r, time.Second, conn})
-		_, ok := c.get(r.Key)
-		require.Equal(t, want, ok, values)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/storetest"
 )
 
-// A cluster is of three nodes with a third of the slots each.
+// A cluster has three nodes, with a third of the slots each.
 type cluster [3]*servers.Server
 
 var sharedCluster = servers.Shared(newCluster)
@@ -59,7 +59,7 @@ func TestHashSlotsMatchTheCluster(t *testing.T) {
 	require.Len(t, used, store.Groups)
 }
 
-// ofGroup is an owner of a group.
+// ownerInGroup returns a new owner whose sessions are in group.
 func ownerInGroup(group int) (owner string) {
 	for owner = newOwner(); store.GroupOf(owner) != group; owner = newOwner() {
 	}
@@ -82,30 +82,30 @@ func TestSessionsSpreadEvenlyOverACluster(t *testing.T) {
 func TestUnreachableClusterNodeFailsWithinTimeout(t *testing.T) {
 	c := newCluster(t)
 	s := openStore(t, Config{Timeout: time.Second}, c.addresses()...)
-	there, away := newSession(ownerInGroup(0)), newSession(ownerInGroup(store.Groups-1))
-	createRecord(t, s, there)
-	createRecord(t, s, away)
+	reachable, unreachable := newSession(ownerInGroup(0)), newSession(ownerInGroup(store.Groups-1))
+	createRecord(t, s, reachable)
+	createRecord(t, s, unreachable)
 	require.NoError(t, c[2].Pause())
-	require.NoError(t, load(t, s, there), "the others go on, until the cluster notices")
+	require.NoError(t, load(t, s, reachable), "the other nodes respond until the cluster notices")
 	for range 2 {
-		requireAllFailInTime(t, s, away)
+		requireAllFailInTime(t, s, unreachable)
 	}
 }
 
-// While a slot moves from one node to another, some of its keys are here and some there.
-// What is not where a script looks is never taken for gone.
+// While a slot moves, each of two nodes has some of its keys. A key that is not on the node
+// where a script runs must never count as gone.
 func TestMovingSlotNeverMakesSessionsLookGone(t *testing.T) {
 	c := newCluster(t)
 	s := openStore(t, Config{}, c.addresses()...)
 	from, to := c[0], c[1]
-	names := map[*servers.Server]string{}
+	nodeIDs := map[*servers.Server]string{}
 	for _, node := range c {
-		name, err := runOnServer(t, node, "CLUSTER", "MYID").ToString()
+		id, err := runOnServer(t, node, "CLUSTER", "MYID").ToString()
 		require.NoError(t, err)
-		names[node] = name
+		nodeIDs[node] = id
 	}
 	owner := ownerInGroup(0)
-	number := strconv.Itoa(hashSlot(groupTags()[0]))
+	slot := strconv.Itoa(hashSlot(groupTags()[0]))
 	host, port, err := net.SplitHostPort(to.Addr)
 	require.NoError(t, err)
 
@@ -114,8 +114,8 @@ func TestMovingSlotNeverMakesSessionsLookGone(t *testing.T) {
 			stays, moves := newSession(owner), newSession(owner)
 			createRecord(t, s, stays)
 			createRecord(t, s, moves)
-			require.NoError(t, runOnServer(t, to, "CLUSTER", "SETSLOT", number, "IMPORTING", names[from]).Error())
-			require.NoError(t, runOnServer(t, from, "CLUSTER", "SETSLOT", number, "MIGRATING", names[to]).Error())
+			require.NoError(t, runOnServer(t, to, "CLUSTER", "SETSLOT", slot, "IMPORTING", nodeIDs[from]).Error())
+			require.NoError(t, runOnServer(t, from, "CLUSTER", "SETSLOT", slot, "MIGRATING", nodeIDs[to]).Error())
 			migrate := func(key string) {
 				t.Helper()
 				require.NoError(t, runOnServer(t, from, "MIGRATE", host, port, key, "0", "1000").Error())
@@ -129,12 +129,12 @@ func TestMovingSlotNeverMakesSessionsLookGone(t *testing.T) {
 			require.NoError(t, load(t, s, stays))
 			require.NoError(t, load(t, s, moves))
 			for _, r := range []store.Record{stays, moves} {
-				all := allCalls(t.Context(), s, r)
+				calls := allCalls(t.Context(), s, r)
 				for _, name := range []string{"Replace", "Create"} {
-					requireInconclusive(t, all[name](), name)
+					requireInconclusive(t, calls[name](), name)
 				}
-				for _, name := range []string{"Touch", "Save"} { // may succeed
-					if err := all[name](); err != nil {
+				for _, name := range []string{"Touch", "Save"} { // these may succeed
+					if err := calls[name](); err != nil {
 						requireInconclusive(t, err, name)
 					}
 				}
@@ -142,9 +142,9 @@ func TestMovingSlotNeverMakesSessionsLookGone(t *testing.T) {
 				require.True(t, inconclusive(err), "%v %v", err, records)
 				require.NoError(t, load(t, s, r))
 			}
-			n, err := runOnServer(t, to, "CLUSTER", "COUNTKEYSINSLOT", number).AsInt64()
+			n, err := runOnServer(t, to, "CLUSTER", "COUNTKEYSINSLOT", slot).AsInt64()
 			require.NoError(t, err)
-			require.EqualValues(t, 1, n, "a second index would be in the way of the first")
+			require.EqualValues(t, 1, n, "a second index would prevent the first from moving")
 			ended, err := s.Delete(t.Context(), moves.Key, store.ReasonEnded)
 			if err == nil {
 				require.Equal(t, moves.ID, ended.ID)
@@ -154,21 +154,21 @@ func TestMovingSlotNeverMakesSessionsLookGone(t *testing.T) {
 				require.NoError(t, load(t, s, moves))
 			}
 
-			keys, err := runOnServer(t, from, "CLUSTER", "GETKEYSINSLOT", number, "1000").AsStrSlice()
+			keys, err := runOnServer(t, from, "CLUSTER", "GETKEYSINSLOT", slot, "1000").AsStrSlice()
 			require.NoError(t, err)
 			for _, key := range keys {
 				migrate(key)
 			}
 			for _, node := range []*servers.Server{to, from, c[2]} {
-				require.NoError(t, runOnServer(t, node, "CLUSTER", "SETSLOT", number, "NODE", names[to]).Error())
+				require.NoError(t, runOnServer(t, node, "CLUSTER", "SETSLOT", slot, "NODE", nodeIDs[to]).Error())
 			}
 			records, err := s.ByOwner(t.Context(), owner)
 			require.NoError(t, err)
-			kept := 2 // but for who has logged out
+			remaining := 2
 			if ended.Session != nil {
-				kept--
+				remaining--
 			}
-			require.Len(t, records, kept, "no session was lost from the index")
+			require.Len(t, records, remaining, "the index has lost a session")
 			for _, r := range records {
 				_, err := s.Delete(t.Context(), r.Key, store.ReasonEnded)
 				require.NoError(t, err)

@@ -21,11 +21,11 @@ func TestTruncatedOrExtendedValuesAreCorrupt(t *testing.T) {
 	}
 	for _, value := range []string{encodeMove(r), encodeTombstone(store.ReasonEnded)} {
 		_, err := decode(r.Key, []byte(value+"x"))
-		require.ErrorIs(t, err, record.ErrCorrupt, "%c and more", value[0])
+		require.ErrorIs(t, err, record.ErrCorrupt, "%c with one more byte", value[0])
 	}
 }
 
-// What the scripts go by is what the guard goes by.
+// The scripts read the header, and the guard reads the record: they must agree.
 func TestHeaderThatContradictsItsRecordIsCorrupt(t *testing.T) {
 	r := newSession(newOwner())
 	value := encodeSession(r)
@@ -37,10 +37,10 @@ func TestHeaderThatContradictsItsRecordIsCorrupt(t *testing.T) {
 	length := len(value) - headerSize - len(r.Values)
 	require.Equal(t, value, string(with(headerOf(r, length))))
 	for name, change := range map[string]func(*header){
-		"idle timeout": func(h *header) { h.IdleTimeout++ },
-		"absolute end": func(h *header) { h.Expires++ },
-		"remember":     func(h *header) { h.RememberUntil++ },
-		"length":       func(h *header) { h.RecordLength++ },
+		"idle timeout":      func(h *header) { h.IdleTimeout++ },
+		"absolute deadline": func(h *header) { h.Expires++ },
+		"remember until":    func(h *header) { h.RememberUntil++ },
+		"length":            func(h *header) { h.RecordLength++ },
 	} {
 		h := headerOf(r, length)
 		change(&h)

@@ -10,7 +10,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// A tag that changed would lose every session there is.
+// Changing a tag would lose every session of its group.
 func TestGroupTagsNeverChange(t *testing.T) {
 	all := groupTags()
 	require.Equal(t, strings.Fields(`
@@ -32,7 +32,7 @@ func TestGroupsSpreadEvenlyOverSlots(t *testing.T) {
 	}
 }
 
-// The specification's own example.
+// The value is the example of the Redis Cluster specification.
 func TestHashSlotMatchesTheSpecification(t *testing.T) {
 	require.Equal(t, 0x31C3%slotCount, hashSlot("123456789"))
 }

@@ -5,21 +5,21 @@ import (
 	"sync"
 )
 
-// A Proxy is the network in front of a server: clients connect to it, and tests break
-// it.
+// A Proxy stands for the network in front of a server. Clients connect to it, and tests
+// break it.
 type Proxy struct {
 	// Addr is the host and port that clients connect to.
 	Addr string
 
 	server string
 
-	mu       sync.Mutex
-	listener net.Listener // nil while it is cut
-	conns    map[net.Conn]struct{}
-	delivering  chan struct{} // closed unless nothing is delivered
+	mu         sync.Mutex
+	listener   net.Listener // nil while cut
+	conns      map[net.Conn]struct{}
+	delivering chan struct{} // closed unless stalled
 }
 
-// NewProxy makes a proxy in front of the server at addr.
+// NewProxy returns a proxy in front of the server at addr.
 func NewProxy(t T, addr string) *Proxy {
 	t.Helper()
 	p := &Proxy{Addr: loopback(freePort()), server: addr, conns: map[net.Conn]struct{}{}, delivering: make(chan struct{})}
@@ -31,7 +31,7 @@ func NewProxy(t T, addr string) *Proxy {
 	return p
 }
 
-// Cut drops all connections at once and refuses new ones.
+// Cut resets all connections at once and refuses new ones.
 func (p *Proxy) Cut() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,7 +47,8 @@ func (p *Proxy) Cut() error {
 	return nil
 }
 
-// Stall accepts connections and delivers nothing: a network that loses every packet.
+// Stall makes the proxy accept connections but deliver nothing, like a network that loses
+// every packet.
 func (p *Proxy) Stall() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,7 +60,7 @@ func (p *Proxy) Stall() error {
 	return nil
 }
 
-// Restore ends a Cut or a Stall. What was on its way in a Stall is delivered now.
+// Restore ends a Cut or a Stall. It delivers what a Stall has held back.
 func (p *Proxy) Restore() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +108,8 @@ func (p *Proxy) serve(l net.Listener, client net.Conn) {
 	p.copy(server, client)
 }
 
-// add keeps a connection for Cut, unless there has been one since it was accepted.
+// add registers connections for Cut. If there has been a Cut since they were accepted on l,
+// it closes them and returns false.
 func (p *Proxy) add(l net.Listener, conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,12 +147,12 @@ func (p *Proxy) copy(to, from net.Conn) {
 
 func (p *Proxy) awaitDelivery() {
 	p.mu.Lock()
-	stalled := p.delivering
+	delivering := p.delivering
 	p.mu.Unlock()
-	<-stalled
+	<-delivering
 }
 
-// A Remote is a server behind a network, and all that can go wrong with both.
+// A Remote is a server behind a network; tests can break both.
 type Remote struct {
 	*Server
 	*Proxy
@@ -162,5 +164,5 @@ func NewRemote(t T, s *Server) Remote {
 	return Remote{s, NewProxy(t, s.Addr)}
 }
 
-// DSN is that of the server, through the proxy.
+// DSN returns the data source name of the server through the proxy.
 func (r Remote) DSN() string { return r.Server.DSN(r.Proxy.Addr) }

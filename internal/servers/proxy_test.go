@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// echo is a server that sends back what it gets.
+// startEchoServer starts a server that sends back what it receives, and returns its address.
 func startEchoServer(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func startEchoServer(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// said sends a line and returns what comes back within a time.
+// sendLine sends a line and returns the line that comes back within the given time.
 func sendLine(conn net.Conn, line string, within time.Duration) (string, error) {
 	if _, err := conn.Write([]byte(line + "\n")); err != nil {
 		return "", err
@@ -54,17 +54,17 @@ const testTimeout = 10 * time.Second
 func TestProxyCutResetsEveryConnection(t *testing.T) {
 	p := NewProxy(t, startEchoServer(t))
 	for range 2 {
-		one, other := connect(t, p), connect(t, p)
-		for _, conn := range []net.Conn{one, other} {
-			answer, err := sendLine(conn, "hello", testTimeout)
+		first, second := connect(t, p), connect(t, p)
+		for _, conn := range []net.Conn{first, second} {
+			reply, err := sendLine(conn, "hello", testTimeout)
 			require.NoError(t, err)
-			require.Equal(t, "hello\n", answer)
+			require.Equal(t, "hello\n", reply)
 		}
 		require.NoError(t, p.Cut())
-		for _, conn := range []net.Conn{one, other} {
+		for _, conn := range []net.Conn{first, second} {
 			_, err := readLine(conn, testTimeout)
 			require.Error(t, err)
-			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "it is closed, not silent")
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the connection must be closed, not silent")
 		}
 		_, err := net.Dial("tcp", p.Addr)
 		require.Error(t, err)
@@ -74,31 +74,31 @@ func TestProxyCutResetsEveryConnection(t *testing.T) {
 
 func TestStalledProxyDeliversLater(t *testing.T) {
 	p := NewProxy(t, startEchoServer(t))
-	before := connect(t, p)
-	_, err := sendLine(before, "hello", testTimeout)
+	earlier := connect(t, p)
+	_, err := sendLine(earlier, "hello", testTimeout)
 	require.NoError(t, err)
 	require.NoError(t, p.Stall())
-	during := connect(t, p)
-	for _, conn := range []net.Conn{before, during} {
+	stalled := connect(t, p)
+	for _, conn := range []net.Conn{earlier, stalled} {
 		_, err := sendLine(conn, "late", 50*time.Millisecond)
 		require.Error(t, err)
 	}
 	require.NoError(t, p.Restore())
-	for _, conn := range []net.Conn{before, during} {
-		answer, err := readLine(conn, testTimeout)
+	for _, conn := range []net.Conn{earlier, stalled} {
+		reply, err := readLine(conn, testTimeout)
 		require.NoError(t, err)
-		require.Equal(t, "late\n", answer)
+		require.Equal(t, "late\n", reply)
 	}
 
 	require.NoError(t, p.Stall())
 	lost := connect(t, p)
 	require.NoError(t, p.Cut())
-	for _, conn := range []net.Conn{before, during, lost} {
+	for _, conn := range []net.Conn{earlier, stalled, lost} {
 		_, err := readLine(conn, testTimeout)
 		require.Error(t, err)
 	}
 	require.NoError(t, p.Restore())
-	answer, err := sendLine(connect(t, p), "hello", testTimeout)
+	reply, err := sendLine(connect(t, p), "hello", testTimeout)
 	require.NoError(t, err)
-	require.Equal(t, "hello\n", answer)
+	require.Equal(t, "hello\n", reply)
 }

@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// RedisOptions are how a Redis server is to be.
+// RedisOptions configure a Redis server.
 type RedisOptions struct {
-	// Keeps says that it survives a kill: with an append-only file that is synced
-	// for each command. Otherwise it comes back empty.
+	// Keeps makes the data survive a kill, with an append-only file that is synced after
+	// each command. Otherwise the server starts again empty.
 	Keeps bool
-	// Password is asked of clients. Default: none.
+	// Password is required of clients. Default: none.
 	Password string
 }
 
@@ -28,7 +28,7 @@ func Redis(t T, o RedisOptions) *Server {
 
 func (o RedisOptions) args() []string {
 	if o.Keeps {
-		// A rewrite of the file would fork.
+		// Rewriting the file would fork a process.
 		return []string{"--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"}
 	}
 	return []string{"--appendonly", "no"}
@@ -62,8 +62,8 @@ func startRedis(t T, password string, args ...string) *Server {
 	})
 }
 
-// ask sends one command to a Redis server, on a connection of its own, and returns the
-// simple or bulk string, or the integer, that it answers.
+// sendCommand sends one command to a Redis server, on a connection of its own. It returns
+// the simple string, bulk string or integer of the reply.
 func sendCommand(ctx context.Context, addr, password string, command ...string) (string, error) {
 	conn, err := dial(ctx, addr)
 	if err != nil {

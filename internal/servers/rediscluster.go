@@ -10,8 +10,8 @@ import (
 )
 
 // RedisCluster starts three Redis servers that share the slots of one Redis Cluster,
-// without replicas: while one is away, the others refuse, after two seconds, what they
-// are asked. Start waits until the cluster is whole again as its server sees it.
+// without replicas. If one of them is down for two seconds, the others refuse commands.
+// [Server.Start] waits until the started server sees the whole cluster again.
 func RedisCluster(t T, o RedisOptions) []*Server {
 	t.Helper()
 	var nodes []*Server
@@ -44,16 +44,17 @@ func RedisCluster(t T, o RedisOptions) []*Server {
 	return nodes
 }
 
-// A Failover is a Redis server that has a replica, and a Sentinel that promotes it when
-// it has been away for half a second. What the replica has not heard of is lost then.
+// A Failover is a Redis primary with a replica, and a Sentinel that promotes the replica
+// when the primary has been down for half a second. Writes that have not reached the
+// replica by then are lost.
 type Failover struct {
 	Primary, Replica, Sentinel *Server
-	// Name is what the Sentinel calls them.
+	// Name is the Sentinel's name for the primary and its replica.
 	Name string
 }
 
-// RedisFailover starts a server, its replica and a Sentinel. The password is that of
-// the servers; the Sentinel has none.
+// RedisFailover starts a primary, its replica and a Sentinel. The password applies to the
+// primary and the replica; the Sentinel has none.
 func RedisFailover(t T, o RedisOptions) Failover {
 	t.Helper()
 	primary := startRedis(t, o.Password, append(o.args(), "--repl-diskless-sync-delay", "0")...)
@@ -98,13 +99,13 @@ func startSentinel(t T, primary *Server, password string) *Server {
 	})
 }
 
-// says waits for an answer that contains all of these.
+// responseContains returns a check that the response to a command contains all parts.
 func responseContains(addr, password string, command []string, parts ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		answer, err := sendCommand(ctx, addr, password, command...)
+		response, err := sendCommand(ctx, addr, password, command...)
 		for _, part := range parts {
-			if err == nil && !strings.Contains(answer, part) {
-				err = fmt.Errorf("%s: no %s in %q", addr, part, answer)
+			if err == nil && !strings.Contains(response, part) {
+				err = fmt.Errorf("%s: no %s in %q", addr, part, response)
 			}
 		}
 		return err

@@ -76,8 +76,8 @@ func capDuration(d *time.Duration, limit time.Duration) {
 	}
 }
 
-// retryDelay allows three retries of a command that may be repeated, rather than retries
-// until the timeout: a server that is down then is an error soon.
+// retryDelay allows three retries of a command that may be repeated. Retrying until the
+// timeout would delay the error when a server is down.
 func retryDelay(attempt int, _ rueidis.Completed, _ error) time.Duration {
 	if attempt > 3 {
 		return -1

@@ -227,8 +227,8 @@ func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) 
 const pageSize = 256
 
 // ByOwner implements [store.Backend]. It takes one round trip for up to 256 sessions. More
-// are read in pages of 256, until the owner's index names none that is unread: so a session
-// that moves meanwhile is found at its new key.
+// are read in pages of 256. It then lists the owner's index again until every session there
+// has been read, and so finds a session that moves meanwhile at its new key.
 func (s *Store) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
 	index := s.indexKey(owner)
 	read := map[string]bool{}

@@ -7,21 +7,21 @@ import (
 	"strconv"
 )
 
-// MariaDB starts a MariaDB server: database "test", user "root", no password.
+// MariaDB starts a MariaDB server with database "test" and user "root" without a password.
 func MariaDB(t T) *Server {
 	t.Helper()
-	install := find(t, "mariadb-install-db", "mariadb-server", "/usr/bin")
-	path := find(t, "mariadbd", "mariadb-server", "/usr/sbin")
-	as := ownerFor("mysql")
+	install := findProgram(t, "mariadb-install-db", "mariadb-server", "/usr/bin")
+	path := findProgram(t, "mariadbd", "mariadb-server", "/usr/sbin")
+	user := lookupUser("mysql")
 	return launch(t, func(port int) *Server {
-		dir, addr := makeDir(t, as), loopback(port)
-		data, setUp := filepath.Join(dir, "data"), filepath.Join(dir, "setup.sql")
-		err := run(program{dir: dir, as: as, path: install, args: []string{
+		dir, addr := makeDataDir(t, user), loopback(port)
+		data, setup := filepath.Join(dir, "data"), filepath.Join(dir, "setup.sql")
+		err := run(program{dir: dir, user: user, path: install, args: []string{
 			"--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal",
 			"--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=8M",
 		}})
 		if err == nil {
-			err = os.WriteFile(setUp, []byte("CREATE DATABASE IF NOT EXISTS test;\n"+
+			err = os.WriteFile(setup, []byte("CREATE DATABASE IF NOT EXISTS test;\n"+
 				"CREATE USER IF NOT EXISTS root@127.0.0.1;\nGRANT ALL ON *.* TO root@127.0.0.1;\n"), 0o644)
 		}
 		if err != nil {
@@ -30,24 +30,25 @@ func MariaDB(t T) *Server {
 		return &Server{
 			Addr:  addr,
 			dsn:   func(addr string) string { return "root@tcp(" + addr + ")/test" },
-			ready: func(ctx context.Context) error { return answersMariaDB(ctx, addr) },
-			program: program{dir: dir, as: as, path: path, args: []string{
+			ready: func(ctx context.Context) error { return checkMariaDB(ctx, addr) },
+			program: program{dir: dir, user: user, path: path, args: []string{
 				"--no-defaults", "--datadir=" + data, "--socket=" + filepath.Join(dir, "socket"),
-				"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port), "--skip-name-resolve", "--init-file=" + setUp,
-				// What has been handed to the kernel outlives the process, if not the power.
-				"--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M", "--max-connections=200",
+				"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port), "--skip-name-resolve", "--init-file=" + setup,
+				// Commits reach the kernel: they survive a kill of the process, but not a power loss.
+				"--innodb-flush-log-at-trx-commit=2",
+				"--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M", "--max-connections=200",
 			}},
 		}
 	})
 }
 
-// answersMariaDB waits for the greeting, by protocol 10: it comes when the server
-// accepts connections, which is after the crash recovery and the set-up.
-func answersMariaDB(ctx context.Context, addr string) error {
+// checkMariaDB reads the server's greeting, of protocol version 10. The server sends it once
+// it accepts connections, which is after crash recovery and setup.
+func checkMariaDB(ctx context.Context, addr string) error {
 	conn, err := dial(ctx, addr)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return expect(conn, 4, 10, "MariaDB is not ready")
+	return expectByte(conn, 4, 10, "MariaDB is not ready")
 }

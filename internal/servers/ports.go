@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// freePort finds one that nothing listens on, nor on the one 10000 higher, which is
-// a Redis Cluster's for its own. They are below those that the kernel gives to
-// clients: a client of a server that is down may otherwise be given the server's port,
-// and the server cannot come back.
+// freePort returns a port on which nothing listens. The port 10000 higher is free too: a
+// node of a Redis Cluster uses it to talk to the others. Both are below the kernel's range
+// for clients. Otherwise a client could be given the port of a server that is down, which
+// could then not start again.
 func freePort() int {
 	for {
 		port := 11000 + rand.IntN(10000)
@@ -46,14 +46,15 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 	return conn, err
 }
 
-// expect reads one byte at an offset.
-func expect(r io.Reader, offset int, want byte, otherwise string) error {
+// expectByte reads up to the byte at offset, and returns an error with text failure unless
+// that byte is want.
+func expectByte(r io.Reader, offset int, want byte, failure string) error {
 	b := make([]byte, offset+1)
 	if _, err := io.ReadFull(r, b); err != nil {
 		return err
 	}
 	if b[offset] != want {
-		return errors.New(otherwise)
+		return errors.New(failure)
 	}
 	return nil
 }

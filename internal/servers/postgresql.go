@@ -8,15 +8,16 @@ import (
 	"strconv"
 )
 
-// PostgreSQL starts a PostgreSQL server: database and user "postgres", no password.
+// PostgreSQL starts a PostgreSQL server with database "postgres" and user "postgres" without
+// a password.
 func PostgreSQL(t T) *Server {
 	t.Helper()
-	bin := filepath.Dir(find(t, "initdb", "postgresql", "/usr/lib/postgresql/*/bin"))
-	as := ownerFor("postgres")
+	bin := filepath.Dir(findProgram(t, "initdb", "postgresql", "/usr/lib/postgresql/*/bin"))
+	user := lookupUser("postgres")
 	return launch(t, func(port int) *Server {
-		dir, addr := makeDir(t, as), loopback(port)
+		dir, addr := makeDataDir(t, user), loopback(port)
 		data := filepath.Join(dir, "data")
-		if err := run(program{dir: dir, as: as, path: filepath.Join(bin, "initdb"), args: []string{
+		if err := run(program{dir: dir, user: user, path: filepath.Join(bin, "initdb"), args: []string{
 			"--pgdata", data, "--auth", "trust", "--username", "postgres", "--encoding", "UTF8", "--no-locale", "--no-sync",
 		}}); err != nil {
 			t.Fatal(err)
@@ -24,10 +25,10 @@ func PostgreSQL(t T) *Server {
 		return &Server{
 			Addr:  addr,
 			dsn:   func(addr string) string { return "postgres://postgres@" + addr + "/postgres?sslmode=disable" },
-			ready: func(ctx context.Context) error { return answersPostgreSQL(ctx, addr) },
-			program: program{dir: dir, as: as, gives: true, path: filepath.Join(bin, "postgres"), args: []string{
+			ready: func(ctx context.Context) error { return checkPostgreSQL(ctx, addr) },
+			program: program{dir: dir, user: user, cleanShutdown: true, path: filepath.Join(bin, "postgres"), args: []string{
 				"-D", data, "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-c", "unix_socket_directories=",
-				// What has been handed to the kernel outlives the process, if not the power.
+				// Commits reach the kernel: they survive a kill of the process, but not a power loss.
 				"-c", "fsync=off",
 				"-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "dynamic_shared_memory_type=mmap",
 			}},
@@ -35,9 +36,9 @@ func PostgreSQL(t T) *Server {
 	})
 }
 
-// answersPostgreSQL logs in: a server that recovers from a crash accepts connections
-// and refuses them then.
-func answersPostgreSQL(ctx context.Context, addr string) error {
+// checkPostgreSQL logs in, because a server that recovers from a crash already accepts
+// connections but refuses logins.
+func checkPostgreSQL(ctx context.Context, addr string) error {
 	conn, err := dial(ctx, addr)
 	if err != nil {
 		return err
@@ -49,5 +50,5 @@ func answersPostgreSQL(ctx context.Context, addr string) error {
 	if _, err := conn.Write(slices.Concat(binary.BigEndian.AppendUint32(nil, uint32(len(startup)+4)), startup)); err != nil {
 		return err
 	}
-	return expect(conn, 0, 'R', "PostgreSQL is not ready")
+	return expectByte(conn, 0, 'R', "PostgreSQL is not ready")
 }

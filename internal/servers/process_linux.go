@@ -18,12 +18,12 @@ import (
 	"time"
 )
 
-// An owner is the user a server runs as. nil is ourselves.
-type owner struct{ uid, gid int }
+// A unixUser is the user that a server runs as. nil means our own.
+type unixUser struct{ uid, gid int }
 
-// ownerFor is a user for servers that refuse to run as root: the one of their package,
-// or nobody.
-func ownerFor(name string) *owner {
+// lookupUser returns a user for a server that refuses to run as root: the user called name,
+// which the server's package creates, or else "nobody". It returns nil unless we are root.
+func lookupUser(name string) *unixUser {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -31,49 +31,51 @@ func ownerFor(name string) *owner {
 		if u, err := user.Lookup(name); err == nil {
 			uid, _ := strconv.Atoi(u.Uid)
 			gid, _ := strconv.Atoi(u.Gid)
-			return &owner{uid, gid}
+			return &unixUser{uid, gid}
 		}
 	}
 	return nil
 }
 
-// A process is a server's first one, which starts the others.
+// A process is the first process of a server, which starts the others.
 type process struct {
-	command  *exec.Cmd
-	log      string // the file it writes to
-	gives    bool
-	ended    chan struct{}
-	watchdog io.WriteCloser // while it is paused
+	command       *exec.Cmd
+	log           string // the file with its output
+	cleanShutdown bool
+	ended         chan struct{}
+	watchdog      io.WriteCloser // set while paused
 }
 
-func command(p program, death syscall.Signal) *exec.Cmd {
+// newCommand prepares a command that receives deathSignal when the thread that starts it
+// ends.
+func newCommand(p program, deathSignal syscall.Signal) *exec.Cmd {
 	c := exec.Command(p.path, p.args...)
 	c.Dir = p.dir
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "TMPDIR=" + p.dir, "LC_ALL=C"}
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death}
-	if p.as != nil {
-		c.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(p.as.uid), Gid: uint32(p.as.gid)}
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: deathSignal}
+	if p.user != nil {
+		c.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(p.user.uid), Gid: uint32(p.user.gid)}
 	}
 	return c
 }
 
-// start starts a program that ends when the test binary does, even if that is killed.
+// start starts a program that ends with the test binary, even if that is killed.
 func start(p program) (*process, error) {
 	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	death := syscall.SIGKILL
-	if p.gives {
-		death = syscall.SIGQUIT
+	deathSignal := syscall.SIGKILL
+	if p.cleanShutdown {
+		deathSignal = syscall.SIGQUIT
 	}
-	c := command(p, death)
+	c := newCommand(p, deathSignal)
 	c.Stdout, c.Stderr = log, log
-	if err := onStarter(c.Start); err != nil {
+	if err := onStarterThread(c.Start); err != nil {
 		return nil, err
 	}
-	running := &process{command: c, log: log.Name(), gives: p.gives, ended: make(chan struct{})}
+	running := &process{command: c, log: log.Name(), cleanShutdown: p.cleanShutdown, ended: make(chan struct{})}
 	go func() {
 		_ = c.Wait()
 		close(running.ended)
@@ -81,12 +83,12 @@ func start(p program) (*process, error) {
 	return running, nil
 }
 
-// run runs a program to its end, such as one that makes a database.
+// run runs a program, such as one that creates a database, and waits for its end.
 func run(p program) error {
-	c := command(p, syscall.SIGKILL)
+	c := newCommand(p, syscall.SIGKILL)
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
-	if err := onStarter(c.Start); err != nil {
+	if err := onStarterThread(c.Start); err != nil {
 		return err
 	}
 	if err := c.Wait(); err != nil {
@@ -95,15 +97,16 @@ func run(p program) error {
 	return nil
 }
 
-// onStarter runs f on a thread that lasts as long as the test binary: Pdeathsig is
-// sent when the thread ends that started the process (golang.org/issue/27505).
-func onStarter(f func() error) error {
+// onStarterThread runs f on a thread that lives as long as the test binary, because
+// Pdeathsig is sent when the thread that started the process ends
+// (golang.org/issue/27505).
+func onStarterThread(f func() error) error {
 	err := make(chan error)
-	starter() <- func() { err <- f() }
+	starterThread() <- func() { err <- f() }
 	return <-err
 }
 
-var starter = sync.OnceValue(func() chan<- func() {
+var starterThread = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())
 	go func() {
 		runtime.LockOSThread()
@@ -114,8 +117,8 @@ var starter = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-// await tries until ready.
-func (p *process) await(ready func(context.Context) error) error {
+// awaitReady calls ready until it succeeds.
+func (p *process) awaitReady(ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for {
@@ -125,22 +128,23 @@ func (p *process) await(ready func(context.Context) error) error {
 		}
 		select {
 		case <-p.ended:
-			return p.failed("it exited")
+			return p.startError("it exited")
 		case <-ctx.Done():
-			return p.failed(fmt.Sprintf("no answer for %v: %v", startTimeout, err))
+			return p.startError(fmt.Sprintf("not ready after %v: %v", startTimeout, err))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-func (p *process) failed(why string) error {
-	said, _ := os.ReadFile(p.log)
-	return fmt.Errorf("%s: %s; it wrote:\n%s", p.command.Path, why, bytes.TrimSpace(said[max(0, len(said)-2000):]))
+func (p *process) startError(problem string) error {
+	output, _ := os.ReadFile(p.log)
+	return fmt.Errorf("%s: %s; it wrote:\n%s", p.command.Path, problem, bytes.TrimSpace(output[max(0, len(output)-2000):]))
 }
 
-// kill ends the processes that a server has started before itself: PostgreSQL's are in
-// groups of their own, and would otherwise have to notice. While it is stopped it
-// neither starts any nor gives their numbers back, so no other process can be hit.
+// kill kills the processes that a server has started before the server itself:
+// PostgreSQL's are in process groups of their own, and would otherwise have to notice its
+// end. While the server is stopped, it neither starts processes nor reaps them, so no
+// process ID can be reused meanwhile.
 func (p *process) kill() error {
 	children, err := p.stop()
 	if err != nil {
@@ -154,7 +158,7 @@ func (p *process) kill() error {
 			return err
 		}
 	}
-	p.release()
+	p.dismissWatchdog()
 	if err := p.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
@@ -162,9 +166,9 @@ func (p *process) kill() error {
 	return nil
 }
 
-// end lets a server give back what outlives it.
-func (p *process) end() error {
-	if p.gives {
+// shutDown ends the server, and lets it release what would outlive it.
+func (p *process) shutDown() error {
+	if p.cleanShutdown {
 		_ = p.resume()
 		_ = p.command.Process.Signal(syscall.SIGQUIT)
 		select {
@@ -176,7 +180,7 @@ func (p *process) end() error {
 	return p.kill()
 }
 
-// stop stops the first process, and returns those that it has started.
+// stop stops the first process, and returns the IDs of those that it has started.
 func (p *process) stop() (children []int, err error) {
 	err = p.command.Process.Signal(syscall.SIGSTOP)
 	if errors.Is(err, os.ErrProcessDone) {
@@ -213,12 +217,13 @@ func (p *process) pause() error {
 			return err
 		}
 	}
-	return p.guard(append(children, p.command.Process.Pid))
+	return p.startWatchdog(append(children, p.command.Process.Pid))
 }
 
-// guard lets what is stopped go on when the test binary ends, since it does not hear of
-// that otherwise: by a shell that reads from it until then.
-func (p *process) guard(pids []int) error {
+// startWatchdog starts a shell that continues the stopped processes when the test binary
+// ends, because a stopped process does not react to that. The shell reads from a pipe until
+// then.
+func (p *process) startWatchdog(pids []int) error {
 	args := []string{"-c", `read -r resumed || kill -CONT "$@"`, "sh"}
 	for _, pid := range pids {
 		args = append(args, strconv.Itoa(pid))
@@ -233,13 +238,13 @@ func (p *process) guard(pids []int) error {
 		return err
 	}
 	go func() { _ = shell.Wait() }()
-	p.release()
+	p.dismissWatchdog()
 	p.watchdog = stdin
 	return nil
 }
 
-// release tells the shell of guard that it is not needed.
-func (p *process) release() {
+// dismissWatchdog ends the watchdog: the processes no longer need it.
+func (p *process) dismissWatchdog() {
 	if p.watchdog != nil {
 		_, _ = io.WriteString(p.watchdog, "resumed\n")
 		_ = p.watchdog.Close()
@@ -252,30 +257,30 @@ func (p *process) resume() error {
 	if err != nil {
 		return err
 	}
-	p.release()
+	p.dismissWatchdog()
 	for _, pid := range children {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
 	return p.command.Process.Signal(syscall.SIGCONT)
 }
 
-// awaitState waits until a process is in one of these states of proc(5), or gone.
+// awaitState waits until a process is in one of the given states of proc(5), or gone.
 func awaitState(pid int, states string) error {
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if state, _ := stat(pid); state == "" || strings.Contains(states, state) {
 			return nil
 		}
 	}
-	return fmt.Errorf("process %d does not heed a signal", pid)
+	return fmt.Errorf("process %d does not react to a signal", pid)
 }
 
-// stat is a process's state and parent, or "" if there is no such process.
+// stat returns a process's state and parent, or "" if there is no such process.
 func stat(pid int) (state string, parent int) {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", 0
 	}
-	// The name before them is in parentheses and may contain any character.
+	// The program name before these fields is in parentheses and may contain any character.
 	fields := strings.Fields(string(line[bytes.LastIndexByte(line, ')')+1:]))
 	parent, _ = strconv.Atoi(fields[1])
 	return fields[0], parent

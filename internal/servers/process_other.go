@@ -7,21 +7,21 @@ import (
 	"errors"
 )
 
-// What follows is never called: [find] skips the test before.
+// The rest is never called, because findProgram skips the test first.
 
 var errNotLinux = errors.New("servers are started on Linux only")
 
-type owner struct{ uid, gid int }
+type unixUser struct{ uid, gid int }
 
-func ownerFor(string) *owner { return nil }
+func lookupUser(string) *unixUser { return nil }
 
 type process struct{}
 
 func start(program) (*process, error) { return nil, errNotLinux }
 func run(program) error               { return errNotLinux }
 
-func (*process) await(func(context.Context) error) error { return errNotLinux }
-func (*process) kill() error                             { return errNotLinux }
-func (*process) end() error                              { return errNotLinux }
-func (*process) pause() error                            { return errNotLinux }
-func (*process) resume() error                           { return errNotLinux }
+func (*process) awaitReady(func(context.Context) error) error { return errNotLinux }
+func (*process) kill() error                                  { return errNotLinux }
+func (*process) shutDown() error                              { return errNotLinux }
+func (*process) pause() error                                 { return errNotLinux }
+func (*process) resume() error                                { return errNotLinux }

@@ -5,25 +5,25 @@ import (
 	"sync"
 )
 
-// A Proxy is the network in front of a server: clients connect to it, and tests break
-// it.
+// A Proxy stands for the network in front of a server. Clients connect to it, and tests
+// break it.
 type Proxy struct {
 	// Addr is the host and port that clients connect to.
 	Addr string
 
 	server string
 
-	mu       sync.Mutex
-	listener net.Listener // nil while it is cut
-	conns    map[net.Conn]struct{}
-	stalled  chan struct{} // closed unless nothing is delivered
+	mu         sync.Mutex
+	listener   net.Listener // nil while cut
+	conns      map[net.Conn]struct{}
+	delivering chan struct{} // closed unless stalled
 }
 
-// NewProxy makes a proxy in front of the server at addr.
+// NewProxy returns a proxy in front of the server at addr.
 func NewProxy(t T, addr string) *Proxy {
 	t.Helper()
-	p := &Proxy{Addr: loopback(freePort()), server: addr, conns: map[net.Conn]struct{}{}, stalled: make(chan struct{})}
-	close(p.stalled)
+	p := &Proxy{Addr: loopback(freePort()), server: addr, conns: map[net.Conn]struct{}{}, delivering: make(chan struct{})}
+	close(p.delivering)
 	if err := p.Restore(); err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func NewProxy(t T, addr string) *Proxy {
 	return p
 }
 
-// Cut drops all connections at once and refuses new ones.
+// Cut resets all connections at once and refuses new ones.
 func (p *Proxy) Cut() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,27 +43,28 @@ func (p *Proxy) Cut() error {
 		_ = c.(*net.TCPConn).SetLinger(0) // a reset, as if the machine were gone
 		_ = c.Close()
 	}
-	p.deliver()
+	p.resumeDelivery()
 	return nil
 }
 
-// Stall accepts connections and delivers nothing: a network that loses every packet.
+// Stall makes the proxy accept connections but deliver nothing, like a network that loses
+// every packet.
 func (p *Proxy) Stall() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-p.stalled:
-		p.stalled = make(chan struct{})
+	case <-p.delivering:
+		p.delivering = make(chan struct{})
 	default:
 	}
 	return nil
 }
 
-// Restore ends a Cut or a Stall. What was on its way in a Stall is delivered now.
+// Restore ends a Cut or a Stall. It delivers what a Stall has held back.
 func (p *Proxy) Restore() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.deliver()
+	p.resumeDelivery()
 	if p.listener != nil {
 		return nil
 	}
@@ -75,11 +76,11 @@ func (p *Proxy) Restore() error {
 	return err
 }
 
-func (p *Proxy) deliver() {
+func (p *Proxy) resumeDelivery() {
 	select {
-	case <-p.stalled:
+	case <-p.delivering:
 	default:
-		close(p.stalled)
+		close(p.delivering)
 	}
 }
 
@@ -89,12 +90,12 @@ func (p *Proxy) accept(l net.Listener) {
 		if err != nil {
 			return
 		}
-		go p.connect(l, client)
+		go p.serve(l, client)
 	}
 }
 
-func (p *Proxy) connect(l net.Listener, client net.Conn) {
-	p.wait()
+func (p *Proxy) serve(l net.Listener, client net.Conn) {
+	p.awaitDelivery()
 	server, err := net.Dial("tcp", p.server)
 	if err != nil {
 		_ = client.Close()
@@ -107,7 +108,8 @@ func (p *Proxy) connect(l net.Listener, client net.Conn) {
 	p.copy(server, client)
 }
 
-// add keeps a connection for Cut, unless there has been one since it was accepted.
+// add registers connections for Cut. If there has been a Cut since they were accepted on l,
+// it closes them and returns false.
 func (p *Proxy) add(l net.Listener, conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,7 +127,7 @@ func (p *Proxy) copy(to, from net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
-		p.wait()
+		p.awaitDelivery()
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				break
@@ -143,14 +145,14 @@ func (p *Proxy) copy(to, from net.Conn) {
 	}
 }
 
-func (p *Proxy) wait() {
+func (p *Proxy) awaitDelivery() {
 	p.mu.Lock()
-	stalled := p.stalled
+	delivering := p.delivering
 	p.mu.Unlock()
-	<-stalled
+	<-delivering
 }
 
-// A Remote is a server behind a network, and all that can go wrong with both.
+// A Remote is a server behind a network; tests can break both.
 type Remote struct {
 	*Server
 	*Proxy
@@ -162,5 +164,5 @@ func NewRemote(t T, s *Server) Remote {
 	return Remote{s, NewProxy(t, s.Addr)}
 }
 
-// DSN is that of the server, through the proxy.
+// DSN returns the data source name of the server through the proxy.
 func (r Remote) DSN() string { return r.Server.DSN(r.Proxy.Addr) }

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// echo is a server that sends back what it gets.
-func echo(t *testing.T) string {
+// startEchoServer starts a server that sends back what it receives, and returns its address.
+func startEchoServer(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
@@ -28,15 +28,15 @@ func echo(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// said sends a line and returns what comes back within a time.
-func said(conn net.Conn, line string, within time.Duration) (string, error) {
+// sendLine sends a line and returns the line that comes back within the given time.
+func sendLine(conn net.Conn, line string, within time.Duration) (string, error) {
 	if _, err := conn.Write([]byte(line + "\n")); err != nil {
 		return "", err
 	}
-	return heard(conn, within)
+	return readLine(conn, within)
 }
 
-func heard(conn net.Conn, within time.Duration) (string, error) {
+func readLine(conn net.Conn, within time.Duration) (string, error) {
 	_ = conn.SetReadDeadline(time.Now().Add(within))
 	return bufio.NewReader(conn).ReadString('\n')
 }
@@ -49,22 +49,22 @@ func connect(t *testing.T, p *Proxy) net.Conn {
 	return conn
 }
 
-const patience = 10 * time.Second
+const testTimeout = 10 * time.Second
 
-func TestAProxyCutsEveryConnection(t *testing.T) {
-	p := NewProxy(t, echo(t))
+func TestProxyCutResetsEveryConnection(t *testing.T) {
+	p := NewProxy(t, startEchoServer(t))
 	for range 2 {
-		one, other := connect(t, p), connect(t, p)
-		for _, conn := range []net.Conn{one, other} {
-			answer, err := said(conn, "hello", patience)
+		first, second := connect(t, p), connect(t, p)
+		for _, conn := range []net.Conn{first, second} {
+			reply, err := sendLine(conn, "hello", testTimeout)
 			require.NoError(t, err)
-			require.Equal(t, "hello\n", answer)
+			require.Equal(t, "hello\n", reply)
 		}
 		require.NoError(t, p.Cut())
-		for _, conn := range []net.Conn{one, other} {
-			_, err := heard(conn, patience)
+		for _, conn := range []net.Conn{first, second} {
+			_, err := readLine(conn, testTimeout)
 			require.Error(t, err)
-			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "it is closed, not silent")
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the connection must be closed, not silent")
 		}
 		_, err := net.Dial("tcp", p.Addr)
 		require.Error(t, err)
@@ -72,33 +72,33 @@ func TestAProxyCutsEveryConnection(t *testing.T) {
 	}
 }
 
-func TestAProxyThatStallsDeliversLater(t *testing.T) {
-	p := NewProxy(t, echo(t))
-	before := connect(t, p)
-	_, err := said(before, "hello", patience)
+func TestStalledProxyDeliversLater(t *testing.T) {
+	p := NewProxy(t, startEchoServer(t))
+	earlier := connect(t, p)
+	_, err := sendLine(earlier, "hello", testTimeout)
 	require.NoError(t, err)
 	require.NoError(t, p.Stall())
-	during := connect(t, p)
-	for _, conn := range []net.Conn{before, during} {
-		_, err := said(conn, "late", 50*time.Millisecond)
+	stalled := connect(t, p)
+	for _, conn := range []net.Conn{earlier, stalled} {
+		_, err := sendLine(conn, "late", 50*time.Millisecond)
 		require.Error(t, err)
 	}
 	require.NoError(t, p.Restore())
-	for _, conn := range []net.Conn{before, during} {
-		answer, err := heard(conn, patience)
+	for _, conn := range []net.Conn{earlier, stalled} {
+		reply, err := readLine(conn, testTimeout)
 		require.NoError(t, err)
-		require.Equal(t, "late\n", answer)
+		require.Equal(t, "late\n", reply)
 	}
 
 	require.NoError(t, p.Stall())
 	lost := connect(t, p)
 	require.NoError(t, p.Cut())
-	for _, conn := range []net.Conn{before, during, lost} {
-		_, err := heard(conn, patience)
+	for _, conn := range []net.Conn{earlier, stalled, lost} {
+		_, err := readLine(conn, testTimeout)
 		require.Error(t, err)
 	}
 	require.NoError(t, p.Restore())
-	answer, err := said(connect(t, p), "hello", patience)
+	reply, err := sendLine(connect(t, p), "hello", testTimeout)
 	require.NoError(t, err)
-	require.Equal(t, "hello\n", answer)
+	require.Equal(t, "hello\n", reply)
 }

@@ -11,37 +11,37 @@ import (
 	"strings"
 )
 
-// RedisOptions are how a Redis server is to be.
+// RedisOptions configure a Redis server.
 type RedisOptions struct {
-	// Keeps says that it survives a kill: with an append-only file that is synced
-	// for each command. Otherwise it comes back empty.
+	// Keeps makes the data survive a kill, with an append-only file that is synced after
+	// each command. Otherwise the server starts again empty.
 	Keeps bool
-	// Password is asked of clients. Default: none.
+	// Password is required of clients. Default: none.
 	Password string
 }
 
 // Redis starts a Redis server.
 func Redis(t T, o RedisOptions) *Server {
 	t.Helper()
-	return redis(t, o.Password, o.args()...)
+	return startRedis(t, o.Password, o.args()...)
 }
 
 func (o RedisOptions) args() []string {
 	if o.Keeps {
-		// A rewrite of the file would fork.
+		// Rewriting the file would fork a process.
 		return []string{"--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"}
 	}
 	return []string{"--appendonly", "no"}
 }
 
-func redis(t T, password string, args ...string) *Server {
+func startRedis(t T, password string, args ...string) *Server {
 	t.Helper()
-	path := find(t, "redis-server", "redis-server")
+	path := findProgram(t, "redis-server", "redis-server")
 	if password != "" {
 		args = append(args, "--requirepass", password, "--masterauth", password)
 	}
 	return launch(t, func(port int) *Server {
-		dir, addr := makeDir(t, nil), loopback(port)
+		dir, addr := makeDataDir(t, nil), loopback(port)
 		return &Server{
 			Addr: addr,
 			dsn: func(addr string) string {
@@ -55,16 +55,16 @@ func redis(t T, password string, args ...string) *Server {
 				"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--shutdown-timeout", "0",
 			}, args...)},
 			ready: func(ctx context.Context) error {
-				_, err := ask(ctx, addr, password, "PING")
+				_, err := sendCommand(ctx, addr, password, "PING")
 				return err
 			},
 		}
 	})
 }
 
-// ask sends one command to a Redis server, on a connection of its own, and returns the
-// simple or bulk string, or the integer, that it answers.
-func ask(ctx context.Context, addr, password string, command ...string) (string, error) {
+// sendCommand sends one command to a Redis server, on a connection of its own. It returns
+// the simple string, bulk string or integer of the reply.
+func sendCommand(ctx context.Context, addr, password string, command ...string) (string, error) {
 	conn, err := dial(ctx, addr)
 	if err != nil {
 		return "", err
@@ -72,14 +72,14 @@ func ask(ctx context.Context, addr, password string, command ...string) (string,
 	defer conn.Close()
 	r := bufio.NewReader(conn)
 	if password != "" {
-		if _, err := exchange(conn, r, "AUTH", password); err != nil {
+		if _, err := roundTrip(conn, r, "AUTH", password); err != nil {
 			return "", err
 		}
 	}
-	return exchange(conn, r, command...)
+	return roundTrip(conn, r, command...)
 }
 
-func exchange(w io.Writer, r *bufio.Reader, command ...string) (string, error) {
+func roundTrip(w io.Writer, r *bufio.Reader, command ...string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(command))
 	for _, arg := range command {

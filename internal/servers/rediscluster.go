@@ -10,13 +10,13 @@ import (
 )
 
 // RedisCluster starts three Redis servers that share the slots of one Redis Cluster,
-// without replicas: while one is away, the others refuse, after two seconds, what they
-// are asked. Start waits until the cluster is whole again as its server sees it.
+// without replicas. If one of them is down for two seconds, the others refuse commands.
+// [Server.Start] waits until the started server sees the whole cluster again.
 func RedisCluster(t T, o RedisOptions) []*Server {
 	t.Helper()
 	var nodes []*Server
 	for range 3 {
-		nodes = append(nodes, redis(t, o.Password, append(o.args(),
+		nodes = append(nodes, startRedis(t, o.Password, append(o.args(),
 			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")...))
 	}
 	const slots = 16384
@@ -29,53 +29,54 @@ func RedisCluster(t T, o RedisOptions) []*Server {
 			commands = append(commands, append([]string{"CLUSTER", "MEET"}, strings.Split(other.Addr, ":")...))
 		}
 		for _, command := range commands {
-			if _, err := ask(context.Background(), n.Addr, o.Password, command...); err != nil {
+			if _, err := sendCommand(context.Background(), n.Addr, o.Password, command...); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	for _, n := range nodes {
-		n.ready = says(n.Addr, o.Password, []string{"CLUSTER", "INFO"},
+		n.ready = responseContains(n.Addr, o.Password, []string{"CLUSTER", "INFO"},
 			"cluster_state:ok", "cluster_known_nodes:3", "cluster_slots_ok:16384")
-		if err := n.process.await(n.ready); err != nil {
+		if err := n.process.awaitReady(n.ready); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return nodes
 }
 
-// A Failover is a Redis server that has a replica, and a Sentinel that promotes it when
-// it has been away for half a second. What the replica has not heard of is lost then.
+// A Failover is a Redis primary with a replica, and a Sentinel that promotes the replica
+// when the primary has been down for half a second. Writes that have not reached the
+// replica by then are lost.
 type Failover struct {
 	Primary, Replica, Sentinel *Server
-	// Name is what the Sentinel calls them.
+	// Name is the Sentinel's name for the primary and its replica.
 	Name string
 }
 
-// RedisFailover starts a server, its replica and a Sentinel. The password is that of
-// the servers; the Sentinel has none.
+// RedisFailover starts a primary, its replica and a Sentinel. The password applies to the
+// primary and the replica; the Sentinel has none.
 func RedisFailover(t T, o RedisOptions) Failover {
 	t.Helper()
-	primary := redis(t, o.Password, append(o.args(), "--repl-diskless-sync-delay", "0")...)
+	primary := startRedis(t, o.Password, append(o.args(), "--repl-diskless-sync-delay", "0")...)
 	host, port, _ := strings.Cut(primary.Addr, ":")
-	replica := redis(t, o.Password, append(o.args(), "--replicaof", host+" "+port)...)
-	f := Failover{primary, replica, redisSentinel(t, primary, o.Password), "sessions"}
-	linked := says(replica.Addr, o.Password, []string{"INFO", "replication"}, "master_link_status:up")
-	if err := replica.process.await(linked); err != nil {
+	replica := startRedis(t, o.Password, append(o.args(), "--replicaof", host+" "+port)...)
+	f := Failover{primary, replica, startSentinel(t, primary, o.Password), "sessions"}
+	linked := responseContains(replica.Addr, o.Password, []string{"INFO", "replication"}, "master_link_status:up")
+	if err := replica.process.awaitReady(linked); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Sentinel.process.await(f.Sentinel.ready); err != nil {
+	if err := f.Sentinel.process.awaitReady(f.Sentinel.ready); err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-func redisSentinel(t T, primary *Server, password string) *Server {
+func startSentinel(t T, primary *Server, password string) *Server {
 	t.Helper()
-	path := find(t, "redis-server", "redis-server")
+	path := findProgram(t, "redis-server", "redis-server")
 	host, primaryPort, _ := strings.Cut(primary.Addr, ":")
 	return launch(t, func(port int) *Server {
-		dir, addr := makeDir(t, nil), loopback(port)
+		dir, addr := makeDataDir(t, nil), loopback(port)
 		settings := []string{
 			"bind 127.0.0.1", fmt.Sprint("port ", port), "dir " + dir,
 			"sentinel monitor sessions " + host + " " + primaryPort + " 1",
@@ -93,18 +94,18 @@ func redisSentinel(t T, primary *Server, password string) *Server {
 			Addr:    addr,
 			dsn:     func(addr string) string { return "redis://" + addr },
 			program: program{dir: dir, path: path, args: []string{file, "--sentinel"}},
-			ready:   says(addr, "", []string{"INFO", "sentinel"}, "status=ok", "slaves=1"),
+			ready:   responseContains(addr, "", []string{"INFO", "sentinel"}, "status=ok", "slaves=1"),
 		}
 	})
 }
 
-// says waits for an answer that contains all of these.
-func says(addr, password string, command []string, parts ...string) func(context.Context) error {
+// responseContains returns a check that the response to a command contains all parts.
+func responseContains(addr, password string, command []string, parts ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		answer, err := ask(ctx, addr, password, command...)
+		response, err := sendCommand(ctx, addr, password, command...)
 		for _, part := range parts {
-			if err == nil && !strings.Contains(answer, part) {
-				err = fmt.Errorf("%s: no %s in %q", addr, part, answer)
+			if err == nil && !strings.Contains(response, part) {
+				err = fmt.Errorf("%s: no %s in %q", addr, part, response)
 			}
 		}
 		return err

@@ -1,11 +1,11 @@
-// Package servers starts the real servers that tests need, from Debian's packages:
-// Redis, PostgreSQL and MariaDB. Each is on a free port of the loopback interface,
-// with data of its own that is thrown away, and ends with the test or, whatever
-// happens to it, with the test binary. Where a server is not installed, the test is
-// skipped and says how to get it.
+// Package servers starts real servers for tests: Redis, PostgreSQL and MariaDB, from
+// Debian's packages. Each server listens on a free port of the loopback interface and has
+// data of its own, which is deleted afterwards. It ends with the test, or at the latest
+// with the test binary, even if that is killed. If a server is not installed, the test is
+// skipped with a message that says how to install it.
 //
-// It can be killed, started again on the same data and port, and paused, and a [Proxy]
-// in front of it can cut its connections.
+// A test can kill a server, start it again on the same data and port, and pause it. A
+// [Proxy] in front of it can cut its connections.
 package servers
 
 import (
@@ -27,10 +27,9 @@ type T interface {
 	Skip(args ...any)
 }
 
-// A Server is one that runs for a test. Its methods are not for several goroutines
-// at once.
+// A Server is a server started for a test. Its methods are not safe for concurrent use.
 type Server struct {
-	// Addr is its host and port.
+	// Addr is the server's host and port.
 	Addr string
 
 	dsn     func(addr string) string
@@ -39,36 +38,36 @@ type Server struct {
 	process *process
 }
 
-// A program is what runs as a server.
+// A program is the executable of a server, and how to run it.
 type program struct {
-	dir   string // its data and its log
-	as    *owner
-	path  string
-	args  []string
-	gives bool // it has to give back shared memory when it ends
+	dir           string // holds its data and its log
+	user          *unixUser
+	path          string
+	args          []string
+	cleanShutdown bool // it needs SIGQUIT to release its shared memory
 }
 
-// DSN is how a client names the server: a URL for Redis and PostgreSQL, for MariaDB
-// what github.com/go-sql-driver/mysql expects. addr is the server's own, or that of a
-// [Proxy] in front of it.
+// DSN returns the data source name for a client: a URL for Redis and PostgreSQL, and for
+// MariaDB the format of github.com/go-sql-driver/mysql. addr is the server's own, or that
+// of a [Proxy] in front of it.
 func (s *Server) DSN(addr string) string { return s.dsn(addr) }
 
-// startTimeout is how long a server may take until it answers: it may have a crash to
-// recover from, on a busy machine.
+// startTimeout bounds the time from the start of a server to its first response. It may
+// have to recover from a crash, on a busy machine.
 const startTimeout = 30 * time.Second
 
-// Start starts a server that was killed, on the same data and port, and waits until it
-// answers.
+// Start starts a server that was killed, on the same data and port, and waits until it is
+// ready.
 func (s *Server) Start() error {
 	if s.process != nil {
-		return fmt.Errorf("%s runs already", s.program.path)
+		return fmt.Errorf("%s is already running", s.program.path)
 	}
 	p, err := start(s.program)
 	if err != nil {
 		return err
 	}
 	s.process = p
-	if err := p.await(s.ready); err != nil {
+	if err := p.awaitReady(s.ready); err != nil {
 		s.process = nil
 		_ = p.kill()
 		return err
@@ -76,8 +75,7 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Kill ends the server with all its processes by SIGKILL, and waits until they are
-// gone.
+// Kill kills all processes of the server with SIGKILL, and waits until they are gone.
 func (s *Server) Kill() error {
 	if s.process == nil {
 		return nil
@@ -87,40 +85,40 @@ func (s *Server) Kill() error {
 	return err
 }
 
-// Pause stops the server where it is: its connections stay open and nobody answers.
+// Pause stops the server: its connections stay open, but get no responses.
 func (s *Server) Pause() error {
 	if s.process == nil {
-		return fmt.Errorf("%s does not run", s.program.path)
+		return fmt.Errorf("%s is not running", s.program.path)
 	}
 	return s.process.pause()
 }
 
-// Resume lets a paused server go on.
+// Resume continues a paused server.
 func (s *Server) Resume() error {
 	if s.process == nil {
-		return fmt.Errorf("%s does not run", s.program.path)
+		return fmt.Errorf("%s is not running", s.program.path)
 	}
 	return s.process.resume()
 }
 
-// end is how a server goes when nobody needs it any more.
-func (s *Server) end() {
+// remove ends the server and deletes its data.
+func (s *Server) remove() {
 	if s.process != nil {
-		_ = s.process.end()
+		_ = s.process.shutDown()
 		s.process = nil
 	}
 	_ = os.RemoveAll(s.program.dir)
 }
 
-// launch starts a server for a test. configure is called with a free port, again with
-// another if somebody else took that meanwhile.
+// launch starts a server for a test. It calls configure with a free port, and again with
+// another one if the server does not start, since something else may have taken the port.
 func launch(t T, configure func(port int) *Server) *Server {
 	t.Helper()
 	var err error
 	for range 3 {
 		s := configure(freePort())
 		if err = s.Start(); err == nil {
-			t.Cleanup(s.end)
+			t.Cleanup(s.remove)
 			return s
 		}
 		_ = os.RemoveAll(s.program.dir)
@@ -129,9 +127,9 @@ func launch(t T, configure func(port int) *Server) *Server {
 	return nil
 }
 
-// find returns the path of a program of Debian's package, and skips the test if it is
-// not there. Some are not in everybody's PATH.
-func find(t T, name, of string, dirs ...string) string {
+// findProgram returns the path of a program from a Debian package. It skips the test if the
+// program is not installed. It also searches dirs, because PATH may lack some programs.
+func findProgram(t T, name, pkg string, dirs ...string) string {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		t.Skip("servers are started on Linux only")
@@ -142,16 +140,16 @@ func find(t T, name, of string, dirs ...string) string {
 			return found[len(found)-1]
 		}
 	}
-	t.Skip(name + " is not installed: apt-get install " + of)
+	t.Skip(name + " is not installed: apt-get install " + pkg)
 	return ""
 }
 
-// makeDir makes a directory for a server that runs as somebody.
-func makeDir(t T, as *owner) string {
+// makeDataDir creates a directory for a server that runs as user, nil for our own.
+func makeDataDir(t T, user *unixUser) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(parentFor(as), "sessionguard-*")
-	if err == nil && as != nil {
-		err = os.Chown(dir, as.uid, as.gid)
+	dir, err := os.MkdirTemp(parentDir(user), "sessionguard-*")
+	if err == nil && user != nil {
+		err = os.Chown(dir, user.uid, user.gid)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -159,10 +157,10 @@ func makeDir(t T, as *owner) string {
 	return dir
 }
 
-// parentFor is where a user who is not ourselves can get to.
-func parentFor(as *owner) string {
+// parentDir returns a directory for temporary files that user can reach.
+func parentDir(user *unixUser) string {
 	temp := os.TempDir()
-	if as == nil {
+	if user == nil {
 		return temp
 	}
 	for dir := temp; ; dir = filepath.Dir(dir) {
@@ -175,8 +173,8 @@ func parentFor(as *owner) string {
 	}
 }
 
-// Shared is for a server that all tests of a binary use: it is started by the first
-// one that needs it and ends in [Main].
+// Shared returns a function for a server that all tests of a binary share. The first test
+// that needs the server starts it, and [Main] ends it.
 //
 //	var postgres = servers.Shared(servers.PostgreSQL)
 func Shared[S any](start func(T) *S) func(T) *S {
@@ -186,34 +184,34 @@ func Shared[S any](start func(T) *S) func(T) *S {
 		t.Helper()
 		mu.Lock()
 		defer mu.Unlock()
-		if running == nil { // also if that test was skipped: this one is too
-			running = start(lasting{t})
+		if running == nil { // also if start skipped the earlier test: it then skips this one too
+			running = start(binaryT{t})
 		}
 		return running
 	}
 }
 
-// lasting is a T whose cleanups wait for the end of the test binary.
-type lasting struct{ T }
+// A binaryT is a T that defers cleanups to the end of the test binary.
+type binaryT struct{ T }
 
-var lastly struct {
+var atExit struct {
 	sync.Mutex
 	cleanups []func()
 }
 
-func (lasting) Cleanup(f func()) {
-	lastly.Lock()
-	defer lastly.Unlock()
-	lastly.cleanups = append(lastly.cleanups, f)
+func (binaryT) Cleanup(f func()) {
+	atExit.Lock()
+	defer atExit.Unlock()
+	atExit.cleanups = append(atExit.cleanups, f)
 }
 
-// Main is for the TestMain of tests that use [Shared].
+// Main runs the tests, and then ends the servers of [Shared]. Call it from TestMain:
 //
 //	func TestMain(m *testing.M) { servers.Main(m) }
 func Main(m *testing.M) {
 	code := m.Run()
-	lastly.Lock()
-	for _, f := range lastly.cleanups {
+	atExit.Lock()
+	for _, f := range atExit.cleanups {
 		f()
 	}
 	os.Exit(code)

@@ -14,20 +14,20 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-// requireServes checks that a server answers, but not while it is killed or paused, and
-// that it keeps what was stored in it or not.
-func requireServes(t *testing.T, s *Server, put, get func() string, keeps bool) {
+// requireLifecycle checks that a server responds, except while it is killed or paused, and
+// that its data survives a kill if it should, and only then.
+func requireLifecycle(t *testing.T, s *Server, put, get func() string, persistent bool) {
 	t.Helper()
-	answers := func() error { return s.ready(t.Context()) }
-	require.NoError(t, answers())
-	require.Error(t, s.Start(), "it runs already")
+	ready := func() error { return s.ready(t.Context()) }
+	require.NoError(t, ready())
+	require.Error(t, s.Start(), "it is already running")
 	put()
 	require.Equal(t, "17", get())
 
 	require.NoError(t, s.Pause())
-	require.Error(t, answers())
+	require.Error(t, ready())
 	require.NoError(t, s.Resume())
-	require.NoError(t, answers())
+	require.NoError(t, ready())
 	require.Equal(t, "17", get())
 
 	for _, paused := range []bool{false, true} {
@@ -36,13 +36,13 @@ func requireServes(t *testing.T, s *Server, put, get func() string, keeps bool) 
 			require.NoError(t, s.Pause())
 		}
 		require.NoError(t, s.Kill())
-		require.NoError(t, s.Kill(), "it is gone already")
+		require.NoError(t, s.Kill(), "it is already gone")
 		require.Error(t, s.Pause())
 		require.Error(t, s.Resume())
-		require.Error(t, answers())
+		require.Error(t, ready())
 		require.NoError(t, s.Start())
-		require.NoError(t, answers())
-		if keeps {
+		require.NoError(t, ready())
+		if persistent {
 			require.Equal(t, "17", get())
 		} else {
 			require.Empty(t, get())
@@ -50,54 +50,57 @@ func requireServes(t *testing.T, s *Server, put, get func() string, keeps bool) 
 	}
 }
 
-func TestRedisServes(t *testing.T) {
+func TestRedisLifecycle(t *testing.T) {
 	for name, o := range map[string]RedisOptions{
-		"forgets":             {},
-		"keeps":               {Keeps: true},
-		"asks for a password": {Keeps: true, Password: "secret"},
+		"in memory":     {},
+		"persistent":    {Keeps: true},
+		"with password": {Keeps: true, Password: "secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := Redis(t, o)
 			run := func(command ...string) func() string {
 				return func() string {
-					answer, err := ask(t.Context(), s.Addr, o.Password, command...)
+					reply, err := sendCommand(t.Context(), s.Addr, o.Password, command...)
 					require.NoError(t, err)
-					return answer
+					return reply
 				}
 			}
-			requireServes(t, s, run("SET", "k", "17"), run("GET", "k"), o.Keeps)
+			requireLifecycle(t, s, run("SET", "k", "17"), run("GET", "k"), o.Keeps)
 			if o.Password != "" {
-				_, err := ask(t.Context(), s.Addr, "", "GET", "k")
+				_, err := sendCommand(t.Context(), s.Addr, "", "GET", "k")
 				require.ErrorContains(t, err, "NOAUTH")
 			}
 		})
 	}
 }
 
-func TestPostgreSQLServes(t *testing.T) {
+func TestPostgreSQLLifecycle(t *testing.T) {
 	t.Parallel()
 	s := PostgreSQL(t)
-	query := client(t, find(t, "psql", "postgresql", "/usr/lib/postgresql/*/bin"), "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", s.DSN(s.Addr), "--command")
+	query := queryFunc(t, findProgram(t, "psql", "postgresql", "/usr/lib/postgresql/*/bin"),
+		"--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", s.DSN(s.Addr), "--command")
 	query("CREATE TABLE kept (v int)")
-	requireServes(t, s,
+	requireLifecycle(t, s,
 		func() string { return query("TRUNCATE kept; INSERT INTO kept VALUES (17)") },
 		func() string { return query("SELECT v FROM kept") }, true)
 }
 
-func TestMariaDBServes(t *testing.T) {
+func TestMariaDBLifecycle(t *testing.T) {
 	t.Parallel()
 	s := MariaDB(t)
 	_, port, _ := strings.Cut(s.Addr, ":")
-	query := client(t, find(t, "mariadb", "mariadb-server", "/usr/bin"), "--no-defaults", "--host=127.0.0.1", "--port="+port, "--user=root", "--skip-column-names", "--database=test", "--execute")
+	query := queryFunc(t, findProgram(t, "mariadb", "mariadb-server", "/usr/bin"),
+		"--no-defaults", "--host=127.0.0.1", "--port="+port, "--user=root",
+		"--skip-column-names", "--database=test", "--execute")
 	query("CREATE TABLE kept (v int) ENGINE=InnoDB")
-	requireServes(t, s,
+	requireLifecycle(t, s,
 		func() string { return query("DELETE FROM kept; INSERT INTO kept VALUES (17)") },
 		func() string { return query("SELECT v FROM kept") }, true)
 }
 
-// client runs statements by the client that comes with a server.
-func client(t *testing.T, program string, args ...string) func(statement string) string {
+// queryFunc returns a function that runs a statement with a server's own client program.
+func queryFunc(t *testing.T, program string, args ...string) func(statement string) string {
 	t.Helper()
 	return func(statement string) string {
 		t.Helper()
@@ -107,13 +110,13 @@ func client(t *testing.T, program string, args ...string) func(statement string)
 	}
 }
 
-func TestRedisClusterIsWholeAgain(t *testing.T) {
+func TestRedisClusterRecoversFromAKill(t *testing.T) {
 	t.Parallel()
 	nodes := RedisCluster(t, RedisOptions{Keeps: true})
 	require.NoError(t, nodes[1].Kill())
 	require.NoError(t, nodes[1].Start())
 	for _, n := range nodes {
-		require.NoError(t, n.process.await(n.ready))
+		require.NoError(t, n.process.awaitReady(n.ready))
 	}
 }
 
@@ -122,14 +125,16 @@ func TestRedisFailsOver(t *testing.T) {
 	f := RedisFailover(t, RedisOptions{Password: "secret"})
 	require.NoError(t, f.Primary.Kill())
 	_, port, _ := strings.Cut(f.Replica.Addr, ":")
-	require.NoError(t, f.Sentinel.process.await(says(f.Sentinel.Addr, "", []string{"INFO", "sentinel"}, "address=127.0.0.1:"+port)))
-	require.NoError(t, f.Replica.process.await(says(f.Replica.Addr, "secret", []string{"INFO", "replication"}, "role:master")))
+	promoted := responseContains(f.Sentinel.Addr, "", []string{"INFO", "sentinel"}, "address=127.0.0.1:"+port)
+	require.NoError(t, f.Sentinel.process.awaitReady(promoted))
+	primary := responseContains(f.Replica.Addr, "secret", []string{"INFO", "replication"}, "role:master")
+	require.NoError(t, f.Replica.process.awaitReady(primary))
 }
 
 var sharedRedis = Shared(func(t T) *Server { return Redis(t, RedisOptions{}) })
 
-func TestASharedServerOutlivesItsTest(t *testing.T) {
-	find(t, "redis-server", "redis-server")
+func TestSharedServerOutlivesItsTest(t *testing.T) {
+	findProgram(t, "redis-server", "redis-server")
 	var first *Server
 	t.Run("first", func(t *testing.T) { first = sharedRedis(t) })
 	require.Same(t, first, sharedRedis(t))
@@ -137,7 +142,7 @@ func TestASharedServerOutlivesItsTest(t *testing.T) {
 }
 
 // A test binary that is killed leaves no server behind, not even a paused one.
-func TestAServerEndsWithTheTestBinary(t *testing.T) {
+func TestServersEndWithTheTestBinary(t *testing.T) {
 	if started := os.Getenv("SERVERS_TEST_STARTED"); started != "" {
 		running := PostgreSQL(t)
 		paused := PostgreSQL(t)
@@ -146,9 +151,9 @@ func TestAServerEndsWithTheTestBinary(t *testing.T) {
 		<-t.Context().Done()
 		return
 	}
-	find(t, "initdb", "postgresql", "/usr/lib/postgresql/*/bin")
+	findProgram(t, "initdb", "postgresql", "/usr/lib/postgresql/*/bin")
 	started := filepath.Join(t.TempDir(), "started")
-	binary := exec.Command(os.Args[0], "-test.run=^TestAServerEndsWithTheTestBinary$")
+	binary := exec.Command(os.Args[0], "-test.run=^TestServersEndWithTheTestBinary$")
 	binary.Env = append(os.Environ(), "SERVERS_TEST_STARTED="+started)
 	require.NoError(t, binary.Start())
 	var dirs []string
@@ -167,15 +172,15 @@ func TestAServerEndsWithTheTestBinary(t *testing.T) {
 	require.Eventually(t, func() bool { return len(processesIn(t, dirs...)) == 0 }, startTimeout, 10*time.Millisecond)
 }
 
-// processesIn are those whose working directory is below one of these.
+// processesIn returns the processes whose working directory is in one of dirs.
 func processesIn(t *testing.T, dirs ...string) (pids []string) {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/cwd")
 	require.NoError(t, err)
 	for _, link := range links {
-		at, _ := os.Readlink(link)
+		cwd, _ := os.Readlink(link)
 		for _, dir := range dirs {
-			if strings.HasPrefix(at, dir) {
+			if strings.HasPrefix(cwd, dir) {
 				pids = append(pids, link)
 			}
 		}
@@ -183,28 +188,28 @@ func processesIn(t *testing.T, dirs ...string) (pids []string) {
 	return pids
 }
 
-// told is a T that remembers why a test was skipped.
-type told struct {
+// A skipRecorder is a T that records why a test was skipped.
+type skipRecorder struct {
 	T
 	skipped string
 }
 
-func (t *told) Skip(args ...any) {
+func (t *skipRecorder) Skip(args ...any) {
 	t.skipped, _ = args[0].(string)
 	runtime.Goexit()
 }
 
-func TestAMissingServerSkipsTheTest(t *testing.T) {
-	asked := &told{T: t}
+func TestMissingServerSkipsTheTest(t *testing.T) {
+	recorder := &skipRecorder{T: t}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		find(asked, "nothing-like-it", "nothing")
+		findProgram(recorder, "no-such-program", "nothing")
 	}()
 	<-done
 	if runtime.GOOS == "linux" {
-		require.Equal(t, "nothing-like-it is not installed: apt-get install nothing", asked.skipped)
+		require.Equal(t, "no-such-program is not installed: apt-get install nothing", recorder.skipped)
 	} else {
-		require.NotEmpty(t, asked.skipped)
+		require.NotEmpty(t, recorder.skipped)
 	}
 }

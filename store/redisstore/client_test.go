@@ -10,14 +10,14 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// A server, or what is before it, closes connections that wait for too long.
-func TestALogoutSucceedsThoughIdleConnectionsWereClosed(t *testing.T) {
+// A server, or a proxy in front of it, closes connections that are idle for too long.
+func TestLogoutSucceedsAfterIdleConnectionsWereClosed(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
-	s := open(t, Config{Timeout: 400 * time.Millisecond}, server.Addr)
-	r := created(t, s)
-	require.NoError(t, loads(t, s, r))
-	require.NoError(t, do(t, server, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Error())
-	<-time.After(time.Second) // a ping in a tenth of that finds out, where there is one
+	s := openStore(t, Config{Timeout: 400 * time.Millisecond}, server.Addr)
+	r := createSession(t, s)
+	require.NoError(t, load(t, s, r))
+	require.NoError(t, runOnServer(t, server, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Error())
+	<-time.After(time.Second) // pings, where there are any, notice within a tenth of that
 	ended, err := s.Delete(t.Context(), r.Key, store.ReasonLoggedOut)
 	require.NoError(t, err)
 	require.NotNil(t, ended.Session)

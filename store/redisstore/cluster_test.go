@@ -13,7 +13,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/storetest"
 )
 
-// A cluster is of three nodes with a third of the slots each.
+// A cluster has three nodes, with a third of the slots each.
 type cluster [3]*servers.Server
 
 var sharedCluster = servers.Shared(newCluster)
@@ -30,145 +30,145 @@ func (c *cluster) addresses() (addresses []string) {
 	return addresses
 }
 
-func TestEveryPromiseOnACluster(t *testing.T) {
-	s := open(t, Config{}, sharedCluster(t).addresses()...)
+func TestConformanceOnACluster(t *testing.T) {
+	s := openStore(t, Config{}, sharedCluster(t).addresses()...)
 	storetest.Run(t, func(*testing.T) store.Backend { return s })
 }
 
-func TestEveryPromiseOfTwoNodesOnACluster(t *testing.T) {
+func TestConformanceOfTwoNodesOnACluster(t *testing.T) {
 	c := sharedCluster(t)
-	a, b := open(t, Config{}, c[0].Addr), open(t, Config{}, c[2].Addr)
+	a, b := openStore(t, Config{}, c[0].Addr), openStore(t, Config{}, c[2].Addr)
 	storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 }
 
-func TestEveryPromiseOnAClusterWithCaching(t *testing.T) {
-	s := open(t, Config{CacheFor: time.Minute}, sharedCluster(t).addresses()...)
+func TestConformanceOnAClusterWithCaching(t *testing.T) {
+	s := openStore(t, Config{CacheFor: time.Minute}, sharedCluster(t).addresses()...)
 	storetest.Run(t, func(*testing.T) store.Backend { return s })
 }
 
-func TestTheClusterAgreesOnSlots(t *testing.T) {
+func TestHashSlotsMatchTheCluster(t *testing.T) {
 	c := sharedCluster(t)
 	s := &Store{groups: groupPrefixes("sessionguard:")}
 	used := map[int]bool{}
-	for group, tag := range tags() {
-		n, err := do(t, c[0], "CLUSTER", "KEYSLOT", s.groups[group]+"s:x").AsInt64()
+	for group, tag := range groupTags() {
+		n, err := runOnServer(t, c[0], "CLUSTER", "KEYSLOT", s.groups[group]+"s:x").AsInt64()
 		require.NoError(t, err)
-		require.EqualValues(t, slot(tag), n)
-		used[slot(tag)] = true
+		require.EqualValues(t, hashSlot(tag), n)
+		used[hashSlot(tag)] = true
 	}
 	require.Len(t, used, store.Groups)
 }
 
-// ofGroup is an owner of a group.
-func ofGroup(group int) (owner string) {
+// ownerInGroup returns a new owner whose sessions are in group.
+func ownerInGroup(group int) (owner string) {
 	for owner = newOwner(); store.GroupOf(owner) != group; owner = newOwner() {
 	}
 	return owner
 }
 
-func TestSessionsAreSpreadEvenlyOverACluster(t *testing.T) {
+func TestSessionsSpreadEvenlyOverACluster(t *testing.T) {
 	c := sharedCluster(t)
-	s := open(t, Config{Prefix: newOwner() + ":"}, c.addresses()...)
+	s := openStore(t, Config{Prefix: newOwner() + ":"}, c.addresses()...)
 	for group := range store.Groups {
-		create1(t, s, newSession(ofGroup(group)))
+		createRecord(t, s, newSession(ownerInGroup(group)))
 	}
 	for _, node := range c {
-		keys, err := do(t, node, "KEYS", s.prefix+"*:s:*").AsStrSlice()
+		keys, err := runOnServer(t, node, "KEYS", s.prefix+"*:s:*").AsStrSlice()
 		require.NoError(t, err)
 		require.InDelta(t, store.Groups/3, len(keys), 2)
 	}
 }
 
-func TestANodeOfAClusterThatIsAwayIsAnErrorInTime(t *testing.T) {
+func TestUnreachableClusterNodeFailsWithinTimeout(t *testing.T) {
 	c := newCluster(t)
-	s := open(t, Config{Timeout: time.Second}, c.addresses()...)
-	there, away := newSession(ofGroup(0)), newSession(ofGroup(store.Groups-1))
-	create1(t, s, there)
-	create1(t, s, away)
+	s := openStore(t, Config{Timeout: time.Second}, c.addresses()...)
+	reachable, unreachable := newSession(ownerInGroup(0)), newSession(ownerInGroup(store.Groups-1))
+	createRecord(t, s, reachable)
+	createRecord(t, s, unreachable)
 	require.NoError(t, c[2].Pause())
-	require.NoError(t, loads(t, s, there), "the others go on, until the cluster notices")
+	require.NoError(t, load(t, s, reachable), "the other nodes respond until the cluster notices")
 	for range 2 {
-		requireAllFailInTime(t, s, away)
+		requireAllFailInTime(t, s, unreachable)
 	}
 }
 
-// While a slot moves from one node to another, some of its keys are here and some there.
-// What is not where a script looks is never taken for gone.
-func TestNothingIsTakenForGoneWhileItsSlotMoves(t *testing.T) {
+// While a slot moves, each of two nodes has some of its keys. A key that is not on the node
+// where a script runs must never count as gone.
+func TestMovingSlotNeverMakesSessionsLookGone(t *testing.T) {
 	c := newCluster(t)
-	s := open(t, Config{}, c.addresses()...)
+	s := openStore(t, Config{}, c.addresses()...)
 	from, to := c[0], c[1]
-	names := map[*servers.Server]string{}
+	nodeIDs := map[*servers.Server]string{}
 	for _, node := range c {
-		name, err := do(t, node, "CLUSTER", "MYID").ToString()
+		id, err := runOnServer(t, node, "CLUSTER", "MYID").ToString()
 		require.NoError(t, err)
-		names[node] = name
+		nodeIDs[node] = id
 	}
-	owner := ofGroup(0)
-	number := strconv.Itoa(slot(tags()[0]))
+	owner := ownerInGroup(0)
+	slot := strconv.Itoa(hashSlot(groupTags()[0]))
 	host, port, err := net.SplitHostPort(to.Addr)
 	require.NoError(t, err)
 
 	for _, first := range []string{"its index", "one session"} {
 		t.Run(first+" moves first", func(t *testing.T) {
 			stays, moves := newSession(owner), newSession(owner)
-			create1(t, s, stays)
-			create1(t, s, moves)
-			require.NoError(t, do(t, to, "CLUSTER", "SETSLOT", number, "IMPORTING", names[from]).Error())
-			require.NoError(t, do(t, from, "CLUSTER", "SETSLOT", number, "MIGRATING", names[to]).Error())
+			createRecord(t, s, stays)
+			createRecord(t, s, moves)
+			require.NoError(t, runOnServer(t, to, "CLUSTER", "SETSLOT", slot, "IMPORTING", nodeIDs[from]).Error())
+			require.NoError(t, runOnServer(t, from, "CLUSTER", "SETSLOT", slot, "MIGRATING", nodeIDs[to]).Error())
 			migrate := func(key string) {
 				t.Helper()
-				require.NoError(t, do(t, from, "MIGRATE", host, port, key, "0", "1000").Error())
+				require.NoError(t, runOnServer(t, from, "MIGRATE", host, port, key, "0", "1000").Error())
 			}
 			if first == "its index" {
-				migrate(s.indexOf(owner))
+				migrate(s.indexKey(owner))
 			} else {
-				migrate(s.keyOf(moves.Key))
+				migrate(s.sessionKey(moves.Key))
 			}
 
-			require.NoError(t, loads(t, s, stays))
-			require.NoError(t, loads(t, s, moves))
+			require.NoError(t, load(t, s, stays))
+			require.NoError(t, load(t, s, moves))
 			for _, r := range []store.Record{stays, moves} {
-				all := calls(t.Context(), s, r)
+				calls := allCalls(t.Context(), s, r)
 				for _, name := range []string{"Replace", "Create"} {
-					requireUnknowing(t, all[name](), name)
+					requireInconclusive(t, calls[name](), name)
 				}
-				for _, name := range []string{"Touch", "Save"} { // may succeed
-					if err := all[name](); err != nil {
-						requireUnknowing(t, err, name)
+				for _, name := range []string{"Touch", "Save"} { // these may succeed
+					if err := calls[name](); err != nil {
+						requireInconclusive(t, err, name)
 					}
 				}
 				records, err := s.ByOwner(t.Context(), owner)
-				require.True(t, unknowing(err), "%v %v", err, records)
-				require.NoError(t, loads(t, s, r))
+				require.True(t, inconclusive(err), "%v %v", err, records)
+				require.NoError(t, load(t, s, r))
 			}
-			n, err := do(t, to, "CLUSTER", "COUNTKEYSINSLOT", number).AsInt64()
+			n, err := runOnServer(t, to, "CLUSTER", "COUNTKEYSINSLOT", slot).AsInt64()
 			require.NoError(t, err)
-			require.EqualValues(t, 1, n, "a second index would be in the way of the first")
+			require.EqualValues(t, 1, n, "a second index would prevent the first from moving")
 			ended, err := s.Delete(t.Context(), moves.Key, store.ReasonEnded)
 			if err == nil {
 				require.Equal(t, moves.ID, ended.ID)
-				require.ErrorIs(t, loads(t, s, moves), store.ErrNotFound)
+				require.ErrorIs(t, load(t, s, moves), store.ErrNotFound)
 			} else {
-				requireUnknowing(t, err, "Delete")
-				require.NoError(t, loads(t, s, moves))
+				requireInconclusive(t, err, "Delete")
+				require.NoError(t, load(t, s, moves))
 			}
 
-			keys, err := do(t, from, "CLUSTER", "GETKEYSINSLOT", number, "1000").AsStrSlice()
+			keys, err := runOnServer(t, from, "CLUSTER", "GETKEYSINSLOT", slot, "1000").AsStrSlice()
 			require.NoError(t, err)
 			for _, key := range keys {
 				migrate(key)
 			}
 			for _, node := range []*servers.Server{to, from, c[2]} {
-				require.NoError(t, do(t, node, "CLUSTER", "SETSLOT", number, "NODE", names[to]).Error())
+				require.NoError(t, runOnServer(t, node, "CLUSTER", "SETSLOT", slot, "NODE", nodeIDs[to]).Error())
 			}
 			records, err := s.ByOwner(t.Context(), owner)
 			require.NoError(t, err)
-			kept := 2 // but for who has logged out
+			remaining := 2
 			if ended.Session != nil {
-				kept--
+				remaining--
 			}
-			require.Len(t, records, kept, "no session was lost from the index")
+			require.Len(t, records, remaining, "the index has lost a session")
 			for _, r := range records {
 				_, err := s.Delete(t.Context(), r.Key, store.ReasonEnded)
 				require.NoError(t, err)

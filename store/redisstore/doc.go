@@ -1,89 +1,103 @@
-// Package redisstore keeps sessions on Redis, for any number of nodes: on one server, on
-// one behind Sentinel, or on a Cluster. It is a module of its own, on
+// Package redisstore keeps sessions in Redis, for any number of nodes: on a single server,
+// behind Sentinel, or on a Cluster. It is a module of its own, built on
 // [github.com/redis/rueidis].
 //
-// # What it costs
+// # Cost
 //
-// A protected request asks the server once, and once more when it moves the idle
-// deadline, which a guard does at most once in 1/30 of the idle timeout. Every other
-// call is one round trip as well: one script on the keys of one owner, which share a
-// slot of a cluster. There are 64 such groups, spread evenly over the slots. Creating a
-// session with a limit, and ByOwner, read all sessions of their owner, the first of
-// them in one step that everybody else waits for. A limit that is there from the start
-// (MaxSessions in the guard's Config) keeps them few; without one, whoever can log in can
-// make them many.
+// A protected request reads its session in one round trip. A second one moves the idle
+// deadline; a guard does that at most once per 1/30 of the idle timeout.
 //
-// Every connection is pinged four times in Config.Timeout.
+// Every other call is one round trip as well: a script that uses the keys of one owner.
+// Owners form 64 groups, spread evenly over the slots of a cluster, and all keys of a group
+// share a slot. ByOwner reads more than 256 sessions in pages of 256, one round trip each.
 //
-// # What it promises
+// ByOwner, and Create with a limit, read all sessions of the owner. Create does so in a
+// single script, and Redis serves nobody else meanwhile. A limit that applies from the
+// start (MaxSessions in the guard's Config) keeps the number small; without one, any user
+// can make it large by logging in often.
 //
-// Touch, Save, Create, Replace and Delete are conditional scripts: what is in flight when
-// a session ends brings nothing back, and of two saves at one version one wins, on every
-// node. Times are those of the application; the server's clock only has to run evenly, and
-// that of a replica to agree with it. The clocks of two nodes shift deadlines by as much
-// as they differ. Keys expire by
-// themselves, [store.Grace] after [store.Record.GoneAt], and an owner's index with the
-// last of its sessions; it is cleaned by logins and heals by touches.
+// Every connection is pinged four times per Config.Timeout.
 //
-// A server that is unreachable, slow, a replica or out of memory is an error within
-// Config.Timeout, half of which is for the connection and half for the answer; a guard
-// answers it with 503. So is a record that nobody here has written: the error names its
-// key, and until that is deleted nothing lists or counts its owner's sessions. Neither is
-// ever "logged out". A command that may have happened is not sent twice, except Touch and
-// those that only read. While a cluster moves a slot, what needs keys on both nodes is an
-// error.
+// # Guarantees
 //
-// # What it needs
+// Touch, Save, Create, Replace and Delete are conditional scripts. A call in flight while
+// a session ends cannot bring it back, and of two saves at the same version one succeeds,
+// on every node.
 //
-// Redis 6.2 or later, for GETEX, which a replica refuses: so even reading a session counts
-// as a write, and is an error where the server accepts none (min-replicas-to-write,
-// stop-writes-on-bgsave-error). It is tested with 7.0. Valkey has all that is used, but
-// has not been tried. A user with an access list needs these on the prefix: GET,
-// GETEX, SET, SETRANGE, DEL, EXISTS, PEXPIRE, PTTL, ZADD, ZREM, ZCARD, ZRANGE,
-// ZRANGEBYSCORE, PUBLISH and SUBSCRIBE, and EVAL and EVALSHA; without a prefix
-// @connection, with CacheFor MULTI and EXEC, and on a cluster CLUSTER SLOTS. Scripts find
-// keys by what they read, always in the slot of the first; a proxy that has to know all
-// of them will not do.
+// Deadlines follow the clocks of the application's nodes, and shift by as much as those
+// clocks differ. The server's clock only has to run evenly, and a replica's clock has to
+// agree with it.
 //
-// Two applications on one server need a Prefix each, or different cookie names in their
-// guards. With the same name they share users' sessions by ID, and with the same Keys a
-// login at one is a login at both. To end all sessions, delete the keys of the prefix.
+// A session's key expires by itself, [store.Grace] after [store.Record.GoneAt]. The index
+// of an owner expires with the last of its sessions. Logins remove stale entries from it,
+// and touches restore missing ones.
 //
-// The error of rueidis.ParseURL quotes the URL, with the password in it.
+// If the server is unreachable, slow, a replica or out of memory, the call fails within
+// Config.Timeout: half of it is for connecting and half for the response. A guard then
+// responds with 503. A value that this package has not written is an error too; the error
+// names its key, and until that key is deleted, the sessions of its owner can be neither
+// listed nor counted. Neither error ever means "logged out".
 //
-// Set maxmemory-policy to noeviction. A server that is full then lets people out, and on,
-// but not in. One that evicts logs people out, and where it evicts an index, ByOwner and
-// limits miss its sessions until they are touched.
+// A command that may have been executed is not sent again, except Touch and commands that
+// only read. While a cluster moves a slot, a call that needs keys on both nodes fails.
 //
-// # What Redis does not promise
+// # Requirements
 //
-// Replication is asynchronous. A failover, or a crash of a server that syncs its
-// append-only file once a second, may forget what was confirmed last: a login, and also a
-// logout. The session is then back until it ends again or expires. The same holds for a
-// primary that is cut off until it notices. min-replicas-to-write and "appendfsync
-// always" make that window small; nothing closes it. Without persistence a restart logs
-// everybody out, and brings nobody back.
+// Redis 6.2 or later is required, for GETEX. A replica refuses GETEX because it counts as
+// a write. So reading a session also fails where the server accepts no writes
+// (min-replicas-to-write, stop-writes-on-bgsave-error). The package is tested with 7.0.
+// Valkey has everything that is used, but has not been tried.
+//
+// A user with an access list needs these commands on the prefix: GET, GETEX, SET,
+// SETRANGE, DEL, EXISTS, PEXPIRE, PTTL, ZADD, ZREM, ZCARD, ZRANGE, ZRANGEBYSCORE, PUBLISH,
+// SUBSCRIBE, EVAL and EVALSHA. Not tied to the prefix, the user needs @connection, with
+// CacheFor MULTI and EXEC, and on a cluster CLUSTER SLOTS.
+//
+// Scripts derive the names of some keys from what they read, always in the slot of the
+// first key. A proxy that has to know all keys in advance does not work.
+//
+// Two applications on one server need different Prefixes, or guards with different cookie
+// names. With the same cookie name they share sessions by user ID, and with the same Keys
+// as well, a login at one is a login at both. To end all sessions, delete the keys that
+// begin with the prefix.
+//
+// The error of rueidis.ParseURL quotes the URL, including the password.
+//
+// Set maxmemory-policy to noeviction. A server that is full then still accepts logouts
+// and touches, but no logins. With any other policy, eviction logs users out; where it
+// evicts an index, ByOwner and limits miss the sessions in it until they are touched.
+//
+// # What Redis does not guarantee
+//
+// Replication is asynchronous. A failover may lose the last confirmed writes: a login, but
+// also a logout. So may a crash of a server that syncs its append-only file once a second.
+// After a lost logout the session is live again until it is ended once more or expires.
+// The same holds for a primary that is cut off, until it notices. The settings
+// min-replicas-to-write and "appendfsync always" make that window small; nothing closes
+// it. Without persistence a restart ends all sessions, and brings none back.
 //
 // # Caching
 //
-// With Config.CacheFor, a protected request asks nobody if this process has read the
-// session within that time: 0.2 µs instead of a round trip. The server tells each
-// connection when what it has read changes (CLIENT TRACKING, RESP3). Until that arrives, a
-// session that has ended on one node is still accepted on others that have it cached:
+// With Config.CacheFor, a protected request does not contact the server if this process
+// has read the session within that time: it takes 0.2 µs instead of a round trip. The
+// server notifies each connection when something read on it changes (CLIENT TRACKING,
+// RESP3). Until the notification arrives, a node that has cached a session still accepts
+// it after it has ended on another node:
 //
-//   - Normally: a fraction of a millisecond from when Delete has returned, or longer where
-//     the processor has no time for it. internal/bench/README.md has the figures, and the
+//   - Normally, for a fraction of a millisecond after Delete has returned, or longer on a
+//     machine short of processor time. internal/bench/README.md has the figures and the
 //     command that measures them.
-//   - When the connection is lost: nothing that was read on it is served any more.
-//   - When it is dead without a sign, or the server hangs: until a ping finds out, no
-//     later than Config.Timeout, and never longer than CacheFor from when the session
-//     was asked for.
+//   - When the connection is lost, not at all: nothing that was read on it is used again.
+//   - When the connection is dead without a sign, or the server hangs, until a ping fails.
+//     That takes at most Config.Timeout, and never longer than CacheFor after the session
+//     was requested.
 //
-// So CacheFor is the bound to rely on. What ends a session is never taken from the
-// cache, and this process's own writes are seen at once. A session is read with GET,
-// which a replica answers too: where a primary has been demoted and its connections were
-// not closed, CacheFor begins with what the replica knew. The cache takes
-// ClientOption.CacheSizeEachConn, by default 128 MB, in all.
+// So CacheFor is the bound to rely on. That a session has ended is never taken from the
+// cache, and this process sees its own writes at once. Cached sessions are read with GET, which
+// a replica serves too: if a primary has been demoted and its connections were not closed,
+// CacheFor counts from what the replica knew. The cache uses ClientOption.CacheSizeEachConn
+// in total, 128 MB by default.
 //
-// An end also reaches the other nodes' [store.Watcher] by pub/sub, cached or not.
+// With or without the cache, endings also reach the [store.Watcher] of other nodes, by
+// pub/sub.
 package redisstore

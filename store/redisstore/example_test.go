@@ -37,7 +37,7 @@ func Example() {
 	_, _ = guard, err
 }
 
-// Several addresses are those of a cluster; any of its nodes will do.
+// Several addresses name nodes of a cluster. Any of its nodes will do.
 func ExampleNew_cluster() {
 	sessions, err := redisstore.New(rueidis.ClientOption{
 		InitAddress: []string{"redis-1:6379", "redis-2:6379", "redis-3:6379"},
@@ -45,7 +45,7 @@ func ExampleNew_cluster() {
 	_, _ = sessions, err
 }
 
-// With MasterSet the addresses are those of the sentinels.
+// With MasterSet, the addresses are those of the sentinels.
 func ExampleNew_sentinel() {
 	sessions, err := redisstore.New(rueidis.ClientOption{
 		InitAddress: []string{"sentinel-1:26379", "sentinel-2:26379", "sentinel-3:26379"},
@@ -54,8 +54,8 @@ func ExampleNew_sentinel() {
 	_, _ = sessions, err
 }
 
-// Requests then cost no round trip, and a session that has ended elsewhere may be
-// accepted for a moment more, in the worst case for a second.
+// With CacheFor, most requests need no round trip. A session that has ended on another node
+// may be accepted for a moment longer, in the worst case for a second.
 func ExampleNew_caching() {
 	sessions, err := redisstore.New(rueidis.ClientOption{
 		InitAddress: []string{"redis.internal:6379"},

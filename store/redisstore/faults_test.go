@@ -13,10 +13,10 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// slack is what a busy machine may add to a bound.
+// slack is the time that a busy machine may add to a bound.
 const slack = 500 * time.Millisecond
 
-func TestAServerThatIsAwayIsAnErrorInTime(t *testing.T) {
+func TestUnreachableServerFailsWithinTimeout(t *testing.T) {
 	config := Config{Timeout: 500 * time.Millisecond}
 	for name, fault := range map[string]struct{ begin, end func(servers.Remote) error }{
 		"killed":  {servers.Remote.Kill, servers.Remote.Start},
@@ -26,18 +26,18 @@ func TestAServerThatIsAwayIsAnErrorInTime(t *testing.T) {
 	} {
 		for _, config.CacheFor = range []time.Duration{0, time.Minute} {
 			t.Run(name, func(t *testing.T) {
-				network, a, b := remote(t, config)
-				r := created(t, a)
-				require.NoError(t, loads(t, b, created(t, b)))
+				network, direct, remote := openRemote(t, config)
+				r := createSession(t, direct)
+				require.NoError(t, load(t, remote, createSession(t, remote)))
 				require.NoError(t, fault.begin(network))
-				for range 2 { // on the connection that was, and without one
-					requireAllFailInTime(t, b, r)
+				for range 2 { // on the existing connection, then without one
+					requireAllFailInTime(t, remote, r)
 				}
 				require.NoError(t, fault.end(network))
 				require.Eventually(t, func() bool {
-					_, err := b.ByOwner(t.Context(), r.Owner)
+					_, err := remote.ByOwner(t.Context(), r.Owner)
 					return err == nil
-				}, 5*time.Second, 10*time.Millisecond, "it comes back")
+				}, 5*time.Second, 10*time.Millisecond, "the store must recover")
 			})
 		}
 	}
@@ -46,44 +46,44 @@ func TestAServerThatIsAwayIsAnErrorInTime(t *testing.T) {
 func requireAllFailInTime(t *testing.T, s *Store, r store.Record) {
 	t.Helper()
 	var callers sync.WaitGroup
-	for name, f := range calls(t.Context(), s, r) {
+	for name, f := range allCalls(t.Context(), s, r) {
 		callers.Go(func() {
 			started := time.Now()
 			err := f()
 			if took := time.Since(started); took > s.timeout+slack {
-				t.Error(name, "took", took)
+				t.Errorf("%s took %v", name, took)
 			}
-			if !unknowing(err) {
-				t.Error(name, err)
+			if !inconclusive(err) {
+				t.Errorf("%s: %v", name, err)
 			}
 		})
 	}
 	callers.Wait()
 }
 
-// More at once than a connection has places for: rueidis waits for one without heeding
-// a context.
-func TestManyCallsToAServerThatHangsEndInTime(t *testing.T) {
+// The calls outnumber the places in a connection's queue, and rueidis waits for a place
+// without regard to the context.
+func TestManyCallsToAHungServerFailWithinTimeout(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
 	for _, cacheFor := range []time.Duration{0, time.Minute} {
-		s := open(t, Config{Timeout: time.Second, CacheFor: cacheFor}, server.Addr)
-		r := created(t, s)
+		s := openStore(t, Config{Timeout: time.Second, CacheFor: cacheFor}, server.Addr)
+		r := createSession(t, s)
 		require.NoError(t, server.Pause())
 		var callers sync.WaitGroup
-		late := make(chan time.Duration, 5000)
-		for range cap(late) {
+		durations := make(chan time.Duration, 5000)
+		for range cap(durations) {
 			callers.Go(func() {
 				started := time.Now()
-				if loads(t, s, r) == nil {
-					t.Error("a server that hangs has answered")
+				if load(t, s, r) == nil {
+					t.Error("Load succeeded although the server hangs")
 				}
-				late <- time.Since(started)
+				durations <- time.Since(started)
 			})
 		}
 		callers.Wait()
-		close(late)
+		close(durations)
 		var longest time.Duration
-		for d := range late {
+		for d := range durations {
 			longest = max(longest, d)
 		}
 		require.NoError(t, server.Resume())
@@ -91,7 +91,7 @@ func TestManyCallsToAServerThatHangsEndInTime(t *testing.T) {
 	}
 }
 
-func TestNewFailsInTime(t *testing.T) {
+func TestNewFailsWithinTimeout(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
 	require.NoError(t, server.Pause())
 	defer server.Resume()
@@ -103,34 +103,34 @@ func TestNewFailsInTime(t *testing.T) {
 	}
 }
 
-func TestCloseLeavesNothingRunning(t *testing.T) {
+func TestCloseStopsAllGoroutines(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
 	before := runtime.NumGoroutine()
 	for _, config := range []Config{{}, {CacheFor: time.Minute}} {
 		s, err := New(rueidis.ClientOption{InitAddress: []string{server.Addr}}, config)
 		require.NoError(t, err)
 		require.NoError(t, s.Watch(t.Context(), func(store.Ending) {}))
-		r := created(t, s)
+		r := createSession(t, s)
 		for range 2 {
-			for _, f := range calls(t.Context(), s, r) {
+			for _, f := range allCalls(t.Context(), s, r) {
 				_ = f()
 			}
 		}
 		s.Close()
-		for name, f := range calls(t.Context(), s, r) {
-			requireUnknowing(t, f(), name)
+		for name, f := range allCalls(t.Context(), s, r) {
+			requireInconclusive(t, f(), name)
 		}
 		require.Error(t, s.Watch(t.Context(), func(store.Ending) {}))
 	}
-	requireGoroutines(t, before)
+	requireGoroutinesAtMost(t, before)
 }
 
-func requireGoroutines(t testing.TB, most int) {
+func requireGoroutinesAtMost(t testing.TB, limit int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > most; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > limit; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			stacks := make([]byte, 1<<20)
-			t.Fatalf("%d goroutines more\n%s", runtime.NumGoroutine()-most, stacks[:runtime.Stack(stacks, true)])
+			t.Fatalf("%d goroutines too many\n%s", runtime.NumGoroutine()-limit, stacks[:runtime.Stack(stacks, true)])
 		}
 	}
 }

@@ -7,51 +7,52 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/internal/record"
 )
 
-// What is at a session's key begins with its kind:
+// The value at a session's key begins with its kind:
 //
-//	S  a session: what the scripts read and change, in big-endian and at a fixed place,
-//	   then the record, then the values
-//	M  where a session has moved
-//	E  why it has ended: a format, and the reason after its length
+//	S  a session: a big-endian header, with the fields that scripts read and change at
+//	   fixed offsets, then the record, then the values
+//	M  a move marker: where the session has moved
+//	E  a tombstone: a format byte, then the reason for the end after its length as a
+//	   uvarint
 //
-// The scripts know all of it. See prelude in scripts.go.
+// The scripts parse this format as well: see prelude in scripts.go.
 const (
-	kindSession = 'S'
-	kindMove    = 'M'
-	kindEnd     = 'E'
+	kindSession   = 'S'
+	kindMove      = 'M'
+	kindTombstone = 'E'
 
-	endFormat = 1
+	tombstoneFormat = 1
 )
 
-// A head is the fixed part of a session. Its times are in milliseconds.
-type head struct {
-	LastSeen int64
-	Version  uint64
-	Idle     int64
-	Expires  int64
-	Remember int64
-	Record   uint32 // the record's length
+// A header is the fixed-size part of a session. Its times are in milliseconds.
+type header struct {
+	LastSeen      int64
+	Version       uint64
+	IdleTimeout   int64
+	Expires       int64
+	RememberUntil int64
+	RecordLength  uint32
 }
 
-// headSize is that of the kind and the head.
-const headSize = 1 + 5*8 + 4
+// headerSize is the size of the kind and the header.
+const headerSize = 1 + 5*8 + 4
 
-func headOf(r store.Record, record int) head {
-	return head{
-		LastSeen: int64(r.LastSeen),
-		Version:  r.Version,
-		Idle:     r.IdleTimeout.Milliseconds(),
-		Expires:  int64(r.Expires),
-		Remember: int64(r.Detail().RememberUntil),
-		Record:   uint32(record),
+func headerOf(r store.Record, recordLength int) header {
+	return header{
+		LastSeen:      int64(r.LastSeen),
+		Version:       r.Version,
+		IdleTimeout:   r.IdleTimeout.Milliseconds(),
+		Expires:       int64(r.Expires),
+		RememberUntil: int64(r.Detail().RememberUntil),
+		RecordLength:  uint32(recordLength),
 	}
 }
 
-func encode(r store.Record) string {
+func encodeSession(r store.Record) string {
 	body := record.Append(nil, r.Session)
-	b := make([]byte, 1, headSize+len(body)+len(r.Values))
+	b := make([]byte, 1, headerSize+len(body)+len(r.Values))
 	b[0] = kindSession
-	b, _ = binary.Append(b, binary.BigEndian, headOf(r, len(body)))
+	b, _ = binary.Append(b, binary.BigEndian, headerOf(r, len(body)))
 	b = append(b, body...)
 	return string(append(b, r.Values...))
 }
@@ -62,18 +63,18 @@ func encodeMove(r store.Record) string {
 	}))
 }
 
-func encodeEnd(reason store.Reason) string {
-	b := binary.AppendUvarint([]byte{kindEnd, endFormat}, uint64(len(reason)))
+func encodeTombstone(reason store.Reason) string {
+	b := binary.AppendUvarint([]byte{kindTombstone, tombstoneFormat}, uint64(len(reason)))
 	return string(append(b, reason...))
 }
 
-// encodeVersion is a version as it is in a head.
+// encodeVersion encodes a version as in a header.
 func encodeVersion(version uint64) string {
 	return string(binary.BigEndian.AppendUint64(nil, version))
 }
 
-// decode reads what is at the key of a session: a session, or an error that says what
-// is left of it.
+// decode decodes the value at a session's key. For a move marker it returns a
+// [store.MovedError], and for a tombstone a [store.EndedError].
 func decode(key store.Key, value []byte) (store.Record, error) {
 	if len(value) == 0 {
 		return store.Record{}, record.ErrCorrupt
@@ -87,8 +88,8 @@ func decode(key store.Key, value []byte) (store.Record, error) {
 			return store.Record{}, err
 		}
 		return store.Record{}, moved
-	case kindEnd:
-		if reason, rest, ok := decodeEnd(value); ok && len(rest) == 0 {
+	case kindTombstone:
+		if reason, rest, ok := decodeTombstone(value); ok && len(rest) == 0 {
 			return store.Record{}, &store.EndedError{Reason: reason}
 		}
 	}
@@ -96,30 +97,31 @@ func decode(key store.Key, value []byte) (store.Record, error) {
 }
 
 func decodeSession(key store.Key, value []byte) (store.Record, error) {
-	var h head
+	var h header
 	if _, err := binary.Decode(value[1:], binary.BigEndian, &h); err != nil {
 		return store.Record{}, record.ErrCorrupt
 	}
-	rest := value[headSize:]
-	if uint64(h.Record) > uint64(len(rest)) {
+	rest := value[headerSize:]
+	if uint64(h.RecordLength) > uint64(len(rest)) {
 		return store.Record{}, record.ErrCorrupt
 	}
-	session, err := record.Parse(key, rest[:h.Record])
+	session, err := record.Parse(key, rest[:h.RecordLength])
 	if err != nil {
 		return store.Record{}, err
 	}
 	session.Version = h.Version
-	session.Values = rest[h.Record:]
+	session.Values = rest[h.RecordLength:]
 	r := store.Record{Session: session, LastSeen: store.Time(h.LastSeen)}
-	if h != headOf(r, int(h.Record)) { // the scripts would go by other times than the guard
+	if h != headerOf(r, int(h.RecordLength)) { // else the scripts and the guard would use different times
 		return store.Record{}, record.ErrCorrupt
 	}
 	return r, nil
 }
 
-// decodeEnd also returns what follows: in a message, the session's ID.
-func decodeEnd(value []byte) (reason store.Reason, rest []byte, ok bool) {
-	if len(value) < 2 || value[0] != kindEnd || value[1] != endFormat {
+// decodeTombstone also returns what follows the tombstone: in a published message, the
+// session's ID.
+func decodeTombstone(value []byte) (reason store.Reason, rest []byte, ok bool) {
+	if len(value) < 2 || value[0] != kindTombstone || value[1] != tombstoneFormat {
 		return "", nil, false
 	}
 	length, n := binary.Uvarint(value[2:])

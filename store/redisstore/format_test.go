@@ -10,47 +10,47 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/internal/record"
 )
 
-func TestWhatIsTruncatedIsCorrupt(t *testing.T) {
+func TestTruncatedOrExtendedValuesAreCorrupt(t *testing.T) {
 	r := newSession(newOwner())
 	r.Values = nil
-	for _, value := range []string{encode(r), encodeMove(r), encodeEnd(store.ReasonEnded)} {
+	for _, value := range []string{encodeSession(r), encodeMove(r), encodeTombstone(store.ReasonEnded)} {
 		for n := range len(value) {
 			_, err := decode(r.Key, []byte(value[:n]))
 			require.ErrorIs(t, err, record.ErrCorrupt, "%c, %d of %d bytes", value[0], n, len(value))
 		}
 	}
-	for _, value := range []string{encodeMove(r), encodeEnd(store.ReasonEnded)} {
+	for _, value := range []string{encodeMove(r), encodeTombstone(store.ReasonEnded)} {
 		_, err := decode(r.Key, []byte(value+"x"))
-		require.ErrorIs(t, err, record.ErrCorrupt, "%c and more", value[0])
+		require.ErrorIs(t, err, record.ErrCorrupt, "%c with one more byte", value[0])
 	}
 }
 
-// What the scripts go by is what the guard goes by.
-func TestAHeadThatIsNotItsRecordsIsCorrupt(t *testing.T) {
+// The scripts read the header, and the guard reads the record: they must agree.
+func TestHeaderThatContradictsItsRecordIsCorrupt(t *testing.T) {
 	r := newSession(newOwner())
-	value := encode(r)
-	with := func(h head) []byte {
+	value := encodeSession(r)
+	with := func(h header) []byte {
 		b, err := binary.Append([]byte{kindSession}, binary.BigEndian, h)
 		require.NoError(t, err)
-		return append(b, value[headSize:]...)
+		return append(b, value[headerSize:]...)
 	}
-	length := len(value) - headSize - len(r.Values)
-	require.Equal(t, value, string(with(headOf(r, length))))
-	for name, change := range map[string]func(*head){
-		"idle timeout": func(h *head) { h.Idle++ },
-		"absolute end": func(h *head) { h.Expires++ },
-		"remember":     func(h *head) { h.Remember++ },
-		"length":       func(h *head) { h.Record++ },
+	length := len(value) - headerSize - len(r.Values)
+	require.Equal(t, value, string(with(headerOf(r, length))))
+	for name, change := range map[string]func(*header){
+		"idle timeout":      func(h *header) { h.IdleTimeout++ },
+		"absolute deadline": func(h *header) { h.Expires++ },
+		"remember until":    func(h *header) { h.RememberUntil++ },
+		"length":            func(h *header) { h.RecordLength++ },
 	} {
-		h := headOf(r, length)
+		h := headerOf(r, length)
 		change(&h)
 		_, err := decode(r.Key, with(h))
 		require.ErrorIs(t, err, record.ErrCorrupt, name)
 	}
 }
 
-func TestASessionUnderAnotherKeyIsCorrupt(t *testing.T) {
+func TestSessionUnderAnotherKeyIsCorrupt(t *testing.T) {
 	r, other := newSession(newOwner()), newSession(newOwner())
-	_, err := decode(other.Key, []byte(encode(r)))
+	_, err := decode(other.Key, []byte(encodeSession(r)))
 	require.ErrorIs(t, err, record.ErrCorrupt)
 }

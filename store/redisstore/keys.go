@@ -8,17 +8,18 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// keyOf is where a session is, or what is left of it.
-func (s *Store) keyOf(key store.Key) string {
+// sessionKey returns the Redis key of a session, or of the tombstone or move marker that
+// took its place.
+func (s *Store) sessionKey(key store.Key) string {
 	return s.groups[key.Group()] + "s:" + member(key)
 }
 
-// indexOf is where the keys of an owner's sessions are.
-func (s *Store) indexOf(owner string) string {
+// indexKey returns the Redis key of an owner's index, a sorted set of members.
+func (s *Store) indexKey(owner string) string {
 	return s.groups[store.GroupOf(owner)] + "o:" + owner
 }
 
-// member is a session's name in its owner's index, and the last part of its key.
+// member returns a session's name in its owner's index, which also ends its Redis key.
 func member(key store.Key) string { return base64.RawURLEncoding.EncodeToString(key[:]) }
 
 func parseMember(m string) (key store.Key, ok bool) {
@@ -29,21 +30,22 @@ func parseMember(m string) (key store.Key, ok bool) {
 	return store.Key(b), true
 }
 
-// groupPrefixes are what the keys of each group begin with. The hash tag puts a group
+// groupPrefixes returns the prefix of each group's keys. Its hash tag puts the whole group
 // into one slot of a cluster.
 func groupPrefixes(prefix string) (groups [store.Groups]string) {
-	for i, tag := range tags() {
+	for i, tag := range groupTags() {
 		groups[i] = prefix + "{" + tag + "}:"
 	}
 	return groups
 }
 
-// tags are for each group the lowest number whose slot is in the group's own share of
-// all, so that nodes with equal shares of slots get equal shares of groups.
-var tags = sync.OnceValue(func() (tags [store.Groups]string) {
+// groupTags returns the hash tag of each group. Each group owns an equal, contiguous share
+// of the slots, and its tag is the lowest number that hashes into that share. So nodes
+// with equal shares of the slots get equal shares of the groups.
+var groupTags = sync.OnceValue(func() (tags [store.Groups]string) {
 	for n, missing := 0, len(tags); missing > 0; n++ {
 		tag := strconv.Itoa(n)
-		if group := slot(tag) / (slots / store.Groups); tags[group] == "" {
+		if group := hashSlot(tag) / (slotCount / store.Groups); tags[group] == "" {
 			tags[group] = tag
 			missing--
 		}
@@ -51,10 +53,11 @@ var tags = sync.OnceValue(func() (tags [store.Groups]string) {
 	return tags
 })
 
-const slots = 16384
+const slotCount = 16384 // of every Redis Cluster
 
-// slot is that of a hash tag: CRC-16/XMODEM, by the Redis Cluster specification.
-func slot(tag string) int {
+// hashSlot returns the slot of a hash tag: its CRC-16/XMODEM modulo the number of slots,
+// by the Redis Cluster specification.
+func hashSlot(tag string) int {
 	var crc uint16
 	for _, b := range []byte(tag) {
 		crc ^= uint16(b) << 8
@@ -66,5 +69,5 @@ func slot(tag string) int {
 			}
 		}
 	}
-	return int(crc) % slots
+	return int(crc) % slotCount
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// A tag that changed would lose every session there is.
-func TestTheTagsOfGroupsNeverChange(t *testing.T) {
-	all := tags()
+// Changing a tag would lose every session of its group.
+func TestGroupTagsNeverChange(t *testing.T) {
+	all := groupTags()
 	require.Equal(t, strings.Fields(`
 		10 18 113 342 29 21 3 122 69 61 72 162 50 58 153 43 11 19 112 343 28 20
 		2 123 68 60 73 163 51 59 152 42 12 102 111 119 133 23 1 9 173 63 70 78
@@ -20,34 +20,34 @@ func TestTheTagsOfGroupsNeverChange(t *testing.T) {
 	`), all[:])
 }
 
-func TestGroupsAreSpreadEvenlyOverTheSlots(t *testing.T) {
-	all := tags()
+func TestGroupsSpreadEvenlyOverSlots(t *testing.T) {
+	all := groupTags()
 	for _, nodes := range []int{1, 2, 3, 4, 6, 10, 16, 32, 64} {
 		groups := make([]int, nodes)
 		for _, tag := range all {
-			groups[slot(tag)*nodes/slots]++
+			groups[hashSlot(tag)*nodes/slotCount]++
 		}
 		require.GreaterOrEqual(t, slices.Min(groups), store.Groups/nodes-1, "%d nodes: %v", nodes, groups)
 		require.LessOrEqual(t, slices.Max(groups), (store.Groups+nodes-1)/nodes+1, "%d nodes: %v", nodes, groups)
 	}
 }
 
-// The specification's own example.
-func TestSlotIsTheSpecifications(t *testing.T) {
-	require.Equal(t, 0x31C3%slots, slot("123456789"))
+// The value is the example of the Redis Cluster specification.
+func TestHashSlotMatchesTheSpecification(t *testing.T) {
+	require.Equal(t, 0x31C3%slotCount, hashSlot("123456789"))
 }
 
-func TestAllKeysOfAnOwnerHaveOneTag(t *testing.T) {
+func TestKeysOfAnOwnerShareOneTag(t *testing.T) {
 	s := &Store{groups: groupPrefixes("x:")}
 	for range 100 {
 		owner := newOwner() + "}{a"
 		r := newSession(owner)
 		tag := func(key string) string { return key[strings.Index(key, "{"):strings.Index(key, "}")] }
-		require.Equal(t, tag(s.keyOf(r.Key)), tag(s.indexOf(owner)))
+		require.Equal(t, tag(s.sessionKey(r.Key)), tag(s.indexKey(owner)))
 	}
 }
 
-func TestMembersAreKeys(t *testing.T) {
+func TestParseMemberInvertsMember(t *testing.T) {
 	r := newSession(newOwner())
 	key, ok := parseMember(member(r.Key))
 	require.True(t, ok)

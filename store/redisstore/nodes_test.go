@@ -10,13 +10,13 @@ import (
 )
 
 func TestTwoGuards(t *testing.T) {
-	a, b := open(t, Config{}, shared(t).Addr), open(t, Config{}, shared(t).Addr)
+	a, b := openStore(t, Config{}, sharedServer(t).Addr), openStore(t, Config{}, sharedServer(t).Addr)
 	nodes.Run(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 }
 
 func TestTwoGuardsOnACluster(t *testing.T) {
 	c := sharedCluster(t)
-	a, b := open(t, Config{}, c[0].Addr), open(t, Config{}, c[2].Addr)
+	a, b := openStore(t, Config{}, c[0].Addr), openStore(t, Config{}, c[2].Addr)
 	nodes.Run(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 }
 
@@ -32,7 +32,7 @@ func TestTwoGuardsWhileTheServerFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := servers.NewRemote(t, servers.Redis(t, servers.RedisOptions{Keeps: c.keeps}))
 			nodes.Faults(t, server, func(t *testing.T) store.Backend {
-				return open(t, Config{Timeout: time.Second, CacheFor: c.cacheFor}, server.Proxy.Addr)
+				return openStore(t, Config{Timeout: time.Second, CacheFor: c.cacheFor}, server.Proxy.Addr)
 			}, nodes.Expect{Keeps: c.keeps, Caches: c.cacheFor > 0})
 		})
 	}

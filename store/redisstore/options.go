@@ -8,29 +8,30 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// settle refuses what breaks a promise, and fills in the rest.
-func settle(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, error) {
-	refuse := func(text string) (rueidis.ClientOption, Config, error) {
+// prepareOptions refuses options that would break a guarantee, fills in defaults and caps
+// the timeouts.
+func prepareOptions(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, error) {
+	invalid := func(text string) (rueidis.ClientOption, Config, error) {
 		return o, c, errors.New("redisstore: " + text)
 	}
 	switch {
 	case strings.ContainsAny(c.Prefix, "{}"):
-		return refuse("Config.Prefix: no braces, they would become the hash tag")
+		return invalid("Config.Prefix must not contain braces: they would become the hash tag")
 	case c.Timeout < 0 || c.CacheFor < 0:
-		return refuse("Config.Timeout and CacheFor must not be negative")
+		return invalid("Config.Timeout and CacheFor must not be negative")
 	case o.ReplicaOnly, o.SendToReplicas != nil, o.ReadNodeSelector != nil,
 		len(o.Standalone.ReplicaAddress) > 0:
-		return refuse("no reading from replicas: one may not know yet that a session has ended")
+		return invalid("ClientOption must not read from replicas: a replica may not know yet that a session has ended")
 	case o.ConnLifetime != 0:
-		return refuse("ClientOption.ConnLifetime: what has happened on a connection that expires would be done twice")
+		return invalid("unset ClientOption.ConnLifetime: a command in flight when its connection expires would be executed twice")
 	case o.DialFn != nil:
-		return refuse("ClientOption.DialFn: use DialCtxFn, which can be bounded")
+		return invalid("unset ClientOption.DialFn and use DialCtxFn, which can be bounded")
 	case c.CacheFor > 0 && o.DisableCache:
-		return refuse("Config.CacheFor needs the cache that ClientOption.DisableCache disables")
+		return invalid("Config.CacheFor needs the cache that ClientOption.DisableCache disables")
 	case c.CacheFor > 0 && o.AlwaysRESP2:
-		return refuse("Config.CacheFor needs RESP3; unset ClientOption.AlwaysRESP2")
+		return invalid("Config.CacheFor needs RESP3; unset ClientOption.AlwaysRESP2")
 	case c.CacheFor > 0 && (o.ClientTrackingOptions != nil || o.NewCacheStoreFn != nil):
-		return refuse("Config.CacheFor: unset ClientOption.ClientTrackingOptions and NewCacheStoreFn, invalidation depends on them")
+		return invalid("Config.CacheFor needs its own invalidation; unset ClientOption.ClientTrackingOptions and NewCacheStoreFn")
 	}
 
 	if c.Prefix == "" {
@@ -40,25 +41,25 @@ func settle(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, err
 		c.Timeout = 2 * time.Second
 	}
 	o.DisableCache = c.CacheFor == 0
-	o.DisableAutoPipelining = true // see client
+	o.DisableAutoPipelining = true // client decides about pipelining
 	if o.MaxFlushDelay == 0 {
-		// Half of what many calls at a time cost is the writes of the pipeline. To wait
-		// for so long for more of them serves a third more with 16 or 64 clients, and a
-		// call by itself, which has no pipeline, does not wait.
+		// With many concurrent calls, half of the cost is the pipeline's writes. Waiting
+		// this long for more calls to share a write serves a third more with 16 or 64
+		// clients. A lone call bypasses the pipeline and does not wait.
 		o.MaxFlushDelay = 50 * time.Microsecond
 	}
 	if o.CacheSizeEachConn <= 0 {
 		o.CacheSizeEachConn = rueidis.DefaultCacheBytes
 	}
 
-	// A connection is made by dialing and a handshake, each within Dialer.Timeout. One
-	// that is dead is found by a ping after one or two intervals of KeepAlive, and
-	// ConnWriteTimeout. Some of what rueidis waits for heeds only these, not a context.
-	atMost(&o.Dialer.Timeout, c.Timeout/2)
-	atMost(&o.Dialer.KeepAlive, c.Timeout/4)
-	atMost(&o.ConnWriteTimeout, c.Timeout/2)
-	atMost(&o.Sentinel.Dialer.Timeout, c.Timeout/2)
-	atMost(&o.Sentinel.Dialer.KeepAlive, c.Timeout/4)
+	// Connecting is dialing and a handshake, each within Dialer.Timeout. A ping detects a
+	// dead connection after one or two intervals of KeepAlive, plus ConnWriteTimeout. Some
+	// waits in rueidis are bounded only by these, not by a context.
+	capDuration(&o.Dialer.Timeout, c.Timeout/2)
+	capDuration(&o.Dialer.KeepAlive, c.Timeout/4)
+	capDuration(&o.ConnWriteTimeout, c.Timeout/2)
+	capDuration(&o.Sentinel.Dialer.Timeout, c.Timeout/2)
+	capDuration(&o.Sentinel.Dialer.KeepAlive, c.Timeout/4)
 	if o.Sentinel.TopologyRefreshInterval == 0 {
 		o.Sentinel.TopologyRefreshInterval = 5 * time.Second // what rueidis recommends
 	}
@@ -68,14 +69,15 @@ func settle(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, err
 	return o, c, nil
 }
 
-func atMost(d *time.Duration, most time.Duration) {
-	if *d <= 0 || *d > most {
-		*d = most
+// capDuration sets *d to limit if it is unset or longer.
+func capDuration(d *time.Duration, limit time.Duration) {
+	if *d <= 0 || *d > limit {
+		*d = limit
 	}
 }
 
-// retryDelay tries what only reads three times more, rather than until the timeout: a
-// server that is down is a quick error.
+// retryDelay allows three retries of a command that may be repeated. Retrying until the
+// timeout would delay the error when a server is down.
 func retryDelay(attempt int, _ rueidis.Completed, _ error) time.Duration {
 	if attempt > 3 {
 		return -1

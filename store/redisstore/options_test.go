@@ -16,53 +16,53 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/storetest"
 )
 
-func TestOptionsThatBreakAPromiseAreRefused(t *testing.T) {
+func TestUnsafeOptionsAreRefused(t *testing.T) {
 	cached := Config{CacheFor: time.Second}
 	for name, c := range map[string]struct {
 		option rueidis.ClientOption
 		config Config
-		says   string
+		want   string // in the error
 	}{
-		"an opening brace":      {config: Config{Prefix: "a{b"}, says: "Prefix"},
-		"a closing brace":       {config: Config{Prefix: "a}b"}, says: "Prefix"},
-		"a negative Timeout":    {config: Config{Timeout: -1}, says: "Timeout"},
-		"a negative CacheFor":   {config: Config{CacheFor: -1}, says: "CacheFor"},
-		"ReplicaOnly":           {option: rueidis.ClientOption{ReplicaOnly: true}, says: "replicas"},
-		"SendToReplicas":        {option: rueidis.ClientOption{SendToReplicas: func(rueidis.Completed) bool { return true }}, says: "replicas"},
-		"ReadNodeSelector":      {option: rueidis.ClientOption{ReadNodeSelector: func(uint16, []rueidis.NodeInfo) int { return 0 }}, says: "replicas"},
-		"ReplicaAddress":        {option: rueidis.ClientOption{Standalone: rueidis.StandaloneOption{ReplicaAddress: []string{"x"}}}, says: "replicas"},
-		"ConnLifetime":          {option: rueidis.ClientOption{ConnLifetime: time.Minute}, says: "ConnLifetime"},
-		"DialFn":                {option: rueidis.ClientOption{DialFn: func(string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, nil }}, says: "DialCtxFn"},
-		"DisableCache":          {option: rueidis.ClientOption{DisableCache: true}, config: cached, says: "DisableCache"},
-		"AlwaysRESP2":           {option: rueidis.ClientOption{AlwaysRESP2: true}, config: cached, says: "RESP3"},
-		"ClientTrackingOptions": {option: rueidis.ClientOption{ClientTrackingOptions: []string{"NOLOOP"}}, config: cached, says: "ClientTrackingOptions"},
-		"NewCacheStoreFn":       {option: rueidis.ClientOption{NewCacheStoreFn: func(rueidis.CacheStoreOption) rueidis.CacheStore { return nil }}, config: cached, says: "NewCacheStoreFn"},
+		"an opening brace":      {config: Config{Prefix: "a{b"}, want: "Prefix"},
+		"a closing brace":       {config: Config{Prefix: "a}b"}, want: "Prefix"},
+		"a negative Timeout":    {config: Config{Timeout: -1}, want: "Timeout"},
+		"a negative CacheFor":   {config: Config{CacheFor: -1}, want: "CacheFor"},
+		"ReplicaOnly":           {option: rueidis.ClientOption{ReplicaOnly: true}, want: "replicas"},
+		"SendToReplicas":        {option: rueidis.ClientOption{SendToReplicas: func(rueidis.Completed) bool { return true }}, want: "replicas"},
+		"ReadNodeSelector":      {option: rueidis.ClientOption{ReadNodeSelector: func(uint16, []rueidis.NodeInfo) int { return 0 }}, want: "replicas"},
+		"ReplicaAddress":        {option: rueidis.ClientOption{Standalone: rueidis.StandaloneOption{ReplicaAddress: []string{"x"}}}, want: "replicas"},
+		"ConnLifetime":          {option: rueidis.ClientOption{ConnLifetime: time.Minute}, want: "ConnLifetime"},
+		"DialFn":                {option: rueidis.ClientOption{DialFn: func(string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, nil }}, want: "DialCtxFn"},
+		"DisableCache":          {option: rueidis.ClientOption{DisableCache: true}, config: cached, want: "DisableCache"},
+		"AlwaysRESP2":           {option: rueidis.ClientOption{AlwaysRESP2: true}, config: cached, want: "RESP3"},
+		"ClientTrackingOptions": {option: rueidis.ClientOption{ClientTrackingOptions: []string{"NOLOOP"}}, config: cached, want: "ClientTrackingOptions"},
+		"NewCacheStoreFn":       {option: rueidis.ClientOption{NewCacheStoreFn: func(rueidis.CacheStoreOption) rueidis.CacheStore { return nil }}, config: cached, want: "NewCacheStoreFn"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.option.InitAddress = []string{shared(t).Addr}
+			c.option.InitAddress = []string{sharedServer(t).Addr}
 			s, err := New(c.option, c.config)
 			require.Nil(t, s)
-			require.ErrorContains(t, err, c.says)
+			require.ErrorContains(t, err, c.want)
 			require.True(t, strings.HasPrefix(err.Error(), "redisstore: "))
 		})
 	}
 }
 
-func TestEveryWaitIsBoundedByTheTimeout(t *testing.T) {
+func TestTimeoutBoundsEveryWait(t *testing.T) {
 	for _, given := range []time.Duration{0, -1, time.Hour, time.Millisecond} {
 		o := rueidis.ClientOption{ConnWriteTimeout: given}
 		o.Dialer.Timeout, o.Dialer.KeepAlive, o.Sentinel.Dialer.Timeout = given, given, given
 		for _, timeout := range []time.Duration{0, 100 * time.Millisecond} {
-			o, c, err := settle(o, Config{Timeout: timeout})
+			o, c, err := prepareOptions(o, Config{Timeout: timeout})
 			require.NoError(t, err)
 			for _, d := range []time.Duration{o.Dialer.Timeout, o.Dialer.KeepAlive, o.ConnWriteTimeout, o.Sentinel.Dialer.Timeout} {
 				require.Positive(t, d)
 			}
-			require.LessOrEqual(t, 2*o.Dialer.Timeout, c.Timeout, "to connect")
-			require.LessOrEqual(t, 2*o.Sentinel.Dialer.Timeout, c.Timeout, "to connect to a sentinel")
-			require.LessOrEqual(t, 2*o.Dialer.KeepAlive+o.ConnWriteTimeout, c.Timeout, "to notice a dead connection")
+			require.LessOrEqual(t, 2*o.Dialer.Timeout, c.Timeout, "connecting")
+			require.LessOrEqual(t, 2*o.Sentinel.Dialer.Timeout, c.Timeout, "connecting to a sentinel")
+			require.LessOrEqual(t, 2*o.Dialer.KeepAlive+o.ConnWriteTimeout, c.Timeout, "detecting a dead connection")
 			if given == time.Millisecond {
-				require.Equal(t, given, o.Dialer.Timeout, "less is left as it is")
+				require.Equal(t, given, o.Dialer.Timeout, "a shorter timeout stays")
 			}
 		}
 	}
@@ -70,20 +70,20 @@ func TestEveryWaitIsBoundedByTheTimeout(t *testing.T) {
 
 const secret = "correct horse battery staple"
 
-func TestPasswordsAreInNoError(t *testing.T) {
+func TestErrorsContainNoPasswords(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Password: "another"})
 	for name, option := range map[string]rueidis.ClientOption{
-		"wrong":              {Password: secret},
-		"wrong, with a name": {Username: "somebody", Password: secret},
-		"wrong, by RESP2":    {Password: secret, AlwaysRESP2: true},
-		"wrong, by a func": {AuthCredentialsFn: func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+		"wrong password":                  {Password: secret},
+		"wrong password with a user name": {Username: "somebody", Password: secret},
+		"wrong password over RESP2":       {Password: secret, AlwaysRESP2: true},
+		"wrong password from a func": {AuthCredentialsFn: func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
 			return rueidis.AuthCredentials{Password: secret}, nil
 		}},
-		"of a func, to what is no Redis": {DialCtxFn: echo, AuthCredentialsFn: func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+		"password from a func, not a Redis server": {DialCtxFn: echoDial, AuthCredentialsFn: func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
 			return rueidis.AuthCredentials{Password: secret}, nil
 		}},
-		"of what is no Redis": {Password: secret, DialCtxFn: echo},
-		"of no server":        {Password: secret, DialCtxFn: refuse},
+		"not a Redis server": {Password: secret, DialCtxFn: echoDial},
+		"no server":          {Password: secret, DialCtxFn: failingDial},
 	} {
 		for _, config := range []Config{{}, {CacheFor: time.Second}} {
 			if config.CacheFor > 0 && option.AlwaysRESP2 {
@@ -106,11 +106,11 @@ func unwrap(err error) error {
 	return nil
 }
 
-// An access list with what the package's comment names, and what every connection needs.
-func TestAnAccessListNeedsNoMoreThanIsDocumented(t *testing.T) {
+// The access list has the commands that the package documentation names.
+func TestDocumentedAccessListIsSufficient(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
-	admin := open(t, Config{}, server.Addr)
-	configure(t, admin, strings.Fields("ACL SETUSER limited on >"+strings.ReplaceAll(secret, " ", "")+
+	admin := openStore(t, Config{}, server.Addr)
+	runCommand(t, admin, strings.Fields("ACL SETUSER limited on >"+strings.ReplaceAll(secret, " ", "")+
 		" ~sessionguard:* &sessionguard:* +@connection +multi +exec"+
 		" +get +getex +set +setrange +del +exists +pexpire +pttl +zadd +zrem +zcard +zrange +zrangebyscore"+
 		" +publish +subscribe +eval +evalsha")...)
@@ -125,12 +125,14 @@ func TestAnAccessListNeedsNoMoreThanIsDocumented(t *testing.T) {
 	}
 }
 
-func refuse(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+// failingDial returns an error that contains the password.
+func failingDial(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return nil, &net.OpError{Op: "dial", Err: net.UnknownNetworkError(secret)}
 }
 
-// echo is a server that repeats each command, as Redis does with what it does not know.
-func echo(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+// echoDial connects to a server that rejects every command and repeats it in the error, as
+// Redis does with a command that it does not know.
+func echoDial(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	client, server := net.Pipe()
 	go func() {
 		defer server.Close()
@@ -140,9 +142,9 @@ func echo(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 			if err != nil {
 				return
 			}
-			said := strings.NewReplacer("\r", " ", "\n", " ").Replace(string(b[:n]))
-			answer := "-ERR unknown command, with args beginning with: " + said + "\r\n"
-			if _, err := server.Write([]byte(strings.Repeat(answer, strings.Count(said, "*")))); err != nil {
+			repeated := strings.NewReplacer("\r", " ", "\n", " ").Replace(string(b[:n]))
+			response := "-ERR unknown command, with args beginning with: " + repeated + "\r\n"
+			if _, err := server.Write([]byte(strings.Repeat(response, strings.Count(repeated, "*")))); err != nil {
 				return
 			}
 		}

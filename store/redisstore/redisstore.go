@@ -14,59 +14,60 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Config is how a [Store] uses its server. The zero Config is a good one.
+// Config configures a [Store]. The zero Config is ready to use.
 type Config struct {
-	// Prefix is what all keys and the channel begin with, without braces. Stores
-	// with the same prefix on the same server share their sessions.
+	// Prefix begins the names of all keys and of the channel. It must not contain
+	// braces. Stores with the same prefix on the same server share their sessions.
 	// Default: "sessionguard:".
 	Prefix string
 
-	// Timeout bounds each call. A server that leaves a ping unanswered for half of it
-	// is taken for dead, and its connection is closed. Default: 2 seconds.
+	// Timeout bounds each call. If the server leaves a ping unanswered for half of
+	// it, the connection counts as dead and is closed. Default: 2 seconds.
 	Timeout time.Duration
 
-	// CacheFor lets this process use what it has read for so long, and is the bound on
-	// how long it may accept a session that has ended elsewhere. See the package's
-	// section on caching. Default: 0, every request asks the server.
+	// CacheFor lets this process use a session for so long after reading it. It bounds
+	// how long this process may accept a session that has ended elsewhere; see the
+	// package's section on caching. Default: 0, every request asks the server.
 	CacheFor time.Duration
 }
 
-// A Store is a [store.Backend] and a [store.Watcher] on Redis. Beyond the errors of
-// package store, it refuses a key that is already taken, a key that is not of the
-// owner's group and a Replace that changes the owner. An error names the key that it is
-// about, and no password.
+// A Store is a [store.Backend], a [store.Watcher] and a [store.Cacher] on Redis. Beyond
+// the errors of package store, it refuses a key that is already taken, a key outside the
+// owner's group and a Replace that changes the owner. Errors name the Redis key that they
+// are about, and never contain a password.
 type Store struct {
 	client   *client
 	timeout  time.Duration
 	cacheFor time.Duration
 	prefix   string
-	groups   [store.Groups]string // what the keys of each group begin with
-	secrets  []string
-	cache    *cache // nil: no caching
-	written  *written
+	groups   [store.Groups]string // the prefix of each group's keys
+	secrets  []string             // passwords to keep out of errors
+	cache    *cache               // nil: no caching
+	recent   *recentWrites        // nil: no caching
 
-	closed   context.Context
-	close    context.CancelFunc
-	watching sync.RWMutex // a Watch begins before Close, or finds it closed
-	watches  sync.WaitGroup
+	closed  context.Context // done once Close is called
+	close   context.CancelFunc
+	watchMu sync.RWMutex // a Watch either starts before Close or finds the Store closed
+	watches sync.WaitGroup
 }
 
 var (
-	errTaken  = errors.New("a session has this key already; make keys from fresh randomness")
-	errNobody = errors.New("redisstore: a session needs an owner")
-	errOwner  = errors.New("a session can not be replaced by one of another owner; create a new one")
-	errGroup  = errors.New("redisstore: the key is not of its owner's group; see store.GroupOf")
+	errKeyTaken     = errors.New("a session has this key already; make keys from fresh randomness")
+	errNoOwner      = errors.New("redisstore: a session needs an owner")
+	errOwnerChanged = errors.New("a session cannot be replaced by a session of another owner; create a new one")
+	errWrongGroup   = errors.New("redisstore: the key is outside its owner's group; see store.GroupOf")
 )
 
-// New connects to the server that option names. It fails if that is not there, is a
-// replica, or is older than Redis 6.2.
+// New connects to the server that option names. It returns an error if the server is
+// unreachable, is a replica, or is older than Redis 6.2.
 //
-// It refuses options that break a promise: to read from replicas, a ConnLifetime (what is
-// under way then is done twice), a DialFn (use DialCtxFn, which can be bounded), and with CacheFor those that replace, disable or
-// reconfigure client-side caching. Timeouts that are longer than Config.Timeout allows
-// are cut down to it. AuthCredentialsFn has to return within it.
+// It refuses options that would break a guarantee: reading from replicas, a ConnLifetime
+// (a command in flight when it ends would be executed twice), a DialFn (use DialCtxFn,
+// which can be bounded), and with CacheFor the options that replace, disable or
+// reconfigure client-side caching. Timeouts longer than Config.Timeout allows are cut down
+// to it. AuthCredentialsFn has to return within Config.Timeout.
 func New(option rueidis.ClientOption, config Config) (*Store, error) {
-	option, config, err := settle(option, config)
+	option, config, err := prepareOptions(option, config)
 	if err != nil {
 		return nil, err
 	}
@@ -78,22 +79,22 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 		secrets:  []string{option.Password, option.Sentinel.Password},
 	}
 	if s.cacheFor > 0 {
-		s.written = newWritten(s.cacheFor)
+		s.recent = newRecentWrites(s.cacheFor)
 		s.cache = newCache(s.cacheFor, option.CacheSizeEachConn)
-		option.NewCacheStoreFn = s.cache.connect
+		option.NewCacheStoreFn = s.cache.newConnection
 	}
 	connected, err := rueidis.NewClient(option)
 	if err == nil {
 		s.client = &client{Client: connected}
 		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 		defer cancel()
-		_, err = s.read(ctx, s.groups[0])
+		_, err = s.getValue(ctx, s.groups[0])
 	}
 	if err != nil {
 		if s.client != nil {
 			s.client.Close()
 		}
-		return nil, fmt.Errorf("redisstore: the server is not usable: %w", s.scrubbed(err))
+		return nil, fmt.Errorf("redisstore: the server is not usable: %w", s.redacted(err))
 	}
 	s.closed, s.close = context.WithCancel(context.Background())
 	return s, nil
@@ -101,9 +102,9 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 
 // Close closes the connections and ends every Watch. Later calls fail.
 func (s *Store) Close() {
-	s.watching.Lock()
+	s.watchMu.Lock()
 	s.close()
-	s.watching.Unlock()
+	s.watchMu.Unlock()
 	s.watches.Wait()
 	s.client.Close()
 }
@@ -115,96 +116,99 @@ func (s *Store) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	s.fill(ctx, key)
+	s.fillCache(ctx, key)
 	if r, ok := s.Cached(key); ok {
 		return r, nil
 	}
-	name := s.keyOf(key)
-	value, err := s.read(ctx, name)
+	redisKey := s.sessionKey(key)
+	value, err := s.getValue(ctx, redisKey)
 	if err != nil {
-		return store.Record{}, s.failure(name, err)
+		return store.Record{}, s.serverError(redisKey, err)
 	}
 	if value == nil {
 		return store.Record{}, store.ErrNotFound
 	}
 	r, err := decode(key, value)
-	return r, s.named(name, err)
+	return r, s.withKey(redisKey, err)
 }
 
 // Touch implements [store.Backend].
 func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error {
-	name := s.keyOf(key)
-	_, err := s.run(ctx, touch, name, nil, now(), number(int64(seen)), member(key), number(store.Grace.Milliseconds()))
+	_, err := s.runScript(ctx, touchScript, s.sessionKey(key), nil,
+		nowMillis(), formatInt(int64(seen)), member(key), formatInt(store.Grace.Milliseconds()))
 	if err == nil && s.cache != nil {
-		s.written.touch(key, seen)
+		s.recent.addTouch(key, seen)
 		return nil
 	}
-	s.wrote(key)
-	return s.onlyGone(key, err)
+	s.noteWrite(key)
+	return s.plainNotFound(key, err)
 }
 
 // Save implements [store.Backend].
 func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
-	defer s.wrote(key)
-	_, err := s.run(ctx, save, s.keyOf(key), nil,
+	defer s.noteWrite(key)
+	_, err := s.runScript(ctx, saveScript, s.sessionKey(key), nil,
 		encodeVersion(version), encodeVersion(version+1), rueidis.BinaryString(values))
-	return s.onlyGone(key, err)
+	return s.plainNotFound(key, err)
 }
 
 // Create implements [store.Backend].
 func (s *Store) Create(ctx context.Context, r store.Record, limit store.Limit) (ended []store.Record, err error) {
-	if err := check(r); err != nil {
+	if err := checkRecord(r); err != nil {
 		return nil, err
 	}
-	defer s.wrote(r.Key)
-	ttl, at := lifetime(r.GoneAt().Add(store.Grace))
+	defer s.noteWrite(r.Key)
+	ttl, expiresAt := expiryArgs(r.GoneAt().Add(store.Grace))
 	refuse := ""
 	if limit.Refuse {
 		refuse = "1"
 	}
-	reply, err := s.run(ctx, create, s.keyOf(r.Key), []string{s.indexOf(r.Owner)},
-		now(), member(r.Key), encode(r), ttl, at, r.Owner,
-		strconv.Itoa(limit.Max), refuse, encodeEnd(store.ReasonTooManySessions), number(store.TombstoneLifetime.Milliseconds()))
+	reply, err := s.runScript(ctx, createScript, s.sessionKey(r.Key), []string{s.indexKey(r.Owner)},
+		nowMillis(), member(r.Key), encodeSession(r), ttl, expiresAt, r.Owner,
+		strconv.Itoa(limit.Max), refuse,
+		encodeTombstone(store.ReasonTooManySessions), formatInt(store.TombstoneLifetime.Milliseconds()))
 	if err != nil {
 		return nil, err
 	}
 	ended, err = s.records(r.Owner, reply)
 	for _, r := range ended {
-		s.wrote(r.Key)
+		s.noteWrite(r.Key)
 	}
 	return ended, err
 }
 
 // Replace implements [store.Backend].
 func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
-	if err := check(r); err != nil {
+	if err := checkRecord(r); err != nil {
 		return err
 	}
 	if old.Group() != r.Key.Group() {
-		return errGroup
+		return errWrongGroup
 	}
-	defer s.wrote(old)
-	defer s.wrote(r.Key)
-	ttl, at := lifetime(r.GoneAt().Add(store.Grace))
-	kept := store.TimeOf(time.Now()).Add(store.Grace)
+	defer s.noteWrite(old)
+	defer s.noteWrite(r.Key)
+	ttl, expiresAt := expiryArgs(r.GoneAt().Add(store.Grace))
+	moveUntil := store.TimeOf(time.Now()).Add(store.Grace)
 	if r.Revived() {
-		kept = max(kept, r.Expires)
+		moveUntil = max(moveUntil, r.Expires)
 	}
-	moveTTL, _ := lifetime(kept)
-	_, err := s.run(ctx, replace, s.keyOf(old), []string{s.keyOf(r.Key), s.indexOf(r.Owner)},
-		encodeVersion(version), r.Owner, member(r.Key), member(old), encode(r), ttl, at, encodeMove(r), moveTTL)
-	return s.leftAt(old, err)
+	moveTTL, _ := expiryArgs(moveUntil)
+	_, err := s.runScript(ctx, replaceScript, s.sessionKey(old), []string{s.sessionKey(r.Key), s.indexKey(r.Owner)},
+		encodeVersion(version), r.Owner, member(r.Key), member(old), encodeSession(r), ttl, expiresAt,
+		encodeMove(r), moveTTL)
+	return s.decodeMarker(old, err)
 }
 
 // Delete implements [store.Backend].
 func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
-	defer s.wrote(key)
-	name, kept := s.keyOf(key), store.Grace
+	defer s.noteWrite(key)
+	redisKey, tombstoneTTL := s.sessionKey(key), store.Grace
 	if reason.Retained() {
-		kept = store.TombstoneLifetime
+		tombstoneTTL = store.TombstoneLifetime
 	}
-	reply, err := s.run(ctx, remove, name, nil, member(key), encodeEnd(reason), number(kept.Milliseconds()))
-	err = s.leftAt(key, err)
+	reply, err := s.runScript(ctx, deleteScript, redisKey, nil,
+		member(key), encodeTombstone(reason), formatInt(tombstoneTTL.Milliseconds()))
+	err = s.decodeMarker(key, err)
 	var moved *store.MovedError
 	switch {
 	case errors.As(err, &moved):
@@ -215,65 +219,70 @@ func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) 
 		return store.Record{}, err
 	}
 	r, err := decode(key, []byte(reply[0]))
-	return r, s.named(name, err)
+	return r, s.withKey(redisKey, err)
 }
 
-// portion is how many sessions ByOwner reads at once: nobody else is served meanwhile.
-const portion = 256
+// pageSize is the number of sessions that ByOwner reads at once. The server serves nobody
+// else meanwhile.
+const pageSize = 256
 
-// ByOwner implements [store.Backend]. It asks once, or where there are more than 256 once
-// for each so many. One that moves meanwhile is found where it is by then.
+// ByOwner implements [store.Backend]. It takes one round trip for up to 256 sessions. More
+// are read in pages of 256. It then lists the owner's index again until every session there
+// has been read, and so finds a session that moves meanwhile at its new key.
 func (s *Store) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
-	index := s.indexOf(owner)
+	index := s.indexKey(owner)
 	read := map[string]bool{}
 	var records []store.Record
 	for {
-		reply, err := s.run(ctx, list, index, nil, owner)
+		reply, err := s.runScript(ctx, byOwnerScript, index, nil, owner)
 		if err != nil {
 			return nil, err
 		}
 		if reply[0] == "sessions" {
 			return s.records(owner, reply[1:])
 		}
-		unread := slices.DeleteFunc(reply[1:], func(name string) bool { return read[name] })
+		unread := slices.DeleteFunc(reply[1:], func(member string) bool { return read[member] })
 		if len(unread) == 0 {
 			return records, nil
 		}
-		for names := range slices.Chunk(unread, portion) {
-			reply, err := s.run(ctx, list, index, nil, append([]string{owner}, names...)...)
+		for page := range slices.Chunk(unread, pageSize) {
+			reply, err := s.runScript(ctx, byOwnerScript, index, nil, append([]string{owner}, page...)...)
 			if err != nil {
 				return nil, err
 			}
-			some, err := s.records(owner, reply[1:])
+			found, err := s.records(owner, reply[1:])
 			if err != nil {
 				return nil, err
 			}
-			records = append(records, some...)
-			for _, name := range names {
-				read[name] = true
+			records = append(records, found...)
+			for _, member := range page {
+				read[member] = true
 			}
 		}
 	}
 }
 
-func check(r store.Record) error {
+// checkRecord refuses a record without an owner, or with a key outside its owner's group.
+func checkRecord(r store.Record) error {
 	switch {
 	case r.Owner == "":
-		return errNobody
+		return errNoOwner
 	case r.Key.Group() != store.GroupOf(r.Owner):
-		return errGroup
+		return errWrongGroup
 	}
 	return nil
 }
 
-// lifetime is how long it is until a moment by the clock of this process, so that the
-// server's does not matter, and the moment, both in milliseconds.
-func lifetime(until store.Time) (ttl, at string) {
-	const most = 1e14 // three thousand years, far from where Redis overflows
-	left := min(int64(until-store.TimeOf(time.Now())), most)
-	return number(left), number(int64(until))
+// maxLifetime is three thousand years in milliseconds, far from where Redis overflows.
+const maxLifetime = 1e14
+
+// expiryArgs returns, in milliseconds, the time until t and t itself. The time until t is
+// measured by the clock of this process, so that the server's does not matter.
+func expiryArgs(t store.Time) (ttl, expiresAt string) {
+	remaining := min(int64(t-store.TimeOf(time.Now())), maxLifetime)
+	return formatInt(remaining), formatInt(int64(t))
 }
 
-func now() string { return number(int64(store.TimeOf(time.Now()))) }
+func nowMillis() string { return formatInt(int64(store.TimeOf(time.Now()))) }
 
-func number(n int64) string { return strconv.FormatInt(n, 10) }
+func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

@@ -13,9 +13,9 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/storetest"
 )
 
-func TestEveryPromiseBehindSentinelAndAcrossAFailover(t *testing.T) {
+func TestConformanceBehindSentinelAndFailover(t *testing.T) {
 	f := servers.RedisFailover(t, servers.RedisOptions{})
-	behind := func(config Config) *Store {
+	openBehindSentinel := func(config Config) *Store {
 		s, err := New(rueidis.ClientOption{
 			InitAddress: []string{f.Sentinel.Addr}, Sentinel: rueidis.SentinelOption{MasterSet: f.Name},
 		}, config)
@@ -23,37 +23,37 @@ func TestEveryPromiseBehindSentinelAndAcrossAFailover(t *testing.T) {
 		t.Cleanup(s.Close)
 		return s
 	}
-	caching, s := behind(Config{CacheFor: time.Minute}), behind(Config{})
-	storetest.Run(t, func(*testing.T) store.Backend { return caching })
+	cached, s := openBehindSentinel(Config{CacheFor: time.Minute}), openBehindSentinel(Config{})
+	storetest.Run(t, func(*testing.T) store.Backend { return cached })
 	storetest.Run(t, func(*testing.T) store.Backend { return s })
 
-	kept, ended := created(t, s), created(t, s)
+	kept, ended := createSession(t, s), createSession(t, s)
 	_, err := s.Delete(t.Context(), ended.Key, store.ReasonEnded)
 	require.NoError(t, err)
-	require.NoError(t, loads(t, caching, kept))
-	told := watch(t, s)
-	require.NoError(t, do(t, f.Primary, "SET", "last", "").Error())
+	require.NoError(t, load(t, cached, kept))
+	endings := startWatch(t, s)
+	require.NoError(t, runOnServer(t, f.Primary, "SET", "last", "").Error())
 	require.Eventually(t, func() bool {
-		n, err := do(t, f.Replica, "EXISTS", "last").AsInt64()
+		n, err := runOnServer(t, f.Replica, "EXISTS", "last").AsInt64()
 		return err == nil && n == 1
-	}, 10*time.Second, 10*time.Millisecond, "the replica has all before it too")
+	}, 10*time.Second, 10*time.Millisecond, "the replica lags, so it may lack earlier writes too")
 	require.NoError(t, f.Primary.Kill())
-	for _, s := range []*Store{s, caching} {
+	for _, s := range []*Store{s, cached} {
 		require.Eventually(t, func() bool {
-			err := loads(t, s, kept)
-			require.NotErrorIs(t, err, store.ErrNotFound, "nobody is logged out meanwhile")
-			require.Error(t, loads(t, s, ended))
+			err := load(t, s, kept)
+			require.NotErrorIs(t, err, store.ErrNotFound, "a failover must not look like a logout")
+			require.Error(t, load(t, s, ended))
 			return err == nil
 		}, 30*time.Second, 20*time.Millisecond)
 	}
 	require.Eventually(t, func() bool {
-		err := loads(t, s, ended)
+		err := load(t, s, ended)
 		return errors.Is(err, store.ErrNotFound)
 	}, 10*time.Second, 20*time.Millisecond)
-	requireTold(t, told, store.Ending{})
+	requireEnding(t, endings, store.Ending{})
 	require.Eventually(t, func() bool {
 		_, err := s.Delete(t.Context(), kept.Key, store.ReasonTheftSuspected)
 		return err == nil
 	}, 10*time.Second, 20*time.Millisecond)
-	requireTold(t, told, store.Ending{ID: kept.ID, Reason: store.ReasonTheftSuspected})
+	requireEnding(t, endings, store.Ending{ID: kept.ID, Reason: store.ReasonTheftSuspected})
 }

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { servers.Main(m) }
 
-var shared = servers.Shared(func(t servers.T) *servers.Server {
+var sharedServer = servers.Shared(func(t servers.T) *servers.Server {
 	return servers.Redis(t, servers.RedisOptions{})
 })
 
@@ -26,23 +27,23 @@ var (
 	_ store.Cacher  = (*Store)(nil)
 )
 
-func TestEveryPromise(t *testing.T) {
-	s := open(t, Config{}, shared(t).Addr)
+func TestConformance(t *testing.T) {
+	s := openStore(t, Config{}, sharedServer(t).Addr)
 	storetest.Run(t, func(*testing.T) store.Backend { return s })
 }
 
-func TestEveryPromiseOfTwoNodes(t *testing.T) {
-	a, b := open(t, Config{}, shared(t).Addr), open(t, Config{}, shared(t).Addr)
+func TestConformanceOfTwoNodes(t *testing.T) {
+	a, b := openStore(t, Config{}, sharedServer(t).Addr), openStore(t, Config{}, sharedServer(t).Addr)
 	storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 }
 
-// One process sees what it has written at once, whatever it has cached.
-func TestEveryPromiseWithCaching(t *testing.T) {
-	s := open(t, Config{CacheFor: time.Minute}, shared(t).Addr)
+// A process sees its own writes at once, whatever it has cached.
+func TestConformanceWithCaching(t *testing.T) {
+	s := openStore(t, Config{CacheFor: time.Minute}, sharedServer(t).Addr)
 	storetest.Run(t, func(*testing.T) store.Backend { return s })
 }
 
-func open(t testing.TB, config Config, addresses ...string) *Store {
+func openStore(t testing.TB, config Config, addresses ...string) *Store {
 	t.Helper()
 	s, err := New(rueidis.ClientOption{InitAddress: addresses}, config)
 	require.NoError(t, err)
@@ -50,7 +51,15 @@ func open(t testing.TB, config Config, addresses ...string) *Store {
 	return s
 }
 
-// newSession is an owner's, seen just now and good for an hour.
+// openRemote returns a server behind a network that a test can break, a store connected to
+// it directly, and one connected through that network.
+func openRemote(t testing.TB, config Config) (network servers.Remote, direct, remote *Store) {
+	t.Helper()
+	network = servers.NewRemote(t, servers.Redis(t, servers.RedisOptions{}))
+	return network, openStore(t, Config{}, network.Server.Addr), openStore(t, config, network.Proxy.Addr)
+}
+
+// newSession returns a session of owner, last seen now, with an idle timeout of an hour.
 func newSession(owner string) store.Record {
 	now := store.TimeOf(time.Now())
 	r := store.Record{
@@ -68,45 +77,77 @@ func newSession(owner string) store.Record {
 
 func newOwner() string { return "session=" + rand.Text() }
 
-// created is a session that s has.
-func created(t testing.TB, s *Store) store.Record {
+// createSession creates a session of a new owner in s.
+func createSession(t testing.TB, s *Store) store.Record {
 	t.Helper()
 	r := newSession(newOwner())
-	create1(t, s, r)
+	createRecord(t, s, r)
 	return r
 }
 
-func create1(t testing.TB, s *Store, r store.Record) {
+func createRecord(t testing.TB, s *Store, r store.Record) {
 	t.Helper()
 	_, err := s.Create(t.Context(), r, store.Limit{})
 	require.NoError(t, err)
 }
 
-// successor is what Replace may move r to.
+func load(t testing.TB, s *Store, r store.Record) error {
+	_, err := s.Load(t.Context(), r.Key)
+	return err
+}
+
+// successor returns a session to which Replace may move r.
 func successor(r store.Record) store.Record {
 	next := newSession(r.Owner)
 	next.ID, next.Version = r.ID, r.Version+1
 	return next
 }
 
-// ask sends one command to the server of s, to the node that has key.
-func ask(t testing.TB, s *Store, command, key string, args ...string) rueidis.RedisResult {
+// allCalls returns a call of each method of [store.Backend] for r.
+func allCalls(ctx context.Context, s *Store, r store.Record) map[string]func() error {
+	return map[string]func() error{
+		"Load":    func() error { _, err := s.Load(ctx, r.Key); return err },
+		"Touch":   func() error { return s.Touch(ctx, r.Key, r.LastSeen+1) },
+		"Save":    func() error { return s.Save(ctx, r.Key, r.Version, []byte("new")) },
+		"Replace": func() error { return s.Replace(ctx, r.Key, r.Version, successor(r)) },
+		"Delete":  func() error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
+		"ByOwner": func() error { _, err := s.ByOwner(ctx, r.Owner); return err },
+		"Create": func() error {
+			_, err := s.Create(ctx, newSession(r.Owner), store.Limit{Max: 1, Refuse: true})
+			return err
+		},
+	}
+}
+
+// inconclusive reports whether err is an error that says nothing about a session.
+func inconclusive(err error) bool {
+	return err != nil && !errors.Is(err, store.ErrNotFound) &&
+		!errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrLimit)
+}
+
+func requireInconclusive(t testing.TB, err error, call string) {
+	t.Helper()
+	require.True(t, inconclusive(err), "%s: %v", call, err)
+}
+
+// sendCommand sends a command to the server of s, in a cluster to the node that has redisKey.
+func sendCommand(t testing.TB, s *Store, command, redisKey string, args ...string) rueidis.RedisResult {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	return s.client.Do(ctx, s.client.B().Arbitrary(command).Keys(key).Args(args...).Build())
+	return s.client.Do(ctx, s.client.B().Arbitrary(command).Keys(redisKey).Args(args...).Build())
 }
 
-// configure sends one command without a key.
-func configure(t testing.TB, s *Store, command ...string) {
+// runCommand sends a command without a key, which must succeed.
+func runCommand(t testing.TB, s *Store, command ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	require.NoError(t, s.client.Do(ctx, s.client.B().Arbitrary(command...).Build()).Error())
 }
 
-// do sends one command to a server alone, whatever others it works with.
-func do(t testing.TB, server *servers.Server, command ...string) rueidis.RedisResult {
+// runOnServer sends a command to this very server, even if it is part of a cluster.
+func runOnServer(t testing.TB, server *servers.Server, command ...string) rueidis.RedisResult {
 	t.Helper()
 	client, err := rueidis.NewClient(rueidis.ClientOption{
 		InitAddress: []string{server.Addr}, ForceSingleClient: true, DisableCache: true,

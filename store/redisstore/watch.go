@@ -9,25 +9,26 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Watch implements [store.Watcher], with a connection of its own. It returns when the
-// server has confirmed the subscription, or the error that it has not within Timeout.
-func (s *Store) Watch(ctx context.Context, ended func(store.Ending)) error {
-	watched, stop := context.WithCancel(ctx)
-	forget := context.AfterFunc(s.closed, stop)
+// Watch implements [store.Watcher], on a connection of its own. It returns once the server
+// has confirmed the subscription, or with an error if that fails or takes longer than
+// Config.Timeout.
+func (s *Store) Watch(ctx context.Context, onEnding func(store.Ending)) error {
+	watchCtx, stop := context.WithCancel(ctx)
+	unregister := context.AfterFunc(s.closed, stop)
 	ready := make(chan error, 1)
-	s.watching.RLock()
+	s.watchMu.RLock()
 	if s.closed.Err() == nil {
 		s.watches.Go(func() {
 			defer stop()
-			defer forget()
-			s.watch(watched, ended, ready)
+			defer unregister()
+			s.keepSubscribed(watchCtx, onEnding, ready)
 		})
 	} else {
 		stop()
 	}
-	s.watching.RUnlock()
+	s.watchMu.RUnlock()
 
-	bounded, cancel := context.WithTimeout(watched, s.timeout)
+	bounded, cancel := context.WithTimeout(watchCtx, s.timeout)
 	defer cancel()
 	var err error
 	select {
@@ -37,50 +38,52 @@ func (s *Store) Watch(ctx context.Context, ended func(store.Ending)) error {
 	}
 	if err != nil {
 		stop()
-		return s.failure(s.channel(), err)
+		return s.serverError(s.channel(), err)
 	}
 	return nil
 }
 
-// The first attempt to subscribe is told on ready. What comes between a connection and
-// the next is lost: Redis keeps no messages.
-func (s *Store) watch(ctx context.Context, ended func(store.Ending), ready chan<- error) {
-	const longest = 5 * time.Second
-	confirmed, wait := false, time.Duration(0)
+// keepSubscribed subscribes until ctx is done, again after each lost connection, and sends
+// the result of the first attempt to ready. Messages published between two connections are
+// lost, because Redis does not store them; an empty Ending reports that.
+func (s *Store) keepSubscribed(ctx context.Context, onEnding func(store.Ending), ready chan<- error) {
+	const maxDelay = 5 * time.Second
+	confirmed, delay := false, time.Duration(0)
 	for ctx.Err() == nil {
-		err := s.subscribe(ctx, ended, func() {
+		err := s.subscribe(ctx, onEnding, func() {
 			if confirmed {
-				// Whoever asks now must not be told from the cache, whose own
-				// connection may not have heard yet.
+				// The caller will check its sessions now. The cache must not serve them: the
+				// invalidations on its own connection may still be on their way.
 				if s.cache != nil {
-					s.cache.forget()
+					s.cache.invalidateAll()
 				}
-				ended(store.Ending{})
+				onEnding(store.Ending{})
 			} else {
 				ready <- nil
 			}
-			confirmed, wait = true, 0
+			confirmed, delay = true, 0
 		})
 		if !confirmed {
 			ready <- err
 			return
 		}
-		wait = min(2*wait+100*time.Millisecond, longest)
+		delay = min(2*delay+100*time.Millisecond, maxDelay)
 		select {
 		case <-ctx.Done():
-		case <-time.After(wait):
+		case <-time.After(delay):
 		}
 	}
 }
 
-// subscribe subscribes until ctx is done or the connection is lost.
-func (s *Store) subscribe(ctx context.Context, ended func(store.Ending), confirmed func()) error {
+// subscribe subscribes until ctx is done or the connection is lost. It calls onConfirmed
+// when the server has confirmed the subscription.
+func (s *Store) subscribe(ctx context.Context, onEnding func(store.Ending), onConfirmed func()) error {
 	client, release := s.client.Dedicate()
 	defer release()
 	defer client.Close()
 	lost := client.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) {
-		if reason, id, ok := decodeEnd([]byte(m.Message)); ok && ctx.Err() == nil {
-			ended(store.Ending{ID: string(id), Reason: reason})
+		if reason, id, ok := decodeTombstone([]byte(m.Message)); ok && ctx.Err() == nil {
+			onEnding(store.Ending{ID: string(id), Reason: reason})
 		}
 	}})
 
@@ -89,7 +92,7 @@ func (s *Store) subscribe(ctx context.Context, ended func(store.Ending), confirm
 	if err := client.Do(bounded, client.B().Subscribe().Channel(s.channel()).Build()).Error(); err != nil {
 		return err
 	}
-	confirmed()
+	onConfirmed()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -98,5 +101,5 @@ func (s *Store) subscribe(ctx context.Context, ended func(store.Ending), confirm
 	}
 }
 
-// channel is where the scripts tell of endings.
+// channel returns the name of the channel to which the scripts publish endings.
 func (s *Store) channel() string { return s.prefix + "endings" }

@@ -16,65 +16,64 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// watch returns what a store tells.
-func watch(t testing.TB, s *Store) <-chan store.Ending {
+// startWatch returns a channel that receives the endings that s reports.
+func startWatch(t testing.TB, s *Store) <-chan store.Ending {
 	t.Helper()
-	told := make(chan store.Ending, 100)
+	endings := make(chan store.Ending, 100)
 	require.NoError(t, s.Watch(t.Context(), func(e store.Ending) {
 		select {
-		case told <- e:
-		default: // nobody looks any more
+		case endings <- e:
+		default: // the test no longer reads them
 		}
 	}))
-	return told
+	return endings
 }
 
-func requireTold(t testing.TB, told <-chan store.Ending, want store.Ending) {
+func requireEnding(t testing.TB, endings <-chan store.Ending, want store.Ending) {
 	t.Helper()
 	select {
-	case e := <-told:
+	case e := <-endings:
 		require.Equal(t, want, e)
 	case <-time.After(10 * time.Second):
-		require.Fail(t, "not told", "%v", want)
+		require.Fail(t, "no ending reported", "want %v", want)
 	}
 }
 
-func TestAWatchThatWasCutOffSaysSoAndGoesOn(t *testing.T) {
+func TestInterruptedWatchReportsAndResumes(t *testing.T) {
 	config := Config{Timeout: 500 * time.Millisecond}
 	for name, fault := range map[string]struct{ begin, end func(servers.Remote) error }{
 		"killed": {servers.Remote.Kill, servers.Remote.Start},
 		"cut":    {servers.Remote.Cut, servers.Remote.Restore},
-		// Nothing tells of this but a ping. What it should have been told of meanwhile
-		// comes too late.
+		// Only a ping detects this. The message of an ending meanwhile arrives too late.
 		"stalled": {servers.Remote.Stall, servers.Remote.Restore},
 		"paused":  {servers.Remote.Pause, servers.Remote.Resume},
 	} {
 		t.Run(name, func(t *testing.T) {
-			network, a, b := remote(t, config)
-			told := watch(t, b)
-			r := created(t, a)
-			_, err := a.Delete(t.Context(), r.Key, store.ReasonEnded)
+			network, direct, remote := openRemote(t, config)
+			endings := startWatch(t, remote)
+			r := createSession(t, direct)
+			_, err := direct.Delete(t.Context(), r.Key, store.ReasonEnded)
 			require.NoError(t, err)
-			requireTold(t, told, store.Ending{ID: r.ID, Reason: store.ReasonEnded})
+			requireEnding(t, endings, store.Ending{ID: r.ID, Reason: store.ReasonEnded})
 
 			require.NoError(t, fault.begin(network))
 			time.Sleep(2 * config.Timeout)
 			require.NoError(t, fault.end(network))
-			requireTold(t, told, store.Ending{})
+			requireEnding(t, endings, store.Ending{})
 			require.Eventually(t, func() bool {
 				r = newSession(newOwner())
-				_, err := a.Create(t.Context(), r, store.Limit{})
+				_, err := direct.Create(t.Context(), r, store.Limit{})
 				return err == nil
 			}, 5*time.Second, 10*time.Millisecond)
-			_, err = a.Delete(t.Context(), r.Key, store.ReasonTheftSuspected)
+			_, err = direct.Delete(t.Context(), r.Key, store.ReasonTheftSuspected)
 			require.NoError(t, err)
-			requireTold(t, told, store.Ending{ID: r.ID, Reason: store.ReasonTheftSuspected})
+			requireEnding(t, endings, store.Ending{ID: r.ID, Reason: store.ReasonTheftSuspected})
 		})
 	}
 }
 
-func TestAWatchThatCannotBeginIsAnErrorInTime(t *testing.T) {
-	network, _, s := remote(t, Config{Timeout: 500 * time.Millisecond})
+func TestWatchThatCannotSubscribeFailsWithinTimeout(t *testing.T) {
+	network, _, s := openRemote(t, Config{Timeout: 500 * time.Millisecond})
 	before := runtime.NumGoroutine()
 	for name, begin := range map[string]func() error{"stalled": network.Stall, "cut": network.Cut} {
 		require.NoError(t, begin())
@@ -88,31 +87,31 @@ func TestAWatchThatCannotBeginIsAnErrorInTime(t *testing.T) {
 		require.Error(t, s.Watch(ctx, func(store.Ending) {}), name)
 		require.Less(t, time.Since(started), slack, name)
 	}
-	requireGoroutines(t, before)
+	requireGoroutinesAtMost(t, before)
 }
 
-func TestAWatchIsBoundedThoughTheDialingIsNot(t *testing.T) {
-	hang, done := atomic.Bool{}, make(chan struct{})
+func TestWatchIsBoundedEvenIfDialingIsNot(t *testing.T) {
+	hang, release := atomic.Bool{}, make(chan struct{})
 	s, err := New(rueidis.ClientOption{
-		InitAddress: []string{shared(t).Addr},
+		InitAddress: []string{sharedServer(t).Addr},
 		DialCtxFn: func(ctx context.Context, address string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
 			if hang.Load() {
-				<-done
+				<-release
 			}
 			return dialer.DialContext(ctx, "tcp", address)
 		},
 	}, Config{Timeout: 200 * time.Millisecond})
 	require.NoError(t, err)
 	defer s.Close()
-	defer close(done)
+	defer close(release)
 	hang.Store(true)
 	started := time.Now()
 	require.Error(t, s.Watch(t.Context(), func(store.Ending) {}))
 	require.Less(t, time.Since(started), s.timeout+slack)
 }
 
-func TestAWatchLeavesNothingRunning(t *testing.T) {
-	s := open(t, Config{}, servers.Redis(t, servers.RedisOptions{}).Addr)
+func TestCancelledWatchStopsAllGoroutines(t *testing.T) {
+	s := openStore(t, Config{}, servers.Redis(t, servers.RedisOptions{}).Addr)
 	require.NoError(t, s.Watch(t.Context(), func(store.Ending) {}))
 	before := runtime.NumGoroutine()
 	for range 3 {
@@ -120,7 +119,7 @@ func TestAWatchLeavesNothingRunning(t *testing.T) {
 		require.NoError(t, s.Watch(ctx, func(store.Ending) {}))
 		cancel()
 	}
-	requireGoroutines(t, before)
+	requireGoroutinesAtMost(t, before)
 	subscribers, err := s.client.Do(t.Context(), s.client.B().PubsubNumsub().Channel(s.channel()).Build()).ToArray()
 	require.NoError(t, err)
 	n, err := subscribers[1].AsInt64()
@@ -128,54 +127,54 @@ func TestAWatchLeavesNothingRunning(t *testing.T) {
 	require.EqualValues(t, 1, n)
 }
 
-// Everybody may publish who can write to the server.
-func TestForeignMessagesAreNoEndings(t *testing.T) {
-	s := open(t, Config{}, shared(t).Addr)
-	told := watch(t, s)
+// Anyone with access to the server may publish on the channel.
+func TestForeignMessagesAreIgnored(t *testing.T) {
+	s := openStore(t, Config{}, sharedServer(t).Addr)
+	endings := startWatch(t, s)
 	for _, message := range []string{"", "x", "E", "E\x01", "E\x01\x05abc", "E\x02\x01aid"} {
-		configure(t, s, "PUBLISH", s.channel(), message)
+		runCommand(t, s, "PUBLISH", s.channel(), message)
 	}
-	r := created(t, s)
+	r := createSession(t, s)
 	_, err := s.Delete(t.Context(), r.Key, store.ReasonEnded)
 	require.NoError(t, err)
-	for e := range told {
+	for e := range endings {
 		if e.ID == r.ID {
 			return
 		}
-		require.NotEmpty(t, e.Reason) // of another test's
+		require.NotEmpty(t, e.Reason) // an ending of another test
 		require.NotContains(t, []string{"a", "id", "aid"}, e.ID)
 	}
 }
 
-// Whoever is told that it may have missed something asks, and must not be answered from
-// the cache: its own connection may hear later.
-func TestAWatchThatWasCutOffForgetsWhatIsCached(t *testing.T) {
+// An empty Ending makes the caller check its sessions. The cache must not serve them: the
+// invalidations on its own connection may arrive later.
+func TestInterruptedWatchClearsTheCache(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
-	a, s := open(t, Config{}, server.Addr), open(t, Config{CacheFor: time.Hour}, server.Addr)
-	r := created(t, a)
-	require.NoError(t, loads(t, s, r))
-	_, known := s.Cached(r.Key)
-	require.True(t, known)
+	a, s := openStore(t, Config{}, server.Addr), openStore(t, Config{CacheFor: time.Hour}, server.Addr)
+	r := createSession(t, a)
+	require.NoError(t, load(t, s, r))
+	_, cached := s.Cached(r.Key)
+	require.True(t, cached)
 
-	told := make(chan bool, 1)
+	wasCached := make(chan bool, 1)
 	require.NoError(t, s.Watch(t.Context(), func(store.Ending) {
-		_, known := s.Cached(r.Key)
-		told <- known
+		_, cached := s.Cached(r.Key)
+		wasCached <- cached
 	}))
-	require.NoError(t, do(t, server, "CLIENT", "KILL", "TYPE", "pubsub").Error())
-	require.False(t, <-told, "it is believed from the cache")
+	require.NoError(t, runOnServer(t, server, "CLIENT", "KILL", "TYPE", "pubsub").Error())
+	require.False(t, <-wasCached, "the session is still served from the cache")
 }
 
-func TestAWatchMayBeginWhileTheStoreIsClosed(t *testing.T) {
-	addr := shared(t).Addr
+func TestWatchMayStartDuringClose(t *testing.T) {
+	addr := sharedServer(t).Addr
 	for range 20 {
-		s := open(t, Config{}, addr)
-		begun := make(chan struct{})
+		s := openStore(t, Config{}, addr)
+		watched := make(chan struct{})
 		go func() {
-			defer close(begun)
+			defer close(watched)
 			_ = s.Watch(t.Context(), func(store.Ending) {})
 		}()
 		s.Close()
-		<-begun
+		<-watched
 	}
 }

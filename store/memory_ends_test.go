@@ -20,9 +20,9 @@ func TestMemoryForgetsWhyASessionEndedAfterAnHour(t *testing.T) {
 		m := NewMemory()
 		deleted, limited := testRecord("alice", time.Minute), testRecord("bob", time.Minute)
 		mustCreate(t, m, deleted, limited)
-		require.NoError(t, second(m.Delete(t.Context(), deleted.Key, ReasonTheftSuspected)))
+		require.NoError(t, errOf(m.Delete(t.Context(), deleted.Key, ReasonTheftSuspected)))
 		last := testRecord("bob", 2*time.Hour)
-		require.NoError(t, second(m.Create(t.Context(), last, Limit{Max: 1})))
+		require.NoError(t, errOf(m.Create(t.Context(), last, Limit{Max: 1})))
 
 		time.Sleep(TombstoneLifetime - time.Millisecond)
 		m.sweepAll()
@@ -32,7 +32,7 @@ func TestMemoryForgetsWhyASessionEndedAfterAnHour(t *testing.T) {
 		m.sweepAll()
 		require.Empty(t, reasonOf(m, deleted.Key))
 		require.Empty(t, reasonOf(m, limited.Key))
-		require.Equal(t, 1, m.held(), "only the session that is alive")
+		require.Equal(t, 1, m.entryCount(), "only the session that is alive")
 	})
 }
 
@@ -42,11 +42,11 @@ func TestMemoryKeepsNothingOfWhatNobodyWillAskFor(t *testing.T) {
 	for _, reason := range []Reason{ReasonLoggedOut, ReasonReplaced, ReasonLoginIncomplete} {
 		r := testRecord("alice", time.Hour)
 		mustCreate(t, m, r)
-		require.NoError(t, second(m.Delete(t.Context(), r.Key, reason)))
-		require.Zero(t, m.held(), reason)
+		require.NoError(t, errOf(m.Delete(t.Context(), r.Key, reason)))
+		require.Zero(t, m.entryCount(), reason)
 	}
-	require.NoError(t, second(m.Delete(t.Context(), newTestKey(), ReasonEnded)))
-	require.Zero(t, m.held(), "of what was never there")
+	require.NoError(t, errOf(m.Delete(t.Context(), newTestKey(), ReasonEnded)))
+	require.Zero(t, m.entryCount(), "of what was never there")
 }
 
 func TestMemoryTellsOfAMoveForGraceOrOfARevivalToTheEnd(t *testing.T) {
@@ -60,7 +60,7 @@ func TestMemoryTellsOfAMoveForGraceOrOfARevivalToTheEnd(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m, r := NewMemory(), testRecord("alice", time.Hour)
-			next := remembering(testRecord("alice", time.Hour), c.expires)
+			next := rememberedFor(testRecord("alice", time.Hour), c.expires)
 			next.Authenticated = TimeOf(time.Now())
 			next.Details.Rotated = next.Authenticated + c.rotated
 			next.Expires = next.Details.RememberUntil
@@ -69,34 +69,34 @@ func TestMemoryTellsOfAMoveForGraceOrOfARevivalToTheEnd(t *testing.T) {
 
 			time.Sleep(c.told - time.Millisecond)
 			m.sweepAll()
-			require.Equal(t, next.Key, movedTo(m, r.Key))
-			require.Equal(t, 2, m.held())
+			require.Equal(t, next.Key, movedKey(m, r.Key))
+			require.Equal(t, 2, m.entryCount())
 			time.Sleep(time.Millisecond)
 			m.sweepAll()
-			require.Zero(t, movedTo(m, r.Key))
-			require.Equal(t, 1, m.held(), "only the session, which Grace keeps")
+			require.Zero(t, movedKey(m, r.Key))
+			require.Equal(t, 1, m.entryCount(), "only the session, which Grace keeps")
 		})
 	}
 }
 
 func TestMemoryKeepsARememberedSessionUntilThenAndGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, r := NewMemory(), remembering(testRecord("alice", time.Minute), 30*24*time.Hour)
+		m, r := NewMemory(), rememberedFor(testRecord("alice", time.Minute), 30*24*time.Hour)
 		mustCreate(t, m, r)
 		time.Sleep(30*24*time.Hour + Grace - time.Millisecond)
 		m.sweepAll()
-		require.True(t, loads(m, r.Key))
+		require.True(t, isLoadable(m, r.Key))
 		time.Sleep(time.Millisecond)
 		m.sweepAll()
-		require.False(t, loads(m, r.Key))
+		require.False(t, isLoadable(m, r.Key))
 		require.Empty(t, reasonOf(m, r.Key), "nobody ended it")
-		require.Zero(t, m.held())
+		require.Zero(t, m.entryCount())
 	})
 }
 
 func TestMemoryCountsARememberedSessionUntilThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, r := NewMemory(), remembering(testRecord("alice", time.Minute), time.Hour)
+		m, r := NewMemory(), rememberedFor(testRecord("alice", time.Minute), time.Hour)
 		mustCreate(t, m, r)
 		next := func() error {
 			ended, err := m.Create(t.Context(), testRecord("alice", time.Minute), Limit{Max: 1, Refuse: true})
@@ -121,28 +121,28 @@ func TestMemoryHoldsNothingOfWhatHasEnded(t *testing.T) {
 			owner := strconv.Itoa(i)
 			var keys []Record
 			for range 8 {
-				r := remembering(testRecord(owner, time.Minute), time.Hour)
+				r := rememberedFor(testRecord(owner, time.Minute), time.Hour)
 				mustCreate(t, m, r)
 				keys = append(keys, r)
 			}
-			require.NoError(t, second(m.Delete(t.Context(), keys[0].Key, ReasonLoggedOut)))
-			require.NoError(t, second(m.Delete(t.Context(), keys[1].Key, ReasonEnded)))
-			moved := remembering(testRecord(owner, time.Minute), 2*time.Hour)
+			require.NoError(t, errOf(m.Delete(t.Context(), keys[0].Key, ReasonLoggedOut)))
+			require.NoError(t, errOf(m.Delete(t.Context(), keys[1].Key, ReasonEnded)))
+			moved := rememberedFor(testRecord(owner, time.Minute), 2*time.Hour)
 			require.NoError(t, m.Replace(t.Context(), keys[2].Key, 0, moved))
-			again := remembering(testRecord(owner, time.Minute), time.Hour)
+			again := rememberedFor(testRecord(owner, time.Minute), time.Hour)
 			require.NoError(t, m.Replace(t.Context(), moved.Key, 0, again))
-			require.NoError(t, second(m.Delete(t.Context(), again.Key, ReasonCredentialsChanged)))
-			require.NoError(t, second(m.Create(t.Context(), testRecord(owner, time.Minute), Limit{Max: 2})))
+			require.NoError(t, errOf(m.Delete(t.Context(), again.Key, ReasonCredentialsChanged)))
+			require.NoError(t, errOf(m.Create(t.Context(), testRecord(owner, time.Minute), Limit{Max: 2})))
 		}
-		last := remembering(testRecord("0", time.Minute), 48*time.Hour)
+		last := rememberedFor(testRecord("0", time.Minute), 48*time.Hour)
 		mustCreate(t, m, last)
-		require.Greater(t, m.held(), 8*users, "for this test, much has to be held")
+		require.Greater(t, m.entryCount(), 8*users, "for this test, much has to be held")
 
 		time.Sleep(24 * time.Hour)
 		m.sweepAll()
-		require.Equal(t, 1, m.held())
-		require.Equal(t, 1, m.listed())
-		require.True(t, loads(m, last.Key))
+		require.Equal(t, 1, m.entryCount())
+		require.Equal(t, 1, m.ownerCount())
+		require.True(t, isLoadable(m, last.Key))
 	})
 }
 
@@ -151,15 +151,15 @@ func TestMemoryHoldsNoValuesOfASessionThatMoved(t *testing.T) {
 	m, r := NewMemory(), testRecord("alice", time.Hour)
 	mustCreate(t, m, r)
 	held := func() weak.Pointer[Session] {
-		next := remembering(testRecord("alice", time.Hour), 30*24*time.Hour)
+		next := rememberedFor(testRecord("alice", time.Hour), 30*24*time.Hour)
 		next.Values = make([]byte, 100<<10)
 		require.NoError(t, m.Replace(t.Context(), r.Key, r.Version, next))
-		require.NoError(t, second(m.Delete(t.Context(), next.Key, ReasonLoggedOut)))
+		require.NoError(t, errOf(m.Delete(t.Context(), next.Key, ReasonLoggedOut)))
 		return weak.Make(next.Session)
 	}()
 	runtime.GC()
 	require.True(t, held.Value() == nil, "the mark of the move holds the session it led to")
-	require.NotZero(t, movedTo(m, r.Key))
+	require.NotZero(t, movedKey(m, r.Key))
 }
 
 // A Delete has to wait for its owner's lock, and the session may move meanwhile.
@@ -168,8 +168,7 @@ func TestMemoryDeletesNoSessionThatMovedWhileItWaited(t *testing.T) {
 	for range 500 {
 		r, next := testRecord("alice", time.Hour), testRecord("alice", time.Hour)
 		mustCreate(t, m, r)
-		list := m.owners.list("alice")
-		list.Lock()
+		list := m.owners.lock("alice")
 		var wg sync.WaitGroup
 		var replaced, err error
 		var ended Record
@@ -187,7 +186,7 @@ func TestMemoryDeletesNoSessionThatMovedWhileItWaited(t *testing.T) {
 		if replaced == nil {
 			require.Nil(t, ended.Session)
 			require.Equal(t, &MovedError{To: next.Key, Owner: next.Owner, ID: next.ID}, err)
-			require.True(t, loads(m, next.Key))
+			require.True(t, isLoadable(m, next.Key))
 		} else {
 			require.NoError(t, err)
 			require.Equal(t, r.Session, ended.Session)
@@ -207,7 +206,7 @@ func TestMemoryForgetsAWatcherWithItsContext(t *testing.T) {
 		end := func() {
 			r := testRecord("alice", time.Hour)
 			mustCreate(t, m, r)
-			require.NoError(t, second(m.Delete(t.Context(), r.Key, ReasonLoggedOut)))
+			require.NoError(t, errOf(m.Delete(t.Context(), r.Key, ReasonLoggedOut)))
 		}
 		end()
 		require.Equal(t, 100, told)
@@ -217,7 +216,7 @@ func TestMemoryForgetsAWatcherWithItsContext(t *testing.T) {
 		require.Equal(t, 100, told, "told although the context was done")
 		require.Equal(t, 2, others)
 		synctest.Wait()
-		require.Len(t, m.watchers.all, 1)
+		require.Len(t, m.watchers.callbacks, 1)
 	})
 }
 
@@ -239,8 +238,8 @@ func TestMemoryMayBeAskedByWhoIsTold(t *testing.T) {
 	}))
 	r, last := testRecord("alice", time.Hour), testRecord("alice", time.Hour)
 	mustCreate(t, m, r)
-	require.NoError(t, second(m.Create(t.Context(), last, Limit{Max: 1})))
-	require.NoError(t, second(m.Delete(t.Context(), last.Key, ReasonEnded)))
+	require.NoError(t, errOf(m.Create(t.Context(), last, Limit{Max: 1})))
+	require.NoError(t, errOf(m.Delete(t.Context(), last.Key, ReasonEnded)))
 	require.Equal(t, 2, told)
 }
 
@@ -263,7 +262,7 @@ func TestMemoryWatchersComeAndGoUnderLoad(t *testing.T) {
 }
 
 // remembering is r, which Replace may revive for so long.
-func remembering(r Record, long time.Duration) Record {
+func rememberedFor(r Record, long time.Duration) Record {
 	r.Details = &Details{RememberUntil: TimeOf(time.Now()).Add(long)}
 	return r
 }
@@ -279,7 +278,7 @@ func reasonOf(m *Memory, key Key) Reason {
 }
 
 // movedTo is where what was at a key has moved, as far as Memory knows.
-func movedTo(m *Memory, key Key) Key {
+func movedKey(m *Memory, key Key) Key {
 	_, err := m.Load(context.Background(), key)
 	var moved *MovedError
 	if errors.As(err, &moved) {

@@ -26,7 +26,7 @@ func TestMemoryEndsASessionAtItsIdleEndAndNotBefore(t *testing.T) {
 		time.Sleep(time.Minute - time.Millisecond)
 		require.NoError(t, m.Touch(t.Context(), r.Key, TimeOf(time.Now())), "a touch gives another minute")
 		time.Sleep(time.Minute)
-		requireEnded(t, m, r)
+		requireExpired(t, m, r)
 	})
 }
 
@@ -41,7 +41,7 @@ func TestMemoryEndsASessionAtItsAbsoluteEndHoweverActive(t *testing.T) {
 		time.Sleep(40*time.Second - time.Millisecond)
 		require.NoError(t, m.Touch(t.Context(), r.Key, TimeOf(time.Now())))
 		time.Sleep(time.Millisecond)
-		requireEnded(t, m, r)
+		requireExpired(t, m, r)
 	})
 }
 
@@ -52,25 +52,25 @@ func TestMemoryForgetsASessionOnlyAfterGrace(t *testing.T) {
 		mustCreate(t, m, r)
 		time.Sleep(time.Minute + Grace - time.Millisecond)
 		m.sweepAll()
-		require.True(t, loads(m, r.Key))
+		require.True(t, isLoadable(m, r.Key))
 		time.Sleep(time.Millisecond)
 		m.sweepAll()
-		require.False(t, loads(m, r.Key))
+		require.False(t, isLoadable(m, r.Key))
 	})
 }
 
 // requireEnded checks that a session which is still held has ended for everyone.
-func requireEnded(t *testing.T, m *Memory, r Record) {
+func requireExpired(t *testing.T, m *Memory, r Record) {
 	t.Helper()
 	ctx := t.Context()
-	require.Equal(t, 1, m.held(), "for this test it must not have been swept")
+	require.Equal(t, 1, m.entryCount(), "for this test it must not have been swept")
 	now := TimeOf(time.Now())
 
 	require.ErrorIs(t, m.Touch(ctx, r.Key, now), ErrNotFound)
 	ended, err := m.Create(ctx, testRecord(r.Owner, time.Hour), Limit{Max: 1, Refuse: true})
 	require.NoError(t, err)
 	require.Empty(t, ended)
-	require.Equal(t, 1, m.held(), "counting for a limit ends what has expired")
+	require.Equal(t, 1, m.entryCount(), "counting for a limit ends what has expired")
 }
 
 func TestMemoryHoldsLittleMoreThanWhatIsAlive(t *testing.T) {
@@ -81,7 +81,7 @@ func TestMemoryHoldsLittleMoreThanWhatIsAlive(t *testing.T) {
 		for i := range 6 * alive {
 			mustCreate(t, m, testRecord(strconv.Itoa(i), 1000*time.Second))
 			time.Sleep(time.Second / 10)
-			most = max(most, m.held())
+			most = max(most, m.entryCount())
 		}
 		t.Logf("%d alive, at most %d held", alive, most)
 		require.LessOrEqual(t, most, alive+alive/5)
@@ -99,9 +99,9 @@ func TestMemoryGivesBackAPeakOfDeadSessions(t *testing.T) {
 		for range peak / 4 {
 			r := testRecord("alice", time.Minute)
 			mustCreate(t, m, r)
-			require.NoError(t, second(m.Delete(t.Context(), r.Key, ReasonLoggedOut)))
+			require.NoError(t, errOf(m.Delete(t.Context(), r.Key, ReasonLoggedOut)))
 		}
-		require.Less(t, m.held(), peak/100)
+		require.Less(t, m.entryCount(), peak/100)
 		for i := range m.shards {
 			require.LessOrEqual(t, cap(m.shards[i].chains), max(64, 4*len(m.shards[i].chains)))
 		}
@@ -117,9 +117,9 @@ func TestMemoryEndsOnlyAFewExpiredSessionsPerCall(t *testing.T) {
 		time.Sleep(time.Hour)
 		most := 0
 		for range 1000 {
-			before := m.held()
+			before := m.entryCount()
 			mustCreate(t, m, testRecord(rand.Text(), time.Minute))
-			most = max(most, before+1-m.held())
+			most = max(most, before+1-m.entryCount())
 		}
 		t.Logf("at most %d in one call", most)
 		require.Positive(t, most)
@@ -140,14 +140,14 @@ func TestMemoryForgetsOwnersWithoutSessions(t *testing.T) {
 			_, err := m.Create(t.Context(), last, Limit{Max: 3})
 			require.NoError(t, err)
 			for _, r := range []Record{deleted, next} {
-				require.NoError(t, second(m.Delete(t.Context(), r.Key, ReasonLoggedOut)))
+				require.NoError(t, errOf(m.Delete(t.Context(), r.Key, ReasonLoggedOut)))
 			}
 		}
-		require.Equal(t, 1000, m.listed())
+		require.Equal(t, 1000, m.ownerCount())
 		time.Sleep(TombstoneLifetime)
 		m.sweepAll()
-		require.Zero(t, m.held())
-		require.Zero(t, m.listed())
+		require.Zero(t, m.entryCount())
+		require.Zero(t, m.ownerCount())
 	})
 }
 
@@ -157,17 +157,22 @@ func TestMemoryTellsOwnersWithTheSameHashApart(t *testing.T) {
 	mustCreate(t, m, alice)
 	// Nobody can find two such owners, so bob's session is moved into alice's list.
 	mustCreate(t, m, bob)
-	e, theirs := m.shard(bob.Key).find(bob.Key), m.owners.list("alice")
-	m.owners.list("bob").remove(e)
-	theirs.add(e)
-
-	theirs.owner = "bob"
-	require.Equal(t, []Record{bob}, m.records(theirs))
+	e := m.shard(bob.Key).find(bob.Key)
+	own := m.owners.lock("bob")
+	own.remove(e)
+	own.Unlock()
+	shared := m.owners.lock("alice")
+	shared.add(e)
+	shared.owner = "bob"
+	require.Equal(t, []Record{bob}, m.records(shared))
+	shared.Unlock()
 	owned, err := m.ByOwner(t.Context(), "alice")
 	require.NoError(t, err)
 	require.Equal(t, []Record{alice}, owned)
-	theirs.remove(e)
-	require.Equal(t, 1, m.listed())
+	shared.Lock()
+	shared.remove(e)
+	shared.Unlock()
+	require.Equal(t, 1, m.ownerCount())
 }
 
 func TestMemoryRefusesATakenKeyAndAnotherOwner(t *testing.T) {
@@ -178,14 +183,14 @@ func TestMemoryRefusesATakenKeyAndAnotherOwner(t *testing.T) {
 	again := testRecord("alice", time.Hour)
 	again.Key = r.Key
 	_, err := m.Create(t.Context(), again, Limit{Max: 1})
-	require.ErrorIs(t, err, errTaken)
-	require.ErrorIs(t, m.Replace(t.Context(), r.Key, r.Version, again), errTaken)
-	require.ErrorIs(t, m.Replace(t.Context(), r.Key, r.Version, testRecord("bob", time.Hour)), errOwner)
+	require.ErrorIs(t, err, errKeyTaken)
+	require.ErrorIs(t, m.Replace(t.Context(), r.Key, r.Version, again), errKeyTaken)
+	require.ErrorIs(t, m.Replace(t.Context(), r.Key, r.Version, testRecord("bob", time.Hour)), errOwnerChanged)
 
 	got, err := m.Load(t.Context(), r.Key)
 	require.NoError(t, err)
 	require.Equal(t, r, got)
-	require.Equal(t, 2, m.held())
+	require.Equal(t, 2, m.entryCount())
 }
 
 func TestMemoryFindsEverySessionWhileItGrowsAndShrinks(t *testing.T) {
@@ -195,7 +200,7 @@ func TestMemoryFindsEverySessionWhileItGrowsAndShrinks(t *testing.T) {
 		excess := len(m.shards[1].chains) - len(created)
 		require.True(t, excess == 0 || excess == 1, "about as many chains as sessions")
 		for _, r := range created {
-			if !loads(m, r.Key) {
+			if !isLoadable(m, r.Key) {
 				t.Fatalf("of %d sessions one was lost", len(created))
 			}
 		}
@@ -212,12 +217,12 @@ func TestMemoryFindsEverySessionWhileItGrowsAndShrinks(t *testing.T) {
 		requireAll(created)
 	}
 	for len(created) > 0 {
-		require.NoError(t, second(m.Delete(t.Context(), created[0].Key, ReasonLoggedOut)))
-		require.False(t, loads(m, created[0].Key))
+		require.NoError(t, errOf(m.Delete(t.Context(), created[0].Key, ReasonLoggedOut)))
+		require.False(t, isLoadable(m, created[0].Key))
 		created = created[1:]
 		requireAll(created)
 	}
-	require.Zero(t, m.listed())
+	require.Zero(t, m.ownerCount())
 }
 
 // Everything at once over few owners and shards, for deadlocks, the race detector
@@ -253,23 +258,24 @@ func TestMemoryStaysConsistentUnderLoad(t *testing.T) {
 	wg.Wait()
 	indexed := 0
 	for owner := range 5 {
-		list := m.owners.list(strconv.Itoa(owner))
+		list := m.owners.lock(strconv.Itoa(owner))
 		for e := range list.entries() {
 			indexed++
 			require.Same(t, e, m.shard(e.session.Load().Key).find(e.session.Load().Key))
 		}
+		list.Unlock()
 	}
 	left := 0
 	for i := range m.shards {
 		for _, e := range m.shards[i].chains {
 			for ; e != nil; e = e.chained {
-				if e.gone() != nil {
+				if e.lookupErr() != nil {
 					left++
 				}
 			}
 		}
 	}
-	require.Equal(t, m.held(), indexed+left)
+	require.Equal(t, m.entryCount(), indexed+left)
 }
 
 func TestMemoryIsNeverSeenOverALimit(t *testing.T) {
@@ -327,7 +333,7 @@ func TestMemoryNeverEndsASessionThatWasTouchedInTime(t *testing.T) {
 		}
 		wg.Wait()
 		for _, key := range touched {
-			require.True(t, loads(m, key), "ended although others had been idle for longer")
+			require.True(t, isLoadable(m, key), "ended although others had been idle for longer")
 		}
 	}
 }
@@ -342,20 +348,20 @@ func TestMemorySweepsNoSessionThatIsTouchedMeanwhile(t *testing.T) {
 		sessions[i].Key[0] = 0
 		mustCreate(t, m, sessions[i])
 	}
-	s, list := &m.shards[0], m.owners.list(sessions[0].Owner)
+	s := &m.shards[0]
 	s.Lock()
 	for _, r := range sessions {
 		s.find(r.Key).lastSeen = long
 	}
-	before := s.swept
+	before := s.sweepPos
 	s.Unlock()
 	swept := func() bool {
 		s.Lock()
 		defer s.Unlock()
-		return s.swept != before
+		return s.sweepPos != before
 	}
 
-	list.Lock()
+	list := m.owners.lock(sessions[0].Owner)
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { m.sweep(sessions[0].Key) })
 	for !swept() {
@@ -367,7 +373,7 @@ func TestMemorySweepsNoSessionThatIsTouchedMeanwhile(t *testing.T) {
 	list.Unlock()
 	sweeping.Wait()
 	for _, r := range sessions {
-		require.True(t, loads(m, r.Key))
+		require.True(t, isLoadable(m, r.Key))
 	}
 }
 
@@ -406,7 +412,7 @@ func heapPerSession(sessions int) float64 {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	m := fill(owners)
+	m := newFilledMemory(owners)
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(m)
@@ -415,7 +421,7 @@ func heapPerSession(sessions int) float64 {
 }
 
 func BenchmarkMemoryLoad(b *testing.B) {
-	forSizes(b, func(b *testing.B, m *Memory, keys []Key) {
+	benchmarkSizes(b, func(b *testing.B, m *Memory, keys []Key) {
 		for i := 0; b.Loop(); i++ {
 			if _, err := m.Load(b.Context(), keys[i%len(keys)]); err != nil {
 				b.Fatal(err)
@@ -425,7 +431,7 @@ func BenchmarkMemoryLoad(b *testing.B) {
 }
 
 func BenchmarkMemoryTouch(b *testing.B) {
-	forSizes(b, func(b *testing.B, m *Memory, keys []Key) {
+	benchmarkSizes(b, func(b *testing.B, m *Memory, keys []Key) {
 		now := TimeOf(time.Now())
 		for i := 0; b.Loop(); i++ {
 			if err := m.Touch(b.Context(), keys[i%len(keys)], now); err != nil {
@@ -436,7 +442,7 @@ func BenchmarkMemoryTouch(b *testing.B) {
 }
 
 func BenchmarkMemoryLoadAndTouchInParallel(b *testing.B) {
-	forSizes(b, func(b *testing.B, m *Memory, keys []Key) {
+	benchmarkSizes(b, func(b *testing.B, m *Memory, keys []Key) {
 		now := TimeOf(time.Now())
 		b.RunParallel(func(pb *testing.PB) {
 			for i := int(newTestKey()[0]); pb.Next(); i++ {
@@ -448,7 +454,7 @@ func BenchmarkMemoryLoadAndTouchInParallel(b *testing.B) {
 }
 
 func BenchmarkMemoryCreateAndDelete(b *testing.B) {
-	forSizes(b, func(b *testing.B, m *Memory, _ []Key) {
+	benchmarkSizes(b, func(b *testing.B, m *Memory, _ []Key) {
 		b.ReportAllocs()
 		for b.Loop() {
 			r := testRecord("alice", time.Hour)
@@ -486,17 +492,17 @@ func BenchmarkMemoryLoginsAfterAMillionExpired(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)*9999/10000].Microseconds()), "µs-p99.99")
 	b.ReportMetric(float64(took[len(took)-1].Microseconds()), "µs-max")
-	b.ReportMetric(float64(m.held()), "held")
+	b.ReportMetric(float64(m.entryCount()), "held")
 }
 
-func forSizes(b *testing.B, bench func(*testing.B, *Memory, []Key)) {
+func benchmarkSizes(b *testing.B, bench func(*testing.B, *Memory, []Key)) {
 	for _, sessions := range []int{1000, 1_000_000} {
 		b.Run(strconv.Itoa(sessions), func(b *testing.B) {
 			owners := make([]string, sessions)
 			for i := range owners {
 				owners[i] = strconv.Itoa(i)
 			}
-			m := fill(owners)
+			m := newFilledMemory(owners)
 			var keys []Key
 			for i := range m.shards {
 				for _, e := range m.shards[i].chains {
@@ -516,7 +522,7 @@ func forSizes(b *testing.B, bench func(*testing.B, *Memory, []Key)) {
 	}
 }
 
-func fill(owners []string) *Memory {
+func newFilledMemory(owners []string) *Memory {
 	m := NewMemory()
 	for _, owner := range owners {
 		m.Create(context.Background(), testRecord(owner, time.Hour), Limit{})
@@ -551,9 +557,9 @@ func mustCreate(t *testing.T, m *Memory, records ...Record) {
 	}
 }
 
-func second[A any](_ A, err error) error { return err }
+func errOf[A any](_ A, err error) error { return err }
 
-func loads(m *Memory, key Key) bool {
+func isLoadable(m *Memory, key Key) bool {
 	_, err := m.Load(context.Background(), key)
 	return err == nil
 }
@@ -569,7 +575,7 @@ func (m *Memory) sweepAll() {
 }
 
 // held counts what is in memory: sessions, dead or alive, and what is left of them.
-func (m *Memory) held() (n int) {
+func (m *Memory) entryCount() (n int) {
 	for i := range m.shards {
 		n += m.shards[i].count
 	}
@@ -577,7 +583,7 @@ func (m *Memory) held() (n int) {
 }
 
 // listed counts the owners in the index.
-func (m *Memory) listed() (n int) {
+func (m *Memory) ownerCount() (n int) {
 	for i := range m.owners.shards {
 		n += len(m.owners.shards[i].first)
 	}

@@ -9,27 +9,27 @@ import (
 )
 
 // What the sessions of one owner have to do with each other.
-var owners = []promise{
+var ownerChecks = []check{
 	{"ByOwner lists an owner's sessions as they are", func(t T, b store.Backend) {
 		first := newRecord()
-		second := newRecordOf(first.Owner, 5)
-		create(t, b, first, second)
+		second := newRecordFor(first.Owner, 5)
+		mustCreate(t, b, first, second)
 		require.NoError(t, b.Touch(t.Context(), first.Key, first.LastSeen+1))
 		require.NoError(t, b.Save(t.Context(), first.Key, first.Version, []byte("new")))
 
 		records, err := b.ByOwner(t.Context(), first.Owner)
 		require.NoError(t, err)
-		require.ElementsMatch(t, keys(first, second), keys(records...))
+		require.ElementsMatch(t, keysOf(first, second), keysOf(records...))
 		for _, r := range records {
-			requireSame(t, load(t, b, r.Key), r)
+			requireSame(t, mustLoad(t, b, r.Key), r)
 		}
 	}},
 	{"ByOwner lists what Touch or Replace may find, though it has ended", func(t T, b store.Backend) {
-		for _, r := range pastTheirEnd() {
-			create(t, b, r)
+		for _, r := range pastDeadline() {
+			mustCreate(t, b, r)
 			records, err := b.ByOwner(t.Context(), r.Owner)
 			require.NoError(t, err)
-			require.Contains(t, keys(records...), r.Key)
+			require.Contains(t, keysOf(records...), r.Key)
 		}
 	}},
 	{"ByOwner of a stranger is empty and no error", func(t T, b store.Backend) {
@@ -43,7 +43,7 @@ var owners = []promise{
 			name + "=a", name + "=A", name + "=ä", name + "=a\u0308", name + "=%", name + "=_", name + "=*",
 			name + "=1 ", name + "= 1", name + "=1\n",
 		} {
-			r := newRecordOf(owner, 5)
+			r := newRecordFor(owner, 5)
 			ended, err := b.Create(t.Context(), r, store.Limit{Max: 1})
 			require.NoError(t, err)
 			require.Empty(t, ended, "ended a session of another owner")
@@ -52,7 +52,7 @@ var owners = []promise{
 		for owner, key := range owned {
 			requireOwned(t, b, owner, key)
 		}
-		end(t, b, owned[name+"=1"], store.ReasonEnded)
+		mustDelete(t, b, owned[name+"=1"], store.ReasonEnded)
 		delete(owned, name+"=1")
 		for owner, key := range owned {
 			requireOwned(t, b, owner, key)
@@ -61,9 +61,9 @@ var owners = []promise{
 
 	{"at the limit Create ends the least recently seen and returns them", func(t T, b store.Backend) {
 		old := newRecord()
-		recent, touched, added := newRecordOf(old.Owner, 10), newRecordOf(old.Owner, 20), newRecordOf(old.Owner, 25)
-		create(t, b, old, recent, touched)
-		now := newRecordOf(old.Owner, 0).LastSeen
+		recent, touched, added := newRecordFor(old.Owner, 10), newRecordFor(old.Owner, 20), newRecordFor(old.Owner, 25)
+		mustCreate(t, b, old, recent, touched)
+		now := newRecordFor(old.Owner, 0).LastSeen
 		require.NoError(t, b.Touch(t.Context(), touched.Key, now))
 		touched.LastSeen = now
 
@@ -71,21 +71,21 @@ var owners = []promise{
 		require.NoError(t, err)
 		require.Len(t, ended, 1)
 		requireSame(t, old, ended[0])
-		requireRefused(t, b, old)
-		requireOwned(t, b, old.Owner, keys(recent, touched, added)...)
+		requireStaysGone(t, b, old)
+		requireOwned(t, b, old.Owner, keysOf(recent, touched, added)...)
 
 		// A limit lowered since ends as many as it takes, but never the one
 		// that is being created.
-		last := newRecordOf(old.Owner, 29)
+		last := newRecordFor(old.Owner, 29)
 		ended, err = b.Create(t.Context(), last, store.Limit{Max: 2})
 		require.NoError(t, err)
-		require.ElementsMatch(t, keys(recent, added), keys(ended...))
-		requireOwned(t, b, old.Owner, keys(touched, last)...)
+		require.ElementsMatch(t, keysOf(recent, added), keysOf(ended...))
+		requireOwned(t, b, old.Owner, keysOf(touched, last)...)
 	}},
 	{"at the limit Create refuses, if told to, and changes nothing", func(t T, b store.Backend) {
 		limit := store.Limit{Max: 2, Refuse: true}
 		first := newRecord()
-		second, third := newRecordOf(first.Owner, 5), newRecordOf(first.Owner, 0)
+		second, third := newRecordFor(first.Owner, 5), newRecordFor(first.Owner, 0)
 		for _, r := range []store.Record{first, second} {
 			ended, err := b.Create(t.Context(), r, limit)
 			require.NoError(t, err)
@@ -95,15 +95,15 @@ var owners = []promise{
 		require.ErrorIs(t, err, store.ErrLimit)
 		require.Empty(t, ended)
 		requireGone(t, b, third)
-		requireSame(t, first, load(t, b, first.Key))
-		requireSame(t, second, load(t, b, second.Key))
+		requireSame(t, first, mustLoad(t, b, first.Key))
+		requireSame(t, second, mustLoad(t, b, second.Key))
 		requireOwned(t, b, first.Owner, first.Key, second.Key)
 
 		// One place becomes free, and is one place.
-		end(t, b, first.Key, store.ReasonLoggedOut)
+		mustDelete(t, b, first.Key, store.ReasonLoggedOut)
 		_, err = b.Create(t.Context(), third, limit)
 		require.NoError(t, err)
-		_, err = b.Create(t.Context(), newRecordOf(first.Owner, 0), limit)
+		_, err = b.Create(t.Context(), newRecordFor(first.Owner, 0), limit)
 		require.ErrorIs(t, err, store.ErrLimit)
 		requireOwned(t, b, first.Owner, second.Key, third.Key)
 	}},
@@ -111,47 +111,47 @@ var owners = []promise{
 		owner := "session=" + rand.Text()
 		var created []store.Record
 		for range 5 {
-			r := newRecordOf(owner, 10)
+			r := newRecordFor(owner, 10)
 			ended, err := b.Create(t.Context(), r, store.Limit{Max: 5})
 			require.NoError(t, err)
 			require.Empty(t, ended)
 			created = append(created, r)
 		}
-		requireOwned(t, b, owner, keys(created...)...)
+		requireOwned(t, b, owner, keysOf(created...)...)
 	}},
 	{"a remembered session counts for the limit past its end", func(t T, b store.Backend) {
 		for i := range 2 {
 			old := remembered("session=" + rand.Text())[i]
-			create(t, b, old)
-			added := newRecordOf(old.Owner, 0)
+			mustCreate(t, b, old)
+			added := newRecordFor(old.Owner, 0)
 			_, err := b.Create(t.Context(), added, store.Limit{Max: 1, Refuse: true})
 			require.ErrorIs(t, err, store.ErrLimit)
-			requireSame(t, old, load(t, b, old.Key))
+			requireSame(t, old, mustLoad(t, b, old.Key))
 
 			ended, err := b.Create(t.Context(), added, store.Limit{Max: 1})
 			require.NoError(t, err)
 			require.Len(t, ended, 1)
 			requireSame(t, old, ended[0])
-			requireRefused(t, b, old)
+			requireStaysGone(t, b, old)
 			requireOwned(t, b, old.Owner, added.Key)
 		}
 	}},
 	{"sessions that nothing brings back do not count for the limit", func(t T, b store.Backend) {
 		for _, refuse := range []bool{false, true} {
 			live := newRecord()
-			create(t, b, dead(live.Owner)...)
-			create(t, b, live)
-			create(t, b, dead(live.Owner)...)
-			ended, err := b.Create(t.Context(), newRecordOf(live.Owner, 0), store.Limit{Max: 2, Refuse: refuse})
+			mustCreate(t, b, longGone(live.Owner)...)
+			mustCreate(t, b, live)
+			mustCreate(t, b, longGone(live.Owner)...)
+			ended, err := b.Create(t.Context(), newRecordFor(live.Owner, 0), store.Limit{Max: 2, Refuse: refuse})
 			require.NoError(t, err)
 			require.Empty(t, ended)
-			requireSame(t, live, load(t, b, live.Key))
+			requireSame(t, live, mustLoad(t, b, live.Key))
 		}
 	}},
 	{"a Touch that is heard of late brings no session back beyond the limit", func(t T, b store.Backend) {
-		old := justEnded()[0]
-		create(t, b, old)
-		added := newRecordOf(old.Owner, 0)
+		old := justGone()[0]
+		mustCreate(t, b, old)
+		added := newRecordFor(old.Owner, 0)
 		ended, err := b.Create(t.Context(), added, store.Limit{Max: 1})
 		require.NoError(t, err)
 		require.Empty(t, ended)
@@ -162,25 +162,25 @@ var owners = []promise{
 	}},
 	{"Load tells that a limit has ended a session", func(t T, b store.Backend) {
 		old := newRecord()
-		create(t, b, old)
-		_, err := b.Create(t.Context(), newRecordOf(old.Owner, 0), store.Limit{Max: 1})
+		mustCreate(t, b, old)
+		_, err := b.Create(t.Context(), newRecordFor(old.Owner, 0), store.Limit{Max: 1})
 		require.NoError(t, err)
 		for range 2 {
 			requireEnded(t, b, old, store.ReasonTooManySessions)
-			requireRefused(t, b, old)
-			requireNothingToEnd(t, b, old.Key, store.ReasonEnded)
+			requireStaysGone(t, b, old)
+			requireDeletesNothing(t, b, old.Key, store.ReasonEnded)
 		}
 	}},
 	{"a session that was replaced or deleted does not count for the limit", func(t T, b store.Backend) {
 		limit := store.Limit{Max: 2, Refuse: true}
 		deleted := newRecord()
-		replaced := newRecordOf(deleted.Owner, 5)
-		create(t, b, deleted, replaced)
+		replaced := newRecordFor(deleted.Owner, 5)
+		mustCreate(t, b, deleted, replaced)
 		next := successor(replaced)
 		require.NoError(t, b.Replace(t.Context(), replaced.Key, replaced.Version, next))
-		end(t, b, deleted.Key, store.ReasonLoggedOut)
+		mustDelete(t, b, deleted.Key, store.ReasonLoggedOut)
 
-		last := newRecordOf(deleted.Owner, 0)
+		last := newRecordFor(deleted.Owner, 0)
 		_, err := b.Create(t.Context(), last, limit)
 		require.NoError(t, err)
 		requireOwned(t, b, deleted.Owner, next.Key, last.Key)

@@ -15,10 +15,10 @@ import (
 
 // mistakes stand with the promises that have to find them.
 var mistakes = []struct {
-	promises []promise
+	promises []check
 	made     []string
 }{
-	{records, []string{
+	{recordChecks, []string{
 		"create: loses the stamp", "create: loses the handover", "create: loses the details of a short session",
 		"create: cuts values at 64 KB", "create: ends values at a zero byte", "create: ends the handover at a zero byte",
 		"create: cuts the time to seconds", "create: refuses an owner that is not ASCII", "create: refuses empty values",
@@ -31,7 +31,7 @@ var mistakes = []struct {
 		"replace: creates what is not there", "replace: stores before it checks",
 		"delete: keeps the reason for what is not there",
 	}},
-	{moves, []string{
+	{moveChecks, []string{
 		"replace: ignores the version", "replace: keeps the old", "replace: refuses past the end",
 		"replace: keeps the details", "replace: touches", "replace: does not tell where to",
 		"replace: forgets where it moved", "replace: tells where to if revived", "replace: does not tell whose it is",
@@ -40,14 +40,14 @@ var mistakes = []struct {
 		"load: does not tell where to", "load: follows", "load: does not tell why", "save: is checked, then done",
 		"delete: forgets where to", "delete: follows", "delete: returns what moved", "delete: takes what moved for ended",
 	}},
-	{endings, []string{
+	{endingChecks, []string{
 		"delete: is soft", "delete: fails twice", "delete: returns nothing", "delete: returns it again",
 		"delete: returns what was created", "delete: keeps no reason", "delete: keeps the last reason",
 		"delete: keeps the reasons it knows", "delete: keeps a logout as an end",
 		"delete: is checked, then done", "touch: is checked, then done", "replace: is checked, then done",
 		"limit: is checked, then done", "limit: keeps no reason",
 	}},
-	{owners, []string{
+	{ownerChecks, []string{
 		"by owner: ignores case", "by owner: ignores trailing space", "by owner: matches a prefix",
 		"by owner: fails on strangers", "by owner: has stale records", "by owner: forgets at the end",
 		"create: ends the sessions of an owner of the same prefix", "delete: leaves the index",
@@ -56,11 +56,11 @@ var mistakes = []struct {
 		"limit: returns nothing", "limit: ends one at most", "limit: stores before it refuses",
 		"limit: ends without refusing", "limit: keeps no reason",
 	}},
-	{races, []string{
+	{raceChecks, []string{
 		"limit: is checked, then done", "touch: is checked, then done", "save: is checked, then done",
 		"touch: moves back",
 	}},
-	{watching, []string{
+	{watcherChecks, []string{
 		"watch: tells nothing", "watch: tells twice", "watch: tells one watcher", "watch: never stops",
 		"watch: forgets the reason", "watch: tells before it happens", "watch: tells only of what is kept",
 		"watch: does not tell of a limit", "watch: tells of a limit that refuses", "watch: tells of the dead",
@@ -70,14 +70,14 @@ var mistakes = []struct {
 }
 
 // plain is the shortest Backend, with room for one mistake.
-type plain struct {
+type mapBackend struct {
 	mistake string
-	*shared
+	*sharedState
 	watchers *[]watcher
 }
 
 // shared is what nodes have in common.
-type shared struct {
+type sharedState struct {
 	mu       sync.Mutex
 	sessions map[store.Key]store.Record
 	moved    map[store.Key]store.MovedError
@@ -91,10 +91,10 @@ type watcher struct {
 }
 
 // watched is a plain that is a store.Watcher.
-type watched struct{ *plain }
+type mapWatcher struct{ *mapBackend }
 
-func newPlain(mistake string) *watched {
-	return &watched{&plain{mistake, &shared{
+func newMapBackend(mistake string) *mapWatcher {
+	return &mapWatcher{&mapBackend{mistake, &sharedState{
 		sessions: map[store.Key]store.Record{},
 		moved:    map[store.Key]store.MovedError{},
 		reasons:  map[store.Key]store.Reason{},
@@ -102,90 +102,92 @@ func newPlain(mistake string) *watched {
 }
 
 // another returns another node.
-func (b *plain) another() *plain { return &plain{b.mistake, b.shared, b.watchers} }
+func (b *mapBackend) anotherNode() *mapBackend {
+	return &mapBackend{b.mistake, b.sharedState, b.watchers}
+}
 
-func (b *watched) Watch(ctx context.Context, ended func(store.Ending)) error {
+func (b *mapWatcher) Watch(ctx context.Context, ended func(store.Ending)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	*b.watchers = append(*b.watchers, watcher{ctx, ended})
 	return nil
 }
 
-func (b *plain) tell(r store.Record, reason store.Reason) {
-	if b.has("watch: tells only of what is kept") && !reason.Retained() {
+func (b *mapBackend) notify(r store.Record, reason store.Reason) {
+	if b.makes("watch: tells only of what is kept") && !reason.Retained() {
 		return
 	}
-	if b.has("watch: forgets the reason") {
+	if b.makes("watch: forgets the reason") {
 		reason = store.ReasonEnded
 	}
 	for _, w := range *b.watchers {
-		if w.ctx.Err() != nil && !b.has("watch: never stops") || b.has("watch: tells nothing") {
+		if w.ctx.Err() != nil && !b.makes("watch: never stops") || b.makes("watch: tells nothing") {
 			continue
 		}
 		w.ended(store.Ending{ID: r.ID, Reason: reason})
-		if b.has("watch: tells twice") {
+		if b.makes("watch: tells twice") {
 			w.ended(store.Ending{ID: r.ID, Reason: reason})
 		}
-		if b.has("watch: tells one watcher") {
+		if b.makes("watch: tells one watcher") {
 			return
 		}
 	}
 }
 
-func (b *plain) has(mistake string) bool { return b.mistake == mistake }
+func (b *mapBackend) makes(mistake string) bool { return b.mistake == mistake }
 
 // gap lets the others in between a check and what it was for: all of them, since in
 // the bubble no time passes before they wait as well.
-func (b *plain) gap(mistake string) {
-	if b.has(mistake) {
+func (b *mapBackend) pauseIf(mistake string) {
+	if b.makes(mistake) {
 		b.mu.Unlock()
 		time.Sleep(time.Millisecond)
 		b.mu.Lock()
 	}
 }
 
-func (b *plain) key(key store.Key) store.Key {
-	if b.has("create: keys by 31 bytes") {
+func (b *mapBackend) key(key store.Key) store.Key {
+	if b.makes("create: keys by 31 bytes") {
 		key[31] = 0
 	}
 	return key
 }
 
 // end takes out a session for a reason.
-func (b *plain) end(r store.Record, reason store.Reason) {
-	if b.has("watch: tells before it happens") {
-		b.tell(r, reason)
-		b.gap("watch: tells before it happens")
+func (b *mapBackend) end(r store.Record, reason store.Reason) {
+	if b.makes("watch: tells before it happens") {
+		b.notify(r, reason)
+		b.pauseIf("watch: tells before it happens")
 	}
-	if !b.has("delete: is soft") {
+	if !b.makes("delete: is soft") {
 		delete(b.sessions, b.key(r.Key))
 	}
 	if reason.Retained() {
 		b.reasons[b.key(r.Key)] = reason
-	} else if b.has("delete: keeps a logout as an end") {
+	} else if b.makes("delete: keeps a logout as an end") {
 		b.reasons[b.key(r.Key)] = store.ReasonEnded
 	}
-	if b.has("delete: keeps the reasons it knows") && reason == "another" {
+	if b.makes("delete: keeps the reasons it knows") && reason == "another" {
 		b.reasons[b.key(r.Key)] = store.ReasonEnded
 	}
-	if reason == store.ReasonTooManySessions && b.has("watch: does not tell of a limit") || b.has("watch: tells before it happens") {
+	if reason == store.ReasonTooManySessions && b.makes("watch: does not tell of a limit") || b.makes("watch: tells before it happens") {
 		return
 	}
-	b.tell(r, reason)
+	b.notify(r, reason)
 }
 
 // gone says what is known of a key without a session.
-func (b *plain) gone(key store.Key) error {
+func (b *mapBackend) lookupErr(key store.Key) error {
 	if to, moved := b.moved[b.key(key)]; moved {
 		return &to
 	}
-	if reason, ended := b.reasons[b.key(key)]; ended && !b.has("load: does not tell why") {
+	if reason, ended := b.reasons[b.key(key)]; ended && !b.makes("load: does not tell why") {
 		return &store.EndedError{Reason: reason}
 	}
 	return store.ErrNotFound
 }
 
-func (b *plain) Create(_ context.Context, r store.Record, limit store.Limit) (ended []store.Record, err error) {
+func (b *mapBackend) Create(_ context.Context, r store.Record, limit store.Limit) (ended []store.Record, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if r.Key.Group() != store.GroupOf(r.Owner) {
@@ -193,74 +195,74 @@ func (b *plain) Create(_ context.Context, r store.Record, limit store.Limit) (en
 	}
 	s := *r.Session
 	switch i := strings.IndexByte(string(s.Values), 0); {
-	case b.has("create: loses the stamp"):
+	case b.makes("create: loses the stamp"):
 		s.Stamp = ""
-	case b.has("create: loses the handover"):
-		s.Details = b.detailsBut(r, func(d *store.Details) { d.SuccessorToken = nil })
-	case b.has("create: ends the handover at a zero byte"):
-		s.Details = b.detailsBut(r, func(d *store.Details) { d.SuccessorToken, _, _ = bytes.Cut(d.SuccessorToken, []byte{0}) })
-	case b.has("create: loses the details of a short session") && s.ID == "":
+	case b.makes("create: loses the handover"):
+		s.Details = b.detailsWith(r, func(d *store.Details) { d.SuccessorToken = nil })
+	case b.makes("create: ends the handover at a zero byte"):
+		s.Details = b.detailsWith(r, func(d *store.Details) { d.SuccessorToken, _, _ = bytes.Cut(d.SuccessorToken, []byte{0}) })
+	case b.makes("create: loses the details of a short session") && s.ID == "":
 		s.Details = nil
-	case b.has("create: cuts values at 64 KB"):
+	case b.makes("create: cuts values at 64 KB"):
 		s.Values = s.Values[:min(len(s.Values), 64<<10)]
-	case b.has("create: ends values at a zero byte") && i >= 0:
+	case b.makes("create: ends values at a zero byte") && i >= 0:
 		s.Values = s.Values[:i]
-	case b.has("create: cuts the time to seconds"):
+	case b.makes("create: cuts the time to seconds"):
 		r.LastSeen -= r.LastSeen % 1000
-	case b.has("create: starts at version 1"):
+	case b.makes("create: starts at version 1"):
 		s.Version = 1
-	case b.has("create: refuses an owner that is not ASCII") && strings.ContainsFunc(s.Owner, func(r rune) bool { return r > 127 }),
-		b.has("create: refuses empty values") && len(s.Values) == 0:
+	case b.makes("create: refuses an owner that is not ASCII") && strings.ContainsFunc(s.Owner, func(r rune) bool { return r > 127 }),
+		b.makes("create: refuses empty values") && len(s.Values) == 0:
 		return nil, fmt.Errorf("refused")
 	}
 	r.Session = &s
-	if b.has("limit: stores before it refuses") {
+	if b.makes("limit: stores before it refuses") {
 		b.sessions[r.Key] = r
 	}
 	live := slices.DeleteFunc(b.owned(s.Owner, "create: ends the sessions of an owner of the same prefix"), func(r store.Record) bool {
-		dead := over(r.GoneAt()) || over(r.Deadline()) && b.has("limit: forgets the remembered")
-		if dead && b.has("watch: tells of the dead") {
-			b.tell(r, store.ReasonIdle)
+		dead := hasPassed(r.GoneAt()) || hasPassed(r.Deadline()) && b.makes("limit: forgets the remembered")
+		if dead && b.makes("watch: tells of the dead") {
+			b.notify(r, store.ReasonIdle)
 		}
-		if dead && limit.Max > 0 && !b.has("limit: keeps the dead") {
+		if dead && limit.Max > 0 && !b.makes("limit: keeps the dead") {
 			delete(b.sessions, b.key(r.Key))
 		}
-		return dead && !b.has("limit: counts the dead") || r.Key == s.Key
+		return dead && !b.makes("limit: counts the dead") || r.Key == s.Key
 	})
-	if b.has("limit: counts the deleted") {
+	if b.makes("limit: counts the deleted") {
 		live = slices.DeleteFunc(slices.Clone(b.created), func(r store.Record) bool { return r.Owner != s.Owner })
 	}
-	if !b.has("limit: ends the first created") {
+	if !b.makes("limit: ends the first created") {
 		slices.SortFunc(live, func(x, y store.Record) int { return int(x.LastSeen - y.LastSeen) })
 	}
-	if b.has("limit: ends the newest") {
+	if b.makes("limit: ends the newest") {
 		slices.Reverse(live)
 	}
-	if b.has("limit: is one too high") {
+	if b.makes("limit: is one too high") {
 		limit.Max++
 	}
-	if b.has("limit: is one too low") {
+	if b.makes("limit: is one too low") {
 		limit.Max = max(1, limit.Max-1)
 	}
-	b.gap("limit: is checked, then done")
+	b.pauseIf("limit: is checked, then done")
 	if excess := len(live) + 1 - limit.Max; limit.Max > 0 && excess > 0 {
-		if limit.Refuse && !b.has("limit: ends without refusing") {
-			if b.has("watch: tells of a limit that refuses") {
-				b.tell(live[0], store.ReasonTooManySessions)
+		if limit.Refuse && !b.makes("limit: ends without refusing") {
+			if b.makes("watch: tells of a limit that refuses") {
+				b.notify(live[0], store.ReasonTooManySessions)
 			}
 			return nil, store.ErrLimit
 		}
-		if b.has("limit: ends one at most") {
+		if b.makes("limit: ends one at most") {
 			excess = 1
 		}
 		for _, r := range live[:excess] {
 			b.end(r, store.ReasonTooManySessions)
 			ended = append(ended, r)
-			if b.has("limit: keeps no reason") {
+			if b.makes("limit: keeps no reason") {
 				delete(b.reasons, r.Key)
 			}
 		}
-		if b.has("limit: returns nothing") {
+		if b.makes("limit: returns nothing") {
 			ended = nil
 		}
 	}
@@ -269,50 +271,50 @@ func (b *plain) Create(_ context.Context, r store.Record, limit store.Limit) (en
 	return ended, nil
 }
 
-func (b *plain) Replace(_ context.Context, old store.Key, version uint64, r store.Record) error {
+func (b *mapBackend) Replace(_ context.Context, old store.Key, version uint64, r store.Record) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.has("replace: stores before it checks") {
+	if b.makes("replace: stores before it checks") {
 		b.sessions[r.Key] = r
 	}
 	was, ok := b.sessions[b.key(old)]
-	if !ok && !b.has("replace: creates what is not there") {
-		if b.has("replace: forgets where it moved") {
+	if !ok && !b.makes("replace: creates what is not there") {
+		if b.makes("replace: forgets where it moved") {
 			return store.ErrNotFound
 		}
-		return b.gone(old)
+		return b.lookupErr(old)
 	}
-	if ok && was.Version != version && !b.has("replace: ignores the version") {
+	if ok && was.Version != version && !b.makes("replace: ignores the version") {
 		return store.ErrConflict
 	}
-	if ok && over(was.Deadline()) && b.has("replace: refuses past the end") {
+	if ok && hasPassed(was.Deadline()) && b.makes("replace: refuses past the end") {
 		return store.ErrNotFound
 	}
 	if r.Key.Group() != old.Group() {
 		return errors.New("the keys are not of the same group")
 	}
-	b.gap("replace: is checked, then done")
+	b.pauseIf("replace: is checked, then done")
 	switch s := *r.Session; {
-	case ok && b.has("replace: keeps the details"):
+	case ok && b.makes("replace: keeps the details"):
 		s.Details = was.Details
 		r.Session = &s
-	case b.has("replace: touches"):
+	case b.makes("replace: touches"):
 		r.LastSeen++
-	case b.has("watch: tells of a move"):
-		b.tell(was, store.ReasonReplaced)
+	case b.makes("watch: tells of a move"):
+		b.notify(was, store.ReasonReplaced)
 	}
-	if !b.has("replace: keeps the old") {
+	if !b.makes("replace: keeps the old") {
 		delete(b.sessions, b.key(old))
 	}
-	b.gap("replace: is done in two steps")
+	b.pauseIf("replace: is done in two steps")
 	b.sessions[b.key(r.Key)] = r
-	if !b.has("replace: does not tell where to") &&
-		(!b.has("replace: tells where to if revived") || r.Revived()) {
+	if !b.makes("replace: does not tell where to") &&
+		(!b.makes("replace: tells where to if revived") || r.Revived()) {
 		moved := store.MovedError{To: r.Key, Owner: r.Owner, ID: r.ID, Revived: r.Revived()}
-		if b.has("replace: does not tell whose it is") {
+		if b.makes("replace: does not tell whose it is") {
 			moved.Owner, moved.ID = "", ""
 		}
-		if b.has("replace: does not tell of a revival") {
+		if b.makes("replace: does not tell of a revival") {
 			moved.Revived = false
 		}
 		b.moved[b.key(old)] = moved
@@ -320,93 +322,93 @@ func (b *plain) Replace(_ context.Context, old store.Key, version uint64, r stor
 	return nil
 }
 
-func (b *plain) Load(_ context.Context, key store.Key) (store.Record, error) {
+func (b *mapBackend) Load(_ context.Context, key store.Key) (store.Record, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	to, moved := b.moved[b.key(key)]
-	if moved && b.has("load: follows") {
+	if moved && b.makes("load: follows") {
 		key = to.To
 	}
 	r, ok := b.sessions[b.key(key)]
 	switch {
-	case !ok && moved && b.has("load: does not tell where to"):
+	case !ok && moved && b.makes("load: does not tell where to"):
 		return r, store.ErrNotFound
 	case !ok:
-		return r, b.gone(key)
-	case b.has("load: touches"):
+		return r, b.lookupErr(key)
+	case b.makes("load: touches"):
 		r.LastSeen++
 		b.sessions[key] = r
-	case b.has("load: forgets at the end") && over(r.GoneAt()),
-		b.has("load: forgets the remembered") && over(r.Deadline().Add(store.Grace)):
+	case b.makes("load: forgets at the end") && hasPassed(r.GoneAt()),
+		b.makes("load: forgets the remembered") && hasPassed(r.Deadline().Add(store.Grace)):
 		return r, store.ErrNotFound
-	case b.has("load: fails past the end") && over(r.Deadline()):
+	case b.makes("load: fails past the end") && hasPassed(r.Deadline()):
 		return r, fmt.Errorf("expired")
 	}
 	return r, nil
 }
 
-func (b *plain) Touch(_ context.Context, key store.Key, seen store.Time) error {
+func (b *mapBackend) Touch(_ context.Context, key store.Key, seen store.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r, ok := b.sessions[b.key(key)]
-	if !ok && b.has("touch: upserts") {
+	if !ok && b.makes("touch: upserts") {
 		r.Session = &store.Session{Key: key}
 	} else if !ok {
 		return store.ErrNotFound
 	}
 	end := r.Deadline()
-	if b.has("touch: revives the remembered") {
+	if b.makes("touch: revives the remembered") {
 		end = r.GoneAt()
 	}
-	if seen >= end && !b.has("touch: revives") && !b.has("touch: upserts") ||
-		b.has("touch: looks at the clock") && over(end) {
+	if seen >= end && !b.makes("touch: revives") && !b.makes("touch: upserts") ||
+		b.makes("touch: looks at the clock") && hasPassed(end) {
 		return store.ErrNotFound
 	}
-	if b.has("watch: tells of a touch") {
-		b.tell(r, store.ReasonIdle)
+	if b.makes("watch: tells of a touch") {
+		b.notify(r, store.ReasonIdle)
 	}
-	if b.has("touch: loses the address") {
+	if b.makes("touch: loses the address") {
 		s := *r.Session
-		s.Details = b.detailsBut(r, func(d *store.Details) { d.Address = "" })
+		s.Details = b.detailsWith(r, func(d *store.Details) { d.Address = "" })
 		r.Session = &s
 	}
-	if b.has("touch: raises the version") {
+	if b.makes("touch: raises the version") {
 		s := *r.Session
 		s.Version++
 		r.Session = &s
 	}
-	b.gap("touch: is checked, then done")
-	if seen > r.LastSeen || b.has("touch: moves back") {
+	b.pauseIf("touch: is checked, then done")
+	if seen > r.LastSeen || b.makes("touch: moves back") {
 		r.LastSeen = seen
 	}
 	b.sessions[b.key(key)] = r
 	return nil
 }
 
-func (b *plain) Save(_ context.Context, key store.Key, version uint64, values []byte) error {
+func (b *mapBackend) Save(_ context.Context, key store.Key, version uint64, values []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r, ok := b.sessions[b.key(key)]
-	if !ok && b.has("save: upserts") {
+	if !ok && b.makes("save: upserts") {
 		r.Session = &store.Session{Key: key, Version: version}
 	} else if !ok {
 		return store.ErrNotFound
 	}
-	if r.Version != version && !b.has("save: ignores the version") {
+	if r.Version != version && !b.makes("save: ignores the version") {
 		return store.ErrConflict
 	}
-	if b.has("save: refuses past the end") && over(r.Deadline()) {
+	if b.makes("save: refuses past the end") && hasPassed(r.Deadline()) {
 		return store.ErrNotFound
 	}
-	b.gap("save: is checked, then done")
+	b.pauseIf("save: is checked, then done")
 	s := *r.Session
-	if b.has("save: loses the details") {
+	if b.makes("save: loses the details") {
 		s.Details = nil
 	}
-	if b.has("save: writes to what was loaded") {
+	if b.makes("save: writes to what was loaded") {
 		defer func() { *r.Session = s }()
 	}
-	if b.has("save: loses a touch") {
+	if b.makes("save: loses a touch") {
 		r.LastSeen = b.asCreated(key).LastSeen
 	}
 	s.Version++
@@ -415,18 +417,18 @@ func (b *plain) Save(_ context.Context, key store.Key, version uint64, values []
 	return nil
 }
 
-func (b *plain) Delete(_ context.Context, key store.Key, reason store.Reason) (ended store.Record, err error) {
+func (b *mapBackend) Delete(_ context.Context, key store.Key, reason store.Reason) (ended store.Record, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if to, moved := b.moved[b.key(key)]; moved {
 		switch {
-		case b.has("delete: forgets where to"):
+		case b.makes("delete: forgets where to"):
 			delete(b.moved, b.key(key))
-		case b.has("delete: follows"):
+		case b.makes("delete: follows"):
 			delete(b.sessions, b.key(to.To))
-		case b.has("delete: returns what moved"):
+		case b.makes("delete: returns what moved"):
 			ended = b.sessions[b.key(to.To)]
-		case b.has("delete: takes what moved for ended"):
+		case b.makes("delete: takes what moved for ended"):
 			delete(b.moved, b.key(key))
 			b.reasons[b.key(key)] = reason
 		}
@@ -436,47 +438,47 @@ func (b *plain) Delete(_ context.Context, key store.Key, reason store.Reason) (e
 	if !ok {
 		_, was := b.reasons[b.key(key)]
 		switch {
-		case b.has("delete: fails twice"):
+		case b.makes("delete: fails twice"):
 			return ended, store.ErrNotFound
-		case b.has("delete: keeps the last reason") && was,
-			b.has("delete: keeps the reason for what is not there") && !was:
+		case b.makes("delete: keeps the last reason") && was,
+			b.makes("delete: keeps the reason for what is not there") && !was:
 			b.reasons[b.key(key)] = reason
-		case b.has("delete: returns it again"):
+		case b.makes("delete: returns it again"):
 			ended = b.asCreated(key)
-		case b.has("watch: tells of what is not there"):
-			b.tell(b.asCreated(key), reason)
+		case b.makes("watch: tells of what is not there"):
+			b.notify(b.asCreated(key), reason)
 		}
 		return ended, nil
 	}
-	b.gap("delete: is checked, then done")
+	b.pauseIf("delete: is checked, then done")
 	b.end(r, reason)
 	switch {
-	case b.has("delete: keeps no reason"):
+	case b.makes("delete: keeps no reason"):
 		delete(b.reasons, b.key(key))
-	case b.has("delete: returns nothing"):
+	case b.makes("delete: returns nothing"):
 		return ended, nil
-	case b.has("delete: returns what was created"):
+	case b.makes("delete: returns what was created"):
 		return b.asCreated(key), nil
 	}
 	return r, nil
 }
 
-func (b *plain) ByOwner(_ context.Context, owner string) ([]store.Record, error) {
+func (b *mapBackend) ByOwner(_ context.Context, owner string) ([]store.Record, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	owned := b.owned(owner, "by owner: matches a prefix")
-	if b.has("by owner: forgets at the end") {
-		owned = slices.DeleteFunc(owned, func(r store.Record) bool { return over(r.Deadline()) })
+	if b.makes("by owner: forgets at the end") {
+		owned = slices.DeleteFunc(owned, func(r store.Record) bool { return hasPassed(r.Deadline()) })
 	}
-	if b.has("by owner: fails on strangers") && len(owned) == 0 {
+	if b.makes("by owner: fails on strangers") && len(owned) == 0 {
 		return nil, store.ErrNotFound
 	}
 	return owned, nil
 }
 
-func (b *plain) owned(owner, prefixes string) (owned []store.Record) {
+func (b *mapBackend) owned(owner, prefixes string) (owned []store.Record) {
 	candidates := b.created
-	if !b.has("delete: leaves the index") && !b.has("by owner: has stale records") && !b.has("limit: ends the first created") {
+	if !b.makes("delete: leaves the index") && !b.makes("by owner: has stale records") && !b.makes("limit: ends the first created") {
 		candidates = nil
 		for _, r := range b.sessions {
 			candidates = append(candidates, r)
@@ -484,23 +486,23 @@ func (b *plain) owned(owner, prefixes string) (owned []store.Record) {
 	}
 	for _, r := range candidates {
 		now, ok := b.sessions[b.key(r.Key)]
-		if !ok && !b.has("delete: leaves the index") {
+		if !ok && !b.makes("delete: leaves the index") {
 			continue
 		}
-		if ok && !b.has("by owner: has stale records") {
+		if ok && !b.makes("by owner: has stale records") {
 			r = now
 		}
 		if r.Owner == owner ||
-			b.has(prefixes) && strings.HasPrefix(r.Owner, owner) ||
-			b.has("by owner: ignores case") && strings.EqualFold(r.Owner, owner) ||
-			b.has("by owner: ignores trailing space") && strings.TrimRight(r.Owner, " ") == strings.TrimRight(owner, " ") {
+			b.makes(prefixes) && strings.HasPrefix(r.Owner, owner) ||
+			b.makes("by owner: ignores case") && strings.EqualFold(r.Owner, owner) ||
+			b.makes("by owner: ignores trailing space") && strings.TrimRight(r.Owner, " ") == strings.TrimRight(owner, " ") {
 			owned = append(owned, r)
 		}
 	}
 	return owned
 }
 
-func (b *plain) asCreated(key store.Key) store.Record {
+func (b *mapBackend) asCreated(key store.Key) store.Record {
 	i := slices.IndexFunc(b.created, func(r store.Record) bool { return r.Key == key })
 	if i < 0 {
 		return store.Record{Session: &store.Session{Key: key}}
@@ -508,10 +510,10 @@ func (b *plain) asCreated(key store.Key) store.Record {
 	return b.created[i]
 }
 
-func (b *plain) detailsBut(r store.Record, change func(*store.Details)) *store.Details {
+func (b *mapBackend) detailsWith(r store.Record, change func(*store.Details)) *store.Details {
 	d := r.Detail()
 	change(&d)
 	return &d
 }
 
-func over(t store.Time) bool { return t <= store.TimeOf(time.Now()) }
+func hasPassed(t store.Time) bool { return t <= store.TimeOf(time.Now()) }

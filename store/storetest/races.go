@@ -14,36 +14,36 @@ import (
 const rounds = 100
 
 // What holds when requests meet that neither move nor delete a session.
-var races = []promise{
+var raceChecks = []check{
 	{"a hundred parallel Creates end with as many sessions as the limit allows", func(t T, b store.Backend) {
 		owner := newRecord().Owner
 		var creates []func() error
 		var created []store.Record
 		results := make([][]store.Record, 100)
 		for i := range results {
-			r := newRecordOf(owner, i%20)
+			r := newRecordFor(owner, i%20)
 			created = append(created, r)
 			creates = append(creates, func() (err error) {
 				results[i], err = b.Create(t.Context(), r, store.Limit{Max: 3})
 				return err
 			})
 		}
-		require.NoError(t, errors.Join(together(creates...)...))
+		require.NoError(t, errors.Join(concurrently(creates...)...))
 
-		live := owned(t, b, owner)
+		live := ownedKeys(t, b, owner)
 		require.Len(t, live, 3)
 		var ended []store.Key
 		for _, r := range results {
-			ended = append(ended, keys(r...)...)
+			ended = append(ended, keysOf(r...)...)
 		}
-		require.ElementsMatch(t, keys(created...), append(ended, live...), "every other session is returned as ended, once")
+		require.ElementsMatch(t, keysOf(created...), append(ended, live...), "every other session is returned as ended, once")
 	}},
 	{"a hundred parallel Creates are refused beyond the limit", func(t T, b store.Backend) {
 		owner := newRecord().Owner
 		var creates []func() error
 		var created []store.Record
 		for range 100 {
-			r := newRecordOf(owner, 0)
+			r := newRecordFor(owner, 0)
 			created = append(created, r)
 			creates = append(creates, func() error {
 				ended, err := b.Create(t.Context(), r, store.Limit{Max: 3, Refuse: true})
@@ -54,7 +54,7 @@ var races = []promise{
 			})
 		}
 		var accepted []store.Key
-		for i, err := range together(creates...) {
+		for i, err := range concurrently(creates...) {
 			if err == nil {
 				accepted = append(accepted, created[i].Key)
 			} else {
@@ -67,38 +67,38 @@ var races = []promise{
 	{"after a Touch the least recently seen is another", func(t T, b store.Backend) {
 		for range rounds {
 			oldest := newRecord()
-			second := newRecordOf(oldest.Owner, 20)
-			create(t, b, oldest, second, newRecordOf(oldest.Owner, 10))
-			errs := together(
+			second := newRecordFor(oldest.Owner, 20)
+			mustCreate(t, b, oldest, second, newRecordFor(oldest.Owner, 10))
+			errs := concurrently(
 				func() error {
-					_, err := b.Create(t.Context(), newRecordOf(oldest.Owner, 0), store.Limit{Max: 3})
+					_, err := b.Create(t.Context(), newRecordFor(oldest.Owner, 0), store.Limit{Max: 3})
 					return err
 				},
-				func() error { return b.Touch(t.Context(), oldest.Key, newRecordOf(oldest.Owner, 0).LastSeen) },
+				func() error { return b.Touch(t.Context(), oldest.Key, newRecordFor(oldest.Owner, 0).LastSeen) },
 			)
 			require.NoError(t, errs[0])
 			if errs[1] == nil { // it was there to be touched, so the touch came first
-				load(t, b, oldest.Key)
+				mustLoad(t, b, oldest.Key)
 				requireGone(t, b, second)
 			} else {
 				require.ErrorIs(t, errs[1], store.ErrNotFound)
 				requireGone(t, b, oldest)
-				load(t, b, second.Key)
+				mustLoad(t, b, second.Key)
 			}
 		}
 	}},
 	{"of parallel Saves at one version exactly one wins", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
-			create(t, b, r)
+			mustCreate(t, b, r)
 			var saves []func() error
 			for i := range 8 {
 				saves = append(saves, func() error {
 					return b.Save(t.Context(), r.Key, r.Version, []byte(strconv.Itoa(i)))
 				})
 			}
-			won := winner(t, together(saves...), store.ErrConflict)
-			got := load(t, b, r.Key)
+			won := winner(t, concurrently(saves...), store.ErrConflict)
+			got := mustLoad(t, b, r.Key)
 			require.Equal(t, strconv.Itoa(won), string(got.Values))
 			require.Equal(t, r.Version+1, got.Version)
 		}
@@ -107,7 +107,7 @@ var races = []promise{
 		const writers, each = 32, 4
 		r := newRecord()
 		r.Version, r.Values = 0, []byte("0")
-		create(t, b, r)
+		mustCreate(t, b, r)
 		count := func() error {
 			// Each conflict is another writer's success, so there are not many.
 			done := 0
@@ -136,23 +136,23 @@ var races = []promise{
 		for range writers {
 			counts = append(counts, count)
 		}
-		require.NoError(t, errors.Join(together(counts...)...))
-		got := load(t, b, r.Key)
+		require.NoError(t, errors.Join(concurrently(counts...)...))
+		got := mustLoad(t, b, r.Key)
 		require.Equal(t, strconv.Itoa(writers*each), string(got.Values))
 		require.EqualValues(t, writers*each, got.Version)
 	}},
 	{"parallel Touches end at the latest", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
-			create(t, b, r)
+			mustCreate(t, b, r)
 			var touches []func() error
 			for i := range 8 {
 				touches = append(touches, func() error {
 					return b.Touch(t.Context(), r.Key, r.LastSeen+store.Time(8-i))
 				})
 			}
-			require.NoError(t, errors.Join(together(touches...)...))
-			require.Equal(t, r.LastSeen+8, load(t, b, r.Key).LastSeen)
+			require.NoError(t, errors.Join(concurrently(touches...)...))
+			require.Equal(t, r.LastSeen+8, mustLoad(t, b, r.Key).LastSeen)
 		}
 	}},
 }
@@ -175,7 +175,7 @@ func winner(t T, errs []error, lost error) int {
 }
 
 // unless returns err, unless it is the one that was expected.
-func unless(expected, err error) error {
+func ignore(expected, err error) error {
 	if errors.Is(err, expected) {
 		return nil
 	}

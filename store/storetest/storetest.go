@@ -43,9 +43,9 @@ import (
 // What a [store.Watcher] promises is checked if the backend is one, and newBackend is
 // called once more to find out.
 func Run(t *testing.T, newBackend func(t *testing.T) store.Backend) {
-	for _, p := range promisesOf(newBackend(t)) {
+	for _, p := range checksFor(newBackend(t)) {
 		t.Run(p.name, func(t *testing.T) {
-			p.check(t, newBackend(t))
+			p.run(t, newBackend(t))
 		})
 	}
 }
@@ -54,14 +54,14 @@ func Run(t *testing.T, newBackend func(t *testing.T) store.Backend) {
 // done, the other has to know at once. Each call of a promise goes to the other of
 // two nodes in turn. A [store.Watcher] watches on a, while sessions end on both.
 func RunNodes(t *testing.T, newNodes func(t *testing.T) (a, b store.Backend)) {
-	Run(t, func(t *testing.T) store.Backend { return asOne(newNodes(t)) })
+	Run(t, func(t *testing.T) store.Backend { return alternate(newNodes(t)) })
 }
 
 // A promise is checked through the part of testing.T that lets storetest's own
 // test see it fail on backends that break it.
-type promise struct {
-	name  string
-	check func(t T, b store.Backend)
+type check struct {
+	name string
+	run  func(t T, b store.Backend)
 }
 
 // T is the part of [testing.T] that a check needs.
@@ -71,13 +71,13 @@ type T interface {
 	Context() context.Context
 }
 
-var promises = slices.Concat(records, moves, endings, owners, races)
+var backendChecks = slices.Concat(recordChecks, moveChecks, endingChecks, ownerChecks, raceChecks)
 
-func promisesOf(b store.Backend) []promise {
+func checksFor(b store.Backend) []check {
 	if _, watches := b.(store.Watcher); watches {
-		return slices.Concat(promises, watching)
+		return slices.Concat(backendChecks, watcherChecks)
 	}
-	return promises
+	return backendChecks
 }
 
 // newRecord returns a session of a new owner that is good for half an hour, with
@@ -88,7 +88,7 @@ func newRecord() store.Record {
 	now := store.TimeOf(time.Now())
 	return store.Record{
 		Session: &store.Session{
-			Key:           newKeyOf(owner),
+			Key:           newKeyFor(owner),
 			ID:            rand.Text(),
 			Owner:         owner,
 			Stamp:         "stamp " + rand.Text(),
@@ -111,9 +111,9 @@ func newRecord() store.Record {
 }
 
 // newRecordOf is newRecord for an owner, last seen so many minutes ago.
-func newRecordOf(owner string, minutes int) store.Record {
+func newRecordFor(owner string, minutes int) store.Record {
 	r := newRecord()
-	r.Key, r.Owner = newKeyOf(owner), owner
+	r.Key, r.Owner = newKeyFor(owner), owner
 	r.LastSeen = store.TimeOf(time.Now()).Add(-time.Duration(minutes) * time.Minute)
 	return r
 }
@@ -122,7 +122,7 @@ func newRecordOf(owner string, minutes int) store.Record {
 // every field but the ID, the owner and when it was created.
 func successor(r store.Record) store.Record {
 	next, was := newRecord(), r.Detail()
-	next.Key, next.ID, next.Owner = newKeyOf(r.Owner), r.ID, r.Owner
+	next.Key, next.ID, next.Owner = newKeyFor(r.Owner), r.ID, r.Owner
 	next.Authenticated = r.Authenticated.Add(time.Hour)
 	next.Expires = r.Expires.Add(time.Hour)
 	next.IdleTimeout = r.IdleTimeout + time.Minute
@@ -135,7 +135,7 @@ func successor(r store.Record) store.Record {
 }
 
 // newKeyOf returns a key of the owner's group, as every guard does.
-func newKeyOf(owner string) (key store.Key) {
+func newKeyFor(owner string) (key store.Key) {
 	for {
 		if rand.Read(key[:]); key.Group() == store.GroupOf(owner) {
 			return key
@@ -144,7 +144,7 @@ func newKeyOf(owner string) (key store.Key) {
 }
 
 // create stores records, without a limit.
-func create(t T, b store.Backend, records ...store.Record) {
+func mustCreate(t T, b store.Backend, records ...store.Record) {
 	t.Helper()
 	for _, r := range records {
 		ended, err := b.Create(t.Context(), r, store.Limit{})
@@ -153,7 +153,7 @@ func create(t T, b store.Backend, records ...store.Record) {
 	}
 }
 
-func load(t T, b store.Backend, key store.Key) store.Record {
+func mustLoad(t T, b store.Backend, key store.Key) store.Record {
 	t.Helper()
 	r, err := b.Load(t.Context(), key)
 	require.NoError(t, err)
@@ -165,27 +165,27 @@ func requireGone(t T, b store.Backend, r store.Record) {
 	t.Helper()
 	_, err := b.Load(t.Context(), r.Key)
 	require.ErrorIs(t, err, store.ErrNotFound, "the session should be gone")
-	require.NotContains(t, owned(t, b, r.Owner), r.Key, "the owner's sessions")
+	require.NotContains(t, ownedKeys(t, b, r.Owner), r.Key, "the owner's sessions")
 }
 
 // requireOwned checks that exactly these are the sessions of an owner that count.
 func requireOwned(t T, b store.Backend, owner string, want ...store.Key) {
 	t.Helper()
-	require.ElementsMatch(t, want, owned(t, b, owner), "the owner's sessions")
+	require.ElementsMatch(t, want, ownedKeys(t, b, owner), "the owner's sessions")
 }
 
 // owned lists the keys of an owner's sessions, without those that nothing brings back.
-func owned(t T, b store.Backend, owner string) []store.Key {
+func ownedKeys(t T, b store.Backend, owner string) []store.Key {
 	t.Helper()
 	records, err := b.ByOwner(t.Context(), owner)
 	require.NoError(t, err)
 	records = slices.DeleteFunc(records, func(r store.Record) bool {
 		return r.GoneAt() <= store.TimeOf(time.Now())
 	})
-	return keys(records...)
+	return keysOf(records...)
 }
 
-func keys(records ...store.Record) []store.Key {
+func keysOf(records ...store.Record) []store.Key {
 	var keys []store.Key
 	for _, r := range records {
 		keys = append(keys, r.Key)
@@ -203,12 +203,12 @@ func requireSame(t T, want, got store.Record) {
 	require.Equal(t, string(w.SuccessorToken), string(g.SuccessorToken), "Handover")
 	w.SuccessorToken, g.SuccessorToken = nil, nil
 	require.Equal(t, w, g, "Details")
-	require.Equal(t, plainly(want), plainly(got))
+	require.Equal(t, withoutValuesAndDetails(want), withoutValuesAndDetails(got))
 	require.Equal(t, want.LastSeen, got.LastSeen, "LastSeen")
 }
 
 // plainly is the session of r without what requireSame compares by itself.
-func plainly(r store.Record) store.Session {
+func withoutValuesAndDetails(r store.Record) store.Session {
 	s := *r.Session
 	s.Values, s.Details = nil, nil
 	return s
@@ -216,7 +216,7 @@ func plainly(r store.Record) store.Session {
 
 // together runs functions at the same moment, as nearly as goroutines can, so that
 // any may come first, and returns their errors in order.
-func together(functions ...func() error) []error {
+func concurrently(functions ...func() error) []error {
 	errs := make([]error, len(functions))
 	start := make(chan struct{})
 	var wg sync.WaitGroup

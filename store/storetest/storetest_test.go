@@ -20,9 +20,9 @@ func TestMemoryKeepsEveryPromise(t *testing.T) {
 }
 
 func TestMemoryKeepsEveryPromiseInASynctestBubble(t *testing.T) {
-	for _, p := range promisesOf(store.NewMemory()) {
+	for _, p := range checksFor(store.NewMemory()) {
 		t.Run(p.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { p.check(t, store.NewMemory()) })
+			synctest.Test(t, func(t *testing.T) { p.run(t, store.NewMemory()) })
 		})
 	}
 }
@@ -35,26 +35,26 @@ func TestMemoryKeepsEveryPromiseAsTwoNodes(t *testing.T) {
 }
 
 func TestPlainBackendKeepsEveryPromise(t *testing.T) {
-	Run(t, func(*testing.T) store.Backend { return newPlain("").plain })
+	Run(t, func(*testing.T) store.Backend { return newMapBackend("").mapBackend })
 }
 
 func TestPlainWatcherKeepsEveryPromise(t *testing.T) {
-	Run(t, func(*testing.T) store.Backend { return newPlain("") })
+	Run(t, func(*testing.T) store.Backend { return newMapBackend("") })
 }
 
 func TestPlainNodesKeepEveryPromise(t *testing.T) {
 	RunNodes(t, func(*testing.T) (a, b store.Backend) {
-		p := newPlain("")
-		return p, p.another()
+		p := newMapBackend("")
+		return p, p.anotherNode()
 	})
 }
 
 func TestOnlyAWatcherIsAskedToWatch(t *testing.T) {
-	w := newPlain("")
-	require.Len(t, promisesOf(w.plain), len(promises))
-	require.Len(t, promisesOf(w), len(promises)+len(watching))
-	require.Len(t, promisesOf(asOne(w.plain, w.plain)), len(promises))
-	require.Len(t, promisesOf(asOne(w, w)), len(promises)+len(watching))
+	w := newMapBackend("")
+	require.Len(t, checksFor(w.mapBackend), len(backendChecks))
+	require.Len(t, checksFor(w), len(backendChecks)+len(watcherChecks))
+	require.Len(t, checksFor(alternate(w.mapBackend, w.mapBackend)), len(backendChecks))
+	require.Len(t, checksFor(alternate(w, w)), len(backendChecks)+len(watcherChecks))
 }
 
 // A field that newRecord or successor left out would be in no promise.
@@ -97,7 +97,7 @@ func TestEveryMistakeIsFound(t *testing.T) {
 					if len(broken) > 0 && seen[p.name] {
 						continue
 					}
-					if failureOf(t, p, newPlain(mistake)) != "" {
+					if failureOf(t, p, newMapBackend(mistake)) != "" {
 						seen[p.name] = true
 						broken = append(broken, p.name)
 					}
@@ -107,28 +107,28 @@ func TestEveryMistakeIsFound(t *testing.T) {
 			})
 		}
 	}
-	for _, p := range promisesOf(newPlain("")) {
+	for _, p := range checksFor(newMapBackend("")) {
 		require.True(t, seen[p.name], "no mistake breaks the promise %q: can its check fail?", p.name)
 	}
 }
 
 func TestNodesThatAreNotOneAreFound(t *testing.T) {
 	for name, nodes := range map[string]func() (a, b store.Backend){
-		"keep sessions of their own": func() (a, b store.Backend) { return newPlain(""), newPlain("") },
+		"keep sessions of their own": func() (a, b store.Backend) { return newMapBackend(""), newMapBackend("") },
 		"remember what they loaded": func() (a, b store.Backend) {
-			p := newPlain("")
-			return &caching{watched: p}, &caching{watched: p}
+			p := newMapBackend("")
+			return &cachingNode{mapWatcher: p}, &cachingNode{mapWatcher: p}
 		},
 		"tell only of what they ended": func() (a, b store.Backend) {
-			p, other := newPlain(""), newPlain("").plain
-			other.shared = p.shared
+			p, other := newMapBackend(""), newMapBackend("").mapBackend
+			other.sharedState = p.sharedState
 			return p, other
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var broken []string
-			for _, p := range promisesOf(newPlain("")) {
-				if failureOf(t, p, asOne(nodes())) != "" {
+			for _, p := range checksFor(newMapBackend("")) {
+				if failureOf(t, p, alternate(nodes())) != "" {
 					broken = append(broken, p.name)
 				}
 			}
@@ -139,16 +139,16 @@ func TestNodesThatAreNotOneAreFound(t *testing.T) {
 }
 
 // caching is a node that believes what it has loaded once.
-type caching struct {
-	*watched
+type cachingNode struct {
+	*mapWatcher
 	loaded sync.Map
 }
 
-func (c *caching) Load(ctx context.Context, key store.Key) (store.Record, error) {
+func (c *cachingNode) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	if r, ok := c.loaded.Load(key); ok {
 		return r.(store.Record), nil
 	}
-	r, err := c.watched.Load(ctx, key)
+	r, err := c.mapWatcher.Load(ctx, key)
 	if err == nil {
 		c.loaded.Store(key, r)
 	}
@@ -157,13 +157,13 @@ func (c *caching) Load(ctx context.Context, key store.Key) (store.Record, error)
 
 // failureOf runs a check as the testing package would, and returns its complaint. In
 // the bubble, nobody has to wait for what a watcher is never told.
-func failureOf(t *testing.T, p promise, b store.Backend) (failure string) {
+func failureOf(t *testing.T, p check, b store.Backend) (failure string) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &recorder{ctx: t.Context()}
+		r := &fakeT{ctx: t.Context()}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			p.check(r, b)
+			p.run(r, b)
 		}()
 		<-done
 		failure = r.failure
@@ -171,12 +171,12 @@ func failureOf(t *testing.T, p promise, b store.Backend) (failure string) {
 	return failure
 }
 
-type recorder struct {
+type fakeT struct {
 	ctx     context.Context
 	failure string
 }
 
-func (r *recorder) Errorf(format string, args ...any) { r.failure += fmt.Sprintf(format, args...) }
-func (r *recorder) FailNow()                          { runtime.Goexit() }
-func (r *recorder) Helper()                           {}
-func (r *recorder) Context() context.Context          { return r.ctx }
+func (r *fakeT) Errorf(format string, args ...any) { r.failure += fmt.Sprintf(format, args...) }
+func (r *fakeT) FailNow()                          { runtime.Goexit() }
+func (r *fakeT) Helper()                           {}
+func (r *fakeT) Context() context.Context          { return r.ctx }

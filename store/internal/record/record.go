@@ -113,11 +113,11 @@ type parser struct {
 	failed bool
 }
 
-func (p *parser) fail() { p.failed, p.rest = true, nil }
+func (p *parser) setFailed() { p.failed, p.rest = true, nil }
 
 func (p *parser) take(n uint64) []byte {
 	if n > uint64(len(p.rest)) {
-		p.fail()
+		p.setFailed()
 		return nil
 	}
 	b := p.rest[:n]
@@ -140,7 +140,7 @@ func (p *parser) key() (key store.Key) {
 func (p *parser) int() int64 {
 	i, n := binary.Varint(p.rest)
 	if n <= 0 {
-		p.fail()
+		p.setFailed()
 		return 0
 	}
 	p.rest = p.rest[n:]
@@ -150,7 +150,7 @@ func (p *parser) int() int64 {
 func (p *parser) text() string {
 	length, n := binary.Uvarint(p.rest)
 	if n <= 0 {
-		p.fail()
+		p.setFailed()
 		return ""
 	}
 	p.rest = p.rest[n:]

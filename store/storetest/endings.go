@@ -10,16 +10,19 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Reasons that a backend keeps: the last is one that it has never heard of.
+// unknownReason is a reason that no backend knows.
+const unknownReason store.Reason = "unknown_reason"
+
+// retainedReasons are reasons that a backend has to keep.
 var retainedReasons = []store.Reason{
 	store.ReasonIdle, store.ReasonAbsolute, store.ReasonLoggedOutElsewhere, store.ReasonEnded, store.ReasonTooManySessions, store.ReasonNoUser,
-	store.ReasonDeactivated, store.ReasonCredentialsChanged, store.ReasonTheftSuspected, "another",
+	store.ReasonDeactivated, store.ReasonCredentialsChanged, store.ReasonTheftSuspected, unknownReason,
 }
 
-// Reasons that it may forget.
+// unretainedReasons are reasons that a backend may forget.
 var unretainedReasons = []store.Reason{store.ReasonLoggedOut, store.ReasonReplaced, store.ReasonLoginIncomplete}
 
-// What Delete does, and what is known afterwards.
+// endingChecks test Delete, and what Load returns after it.
 var endingChecks = []check{
 	{"Delete is final", func(t T, b store.Backend) {
 		for _, reason := range []store.Reason{store.ReasonLoggedOut, store.ReasonEnded} {
@@ -45,17 +48,17 @@ var endingChecks = []check{
 		next.Version++
 		requireSameExceptValues(t, next, mustDelete(t, b, next.Key, store.ReasonLoggedOut))
 	}},
-	{"Delete twice is no error, and returns no session again", func(t T, b store.Backend) {
+	{"a second Delete returns no session and no error", func(t T, b store.Backend) {
 		r, other := newRecord(), newRecord()
 		mustCreate(t, b, r, other)
 		mustDelete(t, b, r.Key, store.ReasonLoggedOut)
-		for _, reason := range []store.Reason{store.ReasonLoggedOut, store.ReasonIdle, "another"} {
+		for _, reason := range []store.Reason{store.ReasonLoggedOut, store.ReasonIdle, unknownReason} {
 			requireDeletesNothing(t, b, r.Key, reason)
 			requireGone(t, b, r)
 		}
 		requireSame(t, other, mustLoad(t, b, other.Key))
 	}},
-	{"Load tells why a session was ended", func(t T, b store.Backend) {
+	{"Load returns why a session was ended", func(t T, b store.Backend) {
 		for i, reason := range retainedReasons {
 			r := newRecord()
 			if i%2 == 0 {
@@ -68,7 +71,7 @@ var endingChecks = []check{
 			requireEnded(t, b, r, reason)
 		}
 	}},
-	{"the first reason stays", func(t T, b store.Backend) {
+	{"a later Delete does not change the reason", func(t T, b store.Backend) {
 		r := newRecord()
 		mustCreate(t, b, r)
 		mustDelete(t, b, r.Key, store.ReasonCredentialsChanged)
@@ -77,7 +80,7 @@ var endingChecks = []check{
 			requireEnded(t, b, r, store.ReasonCredentialsChanged)
 		}
 	}},
-	{"a reason that is not kept never becomes another", func(t T, b store.Backend) {
+	{"an unretained reason never becomes another", func(t T, b store.Backend) {
 		for _, reason := range unretainedReasons {
 			r := newRecord()
 			mustCreate(t, b, r)
@@ -94,7 +97,7 @@ var endingChecks = []check{
 		}
 	}},
 
-	{"of parallel Deletes one gets the session, and its reason stays", func(t T, b store.Backend) {
+	{"one of concurrent Deletes gets the session, and its reason is kept", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
 			mustCreate(t, b, r)
@@ -103,7 +106,7 @@ var endingChecks = []check{
 			requireOwned(t, b, r.Owner)
 		}
 	}},
-	{"Delete returns what the last Touch and the last Save left", func(t T, b store.Backend) {
+	{"Delete returns the effect of the last Touch and Save", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
 			mustCreate(t, b, r)
@@ -130,7 +133,7 @@ var endingChecks = []check{
 			requireSameExceptValues(t, r, ended)
 		}
 	}},
-	{"nothing under way brings a deleted session back", func(t T, b store.Backend) {
+	{"no concurrent call brings a deleted session back", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
 			mustCreate(t, b, r)
@@ -155,8 +158,8 @@ var endingChecks = []check{
 			)
 			require.NoError(t, errors.Join(errs[:4]...))
 			requireGone(t, b, r)
-			if errs[4] == nil { // before the Delete, which has to say so
-				require.NotNil(t, moved, "a logout would believe that it ended the session")
+			if errs[4] == nil { // it came before the Delete, which has to return a MovedError
+				require.NotNil(t, moved, "a logout would believe that it had ended the session")
 				require.Equal(t, next.Key, moved.To)
 				require.Nil(t, ended.Session)
 				requireOwned(t, b, r.Owner, next.Key)
@@ -164,14 +167,14 @@ var endingChecks = []check{
 			}
 			require.Nil(t, moved)
 			require.NotNil(t, ended.Session)
-			if !errors.Is(errs[4], store.ErrConflict) { // after the Save
+			if !errors.Is(errs[4], store.ErrConflict) { // it came after the Save
 				require.ErrorIs(t, errs[4], store.ErrNotFound)
 			}
 			requireGone(t, b, next)
 			requireOwned(t, b, r.Owner)
 		}
 	}},
-	{"a session ended by the limit is not brought back either", func(t T, b store.Backend) {
+	{"no concurrent call brings a session back that a limit ended", func(t T, b store.Backend) {
 		for range rounds {
 			old := newRecord()
 			mustCreate(t, b, old)
@@ -190,14 +193,14 @@ var endingChecks = []check{
 				},
 			)
 			require.NoError(t, errors.Join(errs...))
-			require.Len(t, ended, 1, "either the old session or its successor")
+			require.Len(t, ended, 1, "the limit must end either the old session or its successor")
 			requireEnded(t, b, ended[0], store.ReasonTooManySessions)
 			requireGone(t, b, old)
 			requireGone(t, b, next)
 			requireOwned(t, b, old.Owner, added.Key)
 		}
 	}},
-	{"a session that Delete and a limit end at once goes to one of them", func(t T, b store.Backend) {
+	{"either Delete or a concurrent limit gets the session", func(t T, b store.Backend) {
 		for range rounds {
 			old := newRecord()
 			mustCreate(t, b, old)
@@ -207,7 +210,7 @@ var endingChecks = []check{
 	}},
 }
 
-// end deletes a session and returns it, as it has to be returned.
+// mustDelete deletes a session, checks that Delete returned it, and returns it.
 func mustDelete(t T, b store.Backend, key store.Key, reason store.Reason) store.Record {
 	t.Helper()
 	ended, err := b.Delete(t.Context(), key, reason)
@@ -221,10 +224,10 @@ func requireDeletesNothing(t T, b store.Backend, key store.Key, reason store.Rea
 	t.Helper()
 	ended, err := b.Delete(t.Context(), key, reason)
 	require.NoError(t, err)
-	require.Nil(t, ended.Session, "Delete returned a session that is not there")
+	require.Nil(t, ended.Session, "Delete returned a session that does not exist")
 }
 
-// requireEnded checks that the session of r has ended and that Load tells why.
+// requireEnded checks that the session of r is gone and that Load returns the reason.
 func requireEnded(t T, b store.Backend, r store.Record, reason store.Reason) {
 	t.Helper()
 	requireGone(t, b, r)
@@ -234,7 +237,7 @@ func requireEnded(t T, b store.Backend, r store.Record, reason store.Reason) {
 	require.Equal(t, reason, ended.Reason)
 }
 
-// requireSameButValues is requireSame for what Delete returns.
+// requireSameExceptValues is requireSame for a record that Delete returned.
 func requireSameExceptValues(t T, want, got store.Record) {
 	t.Helper()
 	require.NotNil(t, got.Session)
@@ -243,8 +246,8 @@ func requireSameExceptValues(t T, want, got store.Record) {
 	requireSame(t, want, store.Record{Session: &s, LastSeen: got.LastSeen})
 }
 
-// requireOneDeletes has a session deleted for eight reasons at once, and returns
-// what the one Delete got that ended it.
+// requireOneDeleteWins deletes a session eight times concurrently, each time for another
+// reason. It returns the session and the reason of the one Delete that got it.
 func requireOneDeleteWins(t T, b store.Backend, r store.Record) (ended store.Record, reason store.Reason) {
 	t.Helper()
 	results := make([]store.Record, 8)
@@ -258,17 +261,17 @@ func requireOneDeleteWins(t T, b store.Backend, r store.Record) (ended store.Rec
 	require.NoError(t, errors.Join(concurrently(deletes...)...))
 	for i, got := range results {
 		if got.Session != nil {
-			require.Nil(t, ended.Session, "two of them got the session")
+			require.Nil(t, ended.Session, "two Deletes got the session")
 			ended, reason = got, retainedReasons[i]
 		}
 	}
-	require.NotNil(t, ended.Session, "none of them got the session")
+	require.NotNil(t, ended.Session, "no Delete got the session")
 	requireSameExceptValues(t, r, ended)
 	return ended, reason
 }
 
-// requireDeleteOrLimit has a session, its owner's only one, deleted at the moment
-// when a limit ends it, and returns the reason of whichever got it.
+// requireDeleteOrLimitWins deletes an owner's only session while a Create with a limit ends
+// it. It returns the reason of the call that got the session.
 func requireDeleteOrLimitWins(t T, b store.Backend, r store.Record) store.Reason {
 	t.Helper()
 	var byLimit []store.Record
@@ -285,10 +288,10 @@ func requireDeleteOrLimitWins(t T, b store.Backend, r store.Record) store.Reason
 	)
 	require.NoError(t, errors.Join(errs...))
 	if byDelete.Session != nil {
-		require.Empty(t, byLimit, "both of them got the session")
+		require.Empty(t, byLimit, "both calls got the session")
 		requireSameExceptValues(t, r, byDelete)
 		return store.ReasonEnded
 	}
-	require.Equal(t, []store.Key{r.Key}, keysOf(byLimit...), "none of them got the session")
+	require.Equal(t, []store.Key{r.Key}, keysOf(byLimit...), "neither call got the session")
 	return store.ReasonTooManySessions
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// What Replace does, and what is known afterwards.
+// moveChecks test Replace, and what Load, Delete and Replace return for the old key.
 var moveChecks = []check{
 	{"Replace moves a session to its new key", func(t T, b store.Backend) {
 		r := newRecord()
@@ -21,13 +21,13 @@ var moveChecks = []check{
 		requireGone(t, b, r)
 		requireOwned(t, b, r.Owner, next.Key)
 
-		// The successor is a session like any other.
+		// The moved session is a session like any other.
 		require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen+1))
 		require.NoError(t, b.Save(t.Context(), next.Key, next.Version, nil))
 		mustDelete(t, b, next.Key, store.ReasonLoggedOut)
 		requireOwned(t, b, r.Owner)
 	}},
-	{"Replace revives what has ended, if it is still there", func(t T, b store.Backend) {
+	{"Replace moves sessions past their Deadline", func(t T, b store.Backend) {
 		for _, r := range pastDeadline() {
 			mustCreate(t, b, r)
 			next := successor(newRecordFor(r.Owner, 0))
@@ -53,13 +53,13 @@ var moveChecks = []check{
 			requireOwned(t, b, r.Owner, r.Key)
 		}
 	}},
-	{"Replace ends the old session for good", func(t T, b store.Backend) {
+	{"nothing brings a session back to its old key", func(t T, b store.Backend) {
 		r := newRecord()
 		mustCreate(t, b, r)
 		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, successor(r)))
 		requireStaysGone(t, b, r)
 	}},
-	{"Load, Delete and Replace tell where a session has moved, and change nothing", func(t T, b store.Backend) {
+	{"Load, Delete and Replace of an old key return the new one and change nothing", func(t T, b store.Backend) {
 		r := newRecord()
 		mustCreate(t, b, r)
 		next := successor(r)
@@ -73,7 +73,7 @@ var moveChecks = []check{
 		requireSame(t, last, mustLoad(t, b, last.Key))
 		requireOwned(t, b, r.Owner, last.Key)
 	}},
-	{"a move is told of, whether it revived the session or not", func(t T, b store.Backend) {
+	{"the MovedError reports whether the move was a revival", func(t T, b store.Backend) {
 		for _, rotated := range []time.Duration{-time.Hour, 0, time.Hour} {
 			r := newRecord()
 			next := successor(r)
@@ -83,7 +83,7 @@ var moveChecks = []check{
 			requireMoved(t, b, r, next)
 		}
 	}},
-	{"what has moved and then ended is known by either key", func(t T, b store.Backend) {
+	{"after a move and a Delete, both keys return what happened", func(t T, b store.Backend) {
 		r := newRecord()
 		mustCreate(t, b, r)
 		next := successor(r)
@@ -95,19 +95,19 @@ var moveChecks = []check{
 		requireStaysGone(t, b, next)
 	}},
 
-	{"of parallel Replaces one wins, and the others are told where to", func(t T, b store.Backend) {
+	{"one of concurrent Replaces succeeds, and the others return a MovedError", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
 			requireOneReplaceWins(t, b, r, 4)
 		}
 	}},
-	{"of fifty parallel revivals of a remembered session one wins", func(t T, b store.Backend) {
+	{"one of fifty concurrent revivals of a remembered session succeeds", func(t T, b store.Backend) {
 		for i := range 2 * rounds / 50 {
 			r := remembered("session=" + rand.Text())[i%2]
 			requireOneReplaceWins(t, b, r, 50)
 		}
 	}},
-	{"Replace loses no Save that met it", func(t T, b store.Backend) {
+	{"Replace never loses a concurrent Save", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
 			mustCreate(t, b, r)
@@ -117,7 +117,7 @@ var moveChecks = []check{
 				func() error { return b.Replace(t.Context(), r.Key, r.Version, next) },
 			)
 			if errs[0] == nil {
-				require.ErrorIs(t, errs[1], store.ErrConflict, "replaced a version that was no longer there")
+				require.ErrorIs(t, errs[1], store.ErrConflict, "Replace moved a version that was no longer current")
 				requireGone(t, b, next)
 				require.Equal(t, "new", string(mustLoad(t, b, r.Key).Values))
 			} else {
@@ -128,7 +128,7 @@ var moveChecks = []check{
 			}
 		}
 	}},
-	{"a Load that meets a Replace finds the session, or where it went", func(t T, b store.Backend) {
+	{"a Load during a Replace returns the session or its new key", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
 			mustCreate(t, b, r)
@@ -146,13 +146,13 @@ var moveChecks = []check{
 	}},
 }
 
-// requireOneReplaces creates a session and has it replaced by so many at once.
-func requireOneReplaceWins(t T, b store.Backend, r store.Record, parallel int) {
+// requireOneReplaceWins creates a session and replaces it by several others concurrently.
+func requireOneReplaceWins(t T, b store.Backend, r store.Record, concurrent int) {
 	t.Helper()
 	mustCreate(t, b, r)
 	var nexts []store.Record
 	var replaces []func() error
-	for range parallel {
+	for range concurrent {
 		next := successor(newRecordFor(r.Owner, 0))
 		next.ID = r.ID
 		nexts = append(nexts, next)
@@ -177,8 +177,8 @@ func requireOneReplaceWins(t T, b store.Backend, r store.Record, parallel int) {
 	}
 }
 
-// requireMoved checks that whatever asks for the session of r is told where it went,
-// and that asking changes nothing.
+// requireMoved checks that Load, Delete and Replace of r's key return a MovedError that leads
+// to the record to, and that they change nothing.
 func requireMoved(t T, b store.Backend, r, to store.Record) {
 	t.Helper()
 	_, loaded := b.Load(t.Context(), r.Key)

@@ -7,13 +7,14 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// nodes are two backends that should be one: each call goes to the other in turn.
+// alternatingNodes are two nodes that should behave like one backend. Calls go to a and b in
+// turn.
 type alternatingNodes struct {
 	a, b  store.Backend
 	calls atomic.Uint64
 }
 
-// asOne returns nodes that are a Watcher where a is one.
+// alternate returns a backend whose calls go to a and b in turn. It is a Watcher if a is one.
 func alternate(a, b store.Backend) store.Backend {
 	n := &alternatingNodes{a: a, b: b}
 	if w, watches := a.(store.Watcher); watches {

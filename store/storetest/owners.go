@@ -8,9 +8,9 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// What the sessions of one owner have to do with each other.
+// ownerChecks test ByOwner and limits.
 var ownerChecks = []check{
-	{"ByOwner lists an owner's sessions as they are", func(t T, b store.Backend) {
+	{"ByOwner returns an owner's sessions as they are", func(t T, b store.Backend) {
 		first := newRecord()
 		second := newRecordFor(first.Owner, 5)
 		mustCreate(t, b, first, second)
@@ -24,7 +24,7 @@ var ownerChecks = []check{
 			requireSame(t, mustLoad(t, b, r.Key), r)
 		}
 	}},
-	{"ByOwner lists what Touch or Replace may find, though it has ended", func(t T, b store.Backend) {
+	{"ByOwner returns sessions past their Deadline", func(t T, b store.Backend) {
 		for _, r := range pastDeadline() {
 			mustCreate(t, b, r)
 			records, err := b.ByOwner(t.Context(), r.Owner)
@@ -32,10 +32,10 @@ var ownerChecks = []check{
 			require.Contains(t, keysOf(records...), r.Key)
 		}
 	}},
-	{"ByOwner of a stranger is empty and no error", func(t T, b store.Backend) {
+	{"ByOwner of an unknown owner returns nothing and no error", func(t T, b store.Backend) {
 		requireOwned(t, b, "session="+rand.Text())
 	}},
-	{"owners that look alike are different owners", func(t T, b store.Backend) {
+	{"owners with similar names are different owners", func(t T, b store.Backend) {
 		name := rand.Text() + "a"
 		owned := map[string]store.Key{}
 		for _, owner := range []string{
@@ -46,7 +46,7 @@ var ownerChecks = []check{
 			r := newRecordFor(owner, 5)
 			ended, err := b.Create(t.Context(), r, store.Limit{Max: 1})
 			require.NoError(t, err)
-			require.Empty(t, ended, "ended a session of another owner")
+			require.Empty(t, ended, "Create ended a session of another owner")
 			owned[owner] = r.Key
 		}
 		for owner, key := range owned {
@@ -59,7 +59,7 @@ var ownerChecks = []check{
 		}
 	}},
 
-	{"at the limit Create ends the least recently seen and returns them", func(t T, b store.Backend) {
+	{"Create at the limit ends the least recently seen sessions and returns them", func(t T, b store.Backend) {
 		old := newRecord()
 		recent, touched, added := newRecordFor(old.Owner, 10), newRecordFor(old.Owner, 20), newRecordFor(old.Owner, 25)
 		mustCreate(t, b, old, recent, touched)
@@ -74,15 +74,14 @@ var ownerChecks = []check{
 		requireStaysGone(t, b, old)
 		requireOwned(t, b, old.Owner, keysOf(recent, touched, added)...)
 
-		// A limit lowered since ends as many as it takes, but never the one
-		// that is being created.
+		// A lower limit ends as many sessions as necessary, but never the new one.
 		last := newRecordFor(old.Owner, 29)
 		ended, err = b.Create(t.Context(), last, store.Limit{Max: 2})
 		require.NoError(t, err)
 		require.ElementsMatch(t, keysOf(recent, added), keysOf(ended...))
 		requireOwned(t, b, old.Owner, keysOf(touched, last)...)
 	}},
-	{"at the limit Create refuses, if told to, and changes nothing", func(t T, b store.Backend) {
+	{"Create at a refusing limit returns ErrLimit and changes nothing", func(t T, b store.Backend) {
 		limit := store.Limit{Max: 2, Refuse: true}
 		first := newRecord()
 		second, third := newRecordFor(first.Owner, 5), newRecordFor(first.Owner, 0)
@@ -99,7 +98,7 @@ var ownerChecks = []check{
 		requireSame(t, second, mustLoad(t, b, second.Key))
 		requireOwned(t, b, first.Owner, first.Key, second.Key)
 
-		// One place becomes free, and is one place.
+		// Deleting one session makes room for exactly one.
 		mustDelete(t, b, first.Key, store.ReasonLoggedOut)
 		_, err = b.Create(t.Context(), third, limit)
 		require.NoError(t, err)
@@ -107,7 +106,7 @@ var ownerChecks = []check{
 		require.ErrorIs(t, err, store.ErrLimit)
 		requireOwned(t, b, first.Owner, second.Key, third.Key)
 	}},
-	{"below the limit nothing is ended", func(t T, b store.Backend) {
+	{"Create below the limit ends nothing", func(t T, b store.Backend) {
 		owner := "session=" + rand.Text()
 		var created []store.Record
 		for range 5 {
@@ -119,7 +118,7 @@ var ownerChecks = []check{
 		}
 		requireOwned(t, b, owner, keysOf(created...)...)
 	}},
-	{"a remembered session counts for the limit past its end", func(t T, b store.Backend) {
+	{"a remembered session past its Deadline counts for the limit", func(t T, b store.Backend) {
 		for i := range 2 {
 			old := remembered("session=" + rand.Text())[i]
 			mustCreate(t, b, old)
@@ -136,7 +135,7 @@ var ownerChecks = []check{
 			requireOwned(t, b, old.Owner, added.Key)
 		}
 	}},
-	{"sessions that nothing brings back do not count for the limit", func(t T, b store.Backend) {
+	{"sessions past GoneAt do not count for the limit", func(t T, b store.Backend) {
 		for _, refuse := range []bool{false, true} {
 			live := newRecord()
 			mustCreate(t, b, longGone(live.Owner)...)
@@ -148,7 +147,7 @@ var ownerChecks = []check{
 			requireSame(t, live, mustLoad(t, b, live.Key))
 		}
 	}},
-	{"a Touch that is heard of late brings no session back beyond the limit", func(t T, b store.Backend) {
+	{"a delayed Touch does not exceed the limit", func(t T, b store.Backend) {
 		old := justGone()[0]
 		mustCreate(t, b, old)
 		added := newRecordFor(old.Owner, 0)
@@ -160,7 +159,7 @@ var ownerChecks = []check{
 		}
 		requireOwned(t, b, old.Owner, added.Key)
 	}},
-	{"Load tells that a limit has ended a session", func(t T, b store.Backend) {
+	{"Load returns the reason of a session ended by a limit", func(t T, b store.Backend) {
 		old := newRecord()
 		mustCreate(t, b, old)
 		_, err := b.Create(t.Context(), newRecordFor(old.Owner, 0), store.Limit{Max: 1})
@@ -171,7 +170,7 @@ var ownerChecks = []check{
 			requireDeletesNothing(t, b, old.Key, store.ReasonEnded)
 		}
 	}},
-	{"a session that was replaced or deleted does not count for the limit", func(t T, b store.Backend) {
+	{"moved and deleted sessions do not count for the limit", func(t T, b store.Backend) {
 		limit := store.Limit{Max: 2, Refuse: true}
 		deleted := newRecord()
 		replaced := newRecordFor(deleted.Owner, 5)

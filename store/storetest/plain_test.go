@@ -167,7 +167,7 @@ func (b *mapBackend) end(r store.Record, reason store.Reason) {
 	} else if b.makes("delete: keeps a logout as an end") {
 		b.reasons[b.key(r.Key)] = store.ReasonEnded
 	}
-	if b.makes("delete: keeps the reasons it knows") && reason == "another" {
+	if b.makes("delete: keeps the reasons it knows") && reason == unknownReason {
 		b.reasons[b.key(r.Key)] = store.ReasonEnded
 	}
 	if reason == store.ReasonTooManySessions && b.makes("watch: does not tell of a limit") || b.makes("watch: tells before it happens") {

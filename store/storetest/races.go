@@ -9,13 +9,13 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// rounds is how often a race is run: enough for a backend that checks and then
-// acts to fail every time, few enough for one across a network.
+// rounds is how often a race is repeated: often enough for a backend that checks and acts in
+// two steps to fail every time, seldom enough for a backend across a network.
 const rounds = 100
 
-// What holds when requests meet that neither move nor delete a session.
+// raceChecks test concurrent calls that neither move nor delete a session.
 var raceChecks = []check{
-	{"a hundred parallel Creates end with as many sessions as the limit allows", func(t T, b store.Backend) {
+	{"a hundred concurrent Creates leave as many sessions as the limit allows", func(t T, b store.Backend) {
 		owner := newRecord().Owner
 		var creates []func() error
 		var created []store.Record
@@ -36,9 +36,9 @@ var raceChecks = []check{
 		for _, r := range results {
 			ended = append(ended, keysOf(r...)...)
 		}
-		require.ElementsMatch(t, keysOf(created...), append(ended, live...), "every other session is returned as ended, once")
+		require.ElementsMatch(t, keysOf(created...), append(ended, live...), "every other session must be returned as ended, once")
 	}},
-	{"a hundred parallel Creates are refused beyond the limit", func(t T, b store.Backend) {
+	{"a hundred concurrent Creates are refused beyond the limit", func(t T, b store.Backend) {
 		owner := newRecord().Owner
 		var creates []func() error
 		var created []store.Record
@@ -48,7 +48,7 @@ var raceChecks = []check{
 			creates = append(creates, func() error {
 				ended, err := b.Create(t.Context(), r, store.Limit{Max: 3, Refuse: true})
 				if len(ended) > 0 {
-					return errors.New("ended sessions instead of refusing")
+					return errors.New("Create ended sessions instead of refusing")
 				}
 				return err
 			})
@@ -64,7 +64,7 @@ var raceChecks = []check{
 		require.Len(t, accepted, 3)
 		requireOwned(t, b, owner, accepted...)
 	}},
-	{"after a Touch the least recently seen is another", func(t T, b store.Backend) {
+	{"a limit spares a session that was touched first", func(t T, b store.Backend) {
 		for range rounds {
 			oldest := newRecord()
 			second := newRecordFor(oldest.Owner, 20)
@@ -77,7 +77,7 @@ var raceChecks = []check{
 				func() error { return b.Touch(t.Context(), oldest.Key, newRecordFor(oldest.Owner, 0).LastSeen) },
 			)
 			require.NoError(t, errs[0])
-			if errs[1] == nil { // it was there to be touched, so the touch came first
+			if errs[1] == nil { // the session was still there, so the Touch came first
 				mustLoad(t, b, oldest.Key)
 				requireGone(t, b, second)
 			} else {
@@ -87,7 +87,7 @@ var raceChecks = []check{
 			}
 		}
 	}},
-	{"of parallel Saves at one version exactly one wins", func(t T, b store.Backend) {
+	{"exactly one of concurrent Saves at one version succeeds", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
 			mustCreate(t, b, r)
@@ -103,13 +103,13 @@ var raceChecks = []check{
 			require.Equal(t, r.Version+1, got.Version)
 		}
 	}},
-	{"no update is lost if writers retry on ErrConflict", func(t T, b store.Backend) {
+	{"no update is lost when writers retry after ErrConflict", func(t T, b store.Backend) {
 		const writers, each = 32, 4
 		r := newRecord()
 		r.Version, r.Values = 0, []byte("0")
 		mustCreate(t, b, r)
 		count := func() error {
-			// Each conflict is another writer's success, so there are not many.
+			// Each conflict is another writer's success, which bounds the attempts.
 			done := 0
 			for range writers * each {
 				now, err := b.Load(t.Context(), r.Key)
@@ -130,7 +130,7 @@ var raceChecks = []check{
 					return nil
 				}
 			}
-			return errors.New("a conflict without anyone to conflict with")
+			return errors.New("Save returned more conflicts than there were other Saves")
 		}
 		var counts []func() error
 		for range writers {
@@ -141,7 +141,7 @@ var raceChecks = []check{
 		require.Equal(t, strconv.Itoa(writers*each), string(got.Values))
 		require.EqualValues(t, writers*each, got.Version)
 	}},
-	{"parallel Touches end at the latest", func(t T, b store.Backend) {
+	{"concurrent Touches leave the latest LastSeen", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
 			mustCreate(t, b, r)
@@ -157,8 +157,7 @@ var raceChecks = []check{
 	}},
 }
 
-// winner returns the index of the one error that is nil, and requires all others
-// to be lost.
+// winner returns the index of the one nil error. It requires every other error to be lost.
 func winner(t T, errs []error, lost error) int {
 	t.Helper()
 	won := -1
@@ -167,14 +166,14 @@ func winner(t T, errs []error, lost error) int {
 			require.ErrorIs(t, err, lost)
 			continue
 		}
-		require.Equal(t, -1, won, "two of them won")
+		require.Equal(t, -1, won, "two of them succeeded")
 		won = i
 	}
-	require.NotEqual(t, -1, won, "none of them won")
+	require.NotEqual(t, -1, won, "none of them succeeded")
 	return won
 }
 
-// unless returns err, unless it is the one that was expected.
+// ignore returns err, or nil if err is the expected one.
 func ignore(expected, err error) error {
 	if errors.Is(err, expected) {
 		return nil

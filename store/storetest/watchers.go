@@ -12,10 +12,10 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// What a Watcher is told. Others may be using the database, so that only what is
-// told of a promise's own sessions is looked at.
+// watcherChecks test Watcher. Others may be using the database, so each check considers only
+// the endings of its own sessions.
 var watcherChecks = []check{
-	{"a watcher is told of every Delete once, and why", func(t T, b store.Backend) {
+	{"a watcher receives every Delete once, with its reason", func(t T, b store.Backend) {
 		l := watch(t, t.Context(), b)
 		want := map[string][]store.Reason{}
 		var all []store.Record
@@ -32,7 +32,7 @@ var watcherChecks = []check{
 		}
 		requireEndings(t, b, l, want)
 	}},
-	{"a watcher is told of what a limit ends", func(t T, b store.Backend) {
+	{"a watcher receives the sessions that a limit ends", func(t T, b store.Backend) {
 		l := watch(t, t.Context(), b)
 		first := newRecord()
 		second, last := newRecordFor(first.Owner, 5), newRecordFor(first.Owner, 0)
@@ -46,7 +46,7 @@ var watcherChecks = []check{
 			remembered.ID: {store.ReasonTooManySessions}, first.ID: {store.ReasonTooManySessions}, second.ID: nil, last.ID: nil,
 		})
 	}},
-	{"a watcher is not told of what is no ending", func(t T, b store.Backend) {
+	{"a watcher receives nothing from other calls", func(t T, b store.Backend) {
 		l := watch(t, t.Context(), b)
 		r, absent := newRecord(), newRecord()
 		next := successor(r)
@@ -63,13 +63,13 @@ var watcherChecks = []check{
 		requireDeletesNothing(t, b, absent.Key, store.ReasonEnded)
 		requireEndings(t, b, l, map[string][]store.Reason{r.ID: nil, absent.ID: nil})
 
-		// Now it ends, and cannot end twice.
+		// A session ends only once.
 		mustDelete(t, b, next.Key, store.ReasonTheftSuspected)
 		requireDeletesNothing(t, b, next.Key, store.ReasonEnded)
 		requireMoved(t, b, r, next)
 		requireEndings(t, b, l, map[string][]store.Reason{r.ID: {store.ReasonTheftSuspected}})
 	}},
-	{"a watcher is not told of sessions that just expired", func(t T, b store.Backend) {
+	{"a watcher receives no expired sessions", func(t T, b store.Backend) {
 		l := watch(t, t.Context(), b)
 		live := newRecord()
 		expired := longGone(live.Owner)
@@ -82,7 +82,7 @@ var watcherChecks = []check{
 			expired[0].ID: nil, expired[1].ID: nil, live.ID: {store.ReasonTooManySessions},
 		})
 	}},
-	{"every watcher is told", func(t T, b store.Backend) {
+	{"every watcher receives every ending", func(t T, b store.Backend) {
 		listeners := []*listener{watch(t, t.Context(), b), watch(t, t.Context(), b), watch(t, t.Context(), b)}
 		r, other := newRecord(), newRecord()
 		mustCreate(t, b, r, other)
@@ -92,7 +92,7 @@ var watcherChecks = []check{
 			requireEndings(t, b, l, map[string][]store.Reason{r.ID: {store.ReasonEnded}, other.ID: {store.ReasonLoggedOut}})
 		}
 	}},
-	{"a watcher is told no more when its context is done", func(t T, b store.Backend) {
+	{"a watcher receives nothing once its context is done", func(t T, b store.Backend) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		done, other := watch(t, ctx, b), watch(t, t.Context(), b)
@@ -102,8 +102,9 @@ var watcherChecks = []check{
 		require.NoError(t, done.await(t.Context(), r.ID))
 		cancel()
 
-		// What is under way may still come, so it need not be the first. Each is
-		// given time: until the other has been told of it, and of a later one.
+		// Endings that are on their way may still arrive, so it is enough if one of the
+		// next is not received. It has time until the other watcher has received it and
+		// a later one.
 		for range rounds {
 			r := newRecord()
 			mustCreate(t, b, r)
@@ -113,10 +114,10 @@ var watcherChecks = []check{
 				return
 			}
 		}
-		require.Fail(t, "it is told for ever")
+		require.Fail(t, "the watcher still receives endings")
 	}},
 
-	{"what a watcher is told of has happened", func(t T, b store.Backend) {
+	{"a watcher receives an ending only after it has happened", func(t T, b store.Backend) {
 		l := watch(t, t.Context(), b)
 		for i := range rounds {
 			r := newRecord()
@@ -143,7 +144,7 @@ var watcherChecks = []check{
 			require.ErrorIs(t, errs[1], store.ErrNotFound)
 		}
 	}},
-	{"of what ends a session at once a watcher is told of one", func(t T, b store.Backend) {
+	{"a watcher receives one ending of a session that is ended concurrently", func(t T, b store.Backend) {
 		l := watch(t, t.Context(), b)
 		want := map[string][]store.Reason{}
 		for range rounds {
@@ -157,11 +158,11 @@ var watcherChecks = []check{
 	}},
 }
 
-// A listener keeps what a watcher is told, by the session's ID.
+// A listener collects the endings that a watcher receives, by session ID.
 type listener struct {
 	mu      sync.Mutex
 	reasons map[string][]store.Reason
-	arrived chan struct{} // holds one if something has come since the last look
+	arrived chan struct{} // holds one element if an ending has arrived since it was last read
 }
 
 func watch(t T, ctx context.Context, b store.Backend) *listener {
@@ -187,11 +188,11 @@ func (l *listener) reasonsFor(id string) []store.Reason {
 	return slices.Clone(l.reasons[id])
 }
 
-// patience is how long a backend may take to tell of an ending. Only a failing
-// test waits for so long.
+// endingTimeout is how long a backend may take to report an ending. Only a failing test
+// waits that long.
 const endingTimeout = 10 * time.Second
 
-// await waits until it has been told of a session.
+// await waits until the listener has received the ending of a session.
 func (l *listener) await(ctx context.Context, id string) error {
 	timeout := time.After(endingTimeout)
 	for len(l.reasonsFor(id)) == 0 {
@@ -200,15 +201,15 @@ func (l *listener) await(ctx context.Context, id string) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timeout:
-			return fmt.Errorf("the watcher was not told of the session %s", id)
+			return fmt.Errorf("the watcher did not receive the ending of session %s", id)
 		}
 	}
 	return nil
 }
 
-// requireTold checks what a listener has been told of sessions: exactly these
-// reasons, in the end. It gives what should not come as much time as others take
-// that end later, one on either node.
+// requireEndings checks that a listener receives exactly the endings in want, which are
+// reasons by session ID. Endings that should not arrive have time to do so until those of two
+// later sessions, one ended on each node, have arrived.
 func requireEndings(t T, b store.Backend, l *listener, want map[string][]store.Reason) {
 	t.Helper()
 	later := []store.Record{newRecord(), newRecord()}
@@ -223,6 +224,6 @@ func requireEndings(t T, b store.Backend, l *listener, want map[string][]store.R
 		}
 	}
 	for id, reasons := range want {
-		require.Equal(t, reasons, l.reasonsFor(id), "what the watcher was told of the session %s", id)
+		require.Equal(t, reasons, l.reasonsFor(id), "the endings of session %s", id)
 	}
 }

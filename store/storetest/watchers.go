@@ -18,14 +18,14 @@ var watcherChecks = []check{
 	{"a watcher receives every Delete once, with its reason", func(t T, b store.Backend) {
 		l := watch(t, t.Context(), b)
 		want := map[string][]store.Reason{}
-		var all []store.Record
+		var records []store.Record
 		for range slices.Concat(retainedReasons, unretainedReasons) {
-			all = append(all, newRecord())
+			records = append(records, newRecord())
 		}
-		all = append(all, pastDeadline()...)
-		mustCreate(t, b, all...)
+		records = append(records, pastDeadline()...)
+		mustCreate(t, b, records...)
 		reasons := append(slices.Concat(retainedReasons, unretainedReasons), store.ReasonIdle, store.ReasonAbsolute)
-		for i, r := range all {
+		for i, r := range records {
 			reason := reasons[i%len(reasons)]
 			mustDelete(t, b, r.Key, reason)
 			want[r.ID] = []store.Reason{reason}
@@ -165,6 +165,7 @@ type listener struct {
 	arrived chan struct{} // holds one element if an ending has arrived since it was last read
 }
 
+// watch returns a listener that watches b until ctx is done.
 func watch(t T, ctx context.Context, b store.Backend) *listener {
 	t.Helper()
 	l := &listener{reasons: map[string][]store.Reason{}, arrived: make(chan struct{}, 1)}

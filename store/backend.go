@@ -44,16 +44,16 @@ type Limit struct {
 
 // A Backend stores sessions. It does what each method says and makes no decisions: the
 // guard decides whether a session is still valid. The following rules hold for every
-// method, and [storetest.Run] checks them.
+// method. [storetest.Run] checks whatever can be checked without a failure or a wait.
 //
 // Atomic: methods are safe for concurrent use, and other calls, on any node, see all of a
 // method's effect or none. A condition and the change that depends on it are one step,
 // such as a transaction, a script or a conditional statement. A read followed by a write
 // is not: a logout may happen in between.
 //
-// No resurrection: once Delete has returned, every later Load, Touch, Save and Replace of
-// that key returns [ErrNotFound]. The same holds for sessions that the limit of Create has
-// ended. So Touch and Save are never upserts.
+// No resurrection: once Delete of a key has returned, every later Load, Touch, Save and
+// Replace of that key returns [ErrNotFound]. The same holds for a session that the limit of
+// Create has ended. So Touch and Save must not be upserts.
 //
 // Failure is not absence: [ErrNotFound], [ErrConflict], [ErrLimit], [*MovedError] and
 // [*EndedError] are results. Any other error means that the backend could not find out.
@@ -63,7 +63,8 @@ type Limit struct {
 // Deadlines belong to the guard: only Create and Touch look at them, as described there.
 // Every other method works on a session past its [Record.Deadline] and its
 // [Record.GoneAt] too, as long as the backend holds it: at least until [Grace] after
-// GoneAt.
+// GoneAt. Replace and Delete say what else a backend has to hold, and for how long. What it
+// has forgotten is ErrNotFound.
 //
 // Shared memory: neither the caller nor the backend writes to a Session, its Details or its
 // Values after one has given them to the other.
@@ -118,9 +119,9 @@ type Backend interface {
 	Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error)
 
 	// ByOwner returns an owner's sessions as they are, in any order: every one that
-	// Touch or Replace can find, also past its Deadline, so that all can be ended. An
-	// owner without sessions is no error. Two owners are the same only if their bytes
-	// are.
+	// Touch or Replace can find, also past its Deadline, so that all can be ended. For
+	// an owner without sessions it returns no records and no error. Owners are compared
+	// byte by byte.
 	ByOwner(ctx context.Context, owner string) ([]Record, error)
 }
 
@@ -133,8 +134,8 @@ type Cacher interface {
 	Cached(key Key) (Record, bool)
 }
 
-// An Ending reports to a [Watcher]'s callback that a session has ended. The zero Ending
-// reports that endings may have been missed.
+// An Ending reports to the callback of a [Watcher] that a session has ended. An Ending
+// without an ID reports that endings may have been missed.
 type Ending struct {
 	ID     string // the Session's ID
 	Reason Reason
@@ -150,7 +151,7 @@ type Watcher interface {
 	// has ended. A session that expires, or that Replace moves, is not an ending.
 	//
 	// ended returns quickly, and may be called from several goroutines at once. After a
-	// lost connection it is called with the zero Ending as soon as there is a connection
+	// lost connection it is called with an empty Ending as soon as there is a connection
 	// again. Watch itself waits no longer than a request may take, and respects ctx.
 	Watch(ctx context.Context, ended func(Ending)) error
 }

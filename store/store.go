@@ -36,7 +36,7 @@ func GroupOf(owner string) int {
 }
 
 // A Time is a moment in Unix milliseconds. Unlike a [time.Time] it is exact in every
-// database, has no location and no monotonic reading, and takes a third of the memory.
+// database, has no location and no monotonic reading, and takes a third of the space.
 type Time int64
 
 // TimeOf returns t, truncated to the millisecond.

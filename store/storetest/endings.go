@@ -15,8 +15,8 @@ const unknownReason store.Reason = "unknown_reason"
 
 // retainedReasons are reasons that a backend has to keep.
 var retainedReasons = []store.Reason{
-	store.ReasonIdle, store.ReasonAbsolute, store.ReasonLoggedOutElsewhere, store.ReasonEnded, store.ReasonTooManySessions, store.ReasonNoUser,
-	store.ReasonDeactivated, store.ReasonCredentialsChanged, store.ReasonTheftSuspected, unknownReason,
+	store.ReasonIdle, store.ReasonAbsolute, store.ReasonLoggedOutElsewhere, store.ReasonEnded,
+	store.ReasonTooManySessions, store.ReasonNoUser, store.ReasonDeactivated, store.ReasonCredentialsChanged, store.ReasonTheftSuspected, unknownReason,
 }
 
 // unretainedReasons are reasons that a backend may forget.

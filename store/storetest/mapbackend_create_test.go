@@ -16,7 +16,8 @@ func (b *mapBackend) Create(_ context.Context, r store.Record, limit store.Limit
 	if r.Key.Group() != store.GroupOf(r.Owner) {
 		return nil, errors.New("the key is not of its owner's group")
 	}
-	if b.makes("create: refuses an owner that is not ASCII") && strings.ContainsFunc(r.Owner, func(c rune) bool { return c > 127 }) ||
+	notASCII := func(c rune) bool { return c > 127 }
+	if b.makes("create: refuses an owner that is not ASCII") && strings.ContainsFunc(r.Owner, notASCII) ||
 		b.makes("create: refuses empty values") && len(r.Values) == 0 {
 		return nil, errors.New("refused")
 	}
@@ -62,7 +63,8 @@ func (b *mapBackend) asStored(r store.Record) store.Record {
 // othersWithinLimit returns the owner's other sessions that count for a limit, in the order in
 // which the limit ends them. It removes those that are gone if there is a limit.
 func (b *mapBackend) othersWithinLimit(r store.Record, limit store.Limit) []store.Record {
-	others := slices.DeleteFunc(b.owned(r.Owner, "limit: ends sessions of an owner with the same prefix"), func(other store.Record) bool {
+	others := b.owned(r.Owner, "limit: ends sessions of an owner with the same prefix")
+	others = slices.DeleteFunc(others, func(other store.Record) bool {
 		gone := hasPassed(other.GoneAt()) || hasPassed(other.Deadline()) && b.makes("limit: ignores remembered sessions")
 		if gone && b.makes("watch: reports expired sessions") {
 			b.notify(other, store.ReasonIdle)

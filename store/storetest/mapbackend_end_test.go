@@ -121,7 +121,8 @@ func (b *mapBackend) remove(r store.Record, reason store.Reason) {
 	if b.makes("delete: replaces an unknown reason") && reason == unknownReason {
 		b.reasons[b.key(r.Key)] = store.ReasonEnded
 	}
-	if reason == store.ReasonTooManySessions && b.makes("watch: omits sessions that a limit ends") || b.makes("watch: reports before the session has ended") {
+	if reason == store.ReasonTooManySessions && b.makes("watch: omits sessions that a limit ends") ||
+		b.makes("watch: reports before the session has ended") {
 		return
 	}
 	b.notify(r, reason)

@@ -192,7 +192,8 @@ func (b *mapBackend) key(key store.Key) store.Key {
 // prefix.
 func (b *mapBackend) owned(owner, prefixMistake string) (owned []store.Record) {
 	candidates := b.created
-	if !b.makes("delete: leaves the session in the owner's index") && !b.makes("by owner: returns stale records") && !b.makes("limit: ends the first created") {
+	if !b.makes("delete: leaves the session in the owner's index") &&
+		!b.makes("by owner: returns stale records") && !b.makes("limit: ends the first created") {
 		candidates = nil
 		for _, r := range b.sessions {
 			candidates = append(candidates, r)

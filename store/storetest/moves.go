@@ -177,8 +177,8 @@ func requireOneReplaceWins(t T, b store.Backend, r store.Record, concurrent int)
 	}
 }
 
-// requireMoved checks that Load, Delete and Replace of r's key return a MovedError that leads
-// to the record to, and that they change nothing.
+// requireMoved checks that Load, Delete and Replace of r's key change nothing and return a
+// MovedError with the key of to.
 func requireMoved(t T, b store.Backend, r, to store.Record) {
 	t.Helper()
 	_, loaded := b.Load(t.Context(), r.Key)

@@ -98,7 +98,7 @@ var recordChecks = []check{
 			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
-	{"Load returns a session for Grace after GoneAt", func(t T, b store.Backend) {
+	{"Load returns a session just past GoneAt", func(t T, b store.Backend) {
 		for _, r := range justGone() {
 			mustCreate(t, b, r)
 			requireSame(t, r, mustLoad(t, b, r.Key))

@@ -5,7 +5,7 @@
 //
 //	func TestBackend(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) store.Backend {
-//			return mybackend.New(openTestDatabase(t))
+//			return mystore.New(openTestDatabase(t))
 //		})
 //	}
 //
@@ -41,7 +41,7 @@ import (
 // Run never sleeps. Instead of waiting for sessions to end, it creates some that have ended:
 // just now, which a backend has to keep for [store.Grace], or an hour ago, which it has to
 // accept, but to keep only if they are remembered. All other sessions end at least half an
-// hour from now, so the clocks of the test and of a remote backend need not agree exactly.
+// hour from now, so the clocks of the test and of a remote backend need not agree to the second.
 func Run(t *testing.T, newBackend func(t *testing.T) store.Backend) {
 	for _, c := range checksFor(newBackend(t)) {
 		t.Run(c.name, func(t *testing.T) {

@@ -9,9 +9,8 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// A guard does this for you. It shows what a backend is asked to do: in
-// particular that a request which was under way during the logout can neither
-// touch nor save the session afterwards.
+// A guard makes these calls for you. After the logout, a request that was still running can
+// neither touch nor save the session.
 func ExampleMemory() {
 	ctx := context.Background()
 	sessions := store.NewMemory()
@@ -45,7 +44,7 @@ func ExampleMemory() {
 	// store: no such session true
 }
 
-// At its limit an owner's new session ends the one least recently seen.
+// At the limit, an owner's new session ends the least recently seen one.
 func ExampleNewMemory() {
 	ctx := context.Background()
 	sessions := store.NewMemory()
@@ -74,7 +73,7 @@ func ExampleNewMemory() {
 	// tablet ended laptop
 }
 
-// What ends is told to whoever watches: a guard cuts the streams of that session.
+// Watch reports every ending. A guard cuts the streams of that session.
 func ExampleMemory_Watch() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -99,7 +98,7 @@ func ExampleMemory_Watch() {
 	}
 	fmt.Println(err)
 
-	// Whoever comes back is told, too.
+	// A later request learns the reason from Load.
 	_, err = sessions.Load(ctx, key)
 	fmt.Println(err)
 	// Output:

@@ -9,29 +9,28 @@ import (
 	"time"
 )
 
-// Memory is the [Backend] of a single process. Its sessions are lost when the
-// process ends and are not shared with any other: behind a load balancer, every
-// node would have logins of its own. It does not bound how many sessions there
-// are; [Limit] does that for each owner.
+// Memory is the [Backend] of a single process. It is also a [Watcher]. Its sessions are
+// lost when the process ends and are not shared with other processes: behind a load
+// balancer, every node would have its own logins. Memory does not limit the total number of
+// sessions; [Limit] limits them for each owner.
 //
-// A session past [Record.GoneAt], by this machine's clock, does not count for a
-// limit. After [Grace] its memory is given back by later Creates and Replaces, a
-// little by each, without a goroutine, a timer or a pause. In a steady stream of
-// logins, about one in ten of those held is dead; when logins stop, what had expired
-// by then stays until they resume.
+// By this machine's clock, a session past [Record.GoneAt] does not count for a limit. After
+// [Grace], later Creates and Replaces free its memory, a few sessions each, without a
+// goroutine, a timer or a pause. In a steady stream of logins, about one in ten of the
+// sessions held has expired; when logins stop, expired sessions stay until they resume.
 //
-// What it keeps after an end or a move, where a [Backend] has to, takes about as
-// much memory as a session without values. Memory is a [Watcher]. Beyond the errors
-// of this package, it refuses a key that is already taken and a Replace that changes
-// the owner.
+// What remains of a session that was ended or moved, where a [Backend] has to keep it, takes
+// about as much memory as a session without values.
+//
+// Beyond the errors of this package, Memory returns an error for a session without an
+// owner, for a key that is in use, and for a Replace that changes the owner.
 type Memory struct {
-	// A session lives in exactly one shard, and whether it exists is decided
-	// there. The owners' lists hold the same sessions for Create and ByOwner.
+	// A session is in exactly one shard, and exists if it is there. The owners' lists
+	// hold the same sessions, for Create and ByOwner.
 	//
-	// Lock order: an owner's list first, then shards by rising index. A
-	// session enters and leaves under both locks, so with the list held it
-	// can be neither added nor removed. Load, Touch and Save need only the
-	// shard.
+	// Lock order: an owner's list first, then shards by rising index. A session is added
+	// and removed under both locks, so with the list locked it can be neither added
+	// nor removed. Load, Touch and Save need only the shard.
 	shards   [256]shard // by the first byte of the key, which is as random as SHA-256
 	owners   owners
 	watchers watchers
@@ -40,30 +39,30 @@ type Memory struct {
 type shard struct {
 	sync.Mutex
 	table
-	_ [16]byte // up to a cache line, so that cores do not share one
+	_ [16]byte // pads to a cache line, so that no two shards share one
 }
 
-// An entry is a session's place in Memory. Its record is guarded by its shard's
-// lock, except that the session may be read without it for its key and owner,
-// which never change.
+// An entry is a session in Memory, or what remains of one: see tombstone.go. Its shard's
+// lock guards its record, except that the session's key and owner, which never change, may
+// be read without it.
 type entry struct {
 	session  atomic.Pointer[Session]
 	lastSeen Time
 
 	hash       uint64 // of the key, which is in another cache line
-	chained    *entry // in the shard's table, guarded by the shard
-	prev, next *entry // in the owner's list, guarded by the list
+	chained    *entry // in the shard's table, guarded by the shard's lock
+	prev, next *entry // in the owner's list, guarded by the list's lock
 }
 
-// sweepPerLogin is how many chains of a shard, each about one session long, a
-// login looks through for expired sessions. A round of a shard with n sessions
-// thus takes n/8 logins to it, in which about n/8 more may have died unseen.
+// sweepPerLogin is the number of a shard's chains, each about one session long, that a
+// login searches for expired sessions. A round through a shard with n sessions thus takes
+// n/8 logins, during which about n/8 more sessions may expire.
 const sweepPerLogin = 8
 
 var (
-	errTaken  = errors.New("store: a session has this key already; make keys from fresh randomness")
-	errNobody = errors.New("store: a session needs an owner")
-	errOwner  = errors.New("store: a session can not be replaced by one of another owner; create a new one")
+	errKeyTaken     = errors.New("store: a session has this key already; make keys from fresh randomness")
+	errNoOwner      = errors.New("store: a session needs an owner")
+	errOwnerChanged = errors.New("store: a session cannot be replaced by one of another owner; create a new one")
 )
 
 // NewMemory returns an empty Memory.
@@ -82,7 +81,7 @@ func (m *Memory) Load(_ context.Context, key Key) (Record, error) {
 	defer s.Unlock()
 
 	e := s.find(key)
-	if err := e.gone(); err != nil {
+	if err := e.lookupErr(); err != nil {
 		return Record{}, err
 	}
 	return e.record(), nil
@@ -95,7 +94,7 @@ func (m *Memory) Touch(_ context.Context, key Key, seen Time) error {
 	defer s.Unlock()
 
 	e := s.find(key)
-	if e.gone() != nil || seen >= e.record().Deadline() {
+	if e.lookupErr() != nil || seen >= e.record().Deadline() {
 		return ErrNotFound
 	}
 	e.lastSeen = max(e.lastSeen, seen)
@@ -109,10 +108,10 @@ func (m *Memory) Save(_ context.Context, key Key, version uint64, values []byte)
 	defer s.Unlock()
 
 	e := s.find(key)
-	if e.gone() != nil {
+	if e.lookupErr() != nil {
 		return ErrNotFound
 	}
-	saved := *e.session.Load() // a copy: others may be reading the original
+	saved := *e.session.Load() // a copy, because others may be reading the original
 	if saved.Version != version {
 		return ErrConflict
 	}
@@ -125,19 +124,18 @@ func (m *Memory) Save(_ context.Context, key Key, version uint64, values []byte)
 // Create implements [Backend].
 func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Record, err error) {
 	if r.Owner == "" {
-		return nil, errNobody
+		return nil, errNoOwner
 	}
 	m.sweep(r.Key)
 
-	defer func() { m.watchers.tell(ended, ReasonTooManySessions) }() // with no lock held
+	defer func() { m.watchers.notify(ended, ReasonTooManySessions) }() // after the lock is released
 
-	list := m.owners.list(r.Owner)
-	list.Lock()
+	list := m.owners.lock(r.Owner)
 	defer list.Unlock()
 
 	var others []Record
 	if limit.Max > 0 {
-		others = m.live(list)
+		others = m.prune(list)
 		if limit.Refuse && len(others) >= limit.Max {
 			return nil, ErrLimit
 		}
@@ -152,19 +150,19 @@ func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Recor
 	}
 	s.Unlock()
 	if taken {
-		return nil, errTaken
+		return nil, errKeyTaken
 	}
 
-	// Whoever looks at this owner's sessions waits for the list, so nobody
-	// sees one too many; the new one is not listed before the others went.
+	// The list is locked and gets the new session last, so that ByOwner never returns
+	// more sessions than the limit.
 	for limit.Max > 0 && len(others) >= limit.Max {
 		oldest := others[0]
-		unseen := func(now Record) bool { return now.LastSeen == oldest.LastSeen }
-		if r, ok := m.end(list, oldest.Key, ReasonTooManySessions, unseen); ok {
+		untouched := func(now Record) bool { return now.LastSeen == oldest.LastSeen }
+		if r, ok := m.removeIf(list, oldest.Key, ReasonTooManySessions, untouched); ok {
 			ended = append(ended, r)
 			others = others[1:]
 		} else {
-			others = m.live(list) // it was touched, and may no longer be the oldest
+			others = m.prune(list) // it was touched, so another may be the oldest now
 		}
 	}
 	list.add(e)
@@ -175,27 +173,26 @@ func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Recor
 func (m *Memory) Replace(_ context.Context, old Key, version uint64, r Record) error {
 	m.sweep(r.Key)
 
-	list := m.owners.list(r.Owner)
-	list.Lock()
+	list := m.owners.lock(r.Owner)
 	defer list.Unlock()
 	from, to := m.shard(old), m.shard(r.Key)
 	defer m.lockBoth(old, r.Key)()
 
 	e := from.find(old)
-	if err := e.gone(); err != nil {
+	if err := e.lookupErr(); err != nil {
 		return err
 	}
 	switch s := e.session.Load(); {
 	case s.Version != version:
 		return ErrConflict
 	case s.Owner != r.Owner:
-		return errOwner
+		return errOwnerChanged
 	case to.find(r.Key) != nil:
-		return errTaken
+		return errKeyTaken
 	}
 	from.remove(e)
 	list.remove(e)
-	from.add(newMove(old, r))
+	from.add(newMoveMarker(old, r))
 	e = newEntry(r)
 	to.add(e)
 	list.add(e)
@@ -207,7 +204,7 @@ func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) (ended Reco
 	s := m.shard(key)
 	s.Lock()
 	e := s.find(key)
-	err = e.gone()
+	err = e.lookupErr()
 	s.Unlock()
 	var moved *MovedError
 	switch {
@@ -217,34 +214,33 @@ func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) (ended Reco
 		return Record{}, nil
 	}
 
-	list := m.owners.list(e.session.Load().Owner)
-	list.Lock()
-	ended, ok := m.end(list, key, reason, func(Record) bool { return true })
+	list := m.owners.lock(e.session.Load().Owner)
+	ended, ok := m.removeIf(list, key, reason, func(Record) bool { return true })
 	list.Unlock()
 	if !ok {
-		return m.Delete(ctx, key, reason) // it went or moved between the locks
+		return m.Delete(ctx, key, reason) // it was removed or moved before the list was locked
 	}
-	m.watchers.tell([]Record{ended}, reason)
+	m.watchers.notify([]Record{ended}, reason)
 	return ended, nil
 }
 
 // ByOwner implements [Backend].
 func (m *Memory) ByOwner(_ context.Context, owner string) ([]Record, error) {
-	list := m.owners.list(owner)
-	list.Lock()
+	list := m.owners.lock(owner)
 	defer list.Unlock()
 	return m.records(list), nil
 }
 
-// Watch implements [Watcher].
+// Watch implements [Watcher]. Its callback runs in the goroutine of the Delete or Create
+// that ended the session, and may call m.
 func (m *Memory) Watch(ctx context.Context, ended func(Ending)) error {
 	m.watchers.add(ctx, ended)
 	return nil
 }
 
-// end removes what is at a key of a locked list if the condition holds for it, and
-// leaves the reason behind, if there is one.
-func (m *Memory) end(list ownerList, key Key, reason Reason, condition func(Record) bool) (Record, bool) {
+// removeIf removes the entry at key if it belongs to the list's owner and condition holds
+// for it. It leaves a tombstone if the reason is retained.
+func (m *Memory) removeIf(list ownerList, key Key, reason Reason, condition func(Record) bool) (Record, bool) {
 	s := m.shard(key)
 	s.Lock()
 	defer s.Unlock()
@@ -254,7 +250,7 @@ func (m *Memory) end(list ownerList, key Key, reason Reason, condition func(Reco
 		return Record{}, false
 	}
 	s.remove(e)
-	if list.owner != "" { // what is left of a session is in no list
+	if list.owner != "" { // tombstones and move markers are in no list
 		list.remove(e)
 		if reason.Retained() {
 			s.add(newTombstone(key, reason))
@@ -263,12 +259,12 @@ func (m *Memory) end(list ownerList, key Key, reason Reason, condition func(Reco
 	return e.record(), true
 }
 
-// sweep takes out what may be forgotten among the next few in the shard of key. The
-// caller holds no lock: the owner of each is known only after the shard has been
-// looked at, and must be locked before it.
+// sweep removes the entries that may be forgotten from the next few chains of key's shard.
+// The caller holds no lock: an entry's owner is known only after its shard has been read,
+// but the owner's list has to be locked before the shard.
 func (m *Memory) sweep(key Key) {
-	var room [2 * sweepPerLogin]*Session
-	dead := room[:0]
+	var buffer [2 * sweepPerLogin]*Session
+	found := buffer[:0]
 	now := TimeOf(time.Now())
 	forgettable := func(r Record) bool { return r.GoneAt().Add(Grace) <= now }
 
@@ -277,24 +273,23 @@ func (m *Memory) sweep(key Key) {
 	for range min(sweepPerLogin, len(s.chains)) {
 		for e := s.nextChain(); e != nil; e = e.chained {
 			if forgettable(e.record()) {
-				dead = append(dead, e.session.Load())
+				found = append(found, e.session.Load())
 			}
 		}
 	}
 	s.Unlock()
 
-	for _, d := range dead {
-		list := m.owners.list(d.Owner)
-		list.Lock()
-		m.end(list, d.Key, "", forgettable)
+	for _, session := range found {
+		list := m.owners.lock(session.Owner)
+		m.removeIf(list, session.Key, "", forgettable) // it may have been touched meanwhile
 		list.Unlock()
 	}
 }
 
 func (m *Memory) shard(key Key) *shard { return &m.shards[key[0]] }
 
-// lockBoth locks the shards of two keys in order, or the one they share, and
-// returns what unlocks them.
+// lockBoth locks the shards of two keys in order, or the one they share, and returns a
+// function that unlocks them.
 func (m *Memory) lockBoth(a, b Key) (unlock func()) {
 	low, high := &m.shards[min(a[0], b[0])], &m.shards[max(a[0], b[0])]
 	low.Lock()
@@ -313,4 +308,4 @@ func newEntry(r Record) *entry {
 
 func (e *entry) record() Record { return Record{e.session.Load(), e.lastSeen} }
 
-func expired(r Record) bool { return r.GoneAt() <= TimeOf(time.Now()) }
+func isGone(r Record) bool { return r.GoneAt() <= TimeOf(time.Now()) }

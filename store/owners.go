@@ -8,30 +8,32 @@ import (
 	"sync"
 )
 
-// owners lists the sessions of every owner. The lists run through the entries
+// owners lists the sessions of every owner. The lists are linked through the entries
 // themselves, so that an owner with one session costs one slot of a map.
 type owners struct {
-	seed   maphash.Seed // random: nobody can choose user IDs that share a list
+	seed   maphash.Seed // random, so that nobody can choose user IDs that share a list
 	shards [64]ownerShard
 }
 
 type ownerShard struct {
 	sync.Mutex
-	first map[uint64]*entry // by hash: half the size of a map by owner
+	first map[uint64]*entry // by hash, which takes half the memory of a map by owner
 }
 
-// An ownerList is the place of an owner's sessions. Lock it before anything
-// else is done with it. Owners with the same hash share a list, and entries
-// tells them apart.
+// An ownerList is the list of an owner's sessions. Owners with the same hash share a list;
+// entries tells them apart. Only [owners.lock] returns one, so its shard is locked.
 type ownerList struct {
 	*ownerShard
 	hash  uint64
 	owner string
 }
 
-func (o *owners) list(owner string) ownerList {
+// lock locks the list of an owner's sessions and returns it. The caller must Unlock it.
+func (o *owners) lock(owner string) ownerList {
 	hash := maphash.String(o.seed, owner)
-	return ownerList{&o.shards[hash%uint64(len(o.shards))], hash, owner}
+	list := ownerList{&o.shards[hash%uint64(len(o.shards))], hash, owner}
+	list.Lock()
+	return list
 }
 
 func (l ownerList) entries() iter.Seq[*entry] {
@@ -69,22 +71,21 @@ func (l ownerList) remove(e *entry) {
 	e.prev, e.next = nil, nil
 }
 
-// live returns the live sessions of a locked list, the least recently seen
-// first. It ends the expired ones, since a Touch that is under way might yet
-// bring back one that was merely passed over.
-func (m *Memory) live(list ownerList) []Record {
+// prune removes the sessions of a list that are gone, and returns the others, the least
+// recently seen first. If it only skipped them, a delayed Touch might still extend one.
+func (m *Memory) prune(list ownerList) []Record {
 	live := slices.DeleteFunc(m.records(list), func(r Record) bool {
-		if !expired(r) {
+		if !isGone(r) {
 			return false
 		}
-		_, ok := m.end(list, r.Key, "", expired)
+		_, ok := m.removeIf(list, r.Key, "", isGone)
 		return ok
 	})
 	slices.SortFunc(live, func(a, b Record) int { return cmp.Compare(a.LastSeen, b.LastSeen) })
 	return live
 }
 
-// records returns all sessions of a locked list.
+// records returns all sessions of a list.
 func (m *Memory) records(list ownerList) []Record {
 	var records []Record
 	for e := range list.entries() {

@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// A table finds entries by key: chains of entries, as many as there are entries,
-// so that a chain is about one long. It grows and shrinks by one chain at a time
-// (linear hashing, Litwin 1980), so no call pays for the rest. A Go map would
-// hold every key a second time, never shrink, and could not be swept in parts.
+// A table is a hash table of entries by key. It has as many chains as entries, so that a
+// chain is about one entry long. It grows and shrinks by one chain at a time (linear
+// hashing, Litwin 1980), so that no call pays for a rehash. A Go map would hold every key a
+// second time, would never shrink, and could not be swept in parts.
 type table struct {
-	chains []*entry
-	count  int
-	swept  int // the chain that nextChain returned last
+	chains   []*entry
+	count    int
+	sweepPos int // the chain that nextChain returned last
 }
 
 func newTable() table { return table{chains: make([]*entry, 1)} }
@@ -32,10 +32,10 @@ func (t *table) add(e *entry) {
 	t.push(e)
 	t.count++
 	if last := len(t.chains); t.count > last {
-		// Without its highest bit, an index is the chain that held until
-		// now what belongs to it.
+		// Until now, the entries of the new chain were in the chain whose index is the
+		// new index without its highest bit.
 		t.chains = append(t.chains, nil)
-		t.move(t.take(last &^ (1 << (bits.Len(uint(last)) - 1))))
+		t.redistribute(t.detachChain(last &^ (1 << (bits.Len(uint(last)) - 1))))
 	}
 }
 
@@ -48,38 +48,40 @@ func (t *table) remove(e *entry) {
 	e.chained = nil
 	t.count--
 	if last := len(t.chains) - 1; last > t.count && last > 0 {
-		rest := t.take(last)
+		first := t.detachChain(last)
 		t.chains = t.chains[:last]
-		t.move(rest)
+		t.redistribute(first)
 		if cap(t.chains) > 64 && cap(t.chains) > 4*last {
 			t.chains = slices.Clone(t.chains)
 		}
 	}
 }
 
-// nextChain returns the chains in turn, from the first again after the last.
+// nextChain returns the next chain, and after the last one the first.
 func (t *table) nextChain() *entry {
-	t.swept = (t.swept + 1) % len(t.chains)
-	return t.chains[t.swept]
+	t.sweepPos = (t.sweepPos + 1) % len(t.chains)
+	return t.chains[t.sweepPos]
 }
 
-// chainOf is the index of the chain that a key with this hash belongs to.
+// chainOf returns the index of the chain that keys with this hash belong to.
 func (t *table) chainOf(hash uint64) int {
 	n := uint(len(t.chains))
 	mask := uint(1)<<bits.Len(n-1) - 1
 	i := uint(hash) & mask
 	if i >= n {
-		i &= mask >> 1 // the chain it would have comes with later growth
+		i &= mask >> 1 // the table has not grown to its chain yet
 	}
 	return int(i)
 }
 
-func (t *table) take(i int) (first *entry) {
+// detachChain empties a chain and returns its entries.
+func (t *table) detachChain(i int) (first *entry) {
 	first, t.chains[i] = t.chains[i], nil
 	return first
 }
 
-func (t *table) move(first *entry) {
+// redistribute adds the entries of a detached chain to the chains they belong to now.
+func (t *table) redistribute(first *entry) {
 	for first != nil {
 		next := first.chained
 		t.push(first)
@@ -92,6 +94,6 @@ func (t *table) push(e *entry) {
 	e.chained, *first = *first, e
 }
 
-// hashOf is a part of the key, which is random in itself: it is a SHA-256. The
-// first byte is left out, for it has chosen the shard.
+// hashOf returns a part of the key, which is a SHA-256 and so random already. It leaves out
+// the first byte, which selects the shard.
 func hashOf(key Key) uint64 { return binary.LittleEndian.Uint64(key[24:]) }

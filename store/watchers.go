@@ -7,42 +7,42 @@ import (
 	"sync"
 )
 
-// watchers are who is told of endings in a [Memory].
+// watchers are the callbacks of [Memory.Watch].
 type watchers struct {
-	mu  sync.Mutex
-	all map[*func(Ending)]struct{}
+	mu        sync.Mutex
+	callbacks map[*func(Ending)]struct{}
 }
 
 func (w *watchers) add(ctx context.Context, ended func(Ending)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.all == nil {
-		w.all = map[*func(Ending)]struct{}{}
+	if w.callbacks == nil {
+		w.callbacks = map[*func(Ending)]struct{}{}
 	}
-	f := func(e Ending) {
+	callback := func(e Ending) {
 		if ctx.Err() == nil { // AfterFunc may be late
 			ended(e)
 		}
 	}
-	w.all[&f] = struct{}{}
+	w.callbacks[&callback] = struct{}{}
 	context.AfterFunc(ctx, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(w.all, &f)
+		delete(w.callbacks, &callback)
 	})
 }
 
-// tell is called without any other lock: a watcher may want to ask the backend.
-func (w *watchers) tell(ended []Record, reason Reason) {
-	if len(ended) == 0 { // as for most logins, which need not wait for this lock
+// notify must be called without any other lock: a callback may call the backend.
+func (w *watchers) notify(ended []Record, reason Reason) {
+	if len(ended) == 0 { // most logins end nothing, and need not wait for this lock
 		return
 	}
 	w.mu.Lock()
-	all := slices.Collect(maps.Keys(w.all))
+	callbacks := slices.Collect(maps.Keys(w.callbacks))
 	w.mu.Unlock()
-	for _, f := range all {
+	for _, callback := range callbacks {
 		for _, r := range ended {
-			(*f)(Ending{r.ID, reason})
+			(*callback)(Ending{r.ID, reason})
 		}
 	}
 }

@@ -10,58 +10,58 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// What Replace does, and what is known afterwards.
-var moves = []promise{
+// moveChecks test Replace, and what Load, Delete and Replace return for the old key.
+var moveChecks = []check{
 	{"Replace moves a session to its new key", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		next := successor(r)
 		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
-		requireSame(t, next, load(t, b, next.Key))
+		requireSame(t, next, mustLoad(t, b, next.Key))
 		requireGone(t, b, r)
 		requireOwned(t, b, r.Owner, next.Key)
 
-		// The successor is a session like any other.
+		// The moved session is a session like any other.
 		require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen+1))
 		require.NoError(t, b.Save(t.Context(), next.Key, next.Version, nil))
-		end(t, b, next.Key, store.ReasonLoggedOut)
+		mustDelete(t, b, next.Key, store.ReasonLoggedOut)
 		requireOwned(t, b, r.Owner)
 	}},
-	{"Replace revives what has ended, if it is still there", func(t T, b store.Backend) {
-		for _, r := range pastTheirEnd() {
-			create(t, b, r)
-			next := successor(newRecordOf(r.Owner, 0))
+	{"Replace moves sessions past their Deadline", func(t T, b store.Backend) {
+		for _, r := range pastDeadline() {
+			mustCreate(t, b, r)
+			next := successor(newRecordFor(r.Owner, 0))
 			next.ID = r.ID
 			require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
 			requireMoved(t, b, r, next)
-			requireSame(t, next, load(t, b, next.Key))
+			requireSame(t, next, mustLoad(t, b, next.Key))
 
 			next.LastSeen++
 			require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen))
-			requireSame(t, next, load(t, b, next.Key))
-			end(t, b, next.Key, store.ReasonLoggedOut)
+			requireSame(t, next, mustLoad(t, b, next.Key))
+			mustDelete(t, b, next.Key, store.ReasonLoggedOut)
 		}
 	}},
 	{"Replace at another version is ErrConflict and changes nothing", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		for _, version := range []uint64{0, 2, 1 << 40} {
 			next := successor(r)
 			require.ErrorIs(t, b.Replace(t.Context(), r.Key, version, next), store.ErrConflict)
-			requireUnknown(t, b, next)
-			requireSame(t, r, load(t, b, r.Key))
+			requireNoTrace(t, b, next)
+			requireSame(t, r, mustLoad(t, b, r.Key))
 			requireOwned(t, b, r.Owner, r.Key)
 		}
 	}},
-	{"Replace ends the old session for good", func(t T, b store.Backend) {
+	{"nothing brings a session back to its old key", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, successor(r)))
-		requireRefused(t, b, r)
+		requireStaysGone(t, b, r)
 	}},
-	{"Load, Delete and Replace tell where a session has moved, and change nothing", func(t T, b store.Backend) {
+	{"Load, Delete and Replace of an old key return the new one and change nothing", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		next := successor(r)
 		last := successor(next)
 		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
@@ -70,68 +70,68 @@ var moves = []promise{
 			requireMoved(t, b, r, next)
 			requireMoved(t, b, next, last)
 		}
-		requireSame(t, last, load(t, b, last.Key))
+		requireSame(t, last, mustLoad(t, b, last.Key))
 		requireOwned(t, b, r.Owner, last.Key)
 	}},
-	{"a move is told of, whether it revived the session or not", func(t T, b store.Backend) {
+	{"the MovedError reports whether the move was a revival", func(t T, b store.Backend) {
 		for _, rotated := range []time.Duration{-time.Hour, 0, time.Hour} {
 			r := newRecord()
 			next := successor(r)
 			next.Details.Rotated = next.Authenticated.Add(rotated)
-			create(t, b, r)
+			mustCreate(t, b, r)
 			require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
 			requireMoved(t, b, r, next)
 		}
 	}},
-	{"what has moved and then ended is known by either key", func(t T, b store.Backend) {
+	{"after a move and a Delete, both keys return what happened", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		next := successor(r)
 		require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
-		end(t, b, next.Key, store.ReasonTheftSuspected)
+		mustDelete(t, b, next.Key, store.ReasonTheftSuspected)
 		requireMoved(t, b, r, next)
 		requireEnded(t, b, next, store.ReasonTheftSuspected)
-		requireRefused(t, b, r)
-		requireRefused(t, b, next)
+		requireStaysGone(t, b, r)
+		requireStaysGone(t, b, next)
 	}},
 
-	{"of parallel Replaces one wins, and the others are told where to", func(t T, b store.Backend) {
+	{"one of concurrent Replaces succeeds, and the others return a MovedError", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
-			requireOneReplaces(t, b, r, 4)
+			requireOneReplaceWins(t, b, r, 4)
 		}
 	}},
-	{"of fifty parallel revivals of a remembered session one wins", func(t T, b store.Backend) {
+	{"one of fifty concurrent revivals of a remembered session succeeds", func(t T, b store.Backend) {
 		for i := range 2 * rounds / 50 {
 			r := remembered("session=" + rand.Text())[i%2]
-			requireOneReplaces(t, b, r, 50)
+			requireOneReplaceWins(t, b, r, 50)
 		}
 	}},
-	{"Replace loses no Save that met it", func(t T, b store.Backend) {
+	{"Replace never loses a concurrent Save", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
-			create(t, b, r)
+			mustCreate(t, b, r)
 			next := successor(r)
-			errs := together(
+			errs := concurrently(
 				func() error { return b.Save(t.Context(), r.Key, r.Version, []byte("new")) },
 				func() error { return b.Replace(t.Context(), r.Key, r.Version, next) },
 			)
 			if errs[0] == nil {
-				require.ErrorIs(t, errs[1], store.ErrConflict, "replaced a version that was no longer there")
+				require.ErrorIs(t, errs[1], store.ErrConflict, "Replace moved a version that was no longer current")
 				requireGone(t, b, next)
-				require.Equal(t, "new", string(load(t, b, r.Key).Values))
+				require.Equal(t, "new", string(mustLoad(t, b, r.Key).Values))
 			} else {
 				require.ErrorIs(t, errs[0], store.ErrNotFound)
 				require.NoError(t, errs[1])
 				requireGone(t, b, r)
-				requireSame(t, next, load(t, b, next.Key))
+				requireSame(t, next, mustLoad(t, b, next.Key))
 			}
 		}
 	}},
-	{"a Load that meets a Replace finds the session, or where it went", func(t T, b store.Backend) {
+	{"a Load during a Replace returns the session or its new key", func(t T, b store.Backend) {
 		for range rounds {
 			r := newRecord()
-			create(t, b, r)
+			mustCreate(t, b, r)
 			find := func() error {
 				_, err := b.Load(t.Context(), r.Key)
 				var moved *store.MovedError
@@ -141,32 +141,32 @@ var moves = []promise{
 				return err
 			}
 			replace := func() error { return b.Replace(t.Context(), r.Key, r.Version, successor(r)) }
-			require.NoError(t, errors.Join(together(find, find, replace, find, find)...))
+			require.NoError(t, errors.Join(concurrently(find, find, replace, find, find)...))
 		}
 	}},
 }
 
-// requireOneReplaces creates a session and has it replaced by so many at once.
-func requireOneReplaces(t T, b store.Backend, r store.Record, parallel int) {
+// requireOneReplaceWins creates a session and replaces it by several others concurrently.
+func requireOneReplaceWins(t T, b store.Backend, r store.Record, concurrent int) {
 	t.Helper()
-	create(t, b, r)
+	mustCreate(t, b, r)
 	var nexts []store.Record
 	var replaces []func() error
-	for range parallel {
-		next := successor(newRecordOf(r.Owner, 0))
+	for range concurrent {
+		next := successor(newRecordFor(r.Owner, 0))
 		next.ID = r.ID
 		nexts = append(nexts, next)
 		replaces = append(replaces, func() error {
 			return b.Replace(t.Context(), r.Key, r.Version, next)
 		})
 	}
-	errs := together(replaces...)
+	errs := concurrently(replaces...)
 	won := winner(t, errs, store.ErrNotFound)
 	requireMoved(t, b, r, nexts[won])
 	requireOwned(t, b, r.Owner, nexts[won].Key)
 	for i, next := range nexts {
 		if i == won {
-			requireSame(t, next, load(t, b, next.Key))
+			requireSame(t, next, mustLoad(t, b, next.Key))
 			continue
 		}
 		var moved *store.MovedError
@@ -177,8 +177,8 @@ func requireOneReplaces(t T, b store.Backend, r store.Record, parallel int) {
 	}
 }
 
-// requireMoved checks that whatever asks for the session of r is told where it went,
-// and that asking changes nothing.
+// requireMoved checks that Load, Delete and Replace of r's key change nothing and return a
+// MovedError with the key of to.
 func requireMoved(t T, b store.Backend, r, to store.Record) {
 	t.Helper()
 	_, loaded := b.Load(t.Context(), r.Key)

@@ -7,55 +7,56 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// nodes are two backends that should be one: each call goes to the other in turn.
-type nodes struct {
+// alternatingNodes are two nodes that should behave like one backend. Calls go to a and b in
+// turn.
+type alternatingNodes struct {
 	a, b  store.Backend
 	calls atomic.Uint64
 }
 
-// asOne returns nodes that are a Watcher where a is one.
-func asOne(a, b store.Backend) store.Backend {
-	n := &nodes{a: a, b: b}
+// alternate returns a backend whose calls go to a and b in turn. It is a Watcher if a is one.
+func alternate(a, b store.Backend) store.Backend {
+	n := &alternatingNodes{a: a, b: b}
 	if w, watches := a.(store.Watcher); watches {
 		return struct {
-			*nodes
+			*alternatingNodes
 			store.Watcher
 		}{n, w}
 	}
 	return n
 }
 
-func (n *nodes) next() store.Backend {
+func (n *alternatingNodes) next() store.Backend {
 	if n.calls.Add(1)%2 == 1 {
 		return n.a
 	}
 	return n.b
 }
 
-func (n *nodes) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
+func (n *alternatingNodes) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
 	return n.next().Create(ctx, r, limit)
 }
 
-func (n *nodes) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
+func (n *alternatingNodes) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
 	return n.next().Replace(ctx, old, version, r)
 }
 
-func (n *nodes) Load(ctx context.Context, key store.Key) (store.Record, error) {
+func (n *alternatingNodes) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	return n.next().Load(ctx, key)
 }
 
-func (n *nodes) Touch(ctx context.Context, key store.Key, seen store.Time) error {
+func (n *alternatingNodes) Touch(ctx context.Context, key store.Key, seen store.Time) error {
 	return n.next().Touch(ctx, key, seen)
 }
 
-func (n *nodes) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+func (n *alternatingNodes) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
 	return n.next().Save(ctx, key, version, values)
 }
 
-func (n *nodes) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
+func (n *alternatingNodes) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	return n.next().Delete(ctx, key, reason)
 }
 
-func (n *nodes) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
+func (n *alternatingNodes) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
 	return n.next().ByOwner(ctx, owner)
 }

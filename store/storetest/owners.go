@@ -8,34 +8,34 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// What the sessions of one owner have to do with each other.
-var owners = []promise{
-	{"ByOwner lists an owner's sessions as they are", func(t T, b store.Backend) {
+// ownerChecks test ByOwner and limits.
+var ownerChecks = []check{
+	{"ByOwner returns an owner's sessions as they are", func(t T, b store.Backend) {
 		first := newRecord()
-		second := newRecordOf(first.Owner, 5)
-		create(t, b, first, second)
+		second := newRecordFor(first.Owner, 5)
+		mustCreate(t, b, first, second)
 		require.NoError(t, b.Touch(t.Context(), first.Key, first.LastSeen+1))
 		require.NoError(t, b.Save(t.Context(), first.Key, first.Version, []byte("new")))
 
 		records, err := b.ByOwner(t.Context(), first.Owner)
 		require.NoError(t, err)
-		require.ElementsMatch(t, keys(first, second), keys(records...))
+		require.ElementsMatch(t, keysOf(first, second), keysOf(records...))
 		for _, r := range records {
-			requireSame(t, load(t, b, r.Key), r)
+			requireSame(t, mustLoad(t, b, r.Key), r)
 		}
 	}},
-	{"ByOwner lists what Touch or Replace may find, though it has ended", func(t T, b store.Backend) {
-		for _, r := range pastTheirEnd() {
-			create(t, b, r)
+	{"ByOwner returns sessions past their Deadline", func(t T, b store.Backend) {
+		for _, r := range pastDeadline() {
+			mustCreate(t, b, r)
 			records, err := b.ByOwner(t.Context(), r.Owner)
 			require.NoError(t, err)
-			require.Contains(t, keys(records...), r.Key)
+			require.Contains(t, keysOf(records...), r.Key)
 		}
 	}},
-	{"ByOwner of a stranger is empty and no error", func(t T, b store.Backend) {
+	{"ByOwner of an unknown owner returns nothing and no error", func(t T, b store.Backend) {
 		requireOwned(t, b, "session="+rand.Text())
 	}},
-	{"owners that look alike are different owners", func(t T, b store.Backend) {
+	{"owners with similar names are different owners", func(t T, b store.Backend) {
 		name := rand.Text() + "a"
 		owned := map[string]store.Key{}
 		for _, owner := range []string{
@@ -43,27 +43,27 @@ var owners = []promise{
 			name + "=a", name + "=A", name + "=ä", name + "=a\u0308", name + "=%", name + "=_", name + "=*",
 			name + "=1 ", name + "= 1", name + "=1\n",
 		} {
-			r := newRecordOf(owner, 5)
+			r := newRecordFor(owner, 5)
 			ended, err := b.Create(t.Context(), r, store.Limit{Max: 1})
 			require.NoError(t, err)
-			require.Empty(t, ended, "ended a session of another owner")
+			require.Empty(t, ended, "Create ended a session of another owner")
 			owned[owner] = r.Key
 		}
 		for owner, key := range owned {
 			requireOwned(t, b, owner, key)
 		}
-		end(t, b, owned[name+"=1"], store.ReasonEnded)
+		mustDelete(t, b, owned[name+"=1"], store.ReasonEnded)
 		delete(owned, name+"=1")
 		for owner, key := range owned {
 			requireOwned(t, b, owner, key)
 		}
 	}},
 
-	{"at the limit Create ends the least recently seen and returns them", func(t T, b store.Backend) {
+	{"Create at the limit ends the least recently seen sessions and returns them", func(t T, b store.Backend) {
 		old := newRecord()
-		recent, touched, added := newRecordOf(old.Owner, 10), newRecordOf(old.Owner, 20), newRecordOf(old.Owner, 25)
-		create(t, b, old, recent, touched)
-		now := newRecordOf(old.Owner, 0).LastSeen
+		recent, touched, added := newRecordFor(old.Owner, 10), newRecordFor(old.Owner, 20), newRecordFor(old.Owner, 25)
+		mustCreate(t, b, old, recent, touched)
+		now := newRecordFor(old.Owner, 0).LastSeen
 		require.NoError(t, b.Touch(t.Context(), touched.Key, now))
 		touched.LastSeen = now
 
@@ -71,21 +71,20 @@ var owners = []promise{
 		require.NoError(t, err)
 		require.Len(t, ended, 1)
 		requireSame(t, old, ended[0])
-		requireRefused(t, b, old)
-		requireOwned(t, b, old.Owner, keys(recent, touched, added)...)
+		requireStaysGone(t, b, old)
+		requireOwned(t, b, old.Owner, keysOf(recent, touched, added)...)
 
-		// A limit lowered since ends as many as it takes, but never the one
-		// that is being created.
-		last := newRecordOf(old.Owner, 29)
+		// A lower limit ends as many sessions as necessary, but never the new one.
+		last := newRecordFor(old.Owner, 29)
 		ended, err = b.Create(t.Context(), last, store.Limit{Max: 2})
 		require.NoError(t, err)
-		require.ElementsMatch(t, keys(recent, added), keys(ended...))
-		requireOwned(t, b, old.Owner, keys(touched, last)...)
+		require.ElementsMatch(t, keysOf(recent, added), keysOf(ended...))
+		requireOwned(t, b, old.Owner, keysOf(touched, last)...)
 	}},
-	{"at the limit Create refuses, if told to, and changes nothing", func(t T, b store.Backend) {
+	{"Create at a refusing limit returns ErrLimit and changes nothing", func(t T, b store.Backend) {
 		limit := store.Limit{Max: 2, Refuse: true}
 		first := newRecord()
-		second, third := newRecordOf(first.Owner, 5), newRecordOf(first.Owner, 0)
+		second, third := newRecordFor(first.Owner, 5), newRecordFor(first.Owner, 0)
 		for _, r := range []store.Record{first, second} {
 			ended, err := b.Create(t.Context(), r, limit)
 			require.NoError(t, err)
@@ -95,63 +94,63 @@ var owners = []promise{
 		require.ErrorIs(t, err, store.ErrLimit)
 		require.Empty(t, ended)
 		requireGone(t, b, third)
-		requireSame(t, first, load(t, b, first.Key))
-		requireSame(t, second, load(t, b, second.Key))
+		requireSame(t, first, mustLoad(t, b, first.Key))
+		requireSame(t, second, mustLoad(t, b, second.Key))
 		requireOwned(t, b, first.Owner, first.Key, second.Key)
 
-		// One place becomes free, and is one place.
-		end(t, b, first.Key, store.ReasonLoggedOut)
+		// Deleting one session makes room for exactly one.
+		mustDelete(t, b, first.Key, store.ReasonLoggedOut)
 		_, err = b.Create(t.Context(), third, limit)
 		require.NoError(t, err)
-		_, err = b.Create(t.Context(), newRecordOf(first.Owner, 0), limit)
+		_, err = b.Create(t.Context(), newRecordFor(first.Owner, 0), limit)
 		require.ErrorIs(t, err, store.ErrLimit)
 		requireOwned(t, b, first.Owner, second.Key, third.Key)
 	}},
-	{"below the limit nothing is ended", func(t T, b store.Backend) {
+	{"Create below the limit ends nothing", func(t T, b store.Backend) {
 		owner := "session=" + rand.Text()
 		var created []store.Record
 		for range 5 {
-			r := newRecordOf(owner, 10)
+			r := newRecordFor(owner, 10)
 			ended, err := b.Create(t.Context(), r, store.Limit{Max: 5})
 			require.NoError(t, err)
 			require.Empty(t, ended)
 			created = append(created, r)
 		}
-		requireOwned(t, b, owner, keys(created...)...)
+		requireOwned(t, b, owner, keysOf(created...)...)
 	}},
-	{"a remembered session counts for the limit past its end", func(t T, b store.Backend) {
+	{"a remembered session past its Deadline counts for the limit", func(t T, b store.Backend) {
 		for i := range 2 {
 			old := remembered("session=" + rand.Text())[i]
-			create(t, b, old)
-			added := newRecordOf(old.Owner, 0)
+			mustCreate(t, b, old)
+			added := newRecordFor(old.Owner, 0)
 			_, err := b.Create(t.Context(), added, store.Limit{Max: 1, Refuse: true})
 			require.ErrorIs(t, err, store.ErrLimit)
-			requireSame(t, old, load(t, b, old.Key))
+			requireSame(t, old, mustLoad(t, b, old.Key))
 
 			ended, err := b.Create(t.Context(), added, store.Limit{Max: 1})
 			require.NoError(t, err)
 			require.Len(t, ended, 1)
 			requireSame(t, old, ended[0])
-			requireRefused(t, b, old)
+			requireStaysGone(t, b, old)
 			requireOwned(t, b, old.Owner, added.Key)
 		}
 	}},
-	{"sessions that nothing brings back do not count for the limit", func(t T, b store.Backend) {
+	{"sessions past GoneAt do not count for the limit", func(t T, b store.Backend) {
 		for _, refuse := range []bool{false, true} {
 			live := newRecord()
-			create(t, b, dead(live.Owner)...)
-			create(t, b, live)
-			create(t, b, dead(live.Owner)...)
-			ended, err := b.Create(t.Context(), newRecordOf(live.Owner, 0), store.Limit{Max: 2, Refuse: refuse})
+			mustCreate(t, b, longGone(live.Owner)...)
+			mustCreate(t, b, live)
+			mustCreate(t, b, longGone(live.Owner)...)
+			ended, err := b.Create(t.Context(), newRecordFor(live.Owner, 0), store.Limit{Max: 2, Refuse: refuse})
 			require.NoError(t, err)
 			require.Empty(t, ended)
-			requireSame(t, live, load(t, b, live.Key))
+			requireSame(t, live, mustLoad(t, b, live.Key))
 		}
 	}},
-	{"a Touch that is heard of late brings no session back beyond the limit", func(t T, b store.Backend) {
-		old := justEnded()[0]
-		create(t, b, old)
-		added := newRecordOf(old.Owner, 0)
+	{"a delayed Touch does not exceed the limit", func(t T, b store.Backend) {
+		old := justGone()[0]
+		mustCreate(t, b, old)
+		added := newRecordFor(old.Owner, 0)
 		ended, err := b.Create(t.Context(), added, store.Limit{Max: 1})
 		require.NoError(t, err)
 		require.Empty(t, ended)
@@ -160,27 +159,27 @@ var owners = []promise{
 		}
 		requireOwned(t, b, old.Owner, added.Key)
 	}},
-	{"Load tells that a limit has ended a session", func(t T, b store.Backend) {
+	{"Load returns the reason of a session ended by a limit", func(t T, b store.Backend) {
 		old := newRecord()
-		create(t, b, old)
-		_, err := b.Create(t.Context(), newRecordOf(old.Owner, 0), store.Limit{Max: 1})
+		mustCreate(t, b, old)
+		_, err := b.Create(t.Context(), newRecordFor(old.Owner, 0), store.Limit{Max: 1})
 		require.NoError(t, err)
 		for range 2 {
 			requireEnded(t, b, old, store.ReasonTooManySessions)
-			requireRefused(t, b, old)
-			requireNothingToEnd(t, b, old.Key, store.ReasonEnded)
+			requireStaysGone(t, b, old)
+			requireDeletesNothing(t, b, old.Key, store.ReasonEnded)
 		}
 	}},
-	{"a session that was replaced or deleted does not count for the limit", func(t T, b store.Backend) {
+	{"moved and deleted sessions do not count for the limit", func(t T, b store.Backend) {
 		limit := store.Limit{Max: 2, Refuse: true}
 		deleted := newRecord()
-		replaced := newRecordOf(deleted.Owner, 5)
-		create(t, b, deleted, replaced)
+		replaced := newRecordFor(deleted.Owner, 5)
+		mustCreate(t, b, deleted, replaced)
 		next := successor(replaced)
 		require.NoError(t, b.Replace(t.Context(), replaced.Key, replaced.Version, next))
-		end(t, b, deleted.Key, store.ReasonLoggedOut)
+		mustDelete(t, b, deleted.Key, store.ReasonLoggedOut)
 
-		last := newRecordOf(deleted.Owner, 0)
+		last := newRecordFor(deleted.Owner, 0)
 		_, err := b.Create(t.Context(), last, limit)
 		require.NoError(t, err)
 		requireOwned(t, b, deleted.Owner, next.Key, last.Key)

@@ -12,27 +12,27 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// What one session does when nobody else is about.
-var records = []promise{
-	{"what was created is loaded, to the last field", func(t T, b store.Backend) {
+// recordChecks test one session without concurrent calls.
+var recordChecks = []check{
+	{"Load returns every field as it was created", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
-		requireSame(t, r, load(t, b, r.Key))
+		mustCreate(t, b, r)
+		requireSame(t, r, mustLoad(t, b, r.Key))
 	}},
-	{"sessions with little in them are kept", func(t T, b store.Backend) {
+	{"sessions with empty fields are stored", func(t T, b store.Backend) {
 		r := newRecord()
 		r.ID, r.Stamp, r.Authenticated, r.Version, r.Values = "", "", 0, 0, nil
 		for _, details := range []*store.Details{nil, {}, {Address: "only"}} {
-			r.Key, r.Details = newKeyOf(r.Owner), details
-			create(t, b, r)
-			requireSame(t, r, load(t, b, r.Key))
+			r.Key, r.Details = newKeyFor(r.Owner), details
+			mustCreate(t, b, r)
+			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
-	{"sessions with much in them are kept", func(t T, b store.Backend) {
+	{"sessions with unusual text and extreme numbers are stored", func(t T, b store.Backend) {
 		r := newRecord()
 		odd := "=Jürgen \"ß\" 李小龙 🦊 '; DROP TABLE sessions; --\n\t{1}%_*?[a-z]\\"
 		r.Owner += odd
-		r.Key = newKeyOf(r.Owner)
+		r.Key = newKeyFor(r.Owner)
 		r.Details.UserAgent += odd
 		r.Details.Address += odd
 		r.Stamp += "\u00a0é\u0301 "
@@ -40,42 +40,41 @@ var records = []promise{
 		r.Expires = r.LastSeen.Add(100 * 365 * 24 * time.Hour)
 		r.Details.RememberUntil = r.Expires + 1
 		r.Version = 1<<53 - 1
-		create(t, b, r)
-		requireSame(t, r, load(t, b, r.Key))
+		mustCreate(t, b, r)
+		requireSame(t, r, mustLoad(t, b, r.Key))
 		requireOwned(t, b, r.Owner, r.Key)
 	}},
-	{"values are any bytes, up to 100 KB and more", func(t T, b store.Backend) {
+	{"values may be any bytes, of 100 KB and more", func(t T, b store.Backend) {
 		large := make([]byte, 100<<10)
 		rand.Read(large)
-		every := everyByte()
-		for _, values := range [][]byte{{}, {0}, every, large, bytes.Repeat(every, 1000)} {
+		for _, values := range [][]byte{{}, {0}, everyByte(), large, bytes.Repeat(everyByte(), 1000)} {
 			r := newRecord()
 			r.Values = values
-			create(t, b, r)
-			requireSame(t, r, load(t, b, r.Key))
+			mustCreate(t, b, r)
+			requireSame(t, r, mustLoad(t, b, r.Key))
 
 			saved := newRecord()
-			create(t, b, saved)
+			mustCreate(t, b, saved)
 			require.NoError(t, b.Save(t.Context(), saved.Key, saved.Version, values))
-			require.Equal(t, string(values), string(load(t, b, saved.Key).Values))
+			require.Equal(t, string(values), string(mustLoad(t, b, saved.Key).Values))
 		}
 	}},
-	{"the handover is any bytes", func(t T, b store.Backend) {
-		for _, handover := range [][]byte{{}, {0}, everyByte()} {
+	{"the successor token may be any bytes", func(t T, b store.Backend) {
+		for _, token := range [][]byte{{}, {0}, everyByte()} {
 			r := newRecord()
-			r.Details.SuccessorToken = handover
-			create(t, b, r)
-			requireSame(t, r, load(t, b, r.Key))
+			r.Details.SuccessorToken = token
+			mustCreate(t, b, r)
+			requireSame(t, r, mustLoad(t, b, r.Key))
 
-			next := successor(newRecordOf(r.Owner, 5))
-			next.Details.SuccessorToken = handover
+			next := successor(newRecordFor(r.Owner, 5))
+			next.Details.SuccessorToken = token
 			require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
-			requireSame(t, next, load(t, b, next.Key))
+			requireSame(t, next, mustLoad(t, b, next.Key))
 		}
 	}},
 	{"keys that differ in one bit are different keys", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		for bit := range 8 * len(r.Key) {
 			other := r.Key
 			other[bit/8] ^= 1 << (bit % 8)
@@ -83,43 +82,43 @@ var records = []promise{
 			require.ErrorIs(t, err, store.ErrNotFound)
 		}
 	}},
-	{"an unknown key is ErrNotFound everywhere but in Delete", func(t T, b store.Backend) {
+	{"an unknown key is ErrNotFound, except in Delete", func(t T, b store.Backend) {
 		r := newRecord()
-		requireUnknown(t, b, r)
-		requireRefused(t, b, r)
+		requireNoTrace(t, b, r)
+		requireStaysGone(t, b, r)
 		for _, reason := range []store.Reason{store.ReasonLoggedOut, store.ReasonEnded} {
-			requireNothingToEnd(t, b, r.Key, reason)
-			requireUnknown(t, b, r) // it has not ended, for it never was
+			requireDeletesNothing(t, b, r.Key, reason)
+			requireNoTrace(t, b, r) // a Delete of nothing must leave no reason
 		}
 	}},
 	{"loading is not activity", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		for range 3 {
-			requireSame(t, r, load(t, b, r.Key))
+			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
-	{"a session that has just ended is loaded as it is", func(t T, b store.Backend) {
-		for _, r := range justEnded() {
-			create(t, b, r)
-			requireSame(t, r, load(t, b, r.Key))
+	{"Load returns a session just past GoneAt", func(t T, b store.Backend) {
+		for _, r := range justGone() {
+			mustCreate(t, b, r)
+			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
-	{"a remembered session is kept past its end", func(t T, b store.Backend) {
+	{"a remembered session is kept past its Deadline", func(t T, b store.Backend) {
 		for _, r := range remembered("session=" + rand.Text()) {
-			create(t, b, r)
-			requireSame(t, r, load(t, b, r.Key))
+			mustCreate(t, b, r)
+			requireSame(t, r, mustLoad(t, b, r.Key))
 			require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte("new")))
 			r.Version++
 			r.Values = []byte("new")
-			requireSame(t, r, load(t, b, r.Key))
+			requireSame(t, r, mustLoad(t, b, r.Key))
 			requireOwned(t, b, r.Owner, r.Key)
-			end(t, b, r.Key, store.ReasonLoggedOut)
+			mustDelete(t, b, r.Key, store.ReasonLoggedOut)
 		}
 	}},
-	{"long past its end a session is loaded as it is, or ErrNotFound", func(t T, b store.Backend) {
-		for _, r := range dead("session=" + rand.Text()) {
-			create(t, b, r)
+	{"long after GoneAt, Load returns the session as it was or ErrNotFound", func(t T, b store.Backend) {
+		for _, r := range longGone("session=" + rand.Text()) {
+			mustCreate(t, b, r)
 			got, err := b.Load(t.Context(), r.Key)
 			if err == nil {
 				requireSame(t, r, got)
@@ -129,81 +128,81 @@ var records = []promise{
 		}
 	}},
 
-	{"Touch moves LastSeen forward and nothing else", func(t T, b store.Backend) {
+	{"Touch moves LastSeen forward and changes nothing else", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		for range 3 {
 			r.LastSeen += 1
 			require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen))
-			requireSame(t, r, load(t, b, r.Key))
+			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
 	{"Touch never moves LastSeen back", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		for _, earlier := range []time.Duration{0, time.Millisecond, time.Hour} {
 			require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen.Add(-earlier)))
-			requireSame(t, r, load(t, b, r.Key))
+			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
-	{"Touch from before the end counts after it", func(t T, b store.Backend) {
-		for _, r := range pastTheirEnd() {
-			create(t, b, r)
+	{"Touch with a time before the Deadline works after it", func(t T, b store.Backend) {
+		for _, r := range pastDeadline() {
+			mustCreate(t, b, r)
 			r.LastSeen = r.Deadline() - 1
 			require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen))
-			requireSame(t, r, load(t, b, r.Key))
+			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
-	{"Touch at the end or later revives nothing, remembered or not", func(t T, b store.Backend) {
-		for _, r := range pastTheirEnd() {
-			create(t, b, r)
+	{"Touch with a time from the Deadline on is ErrNotFound", func(t T, b store.Backend) {
+		for _, r := range pastDeadline() {
+			mustCreate(t, b, r)
 			for _, late := range []store.Time{r.Deadline(), r.Deadline() + 1, r.GoneAt(), store.TimeOf(time.Now()).Add(time.Hour)} {
 				require.ErrorIs(t, b.Touch(t.Context(), r.Key, late), store.ErrNotFound)
-				requireSame(t, r, load(t, b, r.Key))
+				requireSame(t, r, mustLoad(t, b, r.Key))
 			}
 		}
 	}},
 
-	{"Save stores values, raises Version by one and changes nothing else", func(t T, b store.Backend) {
+	{"Save stores values, increments Version and changes nothing else", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		for _, values := range []string{"first", "", "third"} {
 			require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte(values)))
 			r.Version++
 			r.Values = []byte(values)
-			requireSame(t, r, load(t, b, r.Key))
+			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
 	{"Save at another version is ErrConflict and changes nothing", func(t T, b store.Backend) {
 		r := newRecord()
 		r.Version = 5
-		create(t, b, r)
+		mustCreate(t, b, r)
 		for _, version := range []uint64{0, 4, 6, 1 << 40} {
 			require.ErrorIs(t, b.Save(t.Context(), r.Key, version, []byte("new")), store.ErrConflict)
-			requireSame(t, r, load(t, b, r.Key))
+			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
-	{"Touch does not stand in the way of Save", func(t T, b store.Backend) {
+	{"Touch and Save do not conflict", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
+		mustCreate(t, b, r)
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen+1))
 		require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte("new")))
-		require.Equal(t, r.LastSeen+1, load(t, b, r.Key).LastSeen, "Save lost the touch")
+		require.Equal(t, r.LastSeen+1, mustLoad(t, b, r.Key).LastSeen, "Save lost the Touch")
 	}},
-	{"a session that was loaded stays as it was", func(t T, b store.Backend) {
+	{"a loaded session does not change", func(t T, b store.Backend) {
 		r := newRecord()
-		create(t, b, r)
-		before := load(t, b, r.Key)
+		mustCreate(t, b, r)
+		before := mustLoad(t, b, r.Key)
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen+1))
 		require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte("new")))
-		end(t, b, r.Key, store.ReasonLoggedOut)
+		mustDelete(t, b, r.Key, store.ReasonLoggedOut)
 		requireSame(t, r, before)
 	}},
 }
 
-// requireRefused checks that nothing can be done to a session that is not there,
-// and that trying does not bring it back.
-func requireRefused(t T, b store.Backend, r store.Record) {
+// requireStaysGone checks that Touch, Save and Replace of a session that is gone return
+// ErrNotFound and do not bring it back.
+func requireStaysGone(t T, b store.Backend, r store.Record) {
 	t.Helper()
 	next := successor(r)
 	for _, attempt := range []struct {
@@ -212,7 +211,7 @@ func requireRefused(t T, b store.Backend, r store.Record) {
 	}{
 		{"Touch", b.Touch(t.Context(), r.Key, r.LastSeen+1)},
 		{"Save", b.Save(t.Context(), r.Key, r.Version, r.Values)},
-		{"Save at 0", b.Save(t.Context(), r.Key, 0, r.Values)},
+		{"Save at version 0", b.Save(t.Context(), r.Key, 0, r.Values)},
 		{"Replace", b.Replace(t.Context(), r.Key, r.Version, next)},
 	} {
 		require.ErrorIs(t, attempt.err, store.ErrNotFound, attempt.name)
@@ -221,25 +220,25 @@ func requireRefused(t T, b store.Backend, r store.Record) {
 	requireGone(t, b, next)
 }
 
-// requireUnknown checks that a session is gone and that nothing is known of it.
-func requireUnknown(t T, b store.Backend, r store.Record) {
+// requireNoTrace checks that a session is gone, without a tombstone or a move marker.
+func requireNoTrace(t T, b store.Backend, r store.Record) {
 	t.Helper()
 	requireGone(t, b, r)
 	_, err := b.Load(t.Context(), r.Key)
 	var moved *store.MovedError
-	require.False(t, errors.As(err, &moved), "it has never moved")
+	require.False(t, errors.As(err, &moved), "Load returned a MovedError, but the session has never moved")
 	var ended *store.EndedError
-	require.False(t, errors.As(err, &ended), "nobody has ended it")
+	require.False(t, errors.As(err, &ended), "Load returned an EndedError, but nothing has ended the session")
 }
 
-// pastTheirEnd returns sessions that are there, although they have ended.
-func pastTheirEnd() []store.Record {
-	return slices.Concat(justEnded(), remembered("session="+rand.Text()))
+// pastDeadline returns sessions past their Deadline that a backend still has to keep.
+func pastDeadline() []store.Record {
+	return slices.Concat(justGone(), remembered("session="+rand.Text()))
 }
 
-// justEnded returns sessions that ended a moment ago, within store.Grace: idle, at
-// their absolute end, and when they were no longer remembered.
-func justEnded() []store.Record {
+// justGone returns sessions that are gone since this moment, so within store.Grace: by their
+// idle timeout, their absolute timeout and their RememberUntil.
+func justGone() []store.Record {
 	now := store.TimeOf(time.Now())
 	idle, absolute, forgotten := newRecord(), newRecord(), remembered("session=" + rand.Text())[0]
 	idle.IdleTimeout, idle.Details.RememberUntil = now.Sub(idle.LastSeen), 0
@@ -248,19 +247,19 @@ func justEnded() []store.Record {
 	return []store.Record{idle, absolute, forgotten}
 }
 
-// remembered returns sessions of an owner that Replace may revive, although they
-// ended long ago: idle, and at their absolute end.
+// remembered returns sessions of an owner that are long past their Deadline, one by its idle
+// and one by its absolute timeout, but before their RememberUntil.
 func remembered(owner string) []store.Record {
-	idle := newRecordOf(owner, 150)
+	idle := newRecordFor(owner, 150)
 	idle.IdleTimeout = time.Hour
-	absolute := newRecordOf(owner, 61)
+	absolute := newRecordFor(owner, 61)
 	absolute.IdleTimeout = 3 * time.Hour
 	absolute.Expires = store.TimeOf(time.Now()).Add(-time.Hour)
 	return []store.Record{idle, absolute}
 }
 
-// dead returns the same, but no longer remembered.
-func dead(owner string) []store.Record {
+// longGone returns the same sessions as remembered, but without a later RememberUntil.
+func longGone(owner string) []store.Record {
 	records := remembered(owner)
 	records[0].Details = nil
 	records[1].Details.RememberUntil = records[1].Expires

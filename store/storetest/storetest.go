@@ -1,18 +1,22 @@
-// Package storetest is what every [store.Backend] has to pass: one suite of
-// promises, for backends in memory and across a network alike.
+// Package storetest checks that a [store.Backend] keeps its contract. The same suite is for
+// backends in memory and for backends across a network.
 //
-// A backend's own test calls it:
+// Call it from a test of the backend:
 //
 //	func TestBackend(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) store.Backend {
-//			db := openTestDatabase(t)
-//			t.Cleanup(func() { db.Close() })
-//			return sqlstore.New(db)
+//			return mystore.New(openTestDatabase(t))
 //		})
 //	}
 //
-// Run it with -race too. It can not show what only the backend's author knows
-// how to cause: a lost connection, a full disk, a failover.
+// If several processes share the backend's data, also call [RunNodes], with two instances of
+// the backend on the same data. Run both with -race as well.
+//
+// The suite cannot cause the failures that depend on the backend: a lost connection, a full
+// disk, a failover. Test that each of them is an error other than [store.ErrNotFound]. Nor
+// does the suite wait, so it cannot check how long a backend keeps a session
+// ([store.Grace]), the reason of an ending ([store.TombstoneLifetime]) or the new key of a
+// session that has moved.
 package storetest
 
 import (
@@ -29,66 +33,62 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Run checks that a backend keeps the promises of [store.Backend], each in a
-// subtest with a backend from newBackend. They may all share one database, even
-// one that is in use: keys and owners are random, and nothing else is read.
+// Run checks every rule of [store.Backend], each in a subtest with a backend from newBackend.
+// All backends may share one database, even one that is in use: keys and owners are random,
+// and nothing else is read. If the backend is a [store.Watcher], Run checks the rules of
+// Watcher too; to find out, it calls newBackend once more.
 //
-// Run never sleeps. Instead of waiting for a session to end it creates sessions
-// that have: just now, which a backend has to keep for [store.Grace], and an hour
-// ago, which it has to accept, and to keep only if they are remembered. All others
-// end no earlier than half an hour from now, so that the clocks of the test and of a
-// remote backend need not agree to the second. How long a backend keeps what it has
-// to tell of an end or a move, Run can not show.
-//
-// What a [store.Watcher] promises is checked if the backend is one, and newBackend is
-// called once more to find out.
+// Run never sleeps. Instead of waiting for sessions to end, it creates some that have ended:
+// just now, which a backend has to keep for [store.Grace], or an hour ago, which it has to
+// accept, but to keep only if they are remembered. All other sessions end at least half an
+// hour from now, so the clocks of the test and of a remote backend need not agree to the second.
 func Run(t *testing.T, newBackend func(t *testing.T) store.Backend) {
-	for _, p := range promisesOf(newBackend(t)) {
-		t.Run(p.name, func(t *testing.T) {
-			p.check(t, newBackend(t))
+	for _, c := range checksFor(newBackend(t)) {
+		t.Run(c.name, func(t *testing.T) {
+			c.run(t, newBackend(t))
 		})
 	}
 }
 
-// RunNodes is [Run] for a backend that several processes share: what one node has
-// done, the other has to know at once. Each call of a promise goes to the other of
-// two nodes in turn. A [store.Watcher] watches on a, while sessions end on both.
+// RunNodes is [Run] for a backend whose data several processes share. It checks that what
+// one node has done, the other sees at once. newNodes returns two nodes on the same data,
+// which receive the calls of each check in turn. If a is a [store.Watcher], the check watches
+// on a, while sessions end on both.
 func RunNodes(t *testing.T, newNodes func(t *testing.T) (a, b store.Backend)) {
-	Run(t, func(t *testing.T) store.Backend { return asOne(newNodes(t)) })
+	Run(t, func(t *testing.T) store.Backend { return alternate(newNodes(t)) })
 }
 
-// A promise is checked through the part of testing.T that lets storetest's own
-// test see it fail on backends that break it.
-type promise struct {
-	name  string
-	check func(t T, b store.Backend)
+// A check tests one rule of the contract.
+type check struct {
+	name string
+	run  func(t T, b store.Backend)
 }
 
-// T is the part of [testing.T] that a check needs.
+// T is the part of [testing.T] that a check needs. It is an interface so that storetest's own
+// tests can run a check that fails.
 type T interface {
 	require.TestingT
 	Helper()
 	Context() context.Context
 }
 
-var promises = slices.Concat(records, moves, endings, owners, races)
+var backendChecks = slices.Concat(recordChecks, moveChecks, endingChecks, ownerChecks, raceChecks)
 
-func promisesOf(b store.Backend) []promise {
+func checksFor(b store.Backend) []check {
 	if _, watches := b.(store.Watcher); watches {
-		return slices.Concat(promises, watching)
+		return slices.Concat(backendChecks, watcherChecks)
 	}
-	return promises
+	return backendChecks
 }
 
-// newRecord returns a session of a new owner that is good for half an hour, with
-// a different value in every field. No time is a whole second, not even in a synctest
-// bubble.
+// newRecord returns a session of a new owner that is valid for half an hour. Every field has
+// a value of its own. No time is a whole second, not even in a synctest bubble.
 func newRecord() store.Record {
 	owner := "session=" + rand.Text()
 	now := store.TimeOf(time.Now())
 	return store.Record{
 		Session: &store.Session{
-			Key:           newKeyOf(owner),
+			Key:           newKeyFor(owner),
 			ID:            rand.Text(),
 			Owner:         owner,
 			Stamp:         "stamp " + rand.Text(),
@@ -103,39 +103,39 @@ func newRecord() store.Record {
 				Address:        "address " + rand.Text(),
 				RememberUntil:  now.Add(9*time.Hour) + 5,
 				Rotated:        now.Add(-time.Hour) + 6,
-				SuccessorToken: []byte("handover " + rand.Text()),
+				SuccessorToken: []byte("successor token " + rand.Text()),
 			},
 		},
 		LastSeen: now.Add(-30*time.Minute) + 7,
 	}
 }
 
-// newRecordOf is newRecord for an owner, last seen so many minutes ago.
-func newRecordOf(owner string, minutes int) store.Record {
+// newRecordFor is newRecord for a given owner, last seen minutesAgo.
+func newRecordFor(owner string, minutesAgo int) store.Record {
 	r := newRecord()
-	r.Key, r.Owner = newKeyOf(owner), owner
-	r.LastSeen = store.TimeOf(time.Now()).Add(-time.Duration(minutes) * time.Minute)
+	r.Key, r.Owner = newKeyFor(owner), owner
+	r.LastSeen = store.TimeOf(time.Now()).Add(-time.Duration(minutesAgo) * time.Minute)
 	return r
 }
 
-// successor is what a login in the session of r replaces it by: another value in
-// every field but the ID, the owner and when it was created.
+// successor returns the record that re-authentication replaces r by. It differs from r in
+// every field but ID, Owner and Created.
 func successor(r store.Record) store.Record {
-	next, was := newRecord(), r.Detail()
-	next.Key, next.ID, next.Owner = newKeyOf(r.Owner), r.ID, r.Owner
+	next, details := newRecord(), r.Detail()
+	next.Key, next.ID, next.Owner = newKeyFor(r.Owner), r.ID, r.Owner
 	next.Authenticated = r.Authenticated.Add(time.Hour)
 	next.Expires = r.Expires.Add(time.Hour)
 	next.IdleTimeout = r.IdleTimeout + time.Minute
 	next.Version = r.Version + 1
 	next.LastSeen = r.LastSeen.Add(time.Minute)
-	next.Details.Created = was.Created
-	next.Details.RememberUntil = was.RememberUntil.Add(3 * time.Hour)
-	next.Details.Rotated = was.Rotated.Add(time.Minute)
+	next.Details.Created = details.Created
+	next.Details.RememberUntil = details.RememberUntil.Add(3 * time.Hour)
+	next.Details.Rotated = details.Rotated.Add(time.Minute)
 	return next
 }
 
-// newKeyOf returns a key of the owner's group, as every guard does.
-func newKeyOf(owner string) (key store.Key) {
+// newKeyFor returns a random key of the owner's group, as a guard does.
+func newKeyFor(owner string) (key store.Key) {
 	for {
 		if rand.Read(key[:]); key.Group() == store.GroupOf(owner) {
 			return key
@@ -143,49 +143,50 @@ func newKeyOf(owner string) (key store.Key) {
 	}
 }
 
-// create stores records, without a limit.
-func create(t T, b store.Backend, records ...store.Record) {
+// mustCreate creates sessions without a limit.
+func mustCreate(t T, b store.Backend, records ...store.Record) {
 	t.Helper()
 	for _, r := range records {
 		ended, err := b.Create(t.Context(), r, store.Limit{})
 		require.NoError(t, err)
-		require.Empty(t, ended, "no limit, but sessions were ended")
+		require.Empty(t, ended, "Create without a limit ended sessions")
 	}
 }
 
-func load(t T, b store.Backend, key store.Key) store.Record {
+func mustLoad(t T, b store.Backend, key store.Key) store.Record {
 	t.Helper()
 	r, err := b.Load(t.Context(), key)
 	require.NoError(t, err)
-	require.NotNil(t, r.Session, "no error, and no session either")
+	require.NotNil(t, r.Session, "Load returned neither a session nor an error")
 	return r
 }
 
 func requireGone(t T, b store.Backend, r store.Record) {
 	t.Helper()
 	_, err := b.Load(t.Context(), r.Key)
-	require.ErrorIs(t, err, store.ErrNotFound, "the session should be gone")
-	require.NotContains(t, owned(t, b, r.Owner), r.Key, "the owner's sessions")
+	require.ErrorIs(t, err, store.ErrNotFound, "the session must be gone")
+	require.NotContains(t, ownedKeys(t, b, r.Owner), r.Key, "the owner's sessions")
 }
 
-// requireOwned checks that exactly these are the sessions of an owner that count.
+// requireOwned checks that the owner's sessions are those with the keys want, apart from
+// sessions that are gone.
 func requireOwned(t T, b store.Backend, owner string, want ...store.Key) {
 	t.Helper()
-	require.ElementsMatch(t, want, owned(t, b, owner), "the owner's sessions")
+	require.ElementsMatch(t, want, ownedKeys(t, b, owner), "the owner's sessions")
 }
 
-// owned lists the keys of an owner's sessions, without those that nothing brings back.
-func owned(t T, b store.Backend, owner string) []store.Key {
+// ownedKeys returns the keys of an owner's sessions, without those that are gone.
+func ownedKeys(t T, b store.Backend, owner string) []store.Key {
 	t.Helper()
 	records, err := b.ByOwner(t.Context(), owner)
 	require.NoError(t, err)
 	records = slices.DeleteFunc(records, func(r store.Record) bool {
 		return r.GoneAt() <= store.TimeOf(time.Now())
 	})
-	return keys(records...)
+	return keysOf(records...)
 }
 
-func keys(records ...store.Record) []store.Key {
+func keysOf(records ...store.Record) []store.Key {
 	var keys []store.Key
 	for _, r := range records {
 		keys = append(keys, r.Key)
@@ -193,30 +194,31 @@ func keys(records ...store.Record) []store.Key {
 	return keys
 }
 
-// requireSame compares records field by field. A backend need not tell empty bytes
-// from none, nor zero details.
+// requireSame compares records field by field. A backend need not tell empty bytes from nil,
+// nor zero Details from nil.
 func requireSame(t T, want, got store.Record) {
 	t.Helper()
 	require.NotNil(t, got.Session)
 	require.Equal(t, string(want.Values), string(got.Values), "Values")
 	w, g := want.Detail(), got.Detail()
-	require.Equal(t, string(w.SuccessorToken), string(g.SuccessorToken), "Handover")
+	require.Equal(t, string(w.SuccessorToken), string(g.SuccessorToken), "SuccessorToken")
 	w.SuccessorToken, g.SuccessorToken = nil, nil
 	require.Equal(t, w, g, "Details")
-	require.Equal(t, plainly(want), plainly(got))
+	require.Equal(t, withoutValuesAndDetails(want), withoutValuesAndDetails(got))
 	require.Equal(t, want.LastSeen, got.LastSeen, "LastSeen")
 }
 
-// plainly is the session of r without what requireSame compares by itself.
-func plainly(r store.Record) store.Session {
+// withoutValuesAndDetails returns the session of r without the parts that requireSame compares
+// separately.
+func withoutValuesAndDetails(r store.Record) store.Session {
 	s := *r.Session
 	s.Values, s.Details = nil, nil
 	return s
 }
 
-// together runs functions at the same moment, as nearly as goroutines can, so that
-// any may come first, and returns their errors in order.
-func together(functions ...func() error) []error {
+// concurrently starts functions at the same moment, as nearly as goroutines can, so that any
+// of them may come first. It returns their errors in the functions' order.
+func concurrently(functions ...func() error) []error {
 	errs := make([]error, len(functions))
 	start := make(chan struct{})
 	var wg sync.WaitGroup

@@ -15,60 +15,60 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-func TestMemoryKeepsEveryPromise(t *testing.T) {
+func TestMemoryPasses(t *testing.T) {
 	Run(t, func(*testing.T) store.Backend { return store.NewMemory() })
 }
 
-func TestMemoryKeepsEveryPromiseInASynctestBubble(t *testing.T) {
-	for _, p := range promisesOf(store.NewMemory()) {
-		t.Run(p.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { p.check(t, store.NewMemory()) })
+func TestMemoryPassesInSynctestBubble(t *testing.T) {
+	for _, c := range checksFor(store.NewMemory()) {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { c.run(t, store.NewMemory()) })
 		})
 	}
 }
 
-func TestMemoryKeepsEveryPromiseAsTwoNodes(t *testing.T) {
+func TestMemoryPassesAsTwoNodes(t *testing.T) {
 	RunNodes(t, func(*testing.T) (a, b store.Backend) {
 		m := store.NewMemory()
 		return m, m
 	})
 }
 
-func TestPlainBackendKeepsEveryPromise(t *testing.T) {
-	Run(t, func(*testing.T) store.Backend { return newPlain("").plain })
+func TestMapBackendPasses(t *testing.T) {
+	Run(t, func(*testing.T) store.Backend { return newMapBackend("").mapBackend })
 }
 
-func TestPlainWatcherKeepsEveryPromise(t *testing.T) {
-	Run(t, func(*testing.T) store.Backend { return newPlain("") })
+func TestMapWatcherPasses(t *testing.T) {
+	Run(t, func(*testing.T) store.Backend { return newMapBackend("") })
 }
 
-func TestPlainNodesKeepEveryPromise(t *testing.T) {
+func TestMapBackendNodesPass(t *testing.T) {
 	RunNodes(t, func(*testing.T) (a, b store.Backend) {
-		p := newPlain("")
-		return p, p.another()
+		node := newMapBackend("")
+		return node, node.anotherNode()
 	})
 }
 
-func TestOnlyAWatcherIsAskedToWatch(t *testing.T) {
-	w := newPlain("")
-	require.Len(t, promisesOf(w.plain), len(promises))
-	require.Len(t, promisesOf(w), len(promises)+len(watching))
-	require.Len(t, promisesOf(asOne(w.plain, w.plain)), len(promises))
-	require.Len(t, promisesOf(asOne(w, w)), len(promises)+len(watching))
+func TestWatcherChecksAreOnlyForWatchers(t *testing.T) {
+	w := newMapBackend("")
+	require.Len(t, checksFor(w.mapBackend), len(backendChecks))
+	require.Len(t, checksFor(w), len(backendChecks)+len(watcherChecks))
+	require.Len(t, checksFor(alternate(w.mapBackend, w.mapBackend)), len(backendChecks))
+	require.Len(t, checksFor(alternate(w, w)), len(backendChecks)+len(watcherChecks))
 }
 
-// A field that newRecord or successor left out would be in no promise.
-func TestEveryFieldHasAValueOfItsOwn(t *testing.T) {
+// No check would notice the loss of a field that newRecord or successor leaves out.
+func TestEveryFieldHasDistinctValue(t *testing.T) {
 	same := map[string]bool{"ID": true, "Owner": true, "Created": true}
 	r := newRecord()
 	fields, replaced := fieldsOf(r), fieldsOf(successor(r))
-	seen := map[string]string{}
+	fieldOf := map[string]string{}
 	for name, value := range fields {
 		require.False(t, value.IsZero(), "%s is zero", name)
-		is := fmt.Sprint(value.Interface())
-		require.Empty(t, seen[is], "%s has the value of another field", name)
-		seen[is] = name
-		require.Equal(t, same[name], is == fmt.Sprint(replaced[name].Interface()), "%s after Replace", name)
+		text := fmt.Sprint(value.Interface())
+		require.Empty(t, fieldOf[text], "%s has the value of another field", name)
+		fieldOf[text] = name
+		require.Equal(t, same[name], text == fmt.Sprint(replaced[name].Interface()), "%s after Replace", name)
 	}
 }
 
@@ -85,85 +85,85 @@ func fieldsOf(r store.Record) map[string]reflect.Value {
 	return fields
 }
 
-// Every promise is seen broken by a backend with one mistake, and every mistake is
-// found. Once it is, only promises that nothing has broken yet are tried.
+// Every mistake makes a check fail, and every check fails for some mistake. To save time, once
+// a mistake has been found, only checks that have never failed are tried on it.
 func TestEveryMistakeIsFound(t *testing.T) {
-	seen := map[string]bool{}
-	for _, of := range mistakes {
-		for _, mistake := range of.made {
+	failed := map[string]bool{}
+	for _, group := range mistakes {
+		for _, mistake := range group.mistakes {
 			t.Run(mistake, func(t *testing.T) {
-				var broken []string
-				for _, p := range of.promises {
-					if len(broken) > 0 && seen[p.name] {
+				var found []string
+				for _, c := range group.checks {
+					if len(found) > 0 && failed[c.name] {
 						continue
 					}
-					if failureOf(t, p, newPlain(mistake)) != "" {
-						seen[p.name] = true
-						broken = append(broken, p.name)
+					if failureOf(t, c, newMapBackend(mistake)) != "" {
+						failed[c.name] = true
+						found = append(found, c.name)
 					}
 				}
-				require.NotEmpty(t, broken, "the suite passes a backend with this mistake")
-				t.Logf("breaks:\n\t%s", strings.Join(broken, "\n\t"))
+				require.NotEmpty(t, found, "a backend with this mistake passes")
+				t.Logf("failed checks:\n\t%s", strings.Join(found, "\n\t"))
 			})
 		}
 	}
-	for _, p := range promisesOf(newPlain("")) {
-		require.True(t, seen[p.name], "no mistake breaks the promise %q: can its check fail?", p.name)
+	for _, c := range checksFor(newMapBackend("")) {
+		require.True(t, failed[c.name], "no mistake fails the check %q: can it fail?", c.name)
 	}
 }
 
-func TestNodesThatAreNotOneAreFound(t *testing.T) {
+func TestNodesThatDisagreeAreFound(t *testing.T) {
 	for name, nodes := range map[string]func() (a, b store.Backend){
-		"keep sessions of their own": func() (a, b store.Backend) { return newPlain(""), newPlain("") },
-		"remember what they loaded": func() (a, b store.Backend) {
-			p := newPlain("")
-			return &caching{watched: p}, &caching{watched: p}
+		"each has its own sessions": func() (a, b store.Backend) { return newMapBackend(""), newMapBackend("") },
+		"each caches what it has loaded": func() (a, b store.Backend) {
+			shared := newMapBackend("")
+			return &cachingNode{mapWatcher: shared}, &cachingNode{mapWatcher: shared}
 		},
-		"tell only of what they ended": func() (a, b store.Backend) {
-			p, other := newPlain(""), newPlain("").plain
-			other.shared = p.shared
-			return p, other
+		"each reports only the endings it caused": func() (a, b store.Backend) {
+			node, other := newMapBackend(""), newMapBackend("").mapBackend
+			other.sharedState = node.sharedState
+			return node, other
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var broken []string
-			for _, p := range promisesOf(newPlain("")) {
-				if failureOf(t, p, asOne(nodes())) != "" {
-					broken = append(broken, p.name)
+			var found []string
+			for _, c := range checksFor(newMapBackend("")) {
+				if failureOf(t, c, alternate(nodes())) != "" {
+					found = append(found, c.name)
 				}
 			}
-			require.NotEmpty(t, broken)
-			t.Logf("breaks:\n\t%s", strings.Join(broken, "\n\t"))
+			require.NotEmpty(t, found)
+			t.Logf("failed checks:\n\t%s", strings.Join(found, "\n\t"))
 		})
 	}
 }
 
-// caching is a node that believes what it has loaded once.
-type caching struct {
-	*watched
+// A cachingNode loads each session only once.
+type cachingNode struct {
+	*mapWatcher
 	loaded sync.Map
 }
 
-func (c *caching) Load(ctx context.Context, key store.Key) (store.Record, error) {
+func (c *cachingNode) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	if r, ok := c.loaded.Load(key); ok {
 		return r.(store.Record), nil
 	}
-	r, err := c.watched.Load(ctx, key)
+	r, err := c.mapWatcher.Load(ctx, key)
 	if err == nil {
 		c.loaded.Store(key, r)
 	}
 	return r, err
 }
 
-// failureOf runs a check as the testing package would, and returns its complaint. In
-// the bubble, nobody has to wait for what a watcher is never told.
-func failureOf(t *testing.T, p promise, b store.Backend) (failure string) {
+// failureOf runs a check as the testing package would, and returns its failure message. In the
+// synctest bubble, waiting for an ending that never arrives takes no time.
+func failureOf(t *testing.T, c check, b store.Backend) (failure string) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &recorder{ctx: t.Context()}
+		r := &fakeT{ctx: t.Context()}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			p.check(r, b)
+			c.run(r, b)
 		}()
 		<-done
 		failure = r.failure
@@ -171,12 +171,13 @@ func failureOf(t *testing.T, p promise, b store.Backend) (failure string) {
 	return failure
 }
 
-type recorder struct {
+// A fakeT is a T that records a failure.
+type fakeT struct {
 	ctx     context.Context
 	failure string
 }
 
-func (r *recorder) Errorf(format string, args ...any) { r.failure += fmt.Sprintf(format, args...) }
-func (r *recorder) FailNow()                          { runtime.Goexit() }
-func (r *recorder) Helper()                           {}
-func (r *recorder) Context() context.Context          { return r.ctx }
+func (r *fakeT) Errorf(format string, args ...any) { r.failure += fmt.Sprintf(format, args...) }
+func (r *fakeT) FailNow()                          { runtime.Goexit() }
+func (r *fakeT) Helper()                           {}
+func (r *fakeT) Context() context.Context          { return r.ctx }

@@ -1,5 +1,5 @@
-// Package record is how the backends that keep sessions outside this process write
-// them: one format, exact to the last field, that anything else does not pass for.
+// Package record encodes sessions for backends outside this process. The encoding keeps every
+// field exactly, and decoding rejects anything that this package has not encoded.
 package record
 
 import (
@@ -10,14 +10,14 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// ErrCorrupt says that what was read is not what Append writes.
+// ErrCorrupt is returned for bytes that Append or AppendMove has not written.
 var ErrCorrupt = errors.New("the record is corrupt or foreign")
 
-// format is the first byte. Another format gets another.
+// format is the first byte of every encoding. An incompatible format needs another byte.
 const format = 1
 
-// Append appends the part of a session that does not change while it keeps its key:
-// not Version and Values, nor LastSeen, which a backend keeps beside it.
+// Append appends the encoding of a session to b, without Version and Values. They change
+// while the session keeps its key, as LastSeen does, so a backend stores them separately.
 func Append(b []byte, s *store.Session) []byte {
 	b = append(b, format)
 	b = append(b, s.Key[:]...)
@@ -41,8 +41,8 @@ func Append(b []byte, s *store.Session) []byte {
 	return b
 }
 
-// Parse reads what Append wrote for key, all of it and nothing more. A record found
-// under another key is corrupt as well.
+// Parse decodes what Append has written for key. It returns ErrCorrupt if bytes are missing
+// or left over, or if the session has another key.
 func Parse(key store.Key, b []byte) (*store.Session, error) {
 	p := parser{rest: b}
 	if p.byte() != format || p.key() != key {
@@ -66,8 +66,8 @@ func Parse(key store.Key, b []byte) (*store.Session, error) {
 			UserAgent:     p.text(),
 			Address:       p.text(),
 		}
-		if handover := p.text(); handover != "" {
-			s.Details.SuccessorToken = []byte(handover)
+		if token := p.text(); token != "" {
+			s.Details.SuccessorToken = []byte(token)
 		}
 	}
 	if p.failed || len(p.rest) > 0 || details > 1 || s.Owner == "" {
@@ -80,7 +80,7 @@ func appendText(b []byte, text string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// AppendMove appends what Replace leaves at a session's old key.
+// AppendMove appends the encoding of m to b. Replace leaves it at a session's old key.
 func AppendMove(b []byte, m *store.MovedError) []byte {
 	b = append(b, format)
 	b = append(b, m.To[:]...)
@@ -92,7 +92,8 @@ func AppendMove(b []byte, m *store.MovedError) []byte {
 	return append(b, 0)
 }
 
-// ParseMove reads what AppendMove wrote, all of it and nothing more.
+// ParseMove decodes what AppendMove has written. It returns ErrCorrupt if bytes are missing or
+// left over.
 func ParseMove(b []byte) (*store.MovedError, error) {
 	p := parser{rest: b}
 	if p.byte() != format {
@@ -107,17 +108,17 @@ func ParseMove(b []byte) (*store.MovedError, error) {
 	return m, nil
 }
 
-// A parser reads from the front. After a failure there is nothing but zeros.
+// A parser consumes rest from the front. After a failure its methods return zero values.
 type parser struct {
 	rest   []byte
 	failed bool
 }
 
-func (p *parser) fail() { p.failed, p.rest = true, nil }
+func (p *parser) setFailed() { p.failed, p.rest = true, nil }
 
 func (p *parser) take(n uint64) []byte {
 	if n > uint64(len(p.rest)) {
-		p.fail()
+		p.setFailed()
 		return nil
 	}
 	b := p.rest[:n]
@@ -140,7 +141,7 @@ func (p *parser) key() (key store.Key) {
 func (p *parser) int() int64 {
 	i, n := binary.Varint(p.rest)
 	if n <= 0 {
-		p.fail()
+		p.setFailed()
 		return 0
 	}
 	p.rest = p.rest[n:]
@@ -150,7 +151,7 @@ func (p *parser) int() int64 {
 func (p *parser) text() string {
 	length, n := binary.Uvarint(p.rest)
 	if n <= 0 {
-		p.fail()
+		p.setFailed()
 		return ""
 	}
 	p.rest = p.rest[n:]

@@ -34,7 +34,7 @@ func sessions() []store.Session {
 	return []store.Session{full, plain, zero, {Key: key, Owner: "session="}}
 }
 
-func TestWhatIsWrittenIsRead(t *testing.T) {
+func TestEncodingRoundTrips(t *testing.T) {
 	for _, s := range sessions() {
 		got, err := record.Parse(key, record.Append(nil, &s))
 		require.NoError(t, err)
@@ -47,7 +47,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	}
 }
 
-func TestWhatIsCutOffOrAddedToIsCorrupt(t *testing.T) {
+func TestMissingOrExtraBytesAreCorrupt(t *testing.T) {
 	for _, s := range sessions() {
 		b := record.Append(nil, &s)
 		for n := range len(b) {
@@ -68,7 +68,7 @@ func TestWhatIsCutOffOrAddedToIsCorrupt(t *testing.T) {
 	}
 }
 
-func TestARecordUnderAnotherKeyIsCorrupt(t *testing.T) {
+func TestRecordUnderAnotherKeyIsCorrupt(t *testing.T) {
 	b := record.Append(nil, &full)
 	for bit := range 8 * len(key) {
 		other := key
@@ -78,7 +78,7 @@ func TestARecordUnderAnotherKeyIsCorrupt(t *testing.T) {
 	}
 }
 
-func TestARecordOfAnotherFormatOrNobodyIsCorrupt(t *testing.T) {
+func TestUnknownFormatOrMissingOwnerIsCorrupt(t *testing.T) {
 	b := record.Append(nil, &full)
 	b[0]++
 	_, err := record.Parse(key, b)

@@ -1,0 +1,157 @@
+package store
+
+import (
+	"context"
+	"errors"
+)
+
+var (
+	// ErrNotFound is returned when there is no session under a key, or no longer.
+	ErrNotFound = errors.New("store: no such session")
+	// ErrConflict is returned when the session has been saved since it was loaded.
+	ErrConflict = errors.New("store: the session has changed")
+	// ErrLimit is returned by Create when the owner has [Limit.Max] sessions and
+	// [Limit.Refuse] is set.
+	ErrLimit = errors.New("store: too many sessions")
+)
+
+// A MovedError is returned by Load, Delete and Replace for a key whose session Replace has
+// moved to another key. It unwraps to [ErrNotFound]. A logout with the superseded cookie
+// must still find the session, because the response with the new cookie may be on its way.
+type MovedError struct {
+	To        Key    // the key that the session moved to; it may have moved on since
+	Owner, ID string // the session's, so that ByOwner finds it wherever it is now
+	Revived   bool   // r.Revived() of the record that this Replace stored
+}
+
+func (e *MovedError) Error() string { return "store: the session has moved to another key" }
+
+func (e *MovedError) Unwrap() error { return ErrNotFound }
+
+// An EndedError is returned by Load for a session that has been ended, as long as the
+// backend keeps the reason. It unwraps to [ErrNotFound].
+type EndedError struct{ Reason Reason }
+
+func (e *EndedError) Error() string { return "store: the session has ended: " + string(e.Reason) }
+
+func (e *EndedError) Unwrap() error { return ErrNotFound }
+
+// A Limit caps how many sessions an owner may have. The zero Limit is no limit.
+type Limit struct {
+	Max    int  // sessions after Create, those that can be revived included; 0: any number
+	Refuse bool // at the limit, return ErrLimit instead of ending the least recently seen sessions
+}
+
+// A Backend stores sessions. It does what each method says and makes no decisions: the
+// guard decides whether a session is still valid. The following rules hold for every
+// method. [storetest.Run] checks whatever can be checked without a failure or a wait.
+//
+// Atomic: methods are safe for concurrent use, and other calls, on any node, see all of a
+// method's effect or none. A condition and the change that depends on it are one step,
+// such as a transaction, a script or a conditional statement. A read followed by a write
+// is not: a logout may happen in between.
+//
+// No resurrection: once Delete of a key has returned, every later Load, Touch, Save and
+// Replace of that key returns [ErrNotFound]. The same holds for a session that the limit of
+// Create has ended. So Touch and Save must not be upserts.
+//
+// Failure is not absence: [ErrNotFound], [ErrConflict], [ErrLimit], [*MovedError] and
+// [*EndedError] are results. Any other error means that the backend could not find out.
+// The guard then responds with 503, and never treats the user as logged out. A server that
+// is slow or unreachable, and a record that cannot be read, must not become ErrNotFound.
+//
+// Deadlines belong to the guard: only Create and Touch look at them, as described there.
+// Every other method works on a session past its [Record.Deadline] and its
+// [Record.GoneAt] too, as long as the backend holds it: at least until [Grace] after
+// GoneAt. Replace and Delete say what else a backend has to hold, and for how long. What it
+// has forgotten is ErrNotFound.
+//
+// Shared memory: neither the caller nor the backend writes to a Session, its Details or its
+// Values after one has given them to the other.
+//
+// [storetest.Run]: https://pkg.go.dev/github.com/sessionguard-go/sessionguard/store/storetest#Run
+type Backend interface {
+	// Create stores a new session under r.Key. The caller has made that key from fresh
+	// randomness, in the group of r.Owner.
+	//
+	// If limit.Max is positive, the owner has at most that many sessions afterwards.
+	// Where there would be more, Create ends the least recently seen of the others, with
+	// ReasonTooManySessions, and returns them as they were. If limit.Refuse is set, it
+	// stores nothing and returns ErrLimit instead.
+	//
+	// Sessions past their GoneAt do not count for the limit and are not returned. A
+	// Create with a limit deletes them, so that a delayed Touch cannot bring one back
+	// and exceed the limit. All of this is one atomic step.
+	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
+
+	// Replace moves a session to a new key: in one atomic step it removes the session
+	// at old and stores r, which has the same owner and a key of the same group. It
+	// changes nothing and returns ErrNotFound if there is no session at old (a
+	// *MovedError if Replace has moved it), or ErrConflict if its Version is not version.
+	//
+	// Afterwards Load, Delete and Replace of old return a *MovedError: for at least
+	// Grace, and if r.Revived() also until r.Expires.
+	Replace(ctx context.Context, old Key, version uint64, r Record) error
+
+	// Load returns the session as it is, also past its Deadline. Loading is not
+	// activity. If there is no session it returns ErrNotFound, or where the backend
+	// knows more, a *MovedError or an *EndedError: see Replace and Delete.
+	Load(ctx context.Context, key Key) (Record, error)
+
+	// Touch sets LastSeen to seen if that is later, and changes nothing else. It
+	// returns ErrNotFound if there is no session, or if seen is not before its Deadline.
+	// The current time does not matter: a request that was accepted in time is
+	// activity, however late its Touch arrives.
+	Touch(ctx context.Context, key Key, seen Time) error
+
+	// Save stores values and increments Version, and changes nothing else. It returns
+	// ErrNotFound if there is no session, and ErrConflict if its Version is not version.
+	Save(ctx context.Context, key Key, version uint64, values []byte) error
+
+	// Delete ends a session and returns it as it was; Values may be missing. Of several
+	// concurrent calls exactly one gets the session, and its reason is the one that
+	// counts. If reason.Retained(), Load of the key then returns an *EndedError with
+	// that reason for at least TombstoneLifetime. Other reasons need not be kept.
+	//
+	// Where there is no session, Delete changes nothing and returns a zero Record and
+	// no error. Where Replace has moved the session, it also changes nothing, but
+	// returns a *MovedError: the session may be alive under its new key.
+	Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error)
+
+	// ByOwner returns an owner's sessions as they are, in any order: every one that
+	// Touch or Replace can find, also past its Deadline, so that all can be ended. For
+	// an owner without sessions it returns no records and no error. Owners are compared
+	// byte by byte.
+	ByOwner(ctx context.Context, owner string) ([]Record, error)
+}
+
+// A Cacher is a [Backend] with a cache in the local process. On a hit the guard does not
+// check the cookie's signature, whose only purpose is to keep unsigned cookies away from a
+// remote server.
+type Cacher interface {
+	// Cached returns a session that Load would return now, if it is in this process's
+	// memory. Otherwise it returns false. It never waits for a server.
+	Cached(key Key) (Record, bool)
+}
+
+// An Ending reports to the callback of a [Watcher] that a session has ended. An Ending
+// without an ID reports that endings may have been missed.
+type Ending struct {
+	ID     string // the Session's ID
+	Reason Reason
+}
+
+// A Watcher is a [Backend] that reports endings as they happen, on every node.
+// [Guard.CancelOnEnd] then does not have to poll.
+//
+// [Guard.CancelOnEnd]: https://pkg.go.dev/github.com/sessionguard-go/sessionguard#Guard.CancelOnEnd
+type Watcher interface {
+	// Watch returns once it is watching. From then until ctx is done, ended is called
+	// once for each session that Delete or the limit of Create has ended, after it
+	// has ended. A session that expires, or that Replace moves, is not an ending.
+	//
+	// ended returns quickly, and may be called from several goroutines at once. After a
+	// lost connection it is called with an empty Ending as soon as there is a connection
+	// again. Watch itself waits no longer than a request may take, and respects ctx.
+	Watch(ctx context.Context, ended func(Ending)) error
+}

@@ -1,0 +1,157 @@
+package store
+
+import (
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// All methods run at once on few owners and shards, to provoke deadlocks and data races.
+// Afterwards the owners' lists must match the shards.
+func TestMemoryStaysConsistentUnderLoad(t *testing.T) {
+	m := NewMemory()
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			var mine []Record
+			for i := range 3000 {
+				r := testRecord(strconv.Itoa((g+i)%5), time.Duration(i%3)*time.Millisecond)
+				r.Key[0] = byte(i % 3)
+				m.Create(t.Context(), r, Limit{Max: i % 4, Refuse: i%8 == 0})
+				mine = append(mine, r)
+				old := mine[i/2]
+				switch i % 5 {
+				case 0:
+					m.Delete(t.Context(), old.Key, ReasonLoggedOut)
+				case 1:
+					next := testRecord(old.Owner, time.Hour)
+					next.Key[0] = byte(i % 3)
+					m.Replace(t.Context(), old.Key, old.Version, next)
+				case 2:
+					m.ByOwner(t.Context(), old.Owner)
+				}
+				m.Touch(t.Context(), old.Key, TimeOf(time.Now()))
+				m.Save(t.Context(), old.Key, 0, nil)
+				m.Load(t.Context(), old.Key)
+			}
+		})
+	}
+	wg.Wait()
+	listed := 0
+	for owner := range 5 {
+		list := m.owners.lock(strconv.Itoa(owner))
+		for e := range list.entries() {
+			listed++
+			require.Same(t, e, m.shard(e.session.Load().Key).find(e.session.Load().Key))
+		}
+		list.Unlock()
+	}
+	remains := 0 // tombstones and move markers
+	for i := range m.shards {
+		for _, e := range m.shards[i].chains {
+			for ; e != nil; e = e.chained {
+				if e.lookupErr() != nil {
+					remains++
+				}
+			}
+		}
+	}
+	require.Equal(t, m.entryCount(), listed+remains)
+}
+
+func TestMemoryByOwnerNeverExceedsLimit(t *testing.T) {
+	for _, limit := range []Limit{{Max: 3}, {Max: 3, Refuse: true}} {
+		m := NewMemory()
+		var wg sync.WaitGroup
+		var exceeded atomic.Bool
+		for range 8 {
+			wg.Go(func() {
+				for range 2000 {
+					r := testRecord("alice", time.Hour)
+					m.Create(t.Context(), r, limit)
+					owned, _ := m.ByOwner(t.Context(), "alice")
+					if len(owned) > limit.Max {
+						exceeded.Store(true)
+					}
+					m.Delete(t.Context(), r.Key, ReasonLoggedOut)
+				}
+			})
+		}
+		wg.Wait()
+		require.False(t, exceeded.Load(), "%+v", limit)
+	}
+}
+
+// A Touch and a Create with a limit meet at the least recently seen session. If the Touch
+// comes first, another session is the least recently seen.
+func TestMemoryLimitSparesSessionTouchedInTime(t *testing.T) {
+	for range 50 {
+		m := NewMemory()
+		const sessions, logins = 200, 20
+		var records []Record
+		for i := range sessions {
+			r := testRecord("alice", time.Hour)
+			r.LastSeen += Time(i)
+			records = append(records, r)
+		}
+		mustCreate(t, m, records...)
+
+		var touched []Key
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for _, r := range records[:sessions/2] {
+				if m.Touch(t.Context(), r.Key, r.LastSeen+1000) == nil {
+					touched = append(touched, r.Key)
+				}
+			}
+		})
+		for range logins {
+			r := testRecord("alice", time.Hour)
+			r.LastSeen += 1000
+			ended, err := m.Create(t.Context(), r, Limit{Max: sessions})
+			require.NoError(t, err)
+			require.Len(t, ended, 1)
+		}
+		wg.Wait()
+		for _, key := range touched {
+			require.True(t, isLoadable(m, key), "ended although other sessions had been idle for longer")
+		}
+	}
+}
+
+// While Delete waits for the owner's lock, the session may move.
+func TestMemoryDeleteDetectsMoveWhileItWaits(t *testing.T) {
+	m := NewMemory()
+	for range 500 {
+		r, next := testRecord("alice", time.Hour), testRecord("alice", time.Hour)
+		mustCreate(t, m, r)
+		list := m.owners.lock("alice")
+		var wg sync.WaitGroup
+		var replaced, err error
+		var ended Record
+		for _, f := range []func(){
+			func() { replaced = m.Replace(t.Context(), r.Key, r.Version, next) },
+			func() { ended, err = m.Delete(t.Context(), r.Key, ReasonLoggedOut) },
+		} {
+			wg.Go(f)
+			for range 10 {
+				runtime.Gosched() // by then it most likely waits for the lock
+			}
+		}
+		list.Unlock()
+		wg.Wait()
+		if replaced == nil {
+			require.Nil(t, ended.Session)
+			require.Equal(t, &MovedError{To: next.Key, Owner: next.Owner, ID: next.ID}, err)
+			require.True(t, isLoadable(m, next.Key))
+		} else {
+			require.NoError(t, err)
+			require.Equal(t, r.Session, ended.Session)
+		}
+	}
+}

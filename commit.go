@@ -57,7 +57,7 @@ func (req *request) commit(status int) verdict {
 	if l.exposure > public {
 		l.noteStatus(status)
 		if v := l.store(); v != allow && l.outcome != failed {
-			l.outcome = failed
+			raise(&l.outcome, failed)
 			return v
 		}
 		l.writeCookies()
@@ -72,9 +72,9 @@ func (req *request) commit(status int) verdict {
 func (l *locked) noteStatus(status int) {
 	switch {
 	case l.inner == failed && status >= 500:
-		l.outcome = failed
+		raise(&l.outcome, failed)
 	case l.inner >= denied && status >= 300 && status < 500:
-		l.outcome = max(l.outcome, denied)
+		raise(&l.outcome, denied)
 	}
 	if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
 		l.needEffects().timedOut = true

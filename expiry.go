@@ -65,7 +65,7 @@ func (g *core) Passive(next http.Handler) http.Handler {
 func (req *request) raiseActivity(to activity) {
 	l := req.lock()
 	defer l.unlock()
-	l.activity = max(l.activity, to)
+	raise(&l.activity, to)
 }
 
 // status is the response of Status. Seconds are rounded down, so that no client believes

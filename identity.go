@@ -40,7 +40,7 @@ func (c *core) identityOf(r *http.Request) identity {
 func (l *locked) authenticate(ctx context.Context) identity {
 	err := l.resolve(ctx)
 	if err == nil {
-		l.exposure = protected
+		raise(&l.exposure, protected)
 	}
 	return identity{l.user, l.rec, l.now, err}
 }
@@ -61,11 +61,11 @@ func (l *locked) resolve(ctx context.Context) error {
 
 // loadSession resolves the cookie and makes what it stands for the request's.
 func (l *locked) loadSession(ctx context.Context) error {
-	l.exposure = max(l.exposure, personal)
+	raise(&l.exposure, personal)
 	if l.stage >= loaded {
 		return l.failure()
 	}
-	l.stage = loaded
+	raise(&l.stage, loaded)
 	l.now = store.TimeOf(time.Now())
 	returned := false
 	defer l.failUnless(&returned)
@@ -79,7 +79,7 @@ func (l *locked) loadSession(ctx context.Context) error {
 func (l *locked) apply(res resolution) error {
 	l.rec, l.direct = res.rec, res.direct
 	if res.superseded {
-		l.activity = passive // the browser has not used the new token yet
+		raise(&l.activity, passive) // the browser has not used the new token yet
 	}
 	if res.err == nil && res.token == "" && res.endReason == "" {
 		return nil
@@ -100,7 +100,7 @@ func (l *locked) loadUser(ctx context.Context) error {
 	if l.stage == resolved || l.rec.Session == nil {
 		return l.failure()
 	}
-	l.stage = resolved
+	raise(&l.stage, resolved)
 	id := l.core.userID(l.rec)
 	returned := false
 	defer l.failUnless(&returned)

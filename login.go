@@ -126,7 +126,7 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 	if l.committed {
 		return ErrHeadersSent
 	}
-	l.activity = max(l.activity, noRevival) // a login needs none
+	raise(&l.activity, noRevival) // a login needs none
 	if err := l.loadSession(ctx); err != nil {
 		return err
 	}
@@ -298,7 +298,8 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 	if l.rec.Session != nil && !reauthenticated {
 		e.clearOpen() // what is open was another user's
 	}
-	l.rec, l.user, l.stage = next, user, resolved
+	l.rec, l.user = next, user
+	raise(&l.stage, resolved)
 	e.session = cookie.Change{Kind: cookie.Set, Value: token}
 	e.dormantOwner, e.stored = "", nil
 	for range cookie.Values(l.http.Header, l.core.cookies.Visitor.Name) {

@@ -11,9 +11,9 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Logout ends the session. It then sends a browser to the page to with the flash
-// Config.LogoutFlash, and responds to any other client with 204. It accepts POST only: a
-// logout changes state, and links are prefetched.
+// Logout ends the session. It then redirects a browser to the path to, where it leaves the
+// flash Config.LogoutFlash, and responds to any other client with 204. It accepts POST
+// only: a logout changes state, and links are prefetched.
 //
 // The session is dead on the server, on every node, before the browser sees the response,
 // and so is every copy of its cookies. The cookie is deleted and a new HttpOnly one is
@@ -79,7 +79,7 @@ func (l *locked) logOut() error {
 	if l.stage == unresolved {
 		l.now = store.TimeOf(time.Now())
 	}
-	l.stage = resolved
+	raise(&l.stage, resolved)
 	l.rec, l.user = store.Record{}, nil
 	e.failure, e.endReason = nil, "" // whoever it was, it is nobody now
 	if err != nil {
@@ -88,7 +88,7 @@ func (l *locked) logOut() error {
 	if l.committed {
 		return errors.Join(ErrHeadersSent, err)
 	}
-	l.exposure = max(l.exposure, personal)
+	raise(&l.exposure, personal)
 	value, _ := l.core.cookies.EncodeVisitor(nil) // so short that it always fits
 	e.visitor = cookie.Change{Kind: cookie.Set, Value: value}
 	return err

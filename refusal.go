@@ -178,9 +178,9 @@ func (req *request) noteRefusal(w http.ResponseWriter, v verdict) (custom http.H
 func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Handler, reason store.Reason) {
 	l.neverCache()
 	if w == http.ResponseWriter(&l.writer) {
-		l.outcome = max(l.outcome, v.outcome())
+		raise(&l.outcome, v.outcome())
 	} else { // its owner may buffer or drop the refusal: see noteStatus
-		l.inner = max(l.inner, v.outcome())
+		raise(&l.inner, v.outcome())
 	}
 	if !l.inCustomHandler { // which is itself behind a gate
 		custom = l.core.refusals.handler(v)
@@ -201,7 +201,7 @@ func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Hand
 // neverCache keeps the response out of caches, if its headers have not been sent yet.
 func (l *locked) neverCache() {
 	if !l.writer.Started() {
-		l.exposure = max(l.exposure, personal)
+		raise(&l.exposure, personal)
 	}
 }
 

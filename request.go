@@ -3,6 +3,7 @@ package sessionguard
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -91,6 +92,9 @@ const (
 	failed                // a 5xx replaces the response: nothing is saved
 )
 
+// raise moves a state machine of a request. None of them ever falls.
+func raise[T ~uint8](state *T, to T) { *state = max(*state, to) }
+
 // effects is what only a request that does more than pass gates needs.
 type effects struct {
 	failure      error        // why the session or its user cannot be known; all that depends on them is a 503
@@ -151,6 +155,9 @@ func (req *request) lockAtEnd() *locked {
 
 func (l *locked) unlock() { l.mu.Unlock() }
 
+// lockedMethods is what the names of the methods of *locked begin with.
+var lockedMethods = strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf((*locked).unlock).Pointer()).Name(), "unlock")
+
 // holdsLock reports whether the calling goroutine is inside a method of *locked.
 func holdsLock() bool {
 	pcs := make([]uintptr, 64)
@@ -162,7 +169,7 @@ func holdsLock() bool {
 	frames := runtime.CallersFrames(pcs[:n])
 	for {
 		frame, more := frames.Next()
-		if strings.HasPrefix(frame.Function, "github.com/sessionguard-go/sessionguard.(*locked).") {
+		if strings.HasPrefix(frame.Function, lockedMethods) {
 			return true
 		}
 		if !more {

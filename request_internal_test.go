@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -11,4 +12,38 @@ import (
 // its own: a byte more costs 576.
 func TestTheStateOfARequestIsSmall(t *testing.T) {
 	require.LessOrEqual(t, unsafe.Sizeof(request{}), uintptr(512))
+}
+
+// stack calls do below depth more frames.
+func stack(depth int, do func() bool) bool {
+	if depth == 0 {
+		return do()
+	}
+	return stack(depth-1, do)
+}
+
+func (l *locked) callBack(do func() bool) bool { return do() }
+
+// However deep a callback is, it is noticed.
+func TestACallbackIsNoticedOnTheStack(t *testing.T) {
+	l := (*locked)(new(request))
+	for _, depth := range []int{0, 1, 50, 60, 61, 62, 63, 64, 65, 200, 5000} {
+		require.False(t, stack(depth, holdsLock), depth)
+		require.True(t, l.callBack(func() bool { return stack(depth, holdsLock) }), depth)
+		require.True(t, stack(depth, func() bool { return l.callBack(holdsLock) }), depth)
+	}
+	done := make(chan bool)
+	require.False(t, l.callBack(func() bool {
+		go func() { done <- holdsLock() }()
+		return <-done
+	}), "another goroutine's stack is another stack")
+}
+
+// The machines only rise, and max is what combines them: so the order of their values is
+// what their comments say.
+func TestTheOrderOfTheStates(t *testing.T) {
+	require.True(t, slices.IsSorted([]stage{0, unresolved, loaded, resolved}))
+	require.True(t, slices.IsSorted([]exposure{0, public, personal, protected}))
+	require.True(t, slices.IsSorted([]activity{0, active, noRevival, passive}))
+	require.True(t, slices.IsSorted([]outcome{0, served, denied, failed}))
 }

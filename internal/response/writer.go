@@ -166,7 +166,7 @@ func (w *Writer) Header() http.Header {
 // WriteHeader passes informational statuses on without committing.
 func (w *Writer) WriteHeader(status int) {
 	if status < 200 && status != http.StatusSwitchingProtocols {
-		if !w.stopped() {
+		if !w.stopped() && !w.Discarding() {
 			w.w.WriteHeader(status)
 		}
 	} else if w.begin(status) {

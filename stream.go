@@ -82,8 +82,9 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 
 // newStreams makes the registry of the guard's streams.
 func (c *core) newStreams() *stream.Registry {
+	watcher, _ := c.backend.(store.Watcher)
 	return stream.New(stream.Config{
-		Backend:     c.backend,
+		Watcher:     watcher,
 		Lookup:      c.lookup,
 		Cause:       func(reason store.Reason) error { return &SessionEndedError{reason} },
 		Unavailable: ErrUnavailable,

@@ -90,7 +90,7 @@ func newPlain() (plainWriter, *owner) {
 	return w, own(w, w.trace)
 }
 
-// fullWriter is one with all of them.
+// fullWriter is an underlying writer with all optional methods.
 type fullWriter struct {
 	plainWriter
 	conn net.Conn // for Hijack, which fails if it is nil

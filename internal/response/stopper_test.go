@@ -57,10 +57,11 @@ func TestClientSeesThatAStoppedResponseIsIncomplete(t *testing.T) {
 			overBoth(t, func(t *testing.T, proto string) {
 				o := &owner{trace: &trace{}}
 				_, _, err := serve(t, proto, o, func(w http.ResponseWriter, r *http.Request) {
+					// Its deadlines cannot be reached, so the connection stays usable.
+					o.writer.Init(struct{ http.ResponseWriter }{o.writer.Unwrap()}, o)
 					s := o.writer.Stopper()
 					if body != "" {
 						io.WriteString(w, body)
-						w.(http.Flusher).Flush()
 					}
 					s.Stop(errTest)
 				})

@@ -147,7 +147,7 @@ func TestCloseOfAHijackedStreamWaitsForTheConnection(t *testing.T) {
 		begun := time.Now()
 		_, err := client.Read(make([]byte, 1)) // until it is closed
 		require.Error(f, err)
-		require.Equal(f, grace, time.Since(begun))
+		require.Equal(f, time.Second, time.Since(begun))
 		synctest.Wait()
 		require.Empty(f, f.byID)
 	})

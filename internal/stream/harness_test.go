@@ -46,7 +46,8 @@ type fixture struct {
 	lookup  func(ctx context.Context, key store.Key, id string) (store.Record, error)
 }
 
-// unwatched and watched run a test with a Registry of each kind, and both with two.
+// unwatched runs a test with a Registry whose backend cannot be watched, watched with
+// one whose backend can, and both runs it with either.
 func unwatched(t *testing.T, test func(f *fixture)) {
 	synctest.Test(t, func(t *testing.T) { test(newFixture(t, nil)) })
 }
@@ -134,7 +135,7 @@ func record(id string, key store.Key, end time.Time) store.Record {
 	}
 }
 
-// A response is one whose handler streams.
+// A testResponse is a response whose handler streams.
 type testResponse struct {
 	*fixture
 	*Stream

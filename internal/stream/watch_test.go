@@ -43,7 +43,7 @@ func TestWatchLingersAMinuteAfterTheLastStream(t *testing.T) {
 		time.Sleep(time.Hour)
 		require.Equal(f, 1, f.watcher.open(), "a stream is left")
 		second.Close()
-		time.Sleep(watchLinger - time.Millisecond)
+		time.Sleep(time.Minute - time.Millisecond)
 		synctest.Wait()
 		require.Equal(f, 1, f.watcher.open())
 		time.Sleep(time.Millisecond)
@@ -53,7 +53,7 @@ func TestWatchLingersAMinuteAfterTheLastStream(t *testing.T) {
 		third := f.open("a") // starts another
 		require.Equal(f, 2, f.watcher.called())
 		third.Close()
-		time.Sleep(watchLinger / 2)
+		time.Sleep(time.Minute / 2)
 		fourth := f.open("a") // joins it
 		time.Sleep(time.Hour)
 		require.Equal(f, 2, f.watcher.called())
@@ -135,6 +135,8 @@ func TestWatchThatFailsRefusesTheStreamAndIsTriedAgain(t *testing.T) {
 				require.Equal(f, called+1, f.watcher.called())
 				time.Sleep(2 * time.Minute) // the first may come back meanwhile
 				require.Equal(f, 1, f.watcher.open())
+				f.open("b")
+				require.Equal(f, called+1, f.watcher.called(), "and must not take the second away")
 				f.watcher.report(store.Ending{ID: "a", Reason: store.ReasonEnded})
 				s.requireCut(endedError{store.ReasonEnded}, 0)
 			})
@@ -175,6 +177,31 @@ func TestClientThatHangsUpLeavesTheWatchToOthers(t *testing.T) {
 	})
 }
 
+// Nobody waits any more when it fails or is late, and it must still not be joined.
+func TestWatchThatItsClientLeftBehindIsDropped(t *testing.T) {
+	for name, watch := range map[string]func(context.Context) error{
+		"fails":           func(context.Context) error { time.Sleep(2 * time.Second); return errDown },
+		"ignores its end": func(context.Context) error { time.Sleep(time.Minute); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			watched(t, func(f *fixture) {
+				f.watcher.on(watch)
+				ctx, hangUp := context.WithCancel(context.Background())
+				time.AfterFunc(time.Second, hangUp)
+				_, err := f.tryOpen(ctx, "a", httptest.NewRecorder())
+				require.ErrorIs(f, err, context.Canceled)
+				time.Sleep(timeout)
+				f.watcher.on(nil)
+				begun := time.Now()
+				f.open("a")
+				require.Zero(f, time.Since(begun))
+				require.Equal(f, 2, f.watcher.called())
+				require.Equal(f, 1, f.watcher.open())
+			})
+		})
+	}
+}
+
 // After a reconnect to the backend's server, every stream is looked up, 16 at a time.
 func TestMissedEndingsRecheckAllStreams(t *testing.T) {
 	watched(t, func(f *fixture) {
@@ -205,7 +232,7 @@ func TestMissedEndingsRecheckAllStreams(t *testing.T) {
 		other.requireOpen()
 		time.Sleep(time.Second)
 		require.LessOrEqual(f, time.Since(begun), 4*time.Second)
-		require.EqualValues(f, recheckWorkers, most.Load())
+		require.EqualValues(f, 16, most.Load())
 		require.Equal(f, 41, f.looked())
 	})
 }
@@ -225,6 +252,7 @@ func TestEndingsMissedDuringARecheckCauseOneMore(t *testing.T) {
 		time.Sleep(time.Second / 2)
 		for range 100 {
 			f.watcher.report(store.Ending{})
+			time.Sleep(4 * time.Millisecond)
 		}
 		time.Sleep(10 * time.Second)
 		require.Equal(f, 20, f.looked())

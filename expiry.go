@@ -210,8 +210,9 @@ func (req *request) openStream(ctx context.Context, rec store.Record, cancel con
 
 // newStreams makes the registry of the guard's streams.
 func (c *core) newStreams() *stream.Registry {
+	watcher, _ := c.backend.(store.Watcher)
 	return stream.New(stream.Config{
-		Backend:     c.backend,
+		Watcher:     watcher,
 		Lookup:      c.streamSession,
 		Cause:       func(reason store.Reason) error { return &SessionEndedError{reason} },
 		Unavailable: ErrUnavailable,

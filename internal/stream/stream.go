@@ -11,44 +11,78 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
+const (
+	// grace is how long a stream may still write after its context is cancelled.
+	grace = time.Second
+
+	// pollInterval is how often a session is looked up if the backend is no
+	// [store.Watcher].
+	pollInterval = 30 * time.Second
+
+	// watchedPollInterval applies if it is one: TRUNCATE reports nothing, so sessions
+	// are still polled.
+	watchedPollInterval = 5 * time.Minute
+)
+
+// A state is how far a Stream has come. It only rises.
+type state uint8
+
+const (
+	// open: the session lives as far as is known. The timer is set for the next tick or,
+	// while the session is looked up, for the moment when the stream no longer waits for
+	// that. Every stream begins here.
+	open state = iota
+
+	// cut: the context was cancelled with its cause, and the handler may write for the
+	// grace. The timer is set for its end, when the response is stopped. cutLocked
+	// moves here, for every way in which a session ends.
+	cut
+
+	// closed: the stream has left the Registry, and neither cuts nor stops anything any
+	// more. The timer is stopped. Registry.remove moves here: when the handler has
+	// returned or its hijacked connection is closed, or if the backend could not be
+	// watched.
+	closed
+)
+
 // A Stream is one response that ends with its session.
 type Stream struct {
 	registry  *Registry
 	stopper   *response.Stopper
 	cancel    context.CancelCauseFunc
 	id, owner string
-	watch     *watch // nil if the backend does not tell
+	watch     *watch // nil without a store.Watcher; set by Registry.add
 
 	mu        sync.Mutex
-	key       store.Key   // changes when the person logs in again
-	end       store.Time  // of the session, as far as is known
-	checkedAt store.Time  // when it was last looked up
-	timer     *time.Timer // the next check or, once cut, the end of the grace
-	isCut     bool
-	closed    bool
+	state     state
+	key       store.Key   // changes when the user logs in again
+	end       store.Time  // the session's deadline, as far as is known
+	checkedAt store.Time  // when the session was last looked up
+	timer     *time.Timer // see state
 }
 
 // Open begins a stream: when the session of rec ends, it calls cancel and, after a
-// grace, stops the response. Call Close when the handler has returned.
+// grace, stops the response. Call Close when the handler has returned. Open returns an
+// error if the backend could not be watched within the Timeout, or ctx is done before.
 func (r *Registry) Open(ctx context.Context, rec store.Record, stopper *response.Stopper, cancel context.CancelCauseFunc) (*Stream, error) {
 	s := &Stream{registry: r, stopper: stopper, cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.Deadline()}
 	if err := r.add(ctx, s); err != nil {
 		return nil, err
 	}
-	s.check() // it may have ended before there was a stream to tell
+	s.check() // the session may have ended before the stream was registered
 	return s, nil
 }
 
-// Close ends the stream, or leaves that to a hijacked connection: handlers of
-// WebSockets often return and leave it to others.
+// Close ends the stream. If the connection was hijacked, the stream ends when that is
+// closed: handlers of WebSockets often return and leave it to other goroutines.
 func (s *Stream) Close() {
 	if !s.stopper.AfterClose(func() { s.registry.remove(s) }) {
 		s.registry.remove(s)
 	}
 }
 
-// tick is what the timer does. Timers run on another clock than sessions, and stand
-// still while a machine sleeps: so it is never far away, and mostly asks nobody.
+// tick runs on the timer. Timers use the monotonic clock, which stops while the machine
+// sleeps, so ticks are frequent, and most of them skip the backend if it is watched.
 func (s *Stream) tick() {
 	s.mu.Lock()
 	now := store.TimeOf(time.Now())
@@ -62,17 +96,17 @@ func (s *Stream) tick() {
 	}
 }
 
-// check asks the backend whether the session still lives, and until when.
+// check looks up whether the session still lives, and until when.
 func (s *Stream) check() {
-	timeout := s.registry.Timeout
+	timeout := s.registry.config.Timeout
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	s.mu.Lock()
 	key := s.key
 	s.checkedAt = store.TimeOf(time.Now())
-	if !s.isCut && !s.closed {
-		// The end does not wait for a backend that does not heed ctx.
-		s.afterLocked(max(0, s.end.Sub(s.checkedAt))+timeout, func() { s.cut(s.registry.Unavailable) })
+	if s.state == open {
+		// The end of the stream does not wait for a backend that ignores ctx.
+		s.afterLocked(max(0, s.end.Sub(s.checkedAt))+timeout, func() { s.cut(s.registry.config.Unavailable) })
 	}
 	s.mu.Unlock()
 	rec, err := s.lookup(ctx, key)
@@ -85,11 +119,11 @@ func (s *Stream) check() {
 		s.key, s.end = rec.Key, rec.Deadline()
 		s.scheduleLocked()
 	case errors.As(err, &ended):
-		s.cutLocked(s.registry.Cause(ended.Reason))
+		s.cutLocked(s.registry.config.Cause(ended.Reason))
 	case errors.Is(err, store.ErrNotFound):
-		s.cutLocked(s.registry.Cause(store.ReasonExpired))
+		s.cutLocked(s.registry.config.Cause(store.ReasonExpired))
 	case store.TimeOf(time.Now()) >= s.end:
-		s.cutLocked(fmt.Errorf("%w: %w", s.registry.Unavailable, err))
+		s.cutLocked(fmt.Errorf("%w: %w", s.registry.config.Unavailable, err))
 	default:
 		s.scheduleLocked()
 	}
@@ -97,12 +131,12 @@ func (s *Stream) check() {
 
 func (s *Stream) lookup(ctx context.Context, key store.Key) (rec store.Record, err error) {
 	defer func() {
-		if p := recover(); p != nil { // nobody else would, on a timer
+		if p := recover(); p != nil { // nothing else recovers on a timer
 			err = fmt.Errorf("the backend panicked: %v", p)
-			s.registry.Logger.Error("sessionguard: looking for the session of a stream", "error", err)
+			s.registry.config.Logger.Error("sessionguard: looking up the session of a stream", "error", err)
 		}
 	}()
-	return s.registry.Lookup(ctx, key, s.owner, s.id)
+	return s.registry.config.Lookup(ctx, key, s.owner, s.id)
 }
 
 func (s *Stream) currentKey() store.Key {
@@ -125,16 +159,37 @@ func (s *Stream) cut(cause error) {
 }
 
 func (s *Stream) cutLocked(cause error) {
-	if !s.isCut && !s.closed {
-		s.isCut = true
+	if s.raiseLocked(cut) {
 		s.cancel(cause)
-		s.afterLocked(grace, func() { s.stopper.Stop(s.registry.Stopped) })
+		s.afterLocked(grace, func() { s.stopper.Stop(s.registry.config.Stopped) })
 	}
+}
+
+// close reports whether this call has closed the stream.
+func (s *Stream) close() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.raiseLocked(closed) {
+		return false
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	return true
+}
+
+// raiseLocked reports whether the state has risen to this one.
+func (s *Stream) raiseLocked(to state) bool {
+	if to <= s.state {
+		return false
+	}
+	s.state = to
+	return true
 }
 
 // scheduleLocked sets the timer for the next tick.
 func (s *Stream) scheduleLocked() {
-	if !s.isCut && !s.closed {
+	if s.state == open {
 		s.afterLocked(max(0, min(pollInterval, s.end.Sub(store.TimeOf(time.Now())))), s.tick)
 	}
 }
@@ -144,13 +199,4 @@ func (s *Stream) afterLocked(d time.Duration, f func()) {
 		s.timer.Stop()
 	}
 	s.timer = time.AfterFunc(d, f)
-}
-
-func (s *Stream) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	if s.timer != nil {
-		s.timer.Stop()
-	}
 }

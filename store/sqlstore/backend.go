@@ -136,6 +136,9 @@ func (s *Store) makeRoom(ctx context.Context, q querier, owner string, limit sto
 	at := now()
 	over := func(r store.Record) bool { return r.GoneAt() <= at }
 	live, err := s.readOwner(ctx, q, s.byOwner, owner)
+	if err != nil {
+		return nil, err
+	}
 	dead := slices.ContainsFunc(live, over)
 	if err == nil && dead { // they do not count, and a Touch that is heard of late must not make them
 		_, err = q.ExecContext(ctx, s.drop, hashOf(owner), int64(at))

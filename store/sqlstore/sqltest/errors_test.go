@@ -344,6 +344,18 @@ func TestACorruptOrForeignRowIsAnErrorThatNamesIt(t *testing.T) {
 				_, err = s.Load(t.Context(), other.Key)
 				require.NoError(t, err, "the limit ended a session although it failed")
 			})
+			t.Run("a corrupt session in a list", func(t *testing.T) {
+				r := newRecord()
+				create(t, s, r)
+				set(r.Key, "record", []byte("noise"))
+				_, err := s.ByOwner(t.Context(), r.Owner)
+				require.ErrorContains(t, err, fmt.Sprintf("%x", r.Key))
+				_, err = s.Create(t.Context(), newRecordOf(r.Owner), store.Limit{Max: 1})
+				require.ErrorContains(t, err, fmt.Sprintf("%x", r.Key))
+				set(r.Key, "owner_hash", nil)
+				_, err = s.Create(t.Context(), newRecordOf(r.Owner), store.Limit{Max: 1})
+				require.NoError(t, err, "the transaction that failed is still open")
+			})
 			t.Run("columns that differ from the record", func(t *testing.T) {
 				r := newRecord()
 				create(t, s, r)

@@ -51,7 +51,7 @@ type statements struct {
 	prepare bool
 }
 
-// standard has what the dialects share. In every dialect times and durations are in
+// standard holds the SQL that the dialects share. In every dialect times and durations are in
 // milliseconds.
 //
 // A session's delete_after is later than necessary by up to one idle timeout, so that most

@@ -81,9 +81,9 @@ func isTransient(err error) bool {
 	return strings.Contains(text, "database is locked") || strings.Contains(text, "table is locked")
 }
 
-// isConnectionLost reports whether the connection broke, and what was to be done over it
-// has not taken effect or may be done twice. It is false if the server could not be reached
-// at all: another attempt would only wait again.
+// isConnectionLost reports whether the connection broke before a statement took effect, or
+// during one that may run twice. It returns false if the server could not be reached at all:
+// another attempt would only wait again.
 func isConnectionLost(err error) bool {
 	if _, ok := errors.AsType[*uncertainError](err); ok {
 		return false

@@ -37,7 +37,7 @@
 // contain only the part that comes from the server, the network or the file.
 //
 // An operation that failed and cannot have taken effect is retried within the Timeout, or
-// until it has lost its connection twenty times. If the connection breaks when the
+// until it has lost its connection twenty times. If the connection breaks after the
 // operation may have taken effect, the call returns an error, and the session is either
 // unchanged or changed as requested: a logout is not confirmed, and a login is not
 // completed. Such a login may still reach the server, even after the guard has undone it.
@@ -55,7 +55,8 @@
 //
 // # PostgreSQL
 //
-// PostgreSQL 9.6 has every feature that the statements use. Tests run on PostgreSQL 15.
+// PostgreSQL must be 9.6 or later, judging by the features that the statements use. Tests
+// run on PostgreSQL 15.
 //
 // [Listening] cuts the streams of an ended session on every node at once. Without it, and
 // on other databases, that takes up to 30 seconds. Anybody who may connect to the database
@@ -113,7 +114,7 @@
 //
 // Leave synchronous_commit, innodb_flush_log_at_trx_commit and PRAGMA synchronous at their
 // defaults. With weaker ones a crash can undo confirmed changes, and a session that was
-// logged out is live again.
+// logged out is then live again.
 //
 // # Several applications
 //

@@ -60,8 +60,8 @@ func TestLimitEndsManySessionsInFewRoundTrips(t *testing.T) {
 	}
 }
 
-// While the sessions are touched and saved, four logins end each of them at most once and
-// return it as it was.
+// While the sessions are touched and saved, four logins end all but ten of them, each once,
+// and return them as they were.
 func TestLimitEndsSessionsInUseExactlyOnce(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {

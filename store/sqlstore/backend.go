@@ -1,10 +1,8 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -12,19 +10,20 @@ import (
 // Load implements [store.Backend].
 func (s *Store) Load(ctx context.Context, key store.Key) (rec store.Record, err error) {
 	err = s.call(ctx, "loading a session", func(ctx context.Context) error {
-		rec, err = s.loadOnce(ctx, key)
+		rec, err = s.loadSession(ctx, key)
 		return err
 	})
 	return rec, err
 }
 
-func (s *Store) loadOnce(ctx context.Context, key store.Key) (rec store.Record, err error) {
+// loadSession is Load for a caller that is within call already.
+func (s *Store) loadSession(ctx context.Context, key store.Key) (rec store.Record, err error) {
 	err = s.retry(ctx, func() error {
-		q, err := s.load.on(ctx, s.db)
+		q, err := s.load.querierOn(ctx, s.db)
 		if err != nil {
 			return err
 		}
-		rec, err = read(ctx, q, s.loadText, key)
+		rec, err = readSession(ctx, q, s.sql.load, key)
 		return err
 	})
 	return rec, err
@@ -34,32 +33,36 @@ func (s *Store) loadOnce(ctx context.Context, key store.Key) (rec store.Record, 
 func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error {
 	return s.call(ctx, "touching a session", func(ctx context.Context) error {
 		for range 3 {
-			var touched bool
-			err := s.write(ctx, func() error {
-				q, err := s.touch.on(ctx, s.db)
-				if err != nil {
-					return err
-				}
-				at := int64(seen)
-				touched, err = changed(q.ExecContext(ctx, s.touchText, at, at, at, key[:], at))
-				return err
-			})
+			touched, err := s.touchSession(ctx, key, seen)
 			if touched || err != nil {
 				return err
 			}
-			// MySQL does not count a row that stays as it is, unless it is told to by
-			// clientFoundRows.
-			rec, err := s.loadOnce(ctx, key)
+			// MySQL does not count a row that keeps its values, unless the connection
+			// sets clientFoundRows.
+			rec, err := s.loadSession(ctx, key)
 			switch {
 			case errors.Is(err, store.ErrNotFound), err == nil && seen >= rec.Deadline():
 				return store.ErrNotFound
 			case err != nil, seen <= rec.LastSeen:
 				return err
 			}
-			// Another Touch has moved the end meanwhile.
+			// Another Touch has extended the deadline meanwhile.
 		}
-		return corrupt(key[:]) // its columns say something else than its record
+		return corruptRow(key[:]) // its columns contradict its record
 	})
+}
+
+func (s *Store) touchSession(ctx context.Context, key store.Key, seen store.Time) (touched bool, err error) {
+	at := int64(seen)
+	err = s.write(ctx, func() error {
+		q, err := s.touch.querierOn(ctx, s.db)
+		if err != nil {
+			return err
+		}
+		touched, err = affectedRows(q.ExecContext(ctx, s.sql.touch, at, at, at, key[:], at))
+		return err
+	})
+	return touched, err
 }
 
 // Save implements [store.Backend].
@@ -67,21 +70,21 @@ func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values 
 	return s.call(ctx, "saving a session", func(ctx context.Context) error {
 		var saved bool
 		err := s.write(ctx, func() error {
-			q, err := s.save.on(ctx, s.db)
+			q, err := s.save.querierOn(ctx, s.db)
 			if err != nil {
 				return err
 			}
-			saved, err = changed(q.ExecContext(ctx, s.saveText, values, key[:], int64(version)))
+			saved, err = affectedRows(q.ExecContext(ctx, s.sql.save, values, key[:], int64(version)))
 			return uncertain(err)
 		})
 		if saved || err != nil {
 			return err
 		}
-		_, err = s.loadOnce(ctx, key)
+		_, err = s.loadSession(ctx, key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			return store.ErrNotFound
-		case err == nil: // versions only rise, so it is not this one now either
+		case err == nil: // versions only rise, so the version still differs
 			return store.ErrConflict
 		}
 		return err
@@ -89,26 +92,25 @@ func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values 
 }
 
 var (
-	errNobody = &ownError{errors.New("sqlstore: a session needs an owner")}
-	errOwner  = &ownError{errors.New("sqlstore: a session can not be replaced by one of another owner; create a new one")}
-	errLocks  = &ownError{errors.New("sqlstore: the table sessionguard_locks is not complete; call EnsureSchema")}
+	errNoOwner    = &safeError{errors.New("sqlstore: a session needs an owner")}
+	errOtherOwner = &safeError{errors.New("sqlstore: a session cannot be replaced by one of another owner; create a new one")}
 )
 
 // Create implements [store.Backend].
 func (s *Store) Create(ctx context.Context, r store.Record, limit store.Limit) (ended []store.Record, err error) {
 	if r.Owner == "" {
-		return nil, errNobody
+		return nil, errNoOwner
 	}
 	err = s.call(ctx, "creating a session", func(ctx context.Context) error {
 		if limit.Max <= 0 {
-			return s.write(ctx, func() error { return uncertain(s.add(ctx, s.db, r)) })
+			return s.write(ctx, func() error { return uncertain(s.insertSession(ctx, s.db, r)) })
 		}
 		return s.transact(ctx, func(ctx context.Context, q querier) error {
 			ended, err = s.makeRoom(ctx, q, r.Owner, limit)
 			if err != nil {
 				return err
 			}
-			return s.add(ctx, q, r)
+			return s.insertSession(ctx, q, r)
 		})
 	})
 	if err != nil {
@@ -117,100 +119,45 @@ func (s *Store) Create(ctx context.Context, r store.Record, limit store.Limit) (
 	return ended, err
 }
 
-// makeRoom ends sessions of an owner until there may be one more. Until the transaction
-// is over nobody else creates any.
-func (s *Store) makeRoom(ctx context.Context, q querier, owner string, limit store.Limit) (gone []store.Record, err error) {
-	if s.lockGroup != "" {
-		locked := false
-		err := each(ctx, q, s.lockGroup, []any{store.GroupOf(owner)}, func(func(...any) error) error {
-			locked = true
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		if !locked {
-			return nil, errLocks
-		}
-	}
-	at := now()
-	over := func(r store.Record) bool { return r.GoneAt() <= at }
-	live, err := s.readOwner(ctx, q, s.byOwner, owner)
-	dead := slices.ContainsFunc(live, over)
-	if err == nil && dead { // they do not count, and a Touch that is heard of late must not make them
-		_, err = q.ExecContext(ctx, s.drop, hashOf(owner), int64(at))
-	}
-	many := len(live) > limit.Max && !limit.Refuse
-	if err == nil && many { // of which one is always being touched
-		_, err = s.readOwner(ctx, q, s.byOwnerForEnd, owner)
-	}
-	if err == nil && (dead || many) {
-		// Not what was locked: whoever waits for the lock of a session that moves sees
-		// neither it nor where it is then.
-		live, err = s.readOwner(ctx, q, s.byOwner, owner)
-	}
-	if err != nil {
-		return nil, err
-	}
-	live = slices.DeleteFunc(live, over)
-	if limit.Refuse && len(live) >= limit.Max {
-		return nil, store.ErrLimit
-	}
-	slices.SortFunc(live, func(a, b store.Record) int { return cmp.Compare(a.LastSeen, b.LastSeen) })
-	gone = live[:max(len(live)-limit.Max+1, 0)]
-	for some := range slices.Chunk(gone, s.many) {
-		same, err := s.endMany(ctx, q, some, store.ReasonTooManySessions)
-		if err != nil {
-			return nil, err
-		}
-		if !same {
-			return nil, errTouched
-		}
-	}
-	return gone, nil
-}
-
-// errTouched is not seen, but tried again: what was touched may no longer be the oldest.
-var errTouched = &ownError{errors.New("sqlstore: a session that a limit was to end has changed")}
-
 // Replace implements [store.Backend].
 func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
 	return s.call(ctx, "replacing a session", func(ctx context.Context) error {
 		return s.transact(ctx, func(ctx context.Context, q querier) error {
-			was, err := read(ctx, q, s.loadForEnd, old)
+			was, err := readSession(ctx, q, s.sql.loadForUpdate, old)
 			switch {
 			case err != nil:
 				return err
 			case was.Version != version:
 				return store.ErrConflict
 			case was.Owner != r.Owner:
-				return errOwner
+				return errOtherOwner
 			}
-			same, err := s.move(ctx, q, was, r)
+			unchanged, err := s.moveSession(ctx, q, was, r)
 			if err != nil {
 				return err
 			}
-			if !same {
-				return errChanged
+			if !unchanged {
+				return errRowNotLocked
 			}
-			return s.add(ctx, q, r)
+			return s.insertSession(ctx, q, r)
 		})
 	})
 }
 
-// errChanged is not seen unless a database does not lock what it was told to.
-var errChanged = &ownError{errors.New("sqlstore: a row has changed although it was locked")}
+// errRowNotLocked is returned only if a database does not lock the rows of a SELECT FOR
+// UPDATE.
+var errRowNotLocked = &safeError{errors.New("sqlstore: a row changed although it was locked")}
 
 // Delete implements [store.Backend].
 func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) (was store.Record, err error) {
 	err = s.call(ctx, "deleting a session", func(ctx context.Context) error {
 		return s.transact(ctx, func(ctx context.Context, q querier) error {
-			if was, err = read(ctx, q, s.loadForEnd, key); err != nil {
+			if was, err = readSession(ctx, q, s.sql.loadForUpdate, key); err != nil {
 				return err
 			}
-			same, err := s.end(ctx, q, was, reason)
-			if err == nil && !same {
-				err = errChanged
+			unchanged, err := s.endSession(ctx, q, was, reason)
+			if err == nil && !unchanged {
+				err = errRowNotLocked
 			}
 			return err
 		})
@@ -229,7 +176,7 @@ func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) 
 func (s *Store) ByOwner(ctx context.Context, owner string) (records []store.Record, err error) {
 	err = s.call(ctx, "listing an owner's sessions", func(ctx context.Context) error {
 		return s.retry(ctx, func() (err error) {
-			records, err = s.readOwner(ctx, s.db, s.byOwner, owner)
+			records, err = readByOwner(ctx, s.db, s.sql.byOwner, owner)
 			return err
 		})
 	})

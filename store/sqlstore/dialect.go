@@ -9,93 +9,97 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// A Dialect is how a database speaks.
+// A Dialect is the variant of SQL that a database understands.
 type Dialect int
 
-// The dialects of a [Store].
+// The dialects that a [Store] supports.
 const (
 	PostgreSQL Dialect = iota + 1
-	MySQL              // and MariaDB
+	MySQL              // for MariaDB too
 	SQLite
 )
 
-// statements are what a Store says, in one dialect.
+// statements holds the SQL texts of one dialect.
 type statements struct {
 	schema           string
-	begin            []string // a transaction; see transaction.go
+	begin            []string // starts a transaction; see transaction.go
 	commit, rollback string
 
-	loadText      string
-	loadForEnd    string // the same, and keeps others from changing it
-	touchText     string
-	saveText      string
-	insert        string
-	leave         string // makes a session what is left of one
-	leaveMany     string // the same for so many that end: a round trip each would take too long
-	many          int
-	drop          string // deletes an owner's sessions that nothing brings back
-	byOwner       string
-	byOwnerForEnd string
-	lockGroup     string // makes the Creates of an owner wait for each other; "" if they do anyway
-	notify        string // "" where nobody can be told
-	notifyMany    string // with so many payloads
-	forget        string
-	isComplete    string // finds what the last statement of the schema makes
-	lockSchema    string
-	settings      string // what suitable looks at
+	load             string
+	loadForUpdate    string // like load, and locks the row
+	touch            string
+	save             string
+	insert           string
+	retire           string // turns a session into a tombstone or a move marker
+	endBatch         string // ends endBatchSize sessions: a round trip each would take too long
+	endBatchSize     int
+	deleteGone       string // deletes an owner's sessions that are past their GoneAt
+	byOwner          string
+	byOwnerForUpdate string // like byOwner, and locks the rows
+	lockGroup        string // makes the Creates of an owner wait for each other; "" if they do anyway
+	notify           string // "" if the database has no notifications
+	notifyBatch      string // like notify, with endBatchSize payloads
+	sweep            string // deletes up to sweepBatchSize rows that are past delete_after
+	findSchema       string // returns a row if the last statement of the schema has run
+	lockSchema       string // makes concurrent EnsureSchemas wait for each other; "" if they need not
+	settings         string // reads what checkSettings checks
 
-	// prepares says that drivers would otherwise prepare each statement anew: for MySQL
-	// that is another round trip, for SQLite a third of a Load. PostgreSQL's keep them,
-	// or do not where a pooler must not see any, which is theirs to know.
-	prepares bool
+	// prepare is set where drivers would otherwise prepare every statement anew: for
+	// MySQL that is another round trip, for SQLite a third of a Load. PostgreSQL's
+	// drivers decide for themselves whether to keep statements prepared: behind a
+	// pooler they must not.
+	prepare bool
 }
 
-// In every dialect times and durations are milliseconds, and a session's forget_at is
-// later than it has to be by up to one idle timeout: so it mostly stays when the
-// session is touched, and with it every index. PostgreSQL then writes one row in place
-// (a HOT update).
+// standard holds the SQL that the dialects share. In every dialect times and durations are in
+// milliseconds.
+//
+// A session's delete_after is later than necessary by up to one idle timeout, so that most
+// touches leave it and with it every index unchanged. PostgreSQL then updates one row in
+// place (a HOT update).
 var standard = statements{
 	commit:   `COMMIT`,
 	rollback: `ROLLBACK`,
-	loadText: `SELECT kind, version, last_seen, record, data FROM sessionguard_sessions WHERE session_key = ?`,
-	touchText: fmt.Sprintf(`UPDATE sessionguard_sessions SET
+	load:     `SELECT kind, version, last_seen, record, session_values FROM sessionguard_sessions WHERE session_key = ?`,
+	touch: fmt.Sprintf(`UPDATE sessionguard_sessions SET
 		last_seen = GREATEST(last_seen, ?),
-		forget_at = CASE WHEN forget_at < GREATEST(LEAST(? + idle_ms, expires), remember) + %[1]d
-			THEN GREATEST(LEAST(? + 2 * idle_ms, expires), remember) + %[1]d
-			ELSE forget_at END
-		WHERE session_key = ? AND kind = 0 AND ? < LEAST(last_seen + idle_ms, expires)`, store.Grace.Milliseconds()),
-	saveText: `UPDATE sessionguard_sessions SET version = version + 1, data = ?
+		delete_after = CASE WHEN delete_after < GREATEST(LEAST(? + idle_timeout_ms, expires), remember_until) + %[1]d
+			THEN GREATEST(LEAST(? + 2 * idle_timeout_ms, expires), remember_until) + %[1]d
+			ELSE delete_after END
+		WHERE session_key = ? AND kind = 0 AND ? < LEAST(last_seen + idle_timeout_ms, expires)`, store.Grace.Milliseconds()),
+	save: `UPDATE sessionguard_sessions SET version = version + 1, session_values = ?
 		WHERE session_key = ? AND kind = 0 AND version = ?`,
 	insert: `INSERT INTO sessionguard_sessions
-		(session_key, kind, owner_hash, version, last_seen, idle_ms, expires, remember, forget_at, record, data)
+		(session_key, kind, owner_hash, version, last_seen, idle_timeout_ms, expires, remember_until, delete_after, record, session_values)
 		VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-	leave: `UPDATE sessionguard_sessions SET kind = ?, forget_at = ?, record = ?, owner_hash = NULL, data = NULL
+	retire: `UPDATE sessionguard_sessions SET kind = ?, delete_after = ?, record = ?, owner_hash = NULL, session_values = NULL
 		WHERE session_key = ? AND kind = 0 AND version = ? AND last_seen = ?`,
-	byOwner: `SELECT session_key, kind, version, last_seen, record, data FROM sessionguard_sessions
+	byOwner: `SELECT session_key, kind, version, last_seen, record, session_values FROM sessionguard_sessions
 		WHERE owner_hash = ? AND kind = 0`,
-	many: 100,
-	drop: `DELETE FROM sessionguard_sessions
-		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_ms, expires), remember) <= ?`,
+	endBatchSize: 100,
+	deleteGone: `DELETE FROM sessionguard_sessions
+		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_timeout_ms, expires), remember_until) <= ?`,
 }
 
-// leaveMany is leave for many sessions, each of whose record begins with its key.
-func leaveMany(record string) string {
-	const one = `session_key = ? AND version = ? AND last_seen = ?`
-	return `UPDATE sessionguard_sessions SET kind = ?, forget_at = ?, record = ` + record + `, owner_hash = NULL, data = NULL
-		WHERE kind = 0 AND (` + one + strings.Repeat(` OR `+one, standard.many-1) + `)`
+// endBatch returns the statement that ends standard.endBatchSize sessions. record is the SQL
+// expression for a tombstone's record: the row's key and then the reason.
+func endBatch(record string) string {
+	const unchanged = `session_key = ? AND version = ? AND last_seen = ?`
+	return `UPDATE sessionguard_sessions SET kind = ?, delete_after = ?, record = ` + record + `, owner_hash = NULL, session_values = NULL
+		WHERE kind = 0 AND (` + unchanged + strings.Repeat(` OR `+unchanged, standard.endBatchSize-1) + `)`
 }
 
-// within is s for calls of this length. In PostgreSQL a transaction of a node that has
-// vanished is undone when nothing was said in it for longer than a call can take: it may
-// hold what every login of 1/64 of all owners waits for.
-func (s *statements) within(timeout time.Duration) *statements {
+// withCallTimeout adapts the statements to the Timeout of calls. In PostgreSQL the server
+// then rolls back a transaction that was idle for longer than a call can take, because its
+// node has vanished: it may hold a lock that the logins of 1/64 of all owners wait for.
+func (s *statements) withCallTimeout(timeout time.Duration) *statements {
 	if s.schema != PostgreSQLSchema {
 		return s
 	}
-	bounded := *s
+	adapted := *s
 	limit := max(3*min(timeout, 24*time.Hour), time.Second).Milliseconds()
-	bounded.begin = []string{fmt.Sprintf("%s; SET LOCAL idle_in_transaction_session_timeout = %d", s.begin[0], limit)}
-	return &bounded
+	adapted.begin = []string{fmt.Sprintf("%s; SET LOCAL idle_in_transaction_session_timeout = %d", s.begin[0], limit)}
+	return &adapted
 }
 
 var dialects = map[Dialect]*statements{
@@ -108,23 +112,23 @@ func postgreSQL() *statements {
 	s := standard
 	s.schema = PostgreSQLSchema
 	s.begin = []string{`BEGIN ISOLATION LEVEL READ COMMITTED`}
-	s.loadForEnd, s.byOwnerForEnd = s.loadText+` FOR UPDATE`, s.byOwner+` FOR UPDATE`
+	s.loadForUpdate, s.byOwnerForUpdate = s.load+` FOR UPDATE`, s.byOwner+` FOR UPDATE`
 	s.lockGroup = lockGroup
-	s.isComplete = isComplete
-	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // any number that nobody else takes
+	s.findSchema = findSchema
+	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // an arbitrary number, ours alone
 	s.notify = `SELECT pg_notify(?, ?)`
-	s.notifyMany = `SELECT ` + strings.Repeat(`pg_notify('`+channel+`', ?), `, s.many-1) + `pg_notify('` + channel + `', ?)`
-	s.leaveMany = leaveMany(`session_key || CAST(? AS BYTEA)`)
-	// The array is made once, where a mere IN may be evaluated again for every row; and
-	// what was touched before it was locked is looked at again and left alone.
-	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key = ANY(ARRAY(
-		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?
-		ORDER BY forget_at LIMIT %d FOR UPDATE SKIP LOCKED))`, batch)
+	s.notifyBatch = `SELECT ` + strings.Repeat(`pg_notify('`+channel+`', ?), `, s.endBatchSize-1) + `pg_notify('` + channel + `', ?)`
+	s.endBatch = endBatch(`session_key || CAST(? AS BYTEA)`)
+	// The array is built once; a plain IN may be evaluated again for every row. A row that
+	// was touched before it was locked is checked again and skipped.
+	s.sweep = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key = ANY(ARRAY(
+		SELECT session_key FROM sessionguard_sessions WHERE delete_after < ?
+		ORDER BY delete_after LIMIT %d FOR UPDATE SKIP LOCKED))`, sweepBatchSize)
 	for _, text := range []*string{
-		&s.loadText, &s.loadForEnd, &s.touchText, &s.saveText, &s.insert, &s.leave, &s.leaveMany, &s.drop, &s.byOwner, &s.byOwnerForEnd,
-		&s.lockGroup, &s.notify, &s.notifyMany, &s.forget,
+		&s.load, &s.loadForUpdate, &s.touch, &s.save, &s.insert, &s.retire, &s.endBatch, &s.deleteGone,
+		&s.byOwner, &s.byOwnerForUpdate, &s.lockGroup, &s.notify, &s.notifyBatch, &s.sweep,
 	} {
-		*text = numbered(*text)
+		*text = numberPlaceholders(*text)
 	}
 	return &s
 }
@@ -133,25 +137,26 @@ func mySQL() *statements {
 	s := standard
 	s.schema = MySQLSchema
 	s.begin = []string{`SET TRANSACTION ISOLATION LEVEL READ COMMITTED`, `START TRANSACTION`}
-	// With completion_type=CHAIN another transaction would begin, and what the
-	// connection is used for next be in it.
+	// With completion_type=CHAIN, a plain COMMIT or ROLLBACK starts another transaction,
+	// which would then contain the next use of the connection.
 	s.commit, s.rollback = `COMMIT AND NO CHAIN NO RELEASE`, `ROLLBACK AND NO CHAIN NO RELEASE`
-	s.loadForEnd = s.loadText + ` FOR UPDATE`
-	// Where many rows are one owner's it would look at all, and wait for those of others.
-	s.byOwnerForEnd = `SELECT session_key, kind, version, last_seen, record, data
+	s.loadForUpdate = s.load + ` FOR UPDATE`
+	// If one owner has many of the rows, MySQL would otherwise scan the whole table, and
+	// wait for the locked rows of other owners.
+	s.byOwnerForUpdate = `SELECT session_key, kind, version, last_seen, record, session_values
 		FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner_hash)
 		WHERE owner_hash = ? AND kind = 0 FOR UPDATE`
-	s.drop = `DELETE sessionguard_sessions FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner_hash)
-		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_ms, expires), remember) <= ?`
+	s.deleteGone = `DELETE sessionguard_sessions FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner_hash)
+		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_timeout_ms, expires), remember_until) <= ?`
 	s.lockGroup = lockGroup
-	s.isComplete = isComplete
+	s.findSchema = findSchema
 	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'tx_isolation',
 		'transaction_isolation', 'character_set_client', 'sql_select_limit')`
-	// In the order of the index, so that all who delete lock in the same one.
-	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE forget_at < ?
-		ORDER BY forget_at, session_key LIMIT %d`, batch)
-	s.prepares = true
-	s.leaveMany = leaveMany(`CONCAT(session_key, ?)`)
+	// Ordered like the index, so that concurrent sweeps lock rows in the same order.
+	s.sweep = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE delete_after < ?
+		ORDER BY delete_after, session_key LIMIT %d`, sweepBatchSize)
+	s.prepare = true
+	s.endBatch = endBatch(`CONCAT(session_key, ?)`)
 	return &s
 }
 
@@ -159,27 +164,27 @@ func sqlite() *statements {
 	s := standard
 	s.schema = SQLiteSchema
 	s.begin = []string{`BEGIN IMMEDIATE`}
-	s.loadForEnd, s.byOwnerForEnd = s.loadText, s.byOwner
+	s.loadForUpdate, s.byOwnerForUpdate = s.load, s.byOwner
 	s.settings = `SELECT name, file FROM pragma_database_list WHERE name = 'main'
 		UNION ALL SELECT 'read_uncommitted', read_uncommitted FROM pragma_read_uncommitted`
-	s.isComplete = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_forget_at'`
-	s.forget = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key IN (
-		SELECT session_key FROM sessionguard_sessions WHERE forget_at < ?
-		ORDER BY forget_at LIMIT %d)`, batch)
-	s.prepares = true
-	s.many = 1 // there are no round trips
-	least := strings.NewReplacer("GREATEST(", "MAX(", "LEAST(", "MIN(")
-	s.touchText, s.drop = least.Replace(s.touchText), least.Replace(s.drop)
+	s.findSchema = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_delete_after'`
+	s.sweep = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key IN (
+		SELECT session_key FROM sessionguard_sessions WHERE delete_after < ?
+		ORDER BY delete_after LIMIT %d)`, sweepBatchSize)
+	s.prepare = true
+	s.endBatchSize = 1 // there are no round trips to save
+	functions := strings.NewReplacer("GREATEST(", "MAX(", "LEAST(", "MIN(")
+	s.touch, s.deleteGone = functions.Replace(s.touch), functions.Replace(s.deleteGone)
 	return &s
 }
 
 const (
 	lockGroup  = `SELECT id FROM sessionguard_locks WHERE id = ? FOR UPDATE`
-	isComplete = `SELECT 1 FROM sessionguard_locks HAVING COUNT(*) = 64`
+	findSchema = `SELECT 1 FROM sessionguard_locks HAVING COUNT(*) = 64`
 )
 
-// numbered turns each ? into $1, $2 and so on.
-func numbered(text string) string {
+// numberPlaceholders replaces each ? with $1, $2 and so on.
+func numberPlaceholders(text string) string {
 	parts := strings.Split(text, "?")
 	var b strings.Builder
 	for i, part := range parts {

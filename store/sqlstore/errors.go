@@ -16,33 +16,34 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/internal/record"
 )
 
-// An ownError is one whose text is ours to the last word.
-type ownError struct{ error }
+// A safeError has a text that this package wrote entirely, so it is never sanitized.
+type safeError struct{ error }
 
-func (e *ownError) Unwrap() error { return e.error }
+func (e *safeError) Unwrap() error { return e.error }
 
-func corrupt(key []byte) error {
-	return &ownError{fmt.Errorf("sqlstore: the row of key %x: %w", key, record.ErrCorrupt)}
+// isSafe reports whether err comes from this package or from package store.
+func isSafe(err error) bool {
+	var safe *safeError
+	return errors.As(err, &safe) ||
+		errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrLimit)
 }
 
-// unread is why a row could not be scanned: only where database/sql could not convert a
-// column is that the row's fault. Otherwise the rows were closed meanwhile.
-func unread(key []byte, err error) error {
+func corruptRow(key []byte) error {
+	return &safeError{fmt.Errorf("sqlstore: the row with key %x: %w", key, record.ErrCorrupt)}
+}
+
+// scanError returns the error for a failed scan of a row. The row is corrupt only if
+// database/sql could not convert a column; otherwise the rows were closed meanwhile.
+func scanError(key []byte, err error) error {
 	if strings.HasPrefix(err.Error(), "sql: Scan error on column") {
-		return corrupt(key)
+		return corruptRow(key)
 	}
 	return err
 }
 
-func ours(err error) bool {
-	var own *ownError
-	return errors.As(err, &own) ||
-		errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrLimit)
-}
-
-// Drivers have no common way to say what is wrong. PostgreSQL's have this method;
-// SQLite's have a code or only a text, and MySQL's have a text that begins with the
-// server's number.
+// Drivers have no common way to report what went wrong. Those for PostgreSQL have the
+// method SQLState. Those for SQLite have the method Code or only a text. Those for MySQL
+// have a text that begins with the server's error number.
 type (
 	hasSQLState interface {
 		error
@@ -56,10 +57,10 @@ type (
 
 var mysqlError = regexp.MustCompile(`^Error (\d+)( \(\w+\))?: `)
 
-// transient says that the database has undone what failed, and that it may succeed
-// when it is done again.
-func transient(err error) bool {
-	if errors.Is(err, errTouched) {
+// isTransient reports whether the database has rolled back what failed, and a second
+// attempt may succeed.
+func isTransient(err error) bool {
+	if errors.Is(err, errVictimChanged) {
 		return true
 	}
 	if server, ok := errors.AsType[hasSQLState](err); ok {
@@ -69,7 +70,7 @@ func transient(err error) bool {
 		}
 		return false
 	}
-	text := leaf(err).Error()
+	text := innermost(err).Error()
 	if m := mysqlError.FindStringSubmatch(text); m != nil {
 		switch m[1] {
 		case "1205", "1213", "1020": // lock wait timeout, deadlock; MariaDB: changed since it was read
@@ -80,10 +81,10 @@ func transient(err error) bool {
 	return strings.Contains(text, "database is locked") || strings.Contains(text, "table is locked")
 }
 
-// lost says that the connection broke, and that what was to be done over it has not
-// happened or can be done twice. A server that can not be reached is not asked again:
-// that would only be another wait.
-func lost(err error) bool {
+// isConnectionLost reports whether the connection broke before a statement took effect, or
+// during one that may run twice. It returns false if the server could not be reached at all:
+// another attempt would only wait again.
+func isConnectionLost(err error) bool {
 	if _, ok := errors.AsType[*uncertainError](err); ok {
 		return false
 	}
@@ -94,10 +95,16 @@ func lost(err error) bool {
 		return network.Op != "dial"
 	}
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		broken[leaf(err).Error()]
+		connectionLostTexts[innermost(err).Error()]
 }
 
-// An uncertainError is of something that may have happened all the same.
+// connectionLostTexts are errors that drivers have no type for.
+var connectionLostTexts = map[string]bool{
+	"invalid connection": true, // github.com/go-sql-driver/mysql
+	"conn closed":        true, // github.com/jackc/pgx
+}
+
+// An uncertainError is the error of a statement that may have taken effect nevertheless.
 type uncertainError struct{ error }
 
 func (e *uncertainError) Unwrap() error { return e.error }
@@ -109,36 +116,21 @@ func uncertain(err error) error {
 	return &uncertainError{err}
 }
 
-// broken are the texts of connections that drivers have no type for.
-var broken = map[string]bool{
-	"invalid connection": true, // github.com/go-sql-driver/mysql
-	"conn closed":        true, // github.com/jackc/pgx
-}
-
-// clean returns the part of an error that can not hold the connection string: what
-// the server, the network or this process says. A driver may put it into anything
-// else, so of that only the type is left, and nothing to unwrap.
-func clean(err error) error {
-	if ours(err) {
+// sanitize returns the part of an error that cannot contain the connection string: what the
+// server, the network or this process reports. A driver may put the connection string into
+// any other error, so sanitize replaces it with one that holds its type and wraps nothing.
+func sanitize(err error) error {
+	if isSafe(err) {
 		return err
 	}
 	if server, ok := errors.AsType[hasSQLState](err); ok {
 		return server
 	}
 	if database, ok := errors.AsType[hasCode](err); ok {
-		// It quotes the statement that is wrong, which may be a PRAGMA of the
-		// connection string.
-		text := database.Error()
-		if !strings.Contains(text, "sessionguard_") {
-			text, _, _ = strings.Cut(text, ":")
-		}
-		if code := fmt.Sprintf("(%d)", database.Code()); !strings.Contains(text, code) {
-			text += " " + code
-		}
-		return errors.New(text)
+		return sanitizeCoded(database)
 	}
-	if misread(err) {
-		return hidden(err)
+	if isMisreadAddress(err) {
+		return withheld(err)
 	}
 	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return network
@@ -156,24 +148,38 @@ func clean(err error) error {
 			return known
 		}
 	}
-	end := leaf(err)
-	text := end.Error()
-	if mysqlError.MatchString(text) || broken[text] || strings.HasPrefix(text, "sql: ") {
-		return end
+	inner := innermost(err)
+	text := inner.Error()
+	if mysqlError.MatchString(text) || connectionLostTexts[text] || strings.HasPrefix(text, "sql: ") {
+		return inner
 	}
 	if text := noSuchTable.FindString(text); text != "" {
 		return errors.New(text)
 	}
-	return hidden(err)
+	return withheld(err)
 }
 
-func hidden(err error) error {
-	return fmt.Errorf("%T from the driver, whose text is left out since it may hold the connection string; db.PingContext returns it", leaf(err))
+// sanitizeCoded sanitizes an error of SQLite. Such an error quotes the wrong statement,
+// which may be a PRAGMA of the connection string.
+func sanitizeCoded(err hasCode) error {
+	text := err.Error()
+	if !strings.Contains(text, "sessionguard_") {
+		text, _, _ = strings.Cut(text, ":")
+	}
+	if code := fmt.Sprintf("(%d)", err.Code()); !strings.Contains(text, code) {
+		text += " " + code
+	}
+	return errors.New(text)
 }
 
-// misread says that something else than an address was taken for one: a part of the
-// connection string, such as "ada:password@host".
-func misread(err error) bool {
+func withheld(err error) error {
+	return fmt.Errorf("%T from the driver; its text is withheld because it may contain the connection string, "+
+		"but db.PingContext returns it", innermost(err))
+}
+
+// isMisreadAddress reports whether the driver used another part of the connection string as
+// an address, such as "ada:password@host".
+func isMisreadAddress(err error) bool {
 	if _, ok := errors.AsType[*net.AddrError](err); ok {
 		return true
 	}
@@ -188,20 +194,20 @@ var hostName = regexp.MustCompile(`^[\w.-]*$`)
 
 var noSuchTable = regexp.MustCompile(`no such table: sessionguard_\w+`)
 
-// noTable says that the server does not know a table.
-func noTable(err error) bool {
+// isMissingTable reports whether the server does not know a table.
+func isMissingTable(err error) bool {
 	if server, ok := errors.AsType[hasSQLState](err); ok {
 		return server.SQLState() == "42P01" // undefined_table
 	}
-	text := leaf(err).Error()
+	text := innermost(err).Error()
 	if m := mysqlError.FindStringSubmatch(text); m != nil {
 		return m[1] == "1146"
 	}
 	return noSuchTable.MatchString(text)
 }
 
-// leaf is the error that all others wrap.
-func leaf(err error) error {
+// innermost returns the error at the end of err's chain.
+func innermost(err error) error {
 	for {
 		next := errors.Unwrap(err)
 		if next == nil {

@@ -11,13 +11,13 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/sqlstore"
 )
 
-// The driver is the application's: it imports github.com/jackc/pgx/v5/stdlib here.
+// The application chooses the driver: here it would import github.com/jackc/pgx/v5/stdlib.
 func ExampleNew() {
 	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	db.SetMaxOpenConns(20) // all nodes together less than the server allows
+	db.SetMaxOpenConns(20) // all nodes together must stay below the server's limit
 	db.SetMaxIdleConns(20)
 	sessions, err := sqlstore.New(db, sqlstore.PostgreSQL, sqlstore.Config{Timeout: time.Second})
 	if err != nil {
@@ -26,10 +26,10 @@ func ExampleNew() {
 	if err := sessions.EnsureSchema(context.Background()); err != nil {
 		log.Fatal(err)
 	}
-	// It is a Backend for sessionguard.Config.
+	// Set Backend in sessionguard.Config to sessions.
 }
 
-// A file that several processes of one machine share, with modernc.org/sqlite.
+// Several processes of one machine share a file. The driver is modernc.org/sqlite.
 func ExampleNew_sqlite() {
 	db, err := sql.Open("sqlite", "file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)")
 	if err != nil {
@@ -44,7 +44,7 @@ func ExampleNew_sqlite() {
 	}
 }
 
-// Each of several nodes may do this.
+// Any number of nodes may sweep.
 func ExampleStore_Sweep() {
 	var sessions *sqlstore.Store // from New
 
@@ -53,7 +53,7 @@ func ExampleStore_Sweep() {
 	go sessions.Sweep(ctx)
 }
 
-// The schema can be made by whoever makes the application's other tables.
+// An application that has migrations can run the schema among them.
 func ExampleStore_EnsureSchema() {
 	var db *sql.DB
 
@@ -67,8 +67,8 @@ func ExampleStore_EnsureSchema() {
 	}
 }
 
-// The connection that listens is made by the application's driver, as the
-// documentation of Listening has it for pgx.
+// The application's driver provides the listening connection. The documentation of Listening
+// has the code for pgx.
 func ExampleListening() {
 	var sessions *sqlstore.Store // from New
 	var listen sqlstore.Listen
@@ -77,5 +77,5 @@ func ExampleListening() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_ = listener // is the Backend for sessionguard.Config: the Store tells no guard of endings
+	_ = listener // set Backend in sessionguard.Config to this; with the Store, streams are not cut at once
 }

@@ -10,147 +10,154 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/internal/record"
 )
 
-// What a row is.
+// The values of the column kind.
 const (
-	session = iota
-	moved   // Replace left it: record is the key and where to
-	ended   // Delete or a limit left it: record is the key and the reason
+	kindSession    = iota
+	kindMoveMarker // left by Replace; its record is the row's key and the session's new place
+	kindTombstone  // left by Delete or a limit; its record is the row's key and the reason
 )
 
-// A row is what is read of one. Of a session, record is what does not change.
+// A row holds the columns that are read. The record of a session is the part that does not
+// change while the session keeps its key.
 type row struct {
 	key               []byte
 	kind              int
 	version, lastSeen int64
-	record, data      []byte
+	record, values    []byte
 }
 
-// parse returns the session, or says why there is none.
+// parse returns the row's session. For a move marker, a tombstone or a corrupt row it
+// returns the error that Load returns.
 func (r *row) parse() (store.Record, error) {
 	if len(r.key) != len(store.Key{}) {
-		return store.Record{}, corrupt(r.key)
+		return store.Record{}, corruptRow(r.key)
 	}
-	left, ofKey := bytes.CutPrefix(r.record, r.key)
+	rest, hasKey := bytes.CutPrefix(r.record, r.key)
 	switch {
-	case r.kind == session:
+	case r.kind == kindSession:
 		s, err := record.Parse(store.Key(r.key), r.record)
 		if err == nil {
-			s.Version, s.Values = uint64(r.version), r.data
+			s.Version, s.Values = uint64(r.version), r.values
 			return store.Record{Session: s, LastSeen: store.Time(r.lastSeen)}, nil
 		}
-	case r.kind == moved && ofKey:
-		if m, err := record.ParseMove(left); err == nil {
-			return store.Record{}, m
+	case r.kind == kindMoveMarker && hasKey:
+		if moved, err := record.ParseMove(rest); err == nil {
+			return store.Record{}, moved
 		}
-	case r.kind == ended && ofKey:
-		return store.Record{}, &store.EndedError{Reason: store.Reason(left)}
+	case r.kind == kindTombstone && hasKey:
+		return store.Record{}, &store.EndedError{Reason: store.Reason(rest)}
 	}
-	return store.Record{}, corrupt(r.key)
+	return store.Record{}, corruptRow(r.key)
 }
 
-// read returns the session of a key.
-func read(ctx context.Context, q querier, text string, key store.Key) (rec store.Record, err error) {
-	missing := true
-	err = each(ctx, q, text, []any{key[:]}, func(scan func(...any) error) error {
-		missing = false
+// readSession returns the session of a key. text is load or loadForUpdate.
+func readSession(ctx context.Context, q querier, text string, key store.Key) (rec store.Record, err error) {
+	found := false
+	err = forEachRow(ctx, q, text, []any{key[:]}, func(scan func(...any) error) error {
+		found = true
 		r := row{key: key[:]}
-		if err := scan(&r.kind, &r.version, &r.lastSeen, &r.record, &r.data); err != nil {
-			return unread(r.key, err)
+		if err := scan(&r.kind, &r.version, &r.lastSeen, &r.record, &r.values); err != nil {
+			return scanError(r.key, err)
 		}
 		rec, err = r.parse()
 		return err
 	})
-	if err == nil && missing {
+	if err == nil && !found {
 		err = store.ErrNotFound
 	}
 	return rec, err
 }
 
-// readOwner returns the sessions of an owner.
-func (s *Store) readOwner(ctx context.Context, q querier, text, owner string) (records []store.Record, err error) {
-	err = each(ctx, q, text, []any{hashOf(owner)}, func(scan func(...any) error) error {
+// readByOwner returns the sessions of an owner. text is byOwner or byOwnerForUpdate.
+func readByOwner(ctx context.Context, q querier, text, owner string) (records []store.Record, err error) {
+	err = forEachRow(ctx, q, text, []any{ownerHash(owner)}, func(scan func(...any) error) error {
 		var r row
-		if err := scan(&r.key, &r.kind, &r.version, &r.lastSeen, &r.record, &r.data); err != nil {
-			return unread(r.key, err)
+		if err := scan(&r.key, &r.kind, &r.version, &r.lastSeen, &r.record, &r.values); err != nil {
+			return scanError(r.key, err)
 		}
 		rec, err := r.parse()
 		if err == nil && rec.Owner != owner {
-			err = corrupt(r.key)
+			err = corruptRow(r.key)
 		}
-		records = append(records, rec)
+		if err == nil {
+			records = append(records, rec)
+		}
 		return err
 	})
 	return records, err
 }
 
-func hashOf(owner string) []byte {
+func ownerHash(owner string) []byte {
 	sum := sha256.Sum256([]byte(owner))
 	return sum[:]
 }
 
-// add stores a session.
-func (s *Store) add(ctx context.Context, q querier, r store.Record) error {
-	later := r.LastSeen.Add(r.IdleTimeout).Add(r.IdleTimeout)
-	forget := max(min(later, r.Expires), r.Detail().RememberUntil).Add(store.Grace)
-	_, err := q.ExecContext(ctx, s.insert, r.Key[:], hashOf(r.Owner), int64(r.Version), int64(r.LastSeen),
-		r.IdleTimeout.Milliseconds(), int64(r.Expires), int64(r.Detail().RememberUntil), int64(forget),
+// insertSession stores a new session.
+func (s *Store) insertSession(ctx context.Context, q querier, r store.Record) error {
+	afterNextTouches := r.LastSeen.Add(r.IdleTimeout).Add(r.IdleTimeout) // see standard
+	deleteAfter := max(min(afterNextTouches, r.Expires), r.Detail().RememberUntil).Add(store.Grace)
+	_, err := q.ExecContext(ctx, s.sql.insert, r.Key[:], ownerHash(r.Owner), int64(r.Version), int64(r.LastSeen),
+		r.IdleTimeout.Milliseconds(), int64(r.Expires), int64(r.Detail().RememberUntil), int64(deleteAfter),
 		record.Append(nil, r.Session), r.Values)
 	return err
 }
 
-// end makes a session one that has ended, if it is still as it was read, and tells
-// those who listen when the transaction is committed.
-func (s *Store) end(ctx context.Context, q querier, was store.Record, reason store.Reason) (bool, error) {
-	kept := store.Grace
+// endSession replaces a session with a tombstone, and notifies listeners when the
+// transaction commits. It reports false if the session has changed since it was read.
+func (s *Store) endSession(ctx context.Context, q querier, was store.Record, reason store.Reason) (bool, error) {
+	lifetime := store.Grace
 	if reason.Retained() {
-		kept = store.TombstoneLifetime
+		lifetime = store.TombstoneLifetime
 	}
-	ok, err := s.replaceBy(ctx, q, was, ended, now().Add(kept), []byte(reason))
-	if !ok || err != nil || s.notify == "" {
+	ok, err := s.retire(ctx, q, was, kindTombstone, now().Add(lifetime), []byte(reason))
+	if !ok || err != nil || s.sql.notify == "" {
 		return ok, err
 	}
-	_, err = q.ExecContext(ctx, s.notify, channel, payloadOf(store.Ending{ID: was.ID, Reason: reason}))
+	_, err = q.ExecContext(ctx, s.sql.notify, channel, encodeEnding(store.Ending{ID: was.ID, Reason: reason}))
 	return true, err
 }
 
-// endMany is end for some of an owner's sessions, in one statement. It says no if any
-// is not as it was read; then the others have ended, unless the transaction is undone.
-func (s *Store) endMany(ctx context.Context, q querier, was []store.Record, reason store.Reason) (bool, error) {
+// endBatch does the same as endSession for up to endBatchSize sessions in one statement. If
+// it reports false, at least one of them has changed, and the others have ended unless the
+// transaction is rolled back.
+func (s *Store) endBatch(ctx context.Context, q querier, was []store.Record, reason store.Reason) (bool, error) {
 	if len(was) == 1 {
-		return s.end(ctx, q, was[0], reason)
+		return s.endSession(ctx, q, was[0], reason)
 	}
-	args := []any{ended, int64(now().Add(store.TombstoneLifetime)), []byte(reason)}
-	payloads := make([]any, s.many)
+	args := []any{kindTombstone, int64(now().Add(store.TombstoneLifetime)), []byte(reason)}
+	payloads := make([]any, s.sql.endBatchSize)
 	for i := range payloads {
-		r := was[min(i, len(was)-1)] // to one text for any number, the last again does no harm
+		r := was[min(i, len(was)-1)] // one text serves any number: repeating the last does no harm
 		args = append(args, r.Key[:], int64(r.Version), int64(r.LastSeen))
-		payloads[i] = payloadOf(store.Ending{ID: r.ID, Reason: reason})
+		payloads[i] = encodeEnding(store.Ending{ID: r.ID, Reason: reason})
 	}
-	result, err := q.ExecContext(ctx, s.leaveMany, args...)
+	result, err := q.ExecContext(ctx, s.sql.endBatch, args...)
 	if err != nil {
 		return false, err
 	}
 	n, err := result.RowsAffected()
-	if n != int64(len(was)) || err != nil || s.notify == "" {
+	if n != int64(len(was)) || err != nil || s.sql.notify == "" {
 		return n == int64(len(was)), err
 	}
-	_, err = q.ExecContext(ctx, s.notifyMany, payloads...)
+	_, err = q.ExecContext(ctx, s.sql.notifyBatch, payloads...)
 	return true, err
 }
 
-// move makes a session one that has moved.
-func (s *Store) move(ctx context.Context, q querier, was, to store.Record) (bool, error) {
-	forget := now().Add(store.Grace)
+// moveSession replaces a session with a move marker that names its new key. It reports
+// false if the session has changed since it was read.
+func (s *Store) moveSession(ctx context.Context, q querier, was, to store.Record) (bool, error) {
+	deleteAfter := now().Add(store.Grace)
 	if to.Revived() {
-		forget = max(forget, to.Expires)
+		deleteAfter = max(deleteAfter, to.Expires)
 	}
-	return s.replaceBy(ctx, q, was, moved, forget, record.AppendMove(nil, &store.MovedError{
+	return s.retire(ctx, q, was, kindMoveMarker, deleteAfter, record.AppendMove(nil, &store.MovedError{
 		To: to.Key, Owner: to.Owner, ID: to.ID, Revived: to.Revived(),
 	}))
 }
 
-func (s *Store) replaceBy(ctx context.Context, q querier, was store.Record, kind int, forget store.Time, left []byte) (bool, error) {
-	return changed(q.ExecContext(ctx, s.leave, kind, int64(forget), append(was.Key[:], left...),
+// retire turns a session into a tombstone or a move marker, unless it has changed.
+func (s *Store) retire(ctx context.Context, q querier, was store.Record, kind int, deleteAfter store.Time, content []byte) (bool, error) {
+	return affectedRows(q.ExecContext(ctx, s.sql.retire, kind, int64(deleteAfter), append(was.Key[:], content...),
 		was.Key[:], int64(was.Version), int64(was.LastSeen)))
 }
 

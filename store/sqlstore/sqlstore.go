@@ -1,11 +1,12 @@
 // Package sqlstore keeps sessions in PostgreSQL, MySQL, MariaDB or SQLite, through
-// database/sql and whichever driver the application has. All of its nodes then share
-// their sessions, and with SQLite those of one machine outlive the process.
+// database/sql and the application's own driver. All nodes of an application share their
+// sessions. With SQLite the nodes are the processes of one machine, and the sessions
+// survive a restart.
 //
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
 //	if err != nil { … }
-//	db.SetMaxOpenConns(20) // all nodes together less than the server allows
-//	db.SetMaxIdleConns(20) // or the pool makes a connection for most requests
+//	db.SetMaxOpenConns(20) // all nodes together must stay below the server's limit
+//	db.SetMaxIdleConns(20) // with fewer, most requests open a new connection
 //	sessions, err := sqlstore.New(db, sqlstore.PostgreSQL, sqlstore.Config{})
 //	if err != nil { … }
 //	if err := sessions.EnsureSchema(ctx); err != nil { … }
@@ -18,110 +19,134 @@
 //	})
 //
 // Without SetMaxOpenConns a burst of requests opens more connections than the server
-// allows, and the rest are answered with 503. With [Listening], give the Backend the
-// [Listener], not the Store.
+// allows, and the requests that get none receive a 503 response. With [Listening], set
+// Backend to the [Listener], not to the Store.
 //
-// # What it promises
+// # Guarantees
 //
-// All of [store.Backend], on every node, whatever the server's default transaction
-// isolation is: what one node has done the others know with their next statement. A
-// server that is slow, away or can only be read is an error within [Config.Timeout],
-// which a guard answers with 503, and never the end of a session. So is a row that is
-// corrupt or foreign; its error names the key, in hexadecimal, and the remedy is to
-// delete it. No error, and nothing that is logged, holds the connection string: of
-// drivers' errors only the part that comes from the server, the network or the file.
+// A Store keeps every promise of [store.Backend] on every node, whatever the server's
+// default transaction isolation is. Once a call has returned on one node, every other
+// node sees its effect with its next statement.
 //
-// What has failed and can not have happened is tried again within the Timeout, where the
-// connection was lost twenty times at most. If the connection breaks where it may have
-// happened, that is an error and the session as it was or as it should be: a logout is
-// then not confirmed, a login not let in. A login that failed like this may still reach
-// the server, even after it was undone: then there is a session whose cookie nobody has
-// been given.
+// Failures never end a session. If the server is slow, unreachable or read-only, the call
+// returns an error within [Config.Timeout], and the guard responds with 503. A corrupt or
+// foreign row is an error too. The error names the row's key in hexadecimal; the remedy is
+// to delete that row.
 //
-// # What it costs
+// Errors and log messages never contain the connection string. Of a driver's error they
+// contain only the part that comes from the server, the network or the file.
 //
-// A protected request is one SELECT by primary key, and at most once in 1/30 of the
-// idle timeout an UPDATE by primary key, which in PostgreSQL mostly changes a row in
-// place and no index. Each is one round trip with pgx and go-sql-driver/mysql; pgx adds
-// one to see whether a connection that was idle for a second is still there. A change
-// of values is one UPDATE more. A login is one INSERT, or with a limit of sessions a
-// short transaction; a logout is a short transaction.
+// An operation that failed and cannot have taken effect is retried within the Timeout, or
+// until it has lost its connection twenty times. If the connection breaks after the
+// operation may have taken effect, the call returns an error, and the session is either
+// unchanged or changed as requested: a logout is not confirmed, and a login is not
+// completed. Such a login may still reach the server, even after the guard has undone it.
+// It then creates a session whose cookie was never sent to anybody.
 //
-// # Databases
+// # Cost
 //
-// PostgreSQL needs to be 9.6 or later by what is used of it, and is tested as 15.
-// [Listening] cuts the streams of a session on every node at once; without it, and
-// elsewhere, that takes up to 30 seconds. Who may connect to the database may NOTIFY, and
-// so cut streams without ending a session: let no stranger do so (REVOKE CONNECT). With
-// bytea_output=escape no row can be read by drivers that ask for text. A pooler in transaction mode will do for all
-// but LISTEN, if the driver prepares no named statements: pgx does not with
-// default_query_exec_mode=exec.
+// A protected request runs one SELECT by primary key. At most once per 1/30 of the idle
+// timeout it also runs an UPDATE by primary key; PostgreSQL mostly changes the row in
+// place and updates no index. Each statement is one round trip with pgx and with
+// go-sql-driver/mysql. If a connection was idle for a second, pgx adds a round trip to
+// check that it is still open. A change of values is one more UPDATE. A login is one
+// INSERT, or a short transaction if there is a session limit. A logout is a short
+// transaction.
 //
-// MySQL and MariaDB need InnoDB and a binary log that is not of statements
-// (binlog_format, ROW or MIXED by default), and are tested as MariaDB 10.11. Refused are
-// autocommit=0, a completion_type other than NO_CHAIN, READ-UNCOMMITTED, a
-// sql_select_limit, and the character sets big5, cp932, gb18030, gb2312, gbk and sjis.
-// Values larger than max_allowed_packet can not be saved. A Galera cluster has to be
-// written and read through one node at a time: on another what was done is seen a moment
-// later, and row locks do not hold.
+// # PostgreSQL
 //
-// A node that loses its network in a transaction keeps its locks, and logins of others
-// wait, until the server notices. In PostgreSQL that takes three times the
-// [Config.Timeout], which each transaction asks for itself. Elsewhere say it in the
-// connection string: idle_transaction_timeout=10 for MariaDB, and for MySQL
-// wait_timeout=60, with a shorter db.SetConnMaxIdleTime, for it closes idle connections
-// too:
+// PostgreSQL must be 9.6 or later, judging by the features that the statements use. Tests
+// run on PostgreSQL 15.
 //
-//	app@tcp(db:3306)/app?charset=utf8mb4&idle_transaction_timeout=10
+// [Listening] cuts the streams of an ended session on every node at once. Without it, and
+// on other databases, that takes up to 30 seconds. Anybody who may connect to the database
+// may NOTIFY, and so cut streams without ending a session: use REVOKE CONNECT to keep
+// strangers out.
 //
-// What is refused is looked at once, on one connection of the pool. Whatever of
-// autocommit, completion_type, transaction_isolation, character_set_client (charset),
-// sql_select_limit and PRAGMA read_uncommitted is not the server's default belongs in the
-// connection string, so that every connection has it, and not in a statement or a SET
-// GLOBAL while the application runs.
+// With bytea_output=escape, drivers that request text cannot read any row. A pooler in
+// transaction mode works for everything except LISTEN, provided the driver prepares no
+// named statements: pgx prepares none with default_query_exec_mode=exec.
 //
-// SQLite needs to be 3.16 or later, and is tested as modernc.org/sqlite. Several
-// processes on one machine may share a file, but not over a network. Any journal_mode
-// will do, with a busy_timeout or without; the write-ahead log keeps readers and the one
-// writer from waiting for each other:
+// # MySQL and MariaDB
+//
+// MySQL and MariaDB need InnoDB and a binary log that is not statement-based
+// (binlog_format; the default is ROW or MIXED). Tests run on MariaDB 10.11. Values larger
+// than max_allowed_packet cannot be saved.
+//
+// A Store refuses to work with autocommit=0, a completion_type other than NO_CHAIN,
+// READ-UNCOMMITTED, any sql_select_limit, and the character sets big5, cp932, gb18030,
+// gb2312, gbk and sjis.
+//
+// Read and write a Galera cluster through one node at a time: another node sees changes a
+// moment later, and row locks do not hold across nodes.
+//
+// # SQLite
+//
+// SQLite must be 3.16 or later. Tests run on modernc.org/sqlite. Several processes on one
+// machine may share a file, but not over a network. Any journal_mode works, with or
+// without a busy_timeout. With the write-ahead log, readers and the one writer do not wait
+// for each other:
 //
 //	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)
 //
-// The driver makes a file that others on the machine can read: make it with mode 0600
-// first, or keep its directory private. A database in memory is refused: each
-// connection of the pool would have its own. So is PRAGMA read_uncommitted.
+// The driver creates a file that other users of the machine can read. Create it first with
+// mode 0600, or keep its directory private.
 //
-// What a server or a file forgets in a crash comes back with it, a session that was
-// logged out included. Leave synchronous_commit, innodb_flush_log_at_trx_commit and
-// PRAGMA synchronous at their defaults.
+// A Store refuses a database in memory, because each connection of the pool would have its
+// own. It also refuses PRAGMA read_uncommitted.
+//
+// # Connection settings
+//
+// A Store checks once, on one connection of the pool, whether it has to refuse the settings
+// of autocommit, completion_type, transaction_isolation, character_set_client (charset),
+// sql_select_limit and PRAGMA read_uncommitted. If any of these is to differ from the
+// server's default, set it in the connection string, so that every connection has it, and
+// never with a statement or SET GLOBAL while the application runs.
+//
+// If a node loses its network during a transaction, the transaction keeps its locks, and
+// logins on other nodes wait until the server notices. PostgreSQL notices after three times
+// [Config.Timeout]: each transaction sets that limit itself. For MariaDB and MySQL, set a
+// limit in the connection string. For MariaDB use idle_transaction_timeout=10. For MySQL
+// use wait_timeout=60 with a shorter db.SetConnMaxIdleTime, because wait_timeout also
+// closes idle connections:
+//
+//	app@tcp(db:3306)/app?charset=utf8mb4&idle_transaction_timeout=10
+//
+// Leave synchronous_commit, innodb_flush_log_at_trx_commit and PRAGMA synchronous at their
+// defaults. With weaker ones a crash can undo confirmed changes, and a session that was
+// logged out is then live again.
 //
 // # Several applications
 //
-// Two applications in one database need a CookieName each, in the guard's Config, or a
-// database or schema each. With the same name they share users' sessions by ID, and
-// with the same Keys too a login at one is a login at both.
+// Two applications that share a database need different cookie names (CookieName in the
+// guard's Config), or a database or schema each. With the same cookie name they share
+// sessions of users with the same ID. If they have the same Keys too, a login at one is a
+// login at both.
 //
 // # Replicas
 //
-// A Store reads and writes one server, the primary. A replica that lags behind lets in
-// who has logged out, so never read from one. If one that is asynchronous is promoted,
-// what it had not received is undone: logouts of the last moments too, until those
-// sessions end by their timeouts. Where that is too much, use synchronous replication,
-// or end all sessions after a failover: DELETE FROM sessionguard_sessions ends each
-// with its next request, and its streams within five minutes.
+// A Store reads from and writes to one server, the primary. Never read from a replica: one
+// that lags behind still admits users who have logged out.
+//
+// If an asynchronous replica is promoted, the changes that it had not received are undone,
+// recent logouts among them. Those sessions are live again until they time out. If that is
+// not acceptable, use synchronous replication, or end all sessions after a failover: after
+// DELETE FROM sessionguard_sessions, each session ends with its next request, and its
+// streams end within five minutes.
 //
 // # Clocks
 //
-// Times are those of the application's nodes, in milliseconds; the database's clock
-// does not matter. Nodes whose clocks differ end sessions earlier or later by that
-// much, and up to ten minutes no [Store.Sweep] deletes what lives on for another node. A
-// login of the same user within a limit does.
+// Times come from the clocks of the application's nodes, in milliseconds. The database's
+// clock does not matter. If the nodes' clocks differ, sessions end earlier or later by the
+// difference. [Store.Sweep] allows for a difference of ten minutes: it deletes no session
+// that is live on another node. A login with a session limit makes no such allowance: it
+// may delete sessions of the same user that are live on another node.
 //
 // # Backups
 //
-// A key is a hash of the cookie, so nobody who reads a copy of the table can log in
-// with it. It does hold user IDs, addresses, user agents and values. One that is
-// restored brings back the sessions of its time.
+// Keys are hashes of cookies, so a copy of the table cannot be used to log in. It does
+// contain user IDs, addresses, user agents and values. Restoring a backup brings back the
+// sessions of its time.
 package sqlstore
 
 import (
@@ -137,45 +162,45 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Config is how a [Store] behaves. The zero Config is the default.
+// Config configures a [Store]. The zero Config is the default.
 type Config struct {
-	// Timeout bounds each call, waiting for a connection, for locks and for another
-	// attempt included. Default: 2 seconds. Of a caller's own deadline and this one,
-	// the earlier holds.
+	// Timeout limits each call, including the time spent waiting for connections and
+	// locks and on retries. Default: 2 seconds. An earlier deadline of the caller's
+	// context takes precedence.
 	Timeout time.Duration
 
-	// Logger gets what fails where nobody waits for it: in [Store.Sweep], and the
-	// connection of a [Listener]. Default: [slog.Default].
+	// Logger receives errors that no caller waits for: those of [Store.Sweep] and of a
+	// [Listener]'s connection. Default: [slog.Default].
 	Logger *slog.Logger
 }
 
-// A Store is a [store.Backend] in a database. Every node of an application has one on
-// the same database.
+// A Store is a [store.Backend] on a database. Every node of an application has its own
+// Store on the same database.
 type Store struct {
 	db      *sql.DB
 	dialect Dialect
-	*statements
+	sql     *statements
 	timeout time.Duration
 	logger  *slog.Logger
 
-	load, touch, save statement
-	suits             atomic.Bool   // see suitable
-	turn              chan struct{} // SQLite: who may write, see transaction.go
+	load, touch, save hotStatement
+	settingsOK        atomic.Bool   // see checkSettings
+	writeLock         chan struct{} // SQLite only: serializes writes, see write
 }
 
 var _ store.Backend = (*Store)(nil)
 
-// New returns a Store on db, which it does not close. It asks the database nothing:
-// the table has to be there by the first call, see [Store.EnsureSchema].
+// New returns a Store on db. It never closes db and does not access the database: the
+// tables must exist by the first call, see [Store.EnsureSchema].
 func New(db *sql.DB, dialect Dialect, config Config) (*Store, error) {
-	spoken, known := dialects[dialect]
+	texts, known := dialects[dialect]
 	switch {
 	case db == nil:
 		return nil, errors.New("sqlstore: New needs a database")
 	case !known:
 		return nil, errors.New("sqlstore: New needs a Dialect: PostgreSQL, MySQL or SQLite")
 	case config.Timeout < 0:
-		return nil, fmt.Errorf("sqlstore: Config.Timeout is %v; 0 is the default", config.Timeout)
+		return nil, fmt.Errorf("sqlstore: Config.Timeout is %v; set a positive duration, or 0 for the default", config.Timeout)
 	}
 	s := &Store{
 		db:      db,
@@ -183,35 +208,36 @@ func New(db *sql.DB, dialect Dialect, config Config) (*Store, error) {
 		timeout: cmp.Or(config.Timeout, 2*time.Second),
 		logger:  config.Logger,
 	}
-	s.statements = spoken.within(s.timeout)
+	s.sql = texts.withCallTimeout(s.timeout)
 	if s.logger == nil {
 		s.logger = slog.Default()
 	}
-	s.load = statement{text: s.loadText, prepare: s.prepares}
-	s.touch = statement{text: s.touchText, prepare: s.prepares}
-	s.save = statement{text: s.saveText, prepare: s.prepares}
+	s.load = hotStatement{text: s.sql.load, prepare: s.sql.prepare}
+	s.touch = hotStatement{text: s.sql.touch, prepare: s.sql.prepare}
+	s.save = hotStatement{text: s.sql.save, prepare: s.sql.prepare}
 	if dialect == SQLite {
-		s.turn = make(chan struct{}, 1)
+		s.writeLock = make(chan struct{}, 1)
 	}
 	return s, nil
 }
 
-// call bounds what a method does and cleans its error.
-func (s *Store) call(ctx context.Context, doing string, f func(ctx context.Context) error) error {
+// call runs f within the Timeout. The error that it returns is safe to show: it cannot
+// contain the connection string.
+func (s *Store) call(ctx context.Context, operation string, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	err := s.suitable(ctx)
+	err := s.checkSettings(ctx)
 	if err == nil {
 		err = f(ctx)
 	}
-	if err == nil || ours(err) {
+	if err == nil || isSafe(err) {
 		return err
 	}
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	if noTable(err) {
-		return fmt.Errorf("sqlstore: %s: %w (EnsureSchema makes it)", doing, clean(err))
+	if isMissingTable(err) {
+		return fmt.Errorf("sqlstore: %s: %w (EnsureSchema creates it)", operation, sanitize(err))
 	}
-	return fmt.Errorf("sqlstore: %s: %w", doing, clean(err))
+	return fmt.Errorf("sqlstore: %s: %w", operation, sanitize(err))
 }

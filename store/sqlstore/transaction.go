@@ -9,21 +9,23 @@ import (
 	"time"
 )
 
-// A querier runs a statement: a *sql.DB by itself, a *sql.Conn in a transaction.
+// A querier runs a statement: a *sql.DB outside a transaction, a *sql.Conn in one.
 type querier interface {
 	ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
 }
 
-// A statement is one of those that requests wait for, prepared when it is first used.
-type statement struct {
+// A hotStatement runs on behalf of ordinary requests. Where that saves time it is prepared,
+// when it is first used.
+type hotStatement struct {
 	text     string
 	prepare  bool
 	prepared atomic.Pointer[sql.Stmt]
 }
 
-// on returns what runs the statement by itself, whatever text it is given.
-func (st *statement) on(ctx context.Context, db *sql.DB) (querier, error) {
+// querierOn returns a querier that runs the statement outside a transaction. If the
+// statement is prepared, the querier ignores the text that it is given.
+func (st *hotStatement) querierOn(ctx context.Context, db *sql.DB) (querier, error) {
 	if !st.prepare {
 		return db, nil
 	}
@@ -50,8 +52,8 @@ func (p preparedQuerier) QueryContext(ctx context.Context, _ string, args ...any
 	return p.Stmt.QueryContext(ctx, args...)
 }
 
-// each runs a query and calls f for each of its rows.
-func each(ctx context.Context, q querier, text string, args []any, f func(scan func(...any) error) error) error {
+// forEachRow runs a query and calls f for each row. It stops at the first error.
+func forEachRow(ctx context.Context, q querier, text string, args []any, f func(scan func(...any) error) error) error {
 	rows, err := q.QueryContext(ctx, text, args...)
 	if err != nil {
 		return err
@@ -59,7 +61,7 @@ func each(ctx context.Context, q querier, text string, args []any, f func(scan f
 	defer rows.Close()
 	for rows.Next() {
 		if err := f(rows.Scan); err != nil {
-			if ctx.Err() != nil { // nothing is said of a row that nobody waits for any more
+			if ctx.Err() != nil { // the cancellation may have caused err: do not blame the row
 				return ctx.Err()
 			}
 			return err
@@ -68,7 +70,8 @@ func each(ctx context.Context, q querier, text string, args []any, f func(scan f
 	return rows.Err()
 }
 
-func changed(result sql.Result, err error) (bool, error) {
+// affectedRows reports whether a statement changed any row.
+func affectedRows(result sql.Result, err error) (bool, error) {
 	if err != nil {
 		return false, err
 	}
@@ -76,22 +79,23 @@ func changed(result sql.Result, err error) (bool, error) {
 	return n > 0, err
 }
 
-// retry runs f, one statement or one transaction, again as long as nothing of it has
-// happened: after a deadlock, a serialization failure or a busy file, and where the
-// connection broke before it could. What is not known to have failed is not done
-// twice: what was a success the first time would be a conflict the second.
+// retry runs f, which is one statement or one transaction, and runs it again if it failed
+// and cannot have taken effect: after a deadlock, a serialization failure or a busy file,
+// and if the connection broke too early. What may have taken effect is never run twice: a
+// second attempt would turn a success into a conflict.
 //
-// A pool of connections that died together is got past, but what goes on hanging up is
-// a server that can not be reached, behind a proxy: that is not asked for ever.
+// The limit on lost connections is high enough to get through a pool whose connections
+// have all died. A server that keeps hanging up, for example an unreachable one behind a
+// proxy, is then given up.
 func (s *Store) retry(ctx context.Context, f func() error) error {
-	losses := 0
+	lost := 0
 	for pause := time.Millisecond; ; pause = min(2*pause, 8*time.Millisecond) {
 		err := f()
-		if err == nil || !transient(err) && !lost(err) {
+		if err == nil || !isTransient(err) && !isConnectionLost(err) {
 			return err
 		}
-		if lost(err) {
-			if losses++; losses == maxLosses {
+		if isConnectionLost(err) {
+			if lost++; lost == maxLostConnections {
 				return err
 			}
 		}
@@ -103,16 +107,17 @@ func (s *Store) retry(ctx context.Context, f func() error) error {
 	}
 }
 
-const maxLosses = 20
+const maxLostConnections = 20
 
-// write is retry for what writes. In SQLite there is one writer at a time, and those
-// who are refused poll: so those of this Store queue, and only processes have to. They
-// poll often, to find the moment between two of a queue elsewhere.
+// write is retry for statements and transactions that write. SQLite allows one writer at a
+// time, and a refused writer has to poll. So the writers of one Store queue, and only those
+// of different processes poll. They poll often, to find the moment between two writers of
+// another process's queue.
 func (s *Store) write(ctx context.Context, f func() error) error {
-	if s.turn != nil {
+	if s.writeLock != nil {
 		select {
-		case s.turn <- struct{}{}:
-			defer func() { <-s.turn }()
+		case s.writeLock <- struct{}{}:
+			defer func() { <-s.writeLock }()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -120,35 +125,35 @@ func (s *Store) write(ctx context.Context, f func() error) error {
 	return s.retry(ctx, f)
 }
 
-// transact runs f in a transaction in which each statement sees what others have
-// committed before it, whatever the server's default is. SQLite's is serialized from
-// its beginning.
+// transact runs f in a transaction. Whatever the server's default isolation is, each
+// statement sees what others have committed before it. In SQLite the transaction is
+// serialized from its beginning.
 //
-// It does not use a *sql.Tx: with some drivers its Commit heeds no context, and in
-// SQLite a Commit that is refused leaves the transaction open.
+// It does not use a *sql.Tx: with some drivers Commit ignores the context, and in SQLite a
+// Commit that is refused leaves the transaction open.
 func (s *Store) transact(ctx context.Context, f func(ctx context.Context, q querier) error) error {
 	return s.write(ctx, func() error {
 		conn, err := s.db.Conn(ctx)
 		if err != nil {
 			return err
 		}
-		err = s.attempt(ctx, conn, f)
+		err = s.transactOn(ctx, conn, f)
 		if err == nil {
 			return conn.Close()
 		}
 		if ctx.Err() == nil {
-			if _, failed := conn.ExecContext(ctx, s.rollback); failed == nil {
+			if _, failed := conn.ExecContext(ctx, s.sql.rollback); failed == nil {
 				_ = conn.Close()
 				return err
 			}
 		}
-		go discard(conn) // it may wait for a server that does not answer
+		go discard(conn) // closing may block on a server that does not respond
 		return err
 	})
 }
 
-func (s *Store) attempt(ctx context.Context, conn *sql.Conn, f func(ctx context.Context, q querier) error) error {
-	for _, text := range s.begin {
+func (s *Store) transactOn(ctx context.Context, conn *sql.Conn, f func(ctx context.Context, q querier) error) error {
+	for _, text := range s.sql.begin {
 		if _, err := conn.ExecContext(ctx, text); err != nil {
 			return err
 		}
@@ -156,11 +161,12 @@ func (s *Store) attempt(ctx context.Context, conn *sql.Conn, f func(ctx context.
 	if err := f(ctx, conn); err != nil {
 		return err
 	}
-	_, err := conn.ExecContext(ctx, s.commit)
+	_, err := conn.ExecContext(ctx, s.sql.commit)
 	return uncertain(err)
 }
 
-// discard closes a connection with all that may be open on it.
+// discard closes a connection instead of returning it to the pool, since a transaction may
+// still be open on it.
 func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = conn.Close()

@@ -1,3 +1,3 @@
-// Package sqltest tries sqlstore on real PostgreSQL, MariaDB and SQLite. It is a module
-// of its own, so that no application gets their drivers through sqlstore.
+// Package sqltest tests sqlstore on real PostgreSQL, MariaDB and SQLite databases. It is a
+// module of its own, so that importing sqlstore adds no database driver to an application.
 package sqltest

@@ -18,7 +18,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/sqlstore"
 )
 
-// User is the application's own.
+// User is the application's own type.
 type User struct{ id string }
 
 func (u *User) UserID() string    { return u.id }
@@ -35,42 +35,8 @@ func Example() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 
-	serve := func() *httptest.Server {
-		db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sessions.db")+"?_pragma=journal_mode(WAL)")
-		if err != nil {
-			log.Fatal(err)
-		}
-		sessions, err := sqlstore.New(db, sqlstore.SQLite, sqlstore.Config{})
-		if err != nil {
-			log.Fatal(err)
-		}
-		if err := sessions.EnsureSchema(ctx); err != nil {
-			log.Fatal(err)
-		}
-		go sessions.Sweep(ctx)
-
-		guard, err := sessionguard.New(sessionguard.Config[*User]{
-			FindUser: func(_ context.Context, id string) (*User, error) { return &User{id}, nil },
-			Keys:     [][]byte{bytes.Repeat([]byte("a"), 64), bytes.Repeat([]byte("e"), 32)},
-			Backend:  sessions,
-		})
-		if err != nil {
-			log.Fatal(err)
-		}
-		mux := http.NewServeMux()
-		mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-			if err := guard.Login(w, r, &User{"ada"}); err != nil {
-				http.Error(w, "try again later", http.StatusServiceUnavailable)
-			}
-		})
-		mux.Handle("POST /logout", guard.Logout("/"))
-		mux.Handle("GET /home", guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			user, _ := guard.User(r)
-			fmt.Fprint(w, "Hello, ", user.id)
-		})))
-		return httptest.NewTLSServer(guard.Handler(mux))
-	}
-	one, two := serve(), serve()
+	dsn := "file:" + filepath.Join(dir, "sessions.db") + "?_pragma=journal_mode(WAL)"
+	one, two := serve(ctx, dsn), serve(ctx, dsn)
 	defer one.Close()
 	defer two.Close()
 
@@ -85,12 +51,12 @@ func Example() {
 		{"GET", one.URL + "/home"},
 	} {
 		r, _ := http.NewRequest(request.method, request.url, nil)
-		answer, err := browser.Do(r)
+		response, err := browser.Do(r)
 		if err != nil {
 			log.Fatal(err)
 		}
-		answer.Body.Close()
-		fmt.Println(request.method, r.URL.Path, answer.StatusCode)
+		response.Body.Close()
+		fmt.Println(request.method, r.URL.Path, response.StatusCode)
 	}
 	// Output:
 	// POST /login 200
@@ -99,7 +65,44 @@ func Example() {
 	// GET /home 401
 }
 
-// A session is there until it ends, and then the database knows why.
+// serve runs a process of the application.
+func serve(ctx context.Context, dsn string) *httptest.Server {
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		log.Fatal(err)
+	}
+	sessions, err := sqlstore.New(db, sqlstore.SQLite, sqlstore.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := sessions.EnsureSchema(ctx); err != nil {
+		log.Fatal(err)
+	}
+	go sessions.Sweep(ctx)
+
+	guard, err := sessionguard.New(sessionguard.Config[*User]{
+		FindUser: func(_ context.Context, id string) (*User, error) { return &User{id}, nil },
+		Keys:     [][]byte{bytes.Repeat([]byte("a"), 64), bytes.Repeat([]byte("e"), 32)},
+		Backend:  sessions,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		if err := guard.Login(w, r, &User{"ada"}); err != nil {
+			http.Error(w, "try again later", http.StatusServiceUnavailable)
+		}
+	})
+	mux.Handle("POST /logout", guard.Logout("/"))
+	mux.Handle("GET /home", guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, _ := guard.User(r)
+		fmt.Fprint(w, "Hello, ", user.id)
+	})))
+	return httptest.NewTLSServer(guard.Handler(mux))
+}
+
+// The database keeps a session until it ends, and after that the reason why it ended.
 func Example_backend() {
 	dir, err := os.MkdirTemp("", "sessions-*")
 	if err != nil {

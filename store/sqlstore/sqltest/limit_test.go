@@ -2,78 +2,72 @@ package sqltest
 
 import (
 	"context"
-	"crypto/rand"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sessionguard-go/sessionguard/internal/servers"
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/sessionguard-go/sessionguard/store/sqlstore"
 )
 
-// A limit may be new, and an owner have thousands: a login that asks the server for each
-// of them would run out of time, and so would the next.
-func TestALimitEndsAnyNumberInFewRoundTrips(t *testing.T) {
+// A limit may be new while an owner has thousands of sessions. A login that needed a round
+// trip for each of them would time out, and so would the next.
+func TestLimitEndsManySessionsInFewRoundTrips(t *testing.T) {
 	const many = 450
-	for name, address := range map[string]func() string{
-		"PostgreSQL": func() string { return postgreSQL(t).Addr },
-		"MariaDB":    func() string { return mariaDB(t).Addr },
-	} {
+	for _, name := range []string{"PostgreSQL", "MariaDB"} {
 		t.Run(name, func(t *testing.T) {
-			d := databases[name](t)
-			direct, m := d, newMeter(t, address())
-			d.dsn = strings.Replace(d.dsn, address(), m.Addr().String(), 1)
-			s, owner := d.node(t, sqlstore.Config{Timeout: 10 * time.Second}), "session="+rand.Text()
-			told := make(chan store.Ending, many)
+			d, m := metered(t, name)
+			s, owner := d.node(t, sqlstore.Config{Timeout: 10 * time.Second}), newOwner()
+			endings := make(chan store.Ending, many)
 			if d.dialect == sqlstore.PostgreSQL {
-				l := direct.listener(t, sqlstore.Config{})
-				require.NoError(t, l.Watch(t.Context(), func(e store.Ending) { told <- e }))
+				l := databases[name](t).listener(t, sqlstore.Config{})
+				require.NoError(t, l.Watch(t.Context(), func(e store.Ending) { endings <- e }))
 			}
 			ids := map[string]bool{}
 			for _, r := range createMany(t, s, many, func() store.Record { return newRecordOf(owner) }) {
 				ids[r.ID] = true
 			}
-			before := m.trips.Load()
-			gone, err := s.Create(t.Context(), newRecordOf(owner), store.Limit{Max: 3})
+			before := m.roundTrips.Load()
+			ended, err := s.Create(t.Context(), newRecordOf(owner), store.Limit{Max: 3})
 			require.NoError(t, err)
-			require.Less(t, m.trips.Load()-before, int64(40))
-			require.Len(t, gone, many-2)
-			for _, r := range gone {
+			require.Less(t, m.roundTrips.Load()-before, int64(40))
+			require.Len(t, ended, many-2)
+			for _, r := range ended {
 				require.True(t, ids[r.ID], "ended twice, or not the owner's")
 				delete(ids, r.ID)
 				require.Equal(t, "values", string(r.Values))
 				_, err := s.Load(t.Context(), r.Key)
-				var ended *store.EndedError
-				require.ErrorAs(t, err, &ended)
-				require.Equal(t, store.ReasonTooManySessions, ended.Reason)
+				var tombstone *store.EndedError
+				require.ErrorAs(t, err, &tombstone)
+				require.Equal(t, store.ReasonTooManySessions, tombstone.Reason)
 			}
 			records, err := s.ByOwner(t.Context(), owner)
 			require.NoError(t, err)
 			require.Len(t, records, 3)
 			if d.dialect == sqlstore.PostgreSQL {
-				heard := map[string]bool{}
-				for range gone {
-					e := <-told
+				reported := map[string]bool{}
+				for range ended {
+					e := <-endings
 					require.Equal(t, store.ReasonTooManySessions, e.Reason)
-					heard[e.ID] = true
+					reported[e.ID] = true
 				}
-				require.Len(t, heard, len(gone))
+				require.Len(t, reported, len(ended))
 			}
 		})
 	}
 }
 
-// Whatever is done to them meanwhile, two logins end each session once, and return it
-// as it was.
-func TestALimitEndsManyThatAreInUse(t *testing.T) {
+// While the sessions are touched and saved, four logins end all but ten of them, each once,
+// and return them as they were.
+func TestLimitEndsSessionsInUseExactlyOnce(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
 			d := start(t)
 			config := sqlstore.Config{Timeout: 3 * time.Second}
-			a, b, owner := d.node(t, config), d.node(t, config), "session="+rand.Text()
+			a, b, owner := d.node(t, config), d.node(t, config), newOwner()
 			records := createMany(t, a, 250, func() store.Record { return newRecordOf(owner) })
 			ctx, stop := context.WithCancel(t.Context())
 			var users, logins sync.WaitGroup
@@ -93,18 +87,18 @@ func TestALimitEndsManyThatAreInUse(t *testing.T) {
 			var mu sync.Mutex
 			for _, s := range []*sqlstore.Store{a, b, a, b} {
 				logins.Go(func() {
-					gone, err := s.Create(t.Context(), newRecordOf(owner), store.Limit{Max: 10})
+					endedByLogin, err := s.Create(t.Context(), newRecordOf(owner), store.Limit{Max: 10})
 					if err != nil {
 						t.Error(err)
 					}
 					mu.Lock()
 					defer mu.Unlock()
-					for _, r := range gone {
+					for _, r := range endedByLogin {
 						if _, twice := ended[r.Key]; twice {
 							t.Error("ended twice")
 						}
 						if (r.Version == 2) != (string(r.Values) == "saved") {
-							t.Error("not as it was", r.Version, string(r.Values))
+							t.Error("not returned as it was", r.Version, string(r.Values))
 						}
 						ended[r.Key] = r
 					}
@@ -114,35 +108,29 @@ func TestALimitEndsManyThatAreInUse(t *testing.T) {
 			stop()
 			users.Wait()
 			require.Len(t, ended, 250+4-10)
-			left, err := a.ByOwner(t.Context(), owner)
+			remaining, err := a.ByOwner(t.Context(), owner)
 			require.NoError(t, err)
-			require.Len(t, left, 10)
-			for _, r := range left {
+			require.Len(t, remaining, 10)
+			for _, r := range remaining {
 				require.NotContains(t, ended, r.Key)
 			}
 		})
 	}
 }
 
-// overOf is a session of an owner that nothing brings back.
-func overOf(owner string) store.Record {
-	r := newRecordOf(owner)
-	r.LastSeen, r.IdleTimeout, r.Details = store.TimeOf(time.Now()).Add(-2*time.Hour), time.Hour, nil
-	return r
-}
-
-// A session that is just moving to another key counts, here or there.
-func TestALimitHoldsBesideReplace(t *testing.T) {
+// A session that is just moving to another key counts once, at its old or its new key.
+func TestLimitCountsSessionsThatAreMoving(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
 			d := start(t)
-			a, b := d.node(t, sqlstore.Config{Timeout: 5 * time.Second}), d.node(t, sqlstore.Config{Timeout: 5 * time.Second})
+			config := sqlstore.Config{Timeout: 5 * time.Second}
+			a, b := d.node(t, config), d.node(t, config)
 			for i := range 200 {
-				owner := "session=" + rand.Text()
+				owner := newOwner()
 				old, next := newRecordOf(owner), newRecordOf(owner)
 				next.ID, next.Version = old.ID, old.Version
-				old.Key[0], next.Key[0] = 0xff, 0 // in the order of keys, it moves to where a search has been
-				create(t, a, old, overOf(owner))
+				old.Key[0], next.Key[0] = 0xff, 0 // in key order, it moves behind a search in progress
+				create(t, a, old, newGoneRecordOf(owner))
 				var both sync.WaitGroup
 				both.Go(func() { _ = a.Replace(t.Context(), old.Key, old.Version, next) })
 				both.Go(func() {
@@ -151,7 +139,7 @@ func TestALimitHoldsBesideReplace(t *testing.T) {
 				both.Wait()
 				records, err := a.ByOwner(t.Context(), owner)
 				require.NoError(t, err)
-				live := 0 // who was refused has dropped nothing
+				live := 0 // do not count the gone session, which a refused Create does not delete
 				for _, r := range records {
 					if r.GoneAt() > store.TimeOf(time.Now()) {
 						live++
@@ -163,23 +151,21 @@ func TestALimitHoldsBesideReplace(t *testing.T) {
 	}
 }
 
-// However many of all sessions are one owner's, a login waits for no other's.
-func TestALimitWaitsForNoOtherOwner(t *testing.T) {
-	for name, start := range databases {
-		if name == "SQLite" { // has one writer
-			continue
-		}
+// Even if one owner has most of the sessions, a login waits for no locked row of another.
+// SQLite locks the whole file.
+func TestLimitDoesNotWaitForOtherOwners(t *testing.T) {
+	for _, name := range []string{"PostgreSQL", "MariaDB"} {
 		t.Run(name, func(t *testing.T) {
-			d := start(t)
-			s, db, owner, other := d.node(t, sqlstore.Config{}), d.open(t), "session="+rand.Text(), newRecord()
+			d := databases[name](t)
+			s, db, owner, other := d.node(t, sqlstore.Config{}), d.open(t), newOwner(), newRecord()
 			for store.GroupOf(other.Owner) == store.GroupOf(owner) {
 				other = newRecord()
 			}
 			create(t, s, other)
-			createMany(t, s, 300, func() store.Record { return overOf(owner) })
-			analyze, lock := "ANALYZE sessionguard_sessions", "SELECT 1 FROM sessionguard_sessions WHERE session_key = $1 FOR UPDATE"
+			createMany(t, s, 300, func() store.Record { return newGoneRecordOf(owner) })
+			analyze := "ANALYZE sessionguard_sessions"
 			if d.dialect == sqlstore.MySQL {
-				analyze, lock = "ANALYZE TABLE sessionguard_sessions", strings.Replace(lock, "$1", "?", 1)
+				analyze = "ANALYZE TABLE sessionguard_sessions"
 			}
 			_, err := db.Exec(analyze)
 			require.NoError(t, err)
@@ -187,9 +173,60 @@ func TestALimitWaitsForNoOtherOwner(t *testing.T) {
 			require.NoError(t, err)
 			defer func() { _ = tx.Rollback() }()
 			var one int
+			lock := d.placeholders("SELECT 1 FROM sessionguard_sessions WHERE session_key = ? FOR UPDATE")
 			require.NoError(t, tx.QueryRow(lock, other.Key[:]).Scan(&one))
 			_, err = s.Create(t.Context(), newRecordOf(owner), store.Limit{Max: 3})
 			require.NoError(t, err)
 		})
 	}
+}
+
+// If sessionguard_locks lacks rows, nothing makes concurrent logins of an owner wait for
+// each other.
+func TestLimitNeedsAllLockRows(t *testing.T) {
+	for _, name := range []string{"PostgreSQL", "MariaDB"} {
+		d := databases[name](t)
+		s, db := d.node(t, sqlstore.Config{}), d.open(t)
+		_, err := db.Exec("DELETE FROM sessionguard_locks")
+		require.NoError(t, err)
+		_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})
+		require.ErrorContains(t, err, "EnsureSchema")
+		require.NoError(t, s.EnsureSchema(t.Context()))
+		_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})
+		require.NoError(t, err)
+	}
+}
+
+// If a node loses its network during a transaction, the transaction keeps its locks until
+// the server notices. By TCP alone that takes hours.
+func TestVanishedNodeDoesNotBlockLoginsForLong(t *testing.T) {
+	server := postgreSQL(t)
+	d := databases["PostgreSQL"](t)
+	connected, db, owner := d.node(t, sqlstore.Config{}), d.open(t), "session=ada"
+	proxy := servers.NewProxy(t, server.Addr)
+	d.dsn = server.DSN(proxy.Addr)
+	vanishing := d.node(t, sqlstore.Config{Timeout: 500 * time.Millisecond})
+
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	_, err = tx.Exec("SELECT id FROM sessionguard_locks WHERE id = $1 FOR UPDATE", store.GroupOf(owner))
+	require.NoError(t, err)
+	failed := make(chan error)
+	go func() {
+		_, err := vanishing.Create(t.Context(), newRecordOf(owner), store.Limit{Max: 1})
+		failed <- err
+	}()
+	require.Eventually(t, func() bool { // its transaction waits for the lock
+		var waiting int
+		err := db.QueryRow("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%sessionguard_locks%'").Scan(&waiting)
+		return err == nil && waiting == 1
+	}, 400*time.Millisecond, time.Millisecond)
+	require.NoError(t, proxy.Stall())
+	require.NoError(t, tx.Rollback()) // now its transaction holds the lock
+	require.Error(t, <-failed)
+
+	require.Eventually(t, func() bool {
+		_, err := connected.Create(t.Context(), newRecordOf(owner), store.Limit{Max: 1})
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
 }

@@ -3,7 +3,6 @@ package sqltest
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
 	"io"
@@ -24,7 +23,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/storetest"
 )
 
-// listening is what the documentation of sqlstore.Listening has.
+// listening runs the code in the documentation of sqlstore.Listening.
 func listening(sessions *sqlstore.Store, db *sql.DB) (*sqlstore.Listener, error) {
 	listener, err := sqlstore.Listening(sessions, func(ctx context.Context, channel string, ready func(), notify func(string)) error {
 		conn, err := db.Conn(ctx)
@@ -34,7 +33,7 @@ func listening(sessions *sqlstore.Store, db *sql.DB) (*sqlstore.Listener, error)
 		defer conn.Close()
 		return conn.Raw(func(driver any) error {
 			pg := driver.(*stdlib.Conn).Conn()
-			defer pg.PgConn().Close(ctx) // nobody else gets a connection that listens
+			defer pg.PgConn().Close(ctx) // do not return a listening connection to the pool
 			if _, err := pg.Exec(ctx, "LISTEN "+channel); err != nil {
 				return err
 			}
@@ -51,16 +50,16 @@ func listening(sessions *sqlstore.Store, db *sql.DB) (*sqlstore.Listener, error)
 	return listener, err
 }
 
-func TestTheDocumentationListensAsTheTestsDo(t *testing.T) {
-	ours, err := os.ReadFile("listen_test.go")
+func TestListeningDocumentationShowsTheTestedCode(t *testing.T) {
+	test, err := os.ReadFile("listen_test.go")
 	require.NoError(t, err)
-	theirs, err := os.ReadFile("../listen.go")
+	documentation, err := os.ReadFile("../listen.go")
 	require.NoError(t, err)
-	_, code, _ := strings.Cut(string(ours), "(*sqlstore.Listener, error) {\n")
+	_, code, _ := strings.Cut(string(test), "(*sqlstore.Listener, error) {\n")
 	code, _, _ = strings.Cut(code, "\treturn listener, err\n")
 	lines := slices.Collect(strings.SplitSeq(strings.TrimSuffix(code, "\n"), "\n"))
 	require.Len(t, lines, 22)
-	require.Contains(t, string(theirs), "//"+strings.Join(lines, "\n//"))
+	require.Contains(t, string(documentation), "//"+strings.Join(lines, "\n//"))
 }
 
 // listener returns a node that listens.
@@ -74,16 +73,16 @@ func (d database) listener(t testing.TB, config sqlstore.Config) *sqlstore.Liste
 	return l
 }
 
-func TestListenersKeepEveryPromise(t *testing.T) {
+func TestTwoListenersPassStoretest(t *testing.T) {
 	d := databases["PostgreSQL"](t)
 	storetest.RunNodes(t, func(t *testing.T) (a, b store.Backend) {
 		return d.listener(t, sqlstore.Config{}), d.listener(t, sqlstore.Config{})
 	})
 }
 
-func TestAListenerHearsOfWhatAPlainStoreEnds(t *testing.T) {
+func TestListenerReportsSessionsEndedByAPlainStore(t *testing.T) {
 	d := databases["PostgreSQL"](t)
-	told := watch(t, d.listener(t, sqlstore.Config{}))
+	endings := watch(t, d.listener(t, sqlstore.Config{}))
 	r := newRecord()
 	plain := d.node(t, sqlstore.Config{})
 	create(t, plain, r)
@@ -94,16 +93,16 @@ func TestAListenerHearsOfWhatAPlainStoreEnds(t *testing.T) {
 		require.NoError(t, err)
 		want := store.Ending{ID: r.ID, Reason: reason}
 		if len(reason) > 8000 {
-			want = store.Ending{} // the guard asks
+			want = store.Ending{} // the guard checks all its streams
 		}
-		require.Equal(t, want, receive(t, told))
+		require.Equal(t, want, receive(t, endings))
 	}
 }
 
-func TestNotificationsOfOthersAreIgnored(t *testing.T) {
+func TestForeignNotificationsAreIgnored(t *testing.T) {
 	d := databases["PostgreSQL"](t)
 	node := d.listener(t, sqlstore.Config{})
-	told, db := watch(t, node), d.open(t)
+	endings, db := watch(t, node), d.open(t)
 	for _, payload := range []string{"", "1", "1 ", "2 YQ Yg", "1 YQ", "1 ? Yg", "1 YQ ?", "probe another", "{}", strings.Repeat("x", 7999)} {
 		_, err := db.Exec("SELECT pg_notify('sessionguard_sessions', $1)", payload)
 		require.NoError(t, err)
@@ -112,191 +111,169 @@ func TestNotificationsOfOthersAreIgnored(t *testing.T) {
 	create(t, node, r)
 	_, err := node.Delete(t.Context(), r.Key, store.ReasonEnded)
 	require.NoError(t, err)
-	require.Equal(t, store.Ending{ID: r.ID, Reason: store.ReasonEnded}, receive(t, told))
+	require.Equal(t, store.Ending{ID: r.ID, Reason: store.ReasonEnded}, receive(t, endings))
 }
 
-// What has been cut off listens again, and says that it may have missed something.
-func TestALostConnectionIsMadeAgain(t *testing.T) {
+// After a lost connection the Listener reports that it may have missed endings.
+func TestListenerReconnectsAfterALostConnection(t *testing.T) {
 	proxy := servers.NewProxy(t, postgreSQL(t).Addr)
 	d := databases["PostgreSQL"](t)
 	plain := d.node(t, sqlstore.Config{})
-	for name, breaks := range map[string]func() error{
+	for name, loseConnection := range map[string]func() error{
 		"cut":     proxy.Cut,
-		"stalled": proxy.Stall, // nothing tells that it is lost
+		"stalled": proxy.Stall, // the network reports no loss
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := d
 			d.dsn = postgreSQL(t).DSN(proxy.Addr)
-			told := watch(t, d.listener(t, sqlstore.Config{Timeout: time.Second}))
-			require.NoError(t, breaks())
+			endings := watch(t, d.listener(t, sqlstore.Config{Timeout: time.Second}))
+			require.NoError(t, loseConnection())
 			r := newRecord()
 			create(t, plain, r)
 			_, err := plain.Delete(t.Context(), r.Key, store.ReasonEnded)
 			require.NoError(t, err)
 			if name == "stalled" {
-				time.Sleep(12 * time.Second) // it notices before the network is back
+				time.Sleep(12 * time.Second) // the Listener detects the loss before the network recovers
 			}
 			require.NoError(t, proxy.Restore())
-			require.Equal(t, store.Ending{}, receiveUnless(t, told, r.ID))
+			require.Equal(t, store.Ending{}, receiveOther(t, endings, r.ID))
 
 			next := newRecord()
 			create(t, plain, next)
 			_, err = plain.Delete(t.Context(), next.Key, store.ReasonTheftSuspected)
 			require.NoError(t, err)
-			require.Equal(t, store.Ending{ID: next.ID, Reason: store.ReasonTheftSuspected}, receiveUnless(t, told, r.ID))
+			require.Equal(t, store.Ending{ID: next.ID, Reason: store.ReasonTheftSuspected}, receiveOther(t, endings, r.ID))
 		})
 	}
 }
 
-// A watch asks every ten seconds whether it still hears.
-func TestAWatchThatHearsIsLeftAlone(t *testing.T) {
+// A watch probes its connection every ten seconds.
+func TestProbesDoNotDisturbWorkingWatches(t *testing.T) {
 	t.Parallel()
 	d := databases["PostgreSQL"](t)
 	var log bytes.Buffer
 	node := d.listener(t, sqlstore.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	told := []<-chan store.Ending{watch(t, node), watch(t, node), watch(t, node)}
+	watches := []<-chan store.Ending{watch(t, node), watch(t, node), watch(t, node)}
 	time.Sleep(13 * time.Second)
 	r := newRecord()
 	create(t, node, r)
 	_, err := node.Delete(t.Context(), r.Key, store.ReasonEnded)
 	require.NoError(t, err)
-	for _, told := range told {
-		require.Equal(t, store.Ending{ID: r.ID, Reason: store.ReasonEnded}, receive(t, told))
+	for _, endings := range watches {
+		require.Equal(t, store.Ending{ID: r.ID, Reason: store.ReasonEnded}, receive(t, endings))
 	}
 	require.Empty(t, log.String())
 }
 
-func TestWatchFailsInTimeAndLeavesNothingBehind(t *testing.T) {
+func TestWatchFailsWithinTimeoutAndLeaksNoGoroutines(t *testing.T) {
 	server := postgreSQL(t)
 	proxy := servers.NewProxy(t, server.Addr)
 	d := databases["PostgreSQL"](t)
 	d.dsn = server.DSN(proxy.Addr)
-	const timeout = 500 * time.Millisecond
 	before := runtime.NumGoroutine()
-	for name, fail := range map[string]func() (restore func()){
-		"stalled": func() func() {
-			require.NoError(t, proxy.Stall())
-			return func() { require.NoError(t, proxy.Restore()) }
-		},
-		"cut": func() func() {
-			require.NoError(t, proxy.Cut())
-			return func() { require.NoError(t, proxy.Restore()) }
-		},
-		"paused": func() func() {
-			require.NoError(t, server.Pause())
-			return func() { require.NoError(t, server.Resume()) }
-		},
+	failOverBrokenNetwork(t, d, server, proxy)
+	t.Run("a hundred cancelled watches", func(t *testing.T) { cancelWatches(t, d, 100) })
+	failInListen(t, d)
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+2 }, 10*time.Second, 10*time.Millisecond,
+		"goroutines are still running")
+}
+
+const watchTimeout = 500 * time.Millisecond
+
+func failOverBrokenNetwork(t *testing.T, d database, server *servers.Server, proxy *servers.Proxy) {
+	for name, fault := range map[string]struct{ begin, end func() error }{
+		"stalled": {proxy.Stall, proxy.Restore},
+		"cut":     {proxy.Cut, proxy.Restore},
+		"paused":  {server.Pause, server.Resume},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := d.listener(t, sqlstore.Config{Timeout: timeout})
-			restore := fail()
-			start := time.Now()
-			err := l.Watch(t.Context(), func(store.Ending) {})
-			restore()
-			require.Error(t, err)
-			require.NotErrorIs(t, err, store.ErrNotFound)
-			require.Less(t, time.Since(start), timeout+time.Second)
-			requireNoSecret(t, err)
+			l := d.listener(t, sqlstore.Config{Timeout: watchTimeout})
+			require.NoError(t, fault.begin())
+			defer func() { require.NoError(t, fault.end()) }()
+			requireWatchFails(t, l)
 		})
 	}
+}
 
-	// Watches that ended, and those that others have ended.
-	t.Run("a hundred watches", func(t *testing.T) {
-		l := d.listener(t, sqlstore.Config{})
-		for range 100 {
-			ctx, cancel := context.WithCancel(t.Context())
-			require.NoError(t, l.Watch(ctx, func(store.Ending) {}))
-			cancel()
-		}
-		done, cancel := context.WithCancel(t.Context())
+func cancelWatches(t *testing.T, d database, n int) {
+	l := d.listener(t, sqlstore.Config{})
+	for range n {
+		ctx, cancel := context.WithCancel(t.Context())
+		require.NoError(t, l.Watch(ctx, func(store.Ending) {}))
 		cancel()
-		require.ErrorIs(t, l.Watch(done, func(store.Ending) {}), context.Canceled)
-	})
+	}
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, l.Watch(done, func(store.Ending) {}), context.Canceled)
+}
+
+func failInListen(t *testing.T, d database) {
 	released := make(chan struct{})
+	defer close(released)
 	for name, listen := range map[string]sqlstore.Listen{
-		"heeds nothing": func(context.Context, string, func(), func(string)) error { <-released; return nil },
-		"returns":       func(context.Context, string, func(), func(string)) error { return nil },
-		"fails":         func(context.Context, string, func(), func(string)) error { return io.EOF },
-		"panics":        func(context.Context, string, func(), func(string)) error { panic("secret") },
-		"leaks":         func(context.Context, string, func(), func(string)) error { return errors.New("password=secret") },
-		"waits": func(ctx context.Context, _ string, _ func(), _ func(string)) error {
+		"ignores its context": func(context.Context, string, func(), func(string)) error { <-released; return nil },
+		"returns nil":         func(context.Context, string, func(), func(string)) error { return nil },
+		"returns an error":    func(context.Context, string, func(), func(string)) error { return io.EOF },
+		"panics":              func(context.Context, string, func(), func(string)) error { panic("secret") },
+		"returns a password":  func(context.Context, string, func(), func(string)) error { return errors.New("password=secret") },
+		"is never ready": func(ctx context.Context, _ string, _ func(), _ func(string)) error {
 			<-ctx.Done()
 			return ctx.Err()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := sqlstore.Listening(d.node(t, sqlstore.Config{Timeout: timeout}), listen)
+			l, err := sqlstore.Listening(d.node(t, sqlstore.Config{Timeout: watchTimeout}), listen)
 			require.NoError(t, err)
-			start := time.Now()
-			err = l.Watch(t.Context(), func(store.Ending) {})
-			require.Error(t, err)
-			require.Less(t, time.Since(start), timeout+time.Second)
-			requireNoSecret(t, err)
+			requireWatchFails(t, l)
 		})
 	}
-	close(released)
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+2 }, 10*time.Second, 10*time.Millisecond, "goroutines are left behind")
 }
 
-func TestOnlyPostgreSQLListens(t *testing.T) {
+// requireWatchFails requires that the Watch of a Listener fails within watchTimeout.
+func requireWatchFails(t *testing.T, l *sqlstore.Listener) {
+	t.Helper()
+	start := time.Now()
+	err := l.Watch(t.Context(), func(store.Ending) {})
+	require.Error(t, err)
+	require.NotErrorIs(t, err, store.ErrNotFound)
+	require.Less(t, time.Since(start), watchTimeout+time.Second)
+	requireNoSecret(t, err)
+}
+
+func TestOnlyPostgreSQLStoresListen(t *testing.T) {
 	d := databases["SQLite"](t)
 	_, err := listening(d.node(t, sqlstore.Config{}), d.open(t))
 	require.Error(t, err)
 	var plain store.Backend = d.node(t, sqlstore.Config{})
-	_, watches := plain.(store.Watcher)
-	require.False(t, watches, "a guard would not ask any more")
+	_, isWatcher := plain.(store.Watcher)
+	require.False(t, isWatcher, "a guard would stop polling")
 }
 
-// watch returns what a watcher is told.
+// watch returns a channel that receives the endings that a watcher reports.
 func watch(t *testing.T, w store.Watcher) <-chan store.Ending {
 	t.Helper()
-	told := make(chan store.Ending, 100)
-	require.NoError(t, w.Watch(t.Context(), func(e store.Ending) { told <- e }))
-	return told
+	endings := make(chan store.Ending, 100)
+	require.NoError(t, w.Watch(t.Context(), func(e store.Ending) { endings <- e }))
+	return endings
 }
 
-func receive(t *testing.T, told <-chan store.Ending) store.Ending {
+func receive(t *testing.T, endings <-chan store.Ending) store.Ending {
 	t.Helper()
 	select {
-	case e := <-told:
+	case e := <-endings:
 		return e
 	case <-time.After(20 * time.Second):
-		require.Fail(t, "told nothing")
+		require.Fail(t, "no ending was reported")
 		return store.Ending{}
 	}
 }
 
-// receiveUnless passes over what need not have been missed.
-func receiveUnless(t *testing.T, told <-chan store.Ending, id string) store.Ending {
+// receiveOther skips an ending that may or may not have been reported.
+func receiveOther(t *testing.T, endings <-chan store.Ending, skipID string) store.Ending {
 	t.Helper()
 	for {
-		if e := receive(t, told); e.ID != id {
+		if e := receive(t, endings); e.ID != skipID {
 			return e
 		}
-	}
-}
-
-// newRecord is a session of a new owner that is good for half an hour.
-func newRecord() store.Record { return newRecordOf("session=" + rand.Text()) }
-
-func newRecordOf(owner string) store.Record {
-	at := store.TimeOf(time.Now())
-	r := store.Record{LastSeen: at, Session: &store.Session{
-		ID: rand.Text(), Owner: owner, Authenticated: at, Version: 1,
-		Expires: at.Add(12 * time.Hour), IdleTimeout: 30 * time.Minute,
-		Values:  []byte("values"),
-		Details: &store.Details{Created: at, UserAgent: "Firefox on Linux", Address: "192.0.2.1"},
-	}}
-	for rand.Read(r.Key[:]); r.Key.Group() != store.GroupOf(owner); {
-		rand.Read(r.Key[:])
-	}
-	return r
-}
-
-func create(t testing.TB, b store.Backend, records ...store.Record) {
-	t.Helper()
-	for _, r := range records {
-		_, err := b.Create(t.Context(), r, store.Limit{})
-		require.NoError(t, err)
 	}
 }

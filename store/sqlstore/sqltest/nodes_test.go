@@ -10,7 +10,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/sqlstore"
 )
 
-func TestTwoGuardsShareTheirSessions(t *testing.T) {
+func TestTwoGuardsShareSessions(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
 			d := start(t)
@@ -24,7 +24,7 @@ func TestTwoGuardsShareTheirSessions(t *testing.T) {
 	}
 }
 
-func TestAStreamIsCutWhereNobodyTells(t *testing.T) {
+func TestStreamsAreCutWithoutNotifications(t *testing.T) {
 	for _, name := range []string{"MariaDB", "SQLite"} {
 		t.Run(name, func(t *testing.T) {
 			d := databases[name](t)
@@ -35,7 +35,7 @@ func TestAStreamIsCutWhereNobodyTells(t *testing.T) {
 	}
 }
 
-func TestFaultsEndNobodysSessionAndBringNoneBack(t *testing.T) {
+func TestFaultsNeitherEndNorBringBackSessions(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) {
 		remote := servers.NewRemote(t, servers.PostgreSQL(t))
 		d := database{sqlstore.PostgreSQL, "pgx", remote.DSN()}

@@ -2,10 +2,6 @@ package sqltest
 
 import (
 	"crypto/rand"
-	"errors"
-	"fmt"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,8 +12,8 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/storetest"
 )
 
-// Whatever the connection string and the server's defaults say.
-func TestPromisesAreKeptUnderAnySettings(t *testing.T) {
+// Neither the connection string nor the server's defaults matter.
+func TestTwoNodesPassStoretestUnderAnySettings(t *testing.T) {
 	for name, options := range map[string][]string{
 		"PostgreSQL": {
 			"&default_transaction_isolation=serializable&default_query_exec_mode=exec",
@@ -45,7 +41,7 @@ func TestPromisesAreKeptUnderAnySettings(t *testing.T) {
 	}
 }
 
-func TestPromisesAreKeptOverOneConnection(t *testing.T) {
+func TestStorePassesStoretestOverOneConnection(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
 			d := start(t)
@@ -61,7 +57,7 @@ func TestPromisesAreKeptOverOneConnection(t *testing.T) {
 	}
 }
 
-func TestSettingsUnderWhichNothingHoldsAreRefused(t *testing.T) {
+func TestUnsafeSettingsAreRefused(t *testing.T) {
 	for name, options := range map[string]map[string]string{
 		"MariaDB": {
 			"?autocommit=0":                    "autocommit",
@@ -83,7 +79,7 @@ func TestSettingsUnderWhichNothingHoldsAreRefused(t *testing.T) {
 			"?cache=shared&_pragma=read_uncommitted(1)": "read_uncommitted",
 		},
 	} {
-		for option, complaint := range options {
+		for option, wantError := range options {
 			t.Run(option, func(t *testing.T) {
 				d := databases[name](t)
 				d.node(t, sqlstore.Config{})
@@ -91,10 +87,10 @@ func TestSettingsUnderWhichNothingHoldsAreRefused(t *testing.T) {
 					d.dsn = "file:" + d.dsn
 				}
 				d.dsn += option
-				s := d.bare(t, time.Second)
+				s := d.unprepared(t, time.Second)
 				for range 2 {
 					_, err := s.Load(t.Context(), newRecord().Key)
-					require.ErrorContains(t, err, complaint)
+					require.ErrorContains(t, err, wantError)
 					require.NotErrorIs(t, err, store.ErrNotFound)
 				}
 			})
@@ -102,15 +98,16 @@ func TestSettingsUnderWhichNothingHoldsAreRefused(t *testing.T) {
 	}
 }
 
-// A user's ID is as safe in a statement as in a parameter.
-func TestNoTextEndsTheQuotationOfADriver(t *testing.T) {
+// With interpolateParams the driver quotes values in the statement itself. A user's ID is as
+// safe there as in a parameter.
+func TestNoValueEndsTheQuotationOfADriver(t *testing.T) {
 	for _, charset := range []string{"utf8mb4", "utf8mb3", "latin1", "ujis", "euckr", "gbk", "sjis", "big5", "cp932", "gb2312"} {
 		t.Run(charset, func(t *testing.T) {
 			d := databases["MariaDB"](t)
 			other, bystander := d.node(t, sqlstore.Config{}), newRecord()
 			create(t, other, bystander)
 			d.dsn += "?interpolateParams=true&charset=" + charset
-			s := d.bare(t, time.Second)
+			s := d.unprepared(t, time.Second)
 			for lead := 0x80; lead < 0x100; lead++ {
 				r := newRecordOf("session=" + string([]byte{byte(lead)}) + "', NULL) -- ")
 				r.Values = []byte{byte(lead), '\'', ')', ' ', '-', '-', ' '}
@@ -130,9 +127,9 @@ func TestNoTextEndsTheQuotationOfADriver(t *testing.T) {
 	}
 }
 
-// What is confirmed is there for others at once, whatever a connection was told since
-// it was looked at.
-func TestNoTransactionGoesOnAfterItsCommit(t *testing.T) {
+// A connection may change its settings after they were checked. Others see confirmed changes
+// at once nevertheless.
+func TestNoTransactionFollowsACommitOrRollback(t *testing.T) {
 	d := databases["MariaDB"](t)
 	other, db := d.node(t, sqlstore.Config{}), d.open(t)
 	db.SetMaxOpenConns(1)
@@ -142,11 +139,11 @@ func TestNoTransactionGoesOnAfterItsCommit(t *testing.T) {
 	create(t, s, r, gone)
 	_, err = db.Exec("SET completion_type = 'CHAIN'")
 	require.NoError(t, err)
-	for _, end := range []func() error{
+	for _, transact := range []func() error{
 		func() error { _, err := s.Delete(t.Context(), gone.Key, store.ReasonEnded); return err },
-		func() error { return unlessGone(s.Replace(t.Context(), gone.Key, 1, newRecord())) }, // rolls back
+		func() error { return ignoreGone(s.Replace(t.Context(), gone.Key, 1, newRecord())) }, // the session is gone: rolls back
 	} {
-		require.NoError(t, end())
+		require.NoError(t, transact())
 		before, err := other.Load(t.Context(), r.Key)
 		require.NoError(t, err)
 		require.NoError(t, s.Save(t.Context(), r.Key, before.Version, []byte(rand.Text())))
@@ -156,12 +153,12 @@ func TestNoTransactionGoesOnAfterItsCommit(t *testing.T) {
 	}
 }
 
-func TestADatabaseInMemoryIsRefused(t *testing.T) {
+func TestDatabaseInMemoryIsRefused(t *testing.T) {
 	for _, dsn := range []string{
 		":memory:", "file::memory:", "file::memory:?cache=shared", "file:sessions.db?mode=memory", "file:sessions.db?mode=memory&cache=shared", "", "file:",
 	} {
 		t.Run(dsn, func(t *testing.T) {
-			s := database{sqlstore.SQLite, "sqlite", dsn}.bare(t, time.Second)
+			s := database{sqlstore.SQLite, "sqlite", dsn}.unprepared(t, time.Second)
 			requireFails(t, s, time.Second)
 			for range 2 {
 				_, err := s.Load(t.Context(), newRecord().Key)
@@ -172,8 +169,8 @@ func TestADatabaseInMemoryIsRefused(t *testing.T) {
 	}
 }
 
-// MySQL counts changed rows only, unless it is told otherwise.
-func TestATouchThatChangesNothingIsNoEnd(t *testing.T) {
+// MySQL reports only rows whose values changed, unless clientFoundRows is set.
+func TestTouchThatChangesNothingSucceeds(t *testing.T) {
 	for _, option := range []string{"?clientFoundRows=false", "?clientFoundRows=true"} {
 		d := databases["MariaDB"](t)
 		d.dsn += option
@@ -189,177 +186,4 @@ func TestATouchThatChangesNothingIsNoEnd(t *testing.T) {
 		require.ErrorIs(t, s.Touch(t.Context(), r.Key, r.Deadline()), store.ErrNotFound)
 		require.ErrorIs(t, s.Save(t.Context(), r.Key, 1, nil), store.ErrConflict)
 	}
-}
-
-// Collations find many of these equal.
-func TestOwnersThatLookAlikeAreDifferent(t *testing.T) {
-	for name, start := range databases {
-		t.Run(name, func(t *testing.T) {
-			d := start(t)
-			s, prefix := d.node(t, sqlstore.Config{}), "session="+rand.Text()
-			owned := map[string]store.Key{}
-			for _, suffix := range []string{
-				"ada", "Ada", "ADA", "ada ", "ada\x00", "ad\u00e1", "ada\u0301", "\uff41da", "ada\u200b", "\u00e6", "ae", "ss", "\u00df",
-				"\xff\xfe", "\xff", "", " ", "\u0131", "i", "I", strings.Repeat("x", 3000), strings.Repeat("x", 3001),
-			} {
-				r := newRecordOf(prefix + suffix)
-				gone, err := s.Create(t.Context(), r, store.Limit{Max: 1})
-				require.NoError(t, err)
-				require.Empty(t, gone)
-				owned[r.Owner] = r.Key
-			}
-			for owner, key := range owned {
-				records, err := s.ByOwner(t.Context(), owner)
-				require.NoError(t, err)
-				require.Len(t, records, 1)
-				require.Equal(t, key, records[0].Key)
-				require.Equal(t, owner, records[0].Owner)
-			}
-		})
-	}
-}
-
-func TestWhatHasEndedLeavesTheReasonOnly(t *testing.T) {
-	for name, start := range databases {
-		t.Run(name, func(t *testing.T) {
-			d := start(t)
-			s, r := d.node(t, sqlstore.Config{}), newRecord()
-			create(t, s, r)
-			_, err := s.Delete(t.Context(), r.Key, store.ReasonTheftSuspected)
-			require.NoError(t, err)
-			text := "SELECT record, data, owner_hash FROM sessionguard_sessions WHERE session_key = ?"
-			if d.dialect == sqlstore.PostgreSQL {
-				text = "SELECT record, data, owner_hash FROM sessionguard_sessions WHERE session_key = $1"
-			}
-			var record, data, hash []byte
-			require.NoError(t, d.open(t).QueryRow(text, r.Key[:]).Scan(&record, &data, &hash))
-			require.Equal(t, string(r.Key[:])+string(store.ReasonTheftSuspected), string(record))
-			require.Empty(t, data)
-			require.Empty(t, hash)
-		})
-	}
-}
-
-func TestManyNodesMakeTheTablesAtOnce(t *testing.T) {
-	for name, start := range databases {
-		t.Run(name, func(t *testing.T) {
-			d := start(t)
-			db := d.open(t)
-			for range 5 {
-				for _, table := range []string{"sessionguard_sessions", "sessionguard_locks"} {
-					_, err := db.Exec("DROP TABLE IF EXISTS " + table)
-					require.NoError(t, err)
-				}
-				errs := make(chan error)
-				var nodes []*sqlstore.Store
-				for range 8 {
-					s := d.bare(t, 10*time.Second)
-					nodes = append(nodes, s)
-					go func() { errs <- s.EnsureSchema(t.Context()) }()
-				}
-				for range nodes {
-					require.NoError(t, <-errs)
-				}
-				create(t, nodes[0], newRecord())
-				require.NoError(t, nodes[0].EnsureSchema(t.Context()))
-				_, err := nodes[1].Create(t.Context(), newRecord(), store.Limit{Max: 1})
-				require.NoError(t, err)
-			}
-		})
-	}
-}
-
-// Whoever runs the application may be allowed less than whoever made the tables.
-func TestWhoMayNotMakeTablesMayUseThem(t *testing.T) {
-	d := databases["PostgreSQL"](t)
-	d.node(t, sqlstore.Config{})
-	for _, text := range []string{
-		`CREATE ROLE application LOGIN`,
-		`GRANT SELECT, INSERT, UPDATE, DELETE ON sessionguard_sessions, sessionguard_locks TO application`,
-	} {
-		_, err := d.open(t).Exec(text)
-		require.NoError(t, err)
-	}
-	d.dsn = strings.Replace(d.dsn, "postgres@", "application@", 1)
-	_, err := d.open(t).Exec(`CREATE TABLE mine ()`)
-	require.Error(t, err)
-	storetest.Run(t, func(t *testing.T) store.Backend { return d.listener(t, sqlstore.Config{}) })
-}
-
-// Without all of its rows, who would wait for whom is not defined.
-func TestALimitNeedsItsLocks(t *testing.T) {
-	for _, name := range []string{"PostgreSQL", "MariaDB"} {
-		d := databases[name](t)
-		s, db := d.node(t, sqlstore.Config{}), d.open(t)
-		_, err := db.Exec("DELETE FROM sessionguard_locks")
-		require.NoError(t, err)
-		_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})
-		require.ErrorContains(t, err, "EnsureSchema")
-		require.NoError(t, s.EnsureSchema(t.Context()))
-		_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})
-		require.NoError(t, err)
-	}
-}
-
-// Whoever migrates by other means gets the same tables.
-func TestTheSchemasCanBeRunByOthers(t *testing.T) {
-	for name, schema := range map[string]string{
-		"PostgreSQL": sqlstore.PostgreSQLSchema, "MariaDB": sqlstore.MySQLSchema, "SQLite": sqlstore.SQLiteSchema,
-	} {
-		d := databases[name](t)
-		if name == "MariaDB" {
-			d.dsn += "?multiStatements=true"
-		}
-		db := d.open(t)
-		for range 2 {
-			_, err := db.Exec(schema)
-			require.NoError(t, err)
-		}
-		create(t, d.bare(t, time.Second), newRecord())
-	}
-}
-
-// Deadlocks and busy files are tried again, and do not show.
-func TestUnderContentionNothingFails(t *testing.T) {
-	for name, start := range databases {
-		t.Run(name, func(t *testing.T) {
-			d := start(t)
-			a, b := d.node(t, sqlstore.Config{}), d.node(t, sqlstore.Config{})
-			owners := []string{"session=" + rand.Text(), "session=" + rand.Text()}
-			failed := make(chan error, 1000)
-			var workers sync.WaitGroup
-			for w := range 16 {
-				s := []*sqlstore.Store{a, b}[w%2]
-				workers.Go(func() {
-					for i := range 20 {
-						r := newRecordOf(owners[(w/2+i)%2])
-						_, err := s.Create(t.Context(), r, store.Limit{Max: 2})
-						failed <- err
-						next := newRecordOf(r.Owner)
-						_ = s.Touch(t.Context(), r.Key, r.LastSeen+1)
-						failed <- unlessGone(s.Replace(t.Context(), r.Key, 1, next))
-						_, err = s.Delete(t.Context(), next.Key, store.ReasonEnded)
-						failed <- unlessGone(err)
-					}
-				})
-			}
-			workers.Wait()
-			close(failed)
-			for err := range failed {
-				require.NoError(t, err)
-			}
-			for _, owner := range owners {
-				records, err := a.ByOwner(t.Context(), owner)
-				require.NoError(t, err)
-				require.LessOrEqual(t, len(records), 2, fmt.Sprint(records))
-			}
-		})
-	}
-}
-
-func unlessGone(err error) error {
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
-		return nil
-	}
-	return err
 }

@@ -4,7 +4,10 @@ import (
 	"database/sql"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
@@ -20,7 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	_ = mysql.SetLogger(&mysql.NopLogger{})
 	if path := os.Getenv("SQLTEST_FILE"); path != "" {
-		beAnotherProcess(path)
+		runChildProcess(path)
 		return
 	}
 	servers.Main(m)
@@ -31,28 +34,28 @@ var (
 	mariaDB    = servers.Shared(servers.MariaDB)
 )
 
-// A database is one that tests open pools to.
+// A database says how to open pools of connections to one.
 type database struct {
 	dialect sqlstore.Dialect
 	driver  string
 	dsn     string
 }
 
-var databases = map[string]func(t *testing.T) database{
-	"PostgreSQL": func(t *testing.T) database {
+var databases = map[string]func(t testing.TB) database{
+	"PostgreSQL": func(t testing.TB) database {
 		s := postgreSQL(t)
 		return database{sqlstore.PostgreSQL, "pgx", s.DSN(s.Addr)}
 	},
-	"MariaDB": func(t *testing.T) database {
+	"MariaDB": func(t testing.TB) database {
 		s := mariaDB(t)
 		return database{sqlstore.MySQL, "mysql", s.DSN(s.Addr)}
 	},
-	"SQLite": func(t *testing.T) database {
+	"SQLite": func(t testing.TB) database {
 		return database{sqlstore.SQLite, "sqlite", filepath.Join(t.TempDir(), "sessions.db")}
 	},
 }
 
-// open opens a pool that is closed with the test.
+// open opens a pool that is closed when the test ends.
 func (d database) open(t testing.TB) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(d.driver, d.dsn)
@@ -63,7 +66,7 @@ func (d database) open(t testing.TB) *sql.DB {
 	return db
 }
 
-// node returns a Store with a pool of its own, on tables that are there.
+// node returns a Store with a pool of its own, and creates the tables.
 func (d database) node(t testing.TB, config sqlstore.Config) *sqlstore.Store {
 	t.Helper()
 	s, err := sqlstore.New(d.open(t), d.dialect, config)
@@ -72,7 +75,42 @@ func (d database) node(t testing.TB, config sqlstore.Config) *sqlstore.Store {
 	return s
 }
 
-func TestStoresKeepEveryPromise(t *testing.T) {
+// unprepared returns a Store without accessing its database, which may not exist.
+func (d database) unprepared(t testing.TB, timeout time.Duration) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.New(d.open(t), d.dialect, sqlstore.Config{Timeout: timeout})
+	require.NoError(t, err)
+	return s
+}
+
+// placeholders replaces each ? with what the dialect uses.
+func (d database) placeholders(text string) string {
+	if d.dialect != sqlstore.PostgreSQL {
+		return text
+	}
+	for i := 1; strings.Contains(text, "?"); i++ {
+		text = strings.Replace(text, "?", "$"+strconv.Itoa(i), 1)
+	}
+	return text
+}
+
+// readColumns reads columns of the row with a key.
+func (d database) readColumns(t testing.TB, db *sql.DB, key store.Key, columns string, to ...any) {
+	t.Helper()
+	text := d.placeholders("SELECT " + columns + " FROM sessionguard_sessions WHERE session_key = ?")
+	require.NoError(t, db.QueryRow(text, key[:]).Scan(to...))
+}
+
+// dropTables drops the tables of a Store, where they exist.
+func dropTables(t testing.TB, db *sql.DB) {
+	t.Helper()
+	for _, table := range []string{"sessionguard_sessions", "sessionguard_locks"} {
+		_, err := db.Exec("DROP TABLE IF EXISTS " + table)
+		require.NoError(t, err)
+	}
+}
+
+func TestStorePassesStoretest(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
 			d := start(t)
@@ -81,7 +119,7 @@ func TestStoresKeepEveryPromise(t *testing.T) {
 	}
 }
 
-func TestTwoNodesKeepEveryPromise(t *testing.T) {
+func TestTwoNodesPassStoretest(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
 			d := start(t)

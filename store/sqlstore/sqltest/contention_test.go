@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"log"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,9 +20,46 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/sqlstore"
 )
 
-// Locks of a file are the process's, so that two pools of one show less than two
-// processes.
-func TestProcessesShareAFile(t *testing.T) {
+// Deadlocks and busy files are retried, and reach no caller.
+func TestContentionCausesNoErrors(t *testing.T) {
+	for name, start := range databases {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			a, b := d.node(t, sqlstore.Config{}), d.node(t, sqlstore.Config{})
+			owners := []string{newOwner(), newOwner()}
+			errs := make(chan error, 1000)
+			var workers sync.WaitGroup
+			for w := range 16 {
+				s := []*sqlstore.Store{a, b}[w%2]
+				workers.Go(func() {
+					for i := range 20 {
+						r := newRecordOf(owners[(w/2+i)%2])
+						_, err := s.Create(t.Context(), r, store.Limit{Max: 2})
+						errs <- err
+						next := newRecordOf(r.Owner)
+						_ = s.Touch(t.Context(), r.Key, r.LastSeen+1)
+						errs <- ignoreGone(s.Replace(t.Context(), r.Key, 1, next))
+						_, err = s.Delete(t.Context(), next.Key, store.ReasonEnded)
+						errs <- ignoreGone(err)
+					}
+				})
+			}
+			workers.Wait()
+			close(errs)
+			for err := range errs {
+				require.NoError(t, err)
+			}
+			for _, owner := range owners {
+				records, err := a.ByOwner(t.Context(), owner)
+				require.NoError(t, err)
+				require.LessOrEqual(t, len(records), 2, fmt.Sprint(records))
+			}
+		})
+	}
+}
+
+// File locks belong to a process, so two pools in one process test less than two processes.
+func TestProcessesShareASQLiteFile(t *testing.T) {
 	for _, options := range []string{"", "?_pragma=journal_mode(WAL)"} {
 		path := filepath.Join(t.TempDir(), "sessions.db") + options
 		s := database{sqlstore.SQLite, "sqlite", path}.node(t, sqlstore.Config{})
@@ -35,18 +74,18 @@ func TestProcessesShareAFile(t *testing.T) {
 				c := exec.Command(os.Args[0])
 				c.Env = append(os.Environ(), "SQLTEST_FILE="+path, "SQLTEST_KEY="+string(must(json.Marshal(remembered.Key))))
 				out, err := c.Output()
-				var did did
+				var result childResult
 				if err == nil {
-					err = json.Unmarshal(out, &did)
+					err = json.Unmarshal(out, &result)
 				}
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
 					t.Errorf("%v: %s", err, out)
 				}
-				require.Empty(t, did.Errors)
-				created += did.Created
-				revived += did.Revived
+				require.Empty(t, result.Errors)
+				created += result.Created
+				revived += result.Revived
 			})
 		}
 		processes.Wait()
@@ -58,40 +97,41 @@ func TestProcessesShareAFile(t *testing.T) {
 	}
 }
 
-type did struct {
+// A childResult is what a child process writes to its standard output.
+type childResult struct {
 	Created, Revived int
 	Errors           []string
 }
 
-// beAnotherProcess logs in 50 times and revives a session 50 times, all at once.
-func beAnotherProcess(path string) {
+// runChildProcess logs in 50 times and tries to revive a session 50 times, concurrently.
+func runChildProcess(path string) {
 	var key store.Key
 	if err := json.Unmarshal([]byte(os.Getenv("SQLTEST_KEY")), &key); err != nil {
 		log.Fatal(err)
 	}
-	s := must(sqlstore.New(must(sql.Open("sqlite", path)), sqlstore.SQLite, sqlstore.Config{Timeout: 20e9}))
+	s := must(sqlstore.New(must(sql.Open("sqlite", path)), sqlstore.SQLite, sqlstore.Config{Timeout: 20 * time.Second}))
 	var created, revived atomic.Int64
 	errs := make(chan error, 100)
-	var all sync.WaitGroup
+	var requests sync.WaitGroup
 	for range 50 {
-		all.Go(func() {
+		requests.Go(func() {
 			_, err := s.Create(context.Background(), newRecordOf("session=ada"), store.Limit{Max: 3})
 			if err == nil {
 				created.Add(1)
 			}
 			errs <- err
 		})
-		all.Go(func() {
+		requests.Go(func() {
 			err := s.Replace(context.Background(), key, 1, newRecordOf("session=remembered"))
 			if err == nil {
 				revived.Add(1)
 			}
-			errs <- unlessGone(err)
+			errs <- ignoreGone(err)
 		})
 	}
-	all.Wait()
+	requests.Wait()
 	close(errs)
-	result := did{Created: int(created.Load()), Revived: int(revived.Load())}
+	result := childResult{Created: int(created.Load()), Revived: int(revived.Load())}
 	for err := range errs {
 		if err != nil {
 			result.Errors = append(result.Errors, err.Error())

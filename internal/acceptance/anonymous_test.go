@@ -61,10 +61,10 @@ func TestAVisitorsOldestFlashesMakeRoom(t *testing.T) {
 		b := s.browse()
 		b.Post("/value?k=cart&v=book")
 		for n := range 40 {
-			a := b.Post("/flash?n=" + strconv.Itoa(n))
-			require.Equal(s.T, http.StatusOK, a.StatusCode)
-			require.Len(s.T, a.Cookies(), 1)
-			c := a.Cookies()[0]
+			resp := b.Post("/flash?n=" + strconv.Itoa(n))
+			require.Equal(s.T, http.StatusOK, resp.StatusCode)
+			require.Len(s.T, resp.Cookies(), 1)
+			c := resp.Cookies()[0]
 			require.LessOrEqual(s.T, len(c.Name)+len(c.Value), 4096)
 		}
 		require.Equal(s.T, "book <nil>", b.Get("/value?k=cart").Body, "values stay")
@@ -92,11 +92,11 @@ func TestAVisitorsValuesThatDoNotFitAreAnErrorPage(t *testing.T) {
 		visitor, ada := s.browse(), s.browse()
 		visitor.Post("/value?k=k&v=v")
 		before := visitor.Cookies()
-		a := visitor.Post("/big")
-		require.Equal(s.T, http.StatusInternalServerError, a.StatusCode)
-		require.NotContains(s.T, a.Body, "saved!")
-		require.Empty(s.T, a.Cookies())
-		requireNoStore(s.T, a.Header)
+		resp := visitor.Post("/big")
+		require.Equal(s.T, http.StatusInternalServerError, resp.StatusCode)
+		require.NotContains(s.T, resp.Body, "saved!")
+		require.Empty(s.T, resp.Cookies())
+		requireNoStore(s.T, resp.Header)
 		require.Equal(s.T, before, visitor.Cookies())
 		require.Equal(s.T, "v <nil>", visitor.Get("/value?k=k").Body)
 		require.Contains(s.T, s.log.String(), "do not fit into a cookie")
@@ -162,13 +162,13 @@ func TestAVisitorsCookieThatIsNotOursIsIgnored(t *testing.T) {
 			"cut": ours[:len(ours)-8], "changed": "A" + ours[1:], "a session's": session, "nothing": "", "long": strings.Repeat("A", 5000),
 		} {
 			visitor := s.browse()
-			a := visitor.Get("/value?k=k", "Cookie", visitorCookie+"="+value)
-			require.Equal(s.T, "<nil> <nil>", a.Body, name)
-			require.Empty(s.T, a.Cookies(), name)
-			a = visitor.Get("/home", "Cookie", sessionCookie+"="+ours)
-			require.Equal(s.T, http.StatusSeeOther, a.StatusCode, "nor is it a session's")
+			resp := visitor.Get("/value?k=k", "Cookie", visitorCookie+"="+value)
+			require.Equal(s.T, "<nil> <nil>", resp.Body, name)
+			require.Empty(s.T, resp.Cookies(), name)
+			resp = visitor.Get("/home", "Cookie", sessionCookie+"="+ours)
+			require.Equal(s.T, http.StatusSeeOther, resp.StatusCode, "nor is it a session's")
 		}
-		a := s.browse().Get("/value?k=k", "Cookie", visitorCookie+"="+ours+"; "+visitorCookie+"="+ours)
-		require.Equal(s.T, "<nil> <nil>", a.Body, "two of a name are none")
+		resp := s.browse().Get("/value?k=k", "Cookie", visitorCookie+"="+ours+"; "+visitorCookie+"="+ours)
+		require.Equal(s.T, "<nil> <nil>", resp.Body, "two of a name are none")
 	})
 }

@@ -153,8 +153,8 @@ func TestABackendThatHangsIsGivenUp(t *testing.T) {
 			if method == "Touch" {
 				verb = "GET"
 			}
-			a := b.Do(b.Request(verb, path))
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, method)
+			resp := b.Do(b.Request(verb, path))
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, method)
 			require.Equal(t, 5*time.Second, time.Since(start), method)
 		})
 	}
@@ -212,17 +212,17 @@ func TestACommitThatFailsSuppressesThePage(t *testing.T) {
 			b.login("ada")
 			advance(2 * time.Minute)
 			backend.failOn(method)
-			a := b.Get("/page")
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, method)
-			require.NotContains(t, a.Body, "secret")
+			resp := b.Get("/page")
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, method)
+			require.NotContains(t, resp.Body, "secret")
 			require.Error(t, <-stopped, "the handler is told to stop")
 			for name, values := range describing {
-				require.NotEqual(t, values, a.Header[name], name)
+				require.NotEqual(t, values, resp.Header[name], name)
 			}
-			require.Equal(t, "DENY", a.Header.Get("X-Frame-Options"))
-			require.Equal(t, "5", a.Header.Get("Retry-After"))
-			require.Empty(t, a.Cookies())
-			requireNoStore(t, a.Header)
+			require.Equal(t, "DENY", resp.Header.Get("X-Frame-Options"))
+			require.Equal(t, "5", resp.Header.Get("Retry-After"))
+			require.Empty(t, resp.Cookies())
+			requireNoStore(t, resp.Header)
 			backend.failOn()
 			require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
 		})

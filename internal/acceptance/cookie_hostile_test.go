@@ -207,9 +207,9 @@ func TestTwoSessionCookiesAreNone(t *testing.T) {
 		send := func(lines ...string) int {
 			req := b.Request("GET", "/home")
 			req.Header["Cookie"] = lines
-			a := b.Do(req)
-			require.Empty(t, a.Header["Set-Cookie"])
-			return a.StatusCode
+			resp := b.Do(req)
+			require.Empty(t, resp.Header["Set-Cookie"])
+			return resp.StatusCode
 		}
 		before := backend.callCounts()
 		for _, lines := range [][]string{

@@ -19,9 +19,9 @@ import (
 var cookieValue = regexp.MustCompile(`=[A-Za-z0-9_=-]{60,};`)
 
 // cookieLines are an answer's Set-Cookie lines in order, random values as V.
-func cookieLines(a response) []string {
+func cookieLines(resp response) []string {
 	var lines []string
-	for _, line := range a.Header["Set-Cookie"] {
+	for _, line := range resp.Header["Set-Cookie"] {
 		lines = append(lines, cookieValue.ReplaceAllString(line, "=V;"))
 	}
 	slices.Sort(lines)
@@ -113,11 +113,11 @@ func TestAnAnswerSetsEachCookieOnce(t *testing.T) {
 		for _, before := range []string{"", "v", "i"} {
 			b := s.browse()
 			b.Post("/do?" + before)
-			a := b.Post("/do?" + steps)
+			resp := b.Post("/do?" + steps)
 			names := map[string]int{}
-			for _, c := range a.Cookies() {
+			for _, c := range resp.Cookies() {
 				names[c.Name]++
-				require.Equal(t, 1, names[c.Name], "%s after %q: %v", steps, before, a.Header["Set-Cookie"])
+				require.Equal(t, 1, names[c.Name], "%s after %q: %v", steps, before, resp.Header["Set-Cookie"])
 			}
 			require.Equal(t, strings.LastIndex(steps, "i") > strings.LastIndex(steps, "o"), b.loggedIn(), "%s after %q", steps, before)
 		}
@@ -144,9 +144,9 @@ func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
 							if loggedIn {
 								b.login("ada")
 							}
-							a := b.Post(path)
+							resp := b.Post(path)
 							var fresh *http.Cookie
-							for _, c := range a.Cookies() {
+							for _, c := range resp.Cookies() {
 								if c.Name == visitorCookie {
 									fresh = c
 								}
@@ -156,7 +156,7 @@ func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
 							require.Zero(t, fresh.MaxAge, "set, not deleted")
 							require.NotEmpty(t, fresh.Value)
 							require.False(t, seen[fresh.Value])
-							require.Empty(t, a.Header["Clear-Site-Data"])
+							require.Empty(t, resp.Header["Clear-Site-Data"])
 							seen[fresh.Value] = true
 							require.Equal(t, fresh.Value, b.Cookies()[visitorCookie])
 						}
@@ -191,9 +191,9 @@ func TestKeysRotateWithoutLoggingAnybodyOut(t *testing.T) {
 	// Until it is written again, it is signed with the old key.
 	before := backend.callCounts()
 	require.Equal(t, "<nil> <nil>", move(visitor, after).Get("/value?k=a").Body)
-	a := move(member, after).Get("/home")
-	require.Equal(t, http.StatusSeeOther, a.StatusCode)
-	require.Empty(t, a.Header["Set-Cookie"])
+	resp := move(member, after).Get("/home")
+	require.Equal(t, http.StatusSeeOther, resp.StatusCode)
+	require.Empty(t, resp.Header["Set-Cookie"])
 	require.Equal(t, before, backend.callCounts(), "a withdrawn key's cookie is a stranger's")
 
 	visitor, member = move(visitor, both), move(member, both)
@@ -228,9 +228,9 @@ func TestAVisitorsValuesExpireWithTheIdleTimeout(t *testing.T) {
 			b := s.browse()
 			b.Post("/value?k=a&v=1")
 			advance(after)
-			a := b.Get("/value?k=a")
-			require.Equal(t, want, a.Body, after)
-			require.Empty(t, a.Header["Set-Cookie"], "no deletion")
+			resp := b.Get("/value?k=a")
+			require.Equal(t, want, resp.Body, after)
+			require.Empty(t, resp.Header["Set-Cookie"], "no deletion")
 			b.Post("/value?k=b&v=2")
 			require.Equal(t, want, b.Get("/value?k=a").Body, "what expired does not come back")
 			require.Equal(t, "2 <nil>", b.Get("/value?k=b").Body)

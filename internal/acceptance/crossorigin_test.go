@@ -72,18 +72,18 @@ func TestUnsafeRequestsFromElsewhereAreRefusedBeforeAnythingHappens(t *testing.T
 					verb, header = "GET", append(header, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-Fetch-Mode", "websocket")
 				}
 				ran, calls, asked := probe.ran.Load(), backend.callCounts(), s.users.lookups
-				a := b.Do(b.Request(verb, path, header...))
+				resp := b.Do(b.Request(verb, path, header...))
 				if source.trusted || !unsafe {
 					require.Equal(t, ran+1, probe.ran.Load(), label)
-					require.Equal(t, http.StatusOK, a.StatusCode, label)
+					require.Equal(t, http.StatusOK, resp.StatusCode, label)
 					continue
 				}
-				require.Equal(t, http.StatusForbidden, a.StatusCode, label)
+				require.Equal(t, http.StatusForbidden, resp.StatusCode, label)
 				require.Equal(t, ran, probe.ran.Load(), label)
 				require.Equal(t, calls, backend.callCounts(), label)
 				require.Equal(t, asked, s.users.lookups, label)
-				require.Empty(t, a.Cookies(), label)
-				requireNoStore(t, a.Header)
+				require.Empty(t, resp.Cookies(), label)
+				requireNoStore(t, resp.Header)
 			}
 		}
 	}
@@ -127,9 +127,9 @@ func TestEveryWrapperAloneRefusesRequestsFromElsewhere(t *testing.T) {
 	} {
 		b := browse(t, serve(t, h))
 		b.SetCookies(ada.Cookies())
-		a := b.Post("/", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors")
-		require.Equal(t, "cross_origin", gateVerdict(a), name)
-		require.Empty(t, a.Cookies(), name)
+		resp := b.Post("/", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors")
+		require.Equal(t, "cross_origin", gateVerdict(resp), name)
+		require.Empty(t, resp.Cookies(), name)
 		require.Zero(t, probe.ran.Load(), name)
 	}
 	require.True(t, ada.loggedIn())
@@ -186,8 +186,8 @@ func TestEverySpellingOfAnUpgradeIsUnsafe(t *testing.T) {
 		{"Connection", "upgrade", "UPGRADE", "h2c", "Upgrade", "websocket"},
 		{"Connection", "upgrade", "Upgrade", ""},
 	} {
-		a := b.Get("/socket", append(header, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")...)
-		require.Equal(t, http.StatusForbidden, a.StatusCode, header)
+		resp := b.Get("/socket", append(header, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")...)
+		require.Equal(t, http.StatusForbidden, resp.StatusCode, header)
 	}
 	require.Zero(t, probe.ran.Load())
 }

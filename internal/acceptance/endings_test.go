@@ -45,9 +45,9 @@ func TestEndInAHandlerLogsOutAndKeepsItsFlash(t *testing.T) {
 	b.login("ada")
 	b.Post("/value?k=color&v=green")
 	old := b.Cookies()
-	a := b.Post("/account/delete")
-	require.Equal(t, http.StatusSeeOther, a.StatusCode)
-	requireNoStore(t, a.Header)
+	resp := b.Post("/account/delete")
+	require.Equal(t, http.StatusSeeOther, resp.StatusCode)
+	requireNoStore(t, resp.Header)
 	require.NotContains(t, b.Cookies(), sessionCookie)
 	require.Equal(t, "welcome nobody [Your account is gone.]", b.Get("/").Body)
 	require.Equal(t, "<nil> <nil>", b.Get("/value?k=color").Body)
@@ -90,9 +90,9 @@ func TestEndAndLoginInOneRequest(t *testing.T) {
 		b.Post("/value?k=color&v=green")
 		ada := b.Cookies()
 
-		a := b.Post("/switch")
+		resp := b.Post("/switch")
 		names := map[string]int{}
-		for _, c := range a.Cookies() {
+		for _, c := range resp.Cookies() {
 			names[c.Name]++
 		}
 		require.Equal(t, 1, names[sessionCookie])
@@ -135,9 +135,9 @@ func TestEndAfterTheHeadersPurgesAndSaysSo(t *testing.T) {
 		})
 		b := s.browse()
 		b.login("ada")
-		a := b.Post(fmt.Sprintf("/late/%t", looked))
-		require.Equal(t, "begun", a.Body)
-		require.Empty(t, a.Cookies())
+		resp := b.Post(fmt.Sprintf("/late/%t", looked))
+		require.Equal(t, "begun", resp.Body)
+		require.Empty(t, resp.Cookies())
 		require.Contains(t, b.Cookies(), sessionCookie)
 		require.False(t, b.loggedIn())
 	}
@@ -271,9 +271,9 @@ func TestEndOthersKeepsThisSessionAndNeedsALogin(t *testing.T) {
 		require.True(t, this.loggedIn())
 		for _, method := range []string{"Load", "ByOwner"} {
 			backend.failOn(method)
-			a := this.Post("/others")
+			resp := this.Post("/others")
 			backend.failOn()
-			require.NotEqual(t, "<nil>", a.Body, method)
+			require.NotEqual(t, "<nil>", resp.Body, method)
 			require.True(t, this.loggedIn())
 		}
 	}

@@ -193,10 +193,10 @@ func TestASlowRequestDoesNotReviveWhatWasFoundDead(t *testing.T) {
 		})
 		advance(time.Second)
 		require.False(s.T, b.loggedIn())
-		a := h.finish(s.T)
-		require.Equal(s.T, http.StatusSeeOther, a.StatusCode)
-		require.NotContains(s.T, a.Body, "secret")
-		requireNoStore(s.T, a.Header)
+		resp := h.finish(s.T)
+		require.Equal(s.T, http.StatusSeeOther, resp.StatusCode)
+		require.NotContains(s.T, resp.Body, "secret")
+		requireNoStore(s.T, resp.Header)
 		require.False(s.T, slow.loggedIn())
 	})
 }
@@ -322,10 +322,10 @@ func TestALoginWithImpossibleLimitsIsRefused(t *testing.T) {
 		} {
 			options = bad
 			b := s.browse()
-			a := b.Post("/login?user=ada")
-			require.Equal(t, http.StatusForbidden, a.StatusCode)
-			require.Regexp(t, "imeout", a.Body)
-			require.Empty(t, a.Cookies())
+			resp := b.Post("/login?user=ada")
+			require.Equal(t, http.StatusForbidden, resp.StatusCode)
+			require.Regexp(t, "imeout", resp.Body)
+			require.Empty(t, resp.Cookies())
 		}
 		require.Zero(t, backend.callCounts()["Create"])
 	})

@@ -102,12 +102,12 @@ func TestAUserThatCannotBeFoundNowIsA503AndKeepsTheSession(t *testing.T) {
 		} {
 			broken(test.err, test.id)
 			for _, path := range []string{"/home", "/", "/status", "/value?k=a", "/fresh"} {
-				a := b.Get(path)
-				require.Equal(s.T, http.StatusServiceUnavailable, a.StatusCode, "%s %s", name, path)
-				require.NotContains(s.T, a.Body, "secret")
-				require.NotEmpty(s.T, a.Header.Get("Retry-After"))
-				require.Empty(s.T, a.Cookies())
-				requireNoStore(s.T, a.Header)
+				resp := b.Get(path)
+				require.Equal(s.T, http.StatusServiceUnavailable, resp.StatusCode, "%s %s", name, path)
+				require.NotContains(s.T, resp.Body, "secret")
+				require.NotEmpty(s.T, resp.Header.Get("Retry-After"))
+				require.Empty(s.T, resp.Cookies())
+				requireNoStore(s.T, resp.Header)
 			}
 		}
 		broken(nil, "ada")

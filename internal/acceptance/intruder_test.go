@@ -104,9 +104,9 @@ func TestARefusalWithinAPageIsNotTheAnswer(t *testing.T) {
 		require.True(t, b.loggedIn(), "someone who sees the page is active")
 		for _, down := range []string{"Load", "Save"} {
 			backend.failOn(down)
-			a := b.Post("/dash")
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, down)
-			require.NotContains(t, a.Body, "dash")
+			resp := b.Post("/dash")
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, down)
+			require.NotContains(t, resp.Body, "dash")
 		}
 	})
 }
@@ -140,12 +140,12 @@ func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
 			}
 			b := browse(t, serve(t, outer(security(s.guard.Handler(s.mux)))))
 			b.login("ada")
-			a := b.Get("/secret")
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-			require.NotContains(t, fmt.Sprint(a.Body, a.Header, a.Trailer), "secret")
-			require.Equal(t, "default-src 'self'", a.Header.Get("Content-Security-Policy"))
-			require.Equal(t, "https://app.example", a.Header.Get("Access-Control-Allow-Origin"))
-			requireNoStore(t, a.Header)
+			resp := b.Get("/secret")
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+			require.NotContains(t, fmt.Sprint(resp.Body, resp.Header, resp.Trailer), "secret")
+			require.Equal(t, "default-src 'self'", resp.Header.Get("Content-Security-Policy"))
+			require.Equal(t, "https://app.example", resp.Header.Get("Access-Control-Allow-Origin"))
+			requireNoStore(t, resp.Header)
 		})
 	}
 }
@@ -192,9 +192,9 @@ func TestAPanicInACallbackIsNotNobody(t *testing.T) {
 			if callback == "Load" {
 				backend.beforeCall("Load", func() { panic(callback) })
 			}
-			a := b.Get("/")
+			resp := b.Get("/")
 			require.ErrorIs(t, <-errs, sessionguard.ErrUnavailable)
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 			require.Zero(t, backend.callCounts()["Save"])
 		})
 	}
@@ -294,9 +294,9 @@ func TestARefusalInPlaceOfAProxiedPageArrives(t *testing.T) {
 	})))
 	b := s.browse()
 	b.login("ada")
-	a := b.Post("/app")
-	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-	require.NotContains(t, a.Body, "secret")
+	resp := b.Post("/app")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.NotContains(t, resp.Body, "secret")
 }
 
 // L6: a compressor further out goes on compressing, and has to say so.
@@ -316,9 +316,9 @@ func TestAReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
 		guarded.ServeHTTP(compressing{w, body}, r)
 	})))
 	b.login("ada")
-	a := b.Get("/page")
-	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-	require.Contains(t, a.Body, "cannot be checked right now")
+	resp := b.Get("/page")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.Contains(t, resp.Body, "cannot be checked right now")
 }
 
 type compressing struct {
@@ -361,8 +361,8 @@ func TestARefusedPartDoesNotExcuseThePage(t *testing.T) {
 		b := s.browse()
 		b.login("ada")
 		advance(time.Second)
-		a := b.Get("/report")
-		require.NotContains(t, a.Body, "secret")
+		resp := b.Get("/report")
+		require.NotContains(t, resp.Body, "secret")
 	})
 }
 

@@ -40,9 +40,9 @@ func hold(s *site, b *browser, method string, wrap func(http.Handler) http.Handl
 func (h *held) finish(t *testing.T) response {
 	t.Helper()
 	close(h.release)
-	a, ok := <-h.answer
+	resp, ok := <-h.answer
 	require.True(t, ok, "the request was answered")
-	return a
+	return resp
 }
 
 // L3, ASVS 7.4.1: whatever ends the session, and whatever the request that is
@@ -95,12 +95,12 @@ func TestARequestInFlightDoesNotBringASessionBack(t *testing.T) {
 					})
 					end(s, b)
 					mine := b.Cookies()
-					a := h.finish(s.T)
-					require.Equal(s.T, http.StatusSeeOther, a.StatusCode, "a refusal in place of the page: %s", a.Body)
-					require.True(s.T, strings.HasPrefix(a.Header.Get("Location"), "/login"), a.Header.Get("Location"))
-					require.NotContains(s.T, a.Body, "secret")
-					require.Empty(s.T, a.Cookies(), "nor does it touch the cookie of a newer login")
-					requireNoStore(s.T, a.Header)
+					resp := h.finish(s.T)
+					require.Equal(s.T, http.StatusSeeOther, resp.StatusCode, "a refusal in place of the page: %s", resp.Body)
+					require.True(s.T, strings.HasPrefix(resp.Header.Get("Location"), "/login"), resp.Header.Get("Location"))
+					require.NotContains(s.T, resp.Body, "secret")
+					require.Empty(s.T, resp.Cookies(), "nor does it touch the cookie of a newer login")
+					requireNoStore(s.T, resp.Header)
 
 					replay := s.browse()
 					replay.SetCookies(copied)
@@ -164,11 +164,11 @@ func TestAnAPIRequestInFlightOverLogoutGetsA401(t *testing.T) {
 			io.WriteString(w, "secret of ada")
 		})
 		b.Post("/logout")
-		a := h.finish(s.T)
-		require.Equal(s.T, http.StatusUnauthorized, a.StatusCode)
-		require.Equal(s.T, "application/problem+json", a.Header.Get("Content-Type"))
-		require.Empty(s.T, a.Header.Get("Content-Disposition"))
-		require.Contains(s.T, a.Body, "login_required")
+		resp := h.finish(s.T)
+		require.Equal(s.T, http.StatusUnauthorized, resp.StatusCode)
+		require.Equal(s.T, "application/problem+json", resp.Header.Get("Content-Type"))
+		require.Empty(s.T, resp.Header.Get("Content-Disposition"))
+		require.Contains(s.T, resp.Body, "login_required")
 	})
 }
 

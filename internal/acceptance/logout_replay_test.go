@@ -19,15 +19,15 @@ import (
 // replayWitness sends cookies as they are and says what they still open.
 func replayWitness(b *browser, cookies string) error {
 	for path, opened := range map[string]func(response) bool{
-		"/home":          func(a response) bool { return a.StatusCode == http.StatusOK },
-		"/poll":          func(a response) bool { return a.StatusCode == http.StatusOK },
-		"/fresh":         func(a response) bool { return a.StatusCode == http.StatusOK },
-		"/status":        func(a response) bool { return !strings.Contains(a.Body, `"authenticated":false`) },
-		"/":              func(a response) bool { return !strings.Contains(a.Body, "welcome nobody") },
-		"/value?k=color": func(a response) bool { return a.Body != "<nil> <nil>" },
+		"/home":          func(resp response) bool { return resp.StatusCode == http.StatusOK },
+		"/poll":          func(resp response) bool { return resp.StatusCode == http.StatusOK },
+		"/fresh":         func(resp response) bool { return resp.StatusCode == http.StatusOK },
+		"/status":        func(resp response) bool { return !strings.Contains(resp.Body, `"authenticated":false`) },
+		"/":              func(resp response) bool { return !strings.Contains(resp.Body, "welcome nobody") },
+		"/value?k=color": func(resp response) bool { return resp.Body != "<nil> <nil>" },
 	} {
-		if a := b.Get(path, "Cookie", cookies); opened(a) {
-			return fmt.Errorf("%s answers %d %q", path, a.StatusCode, a.Body)
+		if resp := b.Get(path, "Cookie", cookies); opened(resp) {
+			return fmt.Errorf("%s answers %d %q", path, resp.StatusCode, resp.Body)
 		}
 	}
 	return nil

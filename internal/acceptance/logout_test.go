@@ -23,10 +23,10 @@ func TestLogoutAnswersPostOnly(t *testing.T) {
 	b := s.browse()
 	b.login("ada")
 	for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "post"} {
-		a := b.Do(b.Request(method, "/out"))
-		require.Equal(t, http.StatusMethodNotAllowed, a.StatusCode, method)
-		require.Equal(t, "POST", a.Header.Get("Allow"), method)
-		require.Empty(t, a.Cookies(), method)
+		resp := b.Do(b.Request(method, "/out"))
+		require.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode, method)
+		require.Equal(t, "POST", resp.Header.Get("Allow"), method)
+		require.Empty(t, resp.Cookies(), method)
 		require.True(t, b.loggedIn(), method)
 	}
 	require.Equal(t, http.StatusSeeOther, b.Post("/out").StatusCode)
@@ -60,14 +60,14 @@ func TestLogoutAnswersBrowsersAndOthers(t *testing.T) {
 		} {
 			b := s.browse()
 			b.login("ada")
-			a := b.Post(test.path, test.header...)
-			require.Equal(t, test.status, a.StatusCode)
-			require.Equal(t, test.location, a.Header.Get("Location"))
-			requireNoStore(t, a.Header)
-			require.Empty(t, a.Header.Get("Clear-Site-Data"))
+			resp := b.Post(test.path, test.header...)
+			require.Equal(t, test.status, resp.StatusCode)
+			require.Equal(t, test.location, resp.Header.Get("Location"))
+			requireNoStore(t, resp.Header)
+			require.Empty(t, resp.Header.Get("Clear-Site-Data"))
 
 			lines := map[string]string{}
-			for _, line := range a.Header["Set-Cookie"] {
+			for _, line := range resp.Header["Set-Cookie"] {
 				name, rest, _ := strings.Cut(line, "=")
 				value, attributes, _ := strings.Cut(rest, "; ")
 				require.NotContains(t, lines, name, "one Set-Cookie per cookie")
@@ -222,14 +222,14 @@ func TestLogoutWorksBehindMiddlewareThatCouldNotTell(t *testing.T) {
 	s.users.mu.Lock()
 	s.users.err = errors.New("sql: connection refused")
 	s.users.mu.Unlock()
-	a := b.Post("/seen/logout")
+	resp := b.Post("/seen/logout")
 	s.users.mu.Lock()
 	s.users.err = nil
 	s.users.mu.Unlock()
 	require.NotContains(t, b.Cookies(), sessionCookie)
 	b.SetCookies(old)
 	require.False(t, b.loggedIn())
-	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.Body)
+	require.Equal(t, http.StatusSeeOther, resp.StatusCode, resp.Body)
 }
 
 // L5: a logout that could not purge clears the browser, says so, and never
@@ -249,15 +249,15 @@ func TestLogoutThatCouldNotPurgeSaysSo(t *testing.T) {
 			b.login("ada")
 			old := b.Cookies()
 			backend.failOn("Delete")
-			a := b.Post(path, "Sec-Fetch-Mode", mode)
+			resp := b.Post(path, "Sec-Fetch-Mode", mode)
 			backend.failOn()
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, path)
-			require.Equal(t, "5", a.Header.Get("Retry-After"))
-			requireNoStore(t, a.Header)
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, path)
+			require.Equal(t, "5", resp.Header.Get("Retry-After"))
+			requireNoStore(t, resp.Header)
 			require.NotContains(t, b.Cookies(), sessionCookie, "the browser is logged out all the same")
 			require.Equal(t, "welcome nobody []", b.Get("/").Body, "and nobody is told that all is well")
-			require.NotContains(t, a.Body, "You have been logged out.")
-			require.Contains(t, a.Body, says, path)
+			require.NotContains(t, resp.Body, "You have been logged out.")
+			require.Contains(t, resp.Body, says, path)
 
 			b.SetCookies(old)
 			require.True(t, b.loggedIn(), "this is what the answer warns of")
@@ -279,11 +279,11 @@ func TestLogoutAfterTheFirstByteStillEndsTheSession(t *testing.T) {
 	for _, mode := range []string{"navigate", "cors"} {
 		b := s.browse()
 		b.login("ada")
-		a := b.Post("/late", "Sec-Fetch-Mode", mode)
-		require.Equal(t, http.StatusOK, a.StatusCode)
+		resp := b.Post("/late", "Sec-Fetch-Mode", mode)
+		require.Equal(t, http.StatusOK, resp.StatusCode)
 		require.Contains(t, b.Cookies(), sessionCookie)
 		require.False(t, b.loggedIn())
-		require.NotContains(t, a.Body, "the server could not be told", "it could")
+		require.NotContains(t, resp.Body, "the server could not be told", "it could")
 	}
 }
 

@@ -102,8 +102,8 @@ func TestLoginReturnsToThePageThatWasRefused(t *testing.T) {
 	require.Equal(t, "/login?next=%2Fhome%3Ftab%3D1", refused)
 	require.Equal(t, "/home?tab=1", b.Post(refused+"&user=ada").Header.Get("Location"))
 	for _, next := range localpathtest.Refused {
-		if a := b.Post("/login?user=ada&next=" + url.QueryEscape(next)); a.Header.Get("Location") != "/home" {
-			t.Fatalf("%.80q redirects to %q", next, a.Header.Get("Location"))
+		if resp := b.Post("/login?user=ada&next=" + url.QueryEscape(next)); resp.Header.Get("Location") != "/home" {
+			t.Fatalf("%.80q redirects to %q", next, resp.Header.Get("Location"))
 		}
 	}
 }

@@ -67,11 +67,11 @@ func TestALookAfterACacheableAnswerBeganIsRefusedAndLogged(t *testing.T) {
 				b := s.browse()
 				b.login("ada")
 				before := backend.callCounts()
-				a := b.Get("/late")
+				resp := b.Get("/late")
 				require.ErrorIs(t, <-errs, sessionguard.ErrHeadersSent)
-				require.NotContains(t, a.Body, "secret")
-				require.NotContains(t, a.Body, "authenticated\":true")
-				require.Equal(t, "public", a.Header.Get("Cache-Control"))
+				require.NotContains(t, resp.Body, "secret")
+				require.NotContains(t, resp.Body, "authenticated\":true")
+				require.Equal(t, "public", resp.Header.Get("Cache-Control"))
 				if name != "Login" { // which does not look
 					require.Contains(t, s.log.String(), "use the session before writing")
 					require.Contains(t, s.log.String(), "/late")
@@ -124,8 +124,8 @@ func TestARefusalAfterAnEmptyCopyIsNotCached(t *testing.T) {
 	})
 	b := s.browse()
 	for _, accept := range []string{"text/html", "application/json"} {
-		a := b.Get("/late", "Accept", accept)
-		require.NotEqual(t, http.StatusNotFound, a.StatusCode)
-		requireUncacheable(t, a.Header)
+		resp := b.Get("/late", "Accept", accept)
+		require.NotEqual(t, http.StatusNotFound, resp.StatusCode)
+		requireUncacheable(t, resp.Header)
 	}
 }

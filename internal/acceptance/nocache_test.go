@@ -167,9 +167,9 @@ func TestNoAnswerToSomeoneWeLookedAtIsCached(t *testing.T) {
 				t.Run(c.name, func(t *testing.T) {
 					path := "/" + strings.ReplaceAll(c.name, " ", "-")
 					mux.Handle(path, protect(c.serve))
-					a := client.Do(client.Request(c.method, path, c.request...))
-					require.Equal(t, c.status, a.StatusCode, a.Body)
-					requireUncacheable(t, a.Header)
+					resp := client.Do(client.Request(c.method, path, c.request...))
+					require.Equal(t, c.status, resp.StatusCode, resp.Body)
+					requireUncacheable(t, resp.Header)
 				})
 			}
 		})
@@ -201,9 +201,9 @@ func TestAnAnswerIsNotCachedBehindAWriterThatKeepsIt(t *testing.T) {
 			server := serve(t, http.TimeoutHandler(s.guard.RequireLogin(h), time.Minute, "timeout"))
 			client := browse(t, server)
 			client.SetCookies(b.Cookies())
-			a := client.Get("/")
-			require.Equal(t, http.StatusNotFound, a.StatusCode)
-			requireUncacheable(t, a.Header)
+			resp := client.Get("/")
+			require.Equal(t, http.StatusNotFound, resp.StatusCode)
+			requireUncacheable(t, resp.Header)
 		})
 	}
 }
@@ -231,10 +231,10 @@ func TestNoRefusalIsCached(t *testing.T) {
 					t.Helper()
 					for _, path := range paths {
 						for _, accept := range []string{"text/html", "application/json"} {
-							a := b.Get(path, "Accept", accept)
-							require.NotContains(t, a.Body, "secret")
-							require.NotContains(t, a.Body, "hello")
-							requireUncacheable(t, a.Header)
+							resp := b.Get(path, "Accept", accept)
+							require.NotContains(t, resp.Body, "secret")
+							require.NotContains(t, resp.Body, "hello")
+							requireUncacheable(t, resp.Header)
 						}
 					}
 				}
@@ -263,17 +263,17 @@ func TestAnAnswerThatNeverLookedKeepsItsOwnCaching(t *testing.T) {
 	})
 	b := s.browse()
 	for range 2 { // as a visitor, then logged in
-		a := b.Get("/static")
-		require.Equal(t, []string{"public, max-age=3600"}, a.Header["Cache-Control"])
-		require.Equal(t, "body {}", a.Body)
-		require.Empty(t, a.Header["Pragma"])
-		require.Empty(t, a.Header["Expires"])
-		require.Empty(t, a.Header["Set-Cookie"])
+		resp := b.Get("/static")
+		require.Equal(t, []string{"public, max-age=3600"}, resp.Header["Cache-Control"])
+		require.Equal(t, "body {}", resp.Body)
+		require.Empty(t, resp.Header["Pragma"])
+		require.Empty(t, resp.Header["Expires"])
+		require.Empty(t, resp.Header["Set-Cookie"])
 		require.Empty(t, b.Get("/file").Header["Cache-Control"])
 		require.Equal(t, http.StatusNotModified, b.Get("/file", "If-Modified-Since", "Sun, 09 Sep 2001 01:46:40 GMT").StatusCode)
-		a = b.Get("/cdn")
-		require.Equal(t, "max-age=9", a.Header.Get("CDN-Cache-Control"))
-		require.Equal(t, "Thu, 01 Dec 2094 16:00:00 GMT", a.Header.Get("Expires"))
+		resp = b.Get("/cdn")
+		require.Equal(t, "max-age=9", resp.Header.Get("CDN-Cache-Control"))
+		require.Equal(t, "Thu, 01 Dec 2094 16:00:00 GMT", resp.Header.Get("Expires"))
 		b.login("ada")
 	}
 }

@@ -26,7 +26,7 @@ type remoteBackend struct{ store.Backend }
 
 func keyOf(n int) []byte { return bytes.Repeat([]byte("k"), n) }
 
-func TestNewSaysWhatIsWrong(t *testing.T) {
+func TestNewReportsConfigurationErrors(t *testing.T) {
 	for _, test := range []struct {
 		name, err string
 		change    func(*Config[*configUser])
@@ -74,7 +74,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 }
 
 // Zero values are safe.
-func TestTheZeroConfigIsTheSecureDefault(t *testing.T) {
+func TestZeroConfigIsTheSecureDefault(t *testing.T) {
 	var log bytes.Buffer
 	guard, err := New(Config[*configUser]{FindUser: findConfigUser, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)

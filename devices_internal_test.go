@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRemoteHostIsTheAddressWithoutItsPort(t *testing.T) {
+func TestRemoteHostIsTheAddressWithoutThePort(t *testing.T) {
 	for remote, want := range map[string]string{
 		"192.0.2.7:1234": "192.0.2.7", "[2001:db8::7]:1234": "2001:db8::7", "@": "@", "": "",
 	} {

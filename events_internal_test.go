@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnEventNobodyListensToAllocatesNothing(t *testing.T) {
+func TestDiscardedEventAllocatesNothing(t *testing.T) {
 	c := &core{log: slog.New(slog.DiscardHandler), ownerPrefix: "session=", clientAddr: remoteHost}
 	req := &request{parent: t.Context(), core: c}
 	rec := store.Record{Session: &store.Session{ID: "id", Owner: "session=ada"}}
@@ -21,7 +21,7 @@ func TestAnEventNobodyListensToAllocatesNothing(t *testing.T) {
 	}))
 }
 
-func TestEveryEventHasItsWords(t *testing.T) {
+func TestEveryEventHasALogMessage(t *testing.T) {
 	for _, name := range []EventName{
 		EventLogin, EventReauthenticated, EventRevived, EventLogout, EventExpired, EventEnded,
 		EventTheftSuspected, EventRefused, EventUnknownCookie, EventForgedCookie, EventUnavailable,
@@ -31,7 +31,7 @@ func TestEveryEventHasItsWords(t *testing.T) {
 	require.Len(t, eventMessages, 11)
 }
 
-func TestAThrottleCountsWhatItHoldsBack(t *testing.T) {
+func TestThrottleCountsSuppressedEvents(t *testing.T) {
 	var limit throttle
 	now := store.Time(1)
 	require.Equal(t, 1, limit.allow(now))

@@ -16,7 +16,7 @@ func recordOf(lastSeen, authenticated, expires store.Time, idle time.Duration) s
 }
 
 // L1, L2, ASVS 7.3.1, 7.3.2
-func TestASessionIsOverAtItsDeadline(t *testing.T) {
+func TestSessionIsOverAtItsDeadline(t *testing.T) {
 	const idle, absolute = 30 * time.Minute, 12 * time.Hour
 	at := func(d time.Duration) store.Time { return noon.Add(d) }
 	seen := func(d time.Duration) store.Record { return recordOf(at(d), noon, at(absolute), idle) }
@@ -57,7 +57,7 @@ func TestASessionIsOverAtItsDeadline(t *testing.T) {
 }
 
 // L1, L2: a remembered session is dormant between its idle deadline and RememberUntil.
-func TestARememberedSessionIsDormantUntilItIsGone(t *testing.T) {
+func TestRememberedSessionIsDormantUntilRememberUntil(t *testing.T) {
 	const idle, remember, absolute = 30 * time.Minute, 5 * time.Hour, 12 * time.Hour
 	at := func(d time.Duration) store.Time { return noon.Add(d) }
 	r := recordOf(noon, noon, at(absolute), idle)
@@ -119,7 +119,7 @@ func TestFreshIsTheAgeOfTheLastAuthentication(t *testing.T) {
 	require.False(t, fresh(recordOf(noon, 0, noon.Add(time.Hour), time.Hour), noon, 24*time.Hour), "a missing time is no fresh one")
 }
 
-func TestTimeoutsMustMakeSense(t *testing.T) {
+func TestCheckTimeouts(t *testing.T) {
 	for _, test := range []struct {
 		idle, absolute time.Duration
 		err            string
@@ -143,7 +143,7 @@ func TestTimeoutsMustMakeSense(t *testing.T) {
 }
 
 // A computed zero is a mistake, not a wish for the default.
-func TestALoginOptionOfZeroIsNotTheDefault(t *testing.T) {
+func TestLoginOptionOfZeroIsNotTheDefault(t *testing.T) {
 	for _, option := range []LoginOption{IdleTimeout(0), AbsoluteTimeout(0)} {
 		limits := loginOptions{idle: defaultIdleTimeout, absolute: defaultAbsoluteTimeout}
 		option(&limits)

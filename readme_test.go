@@ -15,7 +15,7 @@ import (
 
 // The quick start is a program that compiles, and its parts are those of the
 // package's example, which runs.
-func TestTheReadmesQuickStartIsTrue(t *testing.T) {
+func TestReadmeQuickStartCompilesAndIsTheExample(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	_, rest, found := strings.Cut(string(readme), "```go\npackage main")

@@ -9,6 +9,6 @@ import (
 
 // The one allocation of a protected request is at most 512 B, a size class of
 // its own: a byte more costs 576.
-func TestTheStateOfARequestIsSmall(t *testing.T) {
+func TestRequestFitsInto512Bytes(t *testing.T) {
 	require.LessOrEqual(t, unsafe.Sizeof(request{}), uintptr(512))
 }

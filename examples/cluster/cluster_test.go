@@ -28,7 +28,7 @@ func TestSessionsInRedis(t *testing.T) {
 	promises(t, cluster{redis: server.Addr, keys: filepath.Join(t.TempDir(), "keys")})
 }
 
-func TestSessionsInRedisByItsURL(t *testing.T) {
+func TestSessionsInRedisByURL(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Password: "a secret/with @ and #"})
 	c := cluster{redis: server.DSN(server.Addr), keys: filepath.Join(t.TempDir(), "keys")}
 	oneLoginIsEnoughAndOneLogout(t, c.ofThree())

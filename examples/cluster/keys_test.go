@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestKeysAreMadeOnceAndForTheirOwnerAlone(t *testing.T) {
+func TestKeysAreCreatedOnceAndOnlyForTheirOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys")
 	var found [8][][]byte
 	var all sync.WaitGroup
@@ -35,7 +35,7 @@ func TestKeysAreMadeOnceAndForTheirOwnerAlone(t *testing.T) {
 	}
 }
 
-func TestKeysThatAreNoneAreRefused(t *testing.T) {
+func TestInvalidKeysAreRefused(t *testing.T) {
 	key := "00112233445566778899aabbccddeeff\n"
 	for _, text := range []string{"", "\n", key, key + key + key, key + "0011\n", "no key\n" + key} {
 		path := filepath.Join(t.TempDir(), "keys")

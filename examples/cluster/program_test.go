@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { apptest.Main(m, main) }
 
-func TestTheProgramRunsAndStopsCleanlyAndKeepsEveryoneLoggedIn(t *testing.T) {
+func TestProgramStopsCleanlyAndKeepsTheSessions(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "sessions.db")
 	b := testbrowser.New(t, "http://127.0.0.1", nil)
 	for run := range 2 {
@@ -80,7 +80,7 @@ func TestTheProgramRunsAndStopsCleanlyAndKeepsEveryoneLoggedIn(t *testing.T) {
 	}
 }
 
-func TestTheProgramSaysWhatIsWrong(t *testing.T) {
+func TestProgramReportsErrors(t *testing.T) {
 	dir := t.TempDir()
 	db, keys, broken := filepath.Join(dir, "sessions.db"), filepath.Join(dir, "keys"), filepath.Join(dir, "broken")
 	if err := os.WriteFile(broken, []byte("a secret\n"), 0o600); err != nil {
@@ -123,7 +123,7 @@ func TestTheProgramSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestTheProgramDoesNotSayAPasswordThatIsWrong(t *testing.T) {
+func TestProgramDoesNotPrintAWrongPassword(t *testing.T) {
 	at := servers.Redis(t, servers.RedisOptions{Password: "right"}).Addr
 	keys := filepath.Join(t.TempDir(), "keys")
 	for _, user := range []string{":secret", "secret:secret"} {

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { apptest.Main(m, main) }
 
-func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
+func TestProgramRunsAndStopsCleanly(t *testing.T) {
 	for scheme, args := range map[string][]string{
 		"http":  {"-addr", "127.0.0.1:0"},
 		"https": {"-addr", "127.0.0.1:0", "-secure"},
@@ -86,7 +86,7 @@ func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
 	}
 }
 
-func TestTheProgramSaysWhatIsWrong(t *testing.T) {
+func TestProgramReportsErrors(t *testing.T) {
 	for said, args := range map[string][]string{
 		"no-such-flag":         {"-no-such-flag"},
 		"invalid value":        {"-idle", "soon"},
@@ -103,7 +103,7 @@ func TestTheProgramSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestTheProgramSaysWhatItCanDo(t *testing.T) {
+func TestProgramPrintsItsFlags(t *testing.T) {
 	out, err := apptest.Program(t, "-h").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

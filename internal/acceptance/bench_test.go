@@ -171,7 +171,7 @@ func BenchmarkProtectedRequest(b *testing.B) {
 
 // The design's target: one allocation over the bare handler, of at most 512 B,
 // with the deadline slid and the caching headers in place.
-func TestAProtectedRequestIsOneAllocationOverTheBareHandler(t *testing.T) {
+func TestProtectedRequestCostsOneAllocationOverTheBareHandler(t *testing.T) {
 	s := newBenchSite(t, nil)
 	r := s.login(t)
 	w := &benchWriter{header: http.Header{}}

@@ -40,7 +40,7 @@ func (k *knowing) remember(t *testing.T) {
 
 // K2: what a Cacher knows costs the backend nothing, what it does not know is asked for
 // only if we have signed it, and what is over is over.
-func TestACacherIsAskedFirst(t *testing.T) {
+func TestCachedSessionCausesNoBackendCall(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := &knowing{failingBackend: newFailingBackend(), known: map[store.Key]store.Record{}}
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })

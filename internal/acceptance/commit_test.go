@@ -68,7 +68,7 @@ func (h *heeding) Delete(ctx context.Context, key store.Key, reason store.Reason
 }
 
 // L6: what has begun is finished for a client that has gone
-func TestAClientThatHangsUpStopsNothingHalfWay(t *testing.T) {
+func TestClientDisconnectInterruptsNothing(t *testing.T) {
 	for name, test := range map[string]struct {
 		hook string // the call at which the client hangs up; "": in the handler
 		do   func(*site, http.ResponseWriter, *http.Request) error
@@ -138,7 +138,7 @@ func TestAClientThatHangsUpStopsNothingHalfWay(t *testing.T) {
 }
 
 // L6: but not for ever
-func TestABackendThatHangsIsGivenUp(t *testing.T) {
+func TestHungBackendCallTimesOut(t *testing.T) {
 	for method, path := range map[string]string{"Delete": "/logout", "Save": "/value?k=k&v=v", "Replace": "/login?user=ada", "Touch": "/value?k=k"} {
 		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)
@@ -161,7 +161,7 @@ func TestABackendThatHangsIsGivenUp(t *testing.T) {
 }
 
 // L6: a panic saves nothing
-func TestAPanicSavesNothing(t *testing.T) {
+func TestPanicSavesNothing(t *testing.T) {
 	onBoth(t, func(s *site, backend *failingBackend) {
 		s.mux.HandleFunc("POST /panic", func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
@@ -186,7 +186,7 @@ func TestAPanicSavesNothing(t *testing.T) {
 }
 
 // L6: a page whose commit fails is not sent, nor is anything that describes it
-func TestACommitThatFailsSuppressesThePage(t *testing.T) {
+func TestFailedCommitReplacesThePage(t *testing.T) {
 	describing := http.Header{
 		"Content-Type": {"application/pdf"}, "Content-Disposition": {`attachment; filename="salary of ada.pdf"`},
 		"Content-Encoding": {"br"}, "Content-Length": {"13"}, "Content-Language": {"la"}, "Content-Range": {"bytes 0-12/13"},

@@ -85,7 +85,7 @@ func flip(value string, i int, bit byte) string {
 }
 
 // K2, ASVS 7.2.1
-func TestACookieThatIsNotExactlyOursIsAStranger(t *testing.T) {
+func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 	h := newHostileSite(t, testKeys)
 	s, a := h.session, h.anonymous
 	name, ano := sessionCookie+"=", visitorCookie+"="
@@ -149,7 +149,7 @@ func TestACookieThatIsNotExactlyOursIsAStranger(t *testing.T) {
 }
 
 // K2: all eight bits of every character of both cookies.
-func TestEveryFlippedBitMakesAStranger(t *testing.T) {
+func TestEveryFlippedBitInvalidatesTheCookie(t *testing.T) {
 	h := newHostileSite(t, testKeys)
 	for name, value := range map[string]string{sessionCookie: h.session, visitorCookie: h.anonymous} {
 		for i := range len(value) {
@@ -162,7 +162,7 @@ func TestEveryFlippedBitMakesAStranger(t *testing.T) {
 
 // K2: base64 has several spellings of the same bytes. Those of a real cookie
 // verify, so a backend may be asked, but the session is not found under them.
-func TestAnotherSpellingOfTheCookieIsNotTheCookie(t *testing.T) {
+func TestOtherBase64SpellingsOfTheCookieAreRefused(t *testing.T) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	for name, keys := range map[string][][]byte{"signed": testKeys[:1], "encrypted": testKeys} {
 		t.Run(name, func(t *testing.T) {
@@ -198,7 +198,7 @@ func TestAnotherSpellingOfTheCookieIsNotTheCookie(t *testing.T) {
 }
 
 // K2, over the network: what a browser and a server make of the headers.
-func TestTwoSessionCookiesAreNone(t *testing.T) {
+func TestTwoSessionCookiesCountAsNone(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		b.login("ada")

@@ -91,7 +91,7 @@ func cookieNames(b *browser) []string {
 }
 
 // K1: one Set-Cookie per name, however often a handler changes its mind.
-func TestAnAnswerSetsEachCookieOnce(t *testing.T) {
+func TestResponseSetsEachCookieOnce(t *testing.T) {
 	s := newSite(t, nil)
 	ada := &user{ID: "ada", Roles: []string{"Engineer"}}
 	do := map[byte]func(http.ResponseWriter, *http.Request){
@@ -126,7 +126,7 @@ func TestAnAnswerSetsEachCookieOnce(t *testing.T) {
 
 // C2: a cookie that changes takes the pages before it out of Chromium's
 // back/forward cache; a deletion does not (BROWSERS.md).
-func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
+func TestEveryLogoutSetsAnHttpOnlyCookieToAFreshValue(t *testing.T) {
 	for name, keys := range map[string][][]byte{"signed": testKeys[:1], "encrypted": testKeys} {
 		t.Run(name, func(t *testing.T) {
 			withFakeClock(t, func(t *testing.T) { // where no time passes
@@ -168,7 +168,7 @@ func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
 }
 
 // K2: "old key's cookie is read, new one is written"
-func TestKeysRotateWithoutLoggingAnybodyOut(t *testing.T) {
+func TestKeyRotationLogsNobodyOut(t *testing.T) {
 	newKeys := [][]byte{bytes.Repeat([]byte("n"), 64), bytes.Repeat([]byte("m"), 32)}
 	backend := newFailingBackend()
 	at := func(keys ...[]byte) *site {
@@ -207,7 +207,7 @@ func TestKeysRotateWithoutLoggingAnybodyOut(t *testing.T) {
 
 // "Withdrawing a signing key ends no live session": in one process, where a hit
 // proves the cookie.
-func TestAWithdrawnKeyEndsNoSessionOfTheSameProcess(t *testing.T) {
+func TestWithdrawnKeyEndsNoSessionInTheSameProcess(t *testing.T) {
 	backend := store.NewMemory()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	b := s.browse()
@@ -221,7 +221,7 @@ func TestAWithdrawnKeyEndsNoSessionOfTheSameProcess(t *testing.T) {
 }
 
 // L1 for visitors: "its codec's MaxAge is the idle timeout"
-func TestAVisitorsValuesExpireWithTheIdleTimeout(t *testing.T) {
+func TestVisitorValuesExpireWithTheIdleTimeout(t *testing.T) {
 	for after, want := range map[time.Duration]string{idle - time.Second: "1 <nil>", idle + time.Second: "<nil> <nil>", absolute: "<nil> <nil>"} {
 		withFakeClock(t, func(t *testing.T) {
 			s := newSite(t, nil)
@@ -240,7 +240,7 @@ func TestAVisitorsValuesExpireWithTheIdleTimeout(t *testing.T) {
 
 // K2: a logout ends every session that its cookies name, each once: a request
 // of a megabyte must not become thousands of questions to the backend.
-func TestLogoutAsksOnceForACookieThatIsSentOften(t *testing.T) {
+func TestLogoutDeletesTheSessionOfARepeatedCookieOnce(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	b := s.browse()

@@ -52,7 +52,7 @@ func (c crossOriginSource) headers() []string {
 // R1, OWASP ASVS 3.5.1 and 3.5.3: an unsafe request from elsewhere is refused
 // before its handler runs and before anybody is asked who sends it. A WebSocket
 // handshake is as unsafe as a POST.
-func TestUnsafeRequestsFromElsewhereAreRefusedBeforeAnythingHappens(t *testing.T) {
+func TestUnsafeCrossOriginRequestsAreRefusedBeforeAnythingRuns(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	var probe gateProbe
@@ -109,7 +109,7 @@ func TestAnotherSiteCanNeitherLogInNorLogOut(t *testing.T) {
 }
 
 // R1: every wrapper protects, also one that stands alone.
-func TestEveryWrapperAloneRefusesRequestsFromElsewhere(t *testing.T) {
+func TestEveryWrapperAloneRefusesCrossOriginRequests(t *testing.T) {
 	s := newSite(t, nil)
 	g := s.guard
 	ada := s.browse()
@@ -136,7 +136,7 @@ func TestEveryWrapperAloneRefusesRequestsFromElsewhere(t *testing.T) {
 }
 
 // R1: the application decides whom else it trusts, as net/http lets it.
-func TestOwnCrossOriginProtectionDecides(t *testing.T) {
+func TestConfiguredCrossOriginProtectionDecides(t *testing.T) {
 	own := http.NewCrossOriginProtection()
 	require.NoError(t, own.AddTrustedOrigin("https://partner.example"))
 	own.AddInsecureBypassPattern("POST /callback")

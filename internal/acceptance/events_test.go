@@ -17,7 +17,7 @@ import (
 )
 
 // ASVS 16.3.1, 16.3.2
-func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
+func TestAuditTrailHasEachEventOnce(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
 		s.reasons()
 		s.devices()
@@ -95,7 +95,7 @@ func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
 }
 
 // The session of an event is the same in all of them, and no ID of anything.
-func TestAnEventNamesItsSessionByAHash(t *testing.T) {
+func TestEventsNameTheSessionByItsHash(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b, other := s.browse(), s.browse()
@@ -117,7 +117,7 @@ func TestAnEventNamesItsSessionByAHash(t *testing.T) {
 }
 
 // Anyone can send cookies without end.
-func TestStrangeCookiesAreToldOfOnceASecond(t *testing.T) {
+func TestInvalidCookieEventsAreEmittedOncePerSecond(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
@@ -207,7 +207,7 @@ func TestEventsAreLoggedByDefault(t *testing.T) {
 }
 
 // An event is for one place: who has OnEvent says what is logged.
-func TestOnEventIsInPlaceOfTheLog(t *testing.T) {
+func TestOnEventReplacesTheLog(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b := s.browse()

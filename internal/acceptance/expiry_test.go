@@ -47,7 +47,7 @@ func TestInactivityLogsOutAtTheDeadline(t *testing.T) {
 }
 
 // L1
-func TestActivitySlidesTheDeadline(t *testing.T) {
+func TestActivityExtendsTheIdleDeadline(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
@@ -63,7 +63,7 @@ func TestActivitySlidesTheDeadline(t *testing.T) {
 }
 
 // L1: what is not a person's accepted request keeps nothing alive
-func TestOnlyAcceptedActiveRequestsSlide(t *testing.T) {
+func TestOnlyAcceptedActiveRequestsExtendTheIdleDeadline(t *testing.T) {
 	for name, ask := range map[string]func(*browser) response{
 		"passive":        func(b *browser) response { return b.Get("/poll") },
 		"status":         func(b *browser) response { return b.Get("/status") },
@@ -130,7 +130,7 @@ func TestRemoteTouchesAreThrottled(t *testing.T) {
 }
 
 // L1
-func TestAnInProcessTouchIsNeverThrottled(t *testing.T) {
+func TestInProcessTouchesAreNotThrottled(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b := s.browse()
@@ -145,7 +145,7 @@ func TestAnInProcessTouchIsNeverThrottled(t *testing.T) {
 }
 
 // L1: the touch is stamped with the time of acceptance, not that of the answer
-func TestASlowHandlerDoesNotCountItsOwnTime(t *testing.T) {
+func TestTouchHasTheTimeOfAcceptance(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("GET /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			advance(10 * time.Minute)
@@ -164,7 +164,7 @@ func TestASlowHandlerDoesNotCountItsOwnTime(t *testing.T) {
 }
 
 // L1: who was in time is not logged out by the slowness of the server
-func TestARequestAcceptedInTimeCountsHoweverSlowItIs(t *testing.T) {
+func TestRequestAcceptedInTimeCountsHoweverSlowItIs(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b, slow := s.browse(), s.browse()
 		b.login("ada")
@@ -218,7 +218,7 @@ func TestASlowRequestDoesNotMoveTheAbsoluteEnd(t *testing.T) {
 }
 
 // L2, ASVS 7.3.2
-func TestTheAbsoluteEndComesWhateverTheActivity(t *testing.T) {
+func TestActivityDoesNotMoveTheAbsoluteTimeout(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
@@ -237,7 +237,7 @@ func TestTheAbsoluteEndComesWhateverTheActivity(t *testing.T) {
 }
 
 // L2: moved by a new login, and by that alone
-func TestANewLoginStartsBothClocksAnew(t *testing.T) {
+func TestNewLoginRestartsBothTimeouts(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
@@ -254,7 +254,7 @@ func TestANewLoginStartsBothClocksAnew(t *testing.T) {
 }
 
 // L1, L2: an administrator may get less
-func TestALoginMayHaveLimitsOfItsOwn(t *testing.T) {
+func TestLoginMayHaveItsOwnTimeouts(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.loginOptions = func(name string) []sessionguard.LoginOption {
 			if name != "grace" {
@@ -310,7 +310,7 @@ func TestReauthenticationNeverLengthensTheTimeouts(t *testing.T) {
 	})
 }
 
-func TestALoginWithImpossibleLimitsIsRefused(t *testing.T) {
+func TestLoginWithInvalidTimeoutsIsRefused(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		var options []sessionguard.LoginOption
 		s, backend := remoteSite(t)

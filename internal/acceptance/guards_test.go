@@ -32,7 +32,7 @@ func onBothBackends(t *testing.T, test func(t *testing.T, backend store.Backend)
 }
 
 // I1: a customer's cookie opens no staff gate, whatever name it is given
-func TestTheCookieOfOneGuardOpensNothingOfAnother(t *testing.T) {
+func TestCookieOfOneGuardIsNotAcceptedByAnother(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		customers, staff := twoGuards(t, backend)
 		customer, admin := customers.browse(), staff.browse()
@@ -69,7 +69,7 @@ func TestTheCookieOfOneGuardOpensNothingOfAnother(t *testing.T) {
 }
 
 // I4: the same user ID is another user's elsewhere
-func TestEndingAUserOfOneGuardEndsNothingOfAnother(t *testing.T) {
+func TestEndUserOfOneGuardEndsNoSessionOfAnother(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		customers, staff := twoGuards(t, backend)
 		others := make(chan error, 1)
@@ -98,7 +98,7 @@ func TestEndingAUserOfOneGuardEndsNothingOfAnother(t *testing.T) {
 }
 
 // Two guards around one another each have their own session of a request.
-func TestTwoGuardsAroundOneHandler(t *testing.T) {
+func TestTwoGuardsAroundOneHandlerHaveSeparateSessions(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		customers, staff := twoGuards(t, backend)
 		mux := http.NewServeMux()

@@ -29,7 +29,7 @@ func TestRolesAreReadOnEveryRequest(t *testing.T) {
 }
 
 // I2, ASVS 7.4.2: these end the session for good
-func TestASessionEndsWithItsUser(t *testing.T) {
+func TestSessionEndsWithItsUser(t *testing.T) {
 	for name, change := range map[string]struct{ end, revert func(*userDatabase) }{
 		"deactivated": {
 			func(d *userDatabase) { d.change("ada", func(u *user) { u.Inactive = true }) },
@@ -68,7 +68,7 @@ func TestASessionEndsWithItsUser(t *testing.T) {
 }
 
 // I2: a nil user is no user
-func TestANilUserEndsTheSession(t *testing.T) {
+func TestNilUserEndsTheSession(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
@@ -83,7 +83,7 @@ func TestANilUserEndsTheSession(t *testing.T) {
 }
 
 // I2, L5: what cannot be told ends nothing
-func TestAUserThatCannotBeFoundNowIsA503AndKeepsTheSession(t *testing.T) {
+func TestFailedFindUserIsA503AndKeepsTheSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
@@ -117,7 +117,7 @@ func TestAUserThatCannotBeFoundNowIsA503AndKeepsTheSession(t *testing.T) {
 }
 
 // I2: at most one question per request, and none where nobody looks
-func TestTheUserIsAskedForOncePerRequest(t *testing.T) {
+func TestFindUserIsCalledOncePerRequest(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		g := s.guard
 		s.mux.Handle("GET /nested", g.RequireLogin(g.RequireRole("Engineer")(g.RequireFresh(time.Hour)(g.RequireFunc(
@@ -155,7 +155,7 @@ func TestTheUserIsAskedForOncePerRequest(t *testing.T) {
 }
 
 // I2: a stamp ends every session issued under another, but the one that logs in under it
-func TestAPasswordChangeEndsTheOthersByStamp(t *testing.T) {
+func TestChangedStampEndsTheOtherSessions(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		change := func(w http.ResponseWriter, r *http.Request) error {
 			s.guard.User(r)
@@ -186,7 +186,7 @@ func TestAPasswordChangeEndsTheOthersByStamp(t *testing.T) {
 }
 
 // I4: a public ID gives nothing away
-func TestThePublicIDIsRandom(t *testing.T) {
+func TestPublicIDIsRandom(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		seen := map[string]bool{}
@@ -211,7 +211,7 @@ func TestThePublicIDIsRandom(t *testing.T) {
 }
 
 // I4, ASVS 7.2.4, 7.4.1
-func TestReauthenticationIsANewTokenForTheSameSession(t *testing.T) {
+func TestReauthenticationGivesTheSameSessionANewToken(t *testing.T) {
 	onBoth(t, func(s *site, backend *failingBackend) {
 		b, thief := s.browse(), s.browse()
 		b.login("ada")
@@ -237,7 +237,7 @@ func TestReauthenticationIsANewTokenForTheSameSession(t *testing.T) {
 }
 
 // L4, I4: a value saved while the session moves is in the moved one
-func TestReauthenticationKeepsWhatIsSavedMeanwhile(t *testing.T) {
+func TestReauthenticationKeepsValuesSavedMeanwhile(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b, tab := s.browse(), s.browse()
@@ -258,7 +258,7 @@ func TestReauthenticationKeepsWhatIsSavedMeanwhile(t *testing.T) {
 }
 
 // L3, I4: a session that was ended meanwhile is not moved, it is a new login
-func TestReauthenticationOfASessionEndedMeanwhileIsANewOne(t *testing.T) {
+func TestReauthenticationOfAnEndedSessionIsANewLogin(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.on("POST /again", func(w http.ResponseWriter, r *http.Request) error {
@@ -283,7 +283,7 @@ func TestReauthenticationOfASessionEndedMeanwhileIsANewOne(t *testing.T) {
 }
 
 // I4
-func TestEndingByIDTakesTheUserToo(t *testing.T) {
+func TestEndSessionRequiresTheUserID(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		ada, phone, grace := s.browse(), s.browse(), s.browse()
 		ada.login("ada")
@@ -301,7 +301,7 @@ func TestEndingByIDTakesTheUserToo(t *testing.T) {
 }
 
 // I4: a session that moves away under EndUser does not get away
-func TestEndUserFindsASessionThatIsBeingReauthenticated(t *testing.T) {
+func TestEndUserEndsASessionBeingReauthenticated(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b := s.browse()

@@ -31,7 +31,7 @@ func limited(t *testing.T, backend store.Backend, limit store.Limit) *site {
 }
 
 // ASVS 7.1.2, WSTG-SESS-11
-func TestOneLoginTooManyEndsTheLeastActive(t *testing.T) {
+func TestLoginOverTheLimitEndsTheLeastActiveSession(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		s := limited(t, backend, store.Limit{Max: 2})
 		first, second, third := s.browse(), s.browse(), s.browse()
@@ -57,7 +57,7 @@ func TestOneLoginTooManyEndsTheLeastActive(t *testing.T) {
 	})
 }
 
-func TestOneLoginTooManyIsRefusedIfSo(t *testing.T) {
+func TestLoginOverTheLimitIsRefusedIfConfigured(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
 		first, second := s.browse(), s.browse()
@@ -85,7 +85,7 @@ func TestOneLoginTooManyIsRefusedIfSo(t *testing.T) {
 
 // A login that is refused ends nobody's session: not one that only waits to be
 // revived, and not one that the cookie has not caught up with.
-func TestARefusedLoginEndsNothing(t *testing.T) {
+func TestRefusedLoginEndsNoSession(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
 		s.loginOptions = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
@@ -112,7 +112,7 @@ func TestARefusedLoginEndsNothing(t *testing.T) {
 }
 
 // Sessions that a password change has killed must not lock anyone out.
-func TestSessionsFromBeforeAPasswordChangeAreNoneTooMany(t *testing.T) {
+func TestSessionsWithAnOldStampDoNotCountTowardsTheLimit(t *testing.T) {
 	for _, refuse := range []bool{true, false} {
 		onBothBackends(t, func(t *testing.T, backend store.Backend) {
 			s := limited(t, backend, store.Limit{Max: 2, Refuse: refuse})
@@ -135,7 +135,7 @@ func TestSessionsFromBeforeAPasswordChangeAreNoneTooMany(t *testing.T) {
 }
 
 // A session that remember-me can revive is a session.
-func TestWhatMayBeRevivedCounts(t *testing.T) {
+func TestDormantSessionsCountTowardsTheLimit(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
 		s.loginOptions = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
@@ -150,7 +150,7 @@ func TestWhatMayBeRevivedCounts(t *testing.T) {
 	})
 }
 
-func TestAHundredLoginsAtOnceOnTwoNodesStayWithinTheLimit(t *testing.T) {
+func TestConcurrentLoginsOnTwoNodesStayWithinTheLimit(t *testing.T) {
 	for _, refuse := range []bool{false, true} {
 		t.Run(fmt.Sprint("refuse ", refuse), func(t *testing.T) {
 			onBothBackends(t, func(t *testing.T, backend store.Backend) {
@@ -210,7 +210,7 @@ func (l *lossy) Replace(ctx context.Context, old store.Key, version uint64, r st
 }
 
 // A session that nobody has the token of must not lock its user out.
-func TestALoginWhoseAnswerGotLostDoesNotCount(t *testing.T) {
+func TestSessionWithALostTokenDoesNotCountTowardsTheLimit(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := &lossy{failingBackend: newFailingBackend()}
 		s := newSite(t, func(c *sessionguard.Config[*user]) {

@@ -47,7 +47,7 @@ func (h *held) finish(t *testing.T) response {
 
 // L3, ASVS 7.4.1: whatever ends the session, and whatever the request that is
 // still running wanted
-func TestARequestInFlightDoesNotBringASessionBack(t *testing.T) {
+func TestRequestInFlightDoesNotResurrectTheSession(t *testing.T) {
 	ends := map[string]func(*site, *browser){
 		"logout":              func(_ *site, b *browser) { b.Post("/logout") },
 		"EndUser":             func(s *site, _ *browser) { _ = s.guard.EndUser(context.Background(), "ada") },
@@ -119,7 +119,7 @@ func TestARequestInFlightDoesNotBringASessionBack(t *testing.T) {
 
 // L3, ASVS 7.4.5: a session that is past its end but for a request that was
 // accepted in time is ended like any other
-func TestEndingReachesASessionThatASlowRequestKeepsAlive(t *testing.T) {
+func TestSessionKeptAliveByASlowRequestCanBeEnded(t *testing.T) {
 	for name, end := range map[string]func(*site, string) error{
 		"EndUser":    func(s *site, _ string) error { return s.guard.EndUser(context.Background(), "ada") },
 		"EndSession": func(s *site, id string) error { return s.guard.EndSession(context.Background(), "ada", id) },
@@ -146,7 +146,7 @@ func TestEndingReachesASessionThatASlowRequestKeepsAlive(t *testing.T) {
 }
 
 // L3, R3: the refusal fits its client
-func TestAnAPIRequestInFlightOverLogoutGetsA401(t *testing.T) {
+func TestAPIRequestInFlightDuringLogoutGetsA401(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b, slow := s.browse(), s.browse()
 		b.login("ada")
@@ -173,7 +173,7 @@ func TestAnAPIRequestInFlightOverLogoutGetsA401(t *testing.T) {
 }
 
 // L3: after the first byte there is no page to replace, and still nothing is saved
-func TestALateSaveDoesNotBringASessionBack(t *testing.T) {
+func TestLateSaveDoesNotResurrectTheSession(t *testing.T) {
 	onBoth(t, func(s *site, backend *failingBackend) {
 		b, slow := s.browse(), s.browse()
 		b.login("ada")

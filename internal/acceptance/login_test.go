@@ -33,7 +33,7 @@ func (s *site) on(pattern string, serve func(w http.ResponseWriter, r *http.Requ
 }
 
 // I1, ASVS 7.2.4, WSTG-SESS-03
-func TestLoginMintsANewTokenAndEndsTheSessionThatCameIn(t *testing.T) {
+func TestLoginCreatesANewTokenAndEndsTheSessionOfTheCookie(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		attacker, victim := s.browse(), s.browse()
 		attacker.login("grace")
@@ -51,7 +51,7 @@ func TestLoginMintsANewTokenAndEndsTheSessionThatCameIn(t *testing.T) {
 }
 
 // I1: an unknown token is never adopted, whoever signed it
-func TestAnUnknownTokenIsNeverAdopted(t *testing.T) {
+func TestUnknownTokenIsNeverAdopted(t *testing.T) {
 	onBoth(t, func(s *site, backend *failingBackend) {
 		old := s.browse()
 		old.login("ada")
@@ -81,7 +81,7 @@ func TestAnUnknownTokenIsNeverAdopted(t *testing.T) {
 }
 
 // I1: of two cookies one was planted, and nobody can tell which
-func TestLoginEndsEverySessionThatCameIn(t *testing.T) {
+func TestLoginEndsTheSessionOfEveryCookie(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		one, two, victim := s.browse(), s.browse(), s.browse()
 		one.login("ada")
@@ -96,7 +96,7 @@ func TestLoginEndsEverySessionThatCameIn(t *testing.T) {
 }
 
 // I1
-func TestAVisitorsValuesMoveIntoTheSession(t *testing.T) {
+func TestVisitorValuesMoveIntoTheSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.Post("/value?k=cart&v=book")
@@ -117,7 +117,7 @@ func TestAVisitorsValuesMoveIntoTheSession(t *testing.T) {
 }
 
 // I1: views that were opened for another user are emptied by Login and by End
-func TestOpenViewsOfAnotherUserAreEmptied(t *testing.T) {
+func TestOpenSessionsOfAnotherUserAreCleared(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /switch", func(w http.ResponseWriter, r *http.Request) error {
 			before, _ := s.guard.Get(r, "app")
@@ -159,7 +159,7 @@ func TestOpenViewsOfAnotherUserAreEmptied(t *testing.T) {
 }
 
 // I1
-func TestLoginRefusesWhoIsNobody(t *testing.T) {
+func TestLoginRefusesMissingAndInactiveUsers(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		for path, test := range map[string]struct {
@@ -214,7 +214,7 @@ func TestLoginAfterTheFirstByteIsRefused(t *testing.T) {
 }
 
 // I1: the last login of a request counts, and leaves nothing of the first
-func TestTwoLoginsInOneRequest(t *testing.T) {
+func TestLastOfTwoLoginsInOneRequestCounts(t *testing.T) {
 	for _, ids := range [][2]string{{"ada", "grace"}, {"ada", "ada"}} {
 		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)
@@ -260,7 +260,7 @@ func TestLoginAfterEndInOneRequest(t *testing.T) {
 }
 
 // L6, I1: a login whose page is not sent has not happened
-func TestALoginIsUndoneIfItsAnswerIsNotSent(t *testing.T) {
+func TestLoginIsUndoneIfItsResponseIsNotSent(t *testing.T) {
 	for name, after := range map[string]func(*site, *failingBackend, http.ResponseWriter, *http.Request){
 		"panic": func(*site, *failingBackend, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"panic after the first byte": func(_ *site, _ *failingBackend, w http.ResponseWriter, _ *http.Request) {

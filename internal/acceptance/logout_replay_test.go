@@ -94,7 +94,7 @@ func (s *site) replayLogin() string {
 }
 
 // Promise 2: one person's logout ends one session, not those on other devices.
-func TestLogoutLeavesOtherDevicesAlone(t *testing.T) {
+func TestLogoutEndsNoSessionOnAnotherDevice(t *testing.T) {
 	s := newSite(t, nil)
 	desk, phone := s.browse(), s.browse()
 	desk.login("ada")
@@ -105,7 +105,7 @@ func TestLogoutLeavesOtherDevicesAlone(t *testing.T) {
 
 // Promise 2: a visitor's cookie from before the login, sent along with the
 // session's, does not come back to life by the logout.
-func TestLogoutRevivesNothingOfTheVisitorBeforeTheLogin(t *testing.T) {
+func TestLogoutDoesNotRestoreValuesFromBeforeTheLogin(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.Post("/value?k=color&v=green")
@@ -121,7 +121,7 @@ func TestLogoutRevivesNothingOfTheVisitorBeforeTheLogin(t *testing.T) {
 
 // L3: whatever a browser sends at the same time, once the logout is answered no
 // request is accepted, and nothing that was under way brings the session back.
-func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
+func TestNoRequestIsAcceptedAfterTheLogoutResponse(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		for round := range 6 {
@@ -190,7 +190,7 @@ func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
 
 // L3: a request held in flight over the logout can neither touch nor save nor
 // re-create the session, and its page is not for whoever waits for it.
-func TestARequestHeldOverTheLogoutBringsNothingBack(t *testing.T) {
+func TestRequestHeldDuringLogoutDoesNotResurrectTheSession(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })

@@ -17,7 +17,7 @@ import (
 )
 
 // R1: a logout is a change of state, and links are prefetched.
-func TestLogoutAnswersPostOnly(t *testing.T) {
+func TestLogoutAllowsOnlyPost(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.Handle("/out", s.guard.Logout("/"))
 	b := s.browse()
@@ -36,7 +36,7 @@ func TestLogoutAnswersPostOnly(t *testing.T) {
 // R3, C1, C2: the answer fits the client, is never cached, deletes the cookie
 // with every attribute it was set with, and sets another to a fresh value: also
 // where the keys do not encrypt, within a second, and without a flash.
-func TestLogoutAnswersBrowsersAndOthers(t *testing.T) {
+func TestLogoutResponseFitsTheClient(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Keys = testKeys[:1] })
 		s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
@@ -141,7 +141,7 @@ func TestLogoutFlashSurvivesALoginBeforeItIsShown(t *testing.T) {
 
 // A Django CVE (2015-5963, -5964): who is not logged in makes no record by
 // logging out, however often, and gets the same answer as anybody.
-func TestLogoutOfAStrangerIsAnsweredAndStoresNothing(t *testing.T) {
+func TestLogoutOfAVisitorStoresNothing(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
@@ -168,7 +168,7 @@ func TestLogoutOfAStrangerIsAnsweredAndStoresNothing(t *testing.T) {
 
 // K2: of two cookies with our name one was planted, and nobody can tell which.
 // Both sessions end.
-func TestLogoutEndsTheSessionsOfEveryCookieOfOurName(t *testing.T) {
+func TestLogoutEndsTheSessionOfEveryCookie(t *testing.T) {
 	s := newSite(t, nil)
 	var values []string
 	for _, who := range []string{"ada", "grace"} {
@@ -188,7 +188,7 @@ func TestLogoutEndsTheSessionsOfEveryCookieOfOurName(t *testing.T) {
 }
 
 // L5: a logout needs nobody but the backend.
-func TestLogoutWorksWhileUsersCannotBeFound(t *testing.T) {
+func TestLogoutWorksWhileFindUserFails(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.login("ada")
@@ -209,7 +209,7 @@ func TestLogoutWorksWhileUsersCannotBeFound(t *testing.T) {
 // L5: nor does it matter that middleware before it has looked and could not
 // tell: after the logout it is known who is asking, and what the answer says
 // ("nothing is lost") would be untrue.
-func TestLogoutWorksBehindMiddlewareThatCouldNotTell(t *testing.T) {
+func TestLogoutWorksAfterFindUserFailedInMiddleware(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	s.mux.HandleFunc("POST /seen/logout", func(w http.ResponseWriter, r *http.Request) {
@@ -234,7 +234,7 @@ func TestLogoutWorksBehindMiddlewareThatCouldNotTell(t *testing.T) {
 
 // L5: a logout that could not purge clears the browser, says so, and never
 // claims success, neither by Logout nor by End.
-func TestLogoutThatCouldNotPurgeSaysSo(t *testing.T) {
+func TestIncompleteLogoutIsReported(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
@@ -300,7 +300,7 @@ func (b logoutSlowBackend) Delete(ctx context.Context, key store.Key, reason sto
 }
 
 // L6: a client that hangs up does not stop its logout half-way.
-func TestLogoutIsFinishedEvenIfTheClientHangsUp(t *testing.T) {
+func TestLogoutFinishesAfterTheClientDisconnects(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = logoutSlowBackend{newFailingBackend()} })
 		b := s.browse()

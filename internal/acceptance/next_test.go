@@ -19,7 +19,7 @@ func nextSite(t *testing.T) (*site, *http.Request) {
 }
 
 // R2, OWASP ASVS 3.7.2: next is a path on this server or it is ignored.
-func TestNextIgnoresWhateverLeadsAway(t *testing.T) {
+func TestNextIgnoresURLsThatLeaveTheServer(t *testing.T) {
 	s, _ := nextSite(t)
 	require.GreaterOrEqual(t, len(localpathtest.Refused), 60)
 	for _, next := range localpathtest.Refused {
@@ -30,7 +30,7 @@ func TestNextIgnoresWhateverLeadsAway(t *testing.T) {
 
 // R2: what is a path on this server is kept as it is, and a redirect to it, as
 // net/http writes it, stays on the host for Go's parser and for a browser's.
-func TestNextKeepsLocalPathsAndRedirectsStayHere(t *testing.T) {
+func TestNextKeepsLocalPathsAndRedirectsStayOnTheServer(t *testing.T) {
 	s, _ := nextSite(t)
 	require.GreaterOrEqual(t, len(localpathtest.Local), 15)
 	for _, next := range slices.Concat(localpathtest.Local, localpathtest.Refused) {
@@ -95,7 +95,7 @@ func TestNextReadsTheFormBeforeTheQuery(t *testing.T) {
 
 // R2 over a real server: after the login the browser is on the page that it
 // was refused, and never anywhere else.
-func TestLoginReturnsToThePageThatWasRefused(t *testing.T) {
+func TestLoginReturnsToTheRefusedPage(t *testing.T) {
 	s, _ := nextSite(t)
 	b := s.browse()
 	refused := b.Get("/home?tab=1").Header.Get("Location")
@@ -110,7 +110,7 @@ func TestLoginReturnsToThePageThatWasRefused(t *testing.T) {
 
 // R2: deciding about a next that was encoded hundreds of times must not be
 // worth an attacker's while: it is refused without peeling it to the end.
-func TestNextEncodedHundredsOfTimesIsRefusedUnpeeled(t *testing.T) {
+func TestNextEncodedHundredsOfTimesIsRefused(t *testing.T) {
 	s, _ := nextSite(t)
 	onion := func(layers int) *http.Request {
 		return httptest.NewRequest("GET", "/login?next=/"+url.QueryEscape("%"+strings.Repeat("25", layers)+"20"), nil)

@@ -12,7 +12,7 @@ import (
 )
 
 // C1: too late to forbid the caching, so nothing may be seen.
-func TestALookAfterACacheableAnswerBeganIsRefusedAndLogged(t *testing.T) {
+func TestLateResolveAfterCacheableResponseIsRefusedAndLogged(t *testing.T) {
 	for _, begin := range []struct {
 		name string
 		how  func(http.ResponseWriter)
@@ -83,7 +83,7 @@ func TestALookAfterACacheableAnswerBeganIsRefusedAndLogged(t *testing.T) {
 }
 
 // C1: a header's slice belongs to whoever holds the header.
-func TestTwoAnswersNeverShareAHeaderSlice(t *testing.T) {
+func TestResponsesNeverShareAHeaderSlice(t *testing.T) {
 	s := newSite(t, nil)
 	spoiled := 0
 	spoil := func(w http.ResponseWriter, r *http.Request) {
@@ -115,7 +115,7 @@ func TestTwoAnswersNeverShareAHeaderSlice(t *testing.T) {
 }
 
 // C1, R3: nothing was sent yet, so the refusal still can be kept from caches.
-func TestARefusalAfterAnEmptyCopyIsNotCached(t *testing.T) {
+func TestRefusalAfterAnEmptyCopyIsNotCached(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.HandleFunc("GET /late", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=3600")

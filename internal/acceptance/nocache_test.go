@@ -130,7 +130,7 @@ func cachingRecoverer(next http.Handler) http.Handler {
 }
 
 // C1, ASVS 14.3.2
-func TestNoAnswerToSomeoneWeLookedAtIsCached(t *testing.T) {
+func TestNoResponseThatUsedTheSessionIsCached(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.login("ada")
@@ -178,7 +178,7 @@ func TestNoAnswerToSomeoneWeLookedAtIsCached(t *testing.T) {
 
 // C1: the headers are in place before anybody outside sees the answer, also
 // where outside keeps it until the handler is done.
-func TestAnAnswerIsNotCachedBehindAWriterThatKeepsIt(t *testing.T) {
+func TestResponseIsNotCachedBehindABufferingWriter(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.login("ada")
@@ -252,7 +252,7 @@ func TestNoRefusalIsCached(t *testing.T) {
 }
 
 // C1: a static file that never looked stays cacheable.
-func TestAnAnswerThatNeverLookedKeepsItsOwnCaching(t *testing.T) {
+func TestResponseWithoutTheSessionKeepsItsCachingHeaders(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "style.css", time.Unix(1e9, 0), strings.NewReader("body {}"))

@@ -22,7 +22,7 @@ import (
 
 // W2: the view came through a context, so nothing but the 503 tells that the
 // handler was given up. The race detector, or the runtime, ends this test.
-func TestAViewHandedThroughAContextIsLeftAloneByATimeout(t *testing.T) {
+func TestTimeoutLeavesValuesInAContextAlone(t *testing.T) {
 	type viewKey struct{}
 	s := newSite(t, nil)
 	stop, stopped := make(chan struct{}), make(chan struct{})
@@ -50,7 +50,7 @@ func TestAViewHandedThroughAContextIsLeftAloneByATimeout(t *testing.T) {
 }
 
 // L5: a handler with a deadline is not held up by a look without one.
-func TestALookIsBoundByTheDeadlineOfWhoeverLooks(t *testing.T) {
+func TestResolveStopsAtTheCallersDeadline(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		hang := false
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
@@ -80,7 +80,7 @@ func TestALookIsBoundByTheDeadlineOfWhoeverLooks(t *testing.T) {
 }
 
 // L1, L5, L6: a gate around a part of a page refuses the part, not the page.
-func TestARefusalWithinAPageIsNotTheAnswer(t *testing.T) {
+func TestRefusedPartDoesNotRefuseThePage(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		box := s.guard.RequireRole("Admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "box") }))
@@ -112,7 +112,7 @@ func TestARefusalWithinAPageIsNotTheAnswer(t *testing.T) {
 }
 
 // L3, L6: nothing that the handler said of the page goes out without it.
-func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
+func TestReplacedPageLeavesNoHeaders(t *testing.T) {
 	for name, outer := range map[string]func(http.Handler) http.Handler{
 		"plain":          func(h http.Handler) http.Handler { return h },
 		"TimeoutHandler": func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") },
@@ -151,7 +151,7 @@ func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
 }
 
 // L5: whoever recovers from a broken FindUser must not be told "nobody".
-func TestAPanicInACallbackIsNotNobody(t *testing.T) {
+func TestPanicInACallbackIsUnavailableNotLoggedOut(t *testing.T) {
 	for _, callback := range []string{"FindUser", "IsActive", "Load"} {
 		withFakeClock(t, func(t *testing.T) {
 			boom := false
@@ -202,7 +202,7 @@ func TestAPanicInACallbackIsNotNobody(t *testing.T) {
 
 // Promise 2: the answer with the new cookie is still on its way when the person
 // logs out in another tab.
-func TestLogoutReachesASessionBeingReauthenticated(t *testing.T) {
+func TestLogoutEndsASessionBeingReauthenticated(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		replaced, goOn := make(chan error), make(chan struct{})
 		s.mux.HandleFunc("POST /reauth", func(w http.ResponseWriter, r *http.Request) {
@@ -232,7 +232,7 @@ func TestLogoutReachesASessionBeingReauthenticated(t *testing.T) {
 
 // I1: logging in twice at once, as a double click does, is still one session,
 // with what it held, and one cookie.
-func TestTwoReauthenticationsAtOnceLeaveOneSession(t *testing.T) {
+func TestConcurrentReauthenticationsLeaveOneSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		first, second := s.browse(), s.browse()
 		first.login("ada")
@@ -260,7 +260,7 @@ func TestTwoReauthenticationsAtOnceLeaveOneSession(t *testing.T) {
 }
 
 // L4: after the answer, what Save was called for early is old.
-func TestAnEarlySaveDoesNotOverwriteWhatCameAfter(t *testing.T) {
+func TestEarlySaveDoesNotOverwriteLaterChanges(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("POST /code", http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
@@ -280,7 +280,7 @@ func TestAnEarlySaveDoesNotOverwriteWhatCameAfter(t *testing.T) {
 }
 
 // L6, R3: a proxy aborts when it cannot write, and the refusal still arrives.
-func TestARefusalInPlaceOfAProxiedPageArrives(t *testing.T) {
+func TestRefusalReplacesAProxiedPage(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "secret") }))
 	defer upstream.Close()
 	target, err := url.Parse(upstream.URL)
@@ -300,7 +300,7 @@ func TestARefusalInPlaceOfAProxiedPageArrives(t *testing.T) {
 }
 
 // L6: a compressor further out goes on compressing, and has to say so.
-func TestAReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
+func TestReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
 	s, backend := remoteSite(t)
 	s.mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
 		session, _ := s.guard.Get(r, "app")
@@ -329,7 +329,7 @@ type compressing struct {
 func (c compressing) Write(p []byte) (int, error) { return c.body.Write(p) }
 
 // R3: two parts of a page that are refused both get the application's answer.
-func TestEveryRefusedPartGetsTheApplicationsAnswer(t *testing.T) {
+func TestEveryRefusedPartGetsTheCustomRefusal(t *testing.T) {
 	s := newSite(t, func(c *sessionguard.Config[*user]) {
 		c.Refusals.Forbidden = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "own", http.StatusForbidden) })
 	})
@@ -347,7 +347,7 @@ func TestEveryRefusedPartGetsTheApplicationsAnswer(t *testing.T) {
 }
 
 // L3: a part that was refused does not answer for a page that fails by itself.
-func TestARefusedPartDoesNotExcuseThePage(t *testing.T) {
+func TestRefusedPartDoesNotPreventTheRefusalOfThePage(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		box := s.guard.RequireRole("Admin")(http.NotFoundHandler())
@@ -366,7 +366,7 @@ func TestARefusedPartDoesNotExcuseThePage(t *testing.T) {
 	})
 }
 
-func TestTheLongestTimeoutsWork(t *testing.T) {
+func TestLongestTimeoutsWork(t *testing.T) {
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.IdleTimeout, c.AbsoluteTimeout = math.MaxInt64, math.MaxInt64 })
 	b := s.browse()
 	b.Post("/value?k=a&v=1")

@@ -35,7 +35,7 @@ func (b *browser) devices(path string) (list []sessionguard.Session) {
 }
 
 // ASVS 7.5.2
-func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
+func TestSessionsListsTheLoginsOfAUser(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
 		s.devices()
 		begun := time.Now().UTC()
@@ -102,7 +102,7 @@ func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
 	})
 }
 
-func TestTheAddressIsWhatTheApplicationSays(t *testing.T) {
+func TestClientAddrSetsTheAddress(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			c.ClientAddr = func(r *http.Request) string { return r.Header.Get("X-Our-Proxy") }
@@ -118,7 +118,7 @@ func TestTheAddressIsWhatTheApplicationSays(t *testing.T) {
 }
 
 // L5
-func TestSessionsOfABackendThatIsDownAreAnError(t *testing.T) {
+func TestSessionsReportsABackendFailure(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.devices()

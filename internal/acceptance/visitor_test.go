@@ -13,7 +13,7 @@ import (
 )
 
 // Anonymous visitors cost the server nothing.
-func TestAVisitorCostsTheServerNothing(t *testing.T) {
+func TestVisitorCausesNoBackendCalls(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b := s.browse()
@@ -31,7 +31,7 @@ func TestAVisitorCostsTheServerNothing(t *testing.T) {
 }
 
 // A visitor who does nothing gets no cookie.
-func TestAVisitorWhoChangesNothingGetsNoCookie(t *testing.T) {
+func TestVisitorWithoutValuesGetsNoCookie(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		for _, path := range []string{"/", "/home", "/status", "/value?k=k", "/static"} {
@@ -43,7 +43,7 @@ func TestAVisitorWhoChangesNothingGetsNoCookie(t *testing.T) {
 }
 
 // RFC 6265bis 5.6, ASVS 3.3.5: over 4096 bytes the oldest flashes go
-func TestAVisitorsOldestFlashesMakeRoom(t *testing.T) {
+func TestVisitorCookieDropsTheOldestFlashesOver4096Bytes(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /flash", func(w http.ResponseWriter, r *http.Request) error {
 			session, err := s.guard.Get(r, "flash")
@@ -78,7 +78,7 @@ func TestAVisitorsOldestFlashesMakeRoom(t *testing.T) {
 }
 
 // L6: what does not fit is an error page, and nothing is half saved
-func TestAVisitorsValuesThatDoNotFitAreAnErrorPage(t *testing.T) {
+func TestVisitorValuesTooLargeForACookieAreAnErrorPage(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /big", func(w http.ResponseWriter, r *http.Request) error {
 			small, _ := s.guard.Get(r, "app")
@@ -107,7 +107,7 @@ func TestAVisitorsValuesThatDoNotFitAreAnErrorPage(t *testing.T) {
 }
 
 // W1: values that change after the first byte
-func TestLateChangesAreSavedForASessionAndAnErrorForAVisitor(t *testing.T) {
+func TestLateChangesAreSavedForASessionAndFailForAVisitor(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		saved := make(chan error, 1)
 		late := func(save bool) func(http.ResponseWriter, *http.Request) {
@@ -151,7 +151,7 @@ func TestLateChangesAreSavedForASessionAndAnErrorForAVisitor(t *testing.T) {
 }
 
 // K2, WSTG-SESS-03: a visitor's cookie is ours or it is nothing
-func TestAVisitorsCookieThatIsNotOursIsIgnored(t *testing.T) {
+func TestInvalidVisitorCookieIsIgnored(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.Post("/value?k=k&v=v")

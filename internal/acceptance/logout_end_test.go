@@ -23,7 +23,7 @@ func endingsID(b *browser) string {
 
 // Promise 2: End within a handler is the same logout, and what the handler
 // leaves for the next page is there.
-func TestEndInAHandlerLogsOutAndKeepsItsFlash(t *testing.T) {
+func TestEndLogsOutAndKeepsALaterFlash(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.Handle("POST /account/delete", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		before, _ := s.guard.Get(r, "flash")
@@ -117,7 +117,7 @@ func TestEndAndLoginInOneRequest(t *testing.T) {
 }
 
 // Promise 2: too late for the cookie is not too late for the session.
-func TestEndAfterTheHeadersPurgesAndSaysSo(t *testing.T) {
+func TestEndAfterTheHeadersEndsTheSessionAndReturnsErrHeadersSent(t *testing.T) {
 	s := newSite(t, nil)
 	for _, looked := range []bool{true, false} {
 		path := fmt.Sprintf("POST /late/%t", looked)
@@ -144,7 +144,7 @@ func TestEndAfterTheHeadersPurgesAndSaysSo(t *testing.T) {
 }
 
 // Without the guard around it, End ends nothing and says so.
-func TestEndAndEndOthersNeedTheGuardAroundThem(t *testing.T) {
+func TestEndAndEndOthersWithoutTheGuardReturnErrNotWrapped(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.login("ada")
@@ -216,7 +216,7 @@ func TestEndSessionEndsOnlyThatUsersSession(t *testing.T) {
 }
 
 // ASVS 7.4.2: all of a user's sessions end, and nobody else's.
-func TestEndUserEndsAllOfAUsersSessions(t *testing.T) {
+func TestEndUserEndsAllSessionsOfThatUserOnly(t *testing.T) {
 	s := newSite(t, nil)
 	s.users.change("ada2", func(u *user) { u.ID = "ada2"; u.Roles = []string{"Engineer"} })
 	var adas []*browser
@@ -242,7 +242,7 @@ func TestEndUserEndsAllOfAUsersSessions(t *testing.T) {
 }
 
 // ASVS 7.4.3: after a password change only the session that changed it lives.
-func TestEndOthersKeepsThisSessionAndNeedsALogin(t *testing.T) {
+func TestEndOthersKeepsThisSessionAndRequiresALogin(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	s.mux.HandleFunc("POST /others", func(w http.ResponseWriter, r *http.Request) {
@@ -281,7 +281,7 @@ func TestEndOthersKeepsThisSessionAndNeedsALogin(t *testing.T) {
 
 // Promise 2: a re-authentication that moves the session to a new key while it
 // is being ended does not carry it past its end.
-func TestEndUserRacingReauthenticationLeavesNone(t *testing.T) {
+func TestEndingASessionDuringReauthenticationLeavesNone(t *testing.T) {
 	for name, end := range map[string]func(*site, *browser) error{
 		"EndUser":    func(s *site, _ *browser) error { return s.guard.EndUser(s.Context(), "ada") },
 		"EndSession": func(s *site, b *browser) error { return s.guard.EndSession(s.Context(), "ada", endingsID(b)) },

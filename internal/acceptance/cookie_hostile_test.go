@@ -17,9 +17,9 @@ import (
 // both and of another guard with the same keys and backend.
 type hostileSite struct {
 	*site
-	backend                             *failingBackend
-	handler                             http.Handler
-	session, anonymous, staff, staffAno string
+	backend                               *failingBackend
+	handler                               http.Handler
+	session, visitor, staff, staffVisitor string
 }
 
 func newHostileSite(t *testing.T, keys [][]byte) *hostileSite {
@@ -27,8 +27,8 @@ func newHostileSite(t *testing.T, keys [][]byte) *hostileSite {
 	h.site = newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys = h.backend, keys })
 	staff := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys, c.CookieName = h.backend, keys, "__Host-staff" })
 	for s, take := range map[*site]func(map[string]string){
-		h.site: func(c map[string]string) { h.session, h.anonymous = c[sessionCookie], c[visitorCookie] },
-		staff:  func(c map[string]string) { h.staff, h.staffAno = c["__Host-staff"], c["__Host-staff-anonymous"] },
+		h.site: func(c map[string]string) { h.session, h.visitor = c[sessionCookie], c[visitorCookie] },
+		staff:  func(c map[string]string) { h.staff, h.staffVisitor = c["__Host-staff"], c["__Host-staff-anonymous"] },
 	} {
 		b, visitor := s.browse(), s.browse()
 		b.login("ada")
@@ -40,7 +40,7 @@ func newHostileSite(t *testing.T, keys [][]byte) *hostileSite {
 		}
 		take(all)
 	}
-	for _, value := range []string{h.session, h.anonymous, h.staff, h.staffAno} {
+	for _, value := range []string{h.session, h.visitor, h.staff, h.staffVisitor} {
 		require.NotEmpty(t, value)
 		require.LessOrEqual(t, len(value), 200, "its length alone does not give it away")
 	}
@@ -49,7 +49,7 @@ func newHostileSite(t *testing.T, keys [][]byte) *hostileSite {
 }
 
 // ask sends Cookie headers without a network, which would refuse some of them.
-func (h *hostileSite) ask(path string, cookies ...string) *http.Response {
+func (h *hostileSite) get(path string, cookies ...string) *http.Response {
 	r := httptest.NewRequest("GET", "https://app.example"+path, nil)
 	r.Header["Cookie"] = cookies
 	r.Header.Set("Accept", "text/html")
@@ -59,12 +59,12 @@ func (h *hostileSite) ask(path string, cookies ...string) *http.Response {
 }
 
 // requireStranger expects what anybody gets who sends no cookie, at no cost.
-func (h *hostileSite) requireStranger(t *testing.T, cookies ...string) {
+func (h *hostileSite) requireLikeNoCookie(t *testing.T, cookies ...string) {
 	t.Helper()
 	before := h.backend.callCounts()
 	asked := h.users.lookups
 	for path, want := range map[string]int{"/home": 303, "/poll": 303, "/": 200, "/value?k=a": 200, "/static": 200} {
-		resp := h.ask(path, cookies...)
+		resp := h.get(path, cookies...)
 		var body bytes.Buffer
 		_, _ = body.ReadFrom(resp.Body)
 		require.Equal(t, want, resp.StatusCode, "%s with %q", path, cookies)
@@ -87,7 +87,7 @@ func flip(value string, i int, bit byte) string {
 // K2, ASVS 7.2.1
 func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 	h := newHostileSite(t, testKeys)
-	s, a := h.session, h.anonymous
+	s, a := h.session, h.visitor
 	name, ano := sessionCookie+"=", visitorCookie+"="
 	forge := func(keys ...[]byte) string {
 		v, err := securecookie.EncodeMulti(sessionCookie, bytes.Repeat([]byte("t"), 32), securecookie.CodecsFromPairs(keys...)...)
@@ -108,13 +108,13 @@ func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 		"other alphabet":         {name + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 100))},
 		"not base64":             {name + strings.Repeat("é", 72), ano + strings.Repeat("%", 144)},
 		"swapped":                {name + a + "; " + ano + s}, "session as anonymous": {ano + s}, "anonymous as session": {name + a},
-		"another guard's value": {name + h.staff, ano + h.staffAno}, "another guard's cookies": {"__Host-staff=" + h.staff + "; __Host-staff-anonymous=" + h.staffAno},
+		"another guard's value": {name + h.staff, ano + h.staffVisitor}, "another guard's cookies": {"__Host-staff=" + h.staff + "; __Host-staff-anonymous=" + h.staffVisitor},
 		"our values as another's": {"__Host-staff=" + s + "; __Host-staff-anonymous=" + a},
 		"twice":                   {name + s + "; " + name + s, ano + a + "; " + ano + a}, "twice, two headers": {name + s, name + s, ano + a, ano + a},
 		"real, then forged": {name + s + "; " + name + "x; " + ano + a + "; " + ano + "x"}, "forged, then real": {name + "x; " + name + s + "; " + ano + "x; " + ano + a},
 		"real, then forged, two headers": {name + s, name + "x", ano + a, ano + "x"}, "forged, then real, two headers": {name + "x", name + s, ano + "x", ano + a},
 		"real, then empty": {name + s + "; " + name, ano + a + "; " + ano}, "empty, then real": {name + "; " + name + s, ano + "; " + ano + a},
-		"with another's planted": {name + s + "; " + name + h.staff, ano + a + "; " + ano + h.staffAno},
+		"with another's planted": {name + s + "; " + name + h.staff, ano + a + "; " + ano + h.staffVisitor},
 		"quoted":                 {name + `"` + s + `"`, ano + `"` + a + `"`}, "half quoted": {name + `"` + s, ano + a + `"`},
 		"lower case": {"__host-session=" + s, "__host-session-anonymous=" + a}, "upper case": {strings.ToUpper(sessionCookie) + "=" + s},
 		"no-break space": {"\u00a0" + name + s, "\u00a0" + ano + a}, "ideographic space": {"\u3000" + name + s, "\u3000" + ano + a},
@@ -130,19 +130,19 @@ func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			if what == "line end in the value" {
 				// net/http refuses it, and base64 skips it: never the session.
-				require.Equal(t, http.StatusSeeOther, h.ask("/home", cookies...).StatusCode)
+				require.Equal(t, http.StatusSeeOther, h.get("/home", cookies...).StatusCode)
 				return
 			}
-			h.requireStranger(t, cookies...)
+			h.requireLikeNoCookie(t, cookies...)
 		})
 	}
 	for _, cookies := range [][]string{
 		{name + s}, {" \t" + name + s + " \t"}, {"a=b;" + name + s + ";c=d"}, {"a", sessionCookie + " = " + s},
 		{name + s + "; __host-session=x; " + ano + "x; " + ano + "y"}, {name + s + "; " + sessionCookie},
 	} {
-		require.Equal(t, http.StatusOK, h.ask("/home", cookies...).StatusCode, "the real one, once: %q", cookies)
+		require.Equal(t, http.StatusOK, h.get("/home", cookies...).StatusCode, "the real one, once: %q", cookies)
 	}
-	resp := h.ask("/value?k=a", ano+a)
+	resp := h.get("/value?k=a", ano+a)
 	var body bytes.Buffer
 	_, _ = body.ReadFrom(resp.Body)
 	require.Contains(t, body.String(), "visitors-own", "the visitor's own")
@@ -151,10 +151,10 @@ func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 // K2: all eight bits of every character of both cookies.
 func TestEveryFlippedBitInvalidatesTheCookie(t *testing.T) {
 	h := newHostileSite(t, testKeys)
-	for name, value := range map[string]string{sessionCookie: h.session, visitorCookie: h.anonymous} {
+	for name, value := range map[string]string{sessionCookie: h.session, visitorCookie: h.visitor} {
 		for i := range len(value) {
 			for bit := byte(1); bit != 0; bit <<= 1 {
-				h.requireStranger(t, name+"="+flip(value, i, bit))
+				h.requireLikeNoCookie(t, name+"="+flip(value, i, bit))
 			}
 		}
 	}
@@ -186,13 +186,13 @@ func TestOtherBase64SpellingsOfTheCookieAreRefused(t *testing.T) {
 					same++
 				}
 				before := h.backend.callCounts()["Load"]
-				resp := h.ask("/home", sessionCookie+"="+other)
+				resp := h.get("/home", sessionCookie+"="+other)
 				require.Equal(t, http.StatusSeeOther, resp.StatusCode, "%q", other)
 				require.Empty(t, resp.Header["Set-Cookie"])
 				require.LessOrEqual(t, h.backend.callCounts()["Load"]-before, 1)
 			}
 			require.NotZero(t, same, "there are other spellings")
-			require.Equal(t, http.StatusOK, h.ask("/home", sessionCookie+"="+h.session).StatusCode)
+			require.Equal(t, http.StatusOK, h.get("/home", sessionCookie+"="+h.session).StatusCode)
 		})
 	}
 }

@@ -20,7 +20,7 @@ import (
 func TestAuditTrailHasEachEventOnce(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
 		s.reasons()
-		s.devices()
+		s.addSessionsRoute()
 		b, admin := s.browse(), s.browse()
 		for _, browser := range []*browser{b, admin} {
 			browser.Header.Set("User-Agent", "test/1")

@@ -188,22 +188,22 @@ func TestConcurrentLoginsOnTwoNodesStayWithinTheLimit(t *testing.T) {
 }
 
 // lossy stores a new session, and the answer gets lost.
-type lossy struct {
+type lossyBackend struct {
 	*failingBackend
-	losing atomic.Bool
+	loseResponses atomic.Bool
 }
 
-func (l *lossy) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
+func (l *lossyBackend) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
 	ended, err := l.failingBackend.Create(ctx, r, limit)
-	if l.losing.Load() {
+	if l.loseResponses.Load() {
 		return nil, errors.Join(err, errBackendDown)
 	}
 	return ended, err
 }
 
-func (l *lossy) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
+func (l *lossyBackend) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
 	err := l.failingBackend.Replace(ctx, old, version, r)
-	if l.losing.Load() {
+	if l.loseResponses.Load() {
 		return errors.Join(err, errBackendDown)
 	}
 	return err
@@ -212,20 +212,20 @@ func (l *lossy) Replace(ctx context.Context, old store.Key, version uint64, r st
 // A session that nobody has the token of must not lock its user out.
 func TestSessionWithALostTokenDoesNotCountTowardsTheLimit(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
-		backend := &lossy{failingBackend: newFailingBackend()}
+		backend := &lossyBackend{failingBackend: newFailingBackend()}
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			c.Backend = backend
 			c.MaxSessions = func(*user) store.Limit { return store.Limit{Max: 1, Refuse: true} }
 		})
 		b := s.browse()
-		backend.losing.Store(true)
+		backend.loseResponses.Store(true)
 		require.Equal(t, http.StatusServiceUnavailable, b.Post("/login?user=ada").StatusCode)
-		backend.losing.Store(false)
+		backend.loseResponses.Store(false)
 		b.login("ada")
 
-		backend.losing.Store(true) // of a re-authentication
+		backend.loseResponses.Store(true) // of a re-authentication
 		require.Equal(t, http.StatusServiceUnavailable, b.Post("/login?user=ada").StatusCode)
-		backend.losing.Store(false)
+		backend.loseResponses.Store(false)
 		s.browse().login("ada")
 	})
 }

@@ -15,7 +15,7 @@ import (
 // held is a request that the server has accepted and whose handler waits.
 type held struct {
 	entered, release chan struct{}
-	answer           chan response
+	response         chan response
 }
 
 // hold adds a route that waits in the middle, and asks for it.
@@ -26,11 +26,11 @@ func hold(s *site, b *browser, method string, wrap func(http.Handler) http.Handl
 	req := b.Request(method, "/held")
 	req.Header.Set("Accept", "text/html")
 	go func() {
-		defer close(h.answer)
+		defer close(h.response)
 		if resp, err := b.Client.Do(req); err == nil {
 			body, _ := io.ReadAll(resp.Body)
 			resp.Body.Close()
-			h.answer <- response{Response: resp, Body: string(body)}
+			h.response <- response{Response: resp, Body: string(body)}
 		}
 	}()
 	<-h.entered
@@ -40,7 +40,7 @@ func hold(s *site, b *browser, method string, wrap func(http.Handler) http.Handl
 func (h *held) finish(t *testing.T) response {
 	t.Helper()
 	close(h.release)
-	resp, ok := <-h.answer
+	resp, ok := <-h.response
 	require.True(t, ok, "the request was answered")
 	return resp
 }

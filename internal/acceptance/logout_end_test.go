@@ -13,7 +13,7 @@ import (
 )
 
 // endingsID is the public ID of a browser's session.
-func endingsID(b *browser) string {
+func publicID(b *browser) string {
 	b.t.Helper()
 	var status struct{ Session string }
 	require.NoError(b.t, json.Unmarshal([]byte(b.Get("/status").Body), &status))
@@ -170,24 +170,24 @@ func TestEndSessionEndsOnlyThatUsersSession(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		desk, phone, grace, expired := s.browse(), s.browse(), s.browse(), s.browse()
 		expired.login("ada")
-		gone := endingsID(expired)
+		gone := publicID(expired)
 		advance(idle)
 		desk.login("ada")
 		phone.login("ada")
 		grace.login("grace")
-		ids := map[string]*browser{endingsID(desk): desk, endingsID(phone): phone, endingsID(grace): grace}
+		ids := map[string]*browser{publicID(desk): desk, publicID(phone): phone, publicID(grace): grace}
 		require.Len(t, ids, 3)
 		end := func(userID, id string) error { return s.guard.EndSession(t.Context(), userID, id) }
 
 		for name, err := range map[string]error{
-			"another user's":       end("grace", endingsID(phone)),
-			"with a prefix":        end(sessionCookie+"=ada", endingsID(phone)),
+			"another user's":       end("grace", publicID(phone)),
+			"with a prefix":        end(sessionCookie+"=ada", publicID(phone)),
 			"unknown":              end("ada", "unknown"),
 			"empty":                end("ada", ""),
-			"nobody's":             end("", endingsID(phone)),
+			"nobody's":             end("", publicID(phone)),
 			"nothing at all":       end("", ""),
 			"the cookie's value":   end("ada", phone.Cookies()[sessionCookie]),
-			"in another case":      end("ADA", endingsID(phone)),
+			"in another case":      end("ADA", publicID(phone)),
 			"one that has expired": end("ada", gone),
 		} {
 			require.ErrorIs(t, err, sessionguard.ErrNoSession, name)
@@ -195,16 +195,16 @@ func TestEndSessionEndsOnlyThatUsersSession(t *testing.T) {
 		for id, b := range ids {
 			require.True(t, b.loggedIn(), id)
 		}
-		phoneID := endingsID(phone)
+		phoneID := publicID(phone)
 		phone.login("ada")
-		require.Equal(t, phoneID, endingsID(phone), "re-authentication keeps the public ID")
+		require.Equal(t, phoneID, publicID(phone), "re-authentication keeps the public ID")
 		require.NoError(t, end("ada", phoneID))
 		require.False(t, phone.loggedIn())
 		require.True(t, desk.loggedIn())
 		require.True(t, grace.loggedIn())
 		require.ErrorIs(t, end("ada", phoneID), sessionguard.ErrNoSession)
 
-		deskID := endingsID(desk)
+		deskID := publicID(desk)
 		for _, method := range []string{"ByOwner", "Delete"} {
 			backend.failOn(method)
 			require.ErrorIs(t, end("ada", deskID), sessionguard.ErrUnavailable, method)
@@ -284,7 +284,7 @@ func TestEndOthersKeepsThisSessionAndRequiresALogin(t *testing.T) {
 func TestEndingASessionDuringReauthenticationLeavesNone(t *testing.T) {
 	for name, end := range map[string]func(*site, *browser) error{
 		"EndUser":    func(s *site, _ *browser) error { return s.guard.EndUser(s.Context(), "ada") },
-		"EndSession": func(s *site, b *browser) error { return s.guard.EndSession(s.Context(), "ada", endingsID(b)) },
+		"EndSession": func(s *site, b *browser) error { return s.guard.EndSession(s.Context(), "ada", publicID(b)) },
 	} {
 		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })

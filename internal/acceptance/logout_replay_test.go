@@ -17,7 +17,7 @@ import (
 )
 
 // replayWitness sends cookies as they are and says what they still open.
-func replayWitness(b *browser, cookies string) error {
+func checkNoAccess(b *browser, cookies string) error {
 	for path, opened := range map[string]func(response) bool{
 		"/home":          func(resp response) bool { return resp.StatusCode == http.StatusOK },
 		"/poll":          func(resp response) bool { return resp.StatusCode == http.StatusOK },
@@ -78,16 +78,16 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 		}
 		replayer := s.browse()
 		for i, one := range all {
-			require.NoError(t, replayWitness(replayer, one), one)
+			require.NoError(t, checkNoAccess(replayer, one), one)
 			for _, two := range all[i+1:] {
-				require.NoError(t, replayWitness(replayer, one+"; "+two), "%s; %s", one, two)
+				require.NoError(t, checkNoAccess(replayer, one+"; "+two), "%s; %s", one, two)
 			}
 		}
-		require.Error(t, replayWitness(replayer, s.replayLogin()), "the witness sees a living session")
+		require.Error(t, checkNoAccess(replayer, s.loginCookie()), "the witness sees a living session")
 	})
 }
 
-func (s *site) replayLogin() string {
+func (s *site) loginCookie() string {
 	b := s.browse()
 	b.login("ada")
 	return sessionCookie + "=" + b.Cookies()[sessionCookie]
@@ -183,7 +183,7 @@ func TestNoRequestIsAcceptedAfterTheLogoutResponse(t *testing.T) {
 			require.Empty(t, failed)
 			require.GreaterOrEqual(t, early.Load(), int64(20))
 			require.Zero(t, late.Load())
-			require.NoError(t, replayWitness(s.browse(), cookie))
+			require.NoError(t, checkNoAccess(s.browse(), cookie))
 		}
 	})
 }
@@ -226,7 +226,7 @@ func TestRequestHeldDuringLogoutDoesNotResurrectTheSession(t *testing.T) {
 		resp := <-answers
 		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 		require.Empty(t, resp.Cookies(), "a late answer does not touch the cookie of a newer login")
-		require.NoError(t, replayWitness(s.browse(), cookie))
+		require.NoError(t, checkNoAccess(s.browse(), cookie))
 		require.Zero(t, backend.callCounts()["Save"])
 		records, err := backend.ByOwner(t.Context(), sessionCookie+"=ada")
 		require.NoError(t, err)

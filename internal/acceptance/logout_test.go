@@ -288,9 +288,9 @@ func TestLogoutAfterTheFirstByteStillEndsTheSession(t *testing.T) {
 }
 
 // logoutSlowBackend takes its time, and gives up when it is told to.
-type logoutSlowBackend struct{ *failingBackend }
+type slowDeleteBackend struct{ *failingBackend }
 
-func (b logoutSlowBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
+func (b slowDeleteBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	select {
 	case <-ctx.Done():
 		return store.Record{}, ctx.Err()
@@ -302,7 +302,7 @@ func (b logoutSlowBackend) Delete(ctx context.Context, key store.Key, reason sto
 // L6: a client that hangs up does not stop its logout half-way.
 func TestLogoutFinishesAfterTheClientDisconnects(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = logoutSlowBackend{newFailingBackend()} })
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = slowDeleteBackend{newFailingBackend()} })
 		b := s.browse()
 		b.login("ada")
 		old := b.Cookies()

@@ -12,7 +12,7 @@ import (
 
 // devices adds GET /devices, the sessions of the current user, and of another one
 // with ?user=.
-func (s *site) devices() {
+func (s *site) addSessionsRoute() {
 	s.mux.Handle("GET /devices", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u, _ := s.guard.User(r)
 		id := u.ID
@@ -28,7 +28,7 @@ func (s *site) devices() {
 	})))
 }
 
-func (b *browser) devices(path string) (list []sessionguard.Session) {
+func (b *browser) listSessions(path string) (list []sessionguard.Session) {
 	b.t.Helper()
 	require.NoError(b.t, json.Unmarshal([]byte(b.Get(path).Body), &list))
 	return list
@@ -37,7 +37,7 @@ func (b *browser) devices(path string) (list []sessionguard.Session) {
 // ASVS 7.5.2
 func TestSessionsListsTheLoginsOfAUser(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
-		s.devices()
+		s.addSessionsRoute()
 		begun := time.Now().UTC()
 		phone, desk, grace := s.browse(), s.browse(), s.browse()
 		phone.Header.Set("User-Agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1")
@@ -49,7 +49,7 @@ func TestSessionsListsTheLoginsOfAUser(t *testing.T) {
 		grace.login("grace")
 		advance(10 * time.Minute)
 
-		list := desk.devices("/devices")
+		list := desk.listSessions("/devices")
 		require.Len(s.T, list, 2)
 		require.Equal(s.T, sessionguard.Session{
 			ID:            statusOf(desk).Session,
@@ -76,25 +76,25 @@ func TestSessionsListsTheLoginsOfAUser(t *testing.T) {
 
 		// Revived, it is not fresh. Logged in again, it is the same and fresh.
 		require.Equal(s.T, "secret of ada", phone.Get("/home").Body)
-		list = phone.devices("/devices")
+		list = phone.listSessions("/devices")
 		require.True(s.T, list[0].Current)
 		require.Equal(s.T, begun, list[0].Created)
 		require.Zero(s.T, list[0].Authenticated)
 		require.Zero(s.T, list[0].FreshUntil(time.Hour))
 		phone.login("ada")
-		list = phone.devices("/devices")
+		list = phone.listSessions("/devices")
 		require.Equal(s.T, begun.Add(70*time.Minute), list[0].Authenticated)
 		require.Equal(s.T, begun.Add(75*time.Minute), list[0].FreshUntil(5*time.Minute))
 
 		// An administrator's view of another user has no current one.
-		for _, session := range grace.devices("/devices?user=ada") {
+		for _, session := range grace.listSessions("/devices?user=ada") {
 			require.False(s.T, session.Current)
 		}
-		require.Empty(s.T, grace.devices("/devices?user=nobody"))
+		require.Empty(s.T, grace.listSessions("/devices?user=nobody"))
 
 		// What has ended is not listed.
 		advance(idle)
-		require.Len(s.T, phone.devices("/devices"), 1)
+		require.Len(s.T, phone.listSessions("/devices"), 1)
 		phone.Post("/logout")
 		list, err := s.guard.Sessions(s.T.Context(), "ada")
 		require.NoError(s.T, err)
@@ -121,7 +121,7 @@ func TestClientAddrSetsTheAddress(t *testing.T) {
 func TestSessionsReportsABackendFailure(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
-		s.devices()
+		s.addSessionsRoute()
 		b := s.browse()
 		b.login("ada")
 		backend.failOn("ByOwner")

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Anonymous visitors cost the server nothing.
+// Visitors cause no backend calls.
 func TestVisitorCausesNoBackendCalls(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
@@ -26,11 +26,11 @@ func TestVisitorCausesNoBackendCalls(t *testing.T) {
 			b.Post("/logout")
 		}
 		require.Empty(t, backend.callCounts())
-		require.Zero(t, s.users.lookups-3, "but for the logins that were tried")
+		require.Equal(t, 3, s.users.lookups, "only for the attempted logins")
 	})
 }
 
-// A visitor who does nothing gets no cookie.
+// A visitor gets a cookie only for values.
 func TestVisitorWithoutValuesGetsNoCookie(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
@@ -38,11 +38,11 @@ func TestVisitorWithoutValuesGetsNoCookie(t *testing.T) {
 			require.Empty(s.T, b.Get(path).Cookies(), path)
 		}
 		b.Post("/value?k=k&v=v")
-		require.Empty(s.T, b.Get("/value?k=k").Cookies(), "nor a second one for reading")
+		require.Empty(s.T, b.Get("/value?k=k").Cookies(), "reading sets no second cookie")
 	})
 }
 
-// RFC 6265bis 5.6, ASVS 3.3.5: over 4096 bytes the oldest flashes go
+// RFC 6265bis 5.6, ASVS 3.3.5: a cookie has at most 4096 bytes.
 func TestVisitorCookieDropsTheOldestFlashesOver4096Bytes(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /flash", func(w http.ResponseWriter, r *http.Request) error {
@@ -67,17 +67,17 @@ func TestVisitorCookieDropsTheOldestFlashesOver4096Bytes(t *testing.T) {
 			c := resp.Cookies()[0]
 			require.LessOrEqual(s.T, len(c.Name)+len(c.Value), 4096)
 		}
-		require.Equal(s.T, "book <nil>", b.Get("/value?k=cart").Body, "values stay")
+		require.Equal(s.T, "book <nil>", b.Get("/value?k=cart").Body, "values are kept")
 		shown := strings.Fields(b.Get("/flashes").Body)
 		require.Greater(s.T, len(shown), 5)
 		for i, n := range shown {
-			require.Equal(s.T, strconv.Itoa(40-len(shown)+i), n, "the newest, in order")
+			require.Equal(s.T, strconv.Itoa(40-len(shown)+i), n, "the newest flashes are kept, in order")
 		}
 		require.Empty(s.T, s.log.String())
 	})
 }
 
-// L6: what does not fit is an error page, and nothing is half saved
+// L6: if the values do not fit into the cookie, none of them is saved.
 func TestVisitorValuesTooLargeForACookieAreAnErrorPage(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /big", func(w http.ResponseWriter, r *http.Request) error {
@@ -102,11 +102,11 @@ func TestVisitorValuesTooLargeForACookieAreAnErrorPage(t *testing.T) {
 		require.Contains(s.T, s.log.String(), "do not fit into a cookie")
 
 		ada.login("ada")
-		require.Equal(s.T, "saved!", ada.Post("/big").Body, "a session on the server has room")
+		require.Equal(s.T, "saved!", ada.Post("/big").Body, "a session on the server has no such limit")
 	})
 }
 
-// W1: values that change after the first byte
+// W1: values are changed after the first byte.
 func TestLateChangesAreSavedForASessionAndFailForAVisitor(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		saved := make(chan error, 1)
@@ -116,7 +116,7 @@ func TestLateChangesAreSavedForASessionAndFailForAVisitor(t *testing.T) {
 				session.Values["early"] = "e"
 				fmt.Fprint(w, "begun")
 				session.Values["late"] = "l"
-				other, err := s.guard.Get(r, "other") // also one that is opened late
+				other, err := s.guard.Get(r, "other") // opened after the first byte
 				other.Values["late"] = "l"
 				if save {
 					err = errors.Join(err, session.Save(r, w))
@@ -150,7 +150,7 @@ func TestLateChangesAreSavedForASessionAndFailForAVisitor(t *testing.T) {
 	})
 }
 
-// K2, WSTG-SESS-03: a visitor's cookie is ours or it is nothing
+// K2, WSTG-SESS-03
 func TestInvalidVisitorCookieIsIgnored(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
@@ -159,16 +159,16 @@ func TestInvalidVisitorCookieIsIgnored(t *testing.T) {
 		b.login("ada")
 		session := b.Cookies()[sessionCookie]
 		for name, value := range map[string]string{
-			"cut": ours[:len(ours)-8], "changed": "A" + ours[1:], "a session's": session, "nothing": "", "long": strings.Repeat("A", 5000),
+			"truncated": ours[:len(ours)-8], "changed": "A" + ours[1:], "a session cookie's value": session, "empty": "", "too long": strings.Repeat("A", 5000),
 		} {
 			visitor := s.browse()
 			resp := visitor.Get("/value?k=k", "Cookie", visitorCookie+"="+value)
 			require.Equal(s.T, "<nil> <nil>", resp.Body, name)
 			require.Empty(s.T, resp.Cookies(), name)
 			resp = visitor.Get("/home", "Cookie", sessionCookie+"="+ours)
-			require.Equal(s.T, http.StatusSeeOther, resp.StatusCode, "nor is it a session's")
+			require.Equal(s.T, http.StatusSeeOther, resp.StatusCode, "a visitor cookie's value is no session")
 		}
 		resp := s.browse().Get("/value?k=k", "Cookie", visitorCookie+"="+ours+"; "+visitorCookie+"="+ours)
-		require.Equal(s.T, "<nil> <nil>", resp.Body, "two of a name are none")
+		require.Equal(s.T, "<nil> <nil>", resp.Body, "two visitor cookies count as none")
 	})
 }

@@ -18,17 +18,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What an attack on the library once got through with.
+// The tests in this file repeat attacks that the library once did not withstand.
 
-// W2: the view came through a context, so nothing but the 503 tells that the
-// handler was given up. The race detector, or the runtime, ends this test.
+// W2: the handler gets the values through a context, so only the 503 shows that it was
+// abandoned. If the guard read the values, the race detector or the runtime would fail
+// this test.
 func TestTimeoutLeavesValuesInAContextAlone(t *testing.T) {
-	type viewKey struct{}
+	type valuesKey struct{}
 	s := newSite(t, nil)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(stopped)
-		values := r.Context().Value(viewKey{}).(map[any]any)
+		values := r.Context().Value(valuesKey{}).(map[any]any)
 		for i := 0; ; i++ {
 			select {
 			case <-stop:
@@ -41,7 +42,7 @@ func TestTimeoutLeavesValuesInAContextAlone(t *testing.T) {
 	timed := http.TimeoutHandler(inner, time.Millisecond, "too slow")
 	s.mux.HandleFunc("GET /timed", func(w http.ResponseWriter, r *http.Request) {
 		session, _ := s.guard.Get(r, "app")
-		timed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), viewKey{}, session.Values)))
+		timed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), valuesKey{}, session.Values)))
 	})
 	b := s.browse()
 	require.Equal(t, "too slow", b.Get("/timed").Body)
@@ -49,7 +50,7 @@ func TestTimeoutLeavesValuesInAContextAlone(t *testing.T) {
 	<-stopped
 }
 
-// L5: a handler with a deadline is not held up by a look without one.
+// L5: resolving the session fails at the deadline of the caller's context.
 func TestResolveStopsAtTheCallersDeadline(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		hang := false
@@ -59,7 +60,7 @@ func TestResolveStopsAtTheCallersDeadline(t *testing.T) {
 				if hang {
 					select {
 					case <-ctx.Done():
-					case <-time.After(time.Minute): // for this test to fail in time
+					case <-time.After(time.Minute): // so that this test fails in time
 					}
 					return nil, errors.New("hung")
 				}
@@ -75,23 +76,23 @@ func TestResolveStopsAtTheCallersDeadline(t *testing.T) {
 		require.Equal(t, http.StatusServiceUnavailable, b.Get("/timed").StatusCode)
 		require.Equal(t, time.Second, time.Since(start))
 		hang = false
-		require.True(t, b.loggedIn(), "nobody was logged out by it")
+		require.True(t, b.loggedIn(), "the session has not ended")
 	})
 }
 
-// L1, L5, L6: a gate around a part of a page refuses the part, not the page.
+// L1, L5, L6: a gate around a part of a page refuses the part, but not the page.
 func TestRefusedPartDoesNotRefuseThePage(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
-		box := s.guard.RequireRole("Admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "box") }))
+		part := s.guard.RequireRole("Admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "box") }))
 		dash := func(w http.ResponseWriter, r *http.Request) {
-			part := httptest.NewRecorder()
-			box.ServeHTTP(part, r)
+			rec := httptest.NewRecorder()
+			part.ServeHTTP(rec, r)
 			if r.Method == http.MethodPost {
 				session, _ := s.guard.Get(r, "app")
 				session.Values["k"] = "v"
 			}
-			fmt.Fprint(w, "dash ", part.Code)
+			fmt.Fprint(w, "dash ", rec.Code)
 		}
 		s.mux.HandleFunc("GET /dash", dash)
 		s.mux.HandleFunc("POST /dash", dash)
@@ -101,7 +102,7 @@ func TestRefusedPartDoesNotRefuseThePage(t *testing.T) {
 			advance(idle - 2*time.Minute)
 			require.Equal(t, "dash 303", b.Get("/dash").Body)
 		}
-		require.True(t, b.loggedIn(), "someone who sees the page is active")
+		require.True(t, b.loggedIn(), "a request for the page is activity")
 		for _, down := range []string{"Load", "Save"} {
 			backend.failOn(down)
 			resp := b.Post("/dash")
@@ -111,7 +112,7 @@ func TestRefusedPartDoesNotRefuseThePage(t *testing.T) {
 	})
 }
 
-// L3, L6: nothing that the handler said of the page goes out without it.
+// L3, L6: a replaced page's headers are not sent either.
 func TestReplacedPageLeavesNoHeaders(t *testing.T) {
 	for name, outer := range map[string]func(http.Handler) http.Handler{
 		"plain":          func(h http.Handler) http.Handler { return h },
@@ -150,20 +151,20 @@ func TestReplacedPageLeavesNoHeaders(t *testing.T) {
 	}
 }
 
-// L5: whoever recovers from a broken FindUser must not be told "nobody".
+// L5: code that recovers from a panic of FindUser must not see the request as a visitor's.
 func TestPanicInACallbackIsUnavailableNotLoggedOut(t *testing.T) {
 	for _, callback := range []string{"FindUser", "IsActive", "Load"} {
 		withFakeClock(t, func(t *testing.T) {
-			boom := false
+			panics := false
 			s, backend := remoteSite(t)
 			guard, err := sessionguard.New(sessionguard.Config[*user]{
 				Keys: testKeys, Backend: backend, Logger: s.config.Logger,
 				FindUser: func(ctx context.Context, id string) (*user, error) {
-					if boom && callback == "FindUser" {
+					if panics && callback == "FindUser" {
 						panic(callback)
 					}
 					u, err := s.users.Find(ctx, id)
-					if boom && callback == "IsActive" {
+					if panics && callback == "IsActive" {
 						u.Broken = true
 					}
 					return u, err
@@ -188,7 +189,7 @@ func TestPanicInACallbackIsUnavailableNotLoggedOut(t *testing.T) {
 			}))))
 			b.Post("/login")
 			require.NoError(t, <-errs)
-			boom = true
+			panics = true
 			if callback == "Load" {
 				backend.beforeCall("Load", func() { panic(callback) })
 			}
@@ -200,16 +201,16 @@ func TestPanicInACallbackIsUnavailableNotLoggedOut(t *testing.T) {
 	}
 }
 
-// Promise 2: the answer with the new cookie is still on its way when the person
-// logs out in another tab.
+// The response with the new cookie has not arrived yet when the user logs out in another
+// tab.
 func TestLogoutEndsASessionBeingReauthenticated(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		replaced, goOn := make(chan error), make(chan struct{})
+		replaced, release := make(chan error), make(chan struct{})
 		s.mux.HandleFunc("POST /reauth", func(w http.ResponseWriter, r *http.Request) {
 			u, _ := s.guard.User(r)
 			err := errors.Join(s.guard.Login(w, r, u), s.guard.Login(w, r, u)) // moved twice
 			replaced <- err
-			<-goOn
+			<-release
 		})
 		b, tab := s.browse(), s.browse()
 		b.login("ada")
@@ -224,14 +225,14 @@ func TestLogoutEndsASessionBeingReauthenticated(t *testing.T) {
 		}()
 		require.NoError(s.T, <-replaced)
 		require.Equal(s.T, http.StatusSeeOther, tab.Post("/logout").StatusCode)
-		close(goOn)
+		close(release)
 		<-done
 		require.False(s.T, b.loggedIn())
 	})
 }
 
-// I1: logging in twice at once, as a double click does, is still one session,
-// with what it held, and one cookie.
+// I1: two logins at once, as by a double click, leave one session with its values, and one
+// cookie.
 func TestConcurrentReauthenticationsLeaveOneSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		first, second := s.browse(), s.browse()
@@ -241,7 +242,7 @@ func TestConcurrentReauthenticationsLeaveOneSession(t *testing.T) {
 		id := statusOf(first).Session
 		s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, r *http.Request) {
 			name := r.FormValue("user")
-			s.guard.User(r) // with the session as it was
+			s.guard.User(r) // resolved before the other login
 			first.login("ada")
 			if err := s.guard.Login(w, r, &user{ID: name, Roles: []string{"Engineer"}}); err != nil {
 				t.Error(err)
@@ -253,13 +254,13 @@ func TestConcurrentReauthenticationsLeaveOneSession(t *testing.T) {
 		require.Equal(s.T, "book <nil>", second.Get("/value?k=cart").Body)
 
 		first.SetCookies(second.Cookies())
-		second.Post("/slow?user=grace") // from a browser that was ada's
+		second.Post("/slow?user=grace") // the browser had ada's session
 		require.False(s.T, first.loggedIn())
 		require.Equal(s.T, "<nil> <nil>", second.Get("/value?k=cart").Body)
 	})
 }
 
-// L4: after the answer, what Save was called for early is old.
+// L4: an early Save does not overwrite what the handler changed afterwards.
 func TestEarlySaveDoesNotOverwriteLaterChanges(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("POST /code", http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -279,7 +280,7 @@ func TestEarlySaveDoesNotOverwriteLaterChanges(t *testing.T) {
 	})
 }
 
-// L6, R3: a proxy aborts when it cannot write, and the refusal still arrives.
+// L6, R3: a reverse proxy aborts when it cannot write. The refusal arrives nevertheless.
 func TestRefusalReplacesAProxiedPage(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "secret") }))
 	defer upstream.Close()
@@ -299,7 +300,7 @@ func TestRefusalReplacesAProxiedPage(t *testing.T) {
 	require.NotContains(t, resp.Body, "secret")
 }
 
-// L6: a compressor further out goes on compressing, and has to say so.
+// L6: outer middleware compresses the refusal too, so Content-Encoding stays.
 func TestReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
 	s, backend := remoteSite(t)
 	s.mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
@@ -328,17 +329,17 @@ type compressing struct {
 
 func (c compressing) Write(p []byte) (int, error) { return c.body.Write(p) }
 
-// R3: two parts of a page that are refused both get the application's answer.
+// R3: each refused part of a page runs the handler from Config.Refusals.
 func TestEveryRefusedPartGetsTheCustomRefusal(t *testing.T) {
 	s := newSite(t, func(c *sessionguard.Config[*user]) {
 		c.Refusals.Forbidden = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "own", http.StatusForbidden) })
 	})
-	box := s.guard.RequireRole("Admin")(http.NotFoundHandler())
+	part := s.guard.RequireRole("Admin")(http.NotFoundHandler())
 	s.mux.HandleFunc("GET /dash", func(w http.ResponseWriter, r *http.Request) {
 		for range 2 {
-			part := httptest.NewRecorder()
-			box.ServeHTTP(part, r)
-			fmt.Fprint(w, part.Body)
+			rec := httptest.NewRecorder()
+			part.ServeHTTP(rec, r)
+			fmt.Fprint(w, rec.Body)
 		}
 	})
 	b := s.browse()
@@ -346,13 +347,13 @@ func TestEveryRefusedPartGetsTheCustomRefusal(t *testing.T) {
 	require.Equal(t, "own\nown\n", b.Get("/dash").Body)
 }
 
-// L3: a part that was refused does not answer for a page that fails by itself.
+// L3: a page whose session has ended is replaced, even if a part of it was refused before.
 func TestRefusedPartDoesNotPreventTheRefusalOfThePage(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
-		box := s.guard.RequireRole("Admin")(http.NotFoundHandler())
+		part := s.guard.RequireRole("Admin")(http.NotFoundHandler())
 		s.mux.Handle("GET /report", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			box.ServeHTTP(httptest.NewRecorder(), r)
+			part.ServeHTTP(httptest.NewRecorder(), r)
 			if err := s.guard.EndUser(r.Context(), "ada"); err != nil {
 				t.Error(err)
 			}

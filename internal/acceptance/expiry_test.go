@@ -180,8 +180,8 @@ func TestRequestAcceptedInTimeCountsHoweverSlowItIs(t *testing.T) {
 	})
 }
 
-// L1: but a session that was found dead meanwhile stays dead
-func TestASlowRequestDoesNotReviveWhatWasFoundDead(t *testing.T) {
+// L1: if another request finds the session expired meanwhile, it stays ended.
+func TestSlowRequestDoesNotResurrectAnExpiredSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b, slow := s.browse(), s.browse()
 		b.login("ada")
@@ -201,8 +201,8 @@ func TestASlowRequestDoesNotReviveWhatWasFoundDead(t *testing.T) {
 	})
 }
 
-// L2: nothing accepted before it outlives the absolute end
-func TestASlowRequestDoesNotMoveTheAbsoluteEnd(t *testing.T) {
+// L2: a request that was accepted in time does not move the absolute timeout.
+func TestSlowRequestDoesNotMoveTheAbsoluteTimeout(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.loginOptions = func(string) []sessionguard.LoginOption {
 			return []sessionguard.LoginOption{sessionguard.AbsoluteTimeout(idle)}

@@ -12,13 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// held is a request that the server has accepted and whose handler waits.
+// held is a request whose handler waits.
 type held struct {
 	entered, release chan struct{}
 	response         chan response
 }
 
-// hold adds a route that waits in the middle, and asks for it.
+// hold sends a request to a new route and returns once its handler has called wait, which
+// waits for finish.
 func hold(s *site, b *browser, method string, wrap func(http.Handler) http.Handler, handler func(w http.ResponseWriter, r *http.Request, wait func())) *held {
 	h := &held{make(chan struct{}), make(chan struct{}), make(chan response, 1)}
 	wait := func() { close(h.entered); <-h.release }
@@ -41,73 +42,84 @@ func (h *held) finish(t *testing.T) response {
 	t.Helper()
 	close(h.release)
 	resp, ok := <-h.response
-	require.True(t, ok, "the request was answered")
+	require.True(t, ok, "the request got a response")
 	return resp
 }
 
-// L3, ASVS 7.4.1: whatever ends the session, and whatever the request that is
-// still running wanted
+// sessionEnds has ways to end ada's session. Some log the browser in again.
+var sessionEnds = map[string]func(*site, *browser){
+	"logout":              func(_ *site, b *browser) { b.Post("/logout") },
+	"EndUser":             func(s *site, _ *browser) { _ = s.guard.EndUser(context.Background(), "ada") },
+	"another login":       func(_ *site, b *browser) { b.login("grace") },
+	"re-authentication":   func(_ *site, b *browser) { b.login("ada") },
+	"deactivation":        func(s *site, b *browser) { s.users.change("ada", func(u *user) { u.Inactive = true }); b.Get("/poll") },
+	"logout, login again": func(_ *site, b *browser) { b.Post("/logout"); b.login("ada") },
+}
+
+// requestsInFlight has requests and what their handlers do before and after the session
+// ends.
+var requestsInFlight = map[string]struct {
+	method        string
+	wrap          func(*site) func(http.Handler) http.Handler
+	before, after func(*site, http.ResponseWriter, *http.Request) // nil: nothing
+}{
+	"touch":                           {"GET", requireLogin, nil, nil},
+	"change a value":                  {"POST", requireLogin, nil, changeValue},
+	"change a value, passive":         {"GET", func(s *site) func(http.Handler) http.Handler { return s.guard.Passive }, nil, changeValue},
+	"save an earlier change":          {"POST", inHandler, changeValue, nil},
+	"call Save for an earlier change": {"POST", inHandler, changeValue, saveValues},
+}
+
+func requireLogin(s *site) func(http.Handler) http.Handler { return s.guard.RequireLogin }
+func inHandler(s *site) func(http.Handler) http.Handler    { return s.guard.Handler }
+
+func changeValue(s *site, _ http.ResponseWriter, r *http.Request) {
+	session, _ := s.guard.Get(r, "app")
+	session.Values["k"] = "late"
+}
+
+func saveValues(s *site, w http.ResponseWriter, r *http.Request) {
+	session, _ := s.guard.Get(r, "app")
+	session.Save(r, w)
+}
+
+// L3, ASVS 7.4.1: however the session ends, a request in flight cannot undo that.
 func TestRequestInFlightDoesNotResurrectTheSession(t *testing.T) {
-	ends := map[string]func(*site, *browser){
-		"logout":              func(_ *site, b *browser) { b.Post("/logout") },
-		"EndUser":             func(s *site, _ *browser) { _ = s.guard.EndUser(context.Background(), "ada") },
-		"another login":       func(_ *site, b *browser) { b.login("grace") },
-		"re-authentication":   func(_ *site, b *browser) { b.login("ada") },
-		"deactivation":        func(s *site, b *browser) { s.users.change("ada", func(u *user) { u.Inactive = true }); b.Get("/poll") },
-		"logout, login again": func(_ *site, b *browser) { b.Post("/logout"); b.login("ada") },
-	}
-	change := func(s *site, r *http.Request) { session, _ := s.guard.Get(r, "app"); session.Values["k"] = "late" }
-	wants := map[string]struct {
-		method string
-		wrap   func(*site) func(http.Handler) http.Handler
-		before func(*site, http.ResponseWriter, *http.Request)
-		after  func(*site, http.ResponseWriter, *http.Request)
-	}{
-		"touch":                   {"GET", func(s *site) func(http.Handler) http.Handler { return s.guard.RequireLogin }, nil, nil},
-		"save":                    {"POST", func(s *site) func(http.Handler) http.Handler { return s.guard.RequireLogin }, nil, func(s *site, _ http.ResponseWriter, r *http.Request) { change(s, r) }},
-		"save, passive":           {"GET", func(s *site) func(http.Handler) http.Handler { return s.guard.Passive }, nil, func(s *site, _ http.ResponseWriter, r *http.Request) { change(s, r) }},
-		"save what it had opened": {"POST", func(s *site) func(http.Handler) http.Handler { return s.guard.Handler }, func(s *site, _ http.ResponseWriter, r *http.Request) { change(s, r) }, nil},
-		"Save by name": {"POST", func(s *site) func(http.Handler) http.Handler { return s.guard.Handler }, func(s *site, w http.ResponseWriter, r *http.Request) { change(s, r) },
-			func(s *site, w http.ResponseWriter, r *http.Request) {
-				session, _ := s.guard.Get(r, "app")
-				session.Save(r, w)
-			}},
-	}
-	for how, end := range ends {
-		for what, want := range wants {
-			t.Run(how+"/"+what, func(t *testing.T) {
+	for ending, end := range sessionEnds {
+		for request, inFlight := range requestsInFlight {
+			t.Run(ending+"/"+request, func(t *testing.T) {
 				onBoth(t, func(s *site, backend *failingBackend) {
 					b, slow := s.browse(), s.browse()
 					b.login("ada")
 					slow.SetCookies(b.Cookies())
-					copied := b.Cookies()
+					old := b.Cookies()
 					advance(2 * time.Minute) // a touch is due
-					h := hold(s, slow, want.method, want.wrap(s), func(w http.ResponseWriter, r *http.Request, wait func()) {
+					h := hold(s, slow, inFlight.method, inFlight.wrap(s), func(w http.ResponseWriter, r *http.Request, wait func()) {
 						s.guard.User(r)
-						if want.before != nil {
-							want.before(s, w, r)
+						if inFlight.before != nil {
+							inFlight.before(s, w, r)
 						}
 						wait()
-						if want.after != nil {
-							want.after(s, w, r)
+						if inFlight.after != nil {
+							inFlight.after(s, w, r)
 						}
 						io.WriteString(w, "secret of ada")
 					})
 					end(s, b)
-					mine := b.Cookies()
+					newer := b.Cookies()
 					resp := h.finish(s.T)
 					require.Equal(s.T, http.StatusSeeOther, resp.StatusCode, "a refusal in place of the page: %s", resp.Body)
 					require.True(s.T, strings.HasPrefix(resp.Header.Get("Location"), "/login"), resp.Header.Get("Location"))
 					require.NotContains(s.T, resp.Body, "secret")
-					require.Empty(s.T, resp.Cookies(), "nor does it touch the cookie of a newer login")
+					require.Empty(s.T, resp.Cookies(), "the cookie of a newer login is kept")
 					requireNoStore(s.T, resp.Header)
 
 					replay := s.browse()
-					replay.SetCookies(copied)
+					replay.SetCookies(old)
 					require.False(s.T, replay.loggedIn())
-					b.SetCookies(mine)
+					b.SetCookies(newer)
 					if b.loggedIn() {
-						require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=k").Body, "nothing of it is in the newer session")
+						require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=k").Body, "no value of the old session is in the newer one")
 					} else if backend != nil {
 						require.Empty(s.T, sessionsOf(s.T, backend, "ada"))
 					}
@@ -117,8 +129,8 @@ func TestRequestInFlightDoesNotResurrectTheSession(t *testing.T) {
 	}
 }
 
-// L3, ASVS 7.4.5: a session that is past its end but for a request that was
-// accepted in time is ended like any other
+// L3, ASVS 7.4.5: a session that only a request in flight keeps beyond its idle deadline
+// can be ended like any other.
 func TestSessionKeptAliveByASlowRequestCanBeEnded(t *testing.T) {
 	for name, end := range map[string]func(*site, string) error{
 		"EndUser":    func(s *site, _ string) error { return s.guard.EndUser(context.Background(), "ada") },
@@ -145,7 +157,7 @@ func TestSessionKeptAliveByASlowRequestCanBeEnded(t *testing.T) {
 	}
 }
 
-// L3, R3: the refusal fits its client
+// L3, R3
 func TestAPIRequestInFlightDuringLogoutGetsA401(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b, slow := s.browse(), s.browse()
@@ -172,7 +184,7 @@ func TestAPIRequestInFlightDuringLogoutGetsA401(t *testing.T) {
 	})
 }
 
-// L3: after the first byte there is no page to replace, and still nothing is saved
+// L3: after the first byte the page cannot be replaced, but nothing is saved.
 func TestLateSaveDoesNotResurrectTheSession(t *testing.T) {
 	onBoth(t, func(s *site, backend *failingBackend) {
 		b, slow := s.browse(), s.browse()
@@ -193,6 +205,6 @@ func TestLateSaveDoesNotResurrectTheSession(t *testing.T) {
 		if backend != nil {
 			require.Empty(s.T, sessionsOf(s.T, backend, "ada"))
 		}
-		require.Empty(s.T, s.log.String(), "it is no failure")
+		require.Empty(s.T, s.log.String(), "this is not a failure")
 	})
 }

@@ -77,6 +77,28 @@ var benchBody = []byte("hello")
 
 var benchPage = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(benchBody) })
 
+// benchRead is a page that reads a value.
+func benchRead(store sessions.Store) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if session, _ := store.Get(r, "app"); session.Values["theme"] != "dark" {
+			w.WriteHeader(http.StatusTeapot)
+		}
+		_, _ = w.Write(benchBody)
+	})
+}
+
+// benchWrite is a page that changes a value in every request.
+func benchWrite(store sessions.Store) http.Handler {
+	n := 0
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := store.Get(r, "app")
+		n++
+		session.Values["cart"] = n
+		_ = session.Save(r, w)
+		_, _ = w.Write(benchBody)
+	})
+}
+
 // benchRemote is a backend that the guard treats as remote. It reports each session as
 // last seen earlier than it was, by late.
 type benchRemote struct {
@@ -140,34 +162,16 @@ func BenchmarkProtectedRequest(b *testing.B) {
 	late := remote(2 * time.Minute)
 	run("remote/touch due", 200, gated(late, benchPage), late.login(b))
 
-	read := func(store sessions.Store) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if session, _ := store.Get(r, "app"); session.Values["theme"] != "dark" {
-				w.WriteHeader(http.StatusTeapot)
-			}
-			_, _ = w.Write(benchBody)
-		})
-	}
-	n := 0
-	write := func(store sessions.Store) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			session, _ := store.Get(r, "app")
-			n++
-			session.Values["cart"] = n
-			_ = session.Save(r, w)
-			_, _ = w.Write(benchBody)
-		})
-	}
 	gorilla := sessions.NewCookieStore(testKeys...)
 	cookie := benchCookie(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, _ := gorilla.Get(r, "app")
 		benchValues(session)
 		_ = session.Save(r, w)
 	}))
-	run("value read", 200, gated(s, read(s.guard)), r)
-	run("value written", 200, gated(s, write(s.guard)), r)
-	run("CookieStore/value read", 200, read(gorilla), cookie)
-	run("CookieStore/value written", 200, write(gorilla), cookie)
+	run("value read", 200, gated(s, benchRead(s.guard)), r)
+	run("value written", 200, gated(s, benchWrite(s.guard)), r)
+	run("CookieStore/value read", 200, benchRead(gorilla), cookie)
+	run("CookieStore/value written", 200, benchWrite(gorilla), cookie)
 }
 
 // The design's target is one allocation of at most 512 B over the bare handler. It

@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// replayWitness sends cookies as they are and says what they still open.
+// checkNoAccess sends these cookies and returns an error if they still give access.
 func checkNoAccess(b *browser, cookies string) error {
-	for path, opened := range map[string]func(response) bool{
+	for path, hasAccess := range map[string]func(response) bool{
 		"/home":          func(resp response) bool { return resp.StatusCode == http.StatusOK },
 		"/poll":          func(resp response) bool { return resp.StatusCode == http.StatusOK },
 		"/fresh":         func(resp response) bool { return resp.StatusCode == http.StatusOK },
@@ -26,16 +26,16 @@ func checkNoAccess(b *browser, cookies string) error {
 		"/":              func(resp response) bool { return !strings.Contains(resp.Body, "welcome nobody") },
 		"/value?k=color": func(resp response) bool { return resp.Body != "<nil> <nil>" },
 	} {
-		if resp := b.Get(path, "Cookie", cookies); opened(resp) {
-			return fmt.Errorf("%s answers %d %q", path, resp.StatusCode, resp.Body)
+		if resp := b.Get(path, "Cookie", cookies); hasAccess(resp) {
+			return fmt.Errorf("%s returned %d %q", path, resp.StatusCode, resp.Body)
 		}
 	}
 	return nil
 }
 
-// Promise 2, OWASP WSTG-SESS-06, ASVS 7.4.1: of every cookie that the session
-// ever had, through logins, re-authentication and changes of its values, none
-// opens anything after the logout, alone or together with any other.
+// OWASP WSTG-SESS-06, ASVS 7.4.1: after the logout none of the session's former cookies
+// gives access, alone or together with any other. They come from logins, re-authentication
+// and changed values.
 func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
@@ -46,7 +46,7 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 		advance(10 * time.Minute)
 		b.login("ada") // re-authentication
 		b.Post("/value?k=color&v=blue")
-		b.login("grace") // somebody else, in the same browser
+		b.login("grace") // another user in the same browser
 		b.Post("/value?k=color&v=red")
 		b.login("ada")
 		b.Post("/value?k=color&v=black")
@@ -54,7 +54,7 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 		b.login("ada")
 		require.Equal(t, "black <nil>", b.Get("/value?k=color").Body)
 		b.Post("/logout")
-		b.Get("/") // eats the flash
+		b.Get("/") // takes the flash
 		b.Post("/logout")
 		b.Get("/")
 
@@ -67,9 +67,9 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 				sessions = append(sessions, c.Value)
 			}
 		}
-		require.Len(t, sessions, 5, "every login had its own")
+		require.Len(t, sessions, 5, "every login set a new cookie")
 		require.Greater(t, len(all), len(sessions))
-		// A session's value under the other name, and the other way round.
+		// Also each cookie's value under the other cookie's name.
 		for _, c := range b.Received() {
 			other := map[string]string{sessionCookie: visitorCookie, visitorCookie: sessionCookie}[c.Name]
 			if c.Value != "" {
@@ -77,23 +77,24 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 			}
 		}
 		replayer := s.browse()
-		for i, one := range all {
-			require.NoError(t, checkNoAccess(replayer, one), one)
-			for _, two := range all[i+1:] {
-				require.NoError(t, checkNoAccess(replayer, one+"; "+two), "%s; %s", one, two)
+		for i, first := range all {
+			require.NoError(t, checkNoAccess(replayer, first), first)
+			for _, second := range all[i+1:] {
+				require.NoError(t, checkNoAccess(replayer, first+"; "+second), "%s; %s", first, second)
 			}
 		}
-		require.Error(t, checkNoAccess(replayer, s.loginCookie()), "the witness sees a living session")
+		require.Error(t, checkNoAccess(replayer, s.loginCookie()), "checkNoAccess notices a live session")
 	})
 }
 
+// loginCookie returns the cookie of a new session.
 func (s *site) loginCookie() string {
 	b := s.browse()
 	b.login("ada")
 	return sessionCookie + "=" + b.Cookies()[sessionCookie]
 }
 
-// Promise 2: one person's logout ends one session, not those on other devices.
+// A logout ends only the session of the browser.
 func TestLogoutEndsNoSessionOnAnotherDevice(t *testing.T) {
 	s := newSite(t, nil)
 	desk, phone := s.browse(), s.browse()
@@ -103,8 +104,8 @@ func TestLogoutEndsNoSessionOnAnotherDevice(t *testing.T) {
 	require.True(t, phone.loggedIn())
 }
 
-// Promise 2: a visitor's cookie from before the login, sent along with the
-// session's, does not come back to life by the logout.
+// A visitor cookie from before the login, sent beside the session cookie, does not get its
+// values back by the logout.
 func TestLogoutDoesNotRestoreValuesFromBeforeTheLogin(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
@@ -119,8 +120,24 @@ func TestLogoutDoesNotRestoreValuesFromBeforeTheLogin(t *testing.T) {
 	require.Equal(t, "welcome nobody [You have been logged out.]", b.Get("/").Body)
 }
 
-// L3: whatever a browser sends at the same time, once the logout is answered no
-// request is accepted, and nothing that was under way brings the session back.
+// sendCookie sends a request with this cookie only and returns the response's status.
+func sendCookie(client *http.Client, cookie, method, url string) (int, error) {
+	req, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Cookie", cookie)
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+// L3: once the logout has its response no request is accepted, whatever the browser sends
+// at the same time, and no request in flight resurrects the session.
 func TestNoRequestIsAcceptedAfterTheLogoutResponse(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
@@ -130,21 +147,7 @@ func TestNoRequestIsAcceptedAfterTheLogoutResponse(t *testing.T) {
 			cookie := sessionCookie + "=" + b.Cookies()[sessionCookie]
 			advance(time.Duration(round) * time.Minute) // also with a touch due
 
-			send := func(client *http.Client, method, path string) (int, error) {
-				req, err := http.NewRequest(method, b.URL+path, nil)
-				if err != nil {
-					return 0, err
-				}
-				req.Header.Set("Cookie", cookie)
-				resp, err := client.Do(req)
-				if err != nil {
-					return 0, err
-				}
-				defer resp.Body.Close()
-				_, err = io.Copy(io.Discard, resp.Body)
-				return resp.StatusCode, err
-			}
-			logout := make(chan struct{}) // closed once its answer has arrived
+			logout := make(chan struct{}) // closed once its response has arrived
 			var early, late atomic.Int64
 			failed := make(chan error, 8)
 			var group sync.WaitGroup
@@ -159,8 +162,8 @@ func TestNoRequestIsAcceptedAfterTheLogoutResponse(t *testing.T) {
 							after++
 						default:
 						}
-						_, err := send(client, "POST", "/value?k=color&v=green")
-						status, homeErr := send(client, "GET", "/home")
+						_, err := sendCookie(client, cookie, "POST", b.URL+"/value?k=color&v=green")
+						status, homeErr := sendCookie(client, cookie, "GET", b.URL+"/home")
 						if err = errors.Join(err, homeErr); err != nil {
 							failed <- err
 							return
@@ -175,7 +178,7 @@ func TestNoRequestIsAcceptedAfterTheLogoutResponse(t *testing.T) {
 			for n := 0; n < 10_000_000 && early.Load() < 20; n++ {
 				runtime.Gosched()
 			}
-			status, err := send(client, "POST", "/logout")
+			status, err := sendCookie(client, cookie, "POST", b.URL+"/logout")
 			close(logout)
 			group.Wait()
 			require.NoError(t, err)
@@ -188,8 +191,8 @@ func TestNoRequestIsAcceptedAfterTheLogoutResponse(t *testing.T) {
 	})
 }
 
-// L3: a request held in flight over the logout can neither touch nor save nor
-// re-create the session, and its page is not for whoever waits for it.
+// L3: a request in flight during the logout can neither touch nor save nor recreate the
+// session, and its page is not sent.
 func TestRequestHeldDuringLogoutDoesNotResurrectTheSession(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := newFailingBackend()
@@ -210,7 +213,7 @@ func TestRequestHeldDuringLogoutDoesNotResurrectTheSession(t *testing.T) {
 		cookie := sessionCookie + "=" + b.Cookies()[sessionCookie]
 
 		held := s.browse()
-		answers := make(chan *http.Response, 1)
+		responses := make(chan *http.Response, 1)
 		go func() {
 			req, _ := http.NewRequest("GET", held.URL+"/held", nil)
 			req.Header.Set("Cookie", cookie)
@@ -218,14 +221,14 @@ func TestRequestHeldDuringLogoutDoesNotResurrectTheSession(t *testing.T) {
 			if err == nil {
 				resp.Body.Close()
 			}
-			answers <- resp
+			responses <- resp
 		}()
 		<-enter
 		require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode)
 		release()
-		resp := <-answers
+		resp := <-responses
 		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
-		require.Empty(t, resp.Cookies(), "a late answer does not touch the cookie of a newer login")
+		require.Empty(t, resp.Cookies(), "a late response keeps the cookie of a newer login")
 		require.NoError(t, checkNoAccess(s.browse(), cookie))
 		require.Zero(t, backend.callCounts()["Save"])
 		records, err := backend.ByOwner(t.Context(), sessionCookie+"=ada")

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cachingHeader is everything that a handler may say to the contrary.
+// cachingHeader has fields with which a handler might allow caching.
 var cachingHeader = http.Header{
 	"Cache-Control": {"public, max-age=31536000", "immutable"}, "cache-control": {"public"}, "CACHE-CONTROL": {"max-age=9"},
 	"Pragma": {"cache", "more"}, "pragma": {"public"}, "Expires": {"Thu, 01 Dec 2094 16:00:00 GMT"}, "expires": {"never"},
@@ -24,13 +24,14 @@ var cachingHeader = http.Header{
 	"Trailer": {"Cache-Control, Pragma, Expires, Surrogate-Control"},
 }
 
+// cachingAllow sets the fields of cachingHeader.
 func cachingAllow(w http.ResponseWriter) {
 	for name, v := range cachingHeader {
 		w.Header()[name] = append([]string(nil), v...)
 	}
 }
 
-// cachingCase is an answer that somebody tries to have cached.
+// cachingCase is a response whose handler allows caching.
 type cachingCase struct {
 	name, method string
 	request      []string
@@ -74,8 +75,8 @@ func cachingCases(t *testing.T) []cachingCase {
 		}},
 		{"200", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); io.WriteString(w, "hello") }},
 		{"HEAD", "HEAD", nil, 200, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); io.WriteString(w, "hello") }},
-		{"nothing", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) {}},
-		{"nothing but headers", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w) }},
+		{"no response", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) {}},
+		{"only headers", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w) }},
 		{"204", "GET", nil, 204, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); w.WriteHeader(204) }},
 		{"headers after WriteHeader", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(200); cachingAllow(w) }},
 		{"headers after Write", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "x"); cachingAllow(w) }},
@@ -90,7 +91,7 @@ func cachingCases(t *testing.T) []cachingCase {
 		}},
 		{"panic, and a recoverer that writes", "GET", nil, 500, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); panic("oops") }},
 		{"panic without headers", "GET", nil, 500, func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }},
-		// What sends nothing, although it could have: the headers are open still.
+		// An io.Copy that sends nothing: the headers can still change.
 		{"io.Copy of nothing, then headers", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(w, onlyReader{strings.NewReader("")})
 			cachingAllow(w)
@@ -103,7 +104,7 @@ func cachingCases(t *testing.T) []cachingCase {
 	}
 }
 
-// requireUncacheable expects the three headers and no other that governs caching.
+// requireUncacheable requires the three no-store headers and no other that governs caching.
 func requireUncacheable(t *testing.T, h http.Header) {
 	t.Helper()
 	requireNoStore(t, h)
@@ -113,11 +114,12 @@ func requireUncacheable(t *testing.T, h http.Header) {
 		case name == "Cache-Control" || name == "Pragma" || name == "Expires":
 		case strings.Contains(lower, "cache"), strings.Contains(lower, "surrogate"), strings.Contains(lower, "expires"),
 			strings.Contains(lower, "edge"), lower == "pragma":
-			t.Errorf("%s: %q got through", name, h[name])
+			t.Errorf("%s: %q was sent", name, h[name])
 		}
 	}
 }
 
+// cachingRecoverer responds with 500 after a panic.
 func cachingRecoverer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -176,8 +178,8 @@ func TestNoResponseThatUsedTheSessionIsCached(t *testing.T) {
 	}
 }
 
-// C1: the headers are in place before anybody outside sees the answer, also
-// where outside keeps it until the handler is done.
+// C1: the headers are set before middleware further out sees the response, also if it
+// buffers the response until the handler returns.
 func TestResponseIsNotCachedBehindABufferingWriter(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
@@ -208,7 +210,7 @@ func TestResponseIsNotCachedBehindABufferingWriter(t *testing.T) {
 	}
 }
 
-// C1, R3: what a refused request gets may be the next person's page.
+// C1, R3: a cached refusal could be shown to the next user of the browser.
 func TestNoRefusalIsCached(t *testing.T) {
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); w.WriteHeader(418) })
 	silent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { cachingAllow(w) })
@@ -224,10 +226,10 @@ func TestNoRefusalIsCached(t *testing.T) {
 				s.mux.HandleFunc("GET /maybe", func(w http.ResponseWriter, r *http.Request) {
 					cachingAllow(w)
 					s.guard.User(r)
-					io.WriteString(w, "hello whoever you are")
+					io.WriteString(w, "hello")
 				})
 				b := s.browse()
-				ask := func(paths ...string) {
+				requireNotCached := func(paths ...string) {
 					t.Helper()
 					for _, path := range paths {
 						for _, accept := range []string{"text/html", "application/json"} {
@@ -238,20 +240,20 @@ func TestNoRefusalIsCached(t *testing.T) {
 						}
 					}
 				}
-				ask("/home", "/admin", "/poll")
+				requireNotCached("/home", "/admin", "/poll")
 				b.login("ada")
 				advance(6 * time.Minute)
-				ask("/admin", "/fresh")
+				requireNotCached("/admin", "/fresh")
 				requireUncacheable(t, b.Post("/static", "Sec-Fetch-Site", "cross-site").Header)
 				backend.failOn("*")
-				ask("/home", "/maybe")
+				requireNotCached("/home", "/maybe")
 				requireUncacheable(t, b.Post("/logout").Header)
 			})
 		})
 	}
 }
 
-// C1: a static file that never looked stays cacheable.
+// C1: a static file, which does not use the session, stays cacheable.
 func TestResponseWithoutTheSessionKeepsItsCachingHeaders(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) {

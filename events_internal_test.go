@@ -3,6 +3,7 @@ package sessionguard
 import (
 	"errors"
 	"log/slog"
+	"net/http"
 	"testing"
 
 	"github.com/sessionguard-go/sessionguard/store"
@@ -40,4 +41,13 @@ func TestThrottleCountsSuppressedEvents(t *testing.T) {
 	}
 	require.Equal(t, 6, limit.allow(now+1000))
 	require.Zero(t, limit.allow(now+1001))
+}
+
+// The default of Config.ClientAddr.
+func TestRemoteHostIsTheAddressWithoutThePort(t *testing.T) {
+	for remote, want := range map[string]string{
+		"192.0.2.7:1234": "192.0.2.7", "[2001:db8::7]:1234": "2001:db8::7", "@": "@", "": "",
+	} {
+		require.Equal(t, want, remoteHost(&http.Request{RemoteAddr: remote}))
+	}
 }

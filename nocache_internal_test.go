@@ -21,7 +21,7 @@ func TestGovernsCaching(t *testing.T) {
 		"Access-Control-Allow-Origin": false, "Access-Control-Expose-Headers": false, "Set-Cookie": false, "Etag": false,
 		"Last-Modified": false, "Vary": false, "Age": false, "Surrogate-Key": false, "Clear-Site-Data": false,
 		"Content-Security-Policy": false, "X-Accel-Redirect": false, "X-Accel-Buffering": false, "Origin-Agent-Cluster": false,
-		"Cache-Control ": false, // no header name: net/http does not send it
+		"Cache-Control ": false, // not a valid field name: net/http does not send it
 	} {
 		require.Equal(t, governs, governsCaching(name), "%q", name)
 	}
@@ -41,7 +41,7 @@ func TestEnforceRemovesAllOtherCachingHeaders(t *testing.T) {
 	}, h)
 }
 
-// C1: the three values lie side by side in one array.
+// C1: the three values share one array.
 func TestAppendingToOneCachingHeaderLeavesTheOthersUnchanged(t *testing.T) {
 	h := http.Header{}
 	var v noStoreValues

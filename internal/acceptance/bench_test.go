@@ -99,8 +99,8 @@ func benchWrite(store sessions.Store) http.Handler {
 	})
 }
 
-// benchRemote is a backend that the guard treats as remote. It reports each session as
-// last seen earlier than it was, by late.
+// benchRemote is a backend that the guard treats as remote. It returns each LastSeen earlier
+// than recorded, by late.
 type benchRemote struct {
 	store.Backend
 	late time.Duration

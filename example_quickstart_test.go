@@ -16,8 +16,7 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
-// User is the application's own type. These three methods make it one that a
-// guard can look after.
+// User is the application's own user type. Its three methods are those that a guard needs.
 type User struct {
 	Name, Password string // keep a slow hash of the password, not the password
 	Roles          []string

@@ -11,19 +11,19 @@ import (
 func TestKeysAreCreatedOnceAndOnlyForTheirOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys")
 	var found [8][][]byte
-	var all sync.WaitGroup
+	var wg sync.WaitGroup
 	for i := range found {
-		all.Go(func() {
+		wg.Go(func() {
 			var err error
 			if found[i], err = loadKeys(path); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	all.Wait()
+	wg.Wait()
 	for _, keys := range found {
 		if len(keys) != 2 || len(keys[0]) != 64 || len(keys[1]) != 32 || !reflect.DeepEqual(keys, found[0]) {
-			t.Errorf("%x, not %x", keys, found[0])
+			t.Errorf("got %x and %x", keys, found[0])
 		}
 	}
 	files, err := os.ReadDir(filepath.Dir(path))
@@ -43,7 +43,7 @@ func TestInvalidKeysAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if keys, err := loadKeys(path); err == nil {
-			t.Errorf("%q is taken for %x", text, keys)
+			t.Errorf("%q was loaded as %x", text, keys)
 		}
 	}
 }

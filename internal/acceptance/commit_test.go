@@ -82,7 +82,7 @@ func (s *site) browseAndDisconnect() (b *browser, disconnect func()) {
 	return browse(s.T, server), func() { cancelCurrent() }
 }
 
-// L6: what a request has begun is completed even if the client disconnects.
+// L6: a logout, a login or a save is completed even if the client disconnects.
 func TestClientDisconnectInterruptsNothing(t *testing.T) {
 	logout := func(s *site, w http.ResponseWriter, r *http.Request) error { return s.guard.End(w, r) }
 	loginAs := func(id string) func(*site, http.ResponseWriter, *http.Request) error {

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostileSite has a user who is logged in, a visitor with values, and the cookies of
-// both. It also has such cookies of another guard with the same keys and backend.
+// hostileSite has the cookies of a user who is logged in and of a visitor with values: of
+// its own guard, and of another one with the same keys and backend.
 type hostileSite struct {
 	*site
 	backend                               *failingBackend

@@ -28,7 +28,7 @@ func cookieLines(resp response) []string {
 	return lines
 }
 
-// cookieShapes has configurations of the cookies, and the name and attributes that they cause.
+// cookieShapes has configurations with the cookie name and attributes that they produce.
 var cookieShapes = []struct {
 	name, cookie, attributes string
 	configure                func(*sessionguard.Config[*user])
@@ -205,8 +205,8 @@ func TestKeyRotationLogsNobodyOut(t *testing.T) {
 	require.Equal(t, "<nil> <nil>", move(visitor, before).Get("/value?k=b").Body)
 }
 
-// Withdrawing a signing key ends no live session of the in-process backend: that the
-// backend has the session proves the cookie genuine.
+// Withdrawing a signing key ends no live session of the in-process backend, because a
+// session that is found there proves the cookie genuine.
 func TestWithdrawnKeyEndsNoSessionInTheSameProcess(t *testing.T) {
 	backend := store.NewMemory()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })

@@ -173,7 +173,7 @@ func TestConfiguredCrossOriginProtectionDecides(t *testing.T) {
 	}
 }
 
-// R1: headers make a request a handshake, however they are spelled or listed.
+// R1: a request with upgrade headers is unsafe, however they are spelled or listed.
 func TestEverySpellingOfAnUpgradeIsUnsafe(t *testing.T) {
 	s := newSite(t, nil)
 	var probe gateProbe

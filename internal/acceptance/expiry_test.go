@@ -163,7 +163,7 @@ func TestTouchHasTheTimeOfAcceptance(t *testing.T) {
 	})
 }
 
-// L1: a slow server logs nobody out whose request came in time.
+// L1: a user whose request came in time is not logged out because the server is slow.
 func TestRequestAcceptedInTimeCountsHoweverSlowItIs(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b, slow := s.browse(), s.browse()

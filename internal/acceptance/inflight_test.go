@@ -18,8 +18,8 @@ type held struct {
 	response         chan response
 }
 
-// hold sends a request to a new route and returns once its handler has called wait, which
-// waits for finish.
+// hold sends a request to a new route and returns once its handler has called wait. That
+// call returns when the test calls finish.
 func hold(s *site, b *browser, method string, wrap func(http.Handler) http.Handler, handler func(w http.ResponseWriter, r *http.Request, wait func())) *held {
 	h := &held{make(chan struct{}), make(chan struct{}), make(chan response, 1)}
 	wait := func() { close(h.entered); <-h.release }

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sessionsOf returns a user's records in the backend, for a guard with the default cookie name.
+// sessionsOf returns a user's records, for a guard with the default cookie name.
 func sessionsOf(t *testing.T, backend store.Backend, id string) []store.Record {
 	t.Helper()
 	records, err := backend.ByOwner(context.Background(), sessionCookie+"="+id)

@@ -104,8 +104,8 @@ func TestLogoutEndsNoSessionOnAnotherDevice(t *testing.T) {
 	require.True(t, phone.loggedIn())
 }
 
-// A visitor cookie from before the login, sent beside the session cookie, does not get its
-// values back by the logout.
+// A logout also replaces a visitor cookie from before the login that is sent beside the
+// session cookie, so its values do not come back.
 func TestLogoutDoesNotRestoreValuesFromBeforeTheLogin(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()

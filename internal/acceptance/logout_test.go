@@ -233,7 +233,7 @@ func TestLogoutWorksAfterFindUserFailedInMiddleware(t *testing.T) {
 
 // L5: a logout that could not end the session on the server deletes the cookie, reports
 // the failure and never claims success, neither with Logout nor with End.
-func TestIncompleteLogoutIsReported(t *testing.T) {
+func TestIncompleteLogoutClearsTheBrowserAndIsReported(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {

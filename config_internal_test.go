@@ -26,7 +26,7 @@ type remoteBackend struct{ store.Backend }
 
 func keyOf(n int) []byte { return bytes.Repeat([]byte("k"), n) }
 
-func TestNewSaysWhatIsWrong(t *testing.T) {
+func TestNewReportsConfigurationErrors(t *testing.T) {
 	for _, test := range []struct {
 		name, err string
 		change    func(*Config[*configUser])
@@ -37,19 +37,19 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		{"idle too short", "shorter than a second", func(c *Config[*configUser]) { c.IdleTimeout = time.Second - 1 }},
 		{"idle > absolute", "longer than the AbsoluteTimeout", func(c *Config[*configUser]) { c.AbsoluteTimeout = time.Minute }},
 		{"idle > absolute, both set", "longer than the AbsoluteTimeout", func(c *Config[*configUser]) { c.IdleTimeout, c.AbsoluteTimeout = time.Hour, time.Minute }},
-		{"login elsewhere", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "https://evil.example/" }},
-		{"login on another host", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "//evil.example" }},
+		{"login on another server", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "https://evil.example/" }},
+		{"login on another host, without a scheme", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "//evil.example" }},
 		{"login behind a fragment", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "/app#/login" }},
 		{"login relative", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "login" }},
-		{"reauth elsewhere", "ReauthPath", func(c *Config[*configUser]) { c.ReauthPath = `/\evil.example` }},
-		{"welcome elsewhere", "WelcomePath", func(c *Config[*configUser]) { c.WelcomePath = "javascript:alert(1)" }},
+		{"reauth on another host", "ReauthPath", func(c *Config[*configUser]) { c.ReauthPath = `/\evil.example` }},
+		{"welcome is a javascript: URL", "WelcomePath", func(c *Config[*configUser]) { c.WelcomePath = "javascript:alert(1)" }},
 		{"short authentication key", "Keys[0]: an authentication key of 31 bytes", func(c *Config[*configUser]) { c.Keys = [][]byte{keyOf(31)} }},
 		{"empty authentication key", "Keys[0]", func(c *Config[*configUser]) { c.Keys = [][]byte{nil, keyOf(32)} }},
-		{"bad encryption key", "Keys[1]: an encryption key of 31 bytes", func(c *Config[*configUser]) { c.Keys = [][]byte{keyOf(32), keyOf(31)} }},
-		{"an old pair is checked too", "Keys[2]", func(c *Config[*configUser]) { c.Keys = [][]byte{keyOf(32), nil, keyOf(16), nil} }},
+		{"encryption key of 31 bytes", "Keys[1]: an encryption key of 31 bytes", func(c *Config[*configUser]) { c.Keys = [][]byte{keyOf(32), keyOf(31)} }},
+		{"invalid key of an old pair", "Keys[2]", func(c *Config[*configUser]) { c.Keys = [][]byte{keyOf(32), nil, keyOf(16), nil} }},
 		{"remote without keys", "Keys is missing", func(c *Config[*configUser]) { c.Keys, c.Backend = nil, remoteBackend{} }},
 		{"remote with empty keys", "Keys is missing", func(c *Config[*configUser]) { c.Keys, c.Backend = [][]byte{}, remoteBackend{} }},
-		{"no cookie name", "CookieName", func(c *Config[*configUser]) { c.CookieName = "a b" }},
+		{"invalid cookie name", "CookieName", func(c *Config[*configUser]) { c.CookieName = "a b" }},
 		{"cookie name with =", "CookieName", func(c *Config[*configUser]) { c.CookieName = "a=b" }},
 		{"cookie name with ;", "CookieName", func(c *Config[*configUser]) { c.CookieName = "a;b" }},
 		{"cookie name too long", "longer than 64", func(c *Config[*configUser]) { c.CookieName = strings.Repeat("n", 65) }},
@@ -59,7 +59,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		{"__secure- over http", "plain http", func(c *Config[*configUser]) { c.CookieName, c.InsecureHTTP = "__secure-s", true }},
 		{"__Http- over http", "plain http", func(c *Config[*configUser]) { c.CookieName, c.InsecureHTTP = "__Http-s", true }},
 		{"__Host-Http- with a domain", "__Host-", func(c *Config[*configUser]) { c.CookieName, c.CookieDomain = "__Host-Http-s", "app.example" }},
-		{"no domain", "CookieDomain", func(c *Config[*configUser]) { c.CookieDomain = "app example" }},
+		{"invalid domain", "CookieDomain", func(c *Config[*configUser]) { c.CookieDomain = "app example" }},
 		{"SameSite=None over http", "SameSite", func(c *Config[*configUser]) { c.SameSite, c.InsecureHTTP = http.SameSiteNoneMode, true }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -73,8 +73,8 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Zero values are safe.
-func TestTheZeroConfigIsTheSecureDefault(t *testing.T) {
+// The zero value of every field is the secure choice.
+func TestZeroConfigIsTheSecureDefault(t *testing.T) {
 	var log bytes.Buffer
 	guard, err := New(Config[*configUser]{FindUser: findConfigUser, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
@@ -132,14 +132,14 @@ func TestDefaultsThatDependOnOtherFields(t *testing.T) {
 	require.Equal(t, http.SameSiteStrictMode, strict.Visitor.SameSite)
 }
 
-// I1: nobody is a user of any shape
+// I1: a nil user is no user, whatever the kind of its type.
 func TestNilOfEveryKindIsNoUser(t *testing.T) {
 	var none User
-	for _, nobody := range []User{none, (*configUser)(nil), mapUser(nil), funcUser(nil), sliceUser(nil)} {
-		require.True(t, isNil(nobody), "%T", nobody)
+	for _, u := range []User{none, (*configUser)(nil), mapUser(nil), funcUser(nil), sliceUser(nil)} {
+		require.True(t, isNil(u), "%T", u)
 	}
-	for _, somebody := range []User{&configUser{}, mapUser{}, sliceUser{}, valueUser{}} {
-		require.False(t, isNil(somebody), "%T", somebody)
+	for _, u := range []User{&configUser{}, mapUser{}, sliceUser{}, valueUser{}} {
+		require.False(t, isNil(u), "%T", u)
 	}
 }
 

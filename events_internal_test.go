@@ -3,13 +3,14 @@ package sessionguard
 import (
 	"errors"
 	"log/slog"
+	"net/http"
 	"testing"
 
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnEventNobodyListensToAllocatesNothing(t *testing.T) {
+func TestDiscardedEventAllocatesNothing(t *testing.T) {
 	c := &core{log: slog.New(slog.DiscardHandler), ownerPrefix: "session=", clientAddr: remoteHost}
 	req := &request{parent: t.Context(), core: c}
 	rec := store.Record{Session: &store.Session{ID: "id", Owner: "session=ada"}}
@@ -21,7 +22,7 @@ func TestAnEventNobodyListensToAllocatesNothing(t *testing.T) {
 	}))
 }
 
-func TestEveryEventHasItsWords(t *testing.T) {
+func TestEveryEventHasALogMessage(t *testing.T) {
 	for _, name := range []EventName{
 		EventLogin, EventReauthenticated, EventRevived, EventLogout, EventExpired, EventEnded,
 		EventTheftSuspected, EventRefused, EventUnknownCookie, EventForgedCookie, EventUnavailable,
@@ -31,7 +32,7 @@ func TestEveryEventHasItsWords(t *testing.T) {
 	require.Len(t, eventMessages, 11)
 }
 
-func TestAThrottleCountsWhatItHoldsBack(t *testing.T) {
+func TestThrottleCountsSuppressedEvents(t *testing.T) {
 	var limit throttle
 	now := store.Time(1)
 	require.Equal(t, 1, limit.allow(now))
@@ -40,4 +41,13 @@ func TestAThrottleCountsWhatItHoldsBack(t *testing.T) {
 	}
 	require.Equal(t, 6, limit.allow(now+1000))
 	require.Zero(t, limit.allow(now+1001))
+}
+
+// The default of Config.ClientAddr.
+func TestRemoteHostIsTheAddressWithoutThePort(t *testing.T) {
+	for remote, want := range map[string]string{
+		"192.0.2.7:1234": "192.0.2.7", "[2001:db8::7]:1234": "2001:db8::7", "@": "@", "": "",
+	} {
+		require.Equal(t, want, remoteHost(&http.Request{RemoteAddr: remote}))
+	}
 }

@@ -11,14 +11,15 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
-func exampleSay(text string) http.Handler {
+// examplePage returns a page with this text.
+func examplePage(text string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, text) })
 }
 
 func ExampleGuard_RequireLogin() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
-	mux.Handle("GET /account", guard.RequireLogin(exampleSay("Your account")))
+	mux.Handle("GET /account", guard.RequireLogin(examplePage("Your account")))
 
 	fmt.Println(exampleVisit(mux).get("/account?tab=keys"))
 	fmt.Println(exampleVisitAs("ada", guard, mux).get("/account?tab=keys"))
@@ -32,8 +33,8 @@ func ExampleGuard_RequireRole() {
 	guard := exampleGuard()
 	engineer, admin := guard.RequireRole("Engineer"), guard.RequireRole("Admin")
 	mux := http.NewServeMux()
-	mux.Handle("GET /reports", guard.RequireRole("Engineer", "Auditor")(exampleSay("Reports")))
-	mux.Handle("GET /deploy", engineer(admin(exampleSay("Deployed"))))
+	mux.Handle("GET /reports", guard.RequireRole("Engineer", "Auditor")(examplePage("Reports")))
+	mux.Handle("GET /deploy", engineer(admin(examplePage("Deployed"))))
 
 	for _, name := range []string{"ada", "grace"} {
 		browser := exampleVisitAs(name, guard, mux)
@@ -47,14 +48,14 @@ func ExampleGuard_RequireRole() {
 	// grace 200 Deployed
 }
 
-// What roles cannot say: everyone may see their own page.
+// RequireFunc decides what roles cannot express: everyone may see their own page.
 func ExampleGuard_RequireFunc() {
 	guard := exampleGuard()
 	own := guard.RequireFunc(func(user *exampleUser, r *http.Request) bool {
 		return user.Name == r.PathValue("name") || user.HasRole("Admin")
 	})
 	mux := http.NewServeMux()
-	mux.Handle("GET /people/{name}", own(exampleSay("Salary: 100")))
+	mux.Handle("GET /people/{name}", own(examplePage("Salary: 100")))
 
 	fmt.Println(exampleVisitAs("ada", guard, mux).get("/people/ada"))
 	fmt.Println(exampleVisitAs("ada", guard, mux).get("/people/grace"))
@@ -65,13 +66,13 @@ func ExampleGuard_RequireFunc() {
 	// 200 Salary: 100
 }
 
-// Who has walked away from an unlocked desk does not lose the account to
-// whoever sits down: the password is asked for again.
+// Somebody at another user's unlocked computer cannot take over the account: these pages
+// require the password again.
 func ExampleGuard_RequireFresh() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
-	mux.Handle("GET /account/email", guard.RequireFresh(5*time.Minute)(exampleSay("New address:")))
-	mux.Handle("GET /account/keys", guard.RequireFresh(0)(exampleSay("Keys"))) // no login is as fresh as that
+	mux.Handle("GET /account/email", guard.RequireFresh(5*time.Minute)(examplePage("New address:")))
+	mux.Handle("GET /account/keys", guard.RequireFresh(0)(examplePage("Keys"))) // no login is fresh enough for 0
 
 	browser := exampleVisitAs("ada", guard, mux)
 	fmt.Println(browser.get("/account/email"))
@@ -81,7 +82,7 @@ func ExampleGuard_RequireFresh() {
 	// 303 to /login?next=%2Faccount%2Fkeys
 }
 
-// Only a path on this server is worth going to.
+// Next accepts only paths on this server.
 func ExampleGuard_Next() {
 	guard := exampleGuard()
 	for _, next := range []string{
@@ -99,7 +100,7 @@ func ExampleGuard_Next() {
 	// /home
 }
 
-// An application's own page instead of the redirect for who lacks the role.
+// An own page replaces the redirect of users without the role.
 func ExampleRefusals() {
 	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
 		FindUser: exampleFind,
@@ -115,15 +116,15 @@ func ExampleRefusals() {
 		fmt.Println(err)
 		return
 	}
-	admin := guard.RequireRole("Admin")(exampleSay("Everyone's data"))
+	admin := guard.RequireRole("Admin")(examplePage("Everyone's data"))
 	fmt.Println(exampleVisitAs("ada", guard, admin).get("/admin"))
-	fmt.Println(exampleVisit(admin).get("/admin")) // the others stay as they are
+	fmt.Println(exampleVisit(admin).get("/admin")) // the other refusals keep their defaults
 	// Output:
 	// 403 Ask an admin to let you see /admin.
 	// 303 to /login?next=%2Fadmin
 }
 
-// An administrator's session ends after ten quiet minutes.
+// An administrator's session ends after ten minutes without activity.
 func ExampleIdleTimeout() {
 	exampleLimits(func(user *exampleUser) (options []sessionguard.LoginOption) {
 		if user.HasRole("Admin") {
@@ -136,7 +137,7 @@ func ExampleIdleTimeout() {
 	// grace 10m0s 12h0m0s
 }
 
-// An administrator logs in again after two hours.
+// An administrator has to log in again after two hours.
 func ExampleAbsoluteTimeout() {
 	exampleLimits(func(user *exampleUser) (options []sessionguard.LoginOption) {
 		if user.HasRole("Admin") {

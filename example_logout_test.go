@@ -11,13 +11,13 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
-// The button is a form, since a logout changes something:
+// The button is in a form, because a logout must be a POST:
 //
 //	<form method="post" action="/logout"><button>Log out</button></form>
 func ExampleGuard_Logout() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
-	mux.Handle("GET /home", guard.RequireLogin(exampleSay("Home")))
+	mux.Handle("GET /home", guard.RequireLogin(examplePage("Home")))
 	mux.Handle("POST /logout", guard.Logout("/"))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		session, _ := guard.Get(r, "flash")
@@ -28,20 +28,20 @@ func ExampleGuard_Logout() {
 	thief := browser.copy()
 	fmt.Println(browser.post("/logout"))
 	fmt.Println(browser.get("/"))
-	fmt.Println(thief.get("/home")) // a copy of the cookie is worth nothing
+	fmt.Println(thief.get("/home")) // a copy of the cookie gives no access
 	// Output:
 	// 303 to /
 	// 200 Welcome. [You have been logged out.]
 	// 303 to /login?next=%2Fhome&reason=expired
 }
 
-// Closing an account logs out, too, with a message of its own.
+// Closing an account also logs out, with its own message.
 func ExampleGuard_End() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
 	mux.Handle("POST /account/close", guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := guard.End(w, r); err != nil {
-			return // the answer says what happened
+			return // the response reports the error
 		}
 		if session, err := guard.Get(r, "flash"); err == nil {
 			session.AddFlash("Your account is closed.")
@@ -61,7 +61,7 @@ func ExampleGuard_End() {
 	// 200 [Your account is closed.]
 }
 
-// A list of devices, each with a button that logs it out.
+// A page lists the user's devices, each with a button that logs it out.
 func ExampleGuard_EndSession() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
@@ -97,10 +97,10 @@ func exampleSessionID(browser exampleBrowser) string {
 	return status.Session
 }
 
-// Whatever ends an account ends its sessions: a job, a message, a command.
+// EndUser needs no request: a job or a command can end all sessions of a closed account.
 func ExampleGuard_EndUser() {
 	guard := exampleGuard()
-	home := guard.RequireLogin(exampleSay("Home"))
+	home := guard.RequireLogin(examplePage("Home"))
 	desk, phone := exampleVisitAs("ada", guard, home), exampleVisitAs("ada", guard, home)
 	grace := exampleVisitAs("grace", guard, home)
 
@@ -115,12 +115,12 @@ func ExampleGuard_EndUser() {
 	// 200 Home
 }
 
-// After a password change, whoever knew the old password is out. Logging in
-// again gives the session that stays a new cookie.
+// A password change logs out everybody who knew the old password. Login gives the session
+// that made the change a new cookie.
 func ExampleGuard_EndOthers() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
-	mux.Handle("GET /home", guard.RequireLogin(exampleSay("Home")))
+	mux.Handle("GET /home", guard.RequireLogin(examplePage("Home")))
 	mux.Handle("POST /password", guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _ := guard.User(r)
 		// … store the new password …
@@ -141,8 +141,8 @@ func ExampleGuard_EndOthers() {
 	// 303 to /login?next=%2Fhome&reason=logged_out_elsewhere
 }
 
-// The guard is a gorilla [sessions.Store]. A visitor's values move into the
-// session at login, and are gone after logout.
+// The guard is a gorilla [sessions.Store]. At login a visitor's values move into the
+// session. After the logout they are gone.
 //
 // [sessions.Store]: https://pkg.go.dev/github.com/gorilla/sessions#Store
 func ExampleGuard_Get() {
@@ -151,10 +151,10 @@ func ExampleGuard_Get() {
 	mux.HandleFunc("POST /cart", func(w http.ResponseWriter, r *http.Request) {
 		session, err := guard.Get(r, "cart")
 		if err != nil {
-			return // the answer will be a 503
+			return // the response will be a 503
 		}
 		n, _ := session.Values["items"].(int)
-		session.Values["items"] = n + 1 // saved when the answer begins
+		session.Values["items"] = n + 1 // saved when the response begins
 		session.AddFlash("Added.")
 	})
 	mux.HandleFunc("GET /cart", func(w http.ResponseWriter, r *http.Request) {
@@ -178,8 +178,7 @@ func ExampleGuard_Get() {
 	// 200 <nil> []
 }
 
-// New is what gorilla's [sessions.GetRegistry] asks a store for. It is the same
-// as Get.
+// New is the same as Get. It is the method that gorilla's [sessions.GetRegistry] calls.
 //
 // [sessions.GetRegistry]: https://pkg.go.dev/github.com/gorilla/sessions#GetRegistry
 func ExampleGuard_New() {
@@ -194,8 +193,8 @@ func ExampleGuard_New() {
 	// 200 true true <nil>
 }
 
-// Code that calls Save, as gorilla's stores need it, stays as it is, and gets
-// to know what cannot be saved.
+// Code that calls Save, as gorilla's stores require, needs no change. Save returns an error
+// if the values cannot be saved.
 func ExampleGuard_Save() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()

@@ -16,8 +16,7 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
-// User is the application's own type. These three methods make it one that a
-// guard can look after.
+// User is the application's own user type. Its three methods are those that a guard needs.
 type User struct {
 	Name, Password string // keep a slow hash of the password, not the password
 	Roles          []string
@@ -83,15 +82,15 @@ func newApp() (http.Handler, error) {
 // scriptTag is different for every session.
 var scriptTag = regexp.MustCompile(`<script [^>]*>`)
 
-// The smallest whole application: log in, a home page for engineers, log out.
+// The smallest complete application: login, a home page for engineers, logout.
 func Example() {
 	app, err := newApp()
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	// Yours is http.ListenAndServe(":8080", app), behind TLS. This is a server
-	// for a moment, and a browser that keeps cookies and follows redirects.
+	// In your program: http.ListenAndServe(":8080", app), behind TLS. Here a test server
+	// and a client that keeps cookies and follows redirects.
 	server := httptest.NewTLSServer(app)
 	defer server.Close()
 	browser := server.Client()
@@ -99,7 +98,7 @@ func Example() {
 	post := func(path string, form url.Values) {
 		req, _ := http.NewRequest("POST", server.URL+path, strings.NewReader(form.Encode()))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("Accept", "text/html") // or the answer is one for an API client
+		req.Header.Set("Accept", "text/html") // otherwise refusals are those for an API client
 		resp, err := browser.Do(req)
 		if err != nil {
 			fmt.Println(err)

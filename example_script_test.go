@@ -9,7 +9,7 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
-// One line where the routes are, one in the head of the pages' template.
+// The script takes one line in the routes and one in the head of the page template.
 func ExampleGuard_Script() {
 	guard := exampleGuard()
 	pages := template.Must(template.New("").Parse(`<!DOCTYPE html>
@@ -34,8 +34,8 @@ func ExampleGuard_Script() {
 	// 303 to /login?next=%2Fbalance&reason=idle
 }
 
-// Texts in the page's own language, a warning two minutes before the end, and a
-// person's keys and pointer as activity.
+// The page has German texts, a warning two minutes before the end, and counts the user's
+// keys and pointer as activity.
 func ExampleGuard_ScriptTag() {
 	guard := exampleGuard()
 	page := func(w http.ResponseWriter, r *http.Request) {
@@ -58,12 +58,13 @@ func ExampleGuard_ScriptTag() {
 	// <script … data-warn="120" data-activity="on" data-idle-title="Sind Sie noch da?" data-idle-text="Sie werden in {time} abgemeldet." data-idle-button="Angemeldet bleiben" data-out="Abmelden"></script>
 }
 
-// A page that is a file, such as a single-page application's index.html, includes
-// the script by its plain address, and it asks the server whose page it is:
+// A page that is a file, such as a single-page application's index.html, includes the
+// script under its fixed name. The script then asks the server whose page it is:
 //
 //	<script src="/sessionguard/guard.js"></script>
 //
-// After a login or logout by fetch such a page says so, and other tabs hear of it:
+// After a login or logout by fetch, such a page dispatches an event, which also informs the
+// other tabs:
 //
 //	document.dispatchEvent(new Event("sessionguard:check"))
 func ExampleGuard_Script_file() {

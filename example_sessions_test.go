@@ -26,7 +26,7 @@ func ExampleRemember() {
 		return
 	}
 	login := guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user := exampleUsers["ada"] // whose password was right
+		user := exampleUsers["ada"] // after the password was verified
 		var options []sessionguard.LoginOption
 		if r.FormValue("remember") != "" {
 			options = append(options, sessionguard.Remember())
@@ -46,7 +46,7 @@ func ExampleRemember() {
 	// 337h0m0s
 }
 
-// Where am I logged in? The page asks for the password again first, since it ends
+// The page shows a user where they are logged in. It requires a fresh login because it ends
 // sessions.
 func ExampleGuard_Sessions() {
 	guard := exampleGuard()
@@ -68,8 +68,8 @@ func ExampleGuard_Sessions() {
 	// 200 192.0.2.1, current: true, fresh for 5m0s
 }
 
-// At most two at a time for everyone: the third ends the one least recently active,
-// whose next page says so.
+// Every user has at most two sessions. A third login ends the least recently active one,
+// and its next refusal has the reason.
 func ExampleConfig_maxSessions() {
 	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
 		FindUser:    exampleFind,
@@ -87,9 +87,9 @@ func ExampleConfig_maxSessions() {
 	}
 	ended := 0
 	for _, browser := range browsers {
-		if answer := browser.get("/home"); answer != "200 Home" {
+		if response := browser.get("/home"); response != "200 Home" {
 			ended++
-			fmt.Println(answer)
+			fmt.Println(response)
 		}
 	}
 	fmt.Println(ended, "ended")
@@ -98,7 +98,7 @@ func ExampleConfig_maxSessions() {
 	// 1 ended
 }
 
-// A login page that says why one has to log in again.
+// The login page explains why the user has to log in again.
 func ExampleGuard_EndReason() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
@@ -124,13 +124,13 @@ func ExampleGuard_EndReason() {
 	// 200 Please log in.
 }
 
-// An event stream that ends with its session, and says why.
+// The event stream ends with its session and reports the reason.
 func ExampleGuard_CancelOnEnd() {
 	guard := exampleGuard()
-	begun := make(chan bool)
+	started := make(chan bool)
 	events := guard.Passive(guard.RequireLogin(guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		close(begun)
-		<-r.Context().Done() // a real one writes what there is until then
+		close(started)
+		<-r.Context().Done() // a real handler writes its events until then
 		if ended, ok := errors.AsType[*sessionguard.SessionEndedError](context.Cause(r.Context())); ok {
 			fmt.Fprint(w, "event: ended, data: ", ended.Reason)
 		}
@@ -138,7 +138,7 @@ func ExampleGuard_CancelOnEnd() {
 
 	browser := exampleVisitAs("ada", guard, events)
 	go func() {
-		<-begun
+		<-started
 		_ = guard.EndUser(context.Background(), "ada")
 	}()
 	fmt.Println(browser.get("/events"))
@@ -146,11 +146,11 @@ func ExampleGuard_CancelOnEnd() {
 	// 200 event: ended, data: ended
 }
 
-// An audit trail of one's own, beside the log.
+// An own audit trail counts the logins, in addition to the log.
 func ExampleEvent_Log() {
 	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			switch { // what differs each time
+			switch { // these attributes differ in every run
 			case a.Key == slog.TimeKey:
 				return slog.Attr{}
 			case len(groups) > 0 && groups[0] == "session":

@@ -76,15 +76,15 @@ func (b exampleBrowser) post(path string) string { return exampleLine(b.Post(pat
 func (b exampleBrowser) copy() exampleBrowser    { return exampleBrowser{b.Copy()} }
 
 // exampleLine describes a response in one line.
-func exampleLine(a testbrowser.Response) string {
-	line := fmt.Sprint(a.StatusCode)
-	if to := a.Header.Get("Location"); to != "" {
+func exampleLine(resp testbrowser.Response) string {
+	line := fmt.Sprint(resp.StatusCode)
+	if to := resp.Header.Get("Location"); to != "" {
 		return line + " to " + to
 	}
-	if strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") {
-		return line + " " + http.StatusText(a.StatusCode)
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+		return line + " " + http.StatusText(resp.StatusCode)
 	}
-	return strings.TrimSpace(line + " " + a.Body)
+	return strings.TrimSpace(line + " " + resp.Body)
 }
 
 // exampleT is the [testbrowser.T] of examples. It panics, because they have no testing.T.
@@ -95,19 +95,19 @@ func (exampleT) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, a
 func (exampleT) FailNow()                          {}
 func (exampleT) Context() context.Context          { return context.Background() }
 
-// A guard for production: keys from outside the program, an office day instead
-// of twelve hours, and pages of the application's own.
+// A guard for production has keys from outside the program. This one also has an absolute
+// timeout of an office day and the application's own login page.
 func ExampleNew() {
 	key := func(name string) []byte {
-		// Yours are in os.Getenv or a file, made by openssl rand -hex 64, and 32.
+		// In your program: from os.Getenv or a file, made with openssl rand -hex 64, and 32.
 		secret, _ := hex.DecodeString(exampleSecrets[name])
-		return secret // New says if it is too short
+		return secret // New returns an error if it is too short
 	}
 	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
 		FindUser: exampleFind,
 		Keys: [][]byte{
 			key("SIGN_2026"), key("ENCRYPT_2026"),
-			key("SIGN_2025"), key("ENCRYPT_2025"), // cookies of last year's are still read
+			key("SIGN_2025"), key("ENCRYPT_2025"), // the cookies of last year's keys are still read
 		},
 		AbsoluteTimeout: 8 * time.Hour,
 		LoginPath:       "/account/login",
@@ -130,10 +130,10 @@ var exampleSecrets = map[string]string{
 	"SIGN_2025": strings.Repeat("5a", 64), "ENCRYPT_2025": strings.Repeat("5b", 32),
 }
 
-// A page that shows who asks for it is nothing for a cache, guard or not.
+// NoCache keeps a personal page out of caches. It needs no guard.
 func ExampleNoCache() {
 	page := sessionguard.NoCache(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "public, max-age=3600") // forgotten by somebody
+		w.Header().Set("Cache-Control", "public, max-age=3600") // set by mistake
 		fmt.Fprint(w, "Your balance: 100")
 	}))
 	w := httptest.NewRecorder()
@@ -145,8 +145,7 @@ func ExampleNoCache() {
 	// no-cache 0
 }
 
-// Handler goes around the whole server. What never looks at the session stays
-// cacheable.
+// Handler wraps the whole server. Responses that do not use the session stay cacheable.
 func ExampleGuard_Handler() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
@@ -176,7 +175,7 @@ func ExampleGuard_Login() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-		// Verify the password first: that is the application's.
+		// The application verifies the password first.
 		user, err := exampleFind(r.Context(), r.FormValue("name"))
 		if err != nil {
 			http.Error(w, "Wrong name or password.", http.StatusUnauthorized)
@@ -218,8 +217,8 @@ func ExampleGuard_User() {
 	// 200 Hello, ada: [Engineer].
 }
 
-// An event stream, or a page that asks again every minute, does not keep the
-// session of somebody alive who has left the desk.
+// Passive requests, such as event streams and polls, do not keep the session of an absent
+// user alive.
 func ExampleGuard_Passive() {
 	guard := exampleGuard()
 	unread := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -235,19 +234,19 @@ func ExampleGuard_Passive() {
 	// 200 2 new messages
 }
 
-// A page can warn of the end of its session, since it knows when that is.
+// With Status a page can warn the user before the session ends.
 func ExampleGuard_Status() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
 	mux.Handle("GET /session", guard.Status())
 
-	show := func(answer string) {
+	show := func(response string) {
 		var status struct {
 			Authenticated bool
 			Idle          float64 `json:"idle_seconds"`
 			Absolute      float64 `json:"absolute_seconds"`
 		}
-		if err := json.Unmarshal([]byte(strings.TrimPrefix(answer, "200 ")), &status); err != nil {
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(response, "200 ")), &status); err != nil {
 			fmt.Println(err)
 		}
 		fmt.Printf("%t, %.0f minutes, %.0f hours\n", status.Authenticated, status.Idle/60, status.Absolute/3600)
@@ -259,7 +258,7 @@ func ExampleGuard_Status() {
 	// false, 0 minutes, 0 hours
 }
 
-// exampleLimits shows what limits a login got.
+// exampleLimits prints the timeouts of logins with these options.
 func exampleLimits(option func(*exampleUser) []sessionguard.LoginOption) {
 	guard := exampleGuard()
 	mux := http.NewServeMux()

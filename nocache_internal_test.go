@@ -8,7 +8,7 @@ import (
 )
 
 // C1, RFC 9213
-func TestWhatGovernsCaching(t *testing.T) {
+func TestGovernsCaching(t *testing.T) {
 	for name, governs := range map[string]bool{
 		"Cache-Control": true, "cache-control": true, "CACHE-CONTROL": true, "cAcHe-CoNtRoL": true,
 		"Pragma": true, "pragma": true, "Expires": true, "EXPIRES": true,
@@ -21,14 +21,14 @@ func TestWhatGovernsCaching(t *testing.T) {
 		"Access-Control-Allow-Origin": false, "Access-Control-Expose-Headers": false, "Set-Cookie": false, "Etag": false,
 		"Last-Modified": false, "Vary": false, "Age": false, "Surrogate-Key": false, "Clear-Site-Data": false,
 		"Content-Security-Policy": false, "X-Accel-Redirect": false, "X-Accel-Buffering": false, "Origin-Agent-Cluster": false,
-		"Cache-Control ": false, // no header name: net/http does not send it
+		"Cache-Control ": false, // not a valid field name: net/http does not send it
 	} {
 		require.Equal(t, governs, governsCaching(name), "%q", name)
 	}
 }
 
 // C1
-func TestEnforceLeavesNothingElseThatGovernsCaching(t *testing.T) {
+func TestEnforceRemovesAllOtherCachingHeaders(t *testing.T) {
 	h := http.Header{
 		"cache-control": {"public"}, "Cache-Control": {"public", "immutable"}, "CACHE-control": {"max-age=9"}, "Expires": {"Thu, 01 Dec 2094 16:00:00 GMT"},
 		"pragma": {"x"}, "CDN-Cache-Control": {"max-age=9"}, "surrogate-Control": {"max-age=9"}, "Etag": {`"1"`}, "Vary": {"Accept"},
@@ -41,8 +41,8 @@ func TestEnforceLeavesNothingElseThatGovernsCaching(t *testing.T) {
 	}, h)
 }
 
-// C1: the three values lie side by side in one array.
-func TestAppendingToOneCachingHeaderLeavesTheOthersAlone(t *testing.T) {
+// C1: the three values share one array.
+func TestAppendingToOneCachingHeaderLeavesTheOthersUnchanged(t *testing.T) {
 	h := http.Header{}
 	var v noStoreValues
 	v.enforce(h)

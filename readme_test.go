@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The quick start is a program that compiles, and its parts are those of the
-// package's example, which runs.
-func TestTheReadmesQuickStartIsTrue(t *testing.T) {
+// The quick start in the README compiles, and its declarations are in the package's example,
+// which runs.
+func TestReadmeQuickStartCompilesAndIsTheExample(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	_, rest, found := strings.Cut(string(readme), "```go\npackage main")
@@ -40,7 +40,7 @@ func TestTheReadmesQuickStartIsTrue(t *testing.T) {
 		if f, ok := d.(*ast.FuncDecl); ok && f.Name.Name == "main" {
 			continue
 		}
-		part := program[files.Position(d.Pos()).Offset:files.Position(d.End()).Offset]
-		require.Contains(t, string(example), part)
+		declaration := program[files.Position(d.Pos()).Offset:files.Position(d.End()).Offset]
+		require.Contains(t, string(example), declaration)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The one allocation of a protected request is at most 512 B, a size class of
-// its own: a byte more costs 576.
-func TestTheStateOfARequestIsSmall(t *testing.T) {
+// A request is the one allocation of a protected request. 512 B is a size class of the Go
+// allocator: one byte more takes 576.
+func TestRequestFitsInto512Bytes(t *testing.T) {
 	require.LessOrEqual(t, unsafe.Sizeof(request{}), uintptr(512))
 }
 

@@ -8,22 +8,22 @@ import (
 	"testing"
 )
 
-func TestKeysAreMadeOnceAndForTheirOwnerAlone(t *testing.T) {
+func TestKeysAreCreatedOnceAndOnlyForTheirOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys")
 	var found [8][][]byte
-	var all sync.WaitGroup
+	var wg sync.WaitGroup
 	for i := range found {
-		all.Go(func() {
+		wg.Go(func() {
 			var err error
 			if found[i], err = loadKeys(path); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	all.Wait()
+	wg.Wait()
 	for _, keys := range found {
 		if len(keys) != 2 || len(keys[0]) != 64 || len(keys[1]) != 32 || !reflect.DeepEqual(keys, found[0]) {
-			t.Errorf("%x, not %x", keys, found[0])
+			t.Errorf("got %x and %x", keys, found[0])
 		}
 	}
 	files, err := os.ReadDir(filepath.Dir(path))
@@ -35,7 +35,7 @@ func TestKeysAreMadeOnceAndForTheirOwnerAlone(t *testing.T) {
 	}
 }
 
-func TestKeysThatAreNoneAreRefused(t *testing.T) {
+func TestInvalidKeysAreRefused(t *testing.T) {
 	key := "00112233445566778899aabbccddeeff\n"
 	for _, text := range []string{"", "\n", key, key + key + key, key + "0011\n", "no key\n" + key} {
 		path := filepath.Join(t.TempDir(), "keys")
@@ -43,7 +43,7 @@ func TestKeysThatAreNoneAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if keys, err := loadKeys(path); err == nil {
-			t.Errorf("%q is taken for %x", text, keys)
+			t.Errorf("%q was loaded as %x", text, keys)
 		}
 	}
 }

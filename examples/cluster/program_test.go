@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { apptest.Main(m, main) }
 
-func TestTheProgramRunsAndStopsCleanlyAndKeepsEveryoneLoggedIn(t *testing.T) {
+func TestProgramStopsCleanlyAndKeepsTheSessions(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "sessions.db")
 	b := testbrowser.New(t, "http://127.0.0.1", nil)
 	for run := range 2 {
@@ -35,20 +35,20 @@ func TestTheProgramRunsAndStopsCleanlyAndKeepsEveryoneLoggedIn(t *testing.T) {
 			t.Fatal(err)
 		}
 		var nodes []*testbrowser.Browser
-		var said strings.Builder
+		var output strings.Builder
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() && lines.Text() != "Ctrl-C stops." {
-			said.WriteString(lines.Text() + "\n")
+			output.WriteString(lines.Text() + "\n")
 			if found := nodeLine.FindStringSubmatch(lines.Text()); found != nil {
 				nodes = append(nodes, b.At(found[1]))
 			}
 		}
 		if len(nodes) != 2 {
-			t.Fatalf("it said\n%s\n%s", said.String(), &stderr)
+			t.Fatalf("the program printed\n%s\n%s", output.String(), &stderr)
 		}
 		for _, text := range []string{"ada    analytical-engine   Engineer", "grace  nanoseconds-matter  Admin", "\nTry: "} {
-			if !strings.Contains(said.String(), text) {
-				t.Errorf("%q is not in\n%s", text, said.String())
+			if !strings.Contains(output.String(), text) {
+				t.Errorf("%q is not in\n%s", text, output.String())
 			}
 		}
 
@@ -61,7 +61,7 @@ func TestTheProgramRunsAndStopsCleanlyAndKeepsEveryoneLoggedIn(t *testing.T) {
 
 		_, next := apptest.Stream(nodes[1])
 		next()
-		begun := time.Now()
+		start := time.Now()
 		if err := command.Process.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}
@@ -69,18 +69,18 @@ func TestTheProgramRunsAndStopsCleanlyAndKeepsEveryoneLoggedIn(t *testing.T) {
 		}
 		lines.Scan()
 		if lines.Text() != "Stopped." {
-			t.Errorf("it said %q", lines.Text())
+			t.Errorf("the last line is %q", lines.Text())
 		}
 		if err := command.Wait(); err != nil {
 			t.Errorf("%v\n%s", err, &stderr)
 		}
-		if took := time.Since(begun); took > 4*time.Second {
-			t.Errorf("it took %v to stop", took)
+		if took := time.Since(start); took > 4*time.Second {
+			t.Errorf("the program took %v to stop", took)
 		}
 	}
 }
 
-func TestTheProgramSaysWhatIsWrong(t *testing.T) {
+func TestProgramReportsErrors(t *testing.T) {
 	dir := t.TempDir()
 	db, keys, broken := filepath.Join(dir, "sessions.db"), filepath.Join(dir, "keys"), filepath.Join(dir, "broken")
 	if err := os.WriteFile(broken, []byte("a secret\n"), 0o600); err != nil {
@@ -91,7 +91,7 @@ func TestTheProgramSaysWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	for _, wrong := range []struct{ said, args string }{
+	for _, test := range []struct{ message, args string }{
 		{"-db FILE or -redis ADDRESS", ""},
 		{"exclude each other", "-db " + db + " -redis 127.0.0.1:6379 -keys " + keys},
 		{"no-such-flag", "-no-such-flag"},
@@ -114,20 +114,20 @@ func TestTheProgramSaysWhatIsWrong(t *testing.T) {
 		{"-redis: not a valid URL", "-redis redis://secret:1?@127.0.0.1:6379 -keys " + keys},
 		{"-redis: not a valid URL", "-redis redis://:secret@127.0.0.1:6379/secret -keys " + keys},
 	} {
-		args := append([]string{"-addr", "127.0.0.1:0"}, strings.Fields(wrong.args)...)
+		args := append([]string{"-addr", "127.0.0.1:0"}, strings.Fields(test.args)...)
 		out, err := apptest.Program(t, args...).CombinedOutput()
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || !strings.Contains(string(out), wrong.said) || strings.Contains(string(out), "secret") {
+		if !errors.As(err, &exit) || !strings.Contains(string(out), test.message) || strings.Contains(string(out), "secret") {
 			t.Errorf("%v: %v\n%s", args, err, out)
 		}
 	}
 }
 
-func TestTheProgramDoesNotSayAPasswordThatIsWrong(t *testing.T) {
-	at := servers.Redis(t, servers.RedisOptions{Password: "right"}).Addr
+func TestProgramDoesNotPrintAWrongPassword(t *testing.T) {
+	addr := servers.Redis(t, servers.RedisOptions{Password: "right"}).Addr
 	keys := filepath.Join(t.TempDir(), "keys")
 	for _, user := range []string{":secret", "secret:secret"} {
-		out, err := apptest.Program(t, "-redis", "redis://"+user+"@"+at, "-keys", keys).CombinedOutput()
+		out, err := apptest.Program(t, "-redis", "redis://"+user+"@"+addr, "-keys", keys).CombinedOutput()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || !strings.Contains(string(out), "WRONGPASS") || strings.Contains(string(out), "secret") {
 			t.Errorf("%s: %v\n%s", user, err, out)

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { apptest.Main(m, main) }
 
-func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
+func TestProgramRunsAndStopsCleanly(t *testing.T) {
 	for scheme, args := range map[string][]string{
 		"http":  {"-addr", "127.0.0.1:0"},
 		"https": {"-addr", "127.0.0.1:0", "-secure"},
@@ -38,24 +38,24 @@ func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
 			lines.Scan()
 			url, ok := strings.CutPrefix(lines.Text(), "Listening on ")
 			if !ok || !strings.HasPrefix(url, scheme+"://127.0.0.1:") || strings.HasSuffix(url, ":0") {
-				t.Fatalf("it said %q\n%s", lines.Text(), &stderr)
+				t.Fatalf("the first line is %q\n%s", lines.Text(), &stderr)
 			}
-			var said strings.Builder
+			var output strings.Builder
 			for lines.Scan() && lines.Text() != "Ctrl-C stops." {
-				said.WriteString(lines.Text() + "\n")
+				output.WriteString(lines.Text() + "\n")
 			}
 			for name, password := range apptest.Passwords {
-				if !strings.Contains(said.String(), name) || !strings.Contains(said.String(), password) {
-					t.Errorf("it did not say how to log in as %s", name)
+				if !strings.Contains(output.String(), name) || !strings.Contains(output.String(), password) {
+					t.Errorf("the output does not explain how to log in as %s", name)
 				}
 			}
 
 			b := testbrowser.New(t, url, nil)
 			b.Client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 			b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
-			in := apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
+			resp := apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
 			name := map[string]string{"http": "session", "https": "__Host-session"}[scheme]
-			if cookie := in.Cookies()[0]; cookie.Name != name || cookie.Secure != (scheme == "https") || !cookie.HttpOnly {
+			if cookie := resp.Cookies()[0]; cookie.Name != name || cookie.Secure != (scheme == "https") || !cookie.HttpOnly {
 				t.Errorf("the cookie is %v", cookie)
 			}
 			b.Get("/home").Expect(http.StatusOK, "").Contains("Ada Lovelace")
@@ -66,7 +66,7 @@ func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
 			apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
 			_, next := apptest.Stream(b)
 			next()
-			begun := time.Now()
+			start := time.Now()
 			if err := command.Process.Signal(os.Interrupt); err != nil {
 				t.Fatal(err)
 			}
@@ -74,20 +74,20 @@ func TestTheProgramRunsAndStopsCleanly(t *testing.T) {
 			}
 			lines.Scan()
 			if lines.Text() != "Stopped." {
-				t.Errorf("it said %q", lines.Text())
+				t.Errorf("the last line is %q", lines.Text())
 			}
 			if err := command.Wait(); err != nil {
 				t.Errorf("%v\n%s", err, &stderr)
 			}
-			if took := time.Since(begun); took > 4*time.Second {
-				t.Errorf("it took %v to stop", took)
+			if took := time.Since(start); took > 4*time.Second {
+				t.Errorf("the program took %v to stop", took)
 			}
 		})
 	}
 }
 
-func TestTheProgramSaysWhatIsWrong(t *testing.T) {
-	for said, args := range map[string][]string{
+func TestProgramReportsErrors(t *testing.T) {
+	for message, args := range map[string][]string{
 		"no-such-flag":         {"-no-such-flag"},
 		"invalid value":        {"-idle", "soon"},
 		"must be positive":     {"-addr", "127.0.0.1:0", "-fresh", "0s"},
@@ -97,13 +97,13 @@ func TestTheProgramSaysWhatIsWrong(t *testing.T) {
 	} {
 		out, err := apptest.Program(t, args...).CombinedOutput()
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || !strings.Contains(string(out), said) {
+		if !errors.As(err, &exit) || !strings.Contains(string(out), message) {
 			t.Errorf("%v: %v\n%s", args, err, out)
 		}
 	}
 }
 
-func TestTheProgramSaysWhatItCanDo(t *testing.T) {
+func TestProgramPrintsItsFlags(t *testing.T) {
 	out, err := apptest.Program(t, "-h").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

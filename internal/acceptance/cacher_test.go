@@ -10,48 +10,48 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// knowing is a remote backend that remembers what it has been told to.
-type knowing struct {
+// cachingBackend is a remote backend with a local cache, which fillCache fills.
+type cachingBackend struct {
 	*failingBackend
-	mu    sync.Mutex
-	known map[store.Key]store.Record
-	asked []store.Key
+	mu        sync.Mutex
+	cached    map[store.Key]store.Record
+	requested []store.Key
 }
 
-func (k *knowing) Cached(key store.Key) (store.Record, bool) {
+func (k *cachingBackend) Cached(key store.Key) (store.Record, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.asked = append(k.asked, key)
-	r, ok := k.known[key]
+	k.requested = append(k.requested, key)
+	r, ok := k.cached[key]
 	return r, ok
 }
 
-// remember takes whatever has been asked for and is there.
-func (k *knowing) remember(t *testing.T) {
+// fillCache caches the requested sessions that exist.
+func (k *cachingBackend) fillCache(t *testing.T) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, key := range k.asked {
+	for _, key := range k.requested {
 		if r, err := k.Backend.Load(t.Context(), key); err == nil {
-			k.known[key] = r
+			k.cached[key] = r
 		}
 	}
-	require.NotEmpty(t, k.known)
+	require.NotEmpty(t, k.cached)
 }
 
-// K2: what a Cacher knows costs the backend nothing, what it does not know is asked for
-// only if we have signed it, and what is over is over.
-func TestACacherIsAskedFirst(t *testing.T) {
+// K2: a session in the cache causes no call. Otherwise the guard loads only sessions whose
+// cookie it has signed. A cached session ends at its idle timeout.
+func TestCachedSessionCausesNoBackendCall(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
-		backend := &knowing{failingBackend: newFailingBackend(), known: map[store.Key]store.Record{}}
+		backend := &cachingBackend{failingBackend: newFailingBackend(), cached: map[store.Key]store.Record{}}
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		b := s.browse()
 		b.login("ada")
 		require.True(t, b.loggedIn())
-		require.Equal(t, 1, backend.callCounts()["Load"], "it was not known yet")
+		require.Equal(t, 1, backend.callCounts()["Load"], "the session was not cached yet")
 
-		backend.remember(t)
+		backend.fillCache(t)
 		backend.failOn("Load")
-		require.True(t, b.loggedIn(), "though nobody can be asked")
+		require.True(t, b.loggedIn(), "although Load fails")
 		require.Equal(t, 1, backend.callCounts()["Load"])
 
 		forger := s.browse()
@@ -59,7 +59,7 @@ func TestACacherIsAskedFirst(t *testing.T) {
 			forger.SetCookies(map[string]string{sessionCookie: value})
 			require.False(t, forger.loggedIn())
 		}
-		require.Equal(t, 1, backend.callCounts()["Load"], "what nobody has signed is not asked for")
+		require.Equal(t, 1, backend.callCounts()["Load"], "unsigned cookies cause no call")
 
 		advance(idle)
 		backend.failOn()

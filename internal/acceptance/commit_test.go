@@ -11,112 +11,118 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// heeding is a backend that gives up with its context, as drivers do, and that
-// can get stuck.
-type heeding struct {
+// contextBackend is a backend whose calls fail when their context is done, as those of
+// database drivers do. Calls of the method hangOn block until then.
+type contextBackend struct {
 	store.Backend
-	stuck string
+	hangOn string
 }
 
-func (h *heeding) heed(ctx context.Context, method string) error {
-	if h.stuck == method {
+func (h *contextBackend) wait(ctx context.Context, method string) error {
+	if h.hangOn == method {
 		<-ctx.Done()
 	}
 	return ctx.Err()
 }
 
-func (h *heeding) Create(ctx context.Context, r store.Record, l store.Limit) ([]store.Record, error) {
-	if err := h.heed(ctx, "Create"); err != nil {
+func (h *contextBackend) Create(ctx context.Context, r store.Record, l store.Limit) ([]store.Record, error) {
+	if err := h.wait(ctx, "Create"); err != nil {
 		return nil, err
 	}
 	return h.Backend.Create(ctx, r, l)
 }
 
-func (h *heeding) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
-	if err := h.heed(ctx, "Replace"); err != nil {
+func (h *contextBackend) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
+	if err := h.wait(ctx, "Replace"); err != nil {
 		return err
 	}
 	return h.Backend.Replace(ctx, old, version, r)
 }
 
-func (h *heeding) Load(ctx context.Context, key store.Key) (store.Record, error) {
-	if err := h.heed(ctx, "Load"); err != nil {
+func (h *contextBackend) Load(ctx context.Context, key store.Key) (store.Record, error) {
+	if err := h.wait(ctx, "Load"); err != nil {
 		return store.Record{}, err
 	}
 	return h.Backend.Load(ctx, key)
 }
 
-func (h *heeding) Touch(ctx context.Context, key store.Key, seen store.Time) error {
-	if err := h.heed(ctx, "Touch"); err != nil {
+func (h *contextBackend) Touch(ctx context.Context, key store.Key, seen store.Time) error {
+	if err := h.wait(ctx, "Touch"); err != nil {
 		return err
 	}
 	return h.Backend.Touch(ctx, key, seen)
 }
 
-func (h *heeding) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
-	if err := h.heed(ctx, "Save"); err != nil {
+func (h *contextBackend) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+	if err := h.wait(ctx, "Save"); err != nil {
 		return err
 	}
 	return h.Backend.Save(ctx, key, version, values)
 }
 
-func (h *heeding) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
-	if err := h.heed(ctx, "Delete"); err != nil {
+func (h *contextBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
+	if err := h.wait(ctx, "Delete"); err != nil {
 		return store.Record{}, err
 	}
 	return h.Backend.Delete(ctx, key, reason)
 }
 
-// L6: what has begun is finished for a client that has gone
-func TestAClientThatHangsUpStopsNothingHalfWay(t *testing.T) {
+// browseAndDisconnect returns a browser and a function that cancels the context of its
+// current request, as net/http does when the client disconnects.
+func (s *site) browseAndDisconnect() (b *browser, disconnect func()) {
+	s.Helper()
+	var cancelCurrent context.CancelFunc
+	guarded := s.guard.Handler(s.mux)
+	server := serve(s.T, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		cancelCurrent = cancel
+		guarded.ServeHTTP(w, r.WithContext(ctx))
+	}))
+	return browse(s.T, server), func() { cancelCurrent() }
+}
+
+// L6: a logout, a login or a save is completed even if the client disconnects.
+func TestClientDisconnectInterruptsNothing(t *testing.T) {
+	logout := func(s *site, w http.ResponseWriter, r *http.Request) error { return s.guard.End(w, r) }
+	loginAs := func(id string) func(*site, http.ResponseWriter, *http.Request) error {
+		return func(s *site, w http.ResponseWriter, r *http.Request) error { return s.guard.Login(w, r, &user{ID: id}) }
+	}
+	endUser := func(s *site, _ http.ResponseWriter, r *http.Request) error {
+		return s.guard.EndUser(r.Context(), "ada")
+	}
+	change := func(s *site, _ http.ResponseWriter, r *http.Request) error {
+		_, err := s.guard.Get(r, "app")
+		return err
+	}
 	for name, test := range map[string]struct {
-		hook string // the call at which the client hangs up; "": in the handler
+		hook string // the backend call during which the client disconnects; "": in the handler
 		do   func(*site, http.ResponseWriter, *http.Request) error
 		ada  int // sessions afterwards
 		eve  int
 	}{
-		"logout":                {"", func(s *site, w http.ResponseWriter, r *http.Request) error { return s.guard.End(w, r) }, 0, 0},
-		"logout, in the middle": {"Delete", func(s *site, w http.ResponseWriter, r *http.Request) error { return s.guard.End(w, r) }, 0, 0},
-		"login as another": {"", func(s *site, w http.ResponseWriter, r *http.Request) error {
-			return s.guard.Login(w, r, &user{ID: "eve"})
-		}, 0, 1},
-		"login, between the halves": {"Delete", func(s *site, w http.ResponseWriter, r *http.Request) error {
-			return s.guard.Login(w, r, &user{ID: "eve"})
-		}, 0, 1},
-		"re-authentication": {"Replace", func(s *site, w http.ResponseWriter, r *http.Request) error {
-			return s.guard.Login(w, r, &user{ID: "ada"})
-		}, 1, 0},
-		"end of a user": {"ByOwner", func(s *site, w http.ResponseWriter, r *http.Request) error {
-			return s.guard.EndUser(r.Context(), "ada")
-		}, 0, 0},
-		"values, which are all kept": {"Save", func(s *site, w http.ResponseWriter, r *http.Request) error {
-			_, err := s.guard.Get(r, "app")
-			return err
-		}, 1, 0},
+		"before a logout":                       {"", logout, 0, 0},
+		"during a logout":                       {"Delete", logout, 0, 0},
+		"before a login as another user":        {"", loginAs("eve"), 0, 1},
+		"while a login ends the former session": {"Delete", loginAs("eve"), 0, 1},
+		"during re-authentication":              {"Replace", loginAs("ada"), 1, 0},
+		"during EndUser":                        {"ByOwner", endUser, 0, 0},
+		"while values are saved":                {"Save", change, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withFakeClock(t, func(t *testing.T) {
 				s, backend := remoteSite(t)
-				backend.Backend = &heeding{Backend: backend.Backend}
+				backend.Backend = &contextBackend{Backend: backend.Backend}
 				done := make(chan error, 1)
-				// What net/http does to the context when the client hangs up, at
-				// a moment of our choosing.
-				var hangUp context.CancelFunc
-				guarded := s.guard.Handler(s.mux)
-				b := browse(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					ctx, cancel := context.WithCancel(r.Context())
-					defer cancel()
-					hangUp = cancel
-					guarded.ServeHTTP(w, r.WithContext(ctx))
-				})))
+				b, disconnect := s.browseAndDisconnect()
 				b.login("ada")
-				s.mux.HandleFunc("POST /hang", func(w http.ResponseWriter, r *http.Request) {
+				s.mux.HandleFunc("POST /do", func(w http.ResponseWriter, r *http.Request) {
 					s.guard.User(r)
-					gone := func() { hangUp(); <-r.Context().Done() }
+					disconnected := func() { disconnect(); <-r.Context().Done() }
 					if test.hook == "" {
-						gone()
+						disconnected()
 					} else {
-						backend.beforeCall(test.hook, gone)
+						backend.beforeCall(test.hook, disconnected)
 					}
 					session, _ := s.guard.Get(r, "app")
 					session.Values["k"] = "v"
@@ -125,7 +131,7 @@ func TestAClientThatHangsUpStopsNothingHalfWay(t *testing.T) {
 					backend.beforeCall(test.hook, nil)
 					done <- err
 				})
-				b.Post("/hang")
+				b.Post("/do")
 				require.NoError(t, <-done)
 				require.Len(t, sessionsOf(t, backend, "ada"), test.ada)
 				require.Len(t, sessionsOf(t, backend, "eve"), test.eve)
@@ -137,31 +143,31 @@ func TestAClientThatHangsUpStopsNothingHalfWay(t *testing.T) {
 	}
 }
 
-// L6: but not for ever
-func TestABackendThatHangsIsGivenUp(t *testing.T) {
+// L6: work that outlives its client still has a time limit.
+func TestHungBackendCallTimesOut(t *testing.T) {
 	for method, path := range map[string]string{"Delete": "/logout", "Save": "/value?k=k&v=v", "Replace": "/login?user=ada", "Touch": "/value?k=k"} {
 		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)
-			stuck := &heeding{Backend: backend.Backend}
-			backend.Backend = stuck
+			hanging := &contextBackend{Backend: backend.Backend}
+			backend.Backend = hanging
 			b := s.browse()
 			b.login("ada")
 			advance(2 * time.Minute)
-			stuck.stuck = method
+			hanging.hangOn = method
 			start := time.Now()
-			verb := "POST"
+			httpMethod := "POST"
 			if method == "Touch" {
-				verb = "GET"
+				httpMethod = "GET"
 			}
-			a := b.Do(b.Request(verb, path))
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, method)
+			resp := b.Do(b.Request(httpMethod, path))
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, method)
 			require.Equal(t, 5*time.Second, time.Since(start), method)
 		})
 	}
 }
 
-// L6: a panic saves nothing
-func TestAPanicSavesNothing(t *testing.T) {
+// L6
+func TestPanicSavesNothing(t *testing.T) {
 	onBoth(t, func(s *site, backend *failingBackend) {
 		s.mux.HandleFunc("POST /panic", func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
@@ -185,9 +191,9 @@ func TestAPanicSavesNothing(t *testing.T) {
 	})
 }
 
-// L6: a page whose commit fails is not sent, nor is anything that describes it
-func TestACommitThatFailsSuppressesThePage(t *testing.T) {
-	describing := http.Header{
+// L6: if the commit fails, neither the page nor the headers that describe it are sent.
+func TestFailedCommitReplacesThePage(t *testing.T) {
+	pageHeaders := http.Header{
 		"Content-Type": {"application/pdf"}, "Content-Disposition": {`attachment; filename="salary of ada.pdf"`},
 		"Content-Encoding": {"br"}, "Content-Length": {"13"}, "Content-Language": {"la"}, "Content-Range": {"bytes 0-12/13"},
 		"Etag": {`"secret"`}, "Last-Modified": {"Mon, 02 Jan 2006 15:04:05 GMT"}, "Accept-Ranges": {"bytes"},
@@ -196,33 +202,33 @@ func TestACommitThatFailsSuppressesThePage(t *testing.T) {
 	for _, method := range []string{"Touch", "Save", "Load"} {
 		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)
-			stopped := make(chan error, 1)
+			writeErr := make(chan error, 1)
 			s.mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
 				session, _ := s.guard.Get(r, "app")
 				session.Values["k"] = "lost"
-				for name, values := range describing {
+				for name, values := range pageHeaders {
 					w.Header()[name] = values
 				}
 				w.Header().Set("X-Frame-Options", "DENY")
 				w.WriteHeader(http.StatusCreated)
 				_, err := w.Write([]byte("secret of ada"))
-				stopped <- err
+				writeErr <- err
 			})
 			b := s.browse()
 			b.login("ada")
 			advance(2 * time.Minute)
 			backend.failOn(method)
-			a := b.Get("/page")
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, method)
-			require.NotContains(t, a.Body, "secret")
-			require.Error(t, <-stopped, "the handler is told to stop")
-			for name, values := range describing {
-				require.NotEqual(t, values, a.Header[name], name)
+			resp := b.Get("/page")
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, method)
+			require.NotContains(t, resp.Body, "secret")
+			require.Error(t, <-writeErr, "the handler's write fails")
+			for name, values := range pageHeaders {
+				require.NotEqual(t, values, resp.Header[name], name)
 			}
-			require.Equal(t, "DENY", a.Header.Get("X-Frame-Options"))
-			require.Equal(t, "5", a.Header.Get("Retry-After"))
-			require.Empty(t, a.Cookies())
-			requireNoStore(t, a.Header)
+			require.Equal(t, "DENY", resp.Header.Get("X-Frame-Options"))
+			require.Equal(t, "5", resp.Header.Get("Retry-After"))
+			require.Empty(t, resp.Cookies())
+			requireNoStore(t, resp.Header)
 			backend.failOn()
 			require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
 		})

@@ -13,13 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostileSite has someone logged in, a visitor with values, and the cookies of
-// both and of another guard with the same keys and backend.
+// hostileSite has the cookies of a user who is logged in and of a visitor with values: of
+// its own guard, and of another one with the same keys and backend.
 type hostileSite struct {
 	*site
-	backend                             *failingBackend
-	handler                             http.Handler
-	session, anonymous, staff, staffAno string
+	backend                               *failingBackend
+	handler                               http.Handler
+	session, visitor, staff, staffVisitor string
 }
 
 func newHostileSite(t *testing.T, keys [][]byte) *hostileSite {
@@ -27,12 +27,12 @@ func newHostileSite(t *testing.T, keys [][]byte) *hostileSite {
 	h.site = newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys = h.backend, keys })
 	staff := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys, c.CookieName = h.backend, keys, "__Host-staff" })
 	for s, take := range map[*site]func(map[string]string){
-		h.site: func(c map[string]string) { h.session, h.anonymous = c[sessionCookie], c[visitorCookie] },
-		staff:  func(c map[string]string) { h.staff, h.staffAno = c["__Host-staff"], c["__Host-staff-anonymous"] },
+		h.site: func(c map[string]string) { h.session, h.visitor = c[sessionCookie], c[visitorCookie] },
+		staff:  func(c map[string]string) { h.staff, h.staffVisitor = c["__Host-staff"], c["__Host-staff-anonymous"] },
 	} {
 		b, visitor := s.browse(), s.browse()
 		b.login("ada")
-		// As long as a session cookie's value.
+		// The visitor cookie is then about as long as the session cookie.
 		visitor.Post("/value?k=a&v=" + "visitors-own")
 		all := b.Cookies()
 		for name, value := range visitor.Cookies() {
@@ -40,16 +40,16 @@ func newHostileSite(t *testing.T, keys [][]byte) *hostileSite {
 		}
 		take(all)
 	}
-	for _, value := range []string{h.session, h.anonymous, h.staff, h.staffAno} {
+	for _, value := range []string{h.session, h.visitor, h.staff, h.staffVisitor} {
 		require.NotEmpty(t, value)
-		require.LessOrEqual(t, len(value), 200, "its length alone does not give it away")
+		require.LessOrEqual(t, len(value), 200, "the length does not reveal which cookie it is")
 	}
 	h.handler = h.guard.Handler(h.mux)
 	return h
 }
 
-// ask sends Cookie headers without a network, which would refuse some of them.
-func (h *hostileSite) ask(path string, cookies ...string) *http.Response {
+// get sends Cookie headers without a network, because a network refuses some of them.
+func (h *hostileSite) get(path string, cookies ...string) *http.Response {
 	r := httptest.NewRequest("GET", "https://app.example"+path, nil)
 	r.Header["Cookie"] = cookies
 	r.Header.Set("Accept", "text/html")
@@ -58,13 +58,13 @@ func (h *hostileSite) ask(path string, cookies ...string) *http.Response {
 	return rec.Result()
 }
 
-// requireStranger expects what anybody gets who sends no cookie, at no cost.
-func (h *hostileSite) requireStranger(t *testing.T, cookies ...string) {
+// requireLikeNoCookie expects the responses of a request without cookies, and no calls.
+func (h *hostileSite) requireLikeNoCookie(t *testing.T, cookies ...string) {
 	t.Helper()
 	before := h.backend.callCounts()
-	asked := h.users.lookups
+	lookups := h.users.lookups
 	for path, want := range map[string]int{"/home": 303, "/poll": 303, "/": 200, "/value?k=a": 200, "/static": 200} {
-		resp := h.ask(path, cookies...)
+		resp := h.get(path, cookies...)
 		var body bytes.Buffer
 		_, _ = body.ReadFrom(resp.Body)
 		require.Equal(t, want, resp.StatusCode, "%s with %q", path, cookies)
@@ -73,11 +73,11 @@ func (h *hostileSite) requireStranger(t *testing.T, cookies ...string) {
 		require.NotContains(t, body.String(), "visitors-own", "%q", cookies)
 	}
 	require.Equal(t, before, h.backend.callCounts(), "%q", cookies)
-	require.Equal(t, asked, h.users.lookups)
+	require.Equal(t, lookups, h.users.lookups)
 	require.Empty(t, h.log.String(), "%q", cookies)
 }
 
-// flip changes one character of an encoded value at i.
+// flip changes a bit of the character at i.
 func flip(value string, i int, bit byte) string {
 	b := []byte(value)
 	b[i] ^= bit
@@ -85,84 +85,84 @@ func flip(value string, i int, bit byte) string {
 }
 
 // K2, ASVS 7.2.1
-func TestACookieThatIsNotExactlyOursIsAStranger(t *testing.T) {
+func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 	h := newHostileSite(t, testKeys)
-	s, a := h.session, h.anonymous
-	name, ano := sessionCookie+"=", visitorCookie+"="
+	s, v := h.session, h.visitor
+	sName, vName := sessionCookie+"=", visitorCookie+"="
 	forge := func(keys ...[]byte) string {
-		v, err := securecookie.EncodeMulti(sessionCookie, bytes.Repeat([]byte("t"), 32), securecookie.CodecsFromPairs(keys...)...)
+		value, err := securecookie.EncodeMulti(sessionCookie, bytes.Repeat([]byte("t"), 32), securecookie.CodecsFromPairs(keys...)...)
 		require.NoError(t, err)
-		return v
+		return value
 	}
 	half := len(s) / 2
-	for what, cookies := range map[string][]string{
-		"none": nil, "empty header": {""}, "separators": {";;; ; ,=;=;"}, "empty": {name, ano}, "no value": {sessionCookie, visitorCookie},
-		"truncated": {name + s[:len(s)-1], ano + a[:len(a)-1]}, "halved": {name + s[:half], ano + a[:len(a)/2]},
-		"beheaded": {name + s[1:], ano + a[1:]}, "longer": {name + s + "A", ano + a + "A"}, "padded": {name + s + "=", ano + a + "="},
-		"doubled": {name + s + s, ano + a + a},
-		"zeros":   {name + strings.Repeat("A", len(s)), ano + strings.Repeat("A", len(a))},
-		"8 kB":    {name + strings.Repeat("A", 8192), ano + strings.Repeat("A", 8192)}, "8 kB of ours": {name + strings.Repeat(s, 57), ano + strings.Repeat(a, 57)},
+	for name, cookies := range map[string][]string{
+		"none": nil, "empty header": {""}, "separators": {";;; ; ,=;=;"}, "empty": {sName, vName}, "no value": {sessionCookie, visitorCookie},
+		"truncated": {sName + s[:len(s)-1], vName + v[:len(v)-1]}, "halved": {sName + s[:half], vName + v[:len(v)/2]},
+		"without its first character": {sName + s[1:], vName + v[1:]}, "with a character more": {sName + s + "A", vName + v + "A"}, "with more padding": {sName + s + "=", vName + v + "="},
+		"doubled": {sName + s + s, vName + v + v},
+		"zeros":   {sName + strings.Repeat("A", len(s)), vName + strings.Repeat("A", len(v))},
+		"8 kB":    {sName + strings.Repeat("A", 8192), vName + strings.Repeat("A", 8192)}, "8 kB of a real value": {sName + strings.Repeat(s, 57), vName + strings.Repeat(v, 57)},
 		"1 MB of pairs": {strings.Repeat("a=b; ", 200_000)}, "1 MB of empty pairs": {strings.Repeat(";", 1<<20)},
-		"forged with other keys": {name + forge(bytes.Repeat([]byte("z"), 64), bytes.Repeat([]byte("y"), 32))},
-		"forged without signing": {name + base64.URLEncoding.EncodeToString(bytes.Repeat([]byte("t"), 100))},
-		"other alphabet":         {name + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 100))},
-		"not base64":             {name + strings.Repeat("é", 72), ano + strings.Repeat("%", 144)},
-		"swapped":                {name + a + "; " + ano + s}, "session as anonymous": {ano + s}, "anonymous as session": {name + a},
-		"another guard's value": {name + h.staff, ano + h.staffAno}, "another guard's cookies": {"__Host-staff=" + h.staff + "; __Host-staff-anonymous=" + h.staffAno},
-		"our values as another's": {"__Host-staff=" + s + "; __Host-staff-anonymous=" + a},
-		"twice":                   {name + s + "; " + name + s, ano + a + "; " + ano + a}, "twice, two headers": {name + s, name + s, ano + a, ano + a},
-		"real, then forged": {name + s + "; " + name + "x; " + ano + a + "; " + ano + "x"}, "forged, then real": {name + "x; " + name + s + "; " + ano + "x; " + ano + a},
-		"real, then forged, two headers": {name + s, name + "x", ano + a, ano + "x"}, "forged, then real, two headers": {name + "x", name + s, ano + "x", ano + a},
-		"real, then empty": {name + s + "; " + name, ano + a + "; " + ano}, "empty, then real": {name + "; " + name + s, ano + "; " + ano + a},
-		"with another's planted": {name + s + "; " + name + h.staff, ano + a + "; " + ano + h.staffAno},
-		"quoted":                 {name + `"` + s + `"`, ano + `"` + a + `"`}, "half quoted": {name + `"` + s, ano + a + `"`},
-		"lower case": {"__host-session=" + s, "__host-session-anonymous=" + a}, "upper case": {strings.ToUpper(sessionCookie) + "=" + s},
-		"no-break space": {"\u00a0" + name + s, "\u00a0" + ano + a}, "ideographic space": {"\u3000" + name + s, "\u3000" + ano + a},
-		"em space before =": {sessionCookie + "\u2003=" + s, visitorCookie + "\u2003=" + a}, "next line": {"\u0085" + name + s, "\u0085" + ano + a},
-		"zero width space": {"\u200b" + name + s}, "byte order mark": {"\ufeff" + name + s, "\ufeff" + ano + a},
-		"latin-1 space": {"\xa0" + name + s, "\x85" + ano + a},
-		"vertical tab":  {"\v" + name + s, "\f" + ano + a}, "line end": {"\r\n" + name + s, "\n" + ano + a}, "NUL": {"\x00" + name + s, ano + a + "\x00"},
-		"space in the name": {"__Host- session=" + s}, "two =": {name + "=" + s, ano + "=" + a}, "value with unicode space": {name + s + "\u00a0", ano + "\u2003" + a},
-		"comma": {"a=b, " + name + s, "a=b, " + ano + a}, "inside quotes": {`x="` + ";" + `y", ` + name + s}, "prefix of a name": {"x" + name + s, "x" + ano + a},
-		"encoded name": {"%5F%5FHost-session=" + s}, "encoded value": {name + strings.ReplaceAll(s, s[:1], "%"+strings.ToUpper(string("0123456789abcdef"[s[0]>>4]))+string("0123456789abcdef"[s[0]&15]))},
-		"line end in the value": {name + s[:half] + "\n" + s[half:] + ";", ano + a[:1] + "\x00" + a[1:]},
+		"forged with other keys": {sName + forge(bytes.Repeat([]byte("z"), 64), bytes.Repeat([]byte("y"), 32))},
+		"forged without signing": {sName + base64.URLEncoding.EncodeToString(bytes.Repeat([]byte("t"), 100))},
+		"other alphabet":         {sName + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 100))},
+		"not base64":             {sName + strings.Repeat("é", 72), vName + strings.Repeat("%", 144)},
+		"swapped":                {sName + v + "; " + vName + s}, "session as visitor": {vName + s}, "visitor as session": {sName + v},
+		"another guard's value": {sName + h.staff, vName + h.staffVisitor}, "another guard's cookies": {"__Host-staff=" + h.staff + "; __Host-staff-anonymous=" + h.staffVisitor},
+		"our values in another guard's cookies": {"__Host-staff=" + s + "; __Host-staff-anonymous=" + v},
+		"twice":                                 {sName + s + "; " + sName + s, vName + v + "; " + vName + v}, "twice, two headers": {sName + s, sName + s, vName + v, vName + v},
+		"real, then forged": {sName + s + "; " + sName + "x; " + vName + v + "; " + vName + "x"}, "forged, then real": {sName + "x; " + sName + s + "; " + vName + "x; " + vName + v},
+		"real, then forged, two headers": {sName + s, sName + "x", vName + v, vName + "x"}, "forged, then real, two headers": {sName + "x", sName + s, vName + "x", vName + v},
+		"real, then empty": {sName + s + "; " + sName, vName + v + "; " + vName}, "empty, then real": {sName + "; " + sName + s, vName + "; " + vName + v},
+		"with another guard's value": {sName + s + "; " + sName + h.staff, vName + v + "; " + vName + h.staffVisitor},
+		"quoted":                     {sName + `"` + s + `"`, vName + `"` + v + `"`}, "half quoted": {sName + `"` + s, vName + v + `"`},
+		"lower case": {"__host-session=" + s, "__host-session-anonymous=" + v}, "upper case": {strings.ToUpper(sessionCookie) + "=" + s},
+		"no-break space": {"\u00a0" + sName + s, "\u00a0" + vName + v}, "ideographic space": {"\u3000" + sName + s, "\u3000" + vName + v},
+		"em space before =": {sessionCookie + "\u2003=" + s, visitorCookie + "\u2003=" + v}, "next line": {"\u0085" + sName + s, "\u0085" + vName + v},
+		"zero width space": {"\u200b" + sName + s}, "byte order mark": {"\ufeff" + sName + s, "\ufeff" + vName + v},
+		"latin-1 space": {"\xa0" + sName + s, "\x85" + vName + v},
+		"vertical tab":  {"\v" + sName + s, "\f" + vName + v}, "line end": {"\r\n" + sName + s, "\n" + vName + v}, "NUL": {"\x00" + sName + s, vName + v + "\x00"},
+		"space in the name": {"__Host- session=" + s}, "two =": {sName + "=" + s, vName + "=" + v}, "value with unicode space": {sName + s + "\u00a0", vName + "\u2003" + v},
+		"comma": {"a=b, " + sName + s, "a=b, " + vName + v}, "inside quotes": {`x="` + ";" + `y", ` + sName + s}, "prefix of a name": {"x" + sName + s, "x" + vName + v},
+		"encoded name": {"%5F%5FHost-session=" + s}, "encoded value": {sName + strings.ReplaceAll(s, s[:1], "%"+strings.ToUpper(string("0123456789abcdef"[s[0]>>4]))+string("0123456789abcdef"[s[0]&15]))},
+		"line end in the value": {sName + s[:half] + "\n" + s[half:] + ";", vName + v[:1] + "\x00" + v[1:]},
 	} {
-		t.Run(what, func(t *testing.T) {
-			if what == "line end in the value" {
-				// net/http refuses it, and base64 skips it: never the session.
-				require.Equal(t, http.StatusSeeOther, h.ask("/home", cookies...).StatusCode)
+		t.Run(name, func(t *testing.T) {
+			if name == "line end in the value" {
+				// net/http refuses the line end, and base64 skips it. Neither finds the session.
+				require.Equal(t, http.StatusSeeOther, h.get("/home", cookies...).StatusCode)
 				return
 			}
-			h.requireStranger(t, cookies...)
+			h.requireLikeNoCookie(t, cookies...)
 		})
 	}
 	for _, cookies := range [][]string{
-		{name + s}, {" \t" + name + s + " \t"}, {"a=b;" + name + s + ";c=d"}, {"a", sessionCookie + " = " + s},
-		{name + s + "; __host-session=x; " + ano + "x; " + ano + "y"}, {name + s + "; " + sessionCookie},
+		{sName + s}, {" \t" + sName + s + " \t"}, {"a=b;" + sName + s + ";c=d"}, {"a", sessionCookie + " = " + s},
+		{sName + s + "; __host-session=x; " + vName + "x; " + vName + "y"}, {sName + s + "; " + sessionCookie},
 	} {
-		require.Equal(t, http.StatusOK, h.ask("/home", cookies...).StatusCode, "the real one, once: %q", cookies)
+		require.Equal(t, http.StatusOK, h.get("/home", cookies...).StatusCode, "the real cookie, once: %q", cookies)
 	}
-	resp := h.ask("/value?k=a", ano+a)
+	resp := h.get("/value?k=a", vName+v)
 	var body bytes.Buffer
 	_, _ = body.ReadFrom(resp.Body)
-	require.Contains(t, body.String(), "visitors-own", "the visitor's own")
+	require.Contains(t, body.String(), "visitors-own", "the real visitor cookie")
 }
 
 // K2: all eight bits of every character of both cookies.
-func TestEveryFlippedBitMakesAStranger(t *testing.T) {
+func TestEveryFlippedBitInvalidatesTheCookie(t *testing.T) {
 	h := newHostileSite(t, testKeys)
-	for name, value := range map[string]string{sessionCookie: h.session, visitorCookie: h.anonymous} {
+	for name, value := range map[string]string{sessionCookie: h.session, visitorCookie: h.visitor} {
 		for i := range len(value) {
 			for bit := byte(1); bit != 0; bit <<= 1 {
-				h.requireStranger(t, name+"="+flip(value, i, bit))
+				h.requireLikeNoCookie(t, name+"="+flip(value, i, bit))
 			}
 		}
 	}
 }
 
-// K2: base64 has several spellings of the same bytes. Those of a real cookie
-// verify, so a backend may be asked, but the session is not found under them.
-func TestAnotherSpellingOfTheCookieIsNotTheCookie(t *testing.T) {
+// K2: base64 has several spellings of the same bytes. The spellings of a real cookie
+// verify, so the backend may be called, but it finds no session for them.
+func TestOtherBase64SpellingsOfTheCookieAreRefused(t *testing.T) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	for name, keys := range map[string][][]byte{"signed": testKeys[:1], "encrypted": testKeys} {
 		t.Run(name, func(t *testing.T) {
@@ -186,19 +186,19 @@ func TestAnotherSpellingOfTheCookieIsNotTheCookie(t *testing.T) {
 					same++
 				}
 				before := h.backend.callCounts()["Load"]
-				resp := h.ask("/home", sessionCookie+"="+other)
+				resp := h.get("/home", sessionCookie+"="+other)
 				require.Equal(t, http.StatusSeeOther, resp.StatusCode, "%q", other)
 				require.Empty(t, resp.Header["Set-Cookie"])
 				require.LessOrEqual(t, h.backend.callCounts()["Load"]-before, 1)
 			}
-			require.NotZero(t, same, "there are other spellings")
-			require.Equal(t, http.StatusOK, h.ask("/home", sessionCookie+"="+h.session).StatusCode)
+			require.NotZero(t, same, "some spellings decode to the same bytes")
+			require.Equal(t, http.StatusOK, h.get("/home", sessionCookie+"="+h.session).StatusCode)
 		})
 	}
 }
 
-// K2, over the network: what a browser and a server make of the headers.
-func TestTwoSessionCookiesAreNone(t *testing.T) {
+// K2, over a network, with a client that sends several Cookie headers.
+func TestTwoSessionCookiesCountAsNone(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		b.login("ada")
@@ -207,9 +207,9 @@ func TestTwoSessionCookiesAreNone(t *testing.T) {
 		send := func(lines ...string) int {
 			req := b.Request("GET", "/home")
 			req.Header["Cookie"] = lines
-			a := b.Do(req)
-			require.Empty(t, a.Header["Set-Cookie"])
-			return a.StatusCode
+			resp := b.Do(req)
+			require.Empty(t, resp.Header["Set-Cookie"])
+			return resp.StatusCode
 		}
 		before := backend.callCounts()
 		for _, lines := range [][]string{

@@ -18,17 +18,17 @@ import (
 
 var cookieValue = regexp.MustCompile(`=[A-Za-z0-9_=-]{60,};`)
 
-// cookieLines are an answer's Set-Cookie lines in order, random values as V.
-func cookieLines(a response) []string {
+// cookieLines returns the sorted Set-Cookie lines of a response, with V for random values.
+func cookieLines(resp response) []string {
 	var lines []string
-	for _, line := range a.Header["Set-Cookie"] {
+	for _, line := range resp.Header["Set-Cookie"] {
 		lines = append(lines, cookieValue.ReplaceAllString(line, "=V;"))
 	}
 	slices.Sort(lines)
 	return lines
 }
 
-// cookieShapes are the ways to configure the cookies and what must come of it.
+// cookieShapes has configurations with the cookie name and attributes that they produce.
 var cookieShapes = []struct {
 	name, cookie, attributes string
 	configure                func(*sessionguard.Config[*user])
@@ -47,7 +47,7 @@ var cookieShapes = []struct {
 	{"own name", "staff", "HttpOnly; Secure; SameSite=Lax", func(c *sessionguard.Config[*user]) { c.CookieName = "staff" }},
 }
 
-// K1, C2, ASVS 3.3.1–3.3.4: every line that is ever sent, to the letter.
+// K1, C2, ASVS 3.3.1–3.3.4: every Set-Cookie line that the guard ever sends, literally.
 func TestEveryCookieHasEveryAttribute(t *testing.T) {
 	for _, shape := range cookieShapes {
 		t.Run(shape.name, func(t *testing.T) {
@@ -57,26 +57,26 @@ func TestEveryCookieHasEveryAttribute(t *testing.T) {
 				domain := strings.TrimSuffix(shape.attributes, attributes)
 				return fmt.Sprintf("%s=%s; Path=/; %s%s%s", name, value, domain, age, attributes)
 			}
-			anonymous := shape.cookie + "-anonymous"
+			visitor := shape.cookie + "-anonymous"
 			b := s.browse()
 
 			require.Empty(t, cookieLines(b.Get("/")), "a visitor without values")
-			require.Equal(t, []string{line(anonymous, "V", "")}, cookieLines(b.Post("/value?k=a&v=1")), "with values")
-			require.Empty(t, cookieLines(b.Get("/value?k=a")), "read")
-			require.Equal(t, []string{line(anonymous, "", "Max-Age=0; "), line(shape.cookie, "V", "")}, cookieLines(b.login("ada")))
-			require.Equal(t, []string{shape.cookie}, cookieNames(b), "the deletion was understood")
+			require.Equal(t, []string{line(visitor, "V", "")}, cookieLines(b.Post("/value?k=a&v=1")), "with values")
+			require.Empty(t, cookieLines(b.Get("/value?k=a")), "reading values")
+			require.Equal(t, []string{line(visitor, "", "Max-Age=0; "), line(shape.cookie, "V", "")}, cookieLines(b.login("ada")))
+			require.Equal(t, []string{shape.cookie}, cookieNames(b), "the browser has deleted the visitor cookie")
 
 			for _, path := range []string{"/home", "/admin", "/fresh", "/poll", "/status", "/value?k=a", "/", "/static", "/none"} {
-				require.Empty(t, cookieLines(b.Get(path)), "an ordinary hit: %s", path)
+				require.Empty(t, cookieLines(b.Get(path)), "an ordinary request: %s", path)
 			}
-			require.Empty(t, cookieLines(b.Post("/value?k=a&v=2")), "values of someone logged in")
-			require.Equal(t, []string{line(shape.cookie, "V", "")}, cookieLines(b.login("ada")), "again")
+			require.Empty(t, cookieLines(b.Post("/value?k=a&v=2")), "values of a session")
+			require.Equal(t, []string{line(shape.cookie, "V", "")}, cookieLines(b.login("ada")), "re-authentication")
 
-			require.Equal(t, []string{line(anonymous, "V", ""), line(shape.cookie, "", "Max-Age=0; ")}, cookieLines(b.Post("/logout")))
-			require.Equal(t, []string{anonymous}, cookieNames(b))
-			require.Equal(t, []string{line(anonymous, "", "Max-Age=0; ")}, cookieLines(b.Get("/")), "the flash was shown")
+			require.Equal(t, []string{line(visitor, "V", ""), line(shape.cookie, "", "Max-Age=0; ")}, cookieLines(b.Post("/logout")))
+			require.Equal(t, []string{visitor}, cookieNames(b))
+			require.Equal(t, []string{line(visitor, "", "Max-Age=0; ")}, cookieLines(b.Get("/")), "the flash was shown")
 			require.Empty(t, cookieNames(b))
-			require.Equal(t, []string{line(anonymous, "V", ""), line(shape.cookie, "", "Max-Age=0; ")}, cookieLines(b.Post("/logout")), "of nobody")
+			require.Equal(t, []string{line(visitor, "V", ""), line(shape.cookie, "", "Max-Age=0; ")}, cookieLines(b.Post("/logout")), "a visitor's logout")
 		})
 	}
 }
@@ -90,8 +90,8 @@ func cookieNames(b *browser) []string {
 	return names
 }
 
-// K1: one Set-Cookie per name, however often a handler changes its mind.
-func TestAnAnswerSetsEachCookieOnce(t *testing.T) {
+// K1: one Set-Cookie per name, whatever a handler calls and in which order.
+func TestResponseSetsEachCookieOnce(t *testing.T) {
 	s := newSite(t, nil)
 	ada := &user{ID: "ada", Roles: []string{"Engineer"}}
 	do := map[byte]func(http.ResponseWriter, *http.Request){
@@ -105,31 +105,31 @@ func TestAnAnswerSetsEachCookieOnce(t *testing.T) {
 		},
 	}
 	s.mux.HandleFunc("POST /do", func(w http.ResponseWriter, r *http.Request) {
-		for _, what := range []byte(r.URL.RawQuery) {
-			do[what](w, r)
+		for _, step := range []byte(r.URL.RawQuery) {
+			do[step](w, r)
 		}
 	})
 	for _, steps := range []string{"i", "ii", "io", "oi", "oo", "ioi", "oio", "vi", "iv", "vio", "viv", "ovi", "vovivo"} {
 		for _, before := range []string{"", "v", "i"} {
 			b := s.browse()
 			b.Post("/do?" + before)
-			a := b.Post("/do?" + steps)
+			resp := b.Post("/do?" + steps)
 			names := map[string]int{}
-			for _, c := range a.Cookies() {
+			for _, c := range resp.Cookies() {
 				names[c.Name]++
-				require.Equal(t, 1, names[c.Name], "%s after %q: %v", steps, before, a.Header["Set-Cookie"])
+				require.Equal(t, 1, names[c.Name], "%s after %q: %v", steps, before, resp.Header["Set-Cookie"])
 			}
 			require.Equal(t, strings.LastIndex(steps, "i") > strings.LastIndex(steps, "o"), b.loggedIn(), "%s after %q", steps, before)
 		}
 	}
 }
 
-// C2: a cookie that changes takes the pages before it out of Chromium's
-// back/forward cache; a deletion does not (BROWSERS.md).
-func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
+// C2: if a cookie changes, Chromium drops the earlier pages from its back/forward cache.
+// If a cookie is deleted, it does not (BROWSERS.md).
+func TestEveryLogoutSetsAnHttpOnlyCookieToAFreshValue(t *testing.T) {
 	for name, keys := range map[string][][]byte{"signed": testKeys[:1], "encrypted": testKeys} {
 		t.Run(name, func(t *testing.T) {
-			withFakeClock(t, func(t *testing.T) { // where no time passes
+			withFakeClock(t, func(t *testing.T) { // so that no time passes
 				s := newSite(t, func(c *sessionguard.Config[*user]) { c.Keys = keys })
 				s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
 					if s.guard.End(w, r) == nil {
@@ -144,9 +144,9 @@ func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
 							if loggedIn {
 								b.login("ada")
 							}
-							a := b.Post(path)
+							resp := b.Post(path)
 							var fresh *http.Cookie
-							for _, c := range a.Cookies() {
+							for _, c := range resp.Cookies() {
 								if c.Name == visitorCookie {
 									fresh = c
 								}
@@ -156,7 +156,7 @@ func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
 							require.Zero(t, fresh.MaxAge, "set, not deleted")
 							require.NotEmpty(t, fresh.Value)
 							require.False(t, seen[fresh.Value])
-							require.Empty(t, a.Header["Clear-Site-Data"])
+							require.Empty(t, resp.Header["Clear-Site-Data"])
 							seen[fresh.Value] = true
 							require.Equal(t, fresh.Value, b.Cookies()[visitorCookie])
 						}
@@ -167,80 +167,80 @@ func TestEveryLogoutSetsAnHttpOnlyCookieToAValueNeverSeen(t *testing.T) {
 	}
 }
 
-// K2: "old key's cookie is read, new one is written"
-func TestKeysRotateWithoutLoggingAnybodyOut(t *testing.T) {
+// K2: cookies of an old key are read, and the next cookie is signed with the new key.
+func TestKeyRotationLogsNobodyOut(t *testing.T) {
 	newKeys := [][]byte{bytes.Repeat([]byte("n"), 64), bytes.Repeat([]byte("m"), 32)}
 	backend := newFailingBackend()
-	at := func(keys ...[]byte) *site {
+	siteWith := func(keys ...[]byte) *site {
 		return newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys = backend, keys })
 	}
-	old, both, after := at(testKeys...), at(slices.Concat(newKeys, testKeys)...), at(newKeys...)
+	before, during, after := siteWith(testKeys...), siteWith(slices.Concat(newKeys, testKeys)...), siteWith(newKeys...)
 	move := func(from *browser, to *site) *browser {
 		b := to.browse()
 		b.SetCookies(from.Cookies())
 		return b
 	}
-	visitor := old.browse()
+	visitor := before.browse()
 	visitor.Post("/value?k=a&v=1")
-	member := old.browse()
+	member := before.browse()
 	member.login("ada")
 
-	require.Equal(t, "1 <nil>", move(visitor, both).Get("/value?k=a").Body)
-	require.True(t, move(member, both).loggedIn())
+	require.Equal(t, "1 <nil>", move(visitor, during).Get("/value?k=a").Body)
+	require.True(t, move(member, during).loggedIn())
 
-	// Until it is written again, it is signed with the old key.
-	before := backend.callCounts()
+	// Until the guard sets a new cookie, the browser has the one of the old key.
+	calls := backend.callCounts()
 	require.Equal(t, "<nil> <nil>", move(visitor, after).Get("/value?k=a").Body)
-	a := move(member, after).Get("/home")
-	require.Equal(t, http.StatusSeeOther, a.StatusCode)
-	require.Empty(t, a.Header["Set-Cookie"])
-	require.Equal(t, before, backend.callCounts(), "a withdrawn key's cookie is a stranger's")
+	resp := move(member, after).Get("/home")
+	require.Equal(t, http.StatusSeeOther, resp.StatusCode)
+	require.Empty(t, resp.Header["Set-Cookie"])
+	require.Equal(t, calls, backend.callCounts(), "a cookie of a withdrawn key counts as none")
 
-	visitor, member = move(visitor, both), move(member, both)
+	visitor, member = move(visitor, during), move(member, during)
 	visitor.Post("/value?k=b&v=2")
 	member.login("ada")
 	require.Equal(t, "1 <nil>", move(visitor, after).Get("/value?k=a").Body)
 	require.True(t, move(member, after).loggedIn())
-	require.False(t, move(member, old).loggedIn())
-	require.Equal(t, "<nil> <nil>", move(visitor, old).Get("/value?k=b").Body)
+	require.False(t, move(member, before).loggedIn())
+	require.Equal(t, "<nil> <nil>", move(visitor, before).Get("/value?k=b").Body)
 }
 
-// "Withdrawing a signing key ends no live session": in one process, where a hit
-// proves the cookie.
-func TestAWithdrawnKeyEndsNoSessionOfTheSameProcess(t *testing.T) {
+// Withdrawing a signing key ends no live session of the in-process backend, because a
+// session that is found there proves the cookie genuine.
+func TestWithdrawnKeyEndsNoSessionInTheSameProcess(t *testing.T) {
 	backend := store.NewMemory()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	b := s.browse()
 	b.login("ada")
 	rotated := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys = backend, nil })
-	b2 := rotated.browse()
-	b2.SetCookies(b.Cookies())
-	require.True(t, b2.loggedIn())
+	other := rotated.browse()
+	other.SetCookies(b.Cookies())
+	require.True(t, other.loggedIn())
 	require.NoError(t, rotated.guard.EndUser(t.Context(), "ada"))
-	require.False(t, b2.loggedIn())
+	require.False(t, other.loggedIn())
 }
 
-// L1 for visitors: "its codec's MaxAge is the idle timeout"
-func TestAVisitorsValuesExpireWithTheIdleTimeout(t *testing.T) {
+// L1: the values of a visitor cookie expire with the idle timeout.
+func TestVisitorValuesExpireWithTheIdleTimeout(t *testing.T) {
 	for after, want := range map[time.Duration]string{idle - time.Second: "1 <nil>", idle + time.Second: "<nil> <nil>", absolute: "<nil> <nil>"} {
 		withFakeClock(t, func(t *testing.T) {
 			s := newSite(t, nil)
 			b := s.browse()
 			b.Post("/value?k=a&v=1")
 			advance(after)
-			a := b.Get("/value?k=a")
-			require.Equal(t, want, a.Body, after)
-			require.Empty(t, a.Header["Set-Cookie"], "no deletion")
+			resp := b.Get("/value?k=a")
+			require.Equal(t, want, resp.Body, after)
+			require.Empty(t, resp.Header["Set-Cookie"], "no deletion")
 			b.Post("/value?k=b&v=2")
-			require.Equal(t, want, b.Get("/value?k=a").Body, "what expired does not come back")
+			require.Equal(t, want, b.Get("/value?k=a").Body, "expired values do not come back")
 			require.Equal(t, "2 <nil>", b.Get("/value?k=b").Body)
 		})
 	}
 }
 
-// K2: a logout ends every session that its cookies name, each once: a request
-// of a megabyte must not become thousands of questions to the backend.
-func TestLogoutAsksOnceForACookieThatIsSentOften(t *testing.T) {
+// K2: a logout ends the session of every cookie, but each only once. Otherwise a request of
+// a megabyte could cause thousands of backend calls.
+func TestLogoutDeletesTheSessionOfARepeatedCookieOnce(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	b := s.browse()

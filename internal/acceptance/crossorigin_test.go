@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// crossOriginSource is where a request says it comes from.
+// crossOriginSource is the origin that the headers of a request state.
 type crossOriginSource struct {
 	site, origin string // Sec-Fetch-Site and Origin; "": absent
 	trusted      bool
@@ -20,11 +20,11 @@ var crossOriginSources = []crossOriginSource{
 	{"same-origin", "https://app.example", true},
 	{"same-origin", "", true},
 	{"none", "", true}, // typed into the address bar
-	{"", "", true},     // no browser
+	{"", "", true},     // not a browser
 	{"", "https://app.example", true},
 	{"cross-site", "https://evil.example", false},
 	{"cross-site", "", false},
-	{"cross-site", "https://app.example", false}, // Sec-Fetch-Site cannot be forged by a page, and decides
+	{"cross-site", "https://app.example", false}, // Sec-Fetch-Site decides, because a page cannot forge it
 	{"cross-site", "null", false},
 	{"same-site", "https://other.app.example", false},
 	{"same-site", "", false},
@@ -49,10 +49,10 @@ func (c crossOriginSource) headers() []string {
 	return h
 }
 
-// R1, OWASP ASVS 3.5.1 and 3.5.3: an unsafe request from elsewhere is refused
-// before its handler runs and before anybody is asked who sends it. A WebSocket
-// handshake is as unsafe as a POST.
-func TestUnsafeRequestsFromElsewhereAreRefusedBeforeAnythingHappens(t *testing.T) {
+// R1, OWASP ASVS 3.5.1 and 3.5.3: an unsafe cross-origin request is refused before its
+// handler runs and without a call of the backend or FindUser. A WebSocket handshake is as
+// unsafe as a POST.
+func TestUnsafeCrossOriginRequestsAreRefusedBeforeAnythingRuns(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	var probe gateProbe
@@ -66,41 +66,41 @@ func TestUnsafeRequestsFromElsewhereAreRefusedBeforeAnythingHappens(t *testing.T
 			for _, path := range []string{"/act", "/gated"} {
 				label := fmt.Sprintf("%s %s, %+v", method, path, source)
 				header := source.headers()
-				verb := method
+				httpMethod := method
 				unsafe := method != "GET" && method != "HEAD" && method != "OPTIONS"
 				if method == "websocket" {
-					verb, header = "GET", append(header, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-Fetch-Mode", "websocket")
+					httpMethod, header = "GET", append(header, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-Fetch-Mode", "websocket")
 				}
-				ran, calls, asked := probe.ran.Load(), backend.callCounts(), s.users.lookups
-				a := b.Do(b.Request(verb, path, header...))
+				ran, calls, lookups := probe.ran.Load(), backend.callCounts(), s.users.lookups
+				resp := b.Do(b.Request(httpMethod, path, header...))
 				if source.trusted || !unsafe {
 					require.Equal(t, ran+1, probe.ran.Load(), label)
-					require.Equal(t, http.StatusOK, a.StatusCode, label)
+					require.Equal(t, http.StatusOK, resp.StatusCode, label)
 					continue
 				}
-				require.Equal(t, http.StatusForbidden, a.StatusCode, label)
+				require.Equal(t, http.StatusForbidden, resp.StatusCode, label)
 				require.Equal(t, ran, probe.ran.Load(), label)
 				require.Equal(t, calls, backend.callCounts(), label)
-				require.Equal(t, asked, s.users.lookups, label)
-				require.Empty(t, a.Cookies(), label)
-				requireNoStore(t, a.Header)
+				require.Equal(t, lookups, s.users.lookups, label)
+				require.Empty(t, resp.Cookies(), label)
+				requireNoStore(t, resp.Header)
 			}
 		}
 	}
 	require.True(t, b.loggedIn())
 }
 
-// R1: nobody is logged in as somebody else by another site (login CSRF), nor
-// logged out by one.
+// R1: another site can neither log a user in as somebody else (login CSRF) nor log a user
+// out.
 func TestAnotherSiteCanNeitherLogInNorLogOut(t *testing.T) {
 	s := newSite(t, nil)
 	for _, source := range crossOriginSources {
 		if source.trusted {
 			continue
 		}
-		stranger, ada := s.browse(), s.browse()
-		require.Equal(t, http.StatusForbidden, stranger.Post("/login?user=grace", source.headers()...).StatusCode, "%+v", source)
-		require.Empty(t, stranger.Cookies())
+		visitor, ada := s.browse(), s.browse()
+		require.Equal(t, http.StatusForbidden, visitor.Post("/login?user=grace", source.headers()...).StatusCode, "%+v", source)
+		require.Empty(t, visitor.Cookies())
 		ada.login("ada")
 		require.Equal(t, http.StatusForbidden, ada.Post("/login?user=grace", source.headers()...).StatusCode, "%+v", source)
 		require.Equal(t, http.StatusForbidden, ada.Post("/logout", source.headers()...).StatusCode, "%+v", source)
@@ -108,8 +108,8 @@ func TestAnotherSiteCanNeitherLogInNorLogOut(t *testing.T) {
 	}
 }
 
-// R1: every wrapper protects, also one that stands alone.
-func TestEveryWrapperAloneRefusesRequestsFromElsewhere(t *testing.T) {
+// R1: every wrapper of the guard checks the origin, also without Handler around it.
+func TestEveryWrapperAloneRefusesCrossOriginRequests(t *testing.T) {
 	s := newSite(t, nil)
 	g := s.guard
 	ada := s.browse()
@@ -127,16 +127,16 @@ func TestEveryWrapperAloneRefusesRequestsFromElsewhere(t *testing.T) {
 	} {
 		b := browse(t, serve(t, h))
 		b.SetCookies(ada.Cookies())
-		a := b.Post("/", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors")
-		require.Equal(t, "cross_origin", gateVerdict(a), name)
-		require.Empty(t, a.Cookies(), name)
+		resp := b.Post("/", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors")
+		require.Equal(t, "cross_origin", gateVerdict(resp), name)
+		require.Empty(t, resp.Cookies(), name)
 		require.Zero(t, probe.ran.Load(), name)
 	}
 	require.True(t, ada.loggedIn())
 }
 
-// R1: the application decides whom else it trusts, as net/http lets it.
-func TestOwnCrossOriginProtectionDecides(t *testing.T) {
+// R1: the application can trust other origins with its own http.CrossOriginProtection.
+func TestConfiguredCrossOriginProtectionDecides(t *testing.T) {
 	own := http.NewCrossOriginProtection()
 	require.NoError(t, own.AddTrustedOrigin("https://partner.example"))
 	own.AddInsecureBypassPattern("POST /callback")
@@ -159,7 +159,7 @@ func TestOwnCrossOriginProtectionDecides(t *testing.T) {
 		{"PUT", "/callback", "https://idp.example", false, false},
 		{"POST", "/callback/more", "https://idp.example", false, false},
 		{"POST", "/act?x=/callback", "https://idp.example", false, false},
-		{"GET", "/socket", "https://idp.example", true, true}, // checked as if it were a POST
+		{"GET", "/socket", "https://idp.example", true, true}, // checked like a POST
 		{"GET", "/callback/more", "https://idp.example", true, false},
 	} {
 		b := s.browse()
@@ -173,7 +173,7 @@ func TestOwnCrossOriginProtectionDecides(t *testing.T) {
 	}
 }
 
-// R1: a handshake is one by its headers, however they are spelled or listed.
+// R1: a request with upgrade headers is unsafe, however they are spelled or listed.
 func TestEverySpellingOfAnUpgradeIsUnsafe(t *testing.T) {
 	s := newSite(t, nil)
 	var probe gateProbe
@@ -186,8 +186,8 @@ func TestEverySpellingOfAnUpgradeIsUnsafe(t *testing.T) {
 		{"Connection", "upgrade", "UPGRADE", "h2c", "Upgrade", "websocket"},
 		{"Connection", "upgrade", "Upgrade", ""},
 	} {
-		a := b.Get("/socket", append(header, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")...)
-		require.Equal(t, http.StatusForbidden, a.StatusCode, header)
+		resp := b.Get("/socket", append(header, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")...)
+		require.Equal(t, http.StatusForbidden, resp.StatusCode, header)
 	}
 	require.Zero(t, probe.ran.Load())
 }

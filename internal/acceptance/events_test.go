@@ -16,86 +16,92 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// requireEvents runs do and requires exactly the wanted events. They contain no cookie
+// that b has received. A SessionHash counts as sessionHash, and the client's address and
+// User-Agent are checked but not compared with want.
+func (s *site) requireEvents(b *browser, do func(), want ...sessionguard.Event) {
+	s.Helper()
+	do()
+	got := s.events.take()
+	for i := range got {
+		e := &got[i]
+		for _, cookie := range b.Received() {
+			if cookie.Value != "" {
+				require.NotContains(s.T, fmt.Sprintf("%+v", *e), cookie.Value)
+			}
+		}
+		if e.SessionHash != "" {
+			require.Len(s.T, e.SessionHash, 16)
+			e.SessionHash = sessionHash
+		}
+		if e.Method != "" {
+			require.Equal(s.T, "pipe", e.Address)
+			require.Equal(s.T, "test/1", e.UserAgent)
+			e.Address, e.UserAgent = "", ""
+		}
+	}
+	if len(want) == 0 {
+		want = nil
+	}
+	require.Equal(s.T, want, got)
+}
+
+const sessionHash = "the hash of the session"
+
 // ASVS 16.3.1, 16.3.2
-func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
+func TestAuditTrailHasEachEventOnce(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
 		s.reasons()
-		s.devices()
+		s.addSessionsRoute()
 		b, admin := s.browse(), s.browse()
 		for _, browser := range []*browser{b, admin} {
 			browser.Header.Set("User-Agent", "test/1")
 		}
-		// one does something, and checks what was heard of it
-		one := func(what func(), want ...sessionguard.Event) {
-			s.T.Helper()
-			what()
-			got := s.events.take()
-			for i := range got {
-				for _, cookie := range b.Received() {
-					if cookie.Value != "" {
-						require.NotContains(s.T, fmt.Sprintf("%+v", got[i]), cookie.Value)
-					}
-				}
-				if got[i].SessionHash != "" {
-					require.Len(s.T, got[i].SessionHash, 16)
-					got[i].SessionHash = "the session"
-				}
-				if got[i].Method != "" {
-					require.Equal(s.T, "pipe", got[i].Address)
-					require.Equal(s.T, "test/1", got[i].UserAgent)
-					got[i].Address, got[i].UserAgent = "", ""
-				}
-			}
-			if len(want) == 0 {
-				want = nil
-			}
-			require.Equal(s.T, want, got)
-		}
-		const ada = "the session"
+		after := func(do func(), want ...sessionguard.Event) { s.Helper(); s.requireEvents(b, do, want...) }
 		get := func(path string) func() { return func() { b.Get(path) } }
 
-		one(get("/home"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Method: "GET", Path: "/home"})
-		one(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventLogin, UserID: "ada", SessionHash: ada, Method: "POST", Path: "/login"})
-		one(get("/home"))
-		one(get("/admin"), sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", SessionHash: ada, Code: "forbidden", Method: "GET", Path: "/admin"})
+		after(get("/home"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Method: "GET", Path: "/home"})
+		after(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventLogin, UserID: "ada", SessionHash: sessionHash, Method: "POST", Path: "/login"})
+		after(get("/home"))
+		after(get("/admin"), sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", SessionHash: sessionHash, Code: "forbidden", Method: "GET", Path: "/admin"})
 		advance(5 * time.Minute)
-		one(get("/fresh"), sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", SessionHash: ada, Code: "reauthentication_required", Method: "GET", Path: "/fresh"})
-		one(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventReauthenticated, UserID: "ada", SessionHash: ada, Method: "POST", Path: "/login"})
-		one(func() { b.Post("/value", "Sec-Fetch-Site", "cross-site") },
+		after(get("/fresh"), sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", SessionHash: sessionHash, Code: "reauthentication_required", Method: "GET", Path: "/fresh"})
+		after(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventReauthenticated, UserID: "ada", SessionHash: sessionHash, Method: "POST", Path: "/login"})
+		after(func() { b.Post("/value", "Sec-Fetch-Site", "cross-site") },
 			sessionguard.Event{Name: sessionguard.EventRefused, Code: "cross_origin", Count: 1, Method: "POST", Path: "/value"})
 		advance(idle)
-		one(get("/poll"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Reason: store.ReasonRemembered, Method: "GET", Path: "/poll"})
-		one(get("/home"), sessionguard.Event{Name: sessionguard.EventRevived, UserID: "ada", SessionHash: ada, Method: "GET", Path: "/home"})
-		one(func() { b.Post("/logout") }, sessionguard.Event{Name: sessionguard.EventLogout, UserID: "ada", SessionHash: ada, Reason: store.ReasonLoggedOut, Method: "POST", Path: "/logout"})
+		after(get("/poll"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Reason: store.ReasonRemembered, Method: "GET", Path: "/poll"})
+		after(get("/home"), sessionguard.Event{Name: sessionguard.EventRevived, UserID: "ada", SessionHash: sessionHash, Method: "GET", Path: "/home"})
+		after(func() { b.Post("/logout") }, sessionguard.Event{Name: sessionguard.EventLogout, UserID: "ada", SessionHash: sessionHash, Reason: store.ReasonLoggedOut, Method: "POST", Path: "/logout"})
 
 		s.loginOptions = nil
-		one(func() { b.login("ada"); s.events.take(); advance(idle); b.Get("/") },
-			sessionguard.Event{Name: sessionguard.EventExpired, UserID: "ada", SessionHash: ada, Reason: store.ReasonIdle, Method: "GET", Path: "/"})
-		one(get("/"))
+		after(func() { b.login("ada"); s.events.take(); advance(idle); b.Get("/") },
+			sessionguard.Event{Name: sessionguard.EventExpired, UserID: "ada", SessionHash: sessionHash, Reason: store.ReasonIdle, Method: "GET", Path: "/"})
+		after(get("/"))
 
-		one(func() { b.login("ada"); admin.login("grace"); s.events.take(); admin.Post("/everywhere?user=ada") },
-			sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: ada, Reason: store.ReasonEnded, Actor: "grace", Method: "POST", Path: "/everywhere"})
-		one(func() {
+		after(func() { b.login("ada"); admin.login("grace"); s.events.take(); admin.Post("/everywhere?user=ada") },
+			sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: sessionHash, Reason: store.ReasonEnded, Actor: "grace", Method: "POST", Path: "/everywhere"})
+		after(func() {
 			b.login("ada")
 			s.events.take()
 			require.NoError(s.T, s.guard.EndUser(context.Background(), "ada"))
 		},
-			sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: ada, Reason: store.ReasonEnded})
-		one(func() {
+			sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: sessionHash, Reason: store.ReasonEnded})
+		after(func() {
 			b.login("ada")
 			s.events.take()
 			s.users.change("ada", func(u *user) { u.Stamp = "new" })
 			b.Get("/")
-		}, sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: ada, Reason: store.ReasonCredentialsChanged, Method: "GET", Path: "/"})
-		one(func() {
+		}, sessionguard.Event{Name: sessionguard.EventEnded, UserID: "ada", SessionHash: sessionHash, Reason: store.ReasonCredentialsChanged, Method: "GET", Path: "/"})
+		after(func() {
 			s.users.change("ada", func(u *user) { u.Inactive = true })
 			b.Post("/login?user=ada")
 		}, sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", Code: "deactivated", Method: "POST", Path: "/login"})
 	})
 }
 
-// The session of an event is the same in all of them, and no ID of anything.
-func TestAnEventNamesItsSessionByAHash(t *testing.T) {
+// All events of a session have the same SessionHash, which is not an ID of the session.
+func TestEventsNameTheSessionByItsHash(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b, other := s.browse(), s.browse()
@@ -116,8 +122,8 @@ func TestAnEventNamesItsSessionByAHash(t *testing.T) {
 	})
 }
 
-// Anyone can send cookies without end.
-func TestStrangeCookiesAreToldOfOnceASecond(t *testing.T) {
+// Clients can send any number of invalid cookies.
+func TestInvalidCookieEventsAreEmittedOncePerSecond(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
@@ -144,7 +150,7 @@ func TestStrangeCookiesAreToldOfOnceASecond(t *testing.T) {
 			require.Equal(s.T, 100, events[1].Count)
 			require.Empty(s.T, events[0].UserID)
 		}
-		// One that is too short to be ours, and two at once.
+		// A value that is too short to be signed by us, and the cookie twice.
 		s.events.take()
 		advance(time.Second)
 		s.browse().Get("/", "Cookie", sessionCookie+"=x")
@@ -201,13 +207,13 @@ func TestEventsAreLoggedByDefault(t *testing.T) {
 		require.NotContains(t, ended, "http")
 
 		s.browse().Get("/home")
-		require.Equal(t, "DEBUG", read()["level"], "every visitor knocks at some gate")
+		require.Equal(t, "DEBUG", read()["level"], "refused visitors are ordinary")
 		require.Empty(t, strings.TrimSpace(b.String()))
 	})
 }
 
-// An event is for one place: who has OnEvent says what is logged.
-func TestOnEventIsInPlaceOfTheLog(t *testing.T) {
+// With OnEvent, the guard does not log events itself.
+func TestOnEventReplacesTheLog(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b := s.browse()

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// onBoth runs a test in a bubble on a site with the backend in the process, and
-// on one with a backend that counts as remote.
+// onBoth runs a test on the fake clock, on a site with the in-process backend and on one
+// with a backend that the guard treats as remote. backend is nil on the first.
 func onBoth(t *testing.T, test func(s *site, backend *failingBackend)) {
 	t.Helper()
 	t.Run("in process", func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestInactivityLogsOutAtTheDeadline(t *testing.T) {
 }
 
 // L1
-func TestActivitySlidesTheDeadline(t *testing.T) {
+func TestActivityExtendsTheIdleDeadline(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
@@ -58,25 +58,25 @@ func TestActivitySlidesTheDeadline(t *testing.T) {
 		advance(idle)
 		require.NotEqual(s.T, "secret of ada", b.Get("/home").Body)
 		advance(time.Second)
-		require.False(s.T, b.loggedIn(), "and it stays over")
+		require.False(s.T, b.loggedIn(), "the session stays ended")
 	})
 }
 
-// L1: what is not a person's accepted request keeps nothing alive
-func TestOnlyAcceptedActiveRequestsSlide(t *testing.T) {
-	for name, ask := range map[string]func(*browser) response{
+// L1: passive and refused requests do not extend the idle deadline.
+func TestOnlyAcceptedActiveRequestsExtendTheIdleDeadline(t *testing.T) {
+	for name, send := range map[string]func(*browser) response{
 		"passive":        func(b *browser) response { return b.Get("/poll") },
 		"status":         func(b *browser) response { return b.Get("/status") },
 		"a refused role": func(b *browser) response { return b.Get("/admin") },
-		"a refused role, inside a gate that let in": func(b *browser) response { return b.Get("/nested") },
-		"a refused role, answered by a look":        func(b *browser) response { return b.Get("/own") },
+		"a refused role, inside a gate that passed": func(b *browser) response { return b.Get("/nested") },
+		"refused by RequireFunc":                    func(b *browser) response { return b.Get("/own") },
 		"not fresh":                                 func(b *browser) response { return b.Get("/fresh") },
 		"cross-origin":                              func(b *browser) response { return b.Post("/value?k=a&v=b", "Sec-Fetch-Site", "cross-site") },
-		"never looked":                              func(b *browser) response { return b.Get("/static") },
-		"a GET of logout":                           func(b *browser) response { return b.Get("/logout") },
-		"a bad status":                              func(b *browser) response { return b.Post("/status") },
+		"without the session":                       func(b *browser) response { return b.Get("/static") },
+		"GET of the logout":                         func(b *browser) response { return b.Get("/logout") },
+		"POST of the status":                        func(b *browser) response { return b.Post("/status") },
 		"a panic":                                   func(b *browser) response { return b.Get("/panic") },
-		"passive inside":                            func(b *browser) response { return b.Get("/passive-inside") },
+		"Passive inside a gate":                     func(b *browser) response { return b.Get("/passive-inside") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(s *site, _ *failingBackend) {
@@ -96,7 +96,7 @@ func TestOnlyAcceptedActiveRequestsSlide(t *testing.T) {
 					_, err := b.Client.Do(b.Request("GET", "/panic"))
 					require.Error(s.T, err)
 				} else {
-					ask(b)
+					send(b)
 				}
 				require.Equal(s.T, 1, statusOf(b).Idle)
 				advance(time.Second)
@@ -106,31 +106,31 @@ func TestOnlyAcceptedActiveRequestsSlide(t *testing.T) {
 	}
 }
 
-// L1: a remote backend is told at most once per 1/30 of the timeout
+// L1: a remote backend is touched at most once per 1/30 of the idle timeout.
 func TestRemoteTouchesAreThrottled(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b := s.browse()
 		b.login("ada")
-		for range 120 { // an hour of a click each 30 s: due every second time
+		for range 120 { // an hour with a request every 30 s; every second touch is due
 			advance(30 * time.Second)
 			require.Equal(t, http.StatusOK, b.Get("/home").StatusCode)
 		}
 		require.Equal(t, 60, backend.callCounts()["Touch"])
 
 		advance(59 * time.Second)
-		b.Get("/home") // accepted, but not told: the session may end this much early
+		b.Get("/home") // accepted, but not recorded: the session may end this much early
 		require.Equal(t, 60, backend.callCounts()["Touch"])
 		require.Equal(t, int((idle - 59*time.Second).Seconds()), statusOf(b).Idle, "the recorded deadline")
 		advance(idle - 60*time.Second)
 		require.True(t, b.loggedIn())
 		advance(time.Second)
-		require.False(t, b.loggedIn(), "early by less than 1/30, never late")
+		require.False(t, b.loggedIn(), "the session ends early by less than 1/30, never late")
 	})
 }
 
 // L1
-func TestAnInProcessTouchIsNeverThrottled(t *testing.T) {
+func TestInProcessTouchesAreNotThrottled(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b := s.browse()
@@ -144,8 +144,8 @@ func TestAnInProcessTouchIsNeverThrottled(t *testing.T) {
 	})
 }
 
-// L1: the touch is stamped with the time of acceptance, not that of the answer
-func TestASlowHandlerDoesNotCountItsOwnTime(t *testing.T) {
+// L1: a touch has the time of the request's acceptance, not of its response.
+func TestTouchHasTheTimeOfAcceptance(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("GET /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			advance(10 * time.Minute)
@@ -163,8 +163,8 @@ func TestASlowHandlerDoesNotCountItsOwnTime(t *testing.T) {
 	})
 }
 
-// L1: who was in time is not logged out by the slowness of the server
-func TestARequestAcceptedInTimeCountsHoweverSlowItIs(t *testing.T) {
+// L1: a user whose request came in time is not logged out because the server is slow.
+func TestRequestAcceptedInTimeCountsHoweverSlowItIs(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b, slow := s.browse(), s.browse()
 		b.login("ada")
@@ -180,8 +180,8 @@ func TestARequestAcceptedInTimeCountsHoweverSlowItIs(t *testing.T) {
 	})
 }
 
-// L1: but a session that was found dead meanwhile stays dead
-func TestASlowRequestDoesNotReviveWhatWasFoundDead(t *testing.T) {
+// L1: if another request finds the session expired meanwhile, it stays ended.
+func TestSlowRequestDoesNotResurrectAnExpiredSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b, slow := s.browse(), s.browse()
 		b.login("ada")
@@ -193,16 +193,16 @@ func TestASlowRequestDoesNotReviveWhatWasFoundDead(t *testing.T) {
 		})
 		advance(time.Second)
 		require.False(s.T, b.loggedIn())
-		a := h.finish(s.T)
-		require.Equal(s.T, http.StatusSeeOther, a.StatusCode)
-		require.NotContains(s.T, a.Body, "secret")
-		requireNoStore(s.T, a.Header)
+		resp := h.finish(s.T)
+		require.Equal(s.T, http.StatusSeeOther, resp.StatusCode)
+		require.NotContains(s.T, resp.Body, "secret")
+		requireNoStore(s.T, resp.Header)
 		require.False(s.T, slow.loggedIn())
 	})
 }
 
-// L2: nothing accepted before it outlives the absolute end
-func TestASlowRequestDoesNotMoveTheAbsoluteEnd(t *testing.T) {
+// L2: a request that was accepted in time does not move the absolute timeout.
+func TestSlowRequestDoesNotMoveTheAbsoluteTimeout(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.loginOptions = func(string) []sessionguard.LoginOption {
 			return []sessionguard.LoginOption{sessionguard.AbsoluteTimeout(idle)}
@@ -218,7 +218,7 @@ func TestASlowRequestDoesNotMoveTheAbsoluteEnd(t *testing.T) {
 }
 
 // L2, ASVS 7.3.2
-func TestTheAbsoluteEndComesWhateverTheActivity(t *testing.T) {
+func TestActivityDoesNotMoveTheAbsoluteTimeout(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
@@ -230,14 +230,14 @@ func TestTheAbsoluteEndComesWhateverTheActivity(t *testing.T) {
 		}
 		advance(absolute - time.Since(start) - time.Second)
 		require.Equal(s.T, "secret of ada", b.Get("/home").Body)
-		require.Equal(s.T, 1, statusOf(b).Idle, "the nearer end")
+		require.Equal(s.T, 1, statusOf(b).Idle, "the nearer deadline")
 		advance(time.Second)
 		require.NotEqual(s.T, "secret of ada", b.Get("/home").Body)
 	})
 }
 
-// L2: moved by a new login, and by that alone
-func TestANewLoginStartsBothClocksAnew(t *testing.T) {
+// L2: only a new login moves the absolute timeout.
+func TestNewLoginRestartsBothTimeouts(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
@@ -253,8 +253,8 @@ func TestANewLoginStartsBothClocksAnew(t *testing.T) {
 	})
 }
 
-// L1, L2: an administrator may get less
-func TestALoginMayHaveLimitsOfItsOwn(t *testing.T) {
+// L1, L2: administrators, for example, may get shorter timeouts.
+func TestLoginMayHaveItsOwnTimeouts(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.loginOptions = func(name string) []sessionguard.LoginOption {
 			if name != "grace" {
@@ -281,8 +281,8 @@ func TestALoginMayHaveLimitsOfItsOwn(t *testing.T) {
 	})
 }
 
-// L2: whoever forgets the options at re-authentication must not turn an
-// administrator's ten minutes into thirty.
+// L2: if the application omits the options at re-authentication, an administrator's ten
+// minutes must not become thirty.
 func TestReauthenticationNeverLengthensTheTimeouts(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		var options []sessionguard.LoginOption
@@ -305,12 +305,12 @@ func TestReauthenticationNeverLengthensTheTimeouts(t *testing.T) {
 			advance(5 * time.Minute)
 		}
 		options = nil
-		b.login("ada") // somebody else starts from the guard's own
+		b.login("ada") // another user starts with the guard's timeouts
 		require.Equal(s.T, 1800, statusOf(b).Idle)
 	})
 }
 
-func TestALoginWithImpossibleLimitsIsRefused(t *testing.T) {
+func TestLoginWithInvalidTimeoutsIsRefused(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		var options []sessionguard.LoginOption
 		s, backend := remoteSite(t)
@@ -322,10 +322,10 @@ func TestALoginWithImpossibleLimitsIsRefused(t *testing.T) {
 		} {
 			options = bad
 			b := s.browse()
-			a := b.Post("/login?user=ada")
-			require.Equal(t, http.StatusForbidden, a.StatusCode)
-			require.Regexp(t, "imeout", a.Body)
-			require.Empty(t, a.Cookies())
+			resp := b.Post("/login?user=ada")
+			require.Equal(t, http.StatusForbidden, resp.StatusCode)
+			require.Regexp(t, "imeout", resp.Body)
+			require.Empty(t, resp.Cookies())
 		}
 		require.Zero(t, backend.callCounts()["Create"])
 	})

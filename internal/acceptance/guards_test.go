@@ -13,7 +13,7 @@ import (
 
 const staffCookie = "__Host-staff"
 
-// twoGuards are two applications with the same users and keys on one backend.
+// twoGuards returns two applications with the same users, keys and backend.
 func twoGuards(t *testing.T, backend store.Backend) (customers, staff *site) {
 	t.Helper()
 	customers = newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
@@ -31,8 +31,8 @@ func onBothBackends(t *testing.T, test func(t *testing.T, backend store.Backend)
 	}
 }
 
-// I1: a customer's cookie opens no staff gate, whatever name it is given
-func TestTheCookieOfOneGuardOpensNothingOfAnother(t *testing.T) {
+// I1: a customer's cookie passes no staff gate, whatever its name.
+func TestCookieOfOneGuardIsNotAcceptedByAnother(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		customers, staff := twoGuards(t, backend)
 		customer, admin := customers.browse(), staff.browse()
@@ -42,21 +42,25 @@ func TestTheCookieOfOneGuardOpensNothingOfAnother(t *testing.T) {
 		adminVisitor := admin.Cookies()[staffCookie+"-anonymous"]
 		customer.login("ada")
 		admin.login("ada")
-		a, b := customer.Cookies()[sessionCookie], admin.Cookies()[staffCookie]
-		for _, cookies := range []map[string]string{{sessionCookie: a}, {staffCookie: a}, {sessionCookie: a, staffCookie: a}} {
+		customerSession, staffSession := customer.Cookies()[sessionCookie], admin.Cookies()[staffCookie]
+		for _, cookies := range []map[string]string{
+			{sessionCookie: customerSession},
+			{staffCookie: customerSession},
+			{sessionCookie: customerSession, staffCookie: customerSession},
+		} {
 			intruder := staff.browse()
 			intruder.SetCookies(cookies)
 			require.Equal(t, http.StatusSeeOther, intruder.Get("/home").StatusCode)
 			require.Equal(t, "welcome nobody []", intruder.Get("/").Body)
 			intruder.Post("/logout")
 		}
-		for _, cookies := range []map[string]string{{staffCookie: b}, {sessionCookie: b}} {
+		for _, cookies := range []map[string]string{{staffCookie: staffSession}, {sessionCookie: staffSession}} {
 			intruder := customers.browse()
 			intruder.SetCookies(cookies)
 			require.Equal(t, "welcome nobody []", intruder.Get("/").Body)
 			require.Equal(t, http.StatusSeeOther, intruder.Post("/login?user=ada").StatusCode)
 		}
-		require.Equal(t, "secret of ada", customer.Get("/home").Body, "nor does it end what it names over there")
+		require.Equal(t, "secret of ada", customer.Get("/home").Body, "the customer's session is still alive")
 		require.Equal(t, "secret of ada", admin.Get("/home").Body)
 
 		visitor := staff.browse()
@@ -68,8 +72,8 @@ func TestTheCookieOfOneGuardOpensNothingOfAnother(t *testing.T) {
 	})
 }
 
-// I4: the same user ID is another user's elsewhere
-func TestEndingAUserOfOneGuardEndsNothingOfAnother(t *testing.T) {
+// I4: each guard has its own users, also if their IDs are the same.
+func TestEndUserOfOneGuardEndsNoSessionOfAnother(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		customers, staff := twoGuards(t, backend)
 		others := make(chan error, 1)
@@ -89,7 +93,7 @@ func TestEndingAUserOfOneGuardEndsNothingOfAnother(t *testing.T) {
 		require.NoError(t, staff.guard.EndUser(ctx, "ada"))
 		require.False(t, admin.loggedIn())
 		require.True(t, customer.loggedIn())
-		// Nor can an ID be written so that it names the other guard's user.
+		// No spelling of an ID names the other guard's user.
 		for _, id := range []string{"=ada", sessionCookie + "=ada", "ada\x00", ""} {
 			require.NoError(t, staff.guard.EndUser(ctx, id))
 		}
@@ -97,20 +101,20 @@ func TestEndingAUserOfOneGuardEndsNothingOfAnother(t *testing.T) {
 	})
 }
 
-// Two guards around one another each have their own session of a request.
-func TestTwoGuardsAroundOneHandler(t *testing.T) {
+// If one guard is around another, a request has a session of each.
+func TestTwoGuardsAroundOneHandlerHaveSeparateSessions(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		customers, staff := twoGuards(t, backend)
 		mux := http.NewServeMux()
-		in := func(g *sessionguard.Guard[*user]) http.HandlerFunc {
+		loginAt := func(g *sessionguard.Guard[*user]) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				if err := g.Login(w, r, &user{ID: r.FormValue("user")}); err != nil {
 					http.Error(w, err.Error(), http.StatusForbidden)
 				}
 			}
 		}
-		mux.HandleFunc("POST /customer", in(customers.guard))
-		mux.HandleFunc("POST /staff", in(staff.guard))
+		mux.HandleFunc("POST /customer", loginAt(customers.guard))
+		mux.HandleFunc("POST /staff", loginAt(staff.guard))
 		mux.Handle("POST /staff-logout", staff.guard.Logout("/"))
 		mux.Handle("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c, _ := customers.guard.User(r)

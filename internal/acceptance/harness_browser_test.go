@@ -42,9 +42,9 @@ func (s *site) copyOf(b *browser) *browser {
 // login logs in and fails the test if that is refused.
 func (b *browser) login(name string) response {
 	b.t.Helper()
-	a := b.Post("/login?user=" + name)
-	require.Equal(b.t, http.StatusSeeOther, a.StatusCode, a.Body)
-	return a
+	resp := b.Post("/login?user=" + name)
+	require.Equal(b.t, http.StatusSeeOther, resp.StatusCode, resp.Body)
+	return resp
 }
 
 // loggedIn reports whether the server shows the browser a protected page. The request is

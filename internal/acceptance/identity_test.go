@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// I2, ASVS 8.3.2: a role counts on the next click, given or taken
+// I2, ASVS 8.3.2: a role that is granted or removed counts from the next request.
 func TestRolesAreReadOnEveryRequest(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
@@ -24,12 +24,12 @@ func TestRolesAreReadOnEveryRequest(t *testing.T) {
 		require.Equal(s.T, "secret of ada", b.Get("/admin").Body)
 		s.users.change("ada", func(u *user) { u.Roles = nil })
 		require.NotEqual(s.T, "secret of ada", b.Get("/admin").Body)
-		require.True(s.T, b.loggedIn(), "lacking a role is not being logged out")
+		require.True(s.T, b.loggedIn(), "a refusal for the role logs nobody out")
 	})
 }
 
-// I2, ASVS 7.4.2: these end the session for good
-func TestASessionEndsWithItsUser(t *testing.T) {
+// I2, ASVS 7.4.2: the session ends for good, even if the user comes back.
+func TestSessionEndsWithItsUser(t *testing.T) {
 	for name, change := range map[string]struct{ end, revert func(*userDatabase) }{
 		"deactivated": {
 			func(d *userDatabase) { d.change("ada", func(u *user) { u.Inactive = true }) },
@@ -50,15 +50,15 @@ func TestASessionEndsWithItsUser(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(s *site, backend *failingBackend) {
-				b, again := s.browse(), s.browse()
+				b, other := s.browse(), s.browse()
 				b.login("ada")
-				again.login("ada")
+				other.login("ada")
 				change.end(s.users)
 				require.NotEqual(s.T, "secret of ada", b.Get("/home").Body)
-				require.Equal(s.T, "welcome nobody []", again.Get("/").Body)
+				require.Equal(s.T, "welcome nobody []", other.Get("/").Body)
 				change.revert(s.users)
 				require.False(s.T, b.loggedIn())
-				require.False(s.T, again.loggedIn())
+				require.False(s.T, other.loggedIn())
 				if backend != nil {
 					require.Empty(s.T, sessionsOf(s.T, backend, "ada"))
 				}
@@ -67,8 +67,8 @@ func TestASessionEndsWithItsUser(t *testing.T) {
 	}
 }
 
-// I2: a nil user is no user
-func TestANilUserEndsTheSession(t *testing.T) {
+// I2: a nil user without an error counts as ErrNoUser.
+func TestNilUserEndsTheSession(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
@@ -82,17 +82,17 @@ func TestANilUserEndsTheSession(t *testing.T) {
 	})
 }
 
-// I2, L5: what cannot be told ends nothing
-func TestAUserThatCannotBeFoundNowIsA503AndKeepsTheSession(t *testing.T) {
+// I2, L5: a failed FindUser ends no session.
+func TestFailedFindUserIsA503AndKeepsTheSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.login("ada")
 		before := b.Cookies()
-		broken := func(err error, other string) {
+		findReturns := func(err error, id string) {
 			s.users.mu.Lock()
 			defer s.users.mu.Unlock()
 			s.users.err = err
-			s.users.users["ada"] = user{ID: other, Roles: []string{"Engineer", "Admin"}}
+			s.users.users["ada"] = user{ID: id, Roles: []string{"Engineer", "Admin"}}
 		}
 		for name, test := range map[string]struct {
 			err error
@@ -100,24 +100,24 @@ func TestAUserThatCannotBeFoundNowIsA503AndKeepsTheSession(t *testing.T) {
 		}{
 			"database down": {errBackendDown, "ada"}, "another user": {nil, "grace"}, "another case": {nil, "Ada"}, "no ID": {nil, ""},
 		} {
-			broken(test.err, test.id)
+			findReturns(test.err, test.id)
 			for _, path := range []string{"/home", "/", "/status", "/value?k=a", "/fresh"} {
-				a := b.Get(path)
-				require.Equal(s.T, http.StatusServiceUnavailable, a.StatusCode, "%s %s", name, path)
-				require.NotContains(s.T, a.Body, "secret")
-				require.NotEmpty(s.T, a.Header.Get("Retry-After"))
-				require.Empty(s.T, a.Cookies())
-				requireNoStore(s.T, a.Header)
+				resp := b.Get(path)
+				require.Equal(s.T, http.StatusServiceUnavailable, resp.StatusCode, "%s %s", name, path)
+				require.NotContains(s.T, resp.Body, "secret")
+				require.NotEmpty(s.T, resp.Header.Get("Retry-After"))
+				require.Empty(s.T, resp.Cookies())
+				requireNoStore(s.T, resp.Header)
 			}
 		}
-		broken(nil, "ada")
+		findReturns(nil, "ada")
 		require.Equal(s.T, before, b.Cookies())
 		require.Equal(s.T, "secret of ada", b.Get("/home").Body)
 	})
 }
 
-// I2: at most one question per request, and none where nobody looks
-func TestTheUserIsAskedForOncePerRequest(t *testing.T) {
+// I2: FindUser is called at most once per request, and not at all without the session.
+func TestFindUserIsCalledOncePerRequest(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		g := s.guard
 		s.mux.Handle("GET /nested", g.RequireLogin(g.RequireRole("Engineer")(g.RequireFresh(time.Hour)(g.RequireFunc(
@@ -130,7 +130,7 @@ func TestTheUserIsAskedForOncePerRequest(t *testing.T) {
 			}))))))
 		b := s.browse()
 		b.login("ada")
-		asked := func(path string) int {
+		lookups := func(path string) int {
 			s.users.mu.Lock()
 			before := s.users.lookups
 			s.users.mu.Unlock()
@@ -139,9 +139,9 @@ func TestTheUserIsAskedForOncePerRequest(t *testing.T) {
 			defer s.users.mu.Unlock()
 			return s.users.lookups - before
 		}
-		require.Equal(s.T, 1, asked("/nested"))
-		require.Equal(s.T, 1, asked("/status"))
-		require.Zero(s.T, asked("/static"))
+		require.Equal(s.T, 1, lookups("/nested"))
+		require.Equal(s.T, 1, lookups("/status"))
+		require.Zero(s.T, lookups("/static"))
 
 		s.users.mu.Lock()
 		s.users.err = errBackendDown
@@ -150,12 +150,12 @@ func TestTheUserIsAskedForOncePerRequest(t *testing.T) {
 		require.Equal(s.T, http.StatusServiceUnavailable, b.Get("/nested").StatusCode)
 		s.users.mu.Lock()
 		defer s.users.mu.Unlock()
-		require.Equal(s.T, before+1, s.users.lookups, "nor is it asked again after it failed")
+		require.Equal(s.T, before+1, s.users.lookups, "a failure is not tried again")
 	})
 }
 
-// I2: a stamp ends every session issued under another, but the one that logs in under it
-func TestAPasswordChangeEndsTheOthersByStamp(t *testing.T) {
+// I2: a changed stamp ends all sessions but the one that logs in again in the same request.
+func TestChangedStampEndsTheOtherSessions(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		change := func(w http.ResponseWriter, r *http.Request) error {
 			s.guard.User(r)
@@ -175,7 +175,7 @@ func TestAPasswordChangeEndsTheOthersByStamp(t *testing.T) {
 		require.Equal(s.T, id, statusOf(b).Session)
 		require.False(s.T, other.loggedIn())
 
-		// A session of the old stamp is dead, so nothing of it moves along.
+		// A session with the old stamp has ended, so its values do not move to the new one.
 		stale := s.browse()
 		stale.login("ada")
 		stale.Post("/value?k=k&v=stolen")
@@ -185,8 +185,8 @@ func TestAPasswordChangeEndsTheOthersByStamp(t *testing.T) {
 	})
 }
 
-// I4: a public ID gives nothing away
-func TestThePublicIDIsRandom(t *testing.T) {
+// I4: a public ID reveals neither the cookie nor the key.
+func TestPublicIDIsRandom(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		seen := map[string]bool{}
@@ -211,7 +211,7 @@ func TestThePublicIDIsRandom(t *testing.T) {
 }
 
 // I4, ASVS 7.2.4, 7.4.1
-func TestReauthenticationIsANewTokenForTheSameSession(t *testing.T) {
+func TestReauthenticationGivesTheSameSessionANewToken(t *testing.T) {
 	onBoth(t, func(s *site, backend *failingBackend) {
 		b, thief := s.browse(), s.browse()
 		b.login("ada")
@@ -227,17 +227,17 @@ func TestReauthenticationIsANewTokenForTheSameSession(t *testing.T) {
 		if backend != nil {
 			r := sessionsOf(s.T, backend, "ada")
 			require.Len(s.T, r, 1)
-			require.Equal(s.T, 20*time.Minute, r[0].Authenticated.Sub(r[0].Detail().Created), "the first login is remembered")
+			require.Equal(s.T, 20*time.Minute, r[0].Authenticated.Sub(r[0].Detail().Created), "the time of the first login is kept")
 		}
 
 		b.Post("/logout")
 		b.login("ada")
-		require.NotEqual(s.T, id, statusOf(b).Session, "a new session is a new ID")
+		require.NotEqual(s.T, id, statusOf(b).Session, "a new session has a new ID")
 	})
 }
 
-// L4, I4: a value saved while the session moves is in the moved one
-func TestReauthenticationKeepsWhatIsSavedMeanwhile(t *testing.T) {
+// L4, I4: a value that is saved while Replace moves the session is kept.
+func TestReauthenticationKeepsValuesSavedMeanwhile(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b, tab := s.browse(), s.browse()
@@ -257,8 +257,8 @@ func TestReauthenticationKeepsWhatIsSavedMeanwhile(t *testing.T) {
 	})
 }
 
-// L3, I4: a session that was ended meanwhile is not moved, it is a new login
-func TestReauthenticationOfASessionEndedMeanwhileIsANewOne(t *testing.T) {
+// L3, I4: if the session is ended meanwhile, the login creates a new one.
+func TestReauthenticationOfAnEndedSessionIsANewLogin(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.on("POST /again", func(w http.ResponseWriter, r *http.Request) error {
@@ -283,7 +283,7 @@ func TestReauthenticationOfASessionEndedMeanwhileIsANewOne(t *testing.T) {
 }
 
 // I4
-func TestEndingByIDTakesTheUserToo(t *testing.T) {
+func TestEndSessionRequiresTheUserID(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		ada, phone, grace := s.browse(), s.browse(), s.browse()
 		ada.login("ada")
@@ -300,8 +300,8 @@ func TestEndingByIDTakesTheUserToo(t *testing.T) {
 	})
 }
 
-// I4: a session that moves away under EndUser does not get away
-func TestEndUserFindsASessionThatIsBeingReauthenticated(t *testing.T) {
+// I4: EndUser also ends a session that moves to a new key meanwhile.
+func TestEndUserEndsASessionBeingReauthenticated(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b := s.browse()

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// limited is a site on which everyone but grace may have so many sessions.
+// limited returns a site with this limit for everyone but grace.
 func limited(t *testing.T, backend store.Backend, limit store.Limit) *site {
 	t.Helper()
 	return newSite(t, func(c *sessionguard.Config[*user]) {
@@ -31,7 +31,7 @@ func limited(t *testing.T, backend store.Backend, limit store.Limit) *site {
 }
 
 // ASVS 7.1.2, WSTG-SESS-11
-func TestOneLoginTooManyEndsTheLeastActive(t *testing.T) {
+func TestLoginOverTheLimitEndsTheLeastActiveSession(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		s := limited(t, backend, store.Limit{Max: 2})
 		first, second, third := s.browse(), s.browse(), s.browse()
@@ -44,7 +44,7 @@ func TestOneLoginTooManyEndsTheLeastActive(t *testing.T) {
 		third.login("ada")
 		require.Equal(t, "secret of ada", first.Get("/home").Body)
 		require.Equal(t, "secret of ada", third.Get("/home").Body)
-		require.Equal(t, "/login?next=%2Fhome&reason=too_many_sessions", second.Get("/home").Header.Get("Location"), "it is told why")
+		require.Equal(t, "/login?next=%2Fhome&reason=too_many_sessions", second.Get("/home").Header.Get("Location"), "the refusal has the reason")
 		ended := s.events.take(sessionguard.EventEnded)
 		require.Len(t, ended, 1)
 		require.Equal(t, store.ReasonTooManySessions, ended[0].Reason)
@@ -53,28 +53,28 @@ func TestOneLoginTooManyEndsTheLeastActive(t *testing.T) {
 		for range 5 {
 			s.browse().login("grace")
 		}
-		require.Len(t, sessionsOf(t, backend, "grace"), 5, "a function of the user")
+		require.Len(t, sessionsOf(t, backend, "grace"), 5, "grace has no limit")
 	})
 }
 
-func TestOneLoginTooManyIsRefusedIfSo(t *testing.T) {
+func TestLoginOverTheLimitIsRefusedIfConfigured(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
 		first, second := s.browse(), s.browse()
 		first.login("ada")
 		second.login("grace")
-		a := second.Post("/login?user=ada")
-		require.Equal(t, http.StatusForbidden, a.StatusCode)
-		require.Contains(t, a.Body, sessionguard.ErrTooManySessions.Error())
-		require.Empty(t, a.Cookies())
+		resp := second.Post("/login?user=ada")
+		require.Equal(t, http.StatusForbidden, resp.StatusCode)
+		require.Contains(t, resp.Body, sessionguard.ErrTooManySessions.Error())
+		require.Empty(t, resp.Cookies())
 		refused := s.events.take(sessionguard.EventRefused)
 		require.Len(t, refused, 1)
 		require.Equal(t, "too_many_sessions", refused[0].Code)
 		require.Equal(t, "ada", refused[0].UserID)
-		require.Equal(t, "secret of grace", second.Get("/home").Body, "the session there was is as it was")
+		require.Equal(t, "secret of grace", second.Get("/home").Body, "the browser's former session is alive")
 		require.Equal(t, "secret of ada", first.Get("/home").Body)
 
-		first.login("ada") // that is no login too many
+		first.login("ada") // re-authentication is within the limit
 		require.Equal(t, "secret of ada", first.Get("/home").Body)
 		first.Post("/logout")
 		second.login("ada")
@@ -83,9 +83,9 @@ func TestOneLoginTooManyIsRefusedIfSo(t *testing.T) {
 	})
 }
 
-// A login that is refused ends nobody's session: not one that only waits to be
-// revived, and not one that the cookie has not caught up with.
-func TestARefusedLoginEndsNothing(t *testing.T) {
+// A refused login ends neither a dormant session nor one that has moved on from the
+// browser's cookie.
+func TestRefusedLoginEndsNoSession(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
 		s.loginOptions = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
@@ -93,17 +93,17 @@ func TestARefusedLoginEndsNothing(t *testing.T) {
 		s.browse().login("bob")
 		b := s.browse()
 		b.login("ada")
-		dead := b.Cookies()
+		superseded := b.Cookies()
 		advance(idle)
 		require.Equal(t, http.StatusForbidden, b.Post("/login?user=bob").StatusCode)
 		require.Equal(t, "secret of ada", b.Get("/home").Body)
 		b.login("ada")
 		late := s.browse()
-		late.SetCookies(dead)
+		late.SetCookies(superseded)
 		require.Equal(t, http.StatusForbidden, late.Post("/login?user=bob").StatusCode)
 		require.Equal(t, "secret of ada", b.Get("/home").Body)
 
-		// But one's own makes room.
+		// A login in the same browser replaces its own dormant session.
 		advance(idle)
 		require.Equal(t, http.StatusSeeOther, b.Post("/login?user=ada").StatusCode)
 		require.Equal(t, "secret of ada", b.Get("/home").Body)
@@ -111,8 +111,8 @@ func TestARefusedLoginEndsNothing(t *testing.T) {
 	})
 }
 
-// Sessions that a password change has killed must not lock anyone out.
-func TestSessionsFromBeforeAPasswordChangeAreNoneTooMany(t *testing.T) {
+// Sessions that a password change has ended must not lock the user out.
+func TestSessionsWithAnOldStampDoNotCountTowardsTheLimit(t *testing.T) {
 	for _, refuse := range []bool{true, false} {
 		onBothBackends(t, func(t *testing.T, backend store.Backend) {
 			s := limited(t, backend, store.Limit{Max: 2, Refuse: refuse})
@@ -134,8 +134,8 @@ func TestSessionsFromBeforeAPasswordChangeAreNoneTooMany(t *testing.T) {
 	}
 }
 
-// A session that remember-me can revive is a session.
-func TestWhatMayBeRevivedCounts(t *testing.T) {
+// A session that can be revived counts.
+func TestDormantSessionsCountTowardsTheLimit(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {
 		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
 		s.loginOptions = func(string) []sessionguard.LoginOption { return []sessionguard.LoginOption{sessionguard.Remember()} }
@@ -150,33 +150,33 @@ func TestWhatMayBeRevivedCounts(t *testing.T) {
 	})
 }
 
-func TestAHundredLoginsAtOnceOnTwoNodesStayWithinTheLimit(t *testing.T) {
+func TestConcurrentLoginsOnTwoNodesStayWithinTheLimit(t *testing.T) {
 	for _, refuse := range []bool{false, true} {
 		t.Run(fmt.Sprint("refuse ", refuse), func(t *testing.T) {
 			onBothBackends(t, func(t *testing.T, backend store.Backend) {
 				limit := store.Limit{Max: 3, Refuse: refuse}
 				nodes := []*site{limited(t, backend, limit), limited(t, backend, limit)}
 				browsers := make([]*browser, 100)
-				answers := make([]response, len(browsers))
+				responses := make([]response, len(browsers))
 				var wg sync.WaitGroup
 				for i := range browsers {
 					browsers[i] = nodes[i%2].browse()
-					wg.Go(func() { answers[i] = browsers[i].Post("/login?user=ada") })
+					wg.Go(func() { responses[i] = browsers[i].Post("/login?user=ada") })
 				}
 				wg.Wait()
-				in, accepted := 0, 0
+				alive, accepted := 0, 0
 				for i, b := range browsers {
-					if answers[i].StatusCode == http.StatusSeeOther {
+					if responses[i].StatusCode == http.StatusSeeOther {
 						accepted++
 					}
 					if b.loggedIn() {
-						in++
+						alive++
 					}
 				}
-				require.Equal(t, 3, in)
+				require.Equal(t, 3, alive)
 				require.Len(t, sessionsOf(t, backend, "ada"), 3)
 				ended := len(nodes[0].events.take(sessionguard.EventEnded)) + len(nodes[1].events.take(sessionguard.EventEnded))
-				require.Equal(t, accepted-3, ended, "every other is told of as ended, once")
+				require.Equal(t, accepted-3, ended, "every other session has one event")
 				if refuse {
 					require.Equal(t, 3, accepted)
 				} else {
@@ -187,45 +187,45 @@ func TestAHundredLoginsAtOnceOnTwoNodesStayWithinTheLimit(t *testing.T) {
 	}
 }
 
-// lossy stores a new session, and the answer gets lost.
-type lossy struct {
+// lossyBackend stores a new session, but can lose the response.
+type lossyBackend struct {
 	*failingBackend
-	losing atomic.Bool
+	loseResponses atomic.Bool
 }
 
-func (l *lossy) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
+func (l *lossyBackend) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
 	ended, err := l.failingBackend.Create(ctx, r, limit)
-	if l.losing.Load() {
+	if l.loseResponses.Load() {
 		return nil, errors.Join(err, errBackendDown)
 	}
 	return ended, err
 }
 
-func (l *lossy) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
+func (l *lossyBackend) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
 	err := l.failingBackend.Replace(ctx, old, version, r)
-	if l.losing.Load() {
+	if l.loseResponses.Load() {
 		return errors.Join(err, errBackendDown)
 	}
 	return err
 }
 
-// A session that nobody has the token of must not lock its user out.
-func TestALoginWhoseAnswerGotLostDoesNotCount(t *testing.T) {
+// A session whose token never reached the browser must not lock the user out.
+func TestSessionWithALostTokenDoesNotCountTowardsTheLimit(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
-		backend := &lossy{failingBackend: newFailingBackend()}
+		backend := &lossyBackend{failingBackend: newFailingBackend()}
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			c.Backend = backend
 			c.MaxSessions = func(*user) store.Limit { return store.Limit{Max: 1, Refuse: true} }
 		})
 		b := s.browse()
-		backend.losing.Store(true)
+		backend.loseResponses.Store(true)
 		require.Equal(t, http.StatusServiceUnavailable, b.Post("/login?user=ada").StatusCode)
-		backend.losing.Store(false)
+		backend.loseResponses.Store(false)
 		b.login("ada")
 
-		backend.losing.Store(true) // of a re-authentication
+		backend.loseResponses.Store(true) // during re-authentication
 		require.Equal(t, http.StatusServiceUnavailable, b.Post("/login?user=ada").StatusCode)
-		backend.losing.Store(false)
+		backend.loseResponses.Store(false)
 		s.browse().login("ada")
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sessionsOf lists what a user has in the backend, under the default name.
+// sessionsOf returns a user's records, for a guard with the default cookie name.
 func sessionsOf(t *testing.T, backend store.Backend, id string) []store.Record {
 	t.Helper()
 	records, err := backend.ByOwner(context.Background(), sessionCookie+"="+id)
@@ -22,8 +22,8 @@ func sessionsOf(t *testing.T, backend store.Backend, id string) []store.Record {
 	return records
 }
 
-// on adds a route whose handler reports an error instead of failing the test
-// from another goroutine.
+// on adds a route. An error of its handler becomes a 403, because only the goroutine of
+// the test may fail it.
 func (s *site) on(pattern string, serve func(w http.ResponseWriter, r *http.Request) error) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if err := serve(w, r); err != nil {
@@ -33,32 +33,32 @@ func (s *site) on(pattern string, serve func(w http.ResponseWriter, r *http.Requ
 }
 
 // I1, ASVS 7.2.4, WSTG-SESS-03
-func TestLoginMintsANewTokenAndEndsTheSessionThatCameIn(t *testing.T) {
+func TestLoginCreatesANewTokenAndEndsTheSessionOfTheCookie(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		attacker, victim := s.browse(), s.browse()
 		attacker.login("grace")
 		attacker.Post("/value?k=k&v=planted")
 		planted := attacker.Cookies()
 		victim.SetCookies(planted) // forced into the victim's browser
-		a := victim.login("ada")
-		requireNoStore(s.T, a.Header)
+		resp := victim.login("ada")
+		requireNoStore(s.T, resp.Header)
 
 		require.NotEqual(s.T, planted[sessionCookie], victim.Cookies()[sessionCookie])
 		require.Equal(s.T, "secret of ada", victim.Get("/home").Body)
-		require.Equal(s.T, "<nil> <nil>", victim.Get("/value?k=k").Body, "another user's values never move")
-		require.False(s.T, attacker.loggedIn(), "the planted session is over")
+		require.Equal(s.T, "<nil> <nil>", victim.Get("/value?k=k").Body, "values never move to another user")
+		require.False(s.T, attacker.loggedIn(), "the planted session has ended")
 	})
 }
 
-// I1: an unknown token is never adopted, whoever signed it
-func TestAnUnknownTokenIsNeverAdopted(t *testing.T) {
+// I1: an unknown token is never adopted, even with our signature.
+func TestUnknownTokenIsNeverAdopted(t *testing.T) {
 	onBoth(t, func(s *site, backend *failingBackend) {
 		old := s.browse()
 		old.login("ada")
 		signed := old.Cookies()[sessionCookie]
 		old.Post("/logout")
-		ours := []securecookie.Codec{securecookie.New(testKeys[0], testKeys[1]).MaxAge(0).SetSerializer(securecookie.NopEncoder{})}
-		unknown, err := securecookie.EncodeMulti(sessionCookie, []byte(strings.Repeat("t", 32)), ours...)
+		codecs := []securecookie.Codec{securecookie.New(testKeys[0], testKeys[1]).MaxAge(0).SetSerializer(securecookie.NopEncoder{})}
+		unknown, err := securecookie.EncodeMulti(sessionCookie, []byte(strings.Repeat("t", 32)), codecs...)
 		require.NoError(s.T, err)
 		for name, value := range map[string]string{
 			"ended": signed, "signed by us, never issued": unknown, "forged": signed[:len(signed)-4] + "AAAA",
@@ -67,8 +67,8 @@ func TestAnUnknownTokenIsNeverAdopted(t *testing.T) {
 			victim := s.browse()
 			victim.SetCookies(map[string]string{sessionCookie: value})
 			require.False(s.T, victim.loggedIn(), name)
-			a := victim.login("ada")
-			require.Len(s.T, a.Cookies(), 1, name)
+			resp := victim.login("ada")
+			require.Len(s.T, resp.Cookies(), 1, name)
 			require.NotEqual(s.T, value, victim.Cookies()[sessionCookie], name)
 			require.True(s.T, victim.loggedIn(), name)
 
@@ -80,23 +80,23 @@ func TestAnUnknownTokenIsNeverAdopted(t *testing.T) {
 	})
 }
 
-// I1: of two cookies one was planted, and nobody can tell which
-func TestLoginEndsEverySessionThatCameIn(t *testing.T) {
+// I1: one of the two cookies was planted, and the guard cannot tell which.
+func TestLoginEndsTheSessionOfEveryCookie(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		one, two, victim := s.browse(), s.browse(), s.browse()
-		one.login("ada")
-		two.login("grace")
-		both := sessionCookie + "=" + one.Cookies()[sessionCookie] + "; " + sessionCookie + "=" + two.Cookies()[sessionCookie]
-		a := victim.Post("/login?user=ada", "Cookie", both)
-		require.Equal(s.T, http.StatusSeeOther, a.StatusCode)
+		first, second, victim := s.browse(), s.browse(), s.browse()
+		first.login("ada")
+		second.login("grace")
+		both := sessionCookie + "=" + first.Cookies()[sessionCookie] + "; " + sessionCookie + "=" + second.Cookies()[sessionCookie]
+		resp := victim.Post("/login?user=ada", "Cookie", both)
+		require.Equal(s.T, http.StatusSeeOther, resp.StatusCode)
 		require.True(s.T, victim.loggedIn())
-		require.False(s.T, one.loggedIn())
-		require.False(s.T, two.loggedIn())
+		require.False(s.T, first.loggedIn())
+		require.False(s.T, second.loggedIn())
 	})
 }
 
 // I1
-func TestAVisitorsValuesMoveIntoTheSession(t *testing.T) {
+func TestVisitorValuesMoveIntoTheSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.Post("/value?k=cart&v=book")
@@ -112,12 +112,12 @@ func TestAVisitorsValuesMoveIntoTheSession(t *testing.T) {
 		require.Equal(s.T, visitor, b.Cookies()[visitorCookie])
 		b.Post("/logout")
 		require.NotEqual(s.T, visitor, b.Cookies()[visitorCookie])
-		require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=cart").Body, "nothing of the session or of the visitor before it")
+		require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=cart").Body, "the values of the session and of the visitor before it are gone")
 	})
 }
 
-// I1: views that were opened for another user are emptied by Login and by End
-func TestOpenViewsOfAnotherUserAreEmptied(t *testing.T) {
+// I1: Login as another user and End clear the sessions that the handler has open.
+func TestOpenSessionsOfAnotherUserAreCleared(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /switch", func(w http.ResponseWriter, r *http.Request) error {
 			before, _ := s.guard.Get(r, "app")
@@ -159,7 +159,7 @@ func TestOpenViewsOfAnotherUserAreEmptied(t *testing.T) {
 }
 
 // I1
-func TestLoginRefusesWhoIsNobody(t *testing.T) {
+func TestLoginRefusesMissingAndInactiveUsers(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		for path, test := range map[string]struct {
@@ -176,9 +176,9 @@ func TestLoginRefusesWhoIsNobody(t *testing.T) {
 				return nil
 			})
 			b := s.browse()
-			a := b.Post(path)
-			require.Equal(t, http.StatusOK, a.StatusCode, a.Body)
-			require.Empty(t, a.Cookies())
+			resp := b.Post(path)
+			require.Equal(t, http.StatusOK, resp.StatusCode, resp.Body)
+			require.Empty(t, resp.Cookies())
 
 			b.login("ada")
 			b.Post(path)
@@ -193,7 +193,7 @@ func TestLoginRefusesWhoIsNobody(t *testing.T) {
 	})
 }
 
-// I1: too late for a cookie is too late for a session
+// I1: once the cookie cannot be set, no session is created.
 func TestLoginAfterTheFirstByteIsRefused(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
@@ -205,31 +205,31 @@ func TestLoginAfterTheFirstByteIsRefused(t *testing.T) {
 		})
 		b := s.browse()
 		b.login("ada")
-		a := b.Post("/late")
-		require.Equal(t, "begun true", a.Body)
-		require.Empty(t, a.Cookies())
+		resp := b.Post("/late")
+		require.Equal(t, "begun true", resp.Body)
+		require.Empty(t, resp.Cookies())
 		require.Equal(t, 1, backend.callCounts()["Create"])
 		require.Equal(t, "secret of ada", b.Get("/home").Body)
 	})
 }
 
-// I1: the last login of a request counts, and leaves nothing of the first
-func TestTwoLoginsInOneRequest(t *testing.T) {
+// I1: the last login of a request counts. The first leaves no session and no values.
+func TestLastOfTwoLoginsInOneRequestCounts(t *testing.T) {
 	for _, ids := range [][2]string{{"ada", "grace"}, {"ada", "ada"}} {
 		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)
 			s.on("POST /twice", func(w http.ResponseWriter, r *http.Request) error {
-				one := s.guard.Login(w, r, &user{ID: ids[0], Roles: []string{"Admin"}})
+				firstErr := s.guard.Login(w, r, &user{ID: ids[0], Roles: []string{"Admin"}})
 				session, _ := s.guard.Get(r, "app")
 				session.Values["k"] = "of " + ids[0]
-				return errors.Join(one, s.guard.Login(w, r, &user{ID: ids[1]}))
+				return errors.Join(firstErr, s.guard.Login(w, r, &user{ID: ids[1]}))
 			})
 			b := s.browse()
 			b.login("ada")
 			old := b.Cookies()
-			a := b.Post("/twice")
-			require.Equal(t, http.StatusOK, a.StatusCode, a.Body)
-			require.Len(t, a.Cookies(), 1)
+			resp := b.Post("/twice")
+			require.Equal(t, http.StatusOK, resp.StatusCode, resp.Body)
+			require.Len(t, resp.Cookies(), 1)
 			require.Equal(t, "secret of "+ids[1], b.Get("/home").Body)
 			want := map[bool]string{true: "of ada <nil>", false: "<nil> <nil>"}[ids[0] == ids[1]]
 			require.Equal(t, want, b.Get("/value?k=k").Body)
@@ -240,7 +240,7 @@ func TestTwoLoginsInOneRequest(t *testing.T) {
 	}
 }
 
-// I1, L6: logout and login in one request
+// I1, L6
 func TestLoginAfterEndInOneRequest(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /anew", func(w http.ResponseWriter, r *http.Request) error {
@@ -259,8 +259,8 @@ func TestLoginAfterEndInOneRequest(t *testing.T) {
 	})
 }
 
-// L6, I1: a login whose page is not sent has not happened
-func TestALoginIsUndoneIfItsAnswerIsNotSent(t *testing.T) {
+// L6, I1
+func TestLoginIsUndoneIfItsResponseIsNotSent(t *testing.T) {
 	for name, after := range map[string]func(*site, *failingBackend, http.ResponseWriter, *http.Request){
 		"panic": func(*site, *failingBackend, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"panic after the first byte": func(_ *site, _ *failingBackend, w http.ResponseWriter, _ *http.Request) {
@@ -290,7 +290,7 @@ func TestALoginIsUndoneIfItsAnswerIsNotSent(t *testing.T) {
 				})
 				b := s.browse()
 				b.Post("/value?k=cart&v=book")
-				cart := b.Cookies()
+				visitor := b.Cookies()
 				resp, err := b.Client.Do(b.Request("POST", "/undone"))
 				if err == nil {
 					require.NotEqual(t, http.StatusForbidden, resp.StatusCode)
@@ -301,7 +301,7 @@ func TestALoginIsUndoneIfItsAnswerIsNotSent(t *testing.T) {
 				require.Equal(t, 1, backend.callCounts()["Create"])
 				require.False(t, b.loggedIn())
 				if name != "panic after the first byte" {
-					require.Equal(t, cart, b.Cookies(), "the visitor is who he was, with what he had")
+					require.Equal(t, visitor, b.Cookies(), "the visitor keeps the cookie with the cart")
 				}
 			})
 		})

@@ -16,26 +16,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// replayWitness sends cookies as they are and says what they still open.
-func replayWitness(b *browser, cookies string) error {
-	for path, opened := range map[string]func(response) bool{
-		"/home":          func(a response) bool { return a.StatusCode == http.StatusOK },
-		"/poll":          func(a response) bool { return a.StatusCode == http.StatusOK },
-		"/fresh":         func(a response) bool { return a.StatusCode == http.StatusOK },
-		"/status":        func(a response) bool { return !strings.Contains(a.Body, `"authenticated":false`) },
-		"/":              func(a response) bool { return !strings.Contains(a.Body, "welcome nobody") },
-		"/value?k=color": func(a response) bool { return a.Body != "<nil> <nil>" },
+// checkNoAccess sends these cookies and returns an error if they still give access.
+func checkNoAccess(b *browser, cookies string) error {
+	for path, hasAccess := range map[string]func(response) bool{
+		"/home":          func(resp response) bool { return resp.StatusCode == http.StatusOK },
+		"/poll":          func(resp response) bool { return resp.StatusCode == http.StatusOK },
+		"/fresh":         func(resp response) bool { return resp.StatusCode == http.StatusOK },
+		"/status":        func(resp response) bool { return !strings.Contains(resp.Body, `"authenticated":false`) },
+		"/":              func(resp response) bool { return !strings.Contains(resp.Body, "welcome nobody") },
+		"/value?k=color": func(resp response) bool { return resp.Body != "<nil> <nil>" },
 	} {
-		if a := b.Get(path, "Cookie", cookies); opened(a) {
-			return fmt.Errorf("%s answers %d %q", path, a.StatusCode, a.Body)
+		if resp := b.Get(path, "Cookie", cookies); hasAccess(resp) {
+			return fmt.Errorf("%s returned %d %q", path, resp.StatusCode, resp.Body)
 		}
 	}
 	return nil
 }
 
-// Promise 2, OWASP WSTG-SESS-06, ASVS 7.4.1: of every cookie that the session
-// ever had, through logins, re-authentication and changes of its values, none
-// opens anything after the logout, alone or together with any other.
+// OWASP WSTG-SESS-06, ASVS 7.4.1: after the logout none of the session's former cookies
+// gives access, alone or together with any other. They come from logins, re-authentication
+// and changed values.
 func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
@@ -46,7 +46,7 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 		advance(10 * time.Minute)
 		b.login("ada") // re-authentication
 		b.Post("/value?k=color&v=blue")
-		b.login("grace") // somebody else, in the same browser
+		b.login("grace") // another user in the same browser
 		b.Post("/value?k=color&v=red")
 		b.login("ada")
 		b.Post("/value?k=color&v=black")
@@ -54,7 +54,7 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 		b.login("ada")
 		require.Equal(t, "black <nil>", b.Get("/value?k=color").Body)
 		b.Post("/logout")
-		b.Get("/") // eats the flash
+		b.Get("/") // takes the flash
 		b.Post("/logout")
 		b.Get("/")
 
@@ -67,9 +67,9 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 				sessions = append(sessions, c.Value)
 			}
 		}
-		require.Len(t, sessions, 5, "every login had its own")
+		require.Len(t, sessions, 5, "every login set a new cookie")
 		require.Greater(t, len(all), len(sessions))
-		// A session's value under the other name, and the other way round.
+		// Also each cookie's value under the other cookie's name.
 		for _, c := range b.Received() {
 			other := map[string]string{sessionCookie: visitorCookie, visitorCookie: sessionCookie}[c.Name]
 			if c.Value != "" {
@@ -77,24 +77,25 @@ func TestLogoutEndsEveryCopyOfTheCookie(t *testing.T) {
 			}
 		}
 		replayer := s.browse()
-		for i, one := range all {
-			require.NoError(t, replayWitness(replayer, one), one)
-			for _, two := range all[i+1:] {
-				require.NoError(t, replayWitness(replayer, one+"; "+two), "%s; %s", one, two)
+		for i, first := range all {
+			require.NoError(t, checkNoAccess(replayer, first), first)
+			for _, second := range all[i+1:] {
+				require.NoError(t, checkNoAccess(replayer, first+"; "+second), "%s; %s", first, second)
 			}
 		}
-		require.Error(t, replayWitness(replayer, s.replayLogin()), "the witness sees a living session")
+		require.Error(t, checkNoAccess(replayer, s.loginCookie()), "checkNoAccess notices a live session")
 	})
 }
 
-func (s *site) replayLogin() string {
+// loginCookie returns the cookie of a new session.
+func (s *site) loginCookie() string {
 	b := s.browse()
 	b.login("ada")
 	return sessionCookie + "=" + b.Cookies()[sessionCookie]
 }
 
-// Promise 2: one person's logout ends one session, not those on other devices.
-func TestLogoutLeavesOtherDevicesAlone(t *testing.T) {
+// A logout ends only the session of the browser.
+func TestLogoutEndsNoSessionOnAnotherDevice(t *testing.T) {
 	s := newSite(t, nil)
 	desk, phone := s.browse(), s.browse()
 	desk.login("ada")
@@ -103,9 +104,9 @@ func TestLogoutLeavesOtherDevicesAlone(t *testing.T) {
 	require.True(t, phone.loggedIn())
 }
 
-// Promise 2: a visitor's cookie from before the login, sent along with the
-// session's, does not come back to life by the logout.
-func TestLogoutRevivesNothingOfTheVisitorBeforeTheLogin(t *testing.T) {
+// A logout also replaces a visitor cookie from before the login that is sent beside the
+// session cookie, so its values do not come back.
+func TestLogoutDoesNotRestoreValuesFromBeforeTheLogin(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.Post("/value?k=color&v=green")
@@ -119,9 +120,25 @@ func TestLogoutRevivesNothingOfTheVisitorBeforeTheLogin(t *testing.T) {
 	require.Equal(t, "welcome nobody [You have been logged out.]", b.Get("/").Body)
 }
 
-// L3: whatever a browser sends at the same time, once the logout is answered no
-// request is accepted, and nothing that was under way brings the session back.
-func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
+// sendCookie sends a request with this cookie only and returns the response's status.
+func sendCookie(client *http.Client, cookie, method, url string) (int, error) {
+	req, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Cookie", cookie)
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+// L3: once the logout has its response no request is accepted, whatever the browser sends
+// at the same time, and no request in flight resurrects the session.
+func TestNoRequestIsAcceptedAfterTheLogoutResponse(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		for round := range 6 {
@@ -130,21 +147,7 @@ func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
 			cookie := sessionCookie + "=" + b.Cookies()[sessionCookie]
 			advance(time.Duration(round) * time.Minute) // also with a touch due
 
-			send := func(client *http.Client, method, path string) (int, error) {
-				req, err := http.NewRequest(method, b.URL+path, nil)
-				if err != nil {
-					return 0, err
-				}
-				req.Header.Set("Cookie", cookie)
-				resp, err := client.Do(req)
-				if err != nil {
-					return 0, err
-				}
-				defer resp.Body.Close()
-				_, err = io.Copy(io.Discard, resp.Body)
-				return resp.StatusCode, err
-			}
-			logout := make(chan struct{}) // closed once its answer has arrived
+			logout := make(chan struct{}) // closed once its response has arrived
 			var early, late atomic.Int64
 			failed := make(chan error, 8)
 			var group sync.WaitGroup
@@ -159,8 +162,8 @@ func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
 							after++
 						default:
 						}
-						_, err := send(client, "POST", "/value?k=color&v=green")
-						status, homeErr := send(client, "GET", "/home")
+						_, err := sendCookie(client, cookie, "POST", b.URL+"/value?k=color&v=green")
+						status, homeErr := sendCookie(client, cookie, "GET", b.URL+"/home")
 						if err = errors.Join(err, homeErr); err != nil {
 							failed <- err
 							return
@@ -175,7 +178,7 @@ func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
 			for n := 0; n < 10_000_000 && early.Load() < 20; n++ {
 				runtime.Gosched()
 			}
-			status, err := send(client, "POST", "/logout")
+			status, err := sendCookie(client, cookie, "POST", b.URL+"/logout")
 			close(logout)
 			group.Wait()
 			require.NoError(t, err)
@@ -183,14 +186,14 @@ func TestNothingIsAcceptedOnceTheLogoutIsAnswered(t *testing.T) {
 			require.Empty(t, failed)
 			require.GreaterOrEqual(t, early.Load(), int64(20))
 			require.Zero(t, late.Load())
-			require.NoError(t, replayWitness(s.browse(), cookie))
+			require.NoError(t, checkNoAccess(s.browse(), cookie))
 		}
 	})
 }
 
-// L3: a request held in flight over the logout can neither touch nor save nor
-// re-create the session, and its page is not for whoever waits for it.
-func TestARequestHeldOverTheLogoutBringsNothingBack(t *testing.T) {
+// L3: a request in flight during the logout can neither touch nor save nor recreate the
+// session, and its page is not sent.
+func TestRequestHeldDuringLogoutDoesNotResurrectTheSession(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
@@ -210,7 +213,7 @@ func TestARequestHeldOverTheLogoutBringsNothingBack(t *testing.T) {
 		cookie := sessionCookie + "=" + b.Cookies()[sessionCookie]
 
 		held := s.browse()
-		answers := make(chan *http.Response, 1)
+		responses := make(chan *http.Response, 1)
 		go func() {
 			req, _ := http.NewRequest("GET", held.URL+"/held", nil)
 			req.Header.Set("Cookie", cookie)
@@ -218,15 +221,15 @@ func TestARequestHeldOverTheLogoutBringsNothingBack(t *testing.T) {
 			if err == nil {
 				resp.Body.Close()
 			}
-			answers <- resp
+			responses <- resp
 		}()
 		<-enter
 		require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode)
 		release()
-		resp := <-answers
+		resp := <-responses
 		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
-		require.Empty(t, resp.Cookies(), "a late answer does not touch the cookie of a newer login")
-		require.NoError(t, replayWitness(s.browse(), cookie))
+		require.Empty(t, resp.Cookies(), "a late response keeps the cookie of a newer login")
+		require.NoError(t, checkNoAccess(s.browse(), cookie))
 		require.Zero(t, backend.callCounts()["Save"])
 		records, err := backend.ByOwner(t.Context(), sessionCookie+"=ada")
 		require.NoError(t, err)

@@ -16,27 +16,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// R1: a logout is a change of state, and links are prefetched.
-func TestLogoutAnswersPostOnly(t *testing.T) {
+// R1: a logout changes state, and browsers prefetch links.
+func TestLogoutAllowsOnlyPost(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.Handle("/out", s.guard.Logout("/"))
 	b := s.browse()
 	b.login("ada")
 	for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "post"} {
-		a := b.Do(b.Request(method, "/out"))
-		require.Equal(t, http.StatusMethodNotAllowed, a.StatusCode, method)
-		require.Equal(t, "POST", a.Header.Get("Allow"), method)
-		require.Empty(t, a.Cookies(), method)
+		resp := b.Do(b.Request(method, "/out"))
+		require.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode, method)
+		require.Equal(t, "POST", resp.Header.Get("Allow"), method)
+		require.Empty(t, resp.Cookies(), method)
 		require.True(t, b.loggedIn(), method)
 	}
 	require.Equal(t, http.StatusSeeOther, b.Post("/out").StatusCode)
 	require.False(t, b.loggedIn())
 }
 
-// R3, C1, C2: the answer fits the client, is never cached, deletes the cookie
-// with every attribute it was set with, and sets another to a fresh value: also
-// where the keys do not encrypt, within a second, and without a flash.
-func TestLogoutAnswersBrowsersAndOthers(t *testing.T) {
+// R3, C1, C2: the response fits the client and is never cached. It deletes the session
+// cookie with all its attributes, and sets the visitor cookie to a fresh value: also if the
+// keys do not encrypt, within the same second, and without a flash.
+func TestLogoutResponseFitsTheClient(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Keys = testKeys[:1] })
 		s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
@@ -60,14 +60,14 @@ func TestLogoutAnswersBrowsersAndOthers(t *testing.T) {
 		} {
 			b := s.browse()
 			b.login("ada")
-			a := b.Post(test.path, test.header...)
-			require.Equal(t, test.status, a.StatusCode)
-			require.Equal(t, test.location, a.Header.Get("Location"))
-			requireNoStore(t, a.Header)
-			require.Empty(t, a.Header.Get("Clear-Site-Data"))
+			resp := b.Post(test.path, test.header...)
+			require.Equal(t, test.status, resp.StatusCode)
+			require.Equal(t, test.location, resp.Header.Get("Location"))
+			requireNoStore(t, resp.Header)
+			require.Empty(t, resp.Header.Get("Clear-Site-Data"))
 
 			lines := map[string]string{}
-			for _, line := range a.Header["Set-Cookie"] {
+			for _, line := range resp.Header["Set-Cookie"] {
 				name, rest, _ := strings.Cut(line, "=")
 				value, attributes, _ := strings.Cut(rest, "; ")
 				require.NotContains(t, lines, name, "one Set-Cookie per cookie")
@@ -90,8 +90,8 @@ type logoutNotice struct{ Text, Kind string }
 
 func init() { gob.Register(logoutNotice{}) }
 
-// Promise 2: the farewell is on the next page, exactly once, under the session
-// and of the type that the application has chosen.
+// The flash of the logout is on the next page exactly once, in the session and of the type
+// that the application has configured.
 func TestLogoutFlashIsOnTheNextPageExactlyOnce(t *testing.T) {
 	for name, test := range map[string]struct {
 		flash   any
@@ -114,12 +114,12 @@ func TestLogoutFlashIsOnTheNextPageExactlyOnce(t *testing.T) {
 			if test.session != "" {
 				page = "/flashes?name=" + test.session
 			}
-			for range 2 { // for a second person in the same browser as well
+			for range 2 { // also for a second user of the browser
 				b := s.browse()
 				b.login("ada")
 				b.Post("/value?k=color&v=green")
 				require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode)
-				b.Get("/static") // a page that does not look does not eat it
+				b.Get("/static") // does not use the session, so the flash stays
 				require.Equal(t, test.want, b.Get(page).Body)
 				require.Equal(t, "[]", b.Get(page).Body)
 				require.Equal(t, "<nil> <nil>", b.Get("/value?k=color").Body)
@@ -128,7 +128,7 @@ func TestLogoutFlashIsOnTheNextPageExactlyOnce(t *testing.T) {
 	}
 }
 
-// Promise 2: the flash also survives a login that comes before the next page.
+// The flash also survives a login before the next page.
 func TestLogoutFlashSurvivesALoginBeforeItIsShown(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
@@ -139,19 +139,19 @@ func TestLogoutFlashSurvivesALoginBeforeItIsShown(t *testing.T) {
 	require.Equal(t, "welcome grace []", b.Get("/").Body)
 }
 
-// A Django CVE (2015-5963, -5964): who is not logged in makes no record by
-// logging out, however often, and gets the same answer as anybody.
-func TestLogoutOfAStrangerIsAnsweredAndStoresNothing(t *testing.T) {
+// Django's CVE-2015-5963 and CVE-2015-5964: a logout of a client that is not logged in
+// creates no record, however often it is sent. Its response is the usual one.
+func TestLogoutOfAVisitorStoresNothing(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
-		stranger, forger, expired := s.browse(), s.browse(), s.browse()
+		visitor, forger, expired := s.browse(), s.browse(), s.browse()
 		forger.SetCookies(map[string]string{sessionCookie: strings.Repeat("A", 144), visitorCookie: "forged"})
 		expired.login("ada")
 		old := expired.Cookies()
 		advance(absolute)
 		before := backend.callCounts()
-		for _, b := range []*browser{stranger, forger, expired} {
+		for _, b := range []*browser{visitor, forger, expired} {
 			if b == expired {
 				b.SetCookies(old)
 			}
@@ -162,23 +162,23 @@ func TestLogoutOfAStrangerIsAnsweredAndStoresNothing(t *testing.T) {
 		for _, method := range []string{"Create", "Replace", "Save", "Touch"} {
 			require.Equal(t, before[method], after[method], method)
 		}
-		require.LessOrEqual(t, after["Delete"]-before["Delete"], 1, "what we have not signed is not worth a call")
+		require.LessOrEqual(t, after["Delete"]-before["Delete"], 1, "an unsigned cookie causes no call")
 	})
 }
 
-// K2: of two cookies with our name one was planted, and nobody can tell which.
-// Both sessions end.
-func TestLogoutEndsTheSessionsOfEveryCookieOfOurName(t *testing.T) {
+// K2: one of two session cookies was planted, and the guard cannot tell which. Both
+// sessions end.
+func TestLogoutEndsTheSessionOfEveryCookie(t *testing.T) {
 	s := newSite(t, nil)
 	var values []string
-	for _, who := range []string{"ada", "grace"} {
+	for _, id := range []string{"ada", "grace"} {
 		b := s.browse()
-		b.login(who)
+		b.login(id)
 		values = append(values, b.Cookies()[sessionCookie])
 	}
 	both := s.browse()
 	pair := sessionCookie + "=" + values[0] + "; " + sessionCookie + "=" + values[1]
-	require.False(t, strings.HasPrefix(both.Get("/poll", "Cookie", pair).Body, "secret"), "two are as none")
+	require.False(t, strings.HasPrefix(both.Get("/poll", "Cookie", pair).Body, "secret"), "two count as none")
 	require.Equal(t, http.StatusSeeOther, both.Post("/logout", "Cookie", pair).StatusCode)
 	for _, value := range values {
 		b := s.browse()
@@ -187,8 +187,8 @@ func TestLogoutEndsTheSessionsOfEveryCookieOfOurName(t *testing.T) {
 	}
 }
 
-// L5: a logout needs nobody but the backend.
-func TestLogoutWorksWhileUsersCannotBeFound(t *testing.T) {
+// L5: a logout depends only on the backend.
+func TestLogoutWorksWhileFindUserFails(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.login("ada")
@@ -206,14 +206,13 @@ func TestLogoutWorksWhileUsersCannotBeFound(t *testing.T) {
 	require.False(t, b.loggedIn())
 }
 
-// L5: nor does it matter that middleware before it has looked and could not
-// tell: after the logout it is known who is asking, and what the answer says
-// ("nothing is lost") would be untrue.
-func TestLogoutWorksBehindMiddlewareThatCouldNotTell(t *testing.T) {
+// L5: a logout also works if FindUser has failed before, in middleware. After the logout
+// it is certain that nobody is logged in, and the 503 ("nothing is lost") would be untrue.
+func TestLogoutWorksAfterFindUserFailedInMiddleware(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
-	s.mux.HandleFunc("POST /seen/logout", func(w http.ResponseWriter, r *http.Request) {
-		s.guard.User(r) // to write it into a log, say
+	s.mux.HandleFunc("POST /logged/logout", func(w http.ResponseWriter, r *http.Request) {
+		s.guard.User(r) // for a log, for example
 		s.guard.Logout("/").ServeHTTP(w, r)
 	})
 	b := s.browse()
@@ -222,19 +221,19 @@ func TestLogoutWorksBehindMiddlewareThatCouldNotTell(t *testing.T) {
 	s.users.mu.Lock()
 	s.users.err = errors.New("sql: connection refused")
 	s.users.mu.Unlock()
-	a := b.Post("/seen/logout")
+	resp := b.Post("/logged/logout")
 	s.users.mu.Lock()
 	s.users.err = nil
 	s.users.mu.Unlock()
 	require.NotContains(t, b.Cookies(), sessionCookie)
 	b.SetCookies(old)
 	require.False(t, b.loggedIn())
-	require.Equal(t, http.StatusSeeOther, a.StatusCode, a.Body)
+	require.Equal(t, http.StatusSeeOther, resp.StatusCode, resp.Body)
 }
 
-// L5: a logout that could not purge clears the browser, says so, and never
-// claims success, neither by Logout nor by End.
-func TestLogoutThatCouldNotPurgeSaysSo(t *testing.T) {
+// L5: a logout that could not end the session on the server deletes the cookie, reports
+// the failure and never claims success, neither with Logout nor with End.
+func TestIncompleteLogoutClearsTheBrowserAndIsReported(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	s.mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
@@ -244,32 +243,32 @@ func TestLogoutThatCouldNotPurgeSaysSo(t *testing.T) {
 		io.WriteString(w, "You have been logged out.")
 	})
 	for _, path := range []string{"/logout", "/end"} {
-		for mode, says := range map[string]string{"navigate": "the server could not be told", "cors": `"error":"logout_incomplete"`} {
+		for mode, text := range map[string]string{"navigate": "the server could not be told", "cors": `"error":"logout_incomplete"`} {
 			b := s.browse()
 			b.login("ada")
 			old := b.Cookies()
 			backend.failOn("Delete")
-			a := b.Post(path, "Sec-Fetch-Mode", mode)
+			resp := b.Post(path, "Sec-Fetch-Mode", mode)
 			backend.failOn()
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, path)
-			require.Equal(t, "5", a.Header.Get("Retry-After"))
-			requireNoStore(t, a.Header)
-			require.NotContains(t, b.Cookies(), sessionCookie, "the browser is logged out all the same")
-			require.Equal(t, "welcome nobody []", b.Get("/").Body, "and nobody is told that all is well")
-			require.NotContains(t, a.Body, "You have been logged out.")
-			require.Contains(t, a.Body, says, path)
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, path)
+			require.Equal(t, "5", resp.Header.Get("Retry-After"))
+			requireNoStore(t, resp.Header)
+			require.NotContains(t, b.Cookies(), sessionCookie, "the cookie is deleted nevertheless")
+			require.Equal(t, "welcome nobody []", b.Get("/").Body, "there is no flash that claims success")
+			require.NotContains(t, resp.Body, "You have been logged out.")
+			require.Contains(t, resp.Body, text, path)
 
 			b.SetCookies(old)
-			require.True(t, b.loggedIn(), "this is what the answer warns of")
-			require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode, "trying again helps")
+			require.True(t, b.loggedIn(), "the session is alive, as the response warns")
+			require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode, "the next attempt succeeds")
 			b.SetCookies(old)
 			require.False(t, b.loggedIn())
 		}
 	}
 }
 
-// Promise 2: behind an answer that has begun, the session is ended all the
-// same. The cookie stays, and opens nothing.
+// After the response has begun, a logout still ends the session. The cookie stays, but
+// gives no access.
 func TestLogoutAfterTheFirstByteStillEndsTheSession(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.HandleFunc("POST /late", func(w http.ResponseWriter, r *http.Request) {
@@ -279,18 +278,19 @@ func TestLogoutAfterTheFirstByteStillEndsTheSession(t *testing.T) {
 	for _, mode := range []string{"navigate", "cors"} {
 		b := s.browse()
 		b.login("ada")
-		a := b.Post("/late", "Sec-Fetch-Mode", mode)
-		require.Equal(t, http.StatusOK, a.StatusCode)
+		resp := b.Post("/late", "Sec-Fetch-Mode", mode)
+		require.Equal(t, http.StatusOK, resp.StatusCode)
 		require.Contains(t, b.Cookies(), sessionCookie)
 		require.False(t, b.loggedIn())
-		require.NotContains(t, a.Body, "the server could not be told", "it could")
+		require.NotContains(t, resp.Body, "the server could not be told", "the session did end")
 	}
 }
 
-// logoutSlowBackend takes its time, and gives up when it is told to.
-type logoutSlowBackend struct{ *failingBackend }
+// slowDeleteBackend is a backend whose Delete takes three seconds, unless its context is
+// done earlier.
+type slowDeleteBackend struct{ *failingBackend }
 
-func (b logoutSlowBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
+func (b slowDeleteBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	select {
 	case <-ctx.Done():
 		return store.Record{}, ctx.Err()
@@ -299,15 +299,15 @@ func (b logoutSlowBackend) Delete(ctx context.Context, key store.Key, reason sto
 	}
 }
 
-// L6: a client that hangs up does not stop its logout half-way.
-func TestLogoutIsFinishedEvenIfTheClientHangsUp(t *testing.T) {
+// L6: a client that disconnects does not interrupt its logout.
+func TestLogoutFinishesAfterTheClientDisconnects(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
-		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = logoutSlowBackend{newFailingBackend()} })
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = slowDeleteBackend{newFailingBackend()} })
 		b := s.browse()
 		b.login("ada")
 		old := b.Cookies()
-		ctx, hangUp := context.WithTimeout(t.Context(), time.Second)
-		defer hangUp()
+		ctx, disconnect := context.WithTimeout(t.Context(), time.Second)
+		defer disconnect()
 		_, err := b.Client.Do(b.Request("POST", "/logout").WithContext(ctx))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		advance(3 * time.Second)

@@ -14,13 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func nextSite(t *testing.T) (*site, *http.Request) {
-	return newSite(t, nil), httptest.NewRequest("GET", "https://app.example/login", nil)
-}
-
-// R2, OWASP ASVS 3.7.2: next is a path on this server or it is ignored.
-func TestNextIgnoresWhateverLeadsAway(t *testing.T) {
-	s, _ := nextSite(t)
+// R2, OWASP ASVS 3.7.2
+func TestNextIgnoresURLsThatLeaveTheServer(t *testing.T) {
+	s := newSite(t, nil)
 	require.GreaterOrEqual(t, len(localpathtest.Refused), 60)
 	for _, next := range localpathtest.Refused {
 		r := httptest.NewRequest("GET", "https://app.example/login?next="+url.QueryEscape(next), nil)
@@ -28,10 +24,10 @@ func TestNextIgnoresWhateverLeadsAway(t *testing.T) {
 	}
 }
 
-// R2: what is a path on this server is kept as it is, and a redirect to it, as
-// net/http writes it, stays on the host for Go's parser and for a browser's.
-func TestNextKeepsLocalPathsAndRedirectsStayHere(t *testing.T) {
-	s, _ := nextSite(t)
+// R2: a path on this server is kept unchanged. A redirect to it, as net/http writes it,
+// stays on the host for Go's parser and for a browser's.
+func TestNextKeepsLocalPathsAndRedirectsStayOnTheServer(t *testing.T) {
+	s := newSite(t, nil)
 	require.GreaterOrEqual(t, len(localpathtest.Local), 15)
 	for _, next := range slices.Concat(localpathtest.Local, localpathtest.Refused) {
 		r := httptest.NewRequest("GET", "https://app.example/deep/login?next="+url.QueryEscape(next), nil)
@@ -50,10 +46,10 @@ func TestNextKeepsLocalPathsAndRedirectsStayHere(t *testing.T) {
 	}
 }
 
-// R2: next comes from the query or from the form, whose field wins: a page
-// writes it there, and a link to that page may carry another.
+// R2: next is in the query or in the form. The form wins: the page wrote it, whereas anybody
+// can put another one into a link to the page.
 func TestNextReadsTheFormBeforeTheQuery(t *testing.T) {
-	s, _ := nextSite(t)
+	s := newSite(t, nil)
 	form := func(query string, fields url.Values) *http.Request {
 		r := httptest.NewRequest("POST", "https://app.example/login"+query, strings.NewReader(fields.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -86,37 +82,37 @@ func TestNextReadsTheFormBeforeTheQuery(t *testing.T) {
 		{form("?next=/query", url.Values{"next": {""}}), "/fallback"},
 		{parts("", "/form"), "/form"},
 		{parts("", "//evil.example"), "/fallback"},
-		{parts("?next=/query", "/form"), "/query"}, // as http.Request.FormValue has it
+		{parts("?next=/query", "/form"), "/query"}, // like http.Request.FormValue
 		{parts("?next=//evil.example", "/form"), "/fallback"},
 	} {
 		require.Equal(t, test.want, s.guard.Next(test.r, "/fallback"), test.r.URL)
 	}
 }
 
-// R2 over a real server: after the login the browser is on the page that it
-// was refused, and never anywhere else.
-func TestLoginReturnsToThePageThatWasRefused(t *testing.T) {
-	s, _ := nextSite(t)
+// R2, over a server: after the login the browser is redirected to the page that was
+// refused, and never to another server.
+func TestLoginReturnsToTheRefusedPage(t *testing.T) {
+	s := newSite(t, nil)
 	b := s.browse()
 	refused := b.Get("/home?tab=1").Header.Get("Location")
 	require.Equal(t, "/login?next=%2Fhome%3Ftab%3D1", refused)
 	require.Equal(t, "/home?tab=1", b.Post(refused+"&user=ada").Header.Get("Location"))
 	for _, next := range localpathtest.Refused {
-		if a := b.Post("/login?user=ada&next=" + url.QueryEscape(next)); a.Header.Get("Location") != "/home" {
-			t.Fatalf("%.80q redirects to %q", next, a.Header.Get("Location"))
+		if resp := b.Post("/login?user=ada&next=" + url.QueryEscape(next)); resp.Header.Get("Location") != "/home" {
+			t.Fatalf("%.80q redirects to %q", next, resp.Header.Get("Location"))
 		}
 	}
 }
 
-// R2: deciding about a next that was encoded hundreds of times must not be
-// worth an attacker's while: it is refused without peeling it to the end.
-func TestNextEncodedHundredsOfTimesIsRefusedUnpeeled(t *testing.T) {
-	s, _ := nextSite(t)
-	onion := func(layers int) *http.Request {
+// R2: a next that is encoded hundreds of times must not cost much time. It is refused
+// without decoding it to the end.
+func TestNextEncodedHundredsOfTimesIsRefused(t *testing.T) {
+	s := newSite(t, nil)
+	encoded := func(layers int) *http.Request {
 		return httptest.NewRequest("GET", "/login?next=/"+url.QueryEscape("%"+strings.Repeat("25", layers)+"20"), nil)
 	}
 	for _, layers := range []int{20, 100, 900} {
-		require.Equal(t, "/fallback", s.guard.Next(onion(layers), "/fallback"), layers)
+		require.Equal(t, "/fallback", s.guard.Next(encoded(layers), "/fallback"), layers)
 	}
-	require.NotEqual(t, "/fallback", s.guard.Next(onion(2), "/fallback"))
+	require.NotEqual(t, "/fallback", s.guard.Next(encoded(2), "/fallback"))
 }

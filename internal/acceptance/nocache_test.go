@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cachingHeader is everything that a handler may say to the contrary.
+// cachingHeader has fields with which a handler might allow caching.
 var cachingHeader = http.Header{
 	"Cache-Control": {"public, max-age=31536000", "immutable"}, "cache-control": {"public"}, "CACHE-CONTROL": {"max-age=9"},
 	"Pragma": {"cache", "more"}, "pragma": {"public"}, "Expires": {"Thu, 01 Dec 2094 16:00:00 GMT"}, "expires": {"never"},
@@ -24,13 +24,14 @@ var cachingHeader = http.Header{
 	"Trailer": {"Cache-Control, Pragma, Expires, Surrogate-Control"},
 }
 
+// cachingAllow sets the fields of cachingHeader.
 func cachingAllow(w http.ResponseWriter) {
 	for name, v := range cachingHeader {
 		w.Header()[name] = append([]string(nil), v...)
 	}
 }
 
-// cachingCase is an answer that somebody tries to have cached.
+// cachingCase is a response whose handler allows caching.
 type cachingCase struct {
 	name, method string
 	request      []string
@@ -74,8 +75,8 @@ func cachingCases(t *testing.T) []cachingCase {
 		}},
 		{"200", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); io.WriteString(w, "hello") }},
 		{"HEAD", "HEAD", nil, 200, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); io.WriteString(w, "hello") }},
-		{"nothing", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) {}},
-		{"nothing but headers", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w) }},
+		{"no response", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) {}},
+		{"only headers", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w) }},
 		{"204", "GET", nil, 204, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); w.WriteHeader(204) }},
 		{"headers after WriteHeader", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(200); cachingAllow(w) }},
 		{"headers after Write", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "x"); cachingAllow(w) }},
@@ -90,7 +91,7 @@ func cachingCases(t *testing.T) []cachingCase {
 		}},
 		{"panic, and a recoverer that writes", "GET", nil, 500, func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); panic("oops") }},
 		{"panic without headers", "GET", nil, 500, func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }},
-		// What sends nothing, although it could have: the headers are open still.
+		// An io.Copy that sends nothing: the headers can still change.
 		{"io.Copy of nothing, then headers", "GET", nil, 200, func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(w, onlyReader{strings.NewReader("")})
 			cachingAllow(w)
@@ -103,7 +104,7 @@ func cachingCases(t *testing.T) []cachingCase {
 	}
 }
 
-// requireUncacheable expects the three headers and no other that governs caching.
+// requireUncacheable requires the three no-store headers and no other that governs caching.
 func requireUncacheable(t *testing.T, h http.Header) {
 	t.Helper()
 	requireNoStore(t, h)
@@ -113,11 +114,12 @@ func requireUncacheable(t *testing.T, h http.Header) {
 		case name == "Cache-Control" || name == "Pragma" || name == "Expires":
 		case strings.Contains(lower, "cache"), strings.Contains(lower, "surrogate"), strings.Contains(lower, "expires"),
 			strings.Contains(lower, "edge"), lower == "pragma":
-			t.Errorf("%s: %q got through", name, h[name])
+			t.Errorf("%s: %q was sent", name, h[name])
 		}
 	}
 }
 
+// cachingRecoverer responds with 500 after a panic.
 func cachingRecoverer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -130,7 +132,7 @@ func cachingRecoverer(next http.Handler) http.Handler {
 }
 
 // C1, ASVS 14.3.2
-func TestNoAnswerToSomeoneWeLookedAtIsCached(t *testing.T) {
+func TestNoResponseThatUsedTheSessionIsCached(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.login("ada")
@@ -167,18 +169,18 @@ func TestNoAnswerToSomeoneWeLookedAtIsCached(t *testing.T) {
 				t.Run(c.name, func(t *testing.T) {
 					path := "/" + strings.ReplaceAll(c.name, " ", "-")
 					mux.Handle(path, protect(c.serve))
-					a := client.Do(client.Request(c.method, path, c.request...))
-					require.Equal(t, c.status, a.StatusCode, a.Body)
-					requireUncacheable(t, a.Header)
+					resp := client.Do(client.Request(c.method, path, c.request...))
+					require.Equal(t, c.status, resp.StatusCode, resp.Body)
+					requireUncacheable(t, resp.Header)
 				})
 			}
 		})
 	}
 }
 
-// C1: the headers are in place before anybody outside sees the answer, also
-// where outside keeps it until the handler is done.
-func TestAnAnswerIsNotCachedBehindAWriterThatKeepsIt(t *testing.T) {
+// C1: the headers are set before middleware further out sees the response, also if it
+// buffers the response until the handler returns.
+func TestResponseIsNotCachedBehindABufferingWriter(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.login("ada")
@@ -201,14 +203,14 @@ func TestAnAnswerIsNotCachedBehindAWriterThatKeepsIt(t *testing.T) {
 			server := serve(t, http.TimeoutHandler(s.guard.RequireLogin(h), time.Minute, "timeout"))
 			client := browse(t, server)
 			client.SetCookies(b.Cookies())
-			a := client.Get("/")
-			require.Equal(t, http.StatusNotFound, a.StatusCode)
-			requireUncacheable(t, a.Header)
+			resp := client.Get("/")
+			require.Equal(t, http.StatusNotFound, resp.StatusCode)
+			requireUncacheable(t, resp.Header)
 		})
 	}
 }
 
-// C1, R3: what a refused request gets may be the next person's page.
+// C1, R3: a cached refusal could be shown to the next user of the browser.
 func TestNoRefusalIsCached(t *testing.T) {
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { cachingAllow(w); w.WriteHeader(418) })
 	silent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { cachingAllow(w) })
@@ -224,35 +226,35 @@ func TestNoRefusalIsCached(t *testing.T) {
 				s.mux.HandleFunc("GET /maybe", func(w http.ResponseWriter, r *http.Request) {
 					cachingAllow(w)
 					s.guard.User(r)
-					io.WriteString(w, "hello whoever you are")
+					io.WriteString(w, "hello")
 				})
 				b := s.browse()
-				ask := func(paths ...string) {
+				requireNotCached := func(paths ...string) {
 					t.Helper()
 					for _, path := range paths {
 						for _, accept := range []string{"text/html", "application/json"} {
-							a := b.Get(path, "Accept", accept)
-							require.NotContains(t, a.Body, "secret")
-							require.NotContains(t, a.Body, "hello")
-							requireUncacheable(t, a.Header)
+							resp := b.Get(path, "Accept", accept)
+							require.NotContains(t, resp.Body, "secret")
+							require.NotContains(t, resp.Body, "hello")
+							requireUncacheable(t, resp.Header)
 						}
 					}
 				}
-				ask("/home", "/admin", "/poll")
+				requireNotCached("/home", "/admin", "/poll")
 				b.login("ada")
 				advance(6 * time.Minute)
-				ask("/admin", "/fresh")
+				requireNotCached("/admin", "/fresh")
 				requireUncacheable(t, b.Post("/static", "Sec-Fetch-Site", "cross-site").Header)
 				backend.failOn("*")
-				ask("/home", "/maybe")
+				requireNotCached("/home", "/maybe")
 				requireUncacheable(t, b.Post("/logout").Header)
 			})
 		})
 	}
 }
 
-// C1: a static file that never looked stays cacheable.
-func TestAnAnswerThatNeverLookedKeepsItsOwnCaching(t *testing.T) {
+// C1: a static file, which does not use the session, stays cacheable.
+func TestResponseWithoutTheSessionKeepsItsCachingHeaders(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "style.css", time.Unix(1e9, 0), strings.NewReader("body {}"))
@@ -263,17 +265,17 @@ func TestAnAnswerThatNeverLookedKeepsItsOwnCaching(t *testing.T) {
 	})
 	b := s.browse()
 	for range 2 { // as a visitor, then logged in
-		a := b.Get("/static")
-		require.Equal(t, []string{"public, max-age=3600"}, a.Header["Cache-Control"])
-		require.Equal(t, "body {}", a.Body)
-		require.Empty(t, a.Header["Pragma"])
-		require.Empty(t, a.Header["Expires"])
-		require.Empty(t, a.Header["Set-Cookie"])
+		resp := b.Get("/static")
+		require.Equal(t, []string{"public, max-age=3600"}, resp.Header["Cache-Control"])
+		require.Equal(t, "body {}", resp.Body)
+		require.Empty(t, resp.Header["Pragma"])
+		require.Empty(t, resp.Header["Expires"])
+		require.Empty(t, resp.Header["Set-Cookie"])
 		require.Empty(t, b.Get("/file").Header["Cache-Control"])
 		require.Equal(t, http.StatusNotModified, b.Get("/file", "If-Modified-Since", "Sun, 09 Sep 2001 01:46:40 GMT").StatusCode)
-		a = b.Get("/cdn")
-		require.Equal(t, "max-age=9", a.Header.Get("CDN-Cache-Control"))
-		require.Equal(t, "Thu, 01 Dec 2094 16:00:00 GMT", a.Header.Get("Expires"))
+		resp = b.Get("/cdn")
+		require.Equal(t, "max-age=9", resp.Header.Get("CDN-Cache-Control"))
+		require.Equal(t, "Thu, 01 Dec 2094 16:00:00 GMT", resp.Header.Get("Expires"))
 		b.login("ada")
 	}
 }

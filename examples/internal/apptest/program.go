@@ -8,7 +8,7 @@ import (
 
 const runProgram = "APPTEST_RUN_PROGRAM"
 
-// Main is the TestMain of a program, whose tests start it from their own binary.
+// Main is the TestMain of a program whose tests start it, with [Program], from the test binary.
 func Main(m *testing.M, main func()) {
 	if os.Getenv(runProgram) != "" {
 		main()
@@ -17,7 +17,7 @@ func Main(m *testing.M, main func()) {
 	os.Exit(m.Run())
 }
 
-// Program returns the program of Main, not yet started.
+// Program returns a command that runs the program of [Main] with these arguments.
 func Program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0], args...)

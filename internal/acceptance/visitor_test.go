@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Anonymous visitors cost the server nothing.
-func TestAVisitorCostsTheServerNothing(t *testing.T) {
+// Visitors cause no backend calls.
+func TestVisitorCausesNoBackendCalls(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b := s.browse()
@@ -26,24 +26,24 @@ func TestAVisitorCostsTheServerNothing(t *testing.T) {
 			b.Post("/logout")
 		}
 		require.Empty(t, backend.callCounts())
-		require.Zero(t, s.users.lookups-3, "but for the logins that were tried")
+		require.Equal(t, 3, s.users.lookups, "only for the attempted logins")
 	})
 }
 
-// A visitor who does nothing gets no cookie.
-func TestAVisitorWhoChangesNothingGetsNoCookie(t *testing.T) {
+// A visitor gets a cookie only for values.
+func TestVisitorWithoutValuesGetsNoCookie(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		for _, path := range []string{"/", "/home", "/status", "/value?k=k", "/static"} {
 			require.Empty(s.T, b.Get(path).Cookies(), path)
 		}
 		b.Post("/value?k=k&v=v")
-		require.Empty(s.T, b.Get("/value?k=k").Cookies(), "nor a second one for reading")
+		require.Empty(s.T, b.Get("/value?k=k").Cookies(), "reading sets no second cookie")
 	})
 }
 
-// RFC 6265bis 5.6, ASVS 3.3.5: over 4096 bytes the oldest flashes go
-func TestAVisitorsOldestFlashesMakeRoom(t *testing.T) {
+// RFC 6265bis 5.6, ASVS 3.3.5: a cookie has at most 4096 bytes.
+func TestVisitorCookieDropsTheOldestFlashesOver4096Bytes(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /flash", func(w http.ResponseWriter, r *http.Request) error {
 			session, err := s.guard.Get(r, "flash")
@@ -61,24 +61,24 @@ func TestAVisitorsOldestFlashesMakeRoom(t *testing.T) {
 		b := s.browse()
 		b.Post("/value?k=cart&v=book")
 		for n := range 40 {
-			a := b.Post("/flash?n=" + strconv.Itoa(n))
-			require.Equal(s.T, http.StatusOK, a.StatusCode)
-			require.Len(s.T, a.Cookies(), 1)
-			c := a.Cookies()[0]
+			resp := b.Post("/flash?n=" + strconv.Itoa(n))
+			require.Equal(s.T, http.StatusOK, resp.StatusCode)
+			require.Len(s.T, resp.Cookies(), 1)
+			c := resp.Cookies()[0]
 			require.LessOrEqual(s.T, len(c.Name)+len(c.Value), 4096)
 		}
-		require.Equal(s.T, "book <nil>", b.Get("/value?k=cart").Body, "values stay")
+		require.Equal(s.T, "book <nil>", b.Get("/value?k=cart").Body, "values are kept")
 		shown := strings.Fields(b.Get("/flashes").Body)
 		require.Greater(s.T, len(shown), 5)
 		for i, n := range shown {
-			require.Equal(s.T, strconv.Itoa(40-len(shown)+i), n, "the newest, in order")
+			require.Equal(s.T, strconv.Itoa(40-len(shown)+i), n, "the newest flashes are kept, in order")
 		}
 		require.Empty(s.T, s.log.String())
 	})
 }
 
-// L6: what does not fit is an error page, and nothing is half saved
-func TestAVisitorsValuesThatDoNotFitAreAnErrorPage(t *testing.T) {
+// L6: if the values do not fit into the cookie, none of them is saved.
+func TestVisitorValuesTooLargeForACookieAreAnErrorPage(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /big", func(w http.ResponseWriter, r *http.Request) error {
 			small, _ := s.guard.Get(r, "app")
@@ -92,22 +92,22 @@ func TestAVisitorsValuesThatDoNotFitAreAnErrorPage(t *testing.T) {
 		visitor, ada := s.browse(), s.browse()
 		visitor.Post("/value?k=k&v=v")
 		before := visitor.Cookies()
-		a := visitor.Post("/big")
-		require.Equal(s.T, http.StatusInternalServerError, a.StatusCode)
-		require.NotContains(s.T, a.Body, "saved!")
-		require.Empty(s.T, a.Cookies())
-		requireNoStore(s.T, a.Header)
+		resp := visitor.Post("/big")
+		require.Equal(s.T, http.StatusInternalServerError, resp.StatusCode)
+		require.NotContains(s.T, resp.Body, "saved!")
+		require.Empty(s.T, resp.Cookies())
+		requireNoStore(s.T, resp.Header)
 		require.Equal(s.T, before, visitor.Cookies())
 		require.Equal(s.T, "v <nil>", visitor.Get("/value?k=k").Body)
 		require.Contains(s.T, s.log.String(), "do not fit into a cookie")
 
 		ada.login("ada")
-		require.Equal(s.T, "saved!", ada.Post("/big").Body, "a session on the server has room")
+		require.Equal(s.T, "saved!", ada.Post("/big").Body, "a session on the server has no such limit")
 	})
 }
 
-// W1: values that change after the first byte
-func TestLateChangesAreSavedForASessionAndAnErrorForAVisitor(t *testing.T) {
+// W1: values are changed after the first byte.
+func TestLateChangesAreSavedForASessionAndFailForAVisitor(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		saved := make(chan error, 1)
 		late := func(save bool) func(http.ResponseWriter, *http.Request) {
@@ -116,7 +116,7 @@ func TestLateChangesAreSavedForASessionAndAnErrorForAVisitor(t *testing.T) {
 				session.Values["early"] = "e"
 				fmt.Fprint(w, "begun")
 				session.Values["late"] = "l"
-				other, err := s.guard.Get(r, "other") // also one that is opened late
+				other, err := s.guard.Get(r, "other") // opened after the first byte
 				other.Values["late"] = "l"
 				if save {
 					err = errors.Join(err, session.Save(r, w))
@@ -150,8 +150,8 @@ func TestLateChangesAreSavedForASessionAndAnErrorForAVisitor(t *testing.T) {
 	})
 }
 
-// K2, WSTG-SESS-03: a visitor's cookie is ours or it is nothing
-func TestAVisitorsCookieThatIsNotOursIsIgnored(t *testing.T) {
+// K2, WSTG-SESS-03
+func TestInvalidVisitorCookieIsIgnored(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		b := s.browse()
 		b.Post("/value?k=k&v=v")
@@ -159,16 +159,16 @@ func TestAVisitorsCookieThatIsNotOursIsIgnored(t *testing.T) {
 		b.login("ada")
 		session := b.Cookies()[sessionCookie]
 		for name, value := range map[string]string{
-			"cut": ours[:len(ours)-8], "changed": "A" + ours[1:], "a session's": session, "nothing": "", "long": strings.Repeat("A", 5000),
+			"truncated": ours[:len(ours)-8], "changed": "A" + ours[1:], "a session cookie's value": session, "empty": "", "too long": strings.Repeat("A", 5000),
 		} {
 			visitor := s.browse()
-			a := visitor.Get("/value?k=k", "Cookie", visitorCookie+"="+value)
-			require.Equal(s.T, "<nil> <nil>", a.Body, name)
-			require.Empty(s.T, a.Cookies(), name)
-			a = visitor.Get("/home", "Cookie", sessionCookie+"="+ours)
-			require.Equal(s.T, http.StatusSeeOther, a.StatusCode, "nor is it a session's")
+			resp := visitor.Get("/value?k=k", "Cookie", visitorCookie+"="+value)
+			require.Equal(s.T, "<nil> <nil>", resp.Body, name)
+			require.Empty(s.T, resp.Cookies(), name)
+			resp = visitor.Get("/home", "Cookie", sessionCookie+"="+ours)
+			require.Equal(s.T, http.StatusSeeOther, resp.StatusCode, "a visitor cookie's value is no session")
 		}
-		a := s.browse().Get("/value?k=k", "Cookie", visitorCookie+"="+ours+"; "+visitorCookie+"="+ours)
-		require.Equal(s.T, "<nil> <nil>", a.Body, "two of a name are none")
+		resp := s.browse().Get("/value?k=k", "Cookie", visitorCookie+"="+ours+"; "+visitorCookie+"="+ours)
+		require.Equal(s.T, "<nil> <nil>", resp.Body, "two visitor cookies count as none")
 	})
 }

@@ -18,17 +18,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What an attack on the library once got through with.
+// The tests in this file repeat attacks that the library once did not withstand.
 
-// W2: the view came through a context, so nothing but the 503 tells that the
-// handler was given up. The race detector, or the runtime, ends this test.
-func TestAViewHandedThroughAContextIsLeftAloneByATimeout(t *testing.T) {
-	type viewKey struct{}
+// W2: the handler gets the values through a context, so only the 503 shows that it was
+// abandoned. If the guard read the values, the race detector or the runtime would fail
+// this test.
+func TestTimeoutLeavesValuesInAContextAlone(t *testing.T) {
+	type valuesKey struct{}
 	s := newSite(t, nil)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(stopped)
-		values := r.Context().Value(viewKey{}).(map[any]any)
+		values := r.Context().Value(valuesKey{}).(map[any]any)
 		for i := 0; ; i++ {
 			select {
 			case <-stop:
@@ -41,7 +42,7 @@ func TestAViewHandedThroughAContextIsLeftAloneByATimeout(t *testing.T) {
 	timed := http.TimeoutHandler(inner, time.Millisecond, "too slow")
 	s.mux.HandleFunc("GET /timed", func(w http.ResponseWriter, r *http.Request) {
 		session, _ := s.guard.Get(r, "app")
-		timed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), viewKey{}, session.Values)))
+		timed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), valuesKey{}, session.Values)))
 	})
 	b := s.browse()
 	require.Equal(t, "too slow", b.Get("/timed").Body)
@@ -49,8 +50,8 @@ func TestAViewHandedThroughAContextIsLeftAloneByATimeout(t *testing.T) {
 	<-stopped
 }
 
-// L5: a handler with a deadline is not held up by a look without one.
-func TestALookIsBoundByTheDeadlineOfWhoeverLooks(t *testing.T) {
+// L5: resolving the session fails at the deadline of the caller's context.
+func TestResolveStopsAtTheCallersDeadline(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		hang := false
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
@@ -59,7 +60,7 @@ func TestALookIsBoundByTheDeadlineOfWhoeverLooks(t *testing.T) {
 				if hang {
 					select {
 					case <-ctx.Done():
-					case <-time.After(time.Minute): // for this test to fail in time
+					case <-time.After(time.Minute): // so that this test fails in time
 					}
 					return nil, errors.New("hung")
 				}
@@ -75,23 +76,23 @@ func TestALookIsBoundByTheDeadlineOfWhoeverLooks(t *testing.T) {
 		require.Equal(t, http.StatusServiceUnavailable, b.Get("/timed").StatusCode)
 		require.Equal(t, time.Second, time.Since(start))
 		hang = false
-		require.True(t, b.loggedIn(), "nobody was logged out by it")
+		require.True(t, b.loggedIn(), "the session has not ended")
 	})
 }
 
-// L1, L5, L6: a gate around a part of a page refuses the part, not the page.
-func TestARefusalWithinAPageIsNotTheAnswer(t *testing.T) {
+// L1, L5, L6: a gate around a part of a page refuses the part, but not the page.
+func TestRefusedPartDoesNotRefuseThePage(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
-		box := s.guard.RequireRole("Admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "box") }))
+		part := s.guard.RequireRole("Admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "box") }))
 		dash := func(w http.ResponseWriter, r *http.Request) {
-			part := httptest.NewRecorder()
-			box.ServeHTTP(part, r)
+			rec := httptest.NewRecorder()
+			part.ServeHTTP(rec, r)
 			if r.Method == http.MethodPost {
 				session, _ := s.guard.Get(r, "app")
 				session.Values["k"] = "v"
 			}
-			fmt.Fprint(w, "dash ", part.Code)
+			fmt.Fprint(w, "dash ", rec.Code)
 		}
 		s.mux.HandleFunc("GET /dash", dash)
 		s.mux.HandleFunc("POST /dash", dash)
@@ -101,18 +102,18 @@ func TestARefusalWithinAPageIsNotTheAnswer(t *testing.T) {
 			advance(idle - 2*time.Minute)
 			require.Equal(t, "dash 303", b.Get("/dash").Body)
 		}
-		require.True(t, b.loggedIn(), "someone who sees the page is active")
+		require.True(t, b.loggedIn(), "a request for the page is activity")
 		for _, down := range []string{"Load", "Save"} {
 			backend.failOn(down)
-			a := b.Post("/dash")
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, down)
-			require.NotContains(t, a.Body, "dash")
+			resp := b.Post("/dash")
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, down)
+			require.NotContains(t, resp.Body, "dash")
 		}
 	})
 }
 
-// L3, L6: nothing that the handler said of the page goes out without it.
-func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
+// L3, L6: a replaced page's headers are not sent either.
+func TestReplacedPageLeavesNoHeaders(t *testing.T) {
 	for name, outer := range map[string]func(http.Handler) http.Handler{
 		"plain":          func(h http.Handler) http.Handler { return h },
 		"TimeoutHandler": func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") },
@@ -140,30 +141,30 @@ func TestAReplacedPageLeavesNoHeaders(t *testing.T) {
 			}
 			b := browse(t, serve(t, outer(security(s.guard.Handler(s.mux)))))
 			b.login("ada")
-			a := b.Get("/secret")
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-			require.NotContains(t, fmt.Sprint(a.Body, a.Header, a.Trailer), "secret")
-			require.Equal(t, "default-src 'self'", a.Header.Get("Content-Security-Policy"))
-			require.Equal(t, "https://app.example", a.Header.Get("Access-Control-Allow-Origin"))
-			requireNoStore(t, a.Header)
+			resp := b.Get("/secret")
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+			require.NotContains(t, fmt.Sprint(resp.Body, resp.Header, resp.Trailer), "secret")
+			require.Equal(t, "default-src 'self'", resp.Header.Get("Content-Security-Policy"))
+			require.Equal(t, "https://app.example", resp.Header.Get("Access-Control-Allow-Origin"))
+			requireNoStore(t, resp.Header)
 		})
 	}
 }
 
-// L5: whoever recovers from a broken FindUser must not be told "nobody".
-func TestAPanicInACallbackIsNotNobody(t *testing.T) {
+// L5: code that recovers from a panic of FindUser must not see the request as a visitor's.
+func TestPanicInACallbackIsUnavailableNotLoggedOut(t *testing.T) {
 	for _, callback := range []string{"FindUser", "IsActive", "Load"} {
 		withFakeClock(t, func(t *testing.T) {
-			boom := false
+			panics := false
 			s, backend := remoteSite(t)
 			guard, err := sessionguard.New(sessionguard.Config[*user]{
 				Keys: testKeys, Backend: backend, Logger: s.config.Logger,
 				FindUser: func(ctx context.Context, id string) (*user, error) {
-					if boom && callback == "FindUser" {
+					if panics && callback == "FindUser" {
 						panic(callback)
 					}
 					u, err := s.users.Find(ctx, id)
-					if boom && callback == "IsActive" {
+					if panics && callback == "IsActive" {
 						u.Broken = true
 					}
 					return u, err
@@ -188,28 +189,28 @@ func TestAPanicInACallbackIsNotNobody(t *testing.T) {
 			}))))
 			b.Post("/login")
 			require.NoError(t, <-errs)
-			boom = true
+			panics = true
 			if callback == "Load" {
 				backend.beforeCall("Load", func() { panic(callback) })
 			}
-			a := b.Get("/")
+			resp := b.Get("/")
 			require.ErrorIs(t, <-errs, sessionguard.ErrUnavailable)
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 			require.Zero(t, backend.callCounts()["Save"])
 		})
 	}
 }
 
-// Promise 2: the answer with the new cookie is still on its way when the person
-// logs out in another tab.
-func TestLogoutReachesASessionBeingReauthenticated(t *testing.T) {
+// The response with the new cookie has not arrived yet when the user logs out in another
+// tab.
+func TestLogoutEndsASessionBeingReauthenticated(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		replaced, goOn := make(chan error), make(chan struct{})
+		replaced, release := make(chan error), make(chan struct{})
 		s.mux.HandleFunc("POST /reauth", func(w http.ResponseWriter, r *http.Request) {
 			u, _ := s.guard.User(r)
 			err := errors.Join(s.guard.Login(w, r, u), s.guard.Login(w, r, u)) // moved twice
 			replaced <- err
-			<-goOn
+			<-release
 		})
 		b, tab := s.browse(), s.browse()
 		b.login("ada")
@@ -224,15 +225,15 @@ func TestLogoutReachesASessionBeingReauthenticated(t *testing.T) {
 		}()
 		require.NoError(s.T, <-replaced)
 		require.Equal(s.T, http.StatusSeeOther, tab.Post("/logout").StatusCode)
-		close(goOn)
+		close(release)
 		<-done
 		require.False(s.T, b.loggedIn())
 	})
 }
 
-// I1: logging in twice at once, as a double click does, is still one session,
-// with what it held, and one cookie.
-func TestTwoReauthenticationsAtOnceLeaveOneSession(t *testing.T) {
+// I1: two logins at once, as by a double click, leave one session with its values, and one
+// cookie.
+func TestConcurrentReauthenticationsLeaveOneSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		first, second := s.browse(), s.browse()
 		first.login("ada")
@@ -241,7 +242,7 @@ func TestTwoReauthenticationsAtOnceLeaveOneSession(t *testing.T) {
 		id := statusOf(first).Session
 		s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, r *http.Request) {
 			name := r.FormValue("user")
-			s.guard.User(r) // with the session as it was
+			s.guard.User(r) // resolved before the other login
 			first.login("ada")
 			if err := s.guard.Login(w, r, &user{ID: name, Roles: []string{"Engineer"}}); err != nil {
 				t.Error(err)
@@ -253,14 +254,14 @@ func TestTwoReauthenticationsAtOnceLeaveOneSession(t *testing.T) {
 		require.Equal(s.T, "book <nil>", second.Get("/value?k=cart").Body)
 
 		first.SetCookies(second.Cookies())
-		second.Post("/slow?user=grace") // from a browser that was ada's
+		second.Post("/slow?user=grace") // the browser had ada's session
 		require.False(s.T, first.loggedIn())
 		require.Equal(s.T, "<nil> <nil>", second.Get("/value?k=cart").Body)
 	})
 }
 
-// L4: after the answer, what Save was called for early is old.
-func TestAnEarlySaveDoesNotOverwriteWhatCameAfter(t *testing.T) {
+// L4: an early Save does not overwrite what the handler changed afterwards.
+func TestEarlySaveDoesNotOverwriteLaterChanges(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("POST /code", http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
@@ -279,8 +280,8 @@ func TestAnEarlySaveDoesNotOverwriteWhatCameAfter(t *testing.T) {
 	})
 }
 
-// L6, R3: a proxy aborts when it cannot write, and the refusal still arrives.
-func TestARefusalInPlaceOfAProxiedPageArrives(t *testing.T) {
+// L6, R3: a reverse proxy aborts when it cannot write. The refusal arrives nevertheless.
+func TestRefusalReplacesAProxiedPage(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "secret") }))
 	defer upstream.Close()
 	target, err := url.Parse(upstream.URL)
@@ -294,13 +295,13 @@ func TestARefusalInPlaceOfAProxiedPageArrives(t *testing.T) {
 	})))
 	b := s.browse()
 	b.login("ada")
-	a := b.Post("/app")
-	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-	require.NotContains(t, a.Body, "secret")
+	resp := b.Post("/app")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.NotContains(t, resp.Body, "secret")
 }
 
-// L6: a compressor further out goes on compressing, and has to say so.
-func TestAReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
+// L6: outer middleware compresses the refusal too, so Content-Encoding stays.
+func TestReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
 	s, backend := remoteSite(t)
 	s.mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
 		session, _ := s.guard.Get(r, "app")
@@ -316,9 +317,9 @@ func TestAReplacedPageKeepsTheEncodingOfOuterMiddleware(t *testing.T) {
 		guarded.ServeHTTP(compressing{w, body}, r)
 	})))
 	b.login("ada")
-	a := b.Get("/page")
-	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-	require.Contains(t, a.Body, "cannot be checked right now")
+	resp := b.Get("/page")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.Contains(t, resp.Body, "cannot be checked right now")
 }
 
 type compressing struct {
@@ -328,17 +329,17 @@ type compressing struct {
 
 func (c compressing) Write(p []byte) (int, error) { return c.body.Write(p) }
 
-// R3: two parts of a page that are refused both get the application's answer.
-func TestEveryRefusedPartGetsTheApplicationsAnswer(t *testing.T) {
+// R3: each refused part of a page runs the handler from Config.Refusals.
+func TestEveryRefusedPartGetsTheCustomRefusal(t *testing.T) {
 	s := newSite(t, func(c *sessionguard.Config[*user]) {
 		c.Refusals.Forbidden = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "own", http.StatusForbidden) })
 	})
-	box := s.guard.RequireRole("Admin")(http.NotFoundHandler())
+	part := s.guard.RequireRole("Admin")(http.NotFoundHandler())
 	s.mux.HandleFunc("GET /dash", func(w http.ResponseWriter, r *http.Request) {
 		for range 2 {
-			part := httptest.NewRecorder()
-			box.ServeHTTP(part, r)
-			fmt.Fprint(w, part.Body)
+			rec := httptest.NewRecorder()
+			part.ServeHTTP(rec, r)
+			fmt.Fprint(w, rec.Body)
 		}
 	})
 	b := s.browse()
@@ -346,13 +347,13 @@ func TestEveryRefusedPartGetsTheApplicationsAnswer(t *testing.T) {
 	require.Equal(t, "own\nown\n", b.Get("/dash").Body)
 }
 
-// L3: a part that was refused does not answer for a page that fails by itself.
-func TestARefusedPartDoesNotExcuseThePage(t *testing.T) {
+// L3: a page whose session has ended is replaced, even if a part of it was refused before.
+func TestRefusedPartDoesNotPreventTheRefusalOfThePage(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
-		box := s.guard.RequireRole("Admin")(http.NotFoundHandler())
+		part := s.guard.RequireRole("Admin")(http.NotFoundHandler())
 		s.mux.Handle("GET /report", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			box.ServeHTTP(httptest.NewRecorder(), r)
+			part.ServeHTTP(httptest.NewRecorder(), r)
 			if err := s.guard.EndUser(r.Context(), "ada"); err != nil {
 				t.Error(err)
 			}
@@ -361,12 +362,12 @@ func TestARefusedPartDoesNotExcuseThePage(t *testing.T) {
 		b := s.browse()
 		b.login("ada")
 		advance(time.Second)
-		a := b.Get("/report")
-		require.NotContains(t, a.Body, "secret")
+		resp := b.Get("/report")
+		require.NotContains(t, resp.Body, "secret")
 	})
 }
 
-func TestTheLongestTimeoutsWork(t *testing.T) {
+func TestLongestTimeoutsWork(t *testing.T) {
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.IdleTimeout, c.AbsoluteTimeout = math.MaxInt64, math.MaxInt64 })
 	b := s.browse()
 	b.Post("/value?k=a&v=1")

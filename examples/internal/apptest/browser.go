@@ -1,5 +1,5 @@
-// Package apptest has what the tests of the examples share: what a browser does in the
-// application, and the program that the tests start.
+// Package apptest has the helpers that the tests of the examples share: a browser's actions
+// in the application, and running the example as a program.
 package apptest
 
 import (
@@ -35,8 +35,8 @@ func Session(b *testbrowser.Browser) string {
 	return status.Session
 }
 
-// Stream opens /events. It returns the response, whose body closes at the end of the test at
-// the latest, and a function that waits for the data of the next event and returns "" at the
+// Stream opens /events. The body of the response closes at the end of the test, if not
+// earlier. The returned function waits for the next event and returns its data, or "" at the
 // end of the stream.
 func Stream(b *testbrowser.Browser) (*http.Response, func() string) {
 	b.T.Helper()

@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// devices adds GET /devices, the sessions of the current user, and of another one
-// with ?user=.
-func (s *site) devices() {
+// addSessionsRoute adds GET /devices, which lists the sessions of the current user, or of
+// the one that ?user= names.
+func (s *site) addSessionsRoute() {
 	s.mux.Handle("GET /devices", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u, _ := s.guard.User(r)
 		id := u.ID
@@ -28,17 +28,17 @@ func (s *site) devices() {
 	})))
 }
 
-func (b *browser) devices(path string) (list []sessionguard.Session) {
+func (b *browser) listSessions(path string) (list []sessionguard.Session) {
 	b.t.Helper()
 	require.NoError(b.t, json.Unmarshal([]byte(b.Get(path).Body), &list))
 	return list
 }
 
 // ASVS 7.5.2
-func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
+func TestSessionsListsTheLoginsOfAUser(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
-		s.devices()
-		begun := time.Now().UTC()
+		s.addSessionsRoute()
+		start := time.Now().UTC()
 		phone, desk, grace := s.browse(), s.browse(), s.browse()
 		phone.Header.Set("User-Agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1")
 		phone.login("ada")
@@ -49,52 +49,52 @@ func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
 		grace.login("grace")
 		advance(10 * time.Minute)
 
-		list := desk.devices("/devices")
+		list := desk.listSessions("/devices")
 		require.Len(s.T, list, 2)
 		require.Equal(s.T, sessionguard.Session{
 			ID:            statusOf(desk).Session,
 			Current:       true,
-			Created:       begun.Add(time.Hour),
-			Authenticated: begun.Add(time.Hour),
-			LastSeen:      list[0].LastSeen, // this request counts only when it is answered
-			Expires:       begun.Add(time.Hour + absolute),
+			Created:       start.Add(time.Hour),
+			Authenticated: start.Add(time.Hour),
+			LastSeen:      list[0].LastSeen, // touched when the response begins
+			Expires:       start.Add(time.Hour + absolute),
 			UserAgent:     "Firefox on Linux",
 			Address:       "pipe",
 		}, list[0])
-		require.Equal(s.T, begun.Add(time.Hour+5*time.Minute), list[0].FreshUntil(5*time.Minute))
+		require.Equal(s.T, start.Add(time.Hour+5*time.Minute), list[0].FreshUntil(5*time.Minute))
 		require.Equal(s.T, sessionguard.Session{
 			ID:              list[1].ID,
-			Created:         begun,
-			Authenticated:   begun,
-			LastSeen:        begun,
-			Expires:         begun.Add(twoWeeks),
-			RememberedUntil: begun.Add(twoWeeks),
+			Created:         start,
+			Authenticated:   start,
+			LastSeen:        start,
+			Expires:         start.Add(twoWeeks),
+			RememberedUntil: start.Add(twoWeeks),
 			UserAgent:       "Safari on iPhone",
 			Address:         "pipe",
-		}, list[1], "what may be revived is listed, and can be ended")
+		}, list[1], "a dormant session is listed, so that the user can end it")
 		require.NotEqual(s.T, list[0].ID, list[1].ID)
 
-		// Revived, it is not fresh. Logged in again, it is the same and fresh.
+		// A revived session is not fresh. Re-authentication makes the same session fresh.
 		require.Equal(s.T, "secret of ada", phone.Get("/home").Body)
-		list = phone.devices("/devices")
+		list = phone.listSessions("/devices")
 		require.True(s.T, list[0].Current)
-		require.Equal(s.T, begun, list[0].Created)
+		require.Equal(s.T, start, list[0].Created)
 		require.Zero(s.T, list[0].Authenticated)
 		require.Zero(s.T, list[0].FreshUntil(time.Hour))
 		phone.login("ada")
-		list = phone.devices("/devices")
-		require.Equal(s.T, begun.Add(70*time.Minute), list[0].Authenticated)
-		require.Equal(s.T, begun.Add(75*time.Minute), list[0].FreshUntil(5*time.Minute))
+		list = phone.listSessions("/devices")
+		require.Equal(s.T, start.Add(70*time.Minute), list[0].Authenticated)
+		require.Equal(s.T, start.Add(75*time.Minute), list[0].FreshUntil(5*time.Minute))
 
-		// An administrator's view of another user has no current one.
-		for _, session := range grace.devices("/devices?user=ada") {
+		// In an administrator's list of another user no session is current.
+		for _, session := range grace.listSessions("/devices?user=ada") {
 			require.False(s.T, session.Current)
 		}
-		require.Empty(s.T, grace.devices("/devices?user=nobody"))
+		require.Empty(s.T, grace.listSessions("/devices?user=nobody"))
 
-		// What has ended is not listed.
+		// Ended sessions are not listed.
 		advance(idle)
-		require.Len(s.T, phone.devices("/devices"), 1)
+		require.Len(s.T, phone.listSessions("/devices"), 1)
 		phone.Post("/logout")
 		list, err := s.guard.Sessions(s.T.Context(), "ada")
 		require.NoError(s.T, err)
@@ -102,7 +102,7 @@ func TestAUserSeesWhereHeIsLoggedIn(t *testing.T) {
 	})
 }
 
-func TestTheAddressIsWhatTheApplicationSays(t *testing.T) {
+func TestClientAddrSetsTheAddress(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			c.ClientAddr = func(r *http.Request) string { return r.Header.Get("X-Our-Proxy") }
@@ -118,10 +118,10 @@ func TestTheAddressIsWhatTheApplicationSays(t *testing.T) {
 }
 
 // L5
-func TestSessionsOfABackendThatIsDownAreAnError(t *testing.T) {
+func TestSessionsReportsABackendFailure(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
-		s.devices()
+		s.addSessionsRoute()
 		b := s.browse()
 		b.login("ada")
 		backend.failOn("ByOwner")

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// endingsID is the public ID of a browser's session.
-func endingsID(b *browser) string {
+// publicID returns the public ID of a browser's session.
+func publicID(b *browser) string {
 	b.t.Helper()
 	var status struct{ Session string }
 	require.NoError(b.t, json.Unmarshal([]byte(b.Get("/status").Body), &status))
@@ -21,22 +21,22 @@ func endingsID(b *browser) string {
 	return status.Session
 }
 
-// Promise 2: End within a handler is the same logout, and what the handler
-// leaves for the next page is there.
-func TestEndInAHandlerLogsOutAndKeepsItsFlash(t *testing.T) {
+// End in a handler logs out as Logout does. Only a flash that the handler adds afterwards
+// is on the next page.
+func TestEndLogsOutAndKeepsALaterFlash(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.Handle("POST /account/delete", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		before, _ := s.guard.Get(r, "flash")
-		before.AddFlash("of the session that ends")
+		before.AddFlash("added before End")
 		if err := s.guard.End(w, r); err != nil {
 			t.Error(err)
 		}
 		if u, ok := s.guard.User(r); ok {
-			t.Errorf("%s is still there", u.ID)
+			t.Errorf("%s is still logged in", u.ID)
 		}
 		after, err := s.guard.Get(r, "flash")
 		if err != nil || len(after.Values) != 0 {
-			t.Errorf("the ended session's values: %v, %v", after.Values, err)
+			t.Errorf("got the ended session's values %v, error %v", after.Values, err)
 		}
 		after.AddFlash("Your account is gone.")
 		http.Redirect(w, r, "/", http.StatusSeeOther)
@@ -45,9 +45,9 @@ func TestEndInAHandlerLogsOutAndKeepsItsFlash(t *testing.T) {
 	b.login("ada")
 	b.Post("/value?k=color&v=green")
 	old := b.Cookies()
-	a := b.Post("/account/delete")
-	require.Equal(t, http.StatusSeeOther, a.StatusCode)
-	requireNoStore(t, a.Header)
+	resp := b.Post("/account/delete")
+	require.Equal(t, http.StatusSeeOther, resp.StatusCode)
+	requireNoStore(t, resp.Header)
 	require.NotContains(t, b.Cookies(), sessionCookie)
 	require.Equal(t, "welcome nobody [Your account is gone.]", b.Get("/").Body)
 	require.Equal(t, "<nil> <nil>", b.Get("/value?k=color").Body)
@@ -55,74 +55,73 @@ func TestEndInAHandlerLogsOutAndKeepsItsFlash(t *testing.T) {
 	require.False(t, b.loggedIn())
 }
 
-// C2, I1: to end and to log in within one request leaves one live session,
-// under one Set-Cookie, with nothing of the one before; and the other way
-// round none.
+// C2, I1: End and then Login in one request leave one live session, under one Set-Cookie
+// and without the values of the session before. Login and then End leave none.
 func TestEndAndLoginInOneRequest(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
-	become := func(w http.ResponseWriter, r *http.Request, id string) error {
+	loginAs := func(w http.ResponseWriter, r *http.Request, id string) error {
 		u, err := s.users.Find(r.Context(), id)
 		if err == nil {
 			err = s.guard.Login(w, r, u)
 		}
 		return err
 	}
-	s.mux.HandleFunc("POST /switch", func(w http.ResponseWriter, r *http.Request) {
+	s.mux.HandleFunc("POST /end-and-login", func(w http.ResponseWriter, r *http.Request) {
 		err := s.guard.End(w, r)
 		session, _ := s.guard.Get(r, "flash")
 		session.AddFlash("switched")
-		if err = errors.Join(err, become(w, r, "grace")); err != nil {
+		if err = errors.Join(err, loginAs(w, r, "grace")); err != nil {
 			t.Error(err)
 		}
 	})
-	s.mux.HandleFunc("POST /flee", func(w http.ResponseWriter, r *http.Request) {
-		if err := errors.Join(become(w, r, "grace"), s.guard.End(w, r)); err != nil {
+	s.mux.HandleFunc("POST /login-and-end", func(w http.ResponseWriter, r *http.Request) {
+		if err := errors.Join(loginAs(w, r, "grace"), s.guard.End(w, r)); err != nil {
 			t.Error(err)
 		}
 	})
-	for _, anonymous := range []bool{true, false} {
+	for _, withVisitorCookie := range []bool{true, false} {
 		b := s.browse()
-		if anonymous {
-			b.Post("/value?k=cart&v=book") // so that there is an anonymous cookie, too
+		if withVisitorCookie {
+			b.Post("/value?k=cart&v=book")
 		}
 		b.login("ada")
 		b.Post("/value?k=color&v=green")
 		ada := b.Cookies()
 
-		a := b.Post("/switch")
+		resp := b.Post("/end-and-login")
 		names := map[string]int{}
-		for _, c := range a.Cookies() {
+		for _, c := range resp.Cookies() {
 			names[c.Name]++
 		}
 		require.Equal(t, 1, names[sessionCookie])
 		require.LessOrEqual(t, names[visitorCookie], 1)
 		require.Equal(t, "welcome grace [switched]", b.Get("/").Body)
-		require.Equal(t, "<nil> <nil>", b.Get("/value?k=color").Body, "another user's values never move along")
+		require.Equal(t, "<nil> <nil>", b.Get("/value?k=color").Body, "values never move to another user")
 		require.Equal(t, "<nil> <nil>", b.Get("/value?k=cart").Body)
 
 		before := b.Cookies()
-		b.Post("/flee")
+		b.Post("/login-and-end")
 		require.NotContains(t, b.Cookies(), sessionCookie)
 		for _, cookies := range []map[string]string{ada, before} {
 			b.SetCookies(cookies)
 			require.False(t, b.loggedIn())
 		}
-		for _, who := range []string{"ada", "grace"} {
-			records, err := backend.ByOwner(t.Context(), sessionCookie+"="+who)
+		for _, id := range []string{"ada", "grace"} {
+			records, err := backend.ByOwner(t.Context(), sessionCookie+"="+id)
 			require.NoError(t, err)
-			require.Empty(t, records, "a login that was ended left nothing behind")
+			require.Empty(t, records, "an ended login leaves no session")
 		}
 	}
 }
 
-// Promise 2: too late for the cookie is not too late for the session.
-func TestEndAfterTheHeadersPurgesAndSaysSo(t *testing.T) {
+// When it is too late to delete the cookie, End still ends the session.
+func TestEndAfterTheHeadersEndsTheSessionAndReturnsErrHeadersSent(t *testing.T) {
 	s := newSite(t, nil)
-	for _, looked := range []bool{true, false} {
-		path := fmt.Sprintf("POST /late/%t", looked)
+	for _, resolved := range []bool{true, false} {
+		path := fmt.Sprintf("POST /late/%t", resolved)
 		s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			if looked {
+			if resolved {
 				s.guard.User(r)
 			}
 			io.WriteString(w, "begun")
@@ -135,16 +134,16 @@ func TestEndAfterTheHeadersPurgesAndSaysSo(t *testing.T) {
 		})
 		b := s.browse()
 		b.login("ada")
-		a := b.Post(fmt.Sprintf("/late/%t", looked))
-		require.Equal(t, "begun", a.Body)
-		require.Empty(t, a.Cookies())
+		resp := b.Post(fmt.Sprintf("/late/%t", resolved))
+		require.Equal(t, "begun", resp.Body)
+		require.Empty(t, resp.Cookies())
 		require.Contains(t, b.Cookies(), sessionCookie)
 		require.False(t, b.loggedIn())
 	}
 }
 
-// Without the guard around it, End ends nothing and says so.
-func TestEndAndEndOthersNeedTheGuardAroundThem(t *testing.T) {
+// Without the guard around the handler, neither ends anything.
+func TestEndAndEndOthersWithoutTheGuardReturnErrNotWrapped(t *testing.T) {
 	s := newSite(t, nil)
 	b := s.browse()
 	b.login("ada")
@@ -162,49 +161,49 @@ func TestEndAndEndOthersNeedTheGuardAroundThem(t *testing.T) {
 	require.True(t, b.loggedIn())
 }
 
-// I4: a session is ended by its public ID and its user's, so that no handler
-// can be tricked into ending somebody else's.
+// I4: EndSession takes the public ID and the user's ID, so that nobody can trick a handler
+// into ending another user's session.
 func TestEndSessionEndsOnlyThatUsersSession(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		desk, phone, grace, expired := s.browse(), s.browse(), s.browse(), s.browse()
 		expired.login("ada")
-		gone := endingsID(expired)
+		expiredID := publicID(expired)
 		advance(idle)
 		desk.login("ada")
 		phone.login("ada")
 		grace.login("grace")
-		ids := map[string]*browser{endingsID(desk): desk, endingsID(phone): phone, endingsID(grace): grace}
+		ids := map[string]*browser{publicID(desk): desk, publicID(phone): phone, publicID(grace): grace}
 		require.Len(t, ids, 3)
 		end := func(userID, id string) error { return s.guard.EndSession(t.Context(), userID, id) }
 
 		for name, err := range map[string]error{
-			"another user's":       end("grace", endingsID(phone)),
-			"with a prefix":        end(sessionCookie+"=ada", endingsID(phone)),
-			"unknown":              end("ada", "unknown"),
-			"empty":                end("ada", ""),
-			"nobody's":             end("", endingsID(phone)),
-			"nothing at all":       end("", ""),
-			"the cookie's value":   end("ada", phone.Cookies()[sessionCookie]),
-			"in another case":      end("ADA", endingsID(phone)),
-			"one that has expired": end("ada", gone),
+			"another user's ID":       end("grace", publicID(phone)),
+			"user ID with a prefix":   end(sessionCookie+"=ada", publicID(phone)),
+			"unknown":                 end("ada", "unknown"),
+			"empty":                   end("ada", ""),
+			"empty user ID":           end("", publicID(phone)),
+			"both empty":              end("", ""),
+			"the cookie's value":      end("ada", phone.Cookies()[sessionCookie]),
+			"user ID in another case": end("ADA", publicID(phone)),
+			"of an expired session":   end("ada", expiredID),
 		} {
 			require.ErrorIs(t, err, sessionguard.ErrNoSession, name)
 		}
 		for id, b := range ids {
 			require.True(t, b.loggedIn(), id)
 		}
-		phoneID := endingsID(phone)
+		phoneID := publicID(phone)
 		phone.login("ada")
-		require.Equal(t, phoneID, endingsID(phone), "re-authentication keeps the public ID")
+		require.Equal(t, phoneID, publicID(phone), "re-authentication keeps the public ID")
 		require.NoError(t, end("ada", phoneID))
 		require.False(t, phone.loggedIn())
 		require.True(t, desk.loggedIn())
 		require.True(t, grace.loggedIn())
 		require.ErrorIs(t, end("ada", phoneID), sessionguard.ErrNoSession)
 
-		deskID := endingsID(desk)
+		deskID := publicID(desk)
 		for _, method := range []string{"ByOwner", "Delete"} {
 			backend.failOn(method)
 			require.ErrorIs(t, end("ada", deskID), sessionguard.ErrUnavailable, method)
@@ -215,8 +214,8 @@ func TestEndSessionEndsOnlyThatUsersSession(t *testing.T) {
 	})
 }
 
-// ASVS 7.4.2: all of a user's sessions end, and nobody else's.
-func TestEndUserEndsAllOfAUsersSessions(t *testing.T) {
+// ASVS 7.4.2
+func TestEndUserEndsAllSessionsOfThatUserOnly(t *testing.T) {
 	s := newSite(t, nil)
 	s.users.change("ada2", func(u *user) { u.ID = "ada2"; u.Roles = []string{"Engineer"} })
 	var adas []*browser
@@ -225,9 +224,9 @@ func TestEndUserEndsAllOfAUsersSessions(t *testing.T) {
 		b.login("ada")
 		adas = append(adas, b)
 	}
-	grace, alike := s.browse(), s.browse()
+	grace, similar := s.browse(), s.browse()
 	grace.login("grace")
-	alike.login("ada2")
+	similar.login("ada2")
 	require.NoError(t, s.guard.EndUser(t.Context(), "nobody"))
 	require.NoError(t, s.guard.EndUser(t.Context(), ""))
 	require.True(t, adas[0].loggedIn())
@@ -236,13 +235,13 @@ func TestEndUserEndsAllOfAUsersSessions(t *testing.T) {
 		require.False(t, b.loggedIn())
 	}
 	require.True(t, grace.loggedIn())
-	require.True(t, alike.loggedIn())
+	require.True(t, similar.loggedIn())
 	adas[0].login("ada")
-	require.True(t, adas[0].loggedIn(), "and may log in again")
+	require.True(t, adas[0].loggedIn(), "the user may log in again")
 }
 
-// ASVS 7.4.3: after a password change only the session that changed it lives.
-func TestEndOthersKeepsThisSessionAndNeedsALogin(t *testing.T) {
+// ASVS 7.4.3: after a password change only the session that made the change is alive.
+func TestEndOthersKeepsThisSessionAndRequiresALogin(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	s.mux.HandleFunc("POST /others", func(w http.ResponseWriter, r *http.Request) {
@@ -255,12 +254,12 @@ func TestEndOthersKeepsThisSessionAndNeedsALogin(t *testing.T) {
 		fmt.Fprintf(w, "%v", s.guard.EndOthers(r))
 	})
 	for _, query := range []string{"", "?reauth=1"} {
-		this, phone, tablet, grace, nobody := s.browse(), s.browse(), s.browse(), s.browse(), s.browse()
+		this, phone, tablet, grace, visitor := s.browse(), s.browse(), s.browse(), s.browse(), s.browse()
 		for _, b := range []*browser{this, phone, tablet} {
 			b.login("ada")
 		}
 		grace.login("grace")
-		require.Equal(t, sessionguard.ErrNoSession.Error(), nobody.Post("/others").Body)
+		require.Equal(t, sessionguard.ErrNoSession.Error(), visitor.Post("/others").Body)
 		require.True(t, phone.loggedIn())
 		require.Equal(t, "<nil>", this.Post("/others"+query).Body)
 		require.True(t, this.loggedIn())
@@ -271,20 +270,20 @@ func TestEndOthersKeepsThisSessionAndNeedsALogin(t *testing.T) {
 		require.True(t, this.loggedIn())
 		for _, method := range []string{"Load", "ByOwner"} {
 			backend.failOn(method)
-			a := this.Post("/others")
+			resp := this.Post("/others")
 			backend.failOn()
-			require.NotEqual(t, "<nil>", a.Body, method)
+			require.NotEqual(t, "<nil>", resp.Body, method)
 			require.True(t, this.loggedIn())
 		}
 	}
 }
 
-// Promise 2: a re-authentication that moves the session to a new key while it
-// is being ended does not carry it past its end.
-func TestEndUserRacingReauthenticationLeavesNone(t *testing.T) {
+// A session that re-authentication moves to a new key while it is being ended does not
+// escape its end.
+func TestEndingASessionDuringReauthenticationLeavesNone(t *testing.T) {
 	for name, end := range map[string]func(*site, *browser) error{
 		"EndUser":    func(s *site, _ *browser) error { return s.guard.EndUser(s.Context(), "ada") },
-		"EndSession": func(s *site, b *browser) error { return s.guard.EndSession(s.Context(), "ada", endingsID(b)) },
+		"EndSession": func(s *site, b *browser) error { return s.guard.EndSession(s.Context(), "ada", publicID(b)) },
 	} {
 		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
@@ -292,7 +291,7 @@ func TestEndUserRacingReauthenticationLeavesNone(t *testing.T) {
 		b.login("ada")
 		moves := 0
 		backend.beforeCall("Delete", func() {
-			if moves < 3 { // between the list and the deletion, and again
+			if moves < 3 { // after the sessions were listed and before one is deleted
 				moves++
 				b.login("ada")
 			}

@@ -73,8 +73,8 @@ func (s *site) addReasonRoutes() {
 	})
 }
 
-// endCases are the ways in which the session of ada in browser b may end, with the reason
-// that the next page gives. In browser other she is logged in as well.
+// endCases are the ways in which ada's session in browser b may end, with the reason that
+// the next page gives. She is logged in to browser other as well.
 var endCases = map[string]struct {
 	end    func(s *site, b, other *browser)
 	reason store.Reason
@@ -172,7 +172,7 @@ func TestReasonIsExpiredOnceTombstoneIsGone(t *testing.T) {
 	})
 }
 
-// purge makes a backend in memory delete everything that it may delete.
+// purge makes a backend in memory delete everything that it no longer has to keep.
 func purge(t *testing.T, memory *store.Memory) {
 	t.Helper()
 	for range 5000 { // each Create deletes a few records

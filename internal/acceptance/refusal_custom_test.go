@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// customRefusal returns a handler for Config.Refusals that does what an application
-// should not have to think about: it allows caching, uses the session and leaves a flash.
+// customRefusal returns a handler for Config.Refusals that takes no precautions: it
+// allows caching, uses the session and leaves a flash.
 func customRefusal(g **sessionguard.Guard[*user], name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=3600")

@@ -45,7 +45,8 @@ type refusalKind struct {
 	code       string
 }
 
-// A refusalClient is a client by its Sec-Fetch-Mode and Accept headers, absent if "".
+// A refusalClient is a client that sends these Sec-Fetch-Mode and Accept headers, and
+// omits an empty one.
 type refusalClient struct {
 	mode, accept string
 	navigates    bool

@@ -52,7 +52,8 @@ func TestLateResponseWithNewTokenOverwritesNoLoginOrLogout(t *testing.T) {
 	}
 }
 
-// K2: the same for a page without a gate, which is sent all the same
+// K2: a late page without a gate is sent, but does not overwrite the cookie of a newer
+// login either
 func TestLatePublicPageOverwritesNoCookie(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
 		s.mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
@@ -105,7 +106,8 @@ func TestLate503OverwritesNoLogin(t *testing.T) {
 	})
 }
 
-// K2: nor does a response that outer middleware has buffered
+// K2: a response that outer middleware has buffered does not overwrite the cookie of a
+// newer login
 func TestBufferedResponseOverwritesNoLogin(t *testing.T) {
 	overBothProtocols(t, func(t *testing.T, proto string) {
 		s := rememberingSite(t, nil)

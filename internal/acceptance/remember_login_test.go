@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A login that comes with the cookie of a dormant session does not revive it: a password
-// proves more than a cookie. It creates a session of its own, which is not remembered
-// unless it asks for that itself.
+// A login with the cookie of a dormant session does not revive that session: a password
+// proves more than a cookie. It creates a new session, which is remembered only if the
+// login has the Remember option.
 func TestLoginInsteadOfRevivalCreatesNewSession(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
 		s.on("POST /enter", func(w http.ResponseWriter, r *http.Request) error { // not Config.LoginPath, which revives nothing

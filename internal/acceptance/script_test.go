@@ -25,7 +25,7 @@ func addScriptRoutes(s *site) {
 	})
 	s.mux.Handle("/page", s.guard.RequireLogin(page))
 	s.mux.Handle("/passive", s.guard.Passive(page))
-	s.mux.Handle("/anybody", page)
+	s.mux.Handle("/public", page)
 	s.mux.Handle("/form", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, s.guard.ScriptTag(r, "data-next", "/form"))
 	}))
@@ -49,7 +49,7 @@ func TestScriptIsSmallAndImmutableUnderItsHashedName(t *testing.T) {
 	s := newSite(t, nil)
 	addScriptRoutes(s)
 	b := s.browse()
-	src := scriptTag(t, b.Get("/anybody").Body)["src"]
+	src := scriptTag(t, b.Get("/public").Body)["src"]
 	require.Regexp(t, `^/sessionguard/guard\.[0-9a-f]{16}\.js$`, src)
 
 	resp := b.Get(src)
@@ -88,7 +88,7 @@ func TestScriptTagNamesSessionAndItsTimeouts(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		addScriptRoutes(s)
 		b := s.browse()
-		resp := b.Get("/anybody")
+		resp := b.Get("/public")
 		tag := scriptTag(s.T, resp.Body)
 		require.Contains(s.T, tag, "data-session", "empty on a visitor's page, which is not the same as missing")
 		require.Empty(s.T, tag["data-session"])
@@ -99,7 +99,7 @@ func TestScriptTagNamesSessionAndItsTimeouts(t *testing.T) {
 		b.login("ada")
 		id := statusOf(b).Session
 		advance(10 * time.Minute)
-		for _, path := range []string{"/anybody", "/page"} {
+		for _, path := range []string{"/public", "/page"} {
 			resp := b.Get(path)
 			tag := scriptTag(s.T, resp.Body)
 			require.Equal(s.T, id, tag["data-session"])
@@ -114,7 +114,7 @@ func TestScriptTagNamesSessionAndItsTimeouts(t *testing.T) {
 		require.Equal(s.T, "/form", scriptTag(s.T, b.Post("/form").Body)["data-next"], "the application's value takes precedence")
 
 		advance(idle)
-		require.Empty(s.T, scriptTag(s.T, b.Get("/anybody").Body)["data-session"])
+		require.Empty(s.T, scriptTag(s.T, b.Get("/public").Body)["data-session"])
 	})
 }
 

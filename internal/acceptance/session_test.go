@@ -11,25 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// C1: once a cacheable response has begun, Sessions does not resolve the session of the
-// request, so none is Current
-func TestSessionsAfterHeadersHaveNoCurrent(t *testing.T) {
-	onBoth(t, func(s *site, _ *failingBackend) {
-		current := true
-		s.mux.HandleFunc("GET /late", func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Cache-Control", "public, max-age=3600")
-			w.WriteHeader(http.StatusOK)
-			http.NewResponseController(w).Flush()
-			list, err := s.guard.Sessions(r.Context(), "ada")
-			current = err != nil || list[0].Current
-		})
-		b := s.browse()
-		b.login("ada")
-		require.Equal(s.T, "public, max-age=3600", b.Get("/late").Header.Get("Cache-Control"))
-		require.False(s.T, current)
-	})
-}
-
 func TestSessionFromLoginToLogout(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
@@ -69,4 +50,23 @@ func TestMissingHandlerIsLoggedOnce(t *testing.T) {
 	}
 	require.Equal(t, 1, strings.Count(s.log.String(), "\n"))
 	require.Contains(t, s.log.String(), "path=/cart")
+}
+
+// C1: once a cacheable response has begun, Sessions does not resolve the session of the
+// request, so none is Current
+func TestSessionsAfterHeadersHaveNoCurrent(t *testing.T) {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		current := true
+		s.mux.HandleFunc("GET /late", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "public, max-age=3600")
+			w.WriteHeader(http.StatusOK)
+			http.NewResponseController(w).Flush()
+			list, err := s.guard.Sessions(r.Context(), "ada")
+			current = err != nil || list[0].Current
+		})
+		b := s.browse()
+		b.login("ada")
+		require.Equal(s.T, "public, max-age=3600", b.Get("/late").Header.Get("Cache-Control"))
+		require.False(s.T, current)
+	})
 }

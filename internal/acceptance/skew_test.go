@@ -10,8 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// skewedBackend simulates a node whose clock is ahead. The nodes of a test share one
-// clock: so the node reads all times as earlier, and writes them as later.
+// skewedBackend simulates a node whose clock is ahead. All nodes of a test share one
+// clock, so skewedBackend makes the times that the node reads earlier, and those that it
+// writes later.
 type skewedBackend struct {
 	store.Backend
 	ahead time.Duration
@@ -101,8 +102,8 @@ func TestClockSkewMovesIdleDeadlineByNoMoreThanSkew(t *testing.T) {
 	})
 }
 
-// L1: a touch by another node extends the session to the idle timeout after it, plus the
-// skew
+// L1: after a touch by another node, the session lives for the idle timeout plus the
+// skew, and no longer
 func TestTouchOnSkewedNodeExtendsIdleDeadlineByNoMoreThanSkew(t *testing.T) {
 	onSkewedNodes(t, func(t *testing.T, exact, other *site, skew time.Duration) {
 		b := exact.browse()

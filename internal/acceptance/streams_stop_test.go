@@ -111,7 +111,7 @@ func TestHijackedConnectionIsClosed(t *testing.T) {
 		advance(time.Minute)
 		begun := time.Now()
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
-		require.Equal(t, time.Second, (<-woken).Sub(begun), "the handler has a second to say goodbye")
+		require.Equal(t, time.Second, (<-woken).Sub(begun), "the handler has a second to send a last message")
 	})
 }
 
@@ -144,17 +144,17 @@ func TestHijackedConnectionIsClosedAfterHandlerReturned(t *testing.T) {
 			require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
 			return resp.Body.(io.ReadWriteCloser)
 		}
-		stays, goes := dial(), dial()
-		defer stays.Close()
-		_, err := goes.Write([]byte(".")) // the handler closes this one
+		kept, closed := dial(), dial()
+		defer kept.Close()
+		_, err := closed.Write([]byte(".")) // the handler closes this one
 		require.NoError(t, err)
-		_, _ = io.ReadAll(goes)
-		goes.Close()
+		_, _ = io.ReadAll(closed)
+		closed.Close()
 		advance(time.Minute)
 		begun := time.Now()
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
 		require.Equal(t, time.Second, (<-ends).Sub(begun))
-		_, _ = io.ReadAll(stays)
+		_, _ = io.ReadAll(kept)
 		advance(2 * time.Minute)
 		require.Error(t, backend.ctx.Err(), "no stream is left to watch for")
 	})
@@ -195,7 +195,8 @@ func TestAbandonedStreamDoesNotStopNextRequest(t *testing.T) {
 	})
 }
 
-// endlessReader extends its own write deadline, as the events of the example do.
+// endlessReader never ends, and extends the write deadline at each read, as the events of
+// the example do.
 type endlessReader struct{ control *http.ResponseController }
 
 func (e endlessReader) Read(p []byte) (int, error) {

@@ -59,7 +59,7 @@ func (s *site) addStream(wrap func(http.Handler) http.Handler) {
 		if errors.As(cause, &ended) && errors.Is(cause, sessionguard.ErrSessionEnded) {
 			fmt.Fprintln(w, "ended:", ended.Reason)
 		} else {
-			fmt.Fprintln(w, "gone:", cause)
+			fmt.Fprintln(w, "cancelled:", cause)
 		}
 	})))
 }
@@ -84,7 +84,6 @@ func streamingSite(t *testing.T, backend store.Backend) (*site, *browser) {
 type stream struct {
 	t     *testing.T
 	lines chan string
-	begun time.Time
 }
 
 // openStream requests path and waits for the first line, "hello".
@@ -94,7 +93,7 @@ func (b *browser) openStream(path string) *stream {
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { resp.Body.Close() })
 	require.Equal(b.t, http.StatusOK, resp.StatusCode)
-	s := &stream{b.t, make(chan string, 10), time.Now()}
+	s := &stream{b.t, make(chan string, 10)}
 	go func() {
 		defer close(s.lines)
 		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
@@ -312,8 +311,7 @@ func TestStreamOfVisitorRunsOn(t *testing.T) {
 	})
 }
 
-// The move marker of a session does not last long, but the session can still be found by
-// its owner.
+// A move marker does not last long. After that, the session is still found by its owner.
 func TestStreamFindsMovedSessionByOwner(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		memory := store.NewMemory()
@@ -349,6 +347,21 @@ func TestIncompleteLogoutEndsStreams(t *testing.T) {
 	})
 }
 
+// L5: also if the session has moved to a new key since the stream began
+func TestIncompleteLogoutAfterReauthenticationEndsStreams(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
+		_, b := streamingSite(t, watchedBackend{backend})
+		live := b.openStream("/events")
+		advance(time.Minute)
+		b.login("ada")
+		advance(10 * time.Minute)
+		backend.failOn("Delete")
+		require.Equal(t, http.StatusServiceUnavailable, b.Post("/logout").StatusCode)
+		live.requireEnds("ended: logged_out", 0)
+	})
+}
+
 // L1: a request that was accepted in time counts as activity, even if a stream ends while
 // it runs
 func TestEndOfStreamTakesNoActivityAway(t *testing.T) {
@@ -377,20 +390,5 @@ func TestLoginWithShorterTimeoutShortensStreams(t *testing.T) {
 		}
 		b.login("ada")
 		live.requireEnds("ended: idle", time.Minute)
-	})
-}
-
-// L5: the same after the session has moved to a new key
-func TestIncompleteLogoutAfterReauthenticationEndsStreams(t *testing.T) {
-	withFakeClock(t, func(t *testing.T) {
-		backend := newFailingBackend()
-		_, b := streamingSite(t, watchedBackend{backend})
-		live := b.openStream("/events")
-		advance(time.Minute)
-		b.login("ada")
-		advance(10 * time.Minute)
-		backend.failOn("Delete")
-		require.Equal(t, http.StatusServiceUnavailable, b.Post("/logout").StatusCode)
-		live.requireEnds("ended: logged_out", 0)
 	})
 }

@@ -28,7 +28,7 @@ func TestStreamEndsAtDeadlineIfBackendIsDown(t *testing.T) {
 		backend.failOn("*")
 		advance(idle - time.Millisecond)
 		require.True(s.T, live.stillOpen())
-		require.Contains(s.T, <-live.lines, "gone: "+sessionguard.ErrUnavailable.Error())
+		require.Contains(s.T, <-live.lines, "cancelled: "+sessionguard.ErrUnavailable.Error())
 		backend.failOn()
 
 		b.login("ada")
@@ -136,18 +136,6 @@ func TestUnreportedEndingIsFoundInTime(t *testing.T) {
 	})
 }
 
-// manualWatcher is a store.Watcher that reports nothing but what a test passes to ended.
-type manualWatcher struct {
-	*failingBackend
-	ctx   context.Context
-	ended func(store.Ending)
-}
-
-func (f *manualWatcher) Watch(ctx context.Context, ended func(store.Ending)) error {
-	f.ctx, f.ended = ctx, ended
-	return nil
-}
-
 // A guard has no Close method: it watches the backend while there are streams, and no
 // longer.
 func TestBackendIsWatchedOnlyWhileThereAreStreams(t *testing.T) {
@@ -172,14 +160,6 @@ func TestBackendIsWatchedOnlyWhileThereAreStreams(t *testing.T) {
 			advance(2 * time.Minute)
 		}
 	})
-}
-
-// hangingWatcher is a store.Watcher whose Watch does not return.
-type hangingWatcher struct{ *failingBackend }
-
-func (h hangingWatcher) Watch(ctx context.Context, _ func(store.Ending)) error {
-	<-ctx.Done()
-	return ctx.Err()
 }
 
 // L5: a Watch that hangs delays the start of streams for five seconds, and nothing else
@@ -264,27 +244,6 @@ func TestManyStreamsLeaveNothing(t *testing.T) {
 	})
 }
 
-// countingWatcher is a store.Watcher that counts its watches.
-type countingWatcher struct {
-	*failingBackend
-	watches, active atomic.Int64
-}
-
-func (c *countingWatcher) Watch(ctx context.Context, _ func(store.Ending)) error {
-	c.watches.Add(1)
-	c.active.Add(1)
-	context.AfterFunc(ctx, func() { c.active.Add(-1) })
-	return nil
-}
-
-// watcherFunc is a store.Watcher that calls watch.
-type watcherFunc struct {
-	*failingBackend
-	watch func(ended func(store.Ending)) error
-}
-
-func (b watcherFunc) Watch(_ context.Context, ended func(store.Ending)) error { return b.watch(ended) }
-
 func TestPanickingWatchIsUnavailable(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
@@ -336,3 +295,44 @@ func TestManyMissedEndingsCauseFewChecks(t *testing.T) {
 		require.LessOrEqual(t, backend.callCounts()["Load"]-before, 20)
 	})
 }
+
+// manualWatcher is a store.Watcher that reports nothing but what a test passes to ended.
+type manualWatcher struct {
+	*failingBackend
+	ctx   context.Context
+	ended func(store.Ending)
+}
+
+func (f *manualWatcher) Watch(ctx context.Context, ended func(store.Ending)) error {
+	f.ctx, f.ended = ctx, ended
+	return nil
+}
+
+// hangingWatcher is a store.Watcher whose Watch does not return.
+type hangingWatcher struct{ *failingBackend }
+
+func (h hangingWatcher) Watch(ctx context.Context, _ func(store.Ending)) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// countingWatcher is a store.Watcher that counts its watches.
+type countingWatcher struct {
+	*failingBackend
+	watches, active atomic.Int64
+}
+
+func (c *countingWatcher) Watch(ctx context.Context, _ func(store.Ending)) error {
+	c.watches.Add(1)
+	c.active.Add(1)
+	context.AfterFunc(ctx, func() { c.active.Add(-1) })
+	return nil
+}
+
+// watcherFunc is a store.Watcher that calls watch.
+type watcherFunc struct {
+	*failingBackend
+	watch func(ended func(store.Ending)) error
+}
+
+func (b watcherFunc) Watch(_ context.Context, ended func(store.Ending)) error { return b.watch(ended) }

@@ -12,37 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// W2: the values of an abandoned stream are not saved
-func TestValuesOfAbandonedStreamAreNotSaved(t *testing.T) {
-	withFakeClock(t, func(t *testing.T) {
-		s := newSite(t, nil)
-		writing := s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			session, _ := s.guard.Get(r, "app")
-			for i := range 1000 {
-				session.Values["k"] = fmt.Sprint(i)
-				time.Sleep(10 * time.Millisecond)
-			}
-		}))
-		// Like http.TimeoutHandler, but its response is not a 503.
-		s.mux.Handle("POST /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
-			defer cancel()
-			go writing.ServeHTTP(httptest.NewRecorder(), r.WithContext(ctx))
-			<-ctx.Done()
-			io.WriteString(w, "too slow")
-		})))
-		b := s.browse()
-		b.login("ada")
-		require.Equal(t, "too slow", b.Post("/slow").Body)
-		advance(time.Minute)
-		require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
-	})
-}
-
-// runaway returns a handler that writes to the values of a session after
+// abandonedHandler returns a handler that writes to the values of a session after
 // http.TimeoutHandler has given up on it. If save is set, it calls Save before that.
 // finished receives the error of Save.
-func runaway(s *site, save bool) (handler http.HandlerFunc, finished chan error) {
+func abandonedHandler(s *site, save bool) (handler http.HandlerFunc, finished chan error) {
 	finished = make(chan error, 1)
 	return func(w http.ResponseWriter, r *http.Request) {
 		session, _ := s.guard.Get(r, "app")
@@ -67,7 +40,7 @@ func TestTimeoutHandlerInsideGuardDoesNotRaceWithItsHandler(t *testing.T) {
 	for name, save := range map[string]bool{"with Save": true, "without Save": false} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(s *site, _ *failingBackend) {
-				handler, finished := runaway(s, save)
+				handler, finished := abandonedHandler(s, save)
 				limited := http.TimeoutHandler(handler, time.Second, "too slow")
 				s.mux.Handle("GET /ungated", limited)
 				s.mux.Handle("GET /gated", s.guard.RequireLogin(limited))
@@ -91,7 +64,7 @@ func TestTimeoutHandlerInsideGuardDoesNotRaceWithItsHandler(t *testing.T) {
 	}
 }
 
-// W2: also if outer middleware has opened the session first
+// W2: the same if outer middleware has opened the session first
 func TestTimeoutHandlerBehindMiddlewareThatOpenedTheSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		release := make(chan struct{})
@@ -176,5 +149,32 @@ func TestValuesOpenedWithDerivedContextAreSaved(t *testing.T) {
 		b.login("ada")
 		b.Post("/derived")
 		require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body)
+	})
+}
+
+// W2: the values of an abandoned stream are not saved
+func TestValuesOfAbandonedStreamAreNotSaved(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		writing := s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			for i := range 1000 {
+				session.Values["k"] = fmt.Sprint(i)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}))
+		// Like http.TimeoutHandler, but its response is not a 503.
+		s.mux.Handle("POST /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+			defer cancel()
+			go writing.ServeHTTP(httptest.NewRecorder(), r.WithContext(ctx))
+			<-ctx.Done()
+			io.WriteString(w, "too slow")
+		})))
+		b := s.browse()
+		b.login("ada")
+		require.Equal(t, "too slow", b.Post("/slow").Body)
+		advance(time.Minute)
+		require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// requireUnavailable checks that resp is a 503 without anything of a protected page.
+// requireUnavailable checks that resp is a 503 and shows nothing of a protected page.
 func requireUnavailable(t *testing.T, resp response) {
 	t.Helper()
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, resp.Body)
@@ -156,7 +156,8 @@ func TestIncompleteLogoutIsReported(t *testing.T) {
 	}
 }
 
-// L5: also for End, in a handler that ignores its error
+// L5: if End could not end the session, the page is replaced with a 503 even if the
+// handler ignores the error
 func TestIncompleteEndReplacesThePage(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)

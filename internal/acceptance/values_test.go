@@ -16,31 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// L6: values behind CancelOnEnd are saved like any others
-func TestValuesBehindCancelOnEndAreSaved(t *testing.T) {
-	onBoth(t, func(s *site, _ *failingBackend) {
-		cancelOnEnd := func(h http.HandlerFunc) http.Handler { return s.guard.RequireLogin(s.guard.CancelOnEnd(h)) }
-		s.mux.Handle("POST /silent", cancelOnEnd(func(w http.ResponseWriter, r *http.Request) {
-			session, _ := s.guard.Get(r, "app")
-			session.Values["silent"] = "v"
-		}))
-		s.mux.Handle("POST /late", cancelOnEnd(func(w http.ResponseWriter, r *http.Request) {
-			session, _ := s.guard.Get(r, "app")
-			io.WriteString(w, "hello")
-			session.Values["late"] = "v"
-		}))
-		s.mux.Handle("POST /out", s.guard.CancelOnEnd(s.guard.CancelOnEnd(s.guard.Logout("/"))))
-		b := s.browse()
-		b.login("ada")
-		b.Post("/silent")
-		b.Post("/late")
-		require.Equal(s.T, "v <nil>", b.Get("/value?k=silent").Body)
-		require.Equal(s.T, "v <nil>", b.Get("/value?k=late").Body)
-		b.Post("/out")
-		require.Contains(s.T, b.Get("/").Body, "logged out")
-	})
-}
-
 var _ sessions.Store = (*sessionguard.Guard[*user])(nil)
 
 // L4: if two requests change different values of a session, both changes are stored. For
@@ -359,5 +334,30 @@ func TestSessionsAndValuesOutliveProcess(t *testing.T) {
 			again.SetCookies(b.Cookies())
 			require.Equal(t, "{7} <nil>", again.Get("/value?k=k").Body)
 		}
+	})
+}
+
+// L6: values behind CancelOnEnd are saved like any others
+func TestValuesBehindCancelOnEndAreSaved(t *testing.T) {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		cancelOnEnd := func(h http.HandlerFunc) http.Handler { return s.guard.RequireLogin(s.guard.CancelOnEnd(h)) }
+		s.mux.Handle("POST /silent", cancelOnEnd(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			session.Values["silent"] = "v"
+		}))
+		s.mux.Handle("POST /late", cancelOnEnd(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			io.WriteString(w, "hello")
+			session.Values["late"] = "v"
+		}))
+		s.mux.Handle("POST /out", s.guard.CancelOnEnd(s.guard.CancelOnEnd(s.guard.Logout("/"))))
+		b := s.browse()
+		b.login("ada")
+		b.Post("/silent")
+		b.Post("/late")
+		require.Equal(s.T, "v <nil>", b.Get("/value?k=silent").Body)
+		require.Equal(s.T, "v <nil>", b.Get("/value?k=late").Body)
+		b.Post("/out")
+		require.Contains(s.T, b.Get("/").Body, "logged out")
 	})
 }

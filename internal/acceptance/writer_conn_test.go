@@ -166,7 +166,7 @@ func upstream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Link", "</a.css>")
 	w.WriteHeader(http.StatusEarlyHints)
 	cachingAllow(w)
-	w.Header().Set("Set-Cookie", "theirs=1")
+	w.Header().Set("Set-Cookie", "upstream=1")
 	io.WriteString(w, "upstream")
 }
 
@@ -201,14 +201,14 @@ func TestReverseProxyBehindGuard(t *testing.T) {
 
 		resp := b.Post("/sso")
 		require.Equal(t, "upstream", resp.Body)
-		require.Len(t, resp.Header["Set-Cookie"], 2, "theirs and ours")
+		require.Len(t, resp.Header["Set-Cookie"], 2, "the upstream's and the guard's")
 		requireUncacheable(t, resp.Header)
 
 		advance(2 * time.Minute)
 		before := backend.callCounts()
 		resp = b.Get("/app")
 		require.Equal(t, "upstream", resp.Body)
-		require.Equal(t, []string{"theirs=1"}, resp.Header["Set-Cookie"])
+		require.Equal(t, []string{"upstream=1"}, resp.Header["Set-Cookie"])
 		requireUncacheable(t, resp.Header)
 		require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, callsSince(backend, before))
 

@@ -56,7 +56,7 @@ func (g *gzipWriter) FlushError() error {
 	return errors.Join(g.gz.Flush(), http.NewResponseController(g.ResponseWriter).Flush())
 }
 
-// compress is that middleware.
+// compress is the middleware that uses gzipWriter.
 func compress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g := &gzipWriter{ResponseWriter: w, gz: gzip.NewWriter(w)}

@@ -199,7 +199,7 @@ func TestAnotherSpellingOfTheCookieIsNotTheCookie(t *testing.T) {
 
 // K2, over the network: what a browser and a server make of the headers.
 func TestTwoSessionCookiesAreNone(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		b.login("ada")
 		real := sessionCookie + "=" + b.Cookies()[sessionCookie]

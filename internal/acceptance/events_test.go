@@ -19,7 +19,7 @@ import (
 // ASVS 16.3.1, 16.3.2
 func TestTheAuditTrailHasEachThingOnce(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
-		s.addReasonRoutes()
+		s.reasons()
 		s.devices()
 		b, admin := s.browse(), s.browse()
 		for _, browser := range []*browser{b, admin} {

@@ -104,7 +104,7 @@ func FuzzCookie(f *testing.F) {
 			r.Header["Cookie"] = lines
 			rec := httptest.NewRecorder()
 			h.ServeHTTP(rec, r)
-			since := callsSince(backend, before)
+			since := writerSince(backend, before)
 
 			want := http.StatusUnauthorized
 			if once || name == "open" {

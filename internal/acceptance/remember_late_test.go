@@ -23,10 +23,10 @@ func (s *site) addSlowRoute(d time.Duration) {
 // K2, L3: a late response with a new token does not overwrite a newer cookie
 func TestLateResponseWithNewTokenOverwritesNoLoginOrLogout(t *testing.T) {
 	for name, overtake := range map[string]func(s *site, b *browser){
-		"the same user":    func(_ *site, b *browser) { b.login("ada") },
-		"another user":     func(_ *site, b *browser) { b.login("grace") },
-		"a logout":         func(_ *site, b *browser) { b.Post("/logout") },
-		"an administrator": func(s *site, _ *browser) { require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada")) },
+		"login of the same user":  func(_ *site, b *browser) { b.login("ada") },
+		"login of another user":   func(_ *site, b *browser) { b.login("grace") },
+		"logout":                  func(_ *site, b *browser) { b.Post("/logout") },
+		"end by an administrator": func(s *site, _ *browser) { require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			onBothRemembered(t, func(s *site, _ *failingBackend) {
@@ -43,7 +43,7 @@ func TestLateResponseWithNewTokenOverwritesNoLoginOrLogout(t *testing.T) {
 				require.Nil(s.T, late.Cookie(sessionCookie))
 				require.NotEqual(s.T, "secret", late.Body)
 				require.Equal(s.T, want, b.Cookies())
-				require.Equal(s.T, strings.Contains(name, "user"), b.loggedIn())
+				require.Equal(s.T, strings.HasPrefix(name, "login"), b.loggedIn())
 				advance(31 * time.Second)
 				b.loggedIn()
 				require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
@@ -53,7 +53,7 @@ func TestLateResponseWithNewTokenOverwritesNoLoginOrLogout(t *testing.T) {
 }
 
 // K2: a late page without a gate is sent, but does not overwrite the cookie of a newer
-// login either
+// login
 func TestLatePublicPageOverwritesNoCookie(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
 		s.mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +109,7 @@ func TestLate503OverwritesNoLogin(t *testing.T) {
 // K2: a response that outer middleware has buffered does not overwrite the cookie of a
 // newer login
 func TestBufferedResponseOverwritesNoLogin(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s := rememberingSite(t, nil)
 		s.mux.Handle("GET /report", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "begin")

@@ -104,14 +104,14 @@ func TestWithoutRememberNothingIsRevived(t *testing.T) {
 
 func TestRememberedSessionEndsAfterRememberFor(t *testing.T) {
 	onBothRemembered(t, func(s *site, backend *failingBackend) {
-		begun := time.Now()
+		start := time.Now()
 		b := s.browse()
 		b.login("ada")
-		for time.Since(begun)+25*time.Hour < twoWeeks {
+		for time.Since(start)+25*time.Hour < twoWeeks {
 			advance(25 * time.Hour) // more than the absolute timeout of other logins
 			require.Equal(s.T, "secret of ada", b.Get("/home").Body)
 		}
-		advance(twoWeeks - time.Since(begun) - time.Second)
+		advance(twoWeeks - time.Since(start) - time.Second)
 		require.Equal(s.T, "secret of ada", b.Get("/home").Body, "until the last second")
 		advance(time.Second)
 		require.Equal(s.T, "/login?next=%2Fhome&reason=absolute", b.Get("/home").Header.Get("Location"), "although it was active")
@@ -212,7 +212,7 @@ func TestLongChainOfMovesCostsFewCalls(t *testing.T) {
 		}
 		before := backend.callCounts()
 		require.Equal(t, http.StatusSeeOther, old.Post("/logout").StatusCode)
-		calls := callsSince(backend, before)
+		calls := writerSince(backend, before)
 		require.LessOrEqual(t, calls["Load"]+calls["Delete"]+calls["ByOwner"], 20)
 		require.False(t, b.loggedIn(), "the session was found")
 	})
@@ -222,7 +222,7 @@ func TestLongChainOfMovesCostsFewCalls(t *testing.T) {
 // User, but that revives nothing.
 func TestLoginPageRevivesNoSession(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
-		s.addReasonRoutes()
+		s.reasons()
 		s.mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
 			if _, ok := s.guard.User(r); ok {
 				http.Redirect(w, r, s.guard.Next(r, "/home"), http.StatusSeeOther)

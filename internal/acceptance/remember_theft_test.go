@@ -128,10 +128,10 @@ func TestLostResponseIsNoTheft(t *testing.T) {
 			waiting := s.copyOf(b)
 			go waiting.Client.Do(waiting.Request("GET", "/slow").WithContext(s.T.Context()))
 		},
-		"the client hangs up": func(s *site, b *browser) {
+		"the client disconnects": func(s *site, b *browser) {
 			s.addSlowRoute(time.Second)
-			ctx, hangUp := context.WithTimeout(s.T.Context(), time.Millisecond)
-			defer hangUp()
+			ctx, disconnect := context.WithTimeout(s.T.Context(), time.Millisecond)
+			defer disconnect()
 			_, err := b.Client.Do(b.Request("GET", "/slow").WithContext(ctx))
 			require.Error(s.T, err)
 		},

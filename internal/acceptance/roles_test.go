@@ -215,8 +215,8 @@ func TestGatesFailClosedAndLogNobodyOut(t *testing.T) {
 	}
 }
 
-// I2: however many gates and calls of User a request meets, the session and the user are
-// loaded once.
+// I2: a request loads the session and the user once, however many gates it passes and
+// however often it calls User.
 func TestManyGatesLoadSessionAndUserOnce(t *testing.T) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
@@ -229,10 +229,10 @@ func TestManyGatesLoadSessionAndUserOnce(t *testing.T) {
 		fmt.Fprint(w, u.ID)
 	})
 	h := g.RequireLogin(g.Handler(g.RequireRole("Engineer")(g.Passive(g.RequireFresh(time.Hour)(g.Handler(showUser))))))
-	visitor := browse(t, serve(t, h))
-	visitor.SetCookies(b.Cookies())
+	client := browse(t, serve(t, h))
+	client.SetCookies(b.Cookies())
 	loads, lookups := backend.callCounts()["Load"], s.users.lookups
-	require.Equal(t, "ada", visitor.Get("/").Body)
+	require.Equal(t, "ada", client.Get("/").Body)
 	require.Equal(t, loads+1, backend.callCounts()["Load"])
 	require.Equal(t, lookups+1, s.users.lookups)
 }
@@ -251,14 +251,14 @@ func TestGatesOfTwoGuardsMustBothAgree(t *testing.T) {
 	b := s.browse()
 	b.login("grace")
 	value := b.Cookies()[sessionCookie]
-	visitor := browse(t, server)
+	client := browse(t, server)
 	for _, cookies := range []map[string]string{
 		{sessionCookie: value},
 		{"__Host-staff": value},
 		{sessionCookie: value, "__Host-staff": value},
 	} {
-		visitor.SetCookies(cookies)
-		require.Equal(t, "login_required", gateVerdict(visitor.Get("/", "Sec-Fetch-Mode", "cors")))
+		client.SetCookies(cookies)
+		require.Equal(t, "login_required", gateVerdict(client.Get("/", "Sec-Fetch-Mode", "cors")))
 	}
 	require.Zero(t, probe.ran.Load())
 }

@@ -163,7 +163,7 @@ func TestStayIsActivityAndMovesNoAbsoluteTimeout(t *testing.T) {
 		addScriptRoutes(s)
 		b := s.browse()
 		b.login("ada")
-		begun := time.Now()
+		start := time.Now()
 		advance(20 * time.Minute)
 		// Numbers that the client sends do not count.
 		resp := b.Post("/sessionguard/stay?idle_seconds=99999&absolute_seconds=99999&seconds=99999")
@@ -173,11 +173,11 @@ func TestStayIsActivityAndMovesNoAbsoluteTimeout(t *testing.T) {
 		require.Equal(s.T, 1800, statusOf(b).Idle, "the activity was recorded")
 
 		for statusOf(b).Authenticated {
-			require.Less(s.T, time.Since(begun), absolute)
+			require.Less(s.T, time.Since(start), absolute)
 			advance(5 * time.Minute)
 			b.Post("/sessionguard/stay")
 		}
-		require.GreaterOrEqual(s.T, time.Since(begun), absolute)
+		require.GreaterOrEqual(s.T, time.Since(start), absolute)
 		require.JSONEq(s.T, `{"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"absolute"}`, b.Post("/sessionguard/stay").Body)
 	})
 }

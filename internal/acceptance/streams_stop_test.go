@@ -17,7 +17,7 @@ import (
 
 // A handler that ignores the end of its context is stopped a second later.
 func TestHandlerThatIgnoresContextIsStopped(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s := newSite(t, nil)
 		b := browseOver(t, proto, s.guard.Handler(s.mux))
 		var mu sync.Mutex
@@ -27,7 +27,7 @@ func TestHandlerThatIgnoresContextIsStopped(t *testing.T) {
 			io.WriteString(w, "hello\n")
 			control := http.NewResponseController(w)
 			control.Flush()
-			begun := time.Now()
+			start := time.Now()
 			for {
 				time.Sleep(100 * time.Millisecond)
 				_ = control.SetWriteDeadline(time.Now().Add(time.Hour))
@@ -37,7 +37,7 @@ func TestHandlerThatIgnoresContextIsStopped(t *testing.T) {
 				}
 				if err != nil {
 					mu.Lock()
-					failed, lasted = err, time.Since(begun)
+					failed, lasted = err, time.Since(start)
 					mu.Unlock()
 					return
 				}
@@ -76,11 +76,11 @@ func TestHandlerBlockedInWriteIsStopped(t *testing.T) {
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		synctest.Wait()
-		begun := time.Now()
+		start := time.Now()
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
 		// net/http closes the connection before the handler's Write fails, and crypto/tls
 		// waits five seconds for the client to read its close_notify alert.
-		require.Equal(t, 6*time.Second, (<-done).Sub(begun))
+		require.Equal(t, 6*time.Second, (<-done).Sub(start))
 	})
 }
 
@@ -109,9 +109,9 @@ func TestHijackedConnectionIsClosed(t *testing.T) {
 		defer resp.Body.Close()
 		require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
 		advance(time.Minute)
-		begun := time.Now()
+		start := time.Now()
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
-		require.Equal(t, time.Second, (<-woken).Sub(begun), "the handler has a second to send a last message")
+		require.Equal(t, time.Second, (<-woken).Sub(start), "the handler has a second to send a last message")
 	})
 }
 
@@ -151,9 +151,9 @@ func TestHijackedConnectionIsClosedAfterHandlerReturned(t *testing.T) {
 		_, _ = io.ReadAll(closed)
 		closed.Close()
 		advance(time.Minute)
-		begun := time.Now()
+		start := time.Now()
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
-		require.Equal(t, time.Second, (<-ends).Sub(begun))
+		require.Equal(t, time.Second, (<-ends).Sub(start))
 		_, _ = io.ReadAll(kept)
 		advance(2 * time.Minute)
 		require.Error(t, backend.ctx.Err(), "no stream is left to watch for")
@@ -176,7 +176,7 @@ func browseBehindOpaqueWriter(t *testing.T, s *site, proto string) *browser {
 // response that could be stopped: its connection may serve another request by then, and
 // over HTTP/2 net/http would panic.
 func TestAbandonedStreamDoesNotStopNextRequest(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s := newSite(t, nil)
 		ignoring := s.guard.RequireLogin(s.guard.CancelOnEnd(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			time.Sleep(30 * time.Second)
@@ -207,7 +207,7 @@ func (e endlessReader) Read(p []byte) (int, error) {
 
 func TestEndlessCopyIsStopped(t *testing.T) {
 	for _, opaque := range []bool{false, true} {
-		overBothProtocols(t, func(t *testing.T, proto string) {
+		overBoth(t, func(t *testing.T, proto string) {
 			s := newSite(t, nil)
 			stopped := make(chan error, 1)
 			s.mux.Handle("GET /copy", s.passiveCancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -224,9 +224,9 @@ func TestEndlessCopyIsStopped(t *testing.T) {
 			go io.Copy(io.Discard, resp.Body)
 			advance(time.Second)
 			require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
-			begun := time.Now()
+			start := time.Now()
 			require.Error(t, <-stopped)
-			require.LessOrEqual(t, time.Since(begun), 1100*time.Millisecond)
+			require.LessOrEqual(t, time.Since(start), 1100*time.Millisecond)
 		})
 	}
 }
@@ -257,7 +257,7 @@ func TestStoppedResponseIsAborted(t *testing.T) {
 			},
 		} {
 			t.Run(name+" behind "+outer, func(t *testing.T) {
-				overBothProtocols(t, func(t *testing.T, proto string) {
+				overBoth(t, func(t *testing.T, proto string) {
 					s := newSite(t, nil)
 					s.mux.Handle("GET /report", s.guard.RequireLogin(s.guard.CancelOnEnd(handler)))
 					b := browse(t, s, proto)
@@ -289,7 +289,7 @@ func TestStoppedResponseIsAborted(t *testing.T) {
 // An abandoned handler may call CancelOnEnd only after its request has ended: the
 // connection serves another request by then.
 func TestStreamBegunAfterRequestDoesNotStopNextRequest(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = newFailingBackend() })
 		ignoring := s.guard.CancelOnEnd(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(30 * time.Second) }))
 		late := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -313,7 +313,7 @@ func TestStreamBegunAfterRequestDoesNotStopNextRequest(t *testing.T) {
 
 // A recoverer inside the guard must not turn a stopped response into a complete one.
 func TestStoppedResponseIsAbortedBehindRecoverer(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s := newSite(t, nil)
 		s.mux.HandleFunc("POST /report", func(w http.ResponseWriter, r *http.Request) {
 			defer func() {

@@ -40,11 +40,11 @@ func onEveryBackend(t *testing.T, test func(s *site, backend *failingBackend, wa
 // watchedBackend is a failingBackend that is a store.Watcher.
 type watchedBackend struct{ *failingBackend }
 
-func (f watchedBackend) Watch(ctx context.Context, ended func(store.Ending)) error {
-	if err := f.enter("Watch"); err != nil {
+func (w watchedBackend) Watch(ctx context.Context, ended func(store.Ending)) error {
+	if err := w.enter("Watch"); err != nil {
 		return err
 	}
-	return f.Backend.(store.Watcher).Watch(ctx, ended)
+	return w.Backend.(store.Watcher).Watch(ctx, ended)
 }
 
 // addStream adds GET /events behind wrap. It writes "hello" and, when its context ends,
@@ -119,9 +119,9 @@ func (s *stream) stillOpen() bool {
 // requireEnds checks that the stream ends with line, after exactly d.
 func (s *stream) requireEnds(line string, d time.Duration) {
 	s.t.Helper()
-	began := time.Now()
+	start := time.Now()
 	require.Equal(s.t, line, <-s.lines)
-	require.Equal(s.t, d, time.Since(began))
+	require.Equal(s.t, d, time.Since(start))
 	_, more := <-s.lines
 	require.False(s.t, more, "the connection is closed")
 }
@@ -364,7 +364,7 @@ func TestIncompleteLogoutAfterReauthenticationEndsStreams(t *testing.T) {
 
 // L1: a request that was accepted in time counts as activity, even if a stream ends while
 // it runs
-func TestEndOfStreamTakesNoActivityAway(t *testing.T) {
+func TestRequestAcceptedInTimeCountsAlthoughStreamEnds(t *testing.T) {
 	onEveryBackend(t, func(s *site, _ *failingBackend, _ bool) {
 		s.addStream(s.passiveCancelOnEnd)
 		s.addSlowRoute(3 * time.Second)

@@ -64,9 +64,9 @@ func TestStreamEndsIfSessionEndsWhileItBegins(t *testing.T) {
 			_, err := backend.Backend.Delete(t.Context(), records[0].Key, store.ReasonEnded)
 			require.NoError(t, err)
 		})
-		begun := time.Now()
+		start := time.Now()
 		require.Contains(t, b.Get("/events").Body, "ended: ended")
-		require.Zero(t, time.Since(begun))
+		require.Zero(t, time.Since(start))
 	})
 }
 
@@ -80,7 +80,7 @@ func TestStreamMakesFewBackendCallsAndLeavesNothing(t *testing.T) {
 		s.addStream(s.passiveCancelOnEnd)
 		b := s.browse()
 		b.login("ada")
-		ctx, hangUp := context.WithCancel(s.T.Context())
+		ctx, disconnect := context.WithCancel(s.T.Context())
 		resp, err := b.Client.Do(b.Request("GET", "/events").WithContext(ctx))
 		require.NoError(s.T, err)
 		before := backend.callCounts()["Load"]
@@ -91,7 +91,7 @@ func TestStreamMakesFewBackendCallsAndLeavesNothing(t *testing.T) {
 		} else {
 			require.Equal(s.T, 2*29-1, loads)
 		}
-		hangUp()
+		disconnect()
 		resp.Body.Close()
 		synctest.Wait()
 		before = backend.callCounts()["Load"]
@@ -167,17 +167,17 @@ func TestHangingWatchTimesOut(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		_, b := streamingSite(t, hangingWatcher{newFailingBackend()})
 		responses := make(chan response)
-		begun := time.Now()
+		start := time.Now()
 		for range 3 {
 			go func() { responses <- b.Get("/events") }()
 		}
 		advance(time.Second)
 		require.Equal(t, "secret of ada", b.Get("/home").Body)
-		require.Equal(t, time.Second, time.Since(begun))
+		require.Equal(t, time.Second, time.Since(start))
 		for range 3 {
 			require.Equal(t, http.StatusServiceUnavailable, (<-responses).StatusCode)
 		}
-		require.Equal(t, 5*time.Second, time.Since(begun))
+		require.Equal(t, 5*time.Second, time.Since(start))
 	})
 }
 
@@ -194,9 +194,9 @@ func TestStreamEndsAlthoughBackendHangs(t *testing.T) {
 			live := b.openStream("/events")
 			release := make(chan struct{})
 			backend.beforeCall("Load", func() { <-release })
-			begun := time.Now()
+			start := time.Now()
 			require.Contains(t, <-live.lines, sessionguard.ErrUnavailable.Error())
-			require.Equal(t, idle+5*time.Second, time.Since(begun))
+			require.Equal(t, idle+5*time.Second, time.Since(start))
 			close(release)
 		})
 	}
@@ -214,12 +214,12 @@ func TestMissedEndingsAreFoundConcurrently(t *testing.T) {
 		_, err := backend.Backend.Delete(t.Context(), sessionsOf(t, backend, "ada")[0].Key, store.ReasonEnded)
 		require.NoError(t, err)
 		backend.beforeCall("Load", func() { time.Sleep(time.Second) })
-		begun := time.Now()
+		start := time.Now()
 		backend.ended(store.Ending{})
 		for _, live := range all {
 			require.Equal(t, "ended: ended", <-live.lines)
 		}
-		require.LessOrEqual(t, time.Since(begun), 4*time.Second)
+		require.LessOrEqual(t, time.Since(start), 4*time.Second)
 	})
 }
 
@@ -303,15 +303,15 @@ type manualWatcher struct {
 	ended func(store.Ending)
 }
 
-func (f *manualWatcher) Watch(ctx context.Context, ended func(store.Ending)) error {
-	f.ctx, f.ended = ctx, ended
+func (w *manualWatcher) Watch(ctx context.Context, ended func(store.Ending)) error {
+	w.ctx, w.ended = ctx, ended
 	return nil
 }
 
 // hangingWatcher is a store.Watcher whose Watch does not return.
 type hangingWatcher struct{ *failingBackend }
 
-func (h hangingWatcher) Watch(ctx context.Context, _ func(store.Ending)) error {
+func (w hangingWatcher) Watch(ctx context.Context, _ func(store.Ending)) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -322,10 +322,10 @@ type countingWatcher struct {
 	watches, active atomic.Int64
 }
 
-func (c *countingWatcher) Watch(ctx context.Context, _ func(store.Ending)) error {
-	c.watches.Add(1)
-	c.active.Add(1)
-	context.AfterFunc(ctx, func() { c.active.Add(-1) })
+func (w *countingWatcher) Watch(ctx context.Context, _ func(store.Ending)) error {
+	w.watches.Add(1)
+	w.active.Add(1)
+	context.AfterFunc(ctx, func() { w.active.Add(-1) })
 	return nil
 }
 
@@ -335,4 +335,4 @@ type watcherFunc struct {
 	watch func(ended func(store.Ending)) error
 }
 
-func (b watcherFunc) Watch(_ context.Context, ended func(store.Ending)) error { return b.watch(ended) }
+func (w watcherFunc) Watch(_ context.Context, ended func(store.Ending)) error { return w.watch(ended) }

@@ -70,10 +70,10 @@ func TestHijackedConnectionCarriesBytesAndCommitsOnce(t *testing.T) {
 				advance(idle - time.Minute)
 				before := backend.callCounts()
 				line := upgrade(t, b, "/echo", func() {
-					require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, callsSince(backend, before), "committed before the connection is open")
+					require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before), "committed before the connection is open")
 				})
 				require.Equal(t, "ada says hello\n", line)
-				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, callsSince(backend, before))
+				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
 				advance(idle - time.Minute)
 				require.True(t, b.loggedIn())
 			})
@@ -195,7 +195,7 @@ func (s *site) addProxyRoutes(transport http.RoundTripper) {
 
 // W1: httputil.ReverseProxy clears all headers after a 1xx response of its upstream.
 func TestReverseProxyBehindGuard(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		s.addProxyRoutes(browse(t, serve(t, http.HandlerFunc(upstream))).Client.Transport)
 
@@ -210,7 +210,7 @@ func TestReverseProxyBehindGuard(t *testing.T) {
 		require.Equal(t, "upstream", resp.Body)
 		require.Equal(t, []string{"upstream=1"}, resp.Header["Set-Cookie"])
 		requireUncacheable(t, resp.Header)
-		require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, callsSince(backend, before))
+		require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
 
 		resp = b.Get("/broken")
 		require.Equal(t, http.StatusBadGateway, resp.StatusCode)
@@ -220,7 +220,7 @@ func TestReverseProxyBehindGuard(t *testing.T) {
 			advance(2 * time.Minute)
 			before = backend.callCounts()
 			line := upgrade(t, b, "/app", func() {
-				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, callsSince(backend, before))
+				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
 			})
 			require.Equal(t, "upstream heard hello\n", line)
 		}
@@ -236,7 +236,7 @@ func TestPanicUndoesLoginBeforeAndAfterFirstByte(t *testing.T) {
 			"after a bad status":    func(w http.ResponseWriter) { w.WriteHeader(1000) },
 		} {
 			t.Run(name+" "+when, func(t *testing.T) {
-				overBothProtocols(t, func(t *testing.T, proto string) {
+				overBoth(t, func(t *testing.T, proto string) {
 					backend := newFailingBackend()
 					s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 					s.mux.HandleFunc("POST /in", func(w http.ResponseWriter, r *http.Request) {
@@ -255,7 +255,7 @@ func TestPanicUndoesLoginBeforeAndAfterFirstByte(t *testing.T) {
 						resp.Body.Close()
 						require.Error(t, err, "the response is aborted")
 					}
-					since := callsSince(backend, before)
+					since := writerSince(backend, before)
 					require.Equal(t, 1, since["Create"])
 					require.Equal(t, 1, since["Delete"])
 					require.False(t, b.loggedIn())
@@ -270,7 +270,7 @@ func TestPanicUndoesLoginBeforeAndAfterFirstByte(t *testing.T) {
 
 // L5, L6, W1: whatever a handler writes after its page was replaced is discarded.
 func TestWritesAfterReplacedPageAreDiscarded(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		var begin func(http.ResponseWriter) error
 		var ran atomic.Int64

@@ -93,7 +93,7 @@ func wrapperChains(g *sessionguard.Guard[*user]) map[string][]func(http.Handler)
 
 // W1: wrappers work in any order, and nothing is loaded twice
 func TestWrappersWorkInAnyOrderAndLoadOnce(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		for name, chain := range wrapperChains(s.guard) {
 			var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -121,7 +121,7 @@ func TestWrappersWorkInAnyOrderAndLoadOnce(t *testing.T) {
 			require.Equal(t, "inside", resp.Body, name)
 			requireUncacheable(t, resp.Header)
 			require.Empty(t, resp.Header["Set-Cookie"], name)
-			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, callsSince(backend, before), name)
+			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, writerSince(backend, before), name)
 			require.Equal(t, lookups+1, s.users.lookups, "%s: FindUser", name)
 
 			if name != "NoCache twice" {
@@ -139,7 +139,7 @@ func TestWrappersWorkInAnyOrderAndLoadOnce(t *testing.T) {
 
 // L5, W1: a refusal that replaces a compressed page does not have its Content-Encoding.
 func TestReplacedPageBehindCompressorIsReadable(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		for path, size := range map[string]int{"/small": 1, "/large": 1 << 20} {
 			s.mux.Handle("GET "+path, compress(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -190,7 +190,7 @@ func uploadRequest(t *testing.T, url string) *http.Request {
 // W3: the server removes uploaded files through its own request, and outer middleware
 // sees the matched route.
 func TestUploadedFilesAreRemovedAndRouteIsPassedOut(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		temp := t.TempDir()
 		t.Setenv("TMPDIR", temp)
 		s, _, b := writerSite(t, proto, nil)

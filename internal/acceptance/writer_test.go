@@ -46,15 +46,15 @@ func browseOver(t *testing.T, proto string, h http.Handler) *browser {
 	return b
 }
 
-// overBothProtocols runs a test over HTTP/1.1 and HTTP/2, each on a fake clock.
-func overBothProtocols(t *testing.T, test func(t *testing.T, proto string)) {
+// overBoth runs a test over HTTP/1.1 and HTTP/2, each on a fake clock.
+func overBoth(t *testing.T, test func(t *testing.T, proto string)) {
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		t.Run(proto, func(t *testing.T) { withFakeClock(t, func(t *testing.T) { test(t, proto) }) })
 	}
 }
 
-// callsSince returns the calls of the backend since before.
-func callsSince(backend *failingBackend, before map[string]int) map[string]int {
+// writerSince returns the calls of the backend since before.
+func writerSince(backend *failingBackend, before map[string]int) map[string]int {
 	since := backend.callCounts()
 	for method, n := range before {
 		if since[method] -= n; since[method] == 0 {
@@ -121,7 +121,7 @@ var waysToBegin = map[string]func(w http.ResponseWriter) error{
 
 // W1, C1, K1
 func TestEveryWayToBeginResponseCommitsOnce(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		var begin func(http.ResponseWriter) error
 		errs := make(chan error, 1)
@@ -154,7 +154,7 @@ func TestEveryWayToBeginResponseCommitsOnce(t *testing.T) {
 			require.Equal(t, http.StatusOK, resp.StatusCode)
 			require.Len(t, resp.Header["Set-Cookie"], 1, name)
 			requireNoStore(t, resp.Header)
-			require.Equal(t, map[string]int{"Create": 1}, callsSince(backend, before), name)
+			require.Equal(t, map[string]int{"Create": 1}, writerSince(backend, before), name)
 			require.True(t, b.loggedIn(), name)
 
 			advance(2 * time.Minute) // a touch is due
@@ -163,7 +163,7 @@ func TestEveryWayToBeginResponseCommitsOnce(t *testing.T) {
 			require.NoError(t, <-errs, name)
 			require.Empty(t, resp.Header["Set-Cookie"], name)
 			requireNoStore(t, resp.Header)
-			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, callsSince(backend, before), name)
+			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, writerSince(backend, before), name)
 		}
 		require.Empty(t, s.log.String())
 	})
@@ -171,7 +171,7 @@ func TestEveryWayToBeginResponseCommitsOnce(t *testing.T) {
 
 // W1, RFC 8297: the cookie and the caching headers belong to the final response.
 func TestEarlyHintsPassAndCommitNothing(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		calls := make(chan map[string]int, 1)
 		s.mux.HandleFunc("POST /in", func(w http.ResponseWriter, r *http.Request) {
@@ -223,7 +223,7 @@ func TestStreamedResponseHasItsCookieFromTheFirstByte(t *testing.T) {
 		"controller": func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			overBothProtocols(t, func(t *testing.T, proto string) {
+			overBoth(t, func(t *testing.T, proto string) {
 				s, _, b := writerSite(t, proto, nil)
 				goOn := make(chan struct{})
 				s.mux.HandleFunc("POST /stream", func(w http.ResponseWriter, r *http.Request) {
@@ -248,7 +248,7 @@ func TestStreamedResponseHasItsCookieFromTheFirstByte(t *testing.T) {
 
 // W1: setting deadlines begins no response, so a login may still follow.
 func TestControllingTheConnectionCommitsNothing(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, proto string) {
+	overBoth(t, func(t *testing.T, proto string) {
 		s, _, b := writerSite(t, proto, nil)
 		errs := make(chan error, 1)
 		s.mux.HandleFunc("POST /in", func(w http.ResponseWriter, r *http.Request) {

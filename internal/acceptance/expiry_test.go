@@ -249,7 +249,7 @@ func TestNewLoginRestartsBothTimeouts(t *testing.T) {
 		require.Equal(s.T, 43200-24*29*60, before.Absolute)
 		b.login("ada")
 		after := statusOf(b)
-		require.Equal(s.T, statusAnswer{true, before.Session, 1800, 43200}, after)
+		require.Equal(s.T, statusResponse{true, before.Session, 1800, 43200}, after)
 	})
 }
 

@@ -222,7 +222,7 @@ func TestReauthenticationGivesTheSameSessionANewToken(t *testing.T) {
 		b.login("ada")
 		require.NotEqual(s.T, old[sessionCookie], b.Cookies()[sessionCookie])
 		require.Equal(s.T, "kept <nil>", b.Get("/value?k=k").Body)
-		require.Equal(s.T, statusAnswer{true, id, 1800, 43200}, statusOf(b))
+		require.Equal(s.T, statusResponse{true, id, 1800, 43200}, statusOf(b))
 		require.False(s.T, thief.loggedIn(), "the old token is dead")
 		if backend != nil {
 			r := sessionsOf(s.T, backend, "ada")

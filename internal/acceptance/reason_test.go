@@ -13,14 +13,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// requireReason checks everything that says why b's session ended.
+// requireReason checks every place that gives the reason why b's session ended. An empty
+// reason means that none is given.
 func requireReason(t *testing.T, s *site, b *browser, reason store.Reason) {
 	t.Helper()
 	query := ""
 	if reason != "" {
 		query = "&reason=" + string(reason)
 	}
-	for range 2 { // as long as it is not another's turn
+	for range 2 { // the reason is given again, until the next login
 		require.Equal(t, "/login?next=%2Fhome"+query, b.Get("/home").Header.Get("Location"))
 	}
 	require.Equal(t, strings.Replace("/login"+query, "&", "?", 1), b.Post("/reason/post").Header.Get("Location"))
@@ -28,9 +29,9 @@ func requireReason(t *testing.T, s *site, b *browser, reason store.Reason) {
 		Error, Reason string
 		Authenticated bool
 	}
-	a := b.Get("/home", "Accept", "application/json")
-	require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"))
-	require.NoError(t, json.Unmarshal([]byte(a.Body), &problem))
+	resp := b.Get("/home", "Accept", "application/json")
+	require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"))
+	require.NoError(t, json.Unmarshal([]byte(resp.Body), &problem))
 	require.Equal(t, "login_required", problem.Error)
 	require.EqualValues(t, reason, problem.Reason)
 	require.NoError(t, json.Unmarshal([]byte(b.Get("/status").Body), &status))
@@ -42,11 +43,13 @@ func requireReason(t *testing.T, s *site, b *browser, reason store.Reason) {
 			b.Get("/sessionguard/resume?next=/home").Header.Get("Location"))
 		if reason != store.ReasonExpired {
 			require.Equal(t, "/login?next=%2Fhome&reason="+string(reason),
-				b.Get("/sessionguard/resume?next=/home&reason=absolute").Header.Get("Location"), "the server knows better")
+				b.Get("/sessionguard/resume?next=/home&reason=absolute").Header.Get("Location"), "the reason that the server knows takes precedence")
 		}
 	}
 }
 
+// reasons adds routes that give the reason why a session ended, and routes that
+// end sessions.
 func (s *site) reasons() {
 	s.mux.HandleFunc("GET /reason", func(w http.ResponseWriter, r *http.Request) {
 		w.Write([]byte(s.guard.EndReason(r)))
@@ -70,70 +73,74 @@ func (s *site) reasons() {
 	})
 }
 
-func TestTheNextPageSaysWhyTheSessionEnded(t *testing.T) {
-	for name, test := range map[string]struct {
-		end    func(s *site, b, other *browser)
-		reason store.Reason
-	}{
-		"idle": {func(*site, *browser, *browser) { advance(idle) }, store.ReasonIdle},
-		"absolute": {func(_ *site, b, _ *browser) {
-			for range 25 {
-				advance(idle - time.Minute)
-				b.Get("/home")
-			}
-		}, store.ReasonAbsolute},
-		"by the same user elsewhere": {func(s *site, b, other *browser) {
-			require.Equal(s.T, http.StatusOK, other.Post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
-		}, store.ReasonLoggedOutElsewhere},
-		"by the same user everywhere else": {func(s *site, _, other *browser) {
-			require.Equal(s.T, http.StatusOK, other.Post("/others").StatusCode)
-		}, store.ReasonLoggedOutElsewhere},
-		"by the same user everywhere": {func(s *site, _, other *browser) {
-			require.Equal(s.T, http.StatusOK, other.Post("/everywhere?user=ada").StatusCode)
-			requireReason(s.T, s, other, store.ReasonExpired) // a logout there
-		}, store.ReasonLoggedOutElsewhere},
-		"by an administrator": {func(s *site, b, _ *browser) {
-			admin := s.browse()
-			admin.login("grace")
-			require.Equal(s.T, http.StatusOK, admin.Post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
-		}, store.ReasonEnded},
-		"by an administrator, all": {func(s *site, b, _ *browser) {
-			admin := s.browse()
-			admin.login("grace")
-			require.Equal(s.T, http.StatusOK, admin.Post("/everywhere?user=ada").StatusCode)
-		}, store.ReasonEnded},
-		"by nobody's request": {func(s *site, _, _ *browser) {
-			require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada"))
-		}, store.ReasonEnded},
-		"deactivated": {func(s *site, _, _ *browser) {
-			s.users.change("ada", func(u *user) { u.Inactive = true })
-		}, store.ReasonDeactivated},
-		"deactivated and ended": {func(s *site, _, _ *browser) {
-			s.users.change("ada", func(u *user) { u.Inactive = true })
-			require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada"))
-			s.users.change("ada", func(u *user) { u.Inactive = false })
-		}, store.ReasonDeactivated},
-		"deleted": {func(s *site, _, _ *browser) { delete(s.users.users, "ada") }, store.ReasonNoUser},
-		"password changed": {func(s *site, _, other *browser) {
-			require.Equal(s.T, http.StatusOK, other.Post("/password").StatusCode)
-			require.Equal(s.T, "secret of ada", other.Get("/home").Body)
-		}, store.ReasonCredentialsChanged},
-		"password changed and others ended": {func(s *site, _, other *browser) {
-			require.Equal(s.T, http.StatusOK, other.Post("/password").StatusCode)
-			require.Equal(s.T, http.StatusOK, other.Post("/others").StatusCode)
-		}, store.ReasonCredentialsChanged},
-	} {
+// endCases are the ways in which ada's session in browser b may end, with the reason that
+// the next page gives. She is logged in to browser other as well.
+var endCases = map[string]struct {
+	end    func(s *site, b, other *browser)
+	reason store.Reason
+}{
+	"idle": {func(*site, *browser, *browser) { advance(idle) }, store.ReasonIdle},
+	"absolute": {func(_ *site, b, _ *browser) {
+		for range 25 {
+			advance(idle - time.Minute)
+			b.Get("/home")
+		}
+	}, store.ReasonAbsolute},
+	"by the same user, from elsewhere": {func(s *site, b, other *browser) {
+		require.Equal(s.T, http.StatusOK, other.Post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
+	}, store.ReasonLoggedOutElsewhere},
+	"by the same user, everywhere else": {func(s *site, _, other *browser) {
+		require.Equal(s.T, http.StatusOK, other.Post("/others").StatusCode)
+	}, store.ReasonLoggedOutElsewhere},
+	"by the same user, everywhere": {func(s *site, _, other *browser) {
+		require.Equal(s.T, http.StatusOK, other.Post("/everywhere?user=ada").StatusCode)
+		requireReason(s.T, s, other, store.ReasonExpired) // its own session was logged out, which leaves no reason
+	}, store.ReasonLoggedOutElsewhere},
+	"by an administrator": {func(s *site, b, _ *browser) {
+		admin := s.browse()
+		admin.login("grace")
+		require.Equal(s.T, http.StatusOK, admin.Post("/device?user=ada&id="+statusOf(b).Session).StatusCode)
+	}, store.ReasonEnded},
+	"all by an administrator": {func(s *site, b, _ *browser) {
+		admin := s.browse()
+		admin.login("grace")
+		require.Equal(s.T, http.StatusOK, admin.Post("/everywhere?user=ada").StatusCode)
+	}, store.ReasonEnded},
+	"outside a request": {func(s *site, _, _ *browser) {
+		require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada"))
+	}, store.ReasonEnded},
+	"deactivated": {func(s *site, _, _ *browser) {
+		s.users.change("ada", func(u *user) { u.Inactive = true })
+	}, store.ReasonDeactivated},
+	"deactivated and ended": {func(s *site, _, _ *browser) {
+		s.users.change("ada", func(u *user) { u.Inactive = true })
+		require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada"))
+		s.users.change("ada", func(u *user) { u.Inactive = false })
+	}, store.ReasonDeactivated},
+	"deleted": {func(s *site, _, _ *browser) { delete(s.users.users, "ada") }, store.ReasonNoUser},
+	"password changed": {func(s *site, _, other *browser) {
+		require.Equal(s.T, http.StatusOK, other.Post("/password").StatusCode)
+		require.Equal(s.T, "secret of ada", other.Get("/home").Body)
+	}, store.ReasonCredentialsChanged},
+	"password changed and others ended": {func(s *site, _, other *browser) {
+		require.Equal(s.T, http.StatusOK, other.Post("/password").StatusCode)
+		require.Equal(s.T, http.StatusOK, other.Post("/others").StatusCode)
+	}, store.ReasonCredentialsChanged},
+}
+
+func TestNextPageGivesReasonWhySessionEnded(t *testing.T) {
+	for name, test := range endCases {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(s *site, _ *failingBackend) {
 				s.reasons()
-				b, other, stranger := s.browse(), s.browse(), s.browse()
+				b, other, visitor := s.browse(), s.browse(), s.browse()
 				b.login("ada")
 				other.login("ada")
 				test.end(s, b, other)
 				requireReason(s.T, s, b, test.reason)
-				requireReason(s.T, s, stranger, "") // who has not the cookie learns nothing
+				requireReason(s.T, s, visitor, "") // without the cookie there is no reason
 
-				// The next login is a clean page.
+				// After the next login and logout there is no reason any more.
 				s.users.users["ada"] = user{ID: "ada", Roles: []string{"Engineer"}}
 				b.login("ada")
 				require.Empty(s.T, b.Get("/reason").Body)
@@ -144,9 +151,9 @@ func TestTheNextPageSaysWhyTheSessionEnded(t *testing.T) {
 	}
 }
 
-// The reason is kept for an hour. After that, and for what nobody saw expire, all
-// that is known is that the cookie is one of ours.
-func TestALongForgottenReasonIsExpired(t *testing.T) {
+// A tombstone with the reason is kept for an hour. After that, and for a session that
+// expired unnoticed, the guard knows only that it has signed the cookie.
+func TestReasonIsExpiredOnceTombstoneIsGone(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := store.NewMemory()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
@@ -156,19 +163,19 @@ func TestALongForgottenReasonIsExpired(t *testing.T) {
 		unseen.login("grace")
 		require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
 		advance(time.Hour - time.Millisecond)
-		forget(t, backend)
+		purge(t, backend)
 		requireReason(t, s, b, store.ReasonEnded)
 		requireReason(t, s, unseen, store.ReasonExpired)
 		advance(time.Millisecond)
-		forget(t, backend)
+		purge(t, backend)
 		requireReason(t, s, b, store.ReasonExpired)
 	})
 }
 
-// forget has a memory forget what it may.
-func forget(t *testing.T, memory *store.Memory) {
+// purge makes a backend in memory delete everything that it no longer has to keep.
+func purge(t *testing.T, memory *store.Memory) {
 	t.Helper()
-	for range 5000 { // each login clears away a little
+	for range 5000 { // each Create deletes a few records
 		r := store.Record{Session: &store.Session{Owner: "x", Expires: store.TimeOf(time.Now())}}
 		rand.Read(r.Session.Key[:])
 		_, err := memory.Create(t.Context(), r, store.Limit{})
@@ -176,8 +183,9 @@ func forget(t *testing.T, memory *store.Memory) {
 	}
 }
 
-// A cookie that is not one of ours gets no reason: it was never a session.
-func TestAForgedCookieHasNoReason(t *testing.T) {
+// A cookie that the guard did not sign never belonged to a session, so there is no
+// reason.
+func TestForgedCookieHasNoReason(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.reasons()
 		b := s.browse()
@@ -191,8 +199,8 @@ func TestAForgedCookieHasNoReason(t *testing.T) {
 	})
 }
 
-// R3, L3: a page in flight when its session ends says why, too
-func TestAPageInFlightSaysWhyItsSessionEnded(t *testing.T) {
+// R3, L3: a request that is running when its session ends gets the reason, too
+func TestRequestInFlightGivesReasonWhySessionEnded(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("GET /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
@@ -208,12 +216,12 @@ func TestAPageInFlightSaysWhyItsSessionEnded(t *testing.T) {
 	})
 }
 
-// Within a request that logs in or out there is nothing to explain.
-func TestALoginAndALogoutHaveNoReason(t *testing.T) {
+// After a login or a logout, the same request has no reason any more.
+func TestLoginAndLogoutClearReasonInSameRequest(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		s.on("POST /turn", func(w http.ResponseWriter, r *http.Request) error {
-			if why := s.guard.EndReason(r); why != store.ReasonIdle {
-				t.Errorf("the last session ended as %q", why)
+		s.on("POST /change", func(w http.ResponseWriter, r *http.Request) error {
+			if reason := s.guard.EndReason(r); reason != store.ReasonIdle {
+				t.Errorf("the reason is %q before", reason)
 			}
 			if r.FormValue("end") != "" {
 				if err := s.guard.End(w, r); err != nil {
@@ -225,13 +233,13 @@ func TestALoginAndALogoutHaveNoReason(t *testing.T) {
 					return err
 				}
 			}
-			if why := s.guard.EndReason(r); why != "" {
-				t.Errorf("now it ended as %q", why)
+			if reason := s.guard.EndReason(r); reason != "" {
+				t.Errorf("the reason is still %q after", reason)
 			}
 			return nil
 		})
 		b := s.browse()
-		for _, path := range []string{"/turn", "/turn?end=1"} {
+		for _, path := range []string{"/change", "/change?end=1"} {
 			b.login("ada")
 			advance(idle)
 			require.Equal(s.T, http.StatusOK, b.Post(path).StatusCode)
@@ -239,8 +247,8 @@ func TestALoginAndALogoutHaveNoReason(t *testing.T) {
 	})
 }
 
-// A refusal of the application's own can ask.
-func TestAnOwnRefusalMayAskWhy(t *testing.T) {
+// A handler of Config.Refusals can call EndReason.
+func TestCustomRefusalMayCallEndReason(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		var guard *sessionguard.Guard[*user]
 		s := newSite(t, func(c *sessionguard.Config[*user]) {

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// refusalSite has one page per kind of refusal, for every method.
+// refusalSite returns a site with one page per kind of refusal, for every method.
 func refusalSite(t *testing.T, configure func(*sessionguard.Config[*user])) (*site, *failingBackend) {
 	backend := newFailingBackend()
 	s := newSite(t, func(c *sessionguard.Config[*user]) {
@@ -29,154 +29,172 @@ func refusalSite(t *testing.T, configure func(*sessionguard.Config[*user])) (*si
 	s.mux.Handle("/r/login", s.guard.RequireLogin(probe))
 	s.mux.Handle("/r/role", s.guard.RequireRole("Admin")(probe))
 	s.mux.Handle("/r/fresh", s.guard.RequireFresh(0)(probe))
-	t.Cleanup(func() { require.Zero(t, probe.ran.Load(), "what is refused never runs") })
+	t.Cleanup(func() { require.Zero(t, probe.ran.Load(), "no refused handler runs") })
 	return s, backend
 }
 
-// R3, RFC 9457: a refusal fits its client.
+// A refusalKind is a way to be refused, with the expected response.
+type refusalKind struct {
+	name, path string
+	browser    *browser
+	down       bool // the backend
+	crossSite  bool
+	location   string // of a navigation
+	next       bool   // with next for GET
+	status     int    // without a location, or without a navigation
+	code       string
+}
+
+// A refusalClient is a client that sends these Sec-Fetch-Mode and Accept headers, and
+// omits an empty one.
+type refusalClient struct {
+	mode, accept string
+	navigates    bool
+}
+
+var refusalClients = []refusalClient{
+	{"navigate", "text/html,application/xhtml+xml,*/*;q=0.8", true},
+	{"navigate", "application/json", true},
+	{"navigate", "", true},
+	{"cors", "text/html", false},
+	{"no-cors", "text/html", false},
+	{"same-origin", "*/*", false},
+	{"websocket", "text/html", false},
+	{"", "text/html,application/xhtml+xml,*/*;q=0.8", true},
+	{"", "application/json", false},
+	{"", "*/*", false},
+	{"", "", false},
+}
+
+// request returns a request by this client that is refused for this kind.
+func (kind refusalKind) request(client refusalClient, method string) *http.Request {
+	kind.browser.Header = http.Header{}
+	req := kind.browser.Request(method, kind.path)
+	set := func(name, value string) {
+		if value != "" {
+			req.Header.Set(name, value)
+		}
+	}
+	set("Sec-Fetch-Mode", client.mode)
+	set("Accept", client.accept)
+	if kind.crossSite {
+		set("Sec-Fetch-Site", "cross-site")
+	}
+	return req
+}
+
+// requireFits checks that resp is the response for this kind and client.
+func (kind refusalKind) requireFits(t *testing.T, resp response, client refusalClient, method, label string) {
+	t.Helper()
+	requireNoStore(t, resp.Header)
+	require.Equal(t, kind.status == 503, resp.Header.Get("Retry-After") != "", label)
+	if client.navigates && kind.location != "" {
+		want := kind.location
+		if kind.next && method == "GET" {
+			want += "?next=" + url.QueryEscape(kind.path)
+		}
+		require.Equal(t, http.StatusSeeOther, resp.StatusCode, label)
+		require.Equal(t, want, resp.Header.Get("Location"), label)
+		return
+	}
+	require.Equal(t, kind.status, resp.StatusCode, label)
+	require.Empty(t, resp.Header.Get("Location"), label)
+	if client.navigates {
+		require.Equal(t, "text/html; charset=utf-8", resp.Header.Get("Content-Type"), label)
+		require.Equal(t, method != "HEAD", strings.Contains(resp.Body, "<h1>"+http.StatusText(kind.status)+"</h1>"), label)
+		return
+	}
+	require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"), label)
+	if method == "HEAD" {
+		require.Empty(t, resp.Body, label)
+		return
+	}
+	var problem struct {
+		Title, Detail, Error string
+		Status               int
+	}
+	require.NoError(t, json.Unmarshal([]byte(resp.Body), &problem), label)
+	require.Equal(t, kind.code, problem.Error, label)
+	require.Equal(t, kind.status, problem.Status, label)
+	require.Equal(t, http.StatusText(kind.status), problem.Title, label)
+	require.NotEmpty(t, problem.Detail, label)
+}
+
+// R3, RFC 9457: a refusal has the form that its client needs.
 func TestRefusalFitsItsClient(t *testing.T) {
 	s, backend := refusalSite(t, func(c *sessionguard.Config[*user]) { c.ReauthPath = "/reauth" })
-	nobody, ada := s.browse(), s.browse()
+	visitor, ada := s.browse(), s.browse()
 	ada.login("ada")
-
-	kinds := []struct {
-		name, path string
-		who        *browser
-		down       bool
-		crossSite  bool
-		location   string // of a navigation
-		next       bool   // with next for GET
-		status     int    // where there is nowhere to go
-		code       string
-	}{
-		{name: "login", path: "/r/login?a=b%20c&d=%2F", who: nobody, location: "/login", next: true, status: 401, code: "login_required"},
-		{name: "role", path: "/r/role", who: ada, location: "/", status: 403, code: "forbidden"},
-		{name: "fresh", path: "/r/fresh?x", who: ada, location: "/reauth", next: true, status: 401, code: "reauthentication_required"},
-		{name: "cross-origin", path: "/r/login", who: ada, crossSite: true, status: 403, code: "cross_origin"},
-		{name: "unavailable", path: "/r/login", who: ada, down: true, status: 503, code: "unavailable"},
-	}
-	clients := []struct {
-		mode, accept string // "": the header is absent
-		navigates    bool
-	}{
-		{"navigate", "text/html,application/xhtml+xml,*/*;q=0.8", true},
-		{"navigate", "application/json", true},
-		{"navigate", "", true},
-		{"cors", "text/html", false},
-		{"no-cors", "text/html", false},
-		{"same-origin", "*/*", false},
-		{"websocket", "text/html", false},
-		{"", "text/html,application/xhtml+xml,*/*;q=0.8", true},
-		{"", "application/json", false},
-		{"", "*/*", false},
-		{"", "", false},
-	}
-	for _, kind := range kinds {
-		for _, client := range clients {
+	for _, kind := range []refusalKind{
+		{name: "login", path: "/r/login?a=b%20c&d=%2F", browser: visitor, location: "/login", next: true, status: 401, code: "login_required"},
+		{name: "role", path: "/r/role", browser: ada, location: "/", status: 403, code: "forbidden"},
+		{name: "fresh", path: "/r/fresh?x", browser: ada, location: "/reauth", next: true, status: 401, code: "reauthentication_required"},
+		{name: "cross-origin", path: "/r/login", browser: ada, crossSite: true, status: 403, code: "cross_origin"},
+		{name: "unavailable", path: "/r/login", browser: ada, down: true, status: 503, code: "unavailable"},
+	} {
+		for _, client := range refusalClients {
 			for _, method := range []string{"GET", "POST", "HEAD"} {
 				if kind.crossSite && method != "POST" {
 					continue
 				}
-				label := fmt.Sprintf("%s, %q, %q, %s", kind.name, client.mode, client.accept, method)
 				if kind.down {
 					backend.failOn("Load")
 				}
-				kind.who.Header = http.Header{}
-				req := kind.who.Request(method, kind.path)
-				set := func(name, value string) {
-					if value != "" {
-						req.Header.Set(name, value)
-					}
-				}
-				set("Sec-Fetch-Mode", client.mode)
-				set("Accept", client.accept)
-				if kind.crossSite {
-					set("Sec-Fetch-Site", "cross-site")
-				}
-				a := kind.who.Do(req)
+				resp := kind.browser.Do(kind.request(client, method))
 				backend.failOn()
-
-				requireNoStore(t, a.Header)
-				require.Equal(t, kind.status == 503, a.Header.Get("Retry-After") != "", label)
-				if client.navigates && kind.location != "" {
-					want := kind.location
-					if kind.next && method == "GET" {
-						want += "?next=" + url.QueryEscape(kind.path)
-					}
-					require.Equal(t, http.StatusSeeOther, a.StatusCode, label)
-					require.Equal(t, want, a.Header.Get("Location"), label)
-					continue
-				}
-				require.Equal(t, kind.status, a.StatusCode, label)
-				require.Empty(t, a.Header.Get("Location"), label)
-				if client.navigates {
-					require.Equal(t, "text/html; charset=utf-8", a.Header.Get("Content-Type"), label)
-					require.Equal(t, method != "HEAD", strings.Contains(a.Body, "<h1>"+http.StatusText(kind.status)+"</h1>"), label)
-					continue
-				}
-				require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"), label)
-				if method == "HEAD" {
-					require.Empty(t, a.Body, label)
-					continue
-				}
-				var problem struct {
-					Title, Detail, Error string
-					Status               int
-				}
-				require.NoError(t, json.Unmarshal([]byte(a.Body), &problem), label)
-				require.Equal(t, kind.code, problem.Error, label)
-				require.Equal(t, kind.status, problem.Status, label)
-				require.Equal(t, http.StatusText(kind.status), problem.Title, label)
-				require.NotEmpty(t, problem.Detail, label)
+				label := fmt.Sprintf("%s, %q, %q, %s", kind.name, client.mode, client.accept, method)
+				kind.requireFits(t, resp, client, method, label)
 			}
 		}
 	}
 	require.True(t, ada.loggedIn(), "no refusal ended the session")
 }
 
-// refusalFollow follows redirects as a browser does, and says where it ends.
-func refusalFollow(b *browser, path string) (response, string, int) {
+// followRedirects follows redirects as a browser does. It returns the last response, its
+// path, and the number of redirects.
+func followRedirects(b *browser, path string) (response, string, int) {
 	b.t.Helper()
-	for hops := 0; ; hops++ {
-		a := b.Get(path)
-		if a.StatusCode != http.StatusSeeOther || hops == 10 {
-			return a, path, hops
+	for redirects := 0; ; redirects++ {
+		resp := b.Get(path)
+		if resp.StatusCode != http.StatusSeeOther || redirects == 10 {
+			return resp, path, redirects
 		}
-		path = a.Header.Get("Location")
+		path = resp.Header.Get("Location")
 	}
 }
 
-// R3: the page that people are sent to may itself be refused. Nobody is sent
-// round in circles.
+// R3: the page that a refusal redirects to may itself be behind a gate. The browser does
+// not end up in a redirect loop.
 func TestRefusalNeverRedirectsToItself(t *testing.T) {
 	for name, test := range map[string]struct {
 		configure func(*sessionguard.Config[*user])
 		gate      func(*sessionguard.Guard[*user]) func(http.Handler) http.Handler
-		who, ask  string
-		at        string
+		user      string
+		path      string
+		finalPath string
 		status    int
 	}{
 		"login page behind a login": {
 			gate: func(g *sessionguard.Guard[*user]) func(http.Handler) http.Handler { return g.RequireLogin },
-			ask:  "/gated/home", at: "/gated/login?next=%2Fgated%2Fhome", status: 401,
+			path: "/gated/home", finalPath: "/gated/login?next=%2Fgated%2Fhome", status: 401,
 		},
-		"login page asked for in another spelling": {
+		"login page requested with an escaped path": {
 			gate: func(g *sessionguard.Guard[*user]) func(http.Handler) http.Handler { return g.RequireLogin },
-			ask:  "/gated/%6Cogin?x=/gated/login", at: "/gated/%6Cogin?x=/gated/login", status: 401,
+			path: "/gated/%6Cogin?x=/gated/login", finalPath: "/gated/%6Cogin?x=/gated/login", status: 401,
 		},
 		"login page with a query, behind a login": {
 			configure: func(c *sessionguard.Config[*user]) { c.LoginPath = "/gated/login?lang=en" },
 			gate:      func(g *sessionguard.Guard[*user]) func(http.Handler) http.Handler { return g.RequireLogin },
-			ask:       "/gated/home?a=1&b=2", at: "/gated/login?lang=en&next=%2Fgated%2Fhome%3Fa%3D1%26b%3D2", status: 401,
+			path:      "/gated/home?a=1&b=2", finalPath: "/gated/login?lang=en&next=%2Fgated%2Fhome%3Fa%3D1%26b%3D2", status: 401,
 		},
 		"welcome page behind a role": {
 			gate: func(g *sessionguard.Guard[*user]) func(http.Handler) http.Handler { return g.RequireRole("Admin") },
-			who:  "ada", ask: "/gated/home", at: "/gated/", status: 403,
+			user: "ada", path: "/gated/home", finalPath: "/gated/", status: 403,
 		},
 		"reauthentication page behind freshness": {
 			configure: func(c *sessionguard.Config[*user]) { c.ReauthPath = "/gated/reauth" },
 			gate:      func(g *sessionguard.Guard[*user]) func(http.Handler) http.Handler { return g.RequireFresh(0) },
-			who:       "ada", ask: "/gated/home", at: "/gated/reauth?next=%2Fgated%2Fhome", status: 401,
+			user:      "ada", path: "/gated/home", finalPath: "/gated/reauth?next=%2Fgated%2Fhome", status: 401,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -188,19 +206,19 @@ func TestRefusalNeverRedirectsToItself(t *testing.T) {
 			})
 			s.mux.Handle("/gated/", test.gate(s.guard)(&gateProbe{}))
 			b := s.browse()
-			if test.who != "" {
-				b.login(test.who)
+			if test.user != "" {
+				b.login(test.user)
 			}
-			a, at, hops := refusalFollow(b, test.ask)
-			require.Equal(t, test.at, at)
-			require.Equal(t, test.status, a.StatusCode)
-			require.LessOrEqual(t, hops, 1)
+			resp, path, redirects := followRedirects(b, test.path)
+			require.Equal(t, test.finalPath, path)
+			require.Equal(t, test.status, resp.StatusCode)
+			require.LessOrEqual(t, redirects, 1)
 		})
 	}
 }
 
-// R3: under http.StripPrefix, next is still the page as the browser knows it.
-func TestRefusalUnderAPrefixNamesTheWholePath(t *testing.T) {
+// R3: under http.StripPrefix, next is the path that the browser requested.
+func TestRefusalUnderStripPrefixNamesWholePath(t *testing.T) {
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.LoginPath, c.WelcomePath = "/app/login", "/app/" })
 	gates := http.NewServeMux()
 	gates.Handle("/", s.guard.RequireLogin(&gateProbe{}))
@@ -214,8 +232,9 @@ func TestRefusalUnderAPrefixNamesTheWholePath(t *testing.T) {
 	}
 }
 
-// refusalRaw sends a request line as it is, and says what came back.
-func refusalRaw(t *testing.T, server *server, target string) (status int, location string) {
+// getRaw sends target unchanged in the request line. It returns the status and the
+// Location header of the response.
+func getRaw(t *testing.T, server *server, target string) (status int, location string) {
 	t.Helper()
 	plain, err := server.network.DialContext(t.Context(), "", "")
 	require.NoError(t, err)
@@ -230,8 +249,8 @@ func refusalRaw(t *testing.T, server *server, target string) (status int, locati
 	return resp.StatusCode, resp.Header.Get("Location")
 }
 
-// R2, R3: whatever a request line holds, the redirect stays here, and next is
-// either what Next accepts or is not there.
+// R2, R3: whatever a request line contains, the redirect stays on this server, and next
+// is missing unless Guard.Next would accept it.
 func TestRefusalReflectsNoHostileTarget(t *testing.T) {
 	targets := map[string]string{
 		"/home?a=b":                              "/home?a=b",
@@ -263,10 +282,10 @@ func TestRefusalReflectsNoHostileTarget(t *testing.T) {
 	}
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
-		server := serve(t, s.guard.RequireLogin(&gateProbe{})) // no router to clean the path
+		server := serve(t, s.guard.RequireLogin(&gateProbe{})) // without a router that cleans the path
 		for target, next := range targets {
-			status, location := refusalRaw(t, server, target)
-			if status == http.StatusBadRequest { // net/http has refused the target itself
+			status, location := getRaw(t, server, target)
+			if status == http.StatusBadRequest { // net/http has refused the target
 				require.Empty(t, location, target)
 				continue
 			}
@@ -280,8 +299,8 @@ func TestRefusalReflectsNoHostileTarget(t *testing.T) {
 	})
 }
 
-// I2 and L1: who is refused was not active.
-func TestRefusalIsNoActivity(t *testing.T) {
+// I2, L1: a refused request does not extend the session.
+func TestRefusedRequestIsNoActivity(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, _ := refusalSite(t, nil)
 		b := s.browse()

@@ -17,62 +17,62 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// scriptSite serves the guard script, and a page that includes it.
-func scriptSite(s *site) {
+// addScriptRoutes serves the guard script, and pages that include it.
+func addScriptRoutes(s *site) {
 	s.mux.Handle("/sessionguard/", s.guard.Script())
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "<!DOCTYPE html><head>%s</head>", s.guard.ScriptTag(r, "data-warn", "90"))
 	})
 	s.mux.Handle("/page", s.guard.RequireLogin(page))
 	s.mux.Handle("/passive", s.guard.Passive(page))
-	s.mux.Handle("/anybody", page)
+	s.mux.Handle("/public", page)
 	s.mux.Handle("/form", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, s.guard.ScriptTag(r, "data-next", "/form"))
 	}))
 }
 
-// tagOf is the script element of a page, by attribute.
-func tagOf(t *testing.T, page string) map[string]string {
+// scriptTag returns the attributes of the script element in page.
+func scriptTag(t *testing.T, page string) map[string]string {
 	t.Helper()
 	element := regexp.MustCompile(`<script((?: [a-z-]+="[^"<>]*")+)></script>`).FindStringSubmatch(page)
 	require.NotNil(t, element, page)
 	attributes := map[string]string{}
-	for _, a := range regexp.MustCompile(` ([a-z-]+)="([^"]*)"`).FindAllStringSubmatch(element[1], -1) {
-		if _, again := attributes[a[1]]; !again { // as browsers do
-			attributes[a[1]] = html.UnescapeString(a[2])
+	for _, match := range regexp.MustCompile(` ([a-z-]+)="([^"]*)"`).FindAllStringSubmatch(element[1], -1) {
+		if _, again := attributes[match[1]]; !again { // the first one counts, as in browsers
+			attributes[match[1]] = html.UnescapeString(match[2])
 		}
 	}
 	return attributes
 }
 
-func TestTheScriptIsSmallAndKeptForGoodUnderItsOwnName(t *testing.T) {
+func TestScriptIsSmallAndImmutableUnderItsHashedName(t *testing.T) {
 	s := newSite(t, nil)
-	scriptSite(s)
+	addScriptRoutes(s)
 	b := s.browse()
-	src := tagOf(t, b.Get("/anybody").Body)["src"]
+	src := scriptTag(t, b.Get("/public").Body)["src"]
 	require.Regexp(t, `^/sessionguard/guard\.[0-9a-f]{16}\.js$`, src)
 
-	a := b.Get(src)
-	require.Equal(t, http.StatusOK, a.StatusCode)
-	require.Equal(t, "text/javascript; charset=utf-8", a.Header.Get("Content-Type"))
+	resp := b.Get(src)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Equal(t, "text/javascript; charset=utf-8", resp.Header.Get("Content-Type"))
 	require.Equal(t, http.StatusMethodNotAllowed, b.Post(src).StatusCode)
-	require.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"))
-	require.Equal(t, "public, max-age=31536000, immutable", a.Header.Get("Cache-Control"))
-	require.Empty(t, a.Cookies())
-	require.NotContains(t, a.Body, "// ")
-	require.Contains(t, a.Body, "pagehide")
+	require.Equal(t, "nosniff", resp.Header.Get("X-Content-Type-Options"))
+	require.Equal(t, "public, max-age=31536000, immutable", resp.Header.Get("Cache-Control"))
+	require.Empty(t, resp.Cookies())
+	require.NotContains(t, resp.Body, "// ")
+	require.Contains(t, resp.Body, "pagehide")
 	var compressed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&compressed, gzip.BestCompression)
 	require.NoError(t, err)
-	_, err = w.Write([]byte(a.Body))
+	_, err = w.Write([]byte(resp.Body))
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	require.Less(t, compressed.Len(), 4096)
 
-	// A page without a tag, and one of another version of the program.
+	// For a page without a ScriptTag, and for one of another version of the program.
 	for _, name := range []string{"guard.js", "guard.0123456789abcdef.js"} {
 		other := b.Get("/sessionguard/" + name)
-		require.Equal(t, a.Body, other.Body)
+		require.Equal(t, resp.Body, other.Body)
 		require.Equal(t, "no-cache", other.Header.Get("Cache-Control"))
 		again := b.Get("/sessionguard/"+name, "If-None-Match", other.Header.Get("ETag"))
 		require.Equal(t, http.StatusNotModified, again.StatusCode)
@@ -83,53 +83,53 @@ func TestTheScriptIsSmallAndKeptForGoodUnderItsOwnName(t *testing.T) {
 	}
 }
 
-// C3: the page knows whose it is and how long, without asking
-func TestTheTagNamesTheSessionThatThePageIsFor(t *testing.T) {
+// C3: the page knows whose it is and how long its session lasts, without a request
+func TestScriptTagNamesSessionAndItsTimeouts(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		scriptSite(s)
+		addScriptRoutes(s)
 		b := s.browse()
-		a := b.Get("/anybody")
-		tag := tagOf(s.T, a.Body)
-		require.Contains(s.T, tag, "data-session", "nobody's, which is not the same as unknown")
+		resp := b.Get("/public")
+		tag := scriptTag(s.T, resp.Body)
+		require.Contains(s.T, tag, "data-session", "empty on a visitor's page, which is not the same as missing")
 		require.Empty(s.T, tag["data-session"])
 		require.NotContains(s.T, tag, "data-idle-seconds")
 		require.Equal(s.T, "90", tag["data-warn"])
-		requireNoStore(s.T, a.Header)
+		requireNoStore(s.T, resp.Header)
 
 		b.login("ada")
 		id := statusOf(b).Session
 		advance(10 * time.Minute)
-		for _, path := range []string{"/anybody", "/page"} {
-			a := b.Get(path)
-			tag := tagOf(s.T, a.Body)
+		for _, path := range []string{"/public", "/page"} {
+			resp := b.Get(path)
+			tag := scriptTag(s.T, resp.Body)
 			require.Equal(s.T, id, tag["data-session"])
 			require.Equal(s.T, "1800", tag["data-idle-seconds"], path)
 			require.Equal(s.T, "42600", tag["data-absolute-seconds"])
 			require.NotContains(s.T, tag, "data-next")
-			requireNoStore(s.T, a.Header)
+			requireNoStore(s.T, resp.Header)
 		}
-		next, named := tagOf(s.T, b.Post("/page").Body)["data-next"]
-		require.True(s.T, named, "the answer to a POST cannot be asked for again")
+		next, named := scriptTag(s.T, b.Post("/page").Body)["data-next"]
+		require.True(s.T, named, "the response to a POST cannot be requested again")
 		require.Empty(s.T, next)
-		require.Equal(s.T, "/form", tagOf(s.T, b.Post("/form").Body)["data-next"], "the application knows better")
+		require.Equal(s.T, "/form", scriptTag(s.T, b.Post("/form").Body)["data-next"], "the application's value takes precedence")
 
 		advance(idle)
-		require.Empty(s.T, tagOf(s.T, b.Get("/anybody").Body)["data-session"])
+		require.Empty(s.T, scriptTag(s.T, b.Get("/public").Body)["data-session"])
 	})
 }
 
-func TestTheTagOfAPassivePageTellsWhatIsRecorded(t *testing.T) {
+func TestScriptTagOfPassivePageHasRecordedDeadline(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		scriptSite(s)
+		addScriptRoutes(s)
 		b := s.browse()
 		b.login("ada")
 		advance(10 * time.Minute)
-		require.Equal(s.T, "1200", tagOf(s.T, b.Get("/passive").Body)["data-idle-seconds"])
+		require.Equal(s.T, "1200", scriptTag(s.T, b.Get("/passive").Body)["data-idle-seconds"])
 		require.Equal(s.T, 1200, statusOf(b).Idle)
 	})
 }
 
-func TestTheTagCannotBeBrokenOutOf(t *testing.T) {
+func TestScriptTagEscapesAttributes(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.Handle("/sessionguard/", s.guard.Script())
 	s.mux.HandleFunc("/page", func(w http.ResponseWriter, r *http.Request) {
@@ -139,7 +139,7 @@ func TestTheTagCannotBeBrokenOutOf(t *testing.T) {
 	})
 	page := s.browse().Get("/page").Body
 	require.Equal(t, 1, strings.Count(page, "<script"))
-	tag := tagOf(t, page)
+	tag := scriptTag(t, page)
 	require.Equal(t, `"><script>alert(1)</script>`, tag["data-idle-title"])
 	require.Equal(t, "a b", tag["nonce"])
 	require.Contains(t, tag, "data-activity", "a name without a value")
@@ -148,7 +148,7 @@ func TestTheTagCannotBeBrokenOutOf(t *testing.T) {
 	require.Equal(t, 3, strings.Count(s.log.String(), "not an attribute to add"))
 }
 
-func TestATagWithoutTheScriptIsLoggedOnce(t *testing.T) {
+func TestScriptTagWithoutScriptIsLoggedOnce(t *testing.T) {
 	s := newSite(t, nil)
 	s.mux.HandleFunc("/page", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, s.guard.ScriptTag(r)) })
 	b := s.browse()
@@ -158,34 +158,34 @@ func TestATagWithoutTheScriptIsLoggedOnce(t *testing.T) {
 }
 
 // L1, L2: "Stay signed in" is a request like any other, and no more
-func TestStayingCountsAsActivityAndMovesNoLimit(t *testing.T) {
+func TestStayIsActivityAndMovesNoAbsoluteTimeout(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		scriptSite(s)
+		addScriptRoutes(s)
 		b := s.browse()
 		b.login("ada")
-		begun := time.Now()
+		start := time.Now()
 		advance(20 * time.Minute)
-		// Nothing that a client sends is a number that counts.
-		a := b.Post("/sessionguard/stay?idle_seconds=99999&absolute_seconds=99999&seconds=99999")
-		require.Equal(s.T, http.StatusOK, a.StatusCode)
-		requireNoStore(s.T, a.Header)
-		require.JSONEq(s.T, `{"authenticated":true,"session":"`+statusOf(b).Session+`","idle_seconds":1800,"absolute_seconds":42000}`, a.Body)
-		require.Equal(s.T, 1800, statusOf(b).Idle, "it was recorded")
+		// Numbers that the client sends do not count.
+		resp := b.Post("/sessionguard/stay?idle_seconds=99999&absolute_seconds=99999&seconds=99999")
+		require.Equal(s.T, http.StatusOK, resp.StatusCode)
+		requireNoStore(s.T, resp.Header)
+		require.JSONEq(s.T, `{"authenticated":true,"session":"`+statusOf(b).Session+`","idle_seconds":1800,"absolute_seconds":42000}`, resp.Body)
+		require.Equal(s.T, 1800, statusOf(b).Idle, "the activity was recorded")
 
 		for statusOf(b).Authenticated {
-			require.Less(s.T, time.Since(begun), absolute)
+			require.Less(s.T, time.Since(start), absolute)
 			advance(5 * time.Minute)
 			b.Post("/sessionguard/stay")
 		}
-		require.GreaterOrEqual(s.T, time.Since(begun), absolute)
+		require.GreaterOrEqual(s.T, time.Since(start), absolute)
 		require.JSONEq(s.T, `{"authenticated":false,"idle_seconds":0,"absolute_seconds":0,"reason":"absolute"}`, b.Post("/sessionguard/stay").Body)
 	})
 }
 
-// L1: what the script asks by itself keeps nothing alive
-func TestTheScriptsOwnQuestionsAreNoActivity(t *testing.T) {
+// L1: the requests that the script makes by itself do not extend the session
+func TestAutomaticScriptRequestsAreNoActivity(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		scriptSite(s)
+		addScriptRoutes(s)
 		b := s.browse()
 		b.Header.Set("Sec-Fetch-Mode", "navigate")
 		b.login("ada")
@@ -193,7 +193,7 @@ func TestTheScriptsOwnQuestionsAreNoActivity(t *testing.T) {
 			advance(idle/6 - time.Second)
 			b.Get("/sessionguard/status")
 			require.Equal(s.T, "/page", b.Get("/sessionguard/resume?next=%2Fpage").Header.Get("Location"))
-			b.Get("/sessionguard/stay") // GET: no
+			b.Get("/sessionguard/stay") // refused: not a POST
 		}
 		advance(6 * time.Second)
 		require.False(s.T, b.loggedIn())
@@ -201,19 +201,19 @@ func TestTheScriptsOwnQuestionsAreNoActivity(t *testing.T) {
 }
 
 // R1, C1
-func TestTheScriptsRequestsHaveTheirMethods(t *testing.T) {
+func TestScriptRoutesAllowOnlyTheirMethods(t *testing.T) {
 	s := newSite(t, nil)
-	scriptSite(s)
+	addScriptRoutes(s)
 	for path, allowed := range map[string]string{"status": "GET, HEAD", "resume": "GET, HEAD", "stay": "POST", "logout": "POST"} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "OPTIONS"} {
 			if strings.Contains(allowed, method) {
 				continue
 			}
 			b := s.browse()
-			a := b.Do(b.Request(method, "/sessionguard/"+path))
-			require.Equal(t, http.StatusMethodNotAllowed, a.StatusCode)
-			require.Equal(t, allowed, a.Header.Get("Allow"))
-			requireNoStore(t, a.Header)
+			resp := b.Do(b.Request(method, "/sessionguard/"+path))
+			require.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode)
+			require.Equal(t, allowed, resp.Header.Get("Allow"))
+			requireNoStore(t, resp.Header)
 		}
 	}
 	ada := s.browse()
@@ -222,19 +222,20 @@ func TestTheScriptsRequestsHaveTheirMethods(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, ada.Post(path, "Sec-Fetch-Site", "cross-site").StatusCode)
 	}
 	require.True(t, ada.loggedIn())
-	a := ada.Post("/sessionguard/logout")
-	require.Equal(t, "/", a.Header.Get("Location"))
+	resp := ada.Post("/sessionguard/logout")
+	require.Equal(t, "/", resp.Header.Get("Location"))
 	require.False(t, ada.loggedIn())
 }
 
-// R2, R3: where a page that was taken away leads
-func TestResumeLeadsToWhatTheServerKnowsNow(t *testing.T) {
+// R2, R3: the script resumes a hidden page here. A logged-in user gets the page, any
+// other client the login.
+func TestResumeRedirectsToPageOrLogin(t *testing.T) {
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.WelcomePath = "/hello"; c.LoginPath = "/in?a=b" })
-	scriptSite(s)
-	ada, nobody := s.browse(), s.browse()
+	addScriptRoutes(s)
+	ada, visitor := s.browse(), s.browse()
 	ada.login("ada")
 	const resume = "/sessionguard/resume"
-	for query, want := range map[string]struct{ ada, nobody string }{
+	for query, want := range map[string]struct{ ada, visitor string }{
 		"":                                 {"/hello", "/in?a=b"},
 		"?next=/page%3Fx=y%23part":         {"/page?x=y#part", "/in?a=b&next=%2Fpage%3Fx%3Dy%23part"},
 		"?next=/page&reason=idle":          {"/page", "/in?a=b&next=%2Fpage&reason=idle"},
@@ -246,61 +247,62 @@ func TestResumeLeadsToWhatTheServerKnowsNow(t *testing.T) {
 		"?next=/%255cevil.example":         {"/hello", "/in?a=b"},
 		"?next=/in%3Fnext=/in&reason=idle": {"/in?next=/in", "/in?a=b&reason=idle"},
 	} {
-		for who, location := range map[*browser]string{ada: want.ada, nobody: want.nobody} {
-			a := who.Get(resume+query, "Sec-Fetch-Mode", "navigate")
-			require.Equal(t, http.StatusSeeOther, a.StatusCode, query)
-			require.Equal(t, location, a.Header.Get("Location"), query)
-			requireNoStore(t, a.Header)
+		for b, location := range map[*browser]string{ada: want.ada, visitor: want.visitor} {
+			resp := b.Get(resume+query, "Sec-Fetch-Mode", "navigate")
+			require.Equal(t, http.StatusSeeOther, resp.StatusCode, query)
+			require.Equal(t, location, resp.Header.Get("Location"), query)
+			requireNoStore(t, resp.Header)
 		}
 	}
-	a := nobody.Get(resume+"?next=/page", "Sec-Fetch-Mode", "cors")
-	require.Equal(t, http.StatusUnauthorized, a.StatusCode)
-	require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"))
+	resp := visitor.Get(resume+"?next=/page", "Sec-Fetch-Mode", "cors")
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"))
 }
 
-// An application with its own answer to "log in first" gives it here too, and
-// comes back through here to the page.
-func TestResumeUsesTheApplicationsOwnRefusal(t *testing.T) {
+// If the application replaces Refusals.Login, resume responds with the replacement. A
+// login that leads back to resume ends at the page.
+func TestResumeUsesCustomRefusal(t *testing.T) {
 	s := newSite(t, func(c *sessionguard.Config[*user]) {
 		c.Refusals.Login = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "https://sso.example/?back="+url.QueryEscape(r.RequestURI), http.StatusFound)
 		})
 	})
-	scriptSite(s)
+	addScriptRoutes(s)
 	b := s.browse()
-	a := b.Get("/sessionguard/resume?next=%2Fpage", "Sec-Fetch-Mode", "navigate")
-	to, err := url.Parse(a.Header.Get("Location"))
+	resp := b.Get("/sessionguard/resume?next=%2Fpage", "Sec-Fetch-Mode", "navigate")
+	to, err := url.Parse(resp.Header.Get("Location"))
 	require.NoError(t, err)
 	b.login("ada")
 	require.Equal(t, "/page", b.Get(to.Query().Get("back")).Header.Get("Location"))
 }
 
 // L5
-func TestTheScriptHearsOfAFailureAndNotOfALogout(t *testing.T) {
+func TestScriptRoutesReportBackendFailureAs503(t *testing.T) {
 	s, backend := remoteSite(t)
-	scriptSite(s)
+	addScriptRoutes(s)
 	b := s.browse()
 	b.login("ada")
 	backend.failOn("*")
-	for _, a := range []response{
+	for _, resp := range []response{
 		b.Get("/sessionguard/status"), b.Post("/sessionguard/stay"), b.Get("/sessionguard/resume?next=/page"), b.Get("/page"),
 	} {
-		require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-		require.Empty(t, a.Cookies())
+		require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		require.Empty(t, resp.Cookies())
 	}
-	require.Equal(t, http.StatusOK, b.Get(tagSrc(t, s)).StatusCode, "the script asks nobody")
+	require.Equal(t, http.StatusOK, b.Get(scriptSrc(t, s)).StatusCode, "serving the script needs no backend")
 	backend.failOn()
 	require.True(t, b.loggedIn())
 }
 
-func tagSrc(t *testing.T, s *site) string {
-	return tagOf(t, string(s.guard.ScriptTag(s.browse().Request("GET", "/"))))["src"]
+// scriptSrc returns the path of the script.
+func scriptSrc(t *testing.T, s *site) string {
+	return scriptTag(t, string(s.guard.ScriptTag(s.browse().Request("GET", "/"))))["src"]
 }
 
-func TestTheScriptMayBeServedElsewhere(t *testing.T) {
+func TestScriptMayBeServedAtAnotherPath(t *testing.T) {
 	s := newSite(t, func(c *sessionguard.Config[*user]) { c.ScriptPath = "/app/guard/" })
 	s.mux.Handle("/app/guard/", http.StripPrefix("/app/guard", s.guard.Script()))
-	src := tagSrc(t, s)
+	src := scriptSrc(t, s)
 	require.True(t, strings.HasPrefix(src, "/app/guard/guard."), src)
 	b := s.browse()
 	require.Equal(t, http.StatusOK, b.Get(src).StatusCode)
@@ -313,12 +315,11 @@ func TestTheScriptMayBeServedElsewhere(t *testing.T) {
 	}
 }
 
-// A refusal of the application's, shown by a writer further in, is no activity,
-// and its tag does not say so either.
-func TestTheTagOfARefusalTellsWhatIsRecorded(t *testing.T) {
+// A custom refusal that is written to a wrapped ResponseWriter is no activity, so its
+// script tag does not count it.
+func TestScriptTagOfCustomRefusalHasRecordedDeadline(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		scriptSite(s)
-		type wrapped struct{ http.ResponseWriter }
+		addScriptRoutes(s)
 		s.config.Refusals.Forbidden = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			tag := s.guard.ScriptTag(r)
 			w.WriteHeader(http.StatusForbidden)
@@ -333,11 +334,11 @@ func TestTheTagOfARefusalTellsWhatIsRecorded(t *testing.T) {
 			require.NoError(s.T, s.guard.Login(w, r, &u))
 		})
 		inner.Handle("/admin", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			s.guard.RequireRole("Admin")(http.NotFoundHandler()).ServeHTTP(wrapped{w}, r)
+			s.guard.RequireRole("Admin")(http.NotFoundHandler()).ServeHTTP(opaqueWriter{w}, r)
 		}))
 		b := browse(s.T, serve(s.T, s.guard.Handler(inner)))
 		b.Post("/login")
 		advance(10 * time.Minute)
-		require.Equal(s.T, "1200", tagOf(s.T, b.Get("/admin").Body)["data-idle-seconds"])
+		require.Equal(s.T, "1200", scriptTag(s.T, b.Get("/admin").Body)["data-idle-seconds"])
 	})
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheWholeFlow(t *testing.T) {
+func TestSessionFromLoginToLogout(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := newSite(t, nil)
 		b := s.browse()
 
-		a := b.Get("/home")
-		require.Equal(t, http.StatusSeeOther, a.StatusCode)
-		require.Equal(t, "/login?next=%2Fhome", a.Header.Get("Location"))
+		resp := b.Get("/home")
+		require.Equal(t, http.StatusSeeOther, resp.StatusCode)
+		require.Equal(t, "/login?next=%2Fhome", resp.Header.Get("Location"))
 
 		b.login("ada")
 		require.Equal(t, "secret of ada", b.Get("/home").Body)
@@ -27,14 +27,14 @@ func TestTheWholeFlow(t *testing.T) {
 
 		require.Equal(t, http.StatusSeeOther, b.Post("/logout").StatusCode)
 		require.Equal(t, "welcome nobody [You have been logged out.]", b.Get("/").Body)
-		require.Equal(t, "welcome nobody []", b.Get("/").Body, "a flash shows once")
+		require.Equal(t, "welcome nobody []", b.Get("/").Body, "a flash is shown once")
 		require.False(t, b.loggedIn())
 		require.Empty(t, s.log.String())
 	})
 }
 
-// Everybody ignores the error of Get, so the guard says once that nothing works.
-func TestForgettingHandlerIsLogged(t *testing.T) {
+// Callers routinely ignore the error of Get, so the guard also logs it, once.
+func TestMissingHandlerIsLoggedOnce(t *testing.T) {
 	s := newSite(t, nil)
 	for range 2 {
 		r := httptest.NewRequest("GET", "/cart", nil)
@@ -50,4 +50,23 @@ func TestForgettingHandlerIsLogged(t *testing.T) {
 	}
 	require.Equal(t, 1, strings.Count(s.log.String(), "\n"))
 	require.Contains(t, s.log.String(), "path=/cart")
+}
+
+// C1: once a cacheable response has begun, Sessions does not resolve the session of the
+// request, so none is Current
+func TestSessionsAfterHeadersHaveNoCurrent(t *testing.T) {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		current := true
+		s.mux.HandleFunc("GET /late", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "public, max-age=3600")
+			w.WriteHeader(http.StatusOK)
+			http.NewResponseController(w).Flush()
+			list, err := s.guard.Sessions(r.Context(), "ada")
+			current = err != nil || list[0].Current
+		})
+		b := s.browse()
+		b.login("ada")
+		require.Equal(s.T, "public, max-age=3600", b.Get("/late").Header.Get("Cache-Control"))
+		require.False(s.T, current)
+	})
 }

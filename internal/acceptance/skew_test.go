@@ -10,48 +10,50 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// skewed is what the backend looks like to a node whose clock is ahead by so much:
-// all times that it reads are earlier by its clock, and what it writes is later.
-type skewed struct {
+// skewedBackend simulates a node whose clock is ahead. All nodes of a test share one
+// clock, so skewedBackend makes the times that the node reads earlier, and those that it
+// writes later.
+type skewedBackend struct {
 	store.Backend
 	ahead time.Duration
 }
 
-func (s skewed) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
-	ended, err := s.Backend.Create(ctx, moved(r, s.ahead), limit)
+func (s skewedBackend) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
+	ended, err := s.Backend.Create(ctx, shift(r, s.ahead), limit)
 	for i := range ended {
-		ended[i] = moved(ended[i], -s.ahead)
+		ended[i] = shift(ended[i], -s.ahead)
 	}
 	return ended, err
 }
 
-func (s skewed) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
-	return s.Backend.Replace(ctx, old, version, moved(r, s.ahead))
+func (s skewedBackend) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) error {
+	return s.Backend.Replace(ctx, old, version, shift(r, s.ahead))
 }
 
-func (s skewed) Load(ctx context.Context, key store.Key) (store.Record, error) {
+func (s skewedBackend) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	r, err := s.Backend.Load(ctx, key)
-	return moved(r, -s.ahead), err
+	return shift(r, -s.ahead), err
 }
 
-func (s skewed) Touch(ctx context.Context, key store.Key, seen store.Time) error {
+func (s skewedBackend) Touch(ctx context.Context, key store.Key, seen store.Time) error {
 	return s.Backend.Touch(ctx, key, seen.Add(s.ahead))
 }
 
-func (s skewed) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
+func (s skewedBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	r, err := s.Backend.Delete(ctx, key, reason)
-	return moved(r, -s.ahead), err
+	return shift(r, -s.ahead), err
 }
 
-func (s skewed) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
+func (s skewedBackend) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
 	records, err := s.Backend.ByOwner(ctx, owner)
 	for i := range records {
-		records[i] = moved(records[i], -s.ahead)
+		records[i] = shift(records[i], -s.ahead)
 	}
 	return records, err
 }
 
-func moved(r store.Record, d time.Duration) store.Record {
+// shift returns a copy of r with all its times later by d.
+func shift(r store.Record, d time.Duration) store.Record {
 	if r.Session == nil {
 		return r
 	}
@@ -65,14 +67,15 @@ func moved(r store.Record, d time.Duration) store.Record {
 	return store.Record{Session: &s, LastSeen: r.LastSeen}
 }
 
-// onSkewedNodes runs a test on two nodes, the second of whose clocks is ahead.
-func onSkewedNodes(t *testing.T, test func(t *testing.T, right, other *site, skew time.Duration)) {
+// onSkewedNodes runs a test on two nodes with one backend. The clock of the node other is
+// ahead by skew.
+func onSkewedNodes(t *testing.T, test func(t *testing.T, exact, other *site, skew time.Duration)) {
 	for _, skew := range []time.Duration{-40 * time.Second, -time.Second, 0, time.Second, 40 * time.Second} {
 		t.Run(skew.String(), func(t *testing.T) {
 			withFakeClock(t, func(t *testing.T) {
 				memory := store.NewMemory()
 				node := func(ahead time.Duration) *site {
-					return newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = skewed{memory, ahead} })
+					return newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = skewedBackend{memory, ahead} })
 				}
 				test(t, node(0), node(skew), skew)
 			})
@@ -80,56 +83,57 @@ func onSkewedNodes(t *testing.T, test func(t *testing.T, right, other *site, ske
 	}
 }
 
-// L1: a request is accepted no later than the idle timeout after the last one, and the
-// skew of the two nodes that saw them; and never later than that on any.
-func TestClocksThatDifferMoveTheIdleDeadlineByNoMoreThanThat(t *testing.T) {
-	onSkewedNodes(t, func(t *testing.T, right, other *site, skew time.Duration) {
-		for _, last := range []struct {
-			here, there *site
-			late        time.Duration // by the clock of here, there's deadline is so much later
-		}{{right, other, -skew}, {other, right, skew}, {right, right, 0}, {other, other, 0}} {
-			b := last.here.browse()
+// L1: a request is accepted at most the idle timeout, plus the skew between the two
+// nodes, after the last request. Then the session has ended on every node.
+func TestClockSkewMovesIdleDeadlineByNoMoreThanSkew(t *testing.T) {
+	onSkewedNodes(t, func(t *testing.T, exact, other *site, skew time.Duration) {
+		for _, test := range []struct {
+			first, second *site
+			later         time.Duration // how much later the deadline is on second, by the clock of first
+		}{{exact, other, -skew}, {other, exact, skew}, {exact, exact, 0}, {other, other, 0}} {
+			b := test.first.browse()
 			b.login("ada")
-			advance(idle + last.late - time.Millisecond)
-			require.True(t, last.there.copyOf(b).loggedIn(), "until the deadline")
+			advance(idle + test.later - time.Millisecond)
+			require.True(t, test.second.copyOf(b).loggedIn(), "until the deadline")
 			advance(time.Millisecond)
-			require.False(t, last.there.copyOf(b).loggedIn(), "and not at it")
-			require.False(t, last.here.copyOf(b).loggedIn(), "nor is it alive anywhere else then")
+			require.False(t, test.second.copyOf(b).loggedIn(), "not at the deadline")
+			require.False(t, test.first.copyOf(b).loggedIn(), "the session has ended on every node")
 		}
 	})
 }
 
-// L1: what another node has touched lives no longer than that touch and the skew
-func TestATouchOnASkewedNodeExtendsByNoMoreThanTheSkew(t *testing.T) {
-	onSkewedNodes(t, func(t *testing.T, right, other *site, skew time.Duration) {
-		b := right.browse()
+// L1: after a touch by another node, the session lives for the idle timeout plus the
+// skew, and no longer
+func TestTouchOnSkewedNodeExtendsIdleDeadlineByNoMoreThanSkew(t *testing.T) {
+	onSkewedNodes(t, func(t *testing.T, exact, other *site, skew time.Duration) {
+		b := exact.browse()
 		b.login("ada")
 		advance(10 * time.Minute)
 		require.Equal(t, 200, other.copyOf(b).Get("/home").StatusCode) // touches
 		advance(idle + skew - time.Millisecond)
-		require.True(t, right.copyOf(b).loggedIn())
+		require.True(t, exact.copyOf(b).loggedIn())
 		advance(time.Millisecond)
-		require.False(t, right.copyOf(b).loggedIn())
+		require.False(t, exact.copyOf(b).loggedIn())
 	})
 }
 
 // L2, I3
-func TestClocksThatDifferMoveTheAbsoluteEndAndFreshnessByNoMoreThanThat(t *testing.T) {
-	onSkewedNodes(t, func(t *testing.T, right, other *site, skew time.Duration) {
+func TestClockSkewMovesAbsoluteTimeoutAndFreshnessByNoMoreThanSkew(t *testing.T) {
+	onSkewedNodes(t, func(t *testing.T, exact, other *site, skew time.Duration) {
 		b := other.browse()
 		b.login("ada")
 		advance(5*time.Minute + skew - time.Millisecond)
-		require.Equal(t, 200, right.copyOf(b).Get("/fresh").StatusCode)
+		require.Equal(t, 200, exact.copyOf(b).Get("/fresh").StatusCode)
 		advance(time.Millisecond)
-		require.NotEqual(t, 200, right.copyOf(b).Get("/fresh").StatusCode)
+		require.NotEqual(t, 200, exact.copyOf(b).Get("/fresh").StatusCode)
 
 		for range int(absolute/(20*time.Minute)) - 1 {
 			advance(20 * time.Minute)
-			require.Equal(t, 200, right.copyOf(b).Get("/home").StatusCode)
+			require.Equal(t, 200, exact.copyOf(b).Get("/home").StatusCode)
 		}
 		advance(15*time.Minute - time.Millisecond)
-		require.True(t, right.copyOf(b).loggedIn())
+		require.True(t, exact.copyOf(b).loggedIn())
 		advance(time.Millisecond)
-		require.False(t, right.copyOf(b).loggedIn())
+		require.False(t, exact.copyOf(b).loggedIn())
 	})
 }

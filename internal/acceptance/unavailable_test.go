@@ -12,16 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func requireUnavailable(t *testing.T, a response) {
+// requireUnavailable checks that resp is a 503 and shows nothing of a protected page.
+func requireUnavailable(t *testing.T, resp response) {
 	t.Helper()
-	require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, a.Body)
-	require.NotEmpty(t, a.Header.Get("Retry-After"))
-	require.NotContains(t, a.Body, "secret")
-	requireNoStore(t, a.Header)
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, resp.Body)
+	require.NotEmpty(t, resp.Header.Get("Retry-After"))
+	require.NotContains(t, resp.Body, "secret")
+	requireNoStore(t, resp.Header)
 }
 
-// L5, ASVS 16.5.3: every page that depends on who is asking, and no other
-func TestABackendThatIsDownIsA503AndLogsNobodyOut(t *testing.T) {
+// L5, ASVS 16.5.3: if the backend is down, every page that depends on the session is a
+// 503, and no other page
+func TestBackendFailureIs503AndLogsNobodyOut(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend, ran := newFailingBackend(), false
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
@@ -41,24 +43,24 @@ func TestABackendThatIsDownIsA503AndLogsNobodyOut(t *testing.T) {
 		backend.failOn("*")
 		for _, path := range []string{"/gated", "/home", "/admin", "/fresh", "/poll", "/status", "/", "/value?k=k", "/redirects", "/writes-nothing"} {
 			for _, accept := range []string{"text/html", "application/json"} {
-				a := b.Get(path, "Accept", accept)
-				requireUnavailable(t, a)
-				require.Empty(t, a.Cookies(), path)
-				require.Equal(t, accept == "text/html", strings.HasPrefix(a.Header.Get("Content-Type"), "text/html"), path)
+				resp := b.Get(path, "Accept", accept)
+				requireUnavailable(t, resp)
+				require.Empty(t, resp.Cookies(), path)
+				require.Equal(t, accept == "text/html", strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html"), path)
 			}
 		}
 		requireUnavailable(t, b.Post("/value?k=k&v=v"))
-		require.False(t, ran, "a gate answers before its handler runs, and asks nobody to log in")
+		require.False(t, ran, "a gate responds before its handler runs, and does not ask for a login")
 
 		before := backend.callCounts()
-		a := b.Get("/static")
-		require.Equal(t, "body {}", a.Body)
-		require.Equal(t, "public, max-age=3600", a.Header.Get("Cache-Control"))
+		resp := b.Get("/static")
+		require.Equal(t, "body {}", resp.Body)
+		require.Equal(t, "public, max-age=3600", resp.Header.Get("Cache-Control"))
 		require.Equal(t, http.StatusNotFound, b.Get("/nothing-here").StatusCode)
 		require.Equal(t, before, backend.callCounts(), "Handler loads nothing")
 
-		stranger := s.browse()
-		require.Equal(t, "welcome nobody []", stranger.Get("/").Body, "who has no cookie needs no backend")
+		visitor := s.browse()
+		require.Equal(t, "welcome nobody []", visitor.Get("/").Body, "a request without a cookie needs no backend")
 
 		backend.failOn()
 		require.Equal(t, cookies, b.Cookies())
@@ -67,9 +69,9 @@ func TestABackendThatIsDownIsA503AndLogsNobodyOut(t *testing.T) {
 	})
 }
 
-// L5, L6: each method alone
-func TestEachFailureOfTheBackendIsA503(t *testing.T) {
-	for method, ask := range map[string]func(*browser) response{
+// L5, L6
+func TestFailureOfEachBackendMethodIs503(t *testing.T) {
+	for method, send := range map[string]func(*browser) response{
 		"Load":  func(b *browser) response { return b.Get("/home") },
 		"Touch": func(b *browser) response { return b.Get("/home") },
 		"Save":  func(b *browser) response { return b.Post("/value?k=k&v=v") },
@@ -81,19 +83,19 @@ func TestEachFailureOfTheBackendIsA503(t *testing.T) {
 				b.login("ada")
 				advance(2 * time.Minute)
 				backend.failOn(method)
-				a := ask(b)
-				requireUnavailable(t, a)
-				require.Empty(t, a.Cookies())
+				resp := send(b)
+				requireUnavailable(t, resp)
+				require.Empty(t, resp.Cookies())
 				backend.failOn()
 				require.Equal(t, "secret of ada", b.Get("/home").Body)
-				require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body, "and nothing is half done")
+				require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body, "nothing is half done")
 			})
 		})
 	}
 }
 
-// L5: whoever a failing login leaves logged in, it is not the new user
-func TestALoginThatTheBackendRefusesLogsNobodyIn(t *testing.T) {
+// L5: after a failed login, the browser is logged in as before, or not at all
+func TestLoginWithFailingBackendLogsNobodyIn(t *testing.T) {
 	for method, first := range map[string]string{"Create": "", "Load": "grace", "Delete": "grace", "Replace": "ada", "*": "ada"} {
 		t.Run(method+" as "+first, func(t *testing.T) {
 			withFakeClock(t, func(t *testing.T) {
@@ -111,10 +113,10 @@ func TestALoginThatTheBackendRefusesLogsNobodyIn(t *testing.T) {
 				}
 				before := b.Cookies()
 				backend.failOn(method)
-				a := b.Post("/again")
-				requireUnavailable(t, a)
+				resp := b.Post("/again")
+				requireUnavailable(t, resp)
 				require.ErrorIs(t, <-got, sessionguard.ErrUnavailable)
-				require.Empty(t, a.Cookies())
+				require.Empty(t, resp.Cookies())
 				require.Equal(t, before, b.Cookies())
 				backend.failOn()
 				require.Len(t, sessionsOf(t, backend, "ada"), map[string]int{"ada": 1}[first])
@@ -128,8 +130,8 @@ func TestALoginThatTheBackendRefusesLogsNobodyIn(t *testing.T) {
 	}
 }
 
-// L5, ASVS 7.4.1: a logout never claims what it did not do
-func TestALogoutThatCouldNotPurgeSaysSo(t *testing.T) {
+// L5, ASVS 7.4.1: a logout that could not end the session does not claim success
+func TestIncompleteLogoutIsReported(t *testing.T) {
 	for name, failing := range map[string][]string{"Delete": {"Delete"}, "all": {"*"}} {
 		for _, accept := range []string{"text/html", "application/json"} {
 			t.Run(name+" "+accept, func(t *testing.T) {
@@ -139,23 +141,24 @@ func TestALogoutThatCouldNotPurgeSaysSo(t *testing.T) {
 					b.login("ada")
 					copied.SetCookies(b.Cookies())
 					backend.failOn(failing...)
-					a := b.Post("/logout", "Accept", accept)
-					requireUnavailable(t, a)
-					require.NotContains(t, a.Body, "You have been logged out")
-					require.Contains(t, a.Body, "could not be told")
-					require.NotContains(t, b.Cookies(), sessionCookie, "this browser is logged out all the same")
-					require.Contains(t, b.Cookies(), visitorCookie, "and a cookie that is new empties the back/forward cache")
+					resp := b.Post("/logout", "Accept", accept)
+					requireUnavailable(t, resp)
+					require.NotContains(t, resp.Body, "You have been logged out")
+					require.Contains(t, resp.Body, "could not be told")
+					require.NotContains(t, b.Cookies(), sessionCookie, "the browser is logged out all the same")
+					require.Contains(t, b.Cookies(), visitorCookie, "a fresh cookie empties the back/forward cache")
 					backend.failOn()
 					require.Equal(t, "welcome nobody []", b.Get("/").Body, "no flash claims success")
-					require.True(t, copied.loggedIn(), "what it said is true")
+					require.True(t, copied.loggedIn(), "the session is alive, as the page said")
 				})
 			})
 		}
 	}
 }
 
-// L5: End, in a handler that does not look at its error
-func TestAnEndThatCouldNotPurgeReplacesThePage(t *testing.T) {
+// L5: if End could not end the session, the page is replaced with a 503 even if the
+// handler ignores the error
+func TestIncompleteEndReplacesThePage(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		got := make(chan error, 1)
@@ -172,8 +175,8 @@ func TestAnEndThatCouldNotPurgeReplacesThePage(t *testing.T) {
 	})
 }
 
-// L5: a logout needs no more of the backend than the deletion
-func TestALogoutWorksWhileNothingCanBeLoaded(t *testing.T) {
+// L5: a logout needs nothing from the backend but the deletion
+func TestLogoutNeedsOnlyDelete(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b := s.browse()
@@ -186,8 +189,9 @@ func TestALogoutWorksWhileNothingCanBeLoaded(t *testing.T) {
 	})
 }
 
-// L5: nobody may take a failure for "ended"
-func TestEndingElsewhereReportsABackendThatIsDown(t *testing.T) {
+// L5: a failure to end a session cannot be mistaken for a success, or for a session that
+// does not exist
+func TestEndingOtherSessionsReportsBackendFailure(t *testing.T) {
 	for _, method := range []string{"ByOwner", "Delete"} {
 		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)
@@ -212,8 +216,8 @@ func TestEndingElsewhereReportsABackendThatIsDown(t *testing.T) {
 	}
 }
 
-// L5: a Save after the first byte is the handler's to report
-func TestALateSaveReportsABackendThatIsDown(t *testing.T) {
+// L5: after the first byte, only the handler can report that a Save failed
+func TestLateSaveReportsBackendFailure(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		saved := make(chan error, 1)
@@ -232,8 +236,8 @@ func TestALateSaveReportsABackendThatIsDown(t *testing.T) {
 	})
 }
 
-// L5: a backend may speak of itself in our words
-func TestABackendThatReturnsErrUnavailableIsA503(t *testing.T) {
+// L5: a backend may return an error that wraps ErrUnavailable
+func TestBackendErrorWrappingErrUnavailableIs503(t *testing.T) {
 	for method, path := range map[string]string{"Load": "GET /home", "Touch": "GET /home", "Save": "POST /value?k=k&v=v", "Delete": "POST /logout"} {
 		withFakeClock(t, func(t *testing.T) {
 			s, backend := remoteSite(t)

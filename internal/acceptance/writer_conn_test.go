@@ -19,23 +19,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// writerHijacks are the ways to take the connection.
-var writerHijacks = map[string]func(http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error){
+// waysToHijack are the ways in which a handler may take the connection.
+var waysToHijack = map[string]func(http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error){
 	"assertion": func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) { return w.(http.Hijacker).Hijack() },
 	"controller": func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) {
 		return http.NewResponseController(w).Hijack()
 	},
 }
 
-// writerUpgrade asks for another protocol, and says one line in it after opened.
-func writerUpgrade(t *testing.T, b *browser, path string, opened func()) string {
+// upgrade switches to another protocol and calls opened. Then it sends a line and returns
+// the line that comes back.
+func upgrade(t *testing.T, b *browser, path string, opened func()) string {
 	t.Helper()
 	resp, err := b.Client.Do(b.Request("GET", path, "Connection", "Upgrade", "Upgrade", "echo"))
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
 	defer resp.Body.Close()
 	conn, ok := resp.Body.(io.ReadWriter)
-	require.True(t, ok, "the connection is ours")
+	require.True(t, ok, "the body is the connection")
 	opened()
 	_, err = io.WriteString(conn, "hello\n")
 	require.NoError(t, err)
@@ -44,9 +45,9 @@ func writerUpgrade(t *testing.T, b *browser, path string, opened func()) string 
 	return line
 }
 
-// W1, L1: a WebSocket's handshake is an activity.
-func TestAHijackedConnectionCarriesBytesAndCommitsOnce(t *testing.T) {
-	for name, hijack := range writerHijacks {
+// W1, L1: the handshake of a WebSocket counts as activity.
+func TestHijackedConnectionCarriesBytesAndCommitsOnce(t *testing.T) {
+	for name, hijack := range waysToHijack {
 		t.Run(name, func(t *testing.T) {
 			withFakeClock(t, func(t *testing.T) {
 				s, backend, b := writerSite(t, "HTTP/1.1", nil)
@@ -68,8 +69,8 @@ func TestAHijackedConnectionCarriesBytesAndCommitsOnce(t *testing.T) {
 				b.login("ada")
 				advance(idle - time.Minute)
 				before := backend.callCounts()
-				line := writerUpgrade(t, b, "/echo", func() {
-					require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before), "before it is open")
+				line := upgrade(t, b, "/echo", func() {
+					require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before), "committed before the connection is open")
 				})
 				require.Equal(t, "ada says hello\n", line)
 				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
@@ -80,7 +81,7 @@ func TestAHijackedConnectionCarriesBytesAndCommitsOnce(t *testing.T) {
 	}
 }
 
-// W1: 101 is final, unlike its neighbours.
+// W1: 101 is final, unlike the other 1xx statuses.
 func TestSwitchingProtocolsCommits(t *testing.T) {
 	s, _, b := writerSite(t, "HTTP/1.1", nil)
 	s.mux.HandleFunc("GET /in", func(w http.ResponseWriter, r *http.Request) {
@@ -97,10 +98,11 @@ func TestSwitchingProtocolsCommits(t *testing.T) {
 	requireNoStore(t, resp.Header)
 }
 
-// W1: raw bytes carry no Set-Cookie, and a lost cookie is a lost login.
-func TestAConnectionThatHasToSetACookieIsNotHijacked(t *testing.T) {
-	for name, hijack := range writerHijacks {
-		for what, change := range map[string]func(*site, http.ResponseWriter, *http.Request) error{
+// W1: a hijacked connection sends no Set-Cookie header, and a lost cookie is a lost
+// login.
+func TestHijackFailsIfCookieMustBeSet(t *testing.T) {
+	for name, hijack := range waysToHijack {
+		for cause, change := range map[string]func(*site, http.ResponseWriter, *http.Request) error{
 			"login": func(s *site, w http.ResponseWriter, r *http.Request) error {
 				return s.guard.Login(w, r, &user{ID: "ada"})
 			},
@@ -111,7 +113,7 @@ func TestAConnectionThatHasToSetACookieIsNotHijacked(t *testing.T) {
 				return err
 			},
 		} {
-			t.Run(what+", "+name, func(t *testing.T) {
+			t.Run(cause+", "+name, func(t *testing.T) {
 				s, _, b := writerSite(t, "HTTP/1.1", nil)
 				s.mux.HandleFunc("POST /ws", func(w http.ResponseWriter, r *http.Request) {
 					if err := change(s, w, r); err != nil {
@@ -120,19 +122,20 @@ func TestAConnectionThatHasToSetACookieIsNotHijacked(t *testing.T) {
 					if conn, _, err := hijack(w); err == nil {
 						conn.Close()
 					}
-					http.Error(w, "no", http.StatusTeapot) // the answer is still ours to give
+					http.Error(w, "no", http.StatusTeapot) // the handler can still respond
 				})
-				a := b.Post("/ws")
-				require.Equal(t, http.StatusTeapot, a.StatusCode)
-				require.NotEmpty(t, a.Header["Set-Cookie"])
-				requireNoStore(t, a.Header)
+				resp := b.Post("/ws")
+				require.Equal(t, http.StatusTeapot, resp.StatusCode)
+				require.NotEmpty(t, resp.Header["Set-Cookie"])
+				requireNoStore(t, resp.Header)
 			})
 		}
 	}
 }
 
-// W1: HTTP/2 has no connection to give away; the answer goes on.
-func TestAHandlerThatCannotHijackMayStillAnswer(t *testing.T) {
+// W1: an HTTP/2 request has no connection that a handler could take. The handler can
+// still respond.
+func TestHandlerMayRespondAfterFailedHijack(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, _, b := writerSite(t, "HTTP/2.0", nil)
 		s.mux.Handle("GET /ws", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -142,71 +145,81 @@ func TestAHandlerThatCannotHijackMayStillAnswer(t *testing.T) {
 			}
 		})))
 		b.login("ada")
-		a := b.Get("/ws")
-		require.Equal(t, http.StatusTeapot, a.StatusCode)
-		requireUncacheable(t, a.Header)
+		resp := b.Get("/ws")
+		require.Equal(t, http.StatusTeapot, resp.StatusCode)
+		requireUncacheable(t, resp.Header)
 	})
 }
 
-// W1: a ReverseProxy clears all headers after an upstream's 1xx.
-func TestAReverseProxyBehindTheGuard(t *testing.T) {
-	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") != "" {
-			conn, rw, _ := w.(http.Hijacker).Hijack()
-			defer conn.Close()
-			io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-			rw.Flush()
-			line, _ := rw.ReadString('\n')
-			io.WriteString(rw, "upstream heard "+line)
-			rw.Flush()
-			return
-		}
-		w.Header().Set("Link", "</a.css>")
-		w.WriteHeader(http.StatusEarlyHints)
-		cachingAllow(w)
-		w.Header().Set("Set-Cookie", "theirs=1")
-		io.WriteString(w, "upstream")
-	})
-	target, _ := url.Parse("https://upstream.example")
-	overBoth(t, func(t *testing.T, proto string) {
-		upstream := serve(t, answer)
-		s, backend, b := writerSite(t, proto, nil)
-		proxy := &httputil.ReverseProxy{
-			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-			Transport: browse(t, upstream).Client.Transport,
-			ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
-		}
-		s.mux.Handle("GET /app", s.guard.RequireLogin(proxy))
-		signIn := *proxy
-		signIn.ModifyResponse = func(resp *http.Response) error {
-			return s.guard.Login(nil, resp.Request, &user{ID: "ada", Roles: []string{"Engineer"}})
-		}
-		s.mux.Handle("POST /sso", &signIn)
-		broken := *proxy
-		broken.ModifyResponse = func(*http.Response) error { return errors.New("no") }
-		s.mux.Handle("GET /broken", s.guard.RequireLogin(&broken))
+// upstream is the server behind a proxy. It sends a 103 and a cookie, or echoes a line.
+func upstream(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Upgrade") != "" {
+		conn, rw, _ := w.(http.Hijacker).Hijack()
+		defer conn.Close()
+		io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		rw.Flush()
+		line, _ := rw.ReadString('\n')
+		io.WriteString(rw, "upstream heard "+line)
+		rw.Flush()
+		return
+	}
+	w.Header().Set("Link", "</a.css>")
+	w.WriteHeader(http.StatusEarlyHints)
+	cachingAllow(w)
+	w.Header().Set("Set-Cookie", "upstream=1")
+	io.WriteString(w, "upstream")
+}
 
-		a := b.Post("/sso")
-		require.Equal(t, "upstream", a.Body)
-		require.Len(t, a.Header["Set-Cookie"], 2, "theirs and ours")
-		requireUncacheable(t, a.Header)
+// addProxyRoutes adds proxies that use transport for their upstream.
+//
+//	GET  /app     for logged-in users
+//	POST /sso     logs in when the upstream responds
+//	GET  /broken  fails when the upstream responds
+func (s *site) addProxyRoutes(transport http.RoundTripper) {
+	target := &url.URL{Scheme: "https", Host: "upstream.example"}
+	proxy := &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport: transport,
+		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+	s.mux.Handle("GET /app", s.guard.RequireLogin(proxy))
+	loginProxy := *proxy
+	loginProxy.ModifyResponse = func(resp *http.Response) error {
+		return s.guard.Login(nil, resp.Request, &user{ID: "ada", Roles: []string{"Engineer"}})
+	}
+	s.mux.Handle("POST /sso", &loginProxy)
+	failing := *proxy
+	failing.ModifyResponse = func(*http.Response) error { return errors.New("no") }
+	s.mux.Handle("GET /broken", s.guard.RequireLogin(&failing))
+}
+
+// W1: httputil.ReverseProxy clears all headers after a 1xx response of its upstream.
+func TestReverseProxyBehindGuard(t *testing.T) {
+	overBoth(t, func(t *testing.T, proto string) {
+		s, backend, b := writerSite(t, proto, nil)
+		s.addProxyRoutes(browse(t, serve(t, http.HandlerFunc(upstream))).Client.Transport)
+
+		resp := b.Post("/sso")
+		require.Equal(t, "upstream", resp.Body)
+		require.Len(t, resp.Header["Set-Cookie"], 2, "the upstream's and the guard's")
+		requireUncacheable(t, resp.Header)
 
 		advance(2 * time.Minute)
 		before := backend.callCounts()
-		a = b.Get("/app")
-		require.Equal(t, "upstream", a.Body)
-		require.Equal(t, []string{"theirs=1"}, a.Header["Set-Cookie"])
-		requireUncacheable(t, a.Header)
+		resp = b.Get("/app")
+		require.Equal(t, "upstream", resp.Body)
+		require.Equal(t, []string{"upstream=1"}, resp.Header["Set-Cookie"])
+		requireUncacheable(t, resp.Header)
 		require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
 
-		a = b.Get("/broken")
-		require.Equal(t, http.StatusBadGateway, a.StatusCode)
-		requireUncacheable(t, a.Header)
+		resp = b.Get("/broken")
+		require.Equal(t, http.StatusBadGateway, resp.StatusCode)
+		requireUncacheable(t, resp.Header)
 
 		if proto == "HTTP/1.1" {
 			advance(2 * time.Minute)
 			before = backend.callCounts()
-			line := writerUpgrade(t, b, "/app", func() {
+			line := upgrade(t, b, "/app", func() {
 				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
 			})
 			require.Equal(t, "upstream heard hello\n", line)
@@ -215,7 +228,7 @@ func TestAReverseProxyBehindTheGuard(t *testing.T) {
 }
 
 // L6, W1
-func TestAPanicUndoesTheLoginBeforeAndAfterTheFirstByte(t *testing.T) {
+func TestPanicUndoesLoginBeforeAndAfterFirstByte(t *testing.T) {
 	for name, reason := range map[string]any{"panic": "oops", "http.ErrAbortHandler": http.ErrAbortHandler} {
 		for when, begin := range map[string]func(http.ResponseWriter){
 			"before the first byte": func(http.ResponseWriter) {},
@@ -235,12 +248,12 @@ func TestAPanicUndoesTheLoginBeforeAndAfterTheFirstByte(t *testing.T) {
 						begin(w)
 						panic(reason)
 					})
-					b := writerBrowse(t, proto, s.guard.Handler(s.mux))
+					b := browseOver(t, proto, s.guard.Handler(s.mux))
 					before := backend.callCounts()
 					if resp, err := b.Client.Do(b.Request("POST", "/in")); err == nil {
 						_, err = io.ReadAll(resp.Body)
 						resp.Body.Close()
-						require.Error(t, err, "the answer breaks off")
+						require.Error(t, err, "the response is aborted")
 					}
 					since := writerSince(backend, before)
 					require.Equal(t, 1, since["Create"])
@@ -255,8 +268,8 @@ func TestAPanicUndoesTheLoginBeforeAndAfterTheFirstByte(t *testing.T) {
 	}
 }
 
-// L5, L6, W1: what nobody could check goes nowhere.
-func TestWritesAfterAReplacedPageGoNowhere(t *testing.T) {
+// L5, L6, W1: whatever a handler writes after its page was replaced is discarded.
+func TestWritesAfterReplacedPageAreDiscarded(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		var begin func(http.ResponseWriter) error
@@ -268,7 +281,7 @@ func TestWritesAfterAReplacedPageGoNowhere(t *testing.T) {
 			w.Header().Set("Content-Encoding", "br")
 			w.Header().Set("ETag", `"secret"`)
 			err := begin(w)
-			for name, again := range writerBegins {
+			for name, again := range waysToBegin {
 				if name != "http.ServeContent" {
 					_ = again(w)
 				}
@@ -283,21 +296,21 @@ func TestWritesAfterAReplacedPageGoNowhere(t *testing.T) {
 		})
 		b.login("ada")
 		backend.failOn("Load")
-		for name, way := range writerBegins {
+		for name, way := range waysToBegin {
 			begin = way
-			a := b.Get("/page", "Accept", "application/json")
+			resp := b.Get("/page", "Accept", "application/json")
 			err := <-errs
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, name)
-			require.True(t, strings.HasPrefix(a.Body, "{") && strings.HasSuffix(a.Body, "}\n"), a.Body)
-			require.NotContains(t, a.Body, "body")
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, name)
+			require.True(t, strings.HasPrefix(resp.Body, "{") && strings.HasSuffix(resp.Body, "}\n"), resp.Body)
+			require.NotContains(t, resp.Body, "body")
 			for _, gone := range []string{"Content-Encoding", "Etag", "X-Late", "Set-Cookie"} {
-				require.Empty(t, a.Header[gone], name)
+				require.Empty(t, resp.Header[gone], name)
 			}
-			requireNoStore(t, a.Header)
+			requireNoStore(t, resp.Header)
 			if strings.HasPrefix(name, "Write of") || name == "io.Copy" || name == "WriteString" || name == "FlushError" {
-				require.Error(t, err, "the handler is told to stop: %s", name)
+				require.Error(t, err, "the handler gets an error: %s", name)
 			}
 		}
-		require.EqualValues(t, len(writerBegins), ran.Load())
+		require.EqualValues(t, len(waysToBegin), ran.Load())
 	})
 }

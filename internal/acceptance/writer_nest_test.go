@@ -18,25 +18,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// nestPlain is middleware that gives its handler another request and writer, as
+// otherMiddleware gives its handler another request and another ResponseWriter, as
 // routers and loggers do.
-func nestPlain(next http.Handler) http.Handler {
+func otherMiddleware(next http.Handler) http.Handler {
 	type key struct{}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(struct{ http.ResponseWriter }{w}, r.WithContext(context.WithValue(r.Context(), key{}, 1)))
 	})
 }
 
-// nestGzip is compressing middleware of the usual kind.
-type nestGzip struct {
+// gzipWriter is the ResponseWriter of a typical compressing middleware.
+type gzipWriter struct {
 	http.ResponseWriter
 	gz    *gzip.Writer
 	wrote bool
 }
 
-func (g *nestGzip) Unwrap() http.ResponseWriter { return g.ResponseWriter }
+func (g *gzipWriter) Unwrap() http.ResponseWriter { return g.ResponseWriter }
 
-func (g *nestGzip) WriteHeader(code int) {
+func (g *gzipWriter) WriteHeader(code int) {
 	if !g.wrote && code >= 200 {
 		g.wrote = true
 		g.Header().Del("Content-Length")
@@ -45,59 +45,64 @@ func (g *nestGzip) WriteHeader(code int) {
 	g.ResponseWriter.WriteHeader(code)
 }
 
-func (g *nestGzip) Write(b []byte) (int, error) {
+func (g *gzipWriter) Write(b []byte) (int, error) {
 	if !g.wrote {
 		g.WriteHeader(http.StatusOK)
 	}
 	return g.gz.Write(b)
 }
 
-func (g *nestGzip) FlushError() error {
+func (g *gzipWriter) FlushError() error {
 	return errors.Join(g.gz.Flush(), http.NewResponseController(g.ResponseWriter).Flush())
 }
 
-func nestCompress(next http.Handler) http.Handler {
+// compress is the middleware that uses gzipWriter.
+func compress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g := &nestGzip{ResponseWriter: w, gz: gzip.NewWriter(w)}
+		g := &gzipWriter{ResponseWriter: w, gz: gzip.NewWriter(w)}
 		next.ServeHTTP(g, r)
 		_ = g.gz.Close()
 	})
 }
 
-// W1: "nothing is loaded twice"
+// wrapperChains returns chains of wrappers, the outermost first.
+func wrapperChains(g *sessionguard.Guard[*user]) map[string][]func(http.Handler) http.Handler {
+	login, role, fresh := g.RequireLogin, g.RequireRole("Engineer"), g.RequireFresh(absolute)
+	allow := g.RequireFunc(func(u *user, _ *http.Request) bool { return u.ID == "ada" })
+	limit := func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Hour, "") }
+	return map[string][]func(http.Handler) http.Handler{
+		"gate in Handler":         {g.Handler, role},
+		"gate outside Handler":    {role, g.Handler},
+		"gate alone":              {role},
+		"gates":                   {login, role, allow, fresh},
+		"gates around Handler":    {login, g.Handler, role},
+		"Handler twice":           {g.Handler, g.Handler, role},
+		"NoCache outside":         {sessionguard.NoCache, g.Handler, role},
+		"NoCache between":         {g.Handler, sessionguard.NoCache, role},
+		"NoCache inside":          {g.Handler, role, sessionguard.NoCache},
+		"NoCache twice":           {sessionguard.NoCache, sessionguard.NoCache, role},
+		"other middleware":        {otherMiddleware, g.Handler, otherMiddleware, role, otherMiddleware, allow, otherMiddleware},
+		"middleware, gate alone":  {otherMiddleware, role, otherMiddleware},
+		"compressed in the gate":  {g.Handler, role, compress},
+		"compressed outside":      {compress, g.Handler, role},
+		"compressed between":      {g.Handler, compress, role},
+		"http.TimeoutHandler in":  {g.Handler, role, limit},
+		"http.TimeoutHandler out": {limit, g.Handler, role},
+	}
+}
+
+// W1: wrappers work in any order, and nothing is loaded twice
 func TestWrappersWorkInAnyOrderAndLoadOnce(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
-		g := s.guard
-		login, role, fresh := g.RequireLogin, g.RequireRole("Engineer"), g.RequireFresh(absolute)
-		allow := g.RequireFunc(func(u *user, _ *http.Request) bool { return u.ID == "ada" })
-		chains := map[string][]func(http.Handler) http.Handler{
-			"gate in Handler":         {g.Handler, role},
-			"gate outside Handler":    {role, g.Handler},
-			"gate alone":              {role},
-			"gates":                   {login, role, allow, fresh},
-			"gates around Handler":    {login, g.Handler, role},
-			"Handler twice":           {g.Handler, g.Handler, role},
-			"NoCache outside":         {sessionguard.NoCache, g.Handler, role},
-			"NoCache between":         {g.Handler, sessionguard.NoCache, role},
-			"NoCache inside":          {g.Handler, role, sessionguard.NoCache},
-			"NoCache twice":           {sessionguard.NoCache, sessionguard.NoCache, role},
-			"other middleware":        {nestPlain, g.Handler, nestPlain, role, nestPlain, allow, nestPlain},
-			"middleware, gate alone":  {nestPlain, role, nestPlain},
-			"compressed in the gate":  {g.Handler, role, nestCompress},
-			"compressed outside":      {nestCompress, g.Handler, role},
-			"compressed between":      {g.Handler, nestCompress, role},
-			"http.TimeoutHandler in":  {g.Handler, role, func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Hour, "") }},
-			"http.TimeoutHandler out": {func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Hour, "") }, g.Handler, role},
-		}
-		for name, chain := range chains {
+		for name, chain := range wrapperChains(s.guard) {
 			var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				for range 2 {
-					if u, ok := g.User(r); !ok || u.ID != "ada" {
-						http.Error(w, "who?", http.StatusInternalServerError)
+					if u, ok := s.guard.User(r); !ok || u.ID != "ada" {
+						http.Error(w, "not ada", http.StatusInternalServerError)
 					}
 				}
-				session, _ := g.Get(r, "app")
+				session, _ := s.guard.Get(r, "app")
 				session.Values["chain"] = name
 				w.Header().Set("Cache-Control", "public")
 				io.WriteString(w, "inside")
@@ -109,35 +114,35 @@ func TestWrappersWorkInAnyOrderAndLoadOnce(t *testing.T) {
 			b.login("ada")
 			advance(2 * time.Minute)
 
-			client := writerBrowse(t, proto, h)
+			client := browseOver(t, proto, h)
 			client.SetCookies(b.Cookies())
-			before, asked := backend.callCounts(), s.users.lookups
-			a := client.Get("/")
-			require.Equal(t, "inside", a.Body, name)
-			requireUncacheable(t, a.Header)
-			require.Empty(t, a.Header["Set-Cookie"], name)
+			before, lookups := backend.callCounts(), s.users.lookups
+			resp := client.Get("/")
+			require.Equal(t, "inside", resp.Body, name)
+			requireUncacheable(t, resp.Header)
+			require.Empty(t, resp.Header["Set-Cookie"], name)
 			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, writerSince(backend, before), name)
-			require.Equal(t, asked+1, s.users.lookups, "%s: FindUser", name)
+			require.Equal(t, lookups+1, s.users.lookups, "%s: FindUser", name)
 
 			if name != "NoCache twice" {
-				require.Equal(t, http.StatusUnauthorized, writerBrowse(t, proto, h).Get("/", "Accept", "*/*").StatusCode, name)
+				require.Equal(t, http.StatusUnauthorized, browseOver(t, proto, h).Get("/", "Accept", "*/*").StatusCode, name)
 			}
 			backend.failOn("Load")
-			a = client.Get("/", "Accept", "*/*")
+			resp = client.Get("/", "Accept", "*/*")
 			backend.failOn()
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode, name)
-			require.Contains(t, a.Body, `"error":"unavailable"`, name)
-			requireUncacheable(t, a.Header)
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, name)
+			require.Contains(t, resp.Body, `"error":"unavailable"`, name)
+			requireUncacheable(t, resp.Header)
 		}
 	})
 }
 
-// L5, W1: the page that replaces another has none of its encoding.
-func TestAReplacedPageBehindACompressorIsReadable(t *testing.T) {
+// L5, W1: a refusal that replaces a compressed page does not have its Content-Encoding.
+func TestReplacedPageBehindCompressorIsReadable(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		for path, size := range map[string]int{"/small": 1, "/large": 1 << 20} {
-			s.mux.Handle("GET "+path, nestCompress(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.mux.Handle("GET "+path, compress(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				s.guard.User(r)
 				w.Header().Set("Content-Type", "text/plain")
 				for range size {
@@ -150,32 +155,48 @@ func TestAReplacedPageBehindACompressorIsReadable(t *testing.T) {
 		require.Equal(t, "page ", b.Get("/small").Body)
 		backend.failOn("Load")
 		for _, path := range []string{"/small", "/large"} {
-			a := b.Get(path, "Accept", "application/json", "Accept-Encoding", "gzip")
-			require.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
-			require.Empty(t, a.Header["Content-Encoding"])
-			require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"))
-			require.True(t, strings.HasPrefix(a.Body, "{") && strings.HasSuffix(a.Body, "}\n"), "%q", a.Body)
+			resp := b.Get(path, "Accept", "application/json", "Accept-Encoding", "gzip")
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+			require.Empty(t, resp.Header["Content-Encoding"])
+			require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"))
+			require.True(t, strings.HasPrefix(resp.Body, "{") && strings.HasSuffix(resp.Body, "}\n"), "%q", resp.Body)
 		}
 	})
 }
 
-// W3: the server removes upload files by its own request.
-func TestUploadFilesAreRemovedAndTheRouteIsSeen(t *testing.T) {
+// uploadedFiles counts the files of multipart forms in dir, or returns -1 if that fails.
+func uploadedFiles(dir string) int {
+	found, err := filepath.Glob(filepath.Join(dir, "multipart-*"))
+	if err != nil {
+		return -1
+	}
+	return len(found)
+}
+
+// uploadRequest returns a POST of a form with one file.
+func uploadRequest(t *testing.T, url string) *http.Request {
+	t.Helper()
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	part, _ := form.CreateFormFile("file", "a.txt")
+	part.Write(bytes.Repeat([]byte("x"), 1000))
+	form.Close()
+	req, err := http.NewRequest("POST", url, &body)
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", form.FormDataContentType())
+	return req
+}
+
+// W3: the server removes uploaded files through its own request, and outer middleware
+// sees the matched route.
+func TestUploadedFilesAreRemovedAndRouteIsPassedOut(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
 		temp := t.TempDir()
 		t.Setenv("TMPDIR", temp)
-		files := func() int {
-			found, err := filepath.Glob(filepath.Join(temp, "multipart-*"))
-			if err != nil {
-				return -1
-			}
-			return len(found)
-		}
 		s, _, b := writerSite(t, proto, nil)
 		upload := func(w http.ResponseWriter, r *http.Request) {
 			err := r.ParseMultipartForm(1)
-			n := files()
-			if err != nil || n != 1 {
+			if err != nil || uploadedFiles(temp) != 1 {
 				http.Error(w, "no file was made", http.StatusTeapot)
 				return
 			}
@@ -206,26 +227,18 @@ func TestUploadFilesAreRemovedAndTheRouteIsSeen(t *testing.T) {
 			"NoCache and a gate":    sessionguard.NoCache(s.guard.RequireLogin(mux)),
 			"gate within, no outer": mux,
 		} {
-			client := writerBrowse(t, proto, outer(h))
+			client := browseOver(t, proto, outer(h))
 			client.SetCookies(b.Cookies())
 			for _, path := range []string{"/gated/7", "/plain/7", "/gated/7?panic", "/plain/7?panic"} {
-				var body bytes.Buffer
-				form := multipart.NewWriter(&body)
-				part, _ := form.CreateFormFile("file", "a.txt")
-				part.Write(bytes.Repeat([]byte("x"), 1000))
-				form.Close()
-				req, err := http.NewRequest("POST", client.URL+path, &body)
-				require.NoError(t, err)
-				req.Header.Set("Content-Type", form.FormDataContentType())
-				a := client.Do(req)
+				resp := client.Do(uploadRequest(t, client.URL+path))
 				if strings.HasSuffix(path, "panic") {
-					require.Equal(t, http.StatusInternalServerError, a.StatusCode, a.Body)
+					require.Equal(t, http.StatusInternalServerError, resp.StatusCode, resp.Body)
 				} else {
-					require.Equal(t, "uploaded", a.Body, name)
+					require.Equal(t, "uploaded", resp.Body, name)
 				}
-				synctest.Wait() // for the server to finish the request
+				synctest.Wait() // until the server has finished the request
 				require.Equal(t, "POST "+path[:len("/gated/")]+"{id}", pattern, name)
-				require.Zero(t, files(), "%s %s", name, path)
+				require.Zero(t, uploadedFiles(temp), "%s %s", name, path)
 			}
 		}
 	})

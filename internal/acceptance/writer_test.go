@@ -18,7 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// writerSite is a site on a counting backend, over HTTP/1.1 or HTTP/2.
+// writerSite returns a site whose backend counts its calls, and a browser that uses this
+// version of HTTP.
 func writerSite(t *testing.T, proto string, configure func(*sessionguard.Config[*user])) (*site, *failingBackend, *browser) {
 	t.Helper()
 	backend := newFailingBackend()
@@ -28,11 +29,11 @@ func writerSite(t *testing.T, proto string, configure func(*sessionguard.Config[
 			configure(c)
 		}
 	})
-	return s, backend, writerBrowse(t, proto, s.guard.Handler(s.mux))
+	return s, backend, browseOver(t, proto, s.guard.Handler(s.mux))
 }
 
-// writerBrowse serves h and opens a browser on it, over HTTP/1.1 or HTTP/2.
-func writerBrowse(t *testing.T, proto string, h http.Handler) *browser {
+// browseOver serves h and returns a browser on it that uses this version of HTTP.
+func browseOver(t *testing.T, proto string, h http.Handler) *browser {
 	t.Helper()
 	h2 := proto == "HTTP/2.0"
 	b := browse(t, serve(t, h, func(server *httptest.Server) { server.EnableHTTP2 = h2 }))
@@ -45,14 +46,14 @@ func writerBrowse(t *testing.T, proto string, h http.Handler) *browser {
 	return b
 }
 
-// overBoth runs a test over both versions of HTTP, on a clock of its own.
+// overBoth runs a test over HTTP/1.1 and HTTP/2, each on a fake clock.
 func overBoth(t *testing.T, test func(t *testing.T, proto string)) {
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		t.Run(proto, func(t *testing.T) { withFakeClock(t, func(t *testing.T) { test(t, proto) }) })
 	}
 }
 
-// writerSince is what the backend was asked since before.
+// writerSince returns the calls of the backend since before.
 func writerSince(backend *failingBackend, before map[string]int) map[string]int {
 	since := backend.callCounts()
 	for method, n := range before {
@@ -66,8 +67,9 @@ func writerSince(backend *failingBackend, before map[string]int) map[string]int 
 // onlyReader hides io.WriterTo, which io.Copy prefers to our ReadFrom.
 type onlyReader struct{ io.Reader }
 
-// writerBegins are the ways to begin an answer, each with what else may follow.
-var writerBegins = map[string]func(w http.ResponseWriter) error{
+// waysToBegin are the ways in which a handler may begin its response, some with what may
+// follow.
+var waysToBegin = map[string]func(w http.ResponseWriter) error{
 	"nothing":     func(http.ResponseWriter) error { return nil },
 	"WriteHeader": func(w http.ResponseWriter) error { w.WriteHeader(http.StatusOK); return nil },
 	"WriteHeader, three times": func(w http.ResponseWriter) error {
@@ -118,7 +120,7 @@ var writerBegins = map[string]func(w http.ResponseWriter) error{
 }
 
 // W1, C1, K1
-func TestEveryWayToBeginAnAnswerCommitsOnce(t *testing.T) {
+func TestEveryWayToBeginResponseCommitsOnce(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
 		var begin func(http.ResponseWriter) error
@@ -137,37 +139,37 @@ func TestEveryWayToBeginAnAnswerCommitsOnce(t *testing.T) {
 			session.Values["n"] = "visited"
 			errs <- errors.Join(err, begin(w))
 		})
-		for name, way := range writerBegins {
+		for name, way := range waysToBegin {
 			begin = way
 			b.SetCookies(nil)
-			a := b.Post("/visit")
+			resp := b.Post("/visit")
 			require.NoError(t, <-errs, name)
-			require.Len(t, a.Header["Set-Cookie"], 1, name)
-			requireNoStore(t, a.Header)
+			require.Len(t, resp.Header["Set-Cookie"], 1, name)
+			requireNoStore(t, resp.Header)
 
 			b.SetCookies(nil)
 			before := backend.callCounts()
-			a = b.Post("/in")
+			resp = b.Post("/in")
 			require.NoError(t, <-errs, name)
-			require.Equal(t, http.StatusOK, a.StatusCode)
-			require.Len(t, a.Header["Set-Cookie"], 1, name)
-			requireNoStore(t, a.Header)
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			require.Len(t, resp.Header["Set-Cookie"], 1, name)
+			requireNoStore(t, resp.Header)
 			require.Equal(t, map[string]int{"Create": 1}, writerSince(backend, before), name)
 			require.True(t, b.loggedIn(), name)
 
 			advance(2 * time.Minute) // a touch is due
 			before = backend.callCounts()
-			a = b.Post("/note")
+			resp = b.Post("/note")
 			require.NoError(t, <-errs, name)
-			require.Empty(t, a.Header["Set-Cookie"], name)
-			requireNoStore(t, a.Header)
+			require.Empty(t, resp.Header["Set-Cookie"], name)
+			requireNoStore(t, resp.Header)
 			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, writerSince(backend, before), name)
 		}
 		require.Empty(t, s.log.String())
 	})
 }
 
-// W1, RFC 8297: the cookie and the caching headers are the final answer's.
+// W1, RFC 8297: the cookie and the caching headers belong to the final response.
 func TestEarlyHintsPassAndCommitNothing(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
 		s, backend, b := writerSite(t, proto, nil)
@@ -198,7 +200,7 @@ func TestEarlyHintsPassAndCommitNothing(t *testing.T) {
 				return nil
 			},
 		}))
-		a := b.Do(req)
+		resp := b.Do(req)
 		require.Equal(t, map[string]int{"Create": 1}, <-calls)
 		mu.Lock()
 		defer mu.Unlock()
@@ -208,14 +210,14 @@ func TestEarlyHintsPassAndCommitNothing(t *testing.T) {
 			require.Empty(t, h["Set-Cookie"])
 			require.Empty(t, h["Cache-Control"])
 		}
-		require.Equal(t, http.StatusCreated, a.StatusCode)
-		require.Len(t, a.Header["Set-Cookie"], 1)
-		requireNoStore(t, a.Header)
+		require.Equal(t, http.StatusCreated, resp.StatusCode)
+		require.Len(t, resp.Header["Set-Cookie"], 1)
+		requireNoStore(t, resp.Header)
 	})
 }
 
-// W1: what is streamed has its cookie and its headers from the first byte on.
-func TestAStreamHasItsCookieBeforeTheHandlerIsDone(t *testing.T) {
+// W1: a streamed response has its cookie and its headers before the handler returns.
+func TestStreamedResponseHasItsCookieFromTheFirstByte(t *testing.T) {
 	for name, flush := range map[string]func(http.ResponseWriter){
 		"assertion":  func(w http.ResponseWriter) { w.(http.Flusher).Flush() },
 		"controller": func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
@@ -244,7 +246,7 @@ func TestAStreamHasItsCookieBeforeTheHandlerIsDone(t *testing.T) {
 	}
 }
 
-// W1: these are no answers, so a login may still follow.
+// W1: setting deadlines begins no response, so a login may still follow.
 func TestControllingTheConnectionCommitsNothing(t *testing.T) {
 	overBoth(t, func(t *testing.T, proto string) {
 		s, _, b := writerSite(t, proto, nil)
@@ -259,36 +261,36 @@ func TestControllingTheConnectionCommitsNothing(t *testing.T) {
 				s.guard.Login(w, r, &user{ID: "ada"}),
 			)
 		})
-		a := b.Post("/in")
+		resp := b.Post("/in")
 		if err := <-errs; proto == "HTTP/2.0" {
-			// which is full duplex as it is
+			// EnableFullDuplex is not supported: HTTP/2 always is full duplex
 			require.NotErrorIs(t, err, sessionguard.ErrHeadersSent)
 		} else {
 			require.NoError(t, err)
 		}
-		require.Len(t, a.Header["Set-Cookie"], 1)
+		require.Len(t, resp.Header["Set-Cookie"], 1)
 	})
 }
 
-// writerPusher is a writer that can push.
-type writerPusher struct {
+// pushWriter is a ResponseWriter that supports server push.
+type pushWriter struct {
 	*httptest.ResponseRecorder
 	pushed []string
 }
 
-func (p *writerPusher) Push(target string, _ *http.PushOptions) error {
+func (p *pushWriter) Push(target string, _ *http.PushOptions) error {
 	p.pushed = append(p.pushed, target)
 	return nil
 }
 
 // W1
-func TestPushReachesAWriterThatHasIt(t *testing.T) {
+func TestPushReachesWriterThatSupportsIt(t *testing.T) {
 	push := sessionguard.NoCache(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := w.(http.Pusher).Push("/style.css", nil); err != nil {
 			http.Error(w, err.Error(), http.StatusNotImplemented)
 		}
 	}))
-	p := &writerPusher{ResponseRecorder: httptest.NewRecorder()}
+	p := &pushWriter{ResponseRecorder: httptest.NewRecorder()}
 	push.ServeHTTP(p, httptest.NewRequest("GET", "/", nil))
 	require.Equal(t, []string{"/style.css"}, p.pushed)
 	require.Equal(t, http.StatusOK, p.Code)

@@ -3,15 +3,19 @@ package acceptance
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// runaway writes to a session's values after http.TimeoutHandler gave up on it.
-func runaway(s *site, save bool) (handler http.HandlerFunc, finished chan error) {
+// abandonedHandler returns a handler that writes to the values of a session after
+// http.TimeoutHandler has given up on it. If save is set, it calls Save before that.
+// finished receives the error of Save.
+func abandonedHandler(s *site, save bool) (handler http.HandlerFunc, finished chan error) {
 	finished = make(chan error, 1)
 	return func(w http.ResponseWriter, r *http.Request) {
 		session, _ := s.guard.Get(r, "app")
@@ -21,7 +25,7 @@ func runaway(s *site, save bool) (handler http.HandlerFunc, finished chan error)
 			err = session.Save(r, w)
 		}
 		<-r.Context().Done()
-		for i := range 2000 { // while the answer is committed
+		for i := range 2000 { // while the response is committed
 			session.Values["k"] = fmt.Sprint("after ", i)
 			session.Values[i] = i
 		}
@@ -30,23 +34,23 @@ func runaway(s *site, save bool) (handler http.HandlerFunc, finished chan error)
 	}, finished
 }
 
-// W2: a commit leaves alone what a handler that was given up may be writing to.
-// Otherwise the process dies of a concurrent map iteration and map write.
-func TestTimeoutHandlerInsideTheGuardDoesNotRaceWithItsHandler(t *testing.T) {
-	for name, save := range map[string]bool{"saved before": true, "never saved": false} {
+// W2: a commit does not read values that an abandoned handler may be writing to.
+// Otherwise the process crashes with a concurrent map iteration and map write.
+func TestTimeoutHandlerInsideGuardDoesNotRaceWithItsHandler(t *testing.T) {
+	for name, save := range map[string]bool{"with Save": true, "without Save": false} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(s *site, _ *failingBackend) {
-				handler, finished := runaway(s, save)
+				handler, finished := abandonedHandler(s, save)
 				limited := http.TimeoutHandler(handler, time.Second, "too slow")
 				s.mux.Handle("GET /ungated", limited)
 				s.mux.Handle("GET /gated", s.guard.RequireLogin(limited))
 				ada, visitor := s.browse(), s.browse()
 				ada.login("ada")
 				for _, path := range []string{"/ungated", "/gated"} {
-					a := ada.Get(path)
-					require.Equal(s.T, http.StatusServiceUnavailable, a.StatusCode)
-					require.Equal(s.T, "too slow", a.Body)
-					requireNoStore(s.T, a.Header)
+					resp := ada.Get(path)
+					require.Equal(s.T, http.StatusServiceUnavailable, resp.StatusCode)
+					require.Equal(s.T, "too slow", resp.Body)
+					requireNoStore(s.T, resp.Header)
 					require.NoError(s.T, <-finished)
 				}
 				want := map[bool]string{true: "before <nil>", false: "<nil> <nil>"}[save]
@@ -60,8 +64,8 @@ func TestTimeoutHandlerInsideTheGuardDoesNotRaceWithItsHandler(t *testing.T) {
 	}
 }
 
-// W2: also where something further out had opened the session first
-func TestTimeoutHandlerBehindAMiddlewareThatOpenedTheSession(t *testing.T) {
+// W2: the same if outer middleware has opened the session first
+func TestTimeoutHandlerBehindMiddlewareThatOpenedTheSession(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		release := make(chan struct{})
 		defer close(release)
@@ -77,15 +81,15 @@ func TestTimeoutHandlerBehindAMiddlewareThatOpenedTheSession(t *testing.T) {
 		ada, visitor := s.browse(), s.browse()
 		ada.login("ada")
 		for _, b := range []*browser{ada, visitor} {
-			a := b.Get("/layout")
-			require.Equal(s.T, "too slow", a.Body)
-			require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=k").Body, "the map was read while its handler may write to it")
+			resp := b.Get("/layout")
+			require.Equal(s.T, "too slow", resp.Body)
+			require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=k").Body, "the map was not read: its handler may still write to it")
 		}
 	})
 }
 
-// W2: in time, everything is as without it
-func TestTimeoutHandlerInsideTheGuardSavesWhatIsInTime(t *testing.T) {
+// W2: a handler that returns in time behaves as without http.TimeoutHandler
+func TestTimeoutHandlerInsideGuardSavesValuesInTime(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.Handle("POST /quick", http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := s.guard.Get(r, "app")
@@ -105,8 +109,8 @@ func TestTimeoutHandlerInsideTheGuardSavesWhatIsInTime(t *testing.T) {
 	})
 }
 
-// W2: outside the guard it has its own copy of the answer
-func TestTimeoutHandlerOutsideTheGuard(t *testing.T) {
+// W2: outside the guard, http.TimeoutHandler has its own copy of the response
+func TestTimeoutHandlerOutsideGuard(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		finished := make(chan struct{}, 1)
 		s.mux.Handle("GET /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -122,17 +126,17 @@ func TestTimeoutHandlerOutsideTheGuard(t *testing.T) {
 		b.login("ada")
 		for _, path := range []string{"/slow", "/home"} {
 			advance(2 * time.Minute)
-			a := b.Get(path)
-			require.NotEqual(s.T, path == "/slow", a.Body == "secret of ada")
-			require.NotEqual(s.T, "secret", a.Body)
+			resp := b.Get(path)
+			require.NotEqual(s.T, path == "/slow", resp.Body == "secret of ada")
+			require.NotEqual(s.T, "secret", resp.Body)
 		}
 		<-finished
 		require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body)
 	})
 }
 
-// W2: a middleware's own context, still alive when the answer begins
-func TestAContextDerivedByMiddlewareIsAutosaved(t *testing.T) {
+// W2: a context that middleware derived is still alive when the response begins
+func TestValuesOpenedWithDerivedContextAreSaved(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.mux.HandleFunc("POST /derived", func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
@@ -145,5 +149,32 @@ func TestAContextDerivedByMiddlewareIsAutosaved(t *testing.T) {
 		b.login("ada")
 		b.Post("/derived")
 		require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body)
+	})
+}
+
+// W2: the values of an abandoned stream are not saved
+func TestValuesOfAbandonedStreamAreNotSaved(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		writing := s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			for i := range 1000 {
+				session.Values["k"] = fmt.Sprint(i)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}))
+		// Like http.TimeoutHandler, but its response is not a 503.
+		s.mux.Handle("POST /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+			defer cancel()
+			go writing.ServeHTTP(httptest.NewRecorder(), r.WithContext(ctx))
+			<-ctx.Done()
+			io.WriteString(w, "too slow")
+		})))
+		b := s.browse()
+		b.login("ada")
+		require.Equal(t, "too slow", b.Post("/slow").Body)
+		advance(time.Minute)
+		require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/gob"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -17,10 +18,10 @@ import (
 
 var _ sessions.Store = (*sessionguard.Guard[*user])(nil)
 
-// L4: two requests that change different values of one session both win, for
-// one value the last commit wins, and flashes of both are kept
+// L4: if two requests change different values of a session, both changes are stored. For
+// the same value the last commit wins, and flashes of both are kept.
 func TestNoUpdateIsLost(t *testing.T) {
-	for name, second := range map[string]string{"the slow one commits last": "", "Save, then more": "Save"} {
+	for name, save := range map[string]bool{"slow request commits last": false, "Save, then more changes": true} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(s *site, _ *failingBackend) {
 				s.on("GET /all", func(w http.ResponseWriter, r *http.Request) error {
@@ -44,7 +45,7 @@ func TestNoUpdateIsLost(t *testing.T) {
 				h := hold(s, slow, "POST", s.guard.RequireLogin, func(w http.ResponseWriter, r *http.Request, wait func()) {
 					session, _ := s.guard.Get(r, "app")
 					session.Values["slow"], session.Values["both"] = 2, "slow"
-					if second == "Save" {
+					if save {
 						_ = session.Save(r, w)
 					}
 					wait()
@@ -59,8 +60,8 @@ func TestNoUpdateIsLost(t *testing.T) {
 	}
 }
 
-// L4: nobody wins for ever, and nobody is refused for losing a race
-func TestAConflictIsReapplied(t *testing.T) {
+// L4: a request that loses the race to save applies its changes again, and is not refused
+func TestConflictingSaveIsReapplied(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		b, other := s.browse(), s.browse()
@@ -68,7 +69,7 @@ func TestAConflictIsReapplied(t *testing.T) {
 		other.SetCookies(b.Cookies())
 		races := 0
 		backend.beforeCall("Save", func() {
-			if races++; races%2 == 1 && races < 12 { // the other's own Save is let through
+			if races++; races%2 == 1 && races < 12 { // every second Save is that of other
 				resp, err := other.Client.Do(other.Request("POST", fmt.Sprintf("/value?k=other%d&v=v", races)))
 				if err == nil {
 					resp.Body.Close()
@@ -83,7 +84,8 @@ func TestAConflictIsReapplied(t *testing.T) {
 	})
 }
 
-// gorilla's API: several names, autosaved, that share the session and its end
+// gorilla's API: sessions of several names are saved automatically, and share the session
+// and its end
 func TestNamedSessionsShareTheSessionAndItsEnd(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /names", func(w http.ResponseWriter, r *http.Request) error {
@@ -117,8 +119,8 @@ func TestNamedSessionsShareTheSessionAndItsEnd(t *testing.T) {
 	})
 }
 
-// A read costs no write, and a handler that changes nothing saves nothing.
-func TestWhatDidNotChangeIsNotSaved(t *testing.T) {
+// A request that only reads values, or sets them to what they are, saves nothing.
+func TestUnchangedValuesAreNotSaved(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.on("POST /same", func(w http.ResponseWriter, r *http.Request) error {
@@ -140,8 +142,8 @@ func TestWhatDidNotChangeIsNotSaved(t *testing.T) {
 	})
 }
 
-// gorilla's API: Options.MaxAge < 0 and Save removes what is under the name
-func TestANegativeMaxAgeRemovesThatNameAndOtherOptionsAreIgnored(t *testing.T) {
+// gorilla's API: Save with Options.MaxAge < 0 removes everything under the name
+func TestNegativeMaxAgeRemovesThatNameAndOtherOptionsAreIgnored(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /options", func(w http.ResponseWriter, r *http.Request) error {
 			session, _ := s.guard.Get(r, "app")
@@ -167,8 +169,8 @@ func TestANegativeMaxAgeRemovesThatNameAndOtherOptionsAreIgnored(t *testing.T) {
 		ada, visitor := s.browse(), s.browse()
 		ada.login("ada")
 		for _, b := range []*browser{ada, visitor} {
-			a := b.Post("/options")
-			for _, c := range a.Cookies() {
+			resp := b.Post("/options")
+			for _, c := range resp.Cookies() {
 				require.Equal(s.T, []any{visitorCookie, "/", "", 0, true, true, http.SameSiteLaxMode},
 					[]any{c.Name, c.Path, c.Domain, c.MaxAge, c.Secure, c.HttpOnly, c.SameSite})
 			}
@@ -185,8 +187,8 @@ func TestANegativeMaxAgeRemovesThatNameAndOtherOptionsAreIgnored(t *testing.T) {
 	})
 }
 
-// gorilla's API: never nil, and the same within a request
-func TestGetIsNeverNilAndTheSameWithinARequest(t *testing.T) {
+// gorilla's API: Get never returns nil, and returns the same session within a request
+func TestGetIsNeverNilAndTheSameWithinRequest(t *testing.T) {
 	onBoth(t, func(s *site, backend *failingBackend) {
 		s.on("GET /same", func(w http.ResponseWriter, r *http.Request) error {
 			one, err := s.guard.Get(r, "app")
@@ -209,8 +211,8 @@ func TestGetIsNeverNilAndTheSameWithinARequest(t *testing.T) {
 	})
 }
 
-// gorilla's API: one made by NewSession replaces what is stored
-func TestASessionOfOnesOwnCanBeSaved(t *testing.T) {
+// gorilla's API: a session made by sessions.NewSession replaces the stored one
+func TestSessionMadeByNewSessionCanBeSaved(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /own", func(w http.ResponseWriter, r *http.Request) error {
 			own := sessions.NewSession(s.guard, "app")
@@ -220,7 +222,7 @@ func TestASessionOfOnesOwnCanBeSaved(t *testing.T) {
 			}
 			own.Values["k3"] = "after Save"
 			if again, _ := s.guard.Get(r, "app"); again != own {
-				return errors.New("another session")
+				return errors.New("Get returned another session")
 			}
 			return nil
 		})
@@ -236,8 +238,8 @@ func TestASessionOfOnesOwnCanBeSaved(t *testing.T) {
 	})
 }
 
-// L4: a session that came with an error is never saved over what is stored
-func TestASessionWithAnErrorIsNeverSaved(t *testing.T) {
+// L4: a session that was returned with an error is never saved over the stored one
+func TestSessionReturnedWithErrorIsNeverSaved(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.on("POST /use", func(w http.ResponseWriter, r *http.Request) error {
@@ -254,7 +256,7 @@ func TestASessionWithAnErrorIsNeverSaved(t *testing.T) {
 			require.NoError(t, backend.Backend.Save(t.Context(), r.Key, r.Version, []byte(damaged)))
 			require.Equal(t, "true true", b.Post("/use").Body, "%q", damaged)
 			require.Equal(t, damaged, string(sessionsOf(t, backend, "ada")[0].Values))
-			require.Equal(t, "secret of ada", b.Get("/home").Body, "who asks is known all the same")
+			require.Equal(t, "secret of ada", b.Get("/home").Body, "the user is known all the same")
 			b.login("ada")
 		}
 		require.Equal(t, 1, backend.callCounts()["Save"])
@@ -272,12 +274,12 @@ func init() {
 	gob.Register(&pointed{})
 }
 
-// L6: values that cannot be stored are an error page and a line in the log
-func TestValuesThatCannotBeStoredAreAnErrorPage(t *testing.T) {
+// L6: values that cannot be stored cause an error page and a log record
+func TestValuesThatCannotBeStoredCauseErrorPage(t *testing.T) {
 	loop := map[string]any{}
 	loop["loop"] = loop
 	for name, value := range map[string]any{
-		"not registered": unregistered{1}, "a function": func() {}, "a channel": make(chan int), "itself": loop,
+		"not registered": unregistered{1}, "a function": func() {}, "a channel": make(chan int), "a map that contains itself": loop,
 		"a nil pointer": (*pointed)(nil),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -299,11 +301,11 @@ func TestValuesThatCannotBeStoredAreAnErrorPage(t *testing.T) {
 					b.Post("/value?k=k&v=v")
 					before := b.Cookies()
 					for _, path := range []string{"/bad", "/bad?save=1"} {
-						a := b.Post(path)
-						require.Equal(s.T, http.StatusInternalServerError, a.StatusCode)
-						require.NotContains(s.T, a.Body, "saved!")
-						require.Empty(s.T, a.Cookies())
-						requireNoStore(s.T, a.Header)
+						resp := b.Post(path)
+						require.Equal(s.T, http.StatusInternalServerError, resp.StatusCode)
+						require.NotContains(s.T, resp.Body, "saved!")
+						require.Empty(s.T, resp.Cookies())
+						requireNoStore(s.T, resp.Header)
 					}
 					require.Equal(s.T, before, b.Cookies())
 					require.Equal(s.T, "v <nil>", b.Get("/value?k=k").Body, "nothing is half saved")
@@ -314,8 +316,8 @@ func TestValuesThatCannotBeStoredAreAnErrorPage(t *testing.T) {
 	}
 }
 
-// What is stored outlives the process, where the backend and the keys do.
-func TestSessionsAndValuesOutliveTheProcess(t *testing.T) {
+// Sessions and values outlive the process, if the backend and the keys do.
+func TestSessionsAndValuesOutliveProcess(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
 		s.on("POST /typed", func(w http.ResponseWriter, r *http.Request) error {
@@ -332,5 +334,30 @@ func TestSessionsAndValuesOutliveTheProcess(t *testing.T) {
 			again.SetCookies(b.Cookies())
 			require.Equal(t, "{7} <nil>", again.Get("/value?k=k").Body)
 		}
+	})
+}
+
+// L6: values behind CancelOnEnd are saved like any others
+func TestValuesBehindCancelOnEndAreSaved(t *testing.T) {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		cancelOnEnd := func(h http.HandlerFunc) http.Handler { return s.guard.RequireLogin(s.guard.CancelOnEnd(h)) }
+		s.mux.Handle("POST /silent", cancelOnEnd(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			session.Values["silent"] = "v"
+		}))
+		s.mux.Handle("POST /late", cancelOnEnd(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := s.guard.Get(r, "app")
+			io.WriteString(w, "hello")
+			session.Values["late"] = "v"
+		}))
+		s.mux.Handle("POST /out", s.guard.CancelOnEnd(s.guard.CancelOnEnd(s.guard.Logout("/"))))
+		b := s.browse()
+		b.login("ada")
+		b.Post("/silent")
+		b.Post("/late")
+		require.Equal(s.T, "v <nil>", b.Get("/value?k=silent").Body)
+		require.Equal(s.T, "v <nil>", b.Get("/value?k=late").Body)
+		b.Post("/out")
+		require.Contains(s.T, b.Get("/").Body, "logged out")
 	})
 }

@@ -51,7 +51,7 @@ const sessionHash = "the hash of the session"
 // ASVS 16.3.1, 16.3.2
 func TestAuditTrailHasEachEventOnce(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
-		s.reasons()
+		s.addReasonRoutes()
 		s.addSessionsRoute()
 		b, admin := s.browse(), s.browse()
 		for _, browser := range []*browser{b, admin} {

@@ -123,7 +123,7 @@ func FuzzCookie(f *testing.F) {
 			r.Header["Cookie"] = headers
 			rec := httptest.NewRecorder()
 			h.ServeHTTP(rec, r)
-			calls := writerSince(s.backend, before)
+			calls := callsSince(s.backend, before)
 
 			want := http.StatusUnauthorized
 			if loggedIn || name == "open" {

@@ -48,9 +48,9 @@ func requireReason(t *testing.T, s *site, b *browser, reason store.Reason) {
 	}
 }
 
-// reasons adds routes that give the reason why a session ended, and routes that
+// addReasonRoutes adds routes that give the reason why a session ended, and routes that
 // end sessions.
-func (s *site) reasons() {
+func (s *site) addReasonRoutes() {
 	s.mux.HandleFunc("GET /reason", func(w http.ResponseWriter, r *http.Request) {
 		w.Write([]byte(s.guard.EndReason(r)))
 	})
@@ -132,7 +132,7 @@ func TestNextPageGivesReasonWhySessionEnded(t *testing.T) {
 	for name, test := range endCases {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(s *site, _ *failingBackend) {
-				s.reasons()
+				s.addReasonRoutes()
 				b, other, visitor := s.browse(), s.browse(), s.browse()
 				b.login("ada")
 				other.login("ada")
@@ -157,7 +157,7 @@ func TestReasonIsExpiredOnceTombstoneIsGone(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := store.NewMemory()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
-		s.reasons()
+		s.addReasonRoutes()
 		b, unseen := s.browse(), s.browse()
 		b.login("ada")
 		unseen.login("grace")
@@ -187,7 +187,7 @@ func purge(t *testing.T, memory *store.Memory) {
 // reason.
 func TestForgedCookieHasNoReason(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		s.reasons()
+		s.addReasonRoutes()
 		b := s.browse()
 		b.login("ada")
 		cookies := b.Cookies()

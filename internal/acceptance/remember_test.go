@@ -212,7 +212,7 @@ func TestLongChainOfMovesCostsFewCalls(t *testing.T) {
 		}
 		before := backend.callCounts()
 		require.Equal(t, http.StatusSeeOther, old.Post("/logout").StatusCode)
-		calls := writerSince(backend, before)
+		calls := callsSince(backend, before)
 		require.LessOrEqual(t, calls["Load"]+calls["Delete"]+calls["ByOwner"], 20)
 		require.False(t, b.loggedIn(), "the session was found")
 	})
@@ -222,7 +222,7 @@ func TestLongChainOfMovesCostsFewCalls(t *testing.T) {
 // User, but that revives nothing.
 func TestLoginPageRevivesNoSession(t *testing.T) {
 	onBothRemembered(t, func(s *site, _ *failingBackend) {
-		s.reasons()
+		s.addReasonRoutes()
 		s.mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
 			if _, ok := s.guard.User(r); ok {
 				http.Redirect(w, r, s.guard.Next(r, "/home"), http.StatusSeeOther)

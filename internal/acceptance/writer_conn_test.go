@@ -70,10 +70,10 @@ func TestHijackedConnectionCarriesBytesAndCommitsOnce(t *testing.T) {
 				advance(idle - time.Minute)
 				before := backend.callCounts()
 				line := upgrade(t, b, "/echo", func() {
-					require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before), "committed before the connection is open")
+					require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, callsSince(backend, before), "committed before the connection is open")
 				})
 				require.Equal(t, "ada says hello\n", line)
-				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
+				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, callsSince(backend, before))
 				advance(idle - time.Minute)
 				require.True(t, b.loggedIn())
 			})
@@ -210,7 +210,7 @@ func TestReverseProxyBehindGuard(t *testing.T) {
 		require.Equal(t, "upstream", resp.Body)
 		require.Equal(t, []string{"upstream=1"}, resp.Header["Set-Cookie"])
 		requireUncacheable(t, resp.Header)
-		require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
+		require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, callsSince(backend, before))
 
 		resp = b.Get("/broken")
 		require.Equal(t, http.StatusBadGateway, resp.StatusCode)
@@ -220,7 +220,7 @@ func TestReverseProxyBehindGuard(t *testing.T) {
 			advance(2 * time.Minute)
 			before = backend.callCounts()
 			line := upgrade(t, b, "/app", func() {
-				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, writerSince(backend, before))
+				require.Equal(t, map[string]int{"Load": 1, "Touch": 1}, callsSince(backend, before))
 			})
 			require.Equal(t, "upstream heard hello\n", line)
 		}
@@ -255,7 +255,7 @@ func TestPanicUndoesLoginBeforeAndAfterFirstByte(t *testing.T) {
 						resp.Body.Close()
 						require.Error(t, err, "the response is aborted")
 					}
-					since := writerSince(backend, before)
+					since := callsSince(backend, before)
 					require.Equal(t, 1, since["Create"])
 					require.Equal(t, 1, since["Delete"])
 					require.False(t, b.loggedIn())

@@ -121,7 +121,7 @@ func TestWrappersWorkInAnyOrderAndLoadOnce(t *testing.T) {
 			require.Equal(t, "inside", resp.Body, name)
 			requireUncacheable(t, resp.Header)
 			require.Empty(t, resp.Header["Set-Cookie"], name)
-			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, writerSince(backend, before), name)
+			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, callsSince(backend, before), name)
 			require.Equal(t, lookups+1, s.users.lookups, "%s: FindUser", name)
 
 			if name != "NoCache twice" {

@@ -53,8 +53,8 @@ func overBoth(t *testing.T, test func(t *testing.T, proto string)) {
 	}
 }
 
-// writerSince returns the calls of the backend since before.
-func writerSince(backend *failingBackend, before map[string]int) map[string]int {
+// callsSince returns the calls of the backend since before.
+func callsSince(backend *failingBackend, before map[string]int) map[string]int {
 	since := backend.callCounts()
 	for method, n := range before {
 		if since[method] -= n; since[method] == 0 {
@@ -154,7 +154,7 @@ func TestEveryWayToBeginResponseCommitsOnce(t *testing.T) {
 			require.Equal(t, http.StatusOK, resp.StatusCode)
 			require.Len(t, resp.Header["Set-Cookie"], 1, name)
 			requireNoStore(t, resp.Header)
-			require.Equal(t, map[string]int{"Create": 1}, writerSince(backend, before), name)
+			require.Equal(t, map[string]int{"Create": 1}, callsSince(backend, before), name)
 			require.True(t, b.loggedIn(), name)
 
 			advance(2 * time.Minute) // a touch is due
@@ -163,7 +163,7 @@ func TestEveryWayToBeginResponseCommitsOnce(t *testing.T) {
 			require.NoError(t, <-errs, name)
 			require.Empty(t, resp.Header["Set-Cookie"], name)
 			requireNoStore(t, resp.Header)
-			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, writerSince(backend, before), name)
+			require.Equal(t, map[string]int{"Load": 1, "Touch": 1, "Save": 1}, callsSince(backend, before), name)
 		}
 		require.Empty(t, s.log.String())
 	})

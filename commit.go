@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -40,7 +39,7 @@ func (req *request) BeforeHeader(h http.Header) {
 func (req *request) BeforeHijack() error {
 	l := req.lock()
 	defer l.unlock()
-	if e := l.effects; e != nil && (e.session.Kind != cookie.Keep || e.visitor.Kind != cookie.Keep) {
+	if e := l.effects; e != nil && (e.session.kind != keepCookie || e.visitor.kind != keepCookie) {
 		return errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
 	}
 	return nil
@@ -88,7 +87,7 @@ func (l *locked) store() verdict {
 		err = l.revalidateRotation()
 	} else if l.rotatesToken() {
 		// A logout may have overtaken this request; the old cookie is still accepted.
-		l.effects.session = cookie.Change{}
+		l.effects.session = cookieChange{}
 	}
 	switch {
 	case err != nil:
@@ -124,7 +123,7 @@ func (l *locked) storeFailed(err error) verdict {
 		_ = l.fail(err)
 	}
 	l.undoLogin()
-	if l.effects.session.Kind == cookie.Delete {
+	if l.effects.session.kind == deleteCookie {
 		return logoutIncomplete
 	}
 	return unavailable
@@ -162,7 +161,7 @@ func (l *locked) touch() error {
 // rotatesToken reports whether the response gives the browser a new token for a session
 // that goes on.
 func (l *locked) rotatesToken() bool {
-	return l.effects != nil && l.effects.session.Kind == cookie.Rotate
+	return l.effects != nil && l.effects.session.kind == rotateCookie
 }
 
 // revalidateRotation drops the rotated token if the session was ended or replaced while
@@ -175,7 +174,7 @@ func (l *locked) revalidateRotation() error {
 	defer cancel()
 	_, err := l.core.backend.Load(ctx, l.rec.Key)
 	if err != nil {
-		l.effects.session.Kind = cookie.Keep
+		l.effects.session.kind = keepCookie
 	}
 	if errors.Is(err, store.ErrNotFound) && l.exposure < protected {
 		return nil // the page does not need a session
@@ -189,10 +188,10 @@ func (l *locked) dropRotatedCookie() {
 	if !l.rotatesToken() {
 		return
 	}
-	if _ = l.revalidateRotation(); l.effects.session.Kind == cookie.Keep {
+	if _ = l.revalidateRotation(); l.effects.session.kind == keepCookie {
 		h := l.writer.Unwrap().Header()
 		h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
-			return strings.HasPrefix(line, l.core.cookies.Session.Name+"="+l.effects.session.Value)
+			return strings.HasPrefix(line, l.core.cookies.Session.Name+"="+l.effects.session.value)
 		})
 	}
 }
@@ -210,6 +209,78 @@ func (l *locked) writeCookies() {
 		// cookie lets the login page say why it ended.
 		maxAge = l.rec.Expires.Add(store.TombstoneLifetime).Sub(l.now)
 	}
-	e.session.Write(w, cookies.Session, maxAge)
-	e.visitor.Write(w, cookies.Visitor, 0)
+	e.session.write(w, cookies.Session, maxAge)
+	e.visitor.write(w, cookies.Visitor, 0)
+}
+
+// A cookieChange is what the response does to a cookie. The zero value leaves it alone.
+type cookieChange struct {
+	kind  changeKind
+	value string // of setCookie and rotateCookie
+}
+
+type changeKind uint8
+
+const (
+	keepCookie   changeKind = iota
+	setCookie               // of a new session or new values; undone if the response cannot be sent
+	rotateCookie            // a new token for a session that goes on
+	deleteCookie
+)
+
+// write adds the Set-Cookie header of c to w, if it changes anything. It has every
+// attribute, also for a deletion, since browsers ignore one that does not match. maxAge is
+// how long the browser keeps the cookie; with 0, until it is closed.
+func (c cookieChange) write(w http.ResponseWriter, attributes http.Cookie, maxAge time.Duration) {
+	switch c.kind {
+	case setCookie, rotateCookie:
+		attributes.Value, attributes.MaxAge = c.value, int(maxAge/time.Second)
+	case deleteCookie:
+		attributes.MaxAge = -1
+	default:
+		return
+	}
+	http.SetCookie(w, &attributes)
+}
+
+// finish ends the request of a handler that has returned.
+func (req *request) finish() {
+	req.writer.Finish()
+	l := req.lockAtEnd()
+	defer l.unlock()
+	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
+	l.dropRotatedCookie()
+	if l.exposure > public {
+		l.noStore.enforce(l.writer.Unwrap().Header())
+	}
+	l.completed = true
+	l.saveLate()
+}
+
+// cleanUp runs however the handler has ended. After a panic nothing is saved, a login is
+// undone, and the page that an outer recoverer makes is not cached.
+func (req *request) cleanUp() {
+	req.writer.Release()
+	// The server removes uploaded files by way of its own request, and outer middleware
+	// reads the route from it.
+	req.caller.MultipartForm = req.http.MultipartForm
+	req.caller.Pattern = req.http.Pattern
+	if req.completed {
+		return
+	}
+	if req.writer.Discarding() {
+		// httputil.ReverseProxy panics when its response is replaced, which would abort
+		// the refusal as well.
+		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			defer panic(p)
+		}
+	}
+	l := req.lockAtEnd()
+	defer l.unlock()
+	if l.exposure > public {
+		l.noStore.enforce(l.writer.Unwrap().Header())
+	}
+	l.undoLogin()
+	l.committed = true
+	l.writer.Discard()
 }

@@ -87,7 +87,7 @@ func (l *locked) apply(res resolution) error {
 	e := l.needEffects()
 	e.endReason, e.dormantOwner, e.revived = res.endReason, res.dormantOwner, res.revived
 	if res.token != "" {
-		e.session = cookie.Change{Kind: cookie.Rotate, Value: res.token}
+		e.session = cookieChange{kind: rotateCookie, value: res.token}
 	}
 	if res.err != nil {
 		return l.fail(res.err)
@@ -144,7 +144,7 @@ func checkUser(user User, err error, id, stamp string) (store.Reason, error) {
 func (l *locked) setEnded(reason store.Reason) {
 	l.rec, l.user = store.Record{}, nil
 	if l.rotatesToken() {
-		l.effects.session = cookie.Change{}
+		l.effects.session = cookieChange{}
 	}
 	if reason.Retained() {
 		l.needEffects().endReason = reason

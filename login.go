@@ -300,10 +300,10 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 	}
 	l.rec, l.user = next, user
 	raise(&l.stage, resolved)
-	e.session = cookie.Change{Kind: cookie.Set, Value: token}
+	e.session = cookieChange{kind: setCookie, value: token}
 	e.dormantOwner, e.stored = "", nil
 	for range cookie.Values(l.http.Header, l.core.cookies.Visitor.Name) {
-		e.visitor = cookie.Change{Kind: cookie.Delete}
+		e.visitor = cookieChange{kind: deleteCookie}
 	}
 	event := EventLogin
 	if reauthenticated {
@@ -316,10 +316,10 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 // cookie will not be sent.
 func (l *locked) undoLogin() {
 	e := l.effects
-	if e == nil || e.session.Kind != cookie.Set {
+	if e == nil || e.session.kind != setCookie {
 		return
 	}
-	e.session, e.visitor = cookie.Change{}, cookie.Change{}
+	e.session, e.visitor = cookieChange{}, cookieChange{}
 	_ = l.endNow(store.ReasonLoginIncomplete)
 }
 

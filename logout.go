@@ -75,7 +75,7 @@ func (l *locked) logOut() error {
 	e := l.needEffects()
 	e.clearOpen()
 	e.stored = values.Bag{} // not what the visitor's cookie held before the login
-	e.session = cookie.Change{Kind: cookie.Delete}
+	e.session = cookieChange{kind: deleteCookie}
 	if l.stage == unresolved {
 		l.now = store.TimeOf(time.Now())
 	}
@@ -90,7 +90,7 @@ func (l *locked) logOut() error {
 	}
 	raise(&l.exposure, personal)
 	value, _ := l.core.cookies.EncodeVisitor(nil) // so short that it always fits
-	e.visitor = cookie.Change{Kind: cookie.Set, Value: value}
+	e.visitor = cookieChange{kind: setCookie, value: value}
 	return err
 }
 

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -102,7 +101,7 @@ type effects struct {
 	dormantOwner string       // the owner of a session that idled out and may be revived
 	revived      bool         // this request revived the session, and no event has said so yet
 
-	session, visitor cookie.Change
+	session, visitor cookieChange
 
 	open     values.OpenSessions
 	stored   values.Bag // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
@@ -266,46 +265,4 @@ func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*reques
 		c.refuse(req, &req.writer, &req.http, crossOrigin)
 	}
 	req.finish()
-}
-
-// finish ends the request of a handler that has returned.
-func (req *request) finish() {
-	req.writer.Finish()
-	l := req.lockAtEnd()
-	defer l.unlock()
-	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
-	l.dropRotatedCookie()
-	if l.exposure > public {
-		l.noStore.enforce(l.writer.Unwrap().Header())
-	}
-	l.completed = true
-	l.saveLate()
-}
-
-// cleanUp runs however the handler has ended. After a panic nothing is saved, a login is
-// undone, and the page that an outer recoverer makes is not cached.
-func (req *request) cleanUp() {
-	req.writer.Release()
-	// The server removes uploaded files by way of its own request, and outer middleware
-	// reads the route from it.
-	req.caller.MultipartForm = req.http.MultipartForm
-	req.caller.Pattern = req.http.Pattern
-	if req.completed {
-		return
-	}
-	if req.writer.Discarding() {
-		// httputil.ReverseProxy panics when its response is replaced, which would abort
-		// the refusal as well.
-		if p := recover(); p != nil && p != http.ErrAbortHandler {
-			defer panic(p)
-		}
-	}
-	l := req.lockAtEnd()
-	defer l.unlock()
-	if l.exposure > public {
-		l.noStore.enforce(l.writer.Unwrap().Header())
-	}
-	l.undoLogin()
-	l.committed = true
-	l.writer.Discard()
 }

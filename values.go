@@ -7,7 +7,6 @@ import (
 	"net/http"
 
 	"github.com/gorilla/sessions"
-	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -215,15 +214,15 @@ func (l *locked) saveVisitor() error {
 		return fmt.Errorf("%w: a visitor's values do not fit into a cookie", errUnsaveable)
 	}
 	e := l.needEffects()
-	if len(stored) == 0 && e.visitor.Kind != cookie.Set {
-		e.visitor = cookie.Change{Kind: cookie.Delete}
+	if len(stored) == 0 && e.visitor.kind != setCookie {
+		e.visitor = cookieChange{kind: deleteCookie}
 		return nil
 	}
 	value, err := l.core.cookies.EncodeVisitor(stored)
 	if err != nil {
 		return fmt.Errorf("%w: a visitor's cookie: %w", errUnsaveable, err)
 	}
-	e.visitor = cookie.Change{Kind: cookie.Set, Value: value}
+	e.visitor = cookieChange{kind: setCookie, value: value}
 	return nil
 }
 

@@ -4,10 +4,58 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/gorilla/securecookie"
 )
+
+// New returns a Codec whose cookies have the given attributes, as completed by
+// the secure defaults. The keys are pairs as in Config.Keys, newest first: an
+// authentication key, then an encryption key, which may be nil. The visitor
+// cookie expires after idle, rounded up to a second. Errors name the field of
+// Config that is wrong.
+func New(keys [][]byte, idle time.Duration, attributes http.Cookie) (Codec, error) {
+	attributes = completeAttributes(attributes)
+	if err := checkAttributes(attributes); err != nil {
+		return Codec{}, err
+	}
+	if err := checkKeys(keys); err != nil {
+		return Codec{}, err
+	}
+	c := Codec{Session: attributes, Visitor: attributes, verified: newVerifiedCookies()}
+	c.Visitor.Name += visitorSuffix
+	for i := 0; i < len(keys); i += 2 {
+		c.authKeys = append(c.authKeys, keys[i])
+	}
+	c.sessionCodecs = newCodecs(keys, 0, maxTokenCookie)
+	c.visitorCodecs = newCodecs(keys, idle, maxCookie-len(c.Visitor.Name))
+	c.MaxVisitorBytes = c.maxVisitorBytes()
+	return c, nil
+}
+
+// newCodecs returns one codec for each pair of keys. A maxAge of 0 means that
+// signatures do not expire.
+func newCodecs(keys [][]byte, maxAge time.Duration, maxLength int) []securecookie.Codec {
+	codecs := securecookie.CodecsFromPairs(keys...)
+	seconds := maxAge / time.Second
+	if maxAge%time.Second > 0 {
+		seconds++
+	}
+	for i, codec := range codecs {
+		if i*2+1 < len(keys) && len(keys[i*2+1]) == 0 {
+			codec = securecookie.New(keys[i*2], nil) // securecookie takes nil, but no empty key, for none
+		}
+		codecs[i] = codec.(*securecookie.SecureCookie).
+			MaxAge(int(min(seconds, math.MaxInt32))).
+			MaxLength(maxLength).
+			SetSerializer(securecookie.NopEncoder{})
+	}
+	return codecs
+}
 
 // completeAttributes sets what the application left open: a name with the
 // strictest prefix that browsers accept, and SameSite=Lax. Path=/ and HttpOnly

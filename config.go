@@ -241,21 +241,6 @@ func (c *core) checkLimits() error {
 	return nil
 }
 
-// checkTimeouts checks the timeouts of a guard or of one login.
-func checkTimeouts(idle, absolute time.Duration) error {
-	switch {
-	case idle < 0:
-		return errors.New("the IdleTimeout must be positive")
-	case absolute < 0:
-		return errors.New("the AbsoluteTimeout must be positive")
-	case idle < time.Second:
-		return fmt.Errorf("an IdleTimeout of %v is shorter than a second", idle)
-	case idle > absolute:
-		return fmt.Errorf("an IdleTimeout of %v is longer than the AbsoluteTimeout of %v", idle, absolute)
-	}
-	return nil
-}
-
 // parsePages sets the pages that browsers are sent to.
 func (config *Config[U]) parsePages(c *core) error {
 	for _, page := range []struct {

@@ -210,7 +210,8 @@ func (t *throttle) allow(now store.Time) (n int) {
 
 // device returns what a session records of the client that logged in.
 func (c *core) device(r *http.Request) (userAgent, address string) {
-	return useragent.Summary(r.UserAgent()), c.addressOf(r)
+	address = c.addressOf(r)
+	return useragent.Summary(r.UserAgent()), address
 }
 
 // addressOf returns the client's address. It goes to databases and logs, so what cannot be

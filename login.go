@@ -62,6 +62,21 @@ func explicit(d time.Duration) time.Duration {
 	return d
 }
 
+// checkTimeouts checks the timeouts of a guard or of one login.
+func checkTimeouts(idle, absolute time.Duration) error {
+	switch {
+	case idle < 0:
+		return errors.New("the IdleTimeout must be positive")
+	case absolute < 0:
+		return errors.New("the AbsoluteTimeout must be positive")
+	case idle < time.Second:
+		return fmt.Errorf("an IdleTimeout of %v is shorter than a second", idle)
+	case idle > absolute:
+		return fmt.Errorf("an IdleTimeout of %v is longer than the AbsoluteTimeout of %v", idle, absolute)
+	}
+	return nil
+}
+
 // Remember makes a login outlast its idle timeout and the closing of the browser, until
 // Config.RememberFor after it. It is for a checkbox "Remember me" that the user has
 // ticked:

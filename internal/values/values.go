@@ -9,9 +9,9 @@
 //
 // Unlike the encoding/gob streams of gorilla's own stores, the bytes have two properties:
 //
-//   - Equal values have equal bytes, if [Encode] is given what they were decoded from. A
-//     session has changed if its bytes differ, so a request that only read has nothing to
-//     save.
+//   - Equal values have equal bytes. A session has changed if its bytes differ, so a
+//     request that only read has nothing to save. For types that only encoding/gob can
+//     store, see the base argument of [Encode].
 //   - Keys and values are encoded one by one. [Merge] finds out which of them a request
 //     changed without decoding any.
 //

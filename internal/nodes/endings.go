@@ -136,7 +136,7 @@ func requireStreamsCut(t T, a, b store.Backend, within time.Duration) {
 			lines   <-chan string
 			reasons []string
 		}{
-			// After a logout a backend need not keep the reason, which no page shows.
+			// Nothing needs the reason after a logout, so a backend need not keep it.
 			{loggedOut, []string{string(store.ReasonLoggedOut), string(store.ReasonExpired)}},
 			{ended, []string{string(store.ReasonEnded)}},
 		} {

@@ -10,28 +10,28 @@ import (
 )
 
 const (
-	separate     = "each node has sessions of its own"
-	caches       = "a node never loads a session again"
-	losesDeletes = "a deleted session stays"
-	losesReasons = "the reason why a session ended is lost"
-	miscounts    = "the limit is enforced in several steps"
-	forksReplace = "each request revives a session again"
-	overwrites   = "a save overwrites all values"
-	resurrects   = "saving brings a session back"
-	touchesBack  = "touching brings a session back"
-	watchIsSilent  = "a watcher gets no endings"
+	separate      = "each node has sessions of its own"
+	caches        = "a node never loads a session again"
+	losesDeletes  = "a deleted session stays"
+	losesReasons  = "the reason why a session ended is lost"
+	miscounts     = "the limit is enforced in several steps"
+	forksReplace  = "each request revives a session again"
+	overwrites    = "a save overwrites all values"
+	resurrects    = "saving brings a session back"
+	touchesBack   = "touching brings a session back"
+	watchIsSilent = "a watcher gets no endings"
 )
 
 // mistakes lists the mistakes that break a promise, by the promise's name.
 var mistakes = map[string][]string{
-	"a user who logs in on one node is logged in on the other":                               {separate},
-	"a logout on one node ends every copy of the cookie on the other":                               {caches, losesDeletes},
-	"a session ended on one node has ended on the other, which knows the reason":         {losesReasons, caches},
+	"a user who logs in on one node is logged in on the other":                         {separate},
+	"a logout on one node ends every copy of the cookie on the other":                  {caches, losesDeletes},
+	"a session ended on one node has ended on the other, which knows the reason":       {losesReasons, caches},
 	"a slow request on one node does not bring back a session logged out on the other": {resurrects, touchesBack},
-	"100 logins on both nodes at once keep the session limit":                 {miscounts},
-	"50 requests on both nodes at once revive a remembered session once":                      {forksReplace},
-	"requests on two nodes that change different values are both saved":                 {overwrites},
-	"a stream on one node is cut when its session ends on the other":                  {watchIsSilent},
+	"100 logins on both nodes at once keep the session limit":                          {miscounts},
+	"50 requests on both nodes at once revive a remembered session once":               {forksReplace},
+	"requests on two nodes that change different values are both saved":                {overwrites},
+	"a stream on one node is cut when its session ends on the other":                   {watchIsSilent},
 }
 
 // wrong returns a backend on a Memory, with one mistake. The guard takes it for a remote one.

@@ -136,7 +136,7 @@ func TestRevocationSeenElsewhere(t *testing.T) {
 }
 
 // revoke ends a session through one node that the other node has in its cache. It returns
-// how long after that the other node still accepted it. It asks continuously, and yields the
+// how long after that the other node still accepted it. It loads continuously, and yields the
 // processor in between.
 func revoke(t *testing.T, here, there store.Backend) (last time.Duration) {
 	t.Helper()

@@ -18,14 +18,14 @@ import (
 )
 
 var (
-	tableFile = flag.String("table", "", "measure as long as it takes, and write the results into this Markdown `file`, between its markers")
-	rounds    = flag.Int("rounds", 1, "how often each subject takes its turn; with -table 9")
-	each      = flag.Duration("each", 20*time.Millisecond, "how long a turn takes; with -table 400ms")
-	many      = flag.Int("sessions", 10_000, "how many are logged in where many are; with -table a million")
+	tableFile    = flag.String("table", "", "measure thoroughly, and write the results into this Markdown `file`, between its markers")
+	rounds       = flag.Int("rounds", 1, "number of turns of each subject; with -table 9")
+	turnLength   = flag.Duration("each", 20*time.Millisecond, "length of a turn; with -table 400ms")
+	sessionCount = flag.Int("sessions", 10_000, "number of sessions in the tests with many; with -table a million")
 )
 
 func TestMain(m *testing.M) {
-	if server := os.Getenv(generatorOf); server != "" {
+	if server := os.Getenv(generatorEnv); server != "" {
 		generate(server)
 		return
 	}
@@ -37,90 +37,91 @@ func TestMain(m *testing.M) {
 			check(flag.Set(name, value) == nil)
 		}
 	}
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // gin-contrib/sessions logs each forged cookie
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // gin-contrib/sessions logs every forged cookie
 	servers.Main(m)
 }
 
-// clients are how many ask at the same time.
-var clients = []int{1, 16, 64}
+// clientCounts are the numbers of concurrent clients that subjects are compared with.
+var clientCounts = []int{1, 16, 64}
 
-// A comparison is what subjects did beside each other.
+// A comparison holds what subjects achieved when they took turns.
 type comparison struct {
 	subjects []subject
-	results  map[string]map[int][]sample // by whom, and of how many clients
+	results  map[string]map[int][]sample // by name and number of clients, one per round
 }
 
-// compare lets the subjects take turns, so that whatever else the machine does hits
-// all of them.
+// compare lets the subjects take turns, so that other load on the machine affects all of
+// them.
 func compare(t *testing.T, subjects []subject) comparison {
 	t.Helper()
 	c := comparison{subjects, map[string]map[int][]sample{}}
 	requests := map[string][]*http.Request{}
 	for _, s := range subjects {
 		c.results[s.name] = map[int][]sample{}
-		requests[s.name] = s.visitors(t, slices.Max(clients))
+		requests[s.name] = s.loggedIn(t, slices.Max(clientCounts))
 	}
 	for round := range *rounds {
-		for _, n := range clients {
+		for _, n := range clientCounts {
 			for i := range subjects {
-				s := subjects[(i+round)%len(subjects)] // who begins has no advantage
-				runtime.GC()                           // nobody pays for what another left
-				got := load(t.Context(), s.page, requests[s.name][:n], *each)
-				c.results[s.name][n] = append(c.results[s.name][n], got)
+				s := subjects[(i+round)%len(subjects)] // another one begins each round
+				runtime.GC()                           // so that garbage of the turn before does not count
+				result := runClients(t.Context(), s.page, requests[s.name][:n], *turnLength)
+				c.results[s.name][n] = append(c.results[s.name][n], result)
 			}
 		}
 	}
 	return c
 }
 
-// table has the medians.
+// table returns the medians as a Markdown table. first is the head of its first column.
 func (c comparison) table(first string) string {
 	var table strings.Builder
 	fmt.Fprintf(&table, "| %s |", first)
-	for _, n := range clients {
-		fmt.Fprintf(&table, " %s: requests/s | × the fastest peer | median, p99 |", count(n, "client"))
+	for _, n := range clientCounts {
+		fmt.Fprintf(&table, " %s: requests/s | × the fastest peer | median, p99 |", plural(n, "client"))
 	}
-	table.WriteString("\n|---|" + strings.Repeat("---|---|---|", len(clients)) + "\n")
+	table.WriteString("\n|---|" + strings.Repeat("---|---|---|", len(clientCounts)) + "\n")
 	for _, s := range c.subjects {
 		fmt.Fprintf(&table, "| %s |", s.name)
-		for _, n := range clients {
+		for _, n := range clientCounts {
 			var rates []float64
 			var medians, p99s []time.Duration
-			for _, got := range c.results[s.name][n] {
-				rates = append(rates, got.perSecond)
-				medians, p99s = append(medians, got.median), append(p99s, got.p99)
+			for _, result := range c.results[s.name][n] {
+				rates = append(rates, result.perSecond)
+				medians, p99s = append(medians, result.median), append(p99s, result.p99)
 			}
-			rate, _, _ := middle(rates)
-			fmt.Fprintf(&table, " %.0f | %s | %s, %s |", rate, ratio(c.times(s.name, n)), micros(medians), micros(p99s))
+			rate, _, _ := medianAndRange(rates)
+			fmt.Fprintf(&table, " %.0f | %s | %s, %s |", rate, formatRatio(c.ratiosToFastestPeer(s.name, n)), medianMicros(medians), medianMicros(p99s))
 		}
 		table.WriteByte('\n')
 	}
 	return table.String()
 }
 
-// times is how many requests a subject served for one of the fastest peer, in each round.
-func (c comparison) times(name string, clients int) (ratios []float64) {
-	for round, got := range c.results[name][clients] {
+// ratiosToFastestPeer returns, for each round, how many requests a subject served for each
+// one of the fastest peer.
+func (c comparison) ratiosToFastestPeer(name string, clients int) (ratios []float64) {
+	for round, result := range c.results[name][clients] {
 		fastest := 0.0
 		for _, s := range c.subjects {
 			if s.peer {
 				fastest = max(fastest, c.results[s.name][clients][round].perSecond)
 			}
 		}
-		ratios = append(ratios, got.perSecond/fastest)
+		ratios = append(ratios, result.perSecond/fastest)
 	}
 	return ratios
 }
 
-func count(n int, what string) string {
+func plural(n int, noun string) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// micros is the median of durations, in microseconds.
-func micros(all []time.Duration) string {
+// medianMicros formats the median of durations, in microseconds. It sorts them.
+func medianMicros(all []time.Duration) string {
 	slices.Sort(all)
 	us := float64(all[len(all)/2]) / float64(time.Microsecond)
 	if us < 10 {
@@ -129,31 +130,33 @@ func micros(all []time.Duration) string {
 	return fmt.Sprintf("%.0f µs", us)
 }
 
-// publish puts a table between the markers of its name in the file of -table, and says
-// how it was measured.
+// publish logs a table. With -table it also writes it between the markers of its name, with
+// a line that says when, on what and how it was measured.
 func publish(t *testing.T, name, how, table string) {
 	t.Helper()
 	t.Log("\n" + table)
-	head := fmt.Sprintf("%s, %s, %s, %s.\n\n", time.Now().Format("2 January 2006"), runtime.Version(), processors(), how)
+	head := fmt.Sprintf("%s, %s, %s, %s.\n\n", time.Now().Format("2 January 2006"), runtime.Version(), describeProcessors(), how)
 	if *tableFile != "" {
-		write(t, *tableFile, name, head+table)
+		writeSection(t, *tableFile, name, head+table)
 	}
 }
 
-func turns(n int, each time.Duration) string {
-	return fmt.Sprintf("%s of %v each", count(n, "turn"), each)
+func describeTurns(n int, length time.Duration) string {
+	return fmt.Sprintf("%s of %v each", plural(n, "turn"), length)
 }
 
-func write(t *testing.T, file, name, text string) {
+// writeSection replaces the text between the markers of a name.
+func writeSection(t *testing.T, file, name, text string) {
 	t.Helper()
-	before, _, after := published(t, file, name)
+	before, _, after := readSection(t, file, name)
 	if err := os.WriteFile(file, []byte(before+text+after), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// published is what a file has between the markers of a name, and around it.
-func published(t *testing.T, file, name string) (before, text, after string) {
+// readSection returns the text between the markers of a name, and what is before and after
+// it.
+func readSection(t *testing.T, file, name string) (before, text, after string) {
 	t.Helper()
 	all, err := os.ReadFile(file)
 	if err != nil {
@@ -168,7 +171,7 @@ func published(t *testing.T, file, name string) (before, text, after string) {
 	return before + begin, text, end + after
 }
 
-func processors() string {
+func describeProcessors() string {
 	model := ""
 	info, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(info)) {
@@ -180,7 +183,7 @@ func processors() string {
 	return fmt.Sprintf("%d shared cores%s", runtime.NumCPU(), cmp.Or(model, " of an unknown kind"))
 }
 
-// busy keeps all cores busy until ctx is done.
-func busy(ctx context.Context, h http.Handler, requests []*http.Request) {
-	go load(ctx, h, requests, time.Hour)
+// keepBusy keeps all cores busy until ctx is done.
+func keepBusy(ctx context.Context, h http.Handler, requests []*http.Request) {
+	go runClients(ctx, h, requests, time.Hour)
 }

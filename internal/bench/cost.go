@@ -9,66 +9,67 @@ import (
 	"time"
 )
 
-// A cost is what one request takes in one round.
+// A cost is what one request cost on average in one turn.
 type cost struct {
-	n             float64 // requests
-	cpu           float64 // ns, of all of this process: what collects the garbage counts
+	requests      float64 // how many were sent
+	cpu           float64 // ns of the whole process, garbage collection included
 	bytes, allocs float64
 	perSecond     float64
 	status        int
 }
 
-// A client asks a handler, over and over, and keeps no answer.
+// A client sends requests to a handler, over and over, and discards the responses.
 type client struct {
-	asks     http.Handler
-	answer   answer
+	handler  http.Handler
+	writer   reusableWriter
 	requests []*http.Request
 }
 
-// An answer is a ResponseWriter that can be used again.
-type answer interface {
+// A reusableWriter is a ResponseWriter that can be used for many responses.
+type reusableWriter interface {
 	http.ResponseWriter
 	reset()
 	code() int
 }
 
-// spend has the clients ask at the same time, one request after another, for so long
-// or, if that is 0, for each of their requests once. All answers must have one status.
-func spend(each time.Duration, clients ...client) cost {
-	runtime.GC() // nobody pays for what another left
+// measureCost runs the clients concurrently, each sending one request after another, until
+// duration has passed. If it is 0, each client sends each of its requests once. All
+// responses must have the same status.
+func measureCost(duration time.Duration, clients ...client) cost {
+	runtime.GC() // so that garbage of the turn before does not count
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	start, cpu := time.Now(), cpuTime()
-	asked, status := make([]int, len(clients)), make([]int, len(clients))
+	sent, status := make([]int, len(clients)), make([]int, len(clients))
 	var all sync.WaitGroup
 	for i, c := range clients {
 		all.Go(func() {
-			var again http.Request // a copy: some write to it
-			for n := 0; each > 0 || n < len(c.requests); n++ {
-				if n%64 == 0 && each > 0 && time.Since(start) >= each {
+			var r http.Request // a copy: some subjects write to it
+			for n := 0; duration > 0 || n < len(c.requests); n++ {
+				if n%64 == 0 && duration > 0 && time.Since(start) >= duration {
 					break
 				}
-				again = *c.requests[n%len(c.requests)]
-				c.answer.reset()
-				c.asks.ServeHTTP(c.answer, &again)
+				r = *c.requests[n%len(c.requests)]
+				c.writer.reset()
+				c.handler.ServeHTTP(c.writer, &r)
 				if n == 0 {
-					status[i] = c.answer.code()
+					status[i] = c.writer.code()
 				}
-				check(c.answer.code() == status[i])
-				asked[i] = n + 1
+				check(c.writer.code() == status[i])
+				sent[i] = n + 1
 			}
 		})
 	}
 	all.Wait()
-	took, spent := time.Since(start), cpuTime()-cpu
+	took, cpuSpent := time.Since(start), cpuTime()-cpu
 	runtime.ReadMemStats(&after)
 	n := 0.0
-	for _, of := range asked {
-		n += float64(of)
+	for _, s := range sent {
+		n += float64(s)
 	}
 	return cost{
-		n:         n,
-		cpu:       float64(spent) / n,
+		requests:  n,
+		cpu:       float64(cpuSpent) / n,
 		bytes:     float64(after.TotalAlloc-before.TotalAlloc) / n,
 		allocs:    float64(after.Mallocs-before.Mallocs) / n,
 		perSecond: n / took.Seconds(),
@@ -76,7 +77,7 @@ func spend(each time.Duration, clients ...client) cost {
 	}
 }
 
-// cpuTime is what this process has used of all processors.
+// cpuTime returns the CPU time this process has used, on all processors.
 func cpuTime() time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
@@ -85,30 +86,30 @@ func cpuTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// writer costs nothing of its own.
-type writer struct {
+// A discardWriter discards the body, at no cost.
+type discardWriter struct {
 	header http.Header
 	status int
 }
 
-func newWriter() answer { return &writer{header: http.Header{}} }
+func newDiscardWriter() reusableWriter { return &discardWriter{header: http.Header{}} }
 
-func (w *writer) Header() http.Header         { return w.header }
-func (w *writer) WriteHeader(status int)      { w.status = status }
-func (w *writer) Write(b []byte) (int, error) { return len(b), nil }
+func (w *discardWriter) Header() http.Header         { return w.header }
+func (w *discardWriter) WriteHeader(status int)      { w.status = status }
+func (w *discardWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-func (w *writer) reset()    { clear(w.header); w.status = http.StatusOK }
-func (w *writer) code() int { return w.status }
+func (w *discardWriter) reset()    { clear(w.header); w.status = http.StatusOK }
+func (w *discardWriter) code() int { return w.status }
 
-// recorder is net/http's own.
-type recorder struct{ httptest.ResponseRecorder }
+// A reusableRecorder is a ResponseRecorder of net/http/httptest.
+type reusableRecorder struct{ httptest.ResponseRecorder }
 
-func newRecorder() answer { return &recorder{*httptest.NewRecorder()} }
+func newReusableRecorder() reusableWriter { return &reusableRecorder{*httptest.NewRecorder()} }
 
-func (r *recorder) reset() {
+func (r *reusableRecorder) reset() {
 	clear(r.Header())
 	r.Body.Reset()
-	//lint:ignore SA1019 a recorder cannot be used again in any other way
+	//lint:ignore SA1019 there is no other way to use a recorder again
 	r.ResponseRecorder = httptest.ResponseRecorder{HeaderMap: r.Header(), Body: r.Body, Code: http.StatusOK}
 }
-func (r *recorder) code() int { return r.Code }
+func (r *reusableRecorder) code() int { return r.Code }

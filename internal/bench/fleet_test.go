@@ -21,140 +21,177 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/redisstore"
 )
 
-// What ten million people are taken to do.
+// Assumptions about ten million users.
 const (
-	people       = 10_000_000
-	active       = people / 10 // at a time
-	touching     = active / 60 // per second: at most once in 1/30 of the idle timeout
-	loggingIn    = people / (8 * 60 * 60)
-	busyAtMost   = 0.6         // of a Redis server's one core
-	calm, lively = 1. / 10, 1. // requests per second of someone active
+	fleetUsers           = 10_000_000
+	activeUsers          = fleetUsers / 10  // at a time
+	touchesPerSecond     = activeUsers / 60 // at most once per 1/30 of the idle timeout
+	loginsPerSecond      = fleetUsers / (8 * 60 * 60)
+	maxServerLoad        = 0.6         // of a Redis server's one core
+	calmPace, livelyPace = 1. / 10, 1. // requests per second of an active user
 )
 
-// fleetNodes are among how many nodes the clients are shared out.
+// fleetNodes is the number of nodes that share the clients.
 const fleetNodes = 16
 
-// A usage is what Redis has used so far.
-type usage struct{ memory, cpu float64 } // bytes, µs
+// fleetCosts are what Redis spends, measured once per round: µs of CPU and bytes of memory.
+type fleetCosts struct {
+	read, touch, login, cacheFill []float64
+	session, cachedSession        []float64 // the latter in addition to session
+}
 
-// TestAFleet measures what a session and a request cost Redis, and works out from that
-// what ten million people would.
-func TestAFleet(t *testing.T) {
+// TestFleet measures what a session and a request cost Redis, and computes from that what
+// ten million users would cost.
+func TestFleet(t *testing.T) {
+	f := newFleet(t)
+	site := newGuardSubject(t, guardName, f.store)
+	logins := make([]*http.Request, slices.Max(clientCounts))
+	for i := range logins {
+		logins[i] = httptest.NewRequest("POST", "/login?someone"+strconv.Itoa(i), nil)
+	}
+	var costs fleetCosts
+	for range min(*rounds, 3) {
+		requests := site.loggedIn(t, slices.Max(clientCounts))
+		read := f.cpuPerRequest(requests, func(node int) http.Handler { return f.subjects[node].page })
+		costs.read = append(costs.read, read)
+		touched := f.cpuPerRequest(requests, func(node int) http.Handler { return f.touching[node].page })
+		costs.touch = append(costs.touch, touched-read)
+		costs.login = append(costs.login, f.cpuPerRequest(logins, func(node int) http.Handler { return f.subjects[node].login }))
+		f.measureSessions(&costs)
+		if err := f.operator.Do(t.Context(), f.operator.B().Flushall().Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(t, "fleet", describeTurns(min(*rounds, 3), *turnLength), fleetTable(costs))
+}
+
+// A fleet is a Redis server and the nodes that use it.
+type fleet struct {
+	t        *testing.T
+	addr     string
+	operator rueidis.Client // reads statistics
+	store    *redisstore.Store
+	subjects []subject // one per node
+	touching []subject // the same nodes, where every request touches
+}
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
 	server := servers.Redis(t, servers.RedisOptions{})
 	operator, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr}, DisableCache: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(operator.Close)
-	used := func() usage {
-		info, err := operator.Do(t.Context(), operator.B().Info().Section("memory", "cpu").Build()).ToString()
-		if err != nil {
-			t.Fatal(err)
-		}
-		field := func(name string) float64 {
-			_, rest, found := strings.Cut(info, "\n"+name+":")
-			value, _, _ := strings.Cut(rest, "\r")
-			number, err := strconv.ParseFloat(value, 64)
-			check(found && err == nil)
-			return number
-		}
-		return usage{field("used_memory"), 1e6 * (field("used_cpu_sys_main_thread") + field("used_cpu_user_main_thread"))}
-	}
-
-	// Each node asks for a few clients at a time: the more it asks for at once, the less
-	// each costs the server.
-	var nodes, slid []subject
+	f := &fleet{t: t, addr: server.Addr, operator: operator}
+	// Many nodes with few clients each: the more commands a node sends at once, the less each
+	// costs the server.
 	for range fleetNodes {
 		s := newRedis(t, server.Addr, redisstore.Config{})
-		nodes, slid = append(nodes, mustOurs(t, oursName, s)), append(slid, mustOurs(t, oursName, newLate(s)))
+		f.subjects = append(f.subjects, newGuardSubject(t, guardName, s))
+		f.touching = append(f.touching, newGuardSubject(t, guardName, newAlwaysTouched(s)))
 	}
-	strict := newRedis(t, server.Addr, redisstore.Config{})
-	site := mustOurs(t, oursName, strict)
-	// per is the server's CPU per request.
-	per := func(handler func(node int) http.Handler, requests []*http.Request) float64 {
-		all := make([]client, len(requests))
-		for i := range all {
-			all[i] = client{handler(i % fleetNodes), newWriter(), requests[i : i+1]}
-		}
-		before := used().cpu
-		n := spend(*each, all...).n
-		return (used().cpu - before) / n
-	}
-	logins := make([]*http.Request, slices.Max(clients))
-	for i := range logins {
-		logins[i] = httptest.NewRequest("POST", "/login?someone"+strconv.Itoa(i), nil)
-	}
-
-	var read, touched, login, cached, bytesEach, trackedEach []float64
-	n := *many / 10
-	for range min(*rounds, 3) {
-		visitors := site.visitors(t, slices.Max(clients))
-		one := per(func(node int) http.Handler { return nodes[node].page }, visitors)
-		read = append(read, one)
-		touched = append(touched, per(func(node int) http.Handler { return slid[node].page }, visitors)-one)
-		login = append(login, per(func(node int) http.Handler { return nodes[node].login }, logins))
-
-		before := used()
-		keys := population(t, strict, n)
-		full := used()
-		bytesEach = append(bytesEach, (full.memory-before.memory)/float64(n))
-		var caching []*redisstore.Store
-		for range fleetNodes {
-			caching = append(caching, newRedis(t, server.Addr, redisstore.Config{CacheFor: cacheFor}))
-		}
-		before = used()
-		atOnce(len(keys), func(i int) {
-			_, err := caching[i%fleetNodes].Load(context.Background(), keys[i])
-			check(err == nil)
-		})
-		after := used()
-		cached = append(cached, (after.cpu-before.cpu)/float64(n))
-		trackedEach = append(trackedEach, (after.memory-before.memory)/float64(n))
-		for _, node := range caching {
-			node.Close()
-		}
-		if err := operator.Do(t.Context(), operator.B().Flushall().Build()).Error(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	publishFleet(t, read, touched, login, cached, bytesEach, trackedEach)
+	f.store = newRedis(t, server.Addr, redisstore.Config{})
+	return f
 }
 
-func publishFleet(t *testing.T, read, touched, login, cached, bytesEach, trackedEach []float64) {
+// used returns the memory that Redis uses, in bytes, and the CPU time of its main thread so
+// far, in µs.
+func (f *fleet) used() (memory, cpu float64) {
+	f.t.Helper()
+	info, err := f.operator.Do(f.t.Context(), f.operator.B().Info().Section("memory", "cpu").Build()).ToString()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	field := func(name string) float64 {
+		_, rest, found := strings.Cut(info, "\n"+name+":")
+		value, _, _ := strings.Cut(rest, "\r")
+		number, err := strconv.ParseFloat(value, 64)
+		check(found && err == nil)
+		return number
+	}
+	return field("used_memory"), 1e6 * (field("used_cpu_sys_main_thread") + field("used_cpu_user_main_thread"))
+}
+
+// cpuPerRequest shares the requests out among the nodes, runs them for one turn, and returns
+// the server's CPU time per request, in µs.
+func (f *fleet) cpuPerRequest(requests []*http.Request, handler func(node int) http.Handler) float64 {
+	f.t.Helper()
+	all := make([]client, len(requests))
+	for i := range all {
+		all[i] = client{handler(i % fleetNodes), newDiscardWriter(), requests[i : i+1]}
+	}
+	_, before := f.used()
+	n := measureCost(*turnLength, all...).requests
+	_, after := f.used()
+	return (after - before) / n
+}
+
+// measureSessions measures many sessions in Redis, and what it costs to read each once into
+// the cache of a node.
+func (f *fleet) measureSessions(costs *fleetCosts) {
+	f.t.Helper()
+	count := *sessionCount / 10
+	n := float64(count)
+	memory, _ := f.used()
+	keys := populate(f.t, f.store, count)
+	filled, _ := f.used()
+	costs.session = append(costs.session, (filled-memory)/n)
+
+	var caching []*redisstore.Store
+	for range fleetNodes {
+		caching = append(caching, newRedis(f.t, f.addr, redisstore.Config{CacheFor: cacheFor}))
+	}
+	memory, cpu := f.used()
+	concurrently(len(keys), func(i int) {
+		_, err := caching[i%fleetNodes].Load(context.Background(), keys[i])
+		check(err == nil)
+	})
+	memoryAfter, cpuAfter := f.used()
+	costs.cacheFill = append(costs.cacheFill, (cpuAfter-cpu)/n)
+	costs.cachedSession = append(costs.cachedSession, (memoryAfter-memory)/n)
+	for _, node := range caching {
+		node.Close()
+	}
+}
+
+// fleetTable returns the costs, and what follows from them for ten million users, as Markdown.
+func fleetTable(costs fleetCosts) string {
 	table := "| Redis, per | | |\n|---|---|---|\n"
-	row := func(what, format string, values []float64) float64 {
-		median, low, high := middle(values)
-		table += fmt.Sprintf("| %s | "+format+" | "+format+"–"+format+" |\n", what, median, low, high)
+	row := func(name, format string, values []float64) float64 {
+		median, low, high := medianAndRange(values)
+		table += fmt.Sprintf("| %s | "+format+" | "+format+"–"+format+" |\n", name, median, low, high)
 		return median
 	}
-	getex := row("protected request: CPU", "%.1f µs", read)
-	touch := row("touch, once in 1/30 of the idle timeout: CPU", "%.1f µs", touched)
-	enter := row("login that stores five values: CPU", "%.0f µs", login)
-	fill := row("read that fills a node's cache (CacheFor): CPU", "%.1f µs", cached)
-	size := row("session with five values: memory", "%.0f B", bytesEach)
-	tracked := row("session in a node's cache: memory more", "%.0f B", trackedEach)
+	read := row("protected request: CPU", "%.1f µs", costs.read)
+	touch := row("touch, once in 1/30 of the idle timeout: CPU", "%.1f µs", costs.touch)
+	login := row("login that stores five values: CPU", "%.0f µs", costs.login)
+	cacheFill := row("read that fills a node's cache (CacheFor): CPU", "%.1f µs", costs.cacheFill)
+	session := row("session with five values: memory", "%.0f B", costs.session)
+	cachedSession := row("session in a node's cache: memory more", "%.0f B", costs.cachedSession)
 
 	table += "\n| ten million people logged in | requests/s | reads of Redis/s | touches/s | CPU of Redis | servers | memory |\n|---|---|---|---|---|---|---|\n"
 	for _, pace := range []struct {
-		name string
-		of   float64
-	}{{"calm", calm}, {"lively", lively}} {
-		requests := active * pace.of
+		name     string
+		requests float64 // per second and active user
+	}{{"calm", calmPace}, {"lively", livelyPace}} {
+		requests := activeUsers * pace.requests
 		for _, caching := range []bool{false, true} {
-			name, reads, each, memory := pace.name, requests, getex, people*size
+			name, reads, cpuOfRead, memory := pace.name, requests, read, fleetUsers*session
 			if caching {
 				name += ", CacheFor 10 s"
-				reads, each = min(requests, active/cacheFor.Seconds()+touching), fill
-				memory += active * tracked
+				reads, cpuOfRead = min(requests, activeUsers/cacheFor.Seconds()+touchesPerSecond), cacheFill
+				memory += activeUsers * cachedSession
 			}
-			cores := (reads*each + touching*touch + loggingIn*enter) / 1e6
+			cores := (reads*cpuOfRead + touchesPerSecond*touch + loginsPerSecond*login) / 1e6
 			table += fmt.Sprintf("| %s | %s | %s | %s | %.1f cores | %.0f | %.1f GB |\n", name,
-				thousands(requests), thousands(reads), thousands(touching), cores, math.Ceil(cores/busyAtMost), memory/1e9)
+				thousands(requests), thousands(reads), thousands(touchesPerSecond), cores, math.Ceil(cores/maxServerLoad), memory/1e9)
 		}
 	}
-	publish(t, "fleet", turns(min(*rounds, 3), *each), table)
+	return table
 }
 
+// thousands formats x with commas.
 func thousands(x float64) string {
 	digits := strconv.Itoa(int(x))
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -163,8 +200,9 @@ func thousands(x float64) string {
 	return digits
 }
 
-// population stores so many sessions with five values, each of somebody else.
-func population(t *testing.T, s *redisstore.Store, n int) []store.Key {
+// populate stores n sessions with five values, each of another user. They are copies of
+// Ada's.
+func populate(t *testing.T, s *redisstore.Store, n int) []store.Key {
 	t.Helper()
 	all, err := s.ByOwner(t.Context(), "__Host-session="+ada.id)
 	if err != nil || len(all) == 0 {
@@ -172,7 +210,7 @@ func population(t *testing.T, s *redisstore.Store, n int) []store.Key {
 	}
 	model := all[0]
 	keys := make([]store.Key, n)
-	atOnce(n, func(i int) {
+	concurrently(n, func(i int) {
 		session, details := *model.Session, *model.Details
 		session.Owner = "__Host-session=user" + strconv.Itoa(i)
 		session.ID = "id" + strconv.Itoa(i) + model.ID[:len(model.ID)-8]
@@ -185,11 +223,11 @@ func population(t *testing.T, s *redisstore.Store, n int) []store.Key {
 	return keys
 }
 
-// atOnce does what is to be done so often, by as many as there are clients at the most.
-func atOnce(n int, do func(i int)) {
+// concurrently calls do with 0 to n-1, from as many goroutines as the largest of clientCounts.
+func concurrently(n int, do func(i int)) {
 	var next atomic.Int64
 	var all sync.WaitGroup
-	for range slices.Max(clients) {
+	for range slices.Max(clientCounts) {
 		all.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1

@@ -8,34 +8,34 @@ import (
 	"time"
 )
 
-// A sample is what one subject did in one round.
+// A sample is what one subject achieved in one turn.
 type sample struct {
 	perSecond   float64
 	median, p99 time.Duration
 }
 
-// load has so many clients ask a handler, each with a session of its own and one
-// request after another, until ctx is done.
-func load(ctx context.Context, h http.Handler, requests []*http.Request, each time.Duration) sample {
+// runClients runs one client per request, all concurrently. Each sends its request again
+// and again, until duration has passed or ctx is done.
+func runClients(ctx context.Context, h http.Handler, requests []*http.Request, duration time.Duration) sample {
 	latencies := make([][]time.Duration, len(requests))
 	var clients sync.WaitGroup
 	start := time.Now()
 	for i, r := range requests {
 		clients.Go(func() {
-			w := newWriter()
-			mine := make([]time.Duration, 0, 1<<14)
-			for asked := start; asked.Sub(start) < each && ctx.Err() == nil; {
-				again := *r // some write to it
+			w := newDiscardWriter()
+			own := make([]time.Duration, 0, 1<<14)
+			for sent := start; sent.Sub(start) < duration && ctx.Err() == nil; {
+				r := *r // some subjects write to it
 				w.reset()
-				h.ServeHTTP(w, &again)
+				h.ServeHTTP(w, &r)
 				if w.code() != http.StatusOK {
 					panic(http.StatusText(w.code()))
 				}
 				now := time.Now()
-				mine = append(mine, now.Sub(asked))
-				asked = now
+				own = append(own, now.Sub(sent))
+				sent = now
 			}
-			latencies[i] = mine
+			latencies[i] = own
 		})
 	}
 	clients.Wait()
@@ -49,8 +49,8 @@ func load(ctx context.Context, h http.Handler, requests []*http.Request, each ti
 	}
 }
 
-// middle is the median, and the two between which all are.
-func middle(values []float64) (median, low, high float64) {
+// medianAndRange returns the median, the smallest and the largest value. It sorts values.
+func medianAndRange(values []float64) (median, low, high float64) {
 	slices.Sort(values)
 	return values[len(values)/2], values[0], values[len(values)-1]
 }

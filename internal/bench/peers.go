@@ -16,9 +16,9 @@ func init() {
 	gin.SetMode(gin.ReleaseMode)
 }
 
-// engineer is the check of one's own that a page needs without a guard: the one of the
-// session's user, as of now. It answers whoever is refused.
-func engineer(w http.ResponseWriter, r *http.Request, id any) bool {
+// requireEngineer is what an application has to write itself without a guard: it looks up
+// the session's user anew and checks the role. It writes the response if it refuses.
+func requireEngineer(w http.ResponseWriter, r *http.Request, id any) bool {
 	name, _ := id.(string)
 	u, err := find(r.Context(), name)
 	if err != nil || !u.IsActive() || !u.HasRole("Engineer") {
@@ -29,16 +29,16 @@ func engineer(w http.ResponseWriter, r *http.Request, id any) bool {
 	return true
 }
 
-// ofSCS is alexedwards/scs. With an IdleTimeout it stores the session anew with
-// every request.
-func ofSCS(name string, store scs.Store) subject {
+// newSCSSubject returns a site on alexedwards/scs. With an IdleTimeout, scs stores the
+// session again with every request.
+func newSCSSubject(name string, store scs.Store) subject {
 	manager := scs.New()
 	manager.Store = store
 	manager.IdleTimeout, manager.Lifetime = idle, absolute
 	wrap := func(h http.HandlerFunc) http.Handler { return manager.LoadAndSave(h) }
 	gated := func(h http.HandlerFunc) http.Handler {
 		return wrap(func(w http.ResponseWriter, r *http.Request) {
-			if engineer(w, r, manager.Get(r.Context(), "user")) {
+			if requireEngineer(w, r, manager.Get(r.Context(), "user")) {
 				h(w, r)
 			}
 		})
@@ -55,16 +55,16 @@ func ofSCS(name string, store scs.Store) subject {
 			manager.Put(r.Context(), "cart", counter)
 			page(w, r)
 		}),
-		enter: wrap(func(w http.ResponseWriter, r *http.Request) {
+		loginOnly: wrap(func(w http.ResponseWriter, r *http.Request) {
 			err := manager.RenewToken(r.Context())
 			check(err == nil)
-			manager.Put(r.Context(), "user", newcomer(r).id)
+			manager.Put(r.Context(), "user", userLoggingIn(r).id)
 			page(w, r)
 		}),
 		login: wrap(func(w http.ResponseWriter, r *http.Request) {
 			err := manager.RenewToken(r.Context())
 			check(err == nil)
-			manager.Put(r.Context(), "user", newcomer(r).id)
+			manager.Put(r.Context(), "user", userLoggingIn(r).id)
 			for k, v := range values {
 				manager.Put(r.Context(), k, v)
 			}
@@ -78,13 +78,13 @@ func ofSCS(name string, store scs.Store) subject {
 	}
 }
 
-// ofGorilla is a store for gorilla/sessions. To slide, the session has to be saved
-// with every request.
-func ofGorilla(name string, store sessions.Store) subject {
+// newGorillaSubject returns a site on a store of gorilla/sessions. For its timeout to
+// slide, the session has to be saved with every request.
+func newGorillaSubject(name string, store sessions.Store) subject {
 	gated := func(h func(http.ResponseWriter, *http.Request, *sessions.Session)) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			session, _ := store.Get(r, "session") // an error means an empty one
-			if engineer(w, r, session.Values["user"]) {
+			session, _ := store.Get(r, "session") // with an error the session is empty
+			if requireEngineer(w, r, session.Values["user"]) {
 				h(w, r, session)
 			}
 		})
@@ -124,13 +124,13 @@ func ofGorilla(name string, store sessions.Store) subject {
 	}
 }
 
-// withoutSliding is what gorilla/sessions asks for just to know who it is: no Save, so
-// that activity prolongs nothing.
-func withoutSliding(name string, store sessions.Store) subject {
-	s := ofGorilla(name, store)
+// newGorillaSubjectWithoutSave does only what identifies the user. Without Save, activity
+// does not extend the session.
+func newGorillaSubjectWithoutSave(name string, store sessions.Store) subject {
+	s := newGorillaSubject(name, store)
 	get := func(w http.ResponseWriter, r *http.Request) {
 		session, _ := store.Get(r, "session")
-		if engineer(w, r, session.Values["user"]) {
+		if requireEngineer(w, r, session.Values["user"]) {
 			check(session.Values["theme"] == "dark")
 			page(w, r)
 		}
@@ -139,9 +139,9 @@ func withoutSliding(name string, store sessions.Store) subject {
 	return s
 }
 
-// ofGin is gin-contrib/sessions. It saves only what has been set, so that a session
-// slides by setting something again.
-func ofGin(name string, store ginsessions.Store) subject {
+// newGinSubject returns a site on gin-contrib/sessions. It saves only a session with a value
+// that was set, so the site sets one again to make the timeout slide.
+func newGinSubject(name string, store ginsessions.Store) subject {
 	store.Options(ginsessions.Options{Path: "/", MaxAge: int(idle / time.Second), HttpOnly: true, Secure: true})
 	serve := func(h func(*gin.Context, ginsessions.Session)) http.Handler {
 		engine := gin.New()
@@ -156,7 +156,7 @@ func ofGin(name string, store ginsessions.Store) subject {
 	}
 	gated := func(h func(ginsessions.Session)) http.Handler {
 		return serve(func(c *gin.Context, session ginsessions.Session) {
-			if engineer(c.Writer, c.Request, session.Get("user")) {
+			if requireEngineer(c.Writer, c.Request, session.Get("user")) {
 				h(session)
 				session.Set("user", ada.id)
 				save(c, session)

@@ -20,13 +20,14 @@ import (
 
 const (
 	cookieStoreName = "gorilla CookieStore, HMAC"
-	getAloneName    = "gorilla CookieStore, HMAC, Get alone: nothing slides"
+	getOnlyName     = "gorilla CookieStore, HMAC, Get alone: nothing slides"
 	memstoreName    = "scs memstore"
 	ginName         = "gin-contrib/sessions cookie"
 )
 
-// withinTheProcess are those that need no server, each with a store of its own.
-func withinTheProcess(t *testing.T) []func() subject {
+// inProcessSubjects returns constructors of the subjects that need no server, each with a
+// new store.
+func inProcessSubjects(t *testing.T) []func() subject {
 	cookieStore := func(pairs ...[]byte) *sessions.CookieStore {
 		s := sessions.NewCookieStore(pairs...)
 		s.MaxAge(int(idle / time.Second))
@@ -35,27 +36,29 @@ func withinTheProcess(t *testing.T) []func() subject {
 	dir := memoryDir(t)
 	encrypted := [][]byte{keys[0], []byte("an encryption key with 32 bytes!")}
 	return []func() subject{
-		bare,
-		func() subject { return mustOurs(t, oursName, store.NewMemory()) },
-		func() subject { return ofGorilla(cookieStoreName, cookieStore(keys...)) },
-		func() subject { return ofGorilla("gorilla CookieStore, HMAC and AES", cookieStore(encrypted...)) },
-		func() subject { // ends the sessions of the one before
+		bareSubject,
+		func() subject { return newGuardSubject(t, guardName, store.NewMemory()) },
+		func() subject { return newGorillaSubject(cookieStoreName, cookieStore(keys...)) },
+		func() subject {
+			return newGorillaSubject("gorilla CookieStore, HMAC and AES", cookieStore(encrypted...))
+		},
+		func() subject { // deletes the sessions of the previous one
 			os.RemoveAll(dir)
 			check(os.Mkdir(dir, 0o700) == nil)
 			s := sessions.NewFilesystemStore(dir, keys...)
 			s.MaxAge(int(idle / time.Second))
-			return ofGorilla("gorilla FilesystemStore, in memory", s)
+			return newGorillaSubject("gorilla FilesystemStore, in memory", s)
 		},
 		func() subject {
-			return withoutSliding(getAloneName, cookieStore(keys...))
+			return newGorillaSubjectWithoutSave(getOnlyName, cookieStore(keys...))
 		},
-		func() subject { return ofSCS(memstoreName, memstore.NewWithCleanupInterval(0)) },
-		func() subject { return ofGin(ginName, gincookie.NewStore(keys[0])) },
-		func() subject { return ofGin("gin-contrib/sessions memstore", ginmemory.NewStore(keys[0])) },
+		func() subject { return newSCSSubject(memstoreName, memstore.NewWithCleanupInterval(0)) },
+		func() subject { return newGinSubject(ginName, gincookie.NewStore(keys[0])) },
+		func() subject { return newGinSubject("gin-contrib/sessions memstore", ginmemory.NewStore(keys[0])) },
 	}
 }
 
-// memoryDir is an empty directory in memory, where the system has such a thing.
+// memoryDir returns an empty directory, in memory if the system has a file system for that.
 func memoryDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("/dev/shm", "sessionguard-bench-")
 	if err != nil {
@@ -65,126 +68,127 @@ func memoryDir(t *testing.T) string {
 	return dir
 }
 
-// The ways in which one protected request is asked for.
+// The ways to send the request for the protected page.
 const (
 	serial   = "one client, a writer that costs nothing"
 	recorded = "one client, a reset httptest.ResponseRecorder"
 	parallel = "as many clients as cores, a writer that costs nothing"
 )
 
-// The other requests. What needs a session comes before what makes a fresh subject.
-var others = []string{"value read", "value written", "login", "logout", "forged cookie", "ended session's cookie"}
+// otherKinds are the other requests. Those that use the session of the subject come before
+// those that make a fresh subject.
+var otherKinds = []string{"value read", "value written", "login", "logout", "forged cookie", "ended session's cookie"}
 
-var kinds = append([]string{serial, recorded, parallel}, others...)
+var kinds = append([]string{serial, recorded, parallel}, otherKinds...)
 
-// TestWithinTheProcess compares what a request costs where the sessions are in this
-// process or in the cookie.
-func TestWithinTheProcess(t *testing.T) {
-	makers := withinTheProcess(t)
+// TestInProcess compares what a request costs if the sessions are in this process or in the
+// cookie.
+func TestInProcess(t *testing.T) {
+	makers := inProcessSubjects(t)
 	var names []string
-	results := map[string]map[string][]cost{} // by what, and by whom
+	results := map[string]map[string][]cost{} // by kind and name, one per round
 	for round := range *rounds {
 		var all []subject
-		var visitors [][]*http.Request
+		var requests [][]*http.Request
 		for _, fresh := range makers {
 			s := fresh()
-			all, visitors = append(all, s), append(visitors, s.visitors(t, runtime.NumCPU()))
+			all, requests = append(all, s), append(requests, s.loggedIn(t, runtime.NumCPU()))
 			if round == 0 {
 				names = append(names, s.name)
 			}
 		}
-		for _, what := range kinds {
-			if results[what] == nil {
-				results[what] = map[string][]cost{}
+		for _, kind := range kinds {
+			if results[kind] == nil {
+				results[kind] = map[string][]cost{}
 			}
 			for i := range all {
-				i = (i + round) % len(all) // who begins has no advantage
+				i = (i + round) % len(all) // another one begins each round
 				s := all[i]
-				if s.name == bareName && slices.Contains(others, what) {
+				if s.name == bareName && slices.Contains(otherKinds, kind) {
 					continue
 				}
-				got := measure(t, what, s, makers[i], visitors[i])
-				results[what][s.name] = append(results[what][s.name], got)
+				got := measureKind(t, kind, s, makers[i], requests[i])
+				results[kind][s.name] = append(results[kind][s.name], got)
 			}
 		}
 	}
-	how := turns(*rounds, *each)
+	how := describeTurns(*rounds, *turnLength)
 	publish(t, "protected", how, protectedTable(names, results))
 	publish(t, "others", how, othersTable(names, results))
 
-	beside := func(what, name string) string {
-		return timesAsMany(ratios(results[what][name], results[what][oursName], cpu), "less CPU")
+	timesLess := func(kind, name string) string {
+		return formatTimes(ratios(results[kind][name], results[kind][guardName], cpu), "less CPU")
 	}
-	headlines["cookiestore"] = headline{"sessions in the process", "gorilla `CookieStore`, saved to slide", beside(serial, cookieStoreName)}
-	headlines["memstore"] = headline{"", "scs `memstore`", beside(serial, memstoreName)}
-	headlines["gin"] = headline{"", "gin-contrib/sessions `cookie`", beside(serial, ginName)}
-	headlines["read"] = headline{"and one value read", "gorilla `CookieStore`, not saved", beside("value read", getAloneName)}
+	headlines["cookiestore"] = headline{"sessions in the process", "gorilla `CookieStore`, saved to slide", timesLess(serial, cookieStoreName)}
+	headlines["memstore"] = headline{"", "scs `memstore`", timesLess(serial, memstoreName)}
+	headlines["gin"] = headline{"", "gin-contrib/sessions `cookie`", timesLess(serial, ginName)}
+	headlines["read"] = headline{"and one value read", "gorilla `CookieStore`, not saved", timesLess("value read", getOnlyName)}
 }
 
-// measure is one turn of one subject.
-func measure(t *testing.T, what string, s subject, fresh func() subject, visitors []*http.Request) cost {
+// measureKind gives one subject one turn with one kind of request.
+func measureKind(t *testing.T, kind string, s subject, fresh func() subject, requests []*http.Request) cost {
 	t.Helper()
-	one := client{s.page, newWriter(), visitors[:1]}
+	one := client{s.page, newDiscardWriter(), requests[:1]}
 	expected := http.StatusOK
 	var got cost
-	switch what {
+	switch kind {
 	case serial:
-		got = spend(*each, one)
+		got = measureCost(*turnLength, one)
 	case recorded:
-		one.answer = newRecorder()
-		got = spend(*each, one)
+		one.writer = newReusableRecorder()
+		got = measureCost(*turnLength, one)
 	case parallel:
 		var all []client
-		for i := range visitors {
-			all = append(all, client{s.page, newWriter(), visitors[i : i+1]})
+		for i := range requests {
+			all = append(all, client{s.page, newDiscardWriter(), requests[i : i+1]})
 		}
-		got = spend(*each, all...)
+		got = measureCost(*turnLength, all...)
 	case "value read":
-		one.asks = s.read
-		got = spend(*each, one)
+		one.handler = s.read
+		got = measureCost(*turnLength, one)
 	case "value written":
-		one.asks = s.write
-		got = spend(*each, one)
+		one.handler = s.write
+		got = measureCost(*turnLength, one)
 	case "forged cookie":
-		one.requests = []*http.Request{forged(visitors[0])}
+		one.requests = []*http.Request{forgedRequest(requests[0])}
 		expected = http.StatusUnauthorized
-		got = spend(*each, one)
-	case "login": // into a store of its own, which begins empty
-		one.asks = fresh().login
+		got = measureCost(*turnLength, one)
+	case "login": // into a store that is empty at first
+		one.handler = fresh().login
 		one.requests = []*http.Request{loginRequest}
-		got = spend(*each, one)
+		got = measureCost(*turnLength, one)
 	case "logout":
 		s := fresh()
-		one.asks, one.requests = s.logout, logouts(s.visitors(t, max(1, int(*each/(100*time.Microsecond)))))
+		one.handler, one.requests = s.logout, logoutRequests(s.loggedIn(t, max(1, int(*turnLength/(100*time.Microsecond)))))
 		expected = http.StatusSeeOther
-		got = spend(0, one)
+		got = measureCost(0, one)
 	case "ended session's cookie":
 		s := fresh()
-		one.asks, one.requests = s.page, s.visitors(t, 1)
-		spend(0, client{s.logout, newWriter(), logouts(one.requests)})
-		if got = spend(*each, one); got.status != http.StatusOK { // it may let it in
+		one.handler, one.requests = s.page, s.loggedIn(t, 1)
+		measureCost(0, client{s.logout, newDiscardWriter(), logoutRequests(one.requests)})
+		if got = measureCost(*turnLength, one); got.status != http.StatusOK { // some subjects let it in
 			expected = http.StatusUnauthorized
 		}
 	}
 	if got.status != expected {
-		t.Fatalf("%s: %s: %d", s.name, what, got.status)
+		t.Fatalf("%s: %s: %d", s.name, kind, got.status)
 	}
 	return got
 }
 
-// logouts are what people who are logged in send to log out, from a browser.
-func logouts(visitors []*http.Request) []*http.Request {
-	all := make([]*http.Request, len(visitors))
-	for i, v := range visitors {
-		all[i] = v.Clone(v.Context())
+// logoutRequests returns logouts by a browser, with the cookies of requests.
+func logoutRequests(requests []*http.Request) []*http.Request {
+	all := make([]*http.Request, len(requests))
+	for i, r := range requests {
+		all[i] = r.Clone(r.Context())
 		all[i].Method = "POST"
-		all[i].Header.Set("Accept", "text/html") // or there is no redirect
+		all[i].Header.Set("Accept", "text/html") // otherwise the response is no redirect
 	}
 	return all
 }
 
-// forged is a request whose cookie nobody has made.
-func forged(r *http.Request) *http.Request {
+// forgedRequest returns r with a cookie that the subject did not make.
+func forgedRequest(r *http.Request) *http.Request {
 	r = r.Clone(r.Context())
 	name, value, _ := strings.Cut(r.Header.Get("Cookie"), "=")
 	middle := len(value) / 2
@@ -202,10 +206,10 @@ func protectedTable(names []string, results map[string]map[string][]cost) string
 	for _, name := range names {
 		one, recorder, both := results[serial][name], results[recorded][name], results[parallel][name]
 		fmt.Fprintf(&table, "| %s | %s | %s | %.0f | %.0f B | %s | %s | %.0f | %s |\n", name,
-			nanos(one), ratio(ratios(one, results[serial][oursName], cpu)),
-			of(one, func(c cost) float64 { return c.allocs }), of(one, func(c cost) float64 { return c.bytes }),
-			nanos(recorder), ratio(ratios(recorder, results[recorded][oursName], cpu)),
-			of(both, perSecond), ratio(ratios(results[parallel][oursName], both, perSecond)))
+			formatCPU(one), formatRatio(ratios(one, results[serial][guardName], cpu)),
+			medianOf(one, func(c cost) float64 { return c.allocs }), medianOf(one, func(c cost) float64 { return c.bytes }),
+			formatCPU(recorder), formatRatio(ratios(recorder, results[recorded][guardName], cpu)),
+			medianOf(both, perSecond), formatRatio(ratios(results[parallel][guardName], both, perSecond)))
 	}
 	return table.String()
 }
@@ -213,19 +217,19 @@ func protectedTable(names []string, results map[string]map[string][]cost) string
 func othersTable(names []string, results map[string]map[string][]cost) string {
 	var table strings.Builder
 	table.WriteString("| CPU, × sessionguard |")
-	for _, what := range others {
-		fmt.Fprintf(&table, " %s |", what)
+	for _, kind := range otherKinds {
+		fmt.Fprintf(&table, " %s |", kind)
 	}
-	table.WriteString("\n|---|" + strings.Repeat("---|", len(others)) + "\n")
+	table.WriteString("\n|---|" + strings.Repeat("---|", len(otherKinds)) + "\n")
 	for _, name := range names[1:] {
 		fmt.Fprintf(&table, "| %s |", name)
-		for _, what := range others {
-			got := results[what][name]
+		for _, kind := range otherKinds {
+			got := results[kind][name]
 			note := ""
-			if what == "ended session's cookie" && got[0].status == http.StatusOK {
+			if kind == "ended session's cookie" && got[0].status == http.StatusOK {
 				note = ", **lets it in**"
 			}
-			fmt.Fprintf(&table, " %s, %s%s |", nanos(got), ratio(ratios(got, results[what][oursName], cpu)), note)
+			fmt.Fprintf(&table, " %s, %s%s |", formatCPU(got), formatRatio(ratios(got, results[kind][guardName], cpu)), note)
 		}
 		table.WriteByte('\n')
 	}
@@ -235,36 +239,36 @@ func othersTable(names []string, results map[string]map[string][]cost) string {
 func cpu(c cost) float64       { return c.cpu }
 func perSecond(c cost) float64 { return c.perSecond }
 
-// of is the median.
-func of(all []cost, what func(cost) float64) float64 {
+// medianOf returns the median of a field of all costs.
+func medianOf(all []cost, field func(cost) float64) float64 {
 	values := make([]float64, len(all))
 	for i, c := range all {
-		values[i] = what(c)
+		values[i] = field(c)
 	}
-	median, _, _ := middle(values)
+	median, _, _ := medianAndRange(values)
 	return median
 }
 
-// ratios are those of the same rounds.
-func ratios(all, base []cost, what func(cost) float64) []float64 {
+// ratios returns the ratio of a field of all to that of base, for each round.
+func ratios(all, base []cost, field func(cost) float64) []float64 {
 	ratios := make([]float64, len(all))
 	for i := range all {
-		ratios[i] = what(all[i]) / what(base[i])
+		ratios[i] = field(all[i]) / field(base[i])
 	}
 	return ratios
 }
 
-// ratio is a median and the two between which all are.
-func ratio(all []float64) string {
-	median, low, high := middle(all)
+// formatRatio formats the median and the range.
+func formatRatio(all []float64) string {
+	median, low, high := medianAndRange(all)
 	if median < 10 {
 		return fmt.Sprintf("%.1f (%.1f–%.1f)", median, low, high)
 	}
 	return fmt.Sprintf("%.0f (%.0f–%.0f)", median, low, high)
 }
 
-func nanos(all []cost) string {
-	ns := of(all, cpu)
+func formatCPU(all []cost) string {
+	ns := medianOf(all, cpu)
 	if ns < 10_000 {
 		return fmt.Sprintf("%.2f µs", ns/1000)
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/redisstore"
 )
 
-// cacheFor is how long a node with client-side caching believes its copy at most.
+// cacheFor limits how long a node with client-side caching uses its copy of a session.
 const cacheFor = 10 * time.Second
 
 var redisServer = servers.Shared(func(t servers.T) *servers.Server {
@@ -43,7 +43,7 @@ func newRedis(t *testing.T, addr string, config redisstore.Config) *redisstore.S
 
 func TestRedis(t *testing.T) {
 	addr := redisServer(t).Addr
-	connections := slices.Max(clients)
+	connections := slices.Max(clientCounts)
 
 	pool := &redis.Pool{MaxIdle: connections, Dial: func() (redis.Conn, error) { return redis.Dial("tcp", addr) }}
 	t.Cleanup(func() { pool.Close() })
@@ -62,56 +62,54 @@ func TestRedis(t *testing.T) {
 	rbc.Options(gorillasessions.Options{Path: "/", MaxAge: int(idle / time.Second), HttpOnly: true})
 
 	strict := newRedis(t, addr, redisstore.Config{})
-	one := mustOurs(t, "sessionguard", strict)
-	// What a node has written itself it does not cache for as long.
-	another := mustOurs(t, "sessionguard, CacheFor 10 s", newRedis(t, addr, redisstore.Config{CacheFor: cacheFor}))
-	another.login = one.login
+	plain := newGuardSubject(t, "sessionguard", strict)
+	touching := newGuardSubject(t, "sessionguard, when every request touches", newAlwaysTouched(strict))
+	caching := newGuardSubject(t, "sessionguard, CacheFor 10 s", newRedis(t, addr, redisstore.Config{CacheFor: cacheFor}))
+	caching.login = plain.login // a node caches what it has written itself for a shorter time
 	subjects := []subject{
-		one,
-		mustOurs(t, "sessionguard, when every request touches", newLate(strict)),
-		another,
-		ofSCS("scs, redisstore (redigo)", scsredigo.New(pool)),
-		ofSCS("scs, goredisstore", scsgoredis.New(client)),
-		ofGorilla("gorilla, boj/redistore", boj),
-		ofGorilla("gorilla, rbcervilla/redisstore", rbc),
+		plain, touching, caching,
+		newSCSSubject("scs, redisstore (redigo)", scsredigo.New(pool)),
+		newSCSSubject("scs, goredisstore", scsgoredis.New(client)),
+		newGorillaSubject("gorilla, boj/redistore", boj),
+		newGorillaSubject("gorilla, rbcervilla/redisstore", rbc),
 	}
 	c := compare(t, subjects)
-	publish(t, "redis", turns(*rounds, *each), c.table("Redis"))
+	publish(t, "redis", describeTurns(*rounds, *turnLength), c.table("Redis"))
 	beside := "the fastest of scs's and gorilla/sessions' Redis stores"
-	slid := subjects[1].name
-	headlines["redis16"] = headline{"on Redis, 16 clients at a time", beside, asManyAsWith(c, 16, one.name, slid)}
-	headlines["redis64"] = headline{"on Redis, 64 clients", beside, asManyAsWith(c, 64, one.name, slid)}
-	headlines["cachefor"] = headline{"with `CacheFor`, from the process's cache, 16 clients", beside, timesAsMany(c.times(another.name, 16), "as many")}
+	headlines["redis16"] = headline{"on Redis, 16 clients at a time", beside, usualAndWorst(c, 16, plain.name, touching.name)}
+	headlines["redis64"] = headline{"on Redis, 64 clients", beside, usualAndWorst(c, 64, plain.name, touching.name)}
+	headlines["cachefor"] = headline{"with `CacheFor`, from the process's cache, 16 clients", beside, formatTimes(c.ratiosToFastestPeer(caching.name, 16), "as many")}
 }
 
-// asManyAsWith is a headline's result: the usual case, and the worst one.
-func asManyAsWith(c comparison, clients int, usual, worst string) string {
-	return timesAsMany(c.times(usual, clients), "as many requests/s") + "; " +
-		timesAsMany(c.times(worst, clients), "when every one of them has to be stored")
+// usualAndWorst formats the result of a headline for the usual and for the worst subject.
+func usualAndWorst(c comparison, clients int, usual, worst string) string {
+	return formatTimes(c.ratiosToFastestPeer(usual, clients), "as many requests/s") + "; " +
+		formatTimes(c.ratiosToFastestPeer(worst, clients), "when every one of them has to be stored")
 }
 
-// late makes every request the first in a long time, which has to be stored. However
-// quickly they come, each brings another time: a store need not write one it has.
-type late struct {
+// alwaysTouched reports every session as inactive for a long time, so that each request
+// touches it. Each touch has a different time, however fast the requests come: a store need
+// not write a time that it has already.
+type alwaysTouched struct {
 	store.Backend
 	touches *atomic.Int64
 }
 
-func newLate(b store.Backend) late { return late{b, new(atomic.Int64)} }
+func newAlwaysTouched(b store.Backend) alwaysTouched { return alwaysTouched{b, new(atomic.Int64)} }
 
-func (l late) Load(ctx context.Context, key store.Key) (store.Record, error) {
+func (l alwaysTouched) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	r, err := l.Backend.Load(ctx, key)
 	r.LastSeen = min(r.LastSeen, store.TimeOf(time.Now())).Add(-idle / 2)
 	return r, err
 }
 
-func (l late) Touch(ctx context.Context, key store.Key, seen store.Time) error {
-	// Milliseconds of the idle timeout, which is longer than there are turns.
+func (l alwaysTouched) Touch(ctx context.Context, key store.Key, seen store.Time) error {
+	// One more millisecond each time; the idle timeout has enough for all turns.
 	return l.Backend.Touch(ctx, key, seen+store.Time(l.touches.Add(1)%int64(idle/2/time.Millisecond)))
 }
 
-// How long another node with client-side caching still accepts a session after a
-// logout has been answered.
+// TestRevocationSeenElsewhere measures how long another node with client-side caching still
+// accepts a session after the response to its logout.
 func TestRevocationSeenElsewhere(t *testing.T) {
 	addr := redisServer(t).Addr
 	here := newRedis(t, addr, redisstore.Config{})
@@ -122,9 +120,9 @@ func TestRevocationSeenElsewhere(t *testing.T) {
 	for _, state := range []string{"idle", "both cores saturated by 4 clients"} {
 		ctx, stop := context.WithCancel(t.Context())
 		if state != "idle" {
-			s := mustOurs(t, "load", there)
-			s.login = mustOurs(t, "here", here).login
-			busy(ctx, s.page, s.visitors(t, 4))
+			s := newGuardSubject(t, "load", there)
+			s.login = newGuardSubject(t, "here", here).login
+			keepBusy(ctx, s.page, s.loggedIn(t, 4))
 		}
 		all := make([]time.Duration, 0, revocations)
 		for range revocations {
@@ -132,13 +130,14 @@ func TestRevocationSeenElsewhere(t *testing.T) {
 		}
 		stop()
 		slices.Sort(all)
-		table += fmt.Sprintf("| %s | %s | %s | %s | %d |\n", state, micros(all), micros(all[len(all)*99/100:][:1]), micros(all[len(all)-1:]), len(all))
+		table += fmt.Sprintf("| %s | %s | %s | %s | %d |\n", state, medianMicros(all), medianMicros(all[len(all)*99/100:][:1]), medianMicros(all[len(all)-1:]), len(all))
 	}
-	publish(t, "revocation", count(revocations, "logout")+" in each state", table)
+	publish(t, "revocation", plural(revocations, "logout")+" in each state", table)
 }
 
-// revoke ends a session here that there has in its cache, and returns when there has
-// accepted it for the last time. It asks all the time, and leaves the processor in between.
+// revoke ends a session through one node that the other node has in its cache. It returns
+// how long after that the other node still accepted it. It loads continuously, and yields the
+// processor in between.
 func revoke(t *testing.T, here, there store.Backend) (last time.Duration) {
 	t.Helper()
 	now := store.TimeOf(time.Now())
@@ -168,11 +167,12 @@ func revoke(t *testing.T, here, there store.Backend) (last time.Duration) {
 			t.Fatal(err)
 		}
 		if last > cacheFor {
-			t.Fatal("it is accepted for longer than CacheFor")
+			t.Fatal("the ended session is accepted for longer than CacheFor")
 		}
 	}
 }
 
+// newKey returns a random key in the owner's group.
 func newKey(owner string) (key store.Key) {
 	for {
 		if rand.Read(key[:]); key.Group() == store.GroupOf(owner) {

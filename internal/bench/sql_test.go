@@ -16,7 +16,7 @@ import (
 
 var postgres = servers.Shared(servers.PostgreSQL)
 
-// sqlConnections are what every subject may open.
+// sqlConnections is the number of connections that each subject may open.
 const sqlConnections = 16
 
 func TestPostgreSQL(t *testing.T) {
@@ -64,15 +64,16 @@ func TestPostgreSQL(t *testing.T) {
 	}
 	t.Cleanup(pool.Close)
 	pgx := newStore("pgx")
+	plain := newGuardSubject(t, "sessionguard, pgx", pgx)
+	touching := newGuardSubject(t, "sessionguard, pgx, when every request touches", newAlwaysTouched(pgx))
 	subjects := []subject{
-		mustOurs(t, "sessionguard, pgx", pgx),
-		mustOurs(t, "sessionguard, pgx, when every request touches", newLate(pgx)),
-		mustOurs(t, "sessionguard, lib/pq", newStore("postgres")),
-		ofSCS("scs, pgxstore", pgxstore.NewWithCleanupInterval(pool, 0)),
-		ofSCS("scs, postgresstore, pgx", scsStore("pgx")),
-		ofSCS("scs, postgresstore, lib/pq", scsStore("postgres")),
+		plain, touching,
+		newGuardSubject(t, "sessionguard, lib/pq", newStore("postgres")),
+		newSCSSubject("scs, pgxstore", pgxstore.NewWithCleanupInterval(pool, 0)),
+		newSCSSubject("scs, postgresstore, pgx", scsStore("pgx")),
+		newSCSSubject("scs, postgresstore, lib/pq", scsStore("postgres")),
 	}
 	c := compare(t, subjects)
-	publish(t, "postgresql", turns(*rounds, *each), c.table("PostgreSQL"))
-	headlines["postgresql"] = headline{"on PostgreSQL, 16 clients", "the fastest of scs's PostgreSQL stores", asManyAsWith(c, 16, subjects[0].name, subjects[1].name)}
+	publish(t, "postgresql", describeTurns(*rounds, *turnLength), c.table("PostgreSQL"))
+	headlines["postgresql"] = headline{"on PostgreSQL, 16 clients", "the fastest of scs's PostgreSQL stores", usualAndWorst(c, 16, plain.name, touching.name)}
 }

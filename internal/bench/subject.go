@@ -16,16 +16,16 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// A subject is one way to protect a site. It is the same site everywhere: a page that
-// is only for an engineer and never cached, with an idle timeout that slides and five
-// values in the session.
+// A subject is one way to protect a site. The site is always the same: a page that only an
+// engineer may see and that is never cached, a sliding idle timeout, and five values in the
+// session.
 type subject struct {
 	name string
-	peer bool // not ours
+	peer bool // not sessionguard
 
 	page        http.Handler // reads no value
-	read, write http.Handler // the page, which reads or changes one value as well
-	enter       http.Handler // a login
+	read, write http.Handler // the page, which also reads or changes one value
+	loginOnly   http.Handler // a login without values
 	login       http.Handler // a login that stores the values
 	logout      http.Handler // redirects to the welcome page
 }
@@ -53,8 +53,8 @@ func find(_ context.Context, id string) (*user, error) {
 	return &user{id, "Engineer"}, nil
 }
 
-// newcomer is who logs in: Ada, or one of many.
-func newcomer(r *http.Request) *user {
+// userLoggingIn returns the user that the query names, or Ada.
+func userLoggingIn(r *http.Request) *user {
 	u, err := find(r.Context(), cmp.Or(r.URL.RawQuery, ada.id))
 	check(err == nil)
 	return u
@@ -73,18 +73,18 @@ func page(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// counter is the value that a page changes: another one each time.
+// counter is the value that a page stores: a different one each time.
 var counter int
 
 const (
-	bareName = "bare handler"
-	oursName = "sessionguard"
+	bareName  = "bare handler"
+	guardName = "sessionguard"
 )
 
-// bare is the site without any protection.
-func bare() subject {
+// bareSubject is the site without any protection.
+func bareSubject() subject {
 	h := http.HandlerFunc(page)
-	return subject{name: bareName, page: h, read: h, write: h, enter: h, login: h, logout: h}
+	return subject{name: bareName, page: h, read: h, write: h, loginOnly: h, login: h, logout: h}
 }
 
 func forbidCaching(h http.Header) {
@@ -93,17 +93,18 @@ func forbidCaching(h http.Header) {
 	h.Set("Expires", "0")
 }
 
-func ours(name string, backend store.Backend) (subject, error) {
+func newGuardSubject(t testing.TB, name string, backend store.Backend) subject {
+	t.Helper()
 	guard, err := sessionguard.New(sessionguard.Config[*user]{
 		FindUser:        find,
 		Keys:            keys,
 		Backend:         backend,
 		IdleTimeout:     idle,
 		AbsoluteTimeout: absolute,
-		Logger:          slog.New(slog.NewTextHandler(io.Discard, nil)), // the audit trail costs what it costs
+		Logger:          slog.New(slog.NewTextHandler(io.Discard, nil)), // the cost of the audit trail counts
 	})
 	if err != nil {
-		return subject{}, err
+		t.Fatal(err)
 	}
 	gate := guard.RequireRole("Engineer")
 	gated := func(h http.HandlerFunc) http.Handler { return guard.Handler(gate(h)) }
@@ -122,13 +123,13 @@ func ours(name string, backend store.Backend) (subject, error) {
 			session.Values["cart"] = counter
 			page(w, r)
 		}),
-		enter: guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			err := guard.Login(w, r, newcomer(r))
+		loginOnly: guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			err := guard.Login(w, r, userLoggingIn(r))
 			check(err == nil)
 			page(w, r)
 		})),
 		login: guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			err := guard.Login(w, r, newcomer(r))
+			err := guard.Login(w, r, userLoggingIn(r))
 			check(err == nil)
 			session, err := guard.Get(r, "session")
 			check(err == nil)
@@ -138,48 +139,38 @@ func ours(name string, backend store.Backend) (subject, error) {
 			page(w, r)
 		})),
 		logout: guard.Handler(guard.Logout("/")),
-	}, nil
-}
-
-// mustOurs is ours in a test.
-func mustOurs(t testing.TB, name string, backend store.Backend) subject {
-	t.Helper()
-	s, err := ours(name, backend)
-	if err != nil {
-		t.Fatal(err)
 	}
-	return s
 }
 
-// check ends the run: what does not do its work must not be compared.
+// check ends the run if a subject does not work, since its figures would mean nothing.
 func check(ok bool) {
 	if !ok {
 		panic("a subject does not do what it is measured for")
 	}
 }
 
-// visitors returns requests of so many who have logged in.
-func (s subject) visitors(t testing.TB, n int) (requests []*http.Request) {
+// loggedIn logs in n times, and returns a request for the page with the cookies of each.
+func (s subject) loggedIn(t testing.TB, n int) (requests []*http.Request) {
 	t.Helper()
 	for range n {
 		w := httptest.NewRecorder()
 		s.login.ServeHTTP(w, httptest.NewRequest("POST", "/login", nil))
-		answer := w.Result()
-		if answer.StatusCode != http.StatusOK {
-			text, _ := io.ReadAll(answer.Body)
-			t.Fatal(s.name, answer.Status, string(text))
+		response := w.Result()
+		if response.StatusCode != http.StatusOK {
+			text, _ := io.ReadAll(response.Body)
+			t.Fatal(s.name, response.Status, string(text))
 		}
 		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Cookie", cookiesOf(answer))
+		r.Header.Set("Cookie", cookieHeader(response))
 		requests = append(requests, r)
 	}
 	return requests
 }
 
-// cookiesOf is what a browser sends from now on.
-func cookiesOf(answer *http.Response) string {
+// cookieHeader returns the Cookie header that a browser sends after a response.
+func cookieHeader(response *http.Response) string {
 	var pairs []string
-	for _, c := range answer.Cookies() {
+	for _, c := range response.Cookies() {
 		if c.MaxAge >= 0 {
 			pairs = append(pairs, fmt.Sprintf("%s=%s", c.Name, c.Value))
 		}

@@ -12,9 +12,9 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// What ends on one node has ended on the other.
+// endings are promises about a session that ends on one node.
 var endings = []promise{
-	{"who logs in on one node is logged in on the other", func(t T, a, b store.Backend) {
+	{"a user who logs in on one node is logged in on the other", func(t T, a, b store.Backend) {
 		bothWays(t, a, b, func(here, there *node) {
 			name, ada := newUser(), browse(t, here)
 			ada.login(here, name)
@@ -23,7 +23,7 @@ var endings = []promise{
 			require.Equal(t, "17", ada.at(here).Get("/value?k=cart").Body)
 		})
 	}},
-	{"a logout on one node ends every copy on the other", func(t T, a, b store.Backend) {
+	{"a logout on one node ends every copy of the cookie on the other", func(t T, a, b store.Backend) {
 		bothWays(t, a, b, func(here, there *node) {
 			name, ada := newUser(), browse(t, here)
 			ada.login(here, name)
@@ -41,7 +41,7 @@ var endings = []promise{
 			require.Empty(t, ownedBy(t, here, name))
 		})
 	}},
-	{"who ends a session on one node ends it on the other, and it is told why", func(t T, a, b store.Backend) {
+	{"a session ended on one node has ended on the other, which knows the reason", func(t T, a, b store.Backend) {
 		bothWays(t, a, b, func(here, there *node) {
 			name, ada, phone := newUser(), browse(t, here), browse(t, here)
 			ada.login(here, name)
@@ -63,9 +63,9 @@ var endings = []promise{
 			require.Empty(t, ownedBy(t, there, name))
 		})
 	}},
-	{"a slow request on one node brings nothing back that was logged out on the other", func(t T, a, b store.Backend) {
+	{"a slow request on one node does not bring back a session logged out on the other", func(t T, a, b store.Backend) {
 		for _, r := range []struct {
-			seen  time.Duration // ago: a touch is due or not
+			seen  time.Duration // how long ago the last activity was: a touch is due or not
 			saves string
 		}{{0, "k=k&v=v"}, {10 * time.Minute, ""}, {10 * time.Minute, "k=k&v=v"}} {
 			bothWays(t, aged{a, r.seen}, aged{b, r.seen}, func(here, there *node) {
@@ -83,7 +83,7 @@ var endings = []promise{
 	}},
 }
 
-// bothWays checks with a as the first node and with b.
+// bothWays runs check with a as the first node, and with b as the first.
 func bothWays(t T, a, b store.Backend, check func(here, there *node), configure ...func(*config)) {
 	t.Helper()
 	one, two := newNode(t, a, configure...), newNode(t, b, configure...)
@@ -91,8 +91,8 @@ func bothWays(t T, a, b store.Backend, check func(here, there *node), configure 
 	check(two, one)
 }
 
-// aged is a backend whose sessions were last active a while before their login, so that
-// no test has to wait for that.
+// aged is a backend that makes new sessions look inactive for a while, so that a test need
+// not wait that long.
 type aged struct {
 	store.Backend
 	by time.Duration
@@ -103,7 +103,7 @@ func (b aged) Create(ctx context.Context, r store.Record, limit store.Limit) ([]
 	return b.Backend.Create(ctx, r, limit)
 }
 
-// ownedBy are the sessions that a user has.
+// ownedBy returns the sessions of a user.
 func ownedBy(t T, n *node, user string) []store.Record {
 	t.Helper()
 	records, err := n.backend.ByOwner(t.Context(), sessionCookie+"="+user)
@@ -111,7 +111,7 @@ func ownedBy(t T, n *node, user string) []store.Record {
 	return records
 }
 
-// idOf is the public ID of a browser's session.
+// idOf returns the public ID of a browser's session.
 func idOf(t T, n *node, b *browser) string {
 	t.Helper()
 	var status struct{ Session string }
@@ -119,8 +119,8 @@ func idOf(t T, n *node, b *browser) string {
 	return status.Session
 }
 
-// requireStreamsCut checks that streams end with their session within a time, and no
-// other's.
+// requireStreamsCut checks that a stream ends within the given time after its session, and
+// that other sessions' streams go on.
 func requireStreamsCut(t T, a, b store.Backend, within time.Duration) {
 	t.Helper()
 	bothWays(t, a, b, func(here, there *node) {
@@ -136,7 +136,7 @@ func requireStreamsCut(t T, a, b store.Backend, within time.Duration) {
 			lines   <-chan string
 			reasons []string
 		}{
-			// A reason that is of no use to anyone need not be kept for who asks.
+			// Nothing needs the reason after a logout, so a backend need not keep it.
 			{loggedOut, []string{string(store.ReasonLoggedOut), string(store.ReasonExpired)}},
 			{ended, []string{string(store.ReasonEnded)}},
 		} {
@@ -144,18 +144,18 @@ func requireStreamsCut(t T, a, b store.Backend, within time.Duration) {
 			case line := <-s.lines:
 				require.Contains(t, s.reasons, line)
 			case <-timeout:
-				require.Fail(t, "the stream of a session that has ended goes on")
+				require.Fail(t, "the stream of an ended session goes on")
 			}
 		}
 		select {
 		case line := <-others:
-			require.Fail(t, "another's stream got "+line)
+			require.Fail(t, "the stream of another session got "+line)
 		default:
 		}
 	})
 }
 
-// openStream opens /events and returns what comes after the first line.
+// openStream opens /events and returns its lines after the first.
 func openStream(t T, b *browser, n *node) <-chan string {
 	t.Helper()
 	resp, err := b.Client.Do(b.at(n).Request("GET", "/events"))

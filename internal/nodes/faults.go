@@ -14,51 +14,51 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// A Faulty is a server and the network in front of it, which fail on demand:
-// servers.Remote is one. Start returns when it answers again.
+// A Faulty is a server, and the network in front of it, that fail on demand, such as
+// servers.Remote. Start returns when the server responds again.
 type Faulty interface {
 	Kill() error // by SIGKILL
 	Start() error
-	Pause() error // it accepts connections and answers nobody
+	Pause() error // it accepts connections but does not respond
 	Resume() error
-	Cut() error // every connection, and no new ones
+	Cut() error // closes every connection and refuses new ones
 	Restore() error
 }
 
-// Expect is what a backend promises about its server's failures.
+// Expect describes what a backend promises about its server's failures.
 type Expect struct {
-	// Keeps says that what the server has confirmed survives a kill. Otherwise it
-	// comes back empty.
+	// Keeps reports whether everything that the server has confirmed survives a kill.
+	// Otherwise the server comes back empty.
 	Keeps bool
-	// Within is how long an answer may take while the server is away: twice the
-	// timeout of the backend, which is asked again to undo what failed, and some
-	// slack. Default: 3 seconds.
+	// Within limits how long a response may take while the server is away. It must allow
+	// for twice the timeout of the backend, because the guard calls the backend again to
+	// undo what failed, and some slack. Default: 3 seconds.
 	Within time.Duration
-	// Caches says that for a while a node lets people in without asking the server,
-	// while that is away. It is to know of every end all the same.
+	// Caches reports whether a node may accept a session from its cache for a while when
+	// the server is away. It must notice the end of a session all the same.
 	Caches bool
 }
 
-// Faults checks two nodes with a backend each from newNode, under load, while their
-// server is killed and started again, paused and resumed, cut off and restored.
-// Meanwhile and after that, nobody who has logged out is let in, nobody else is logged
-// out, and what cannot be answered is a 503 in time. A logout that was answered with
-// 503 may have happened or not. It takes about ten seconds more than Within.
+// Faults checks two nodes, each with a backend from newNode, under load while their server
+// is killed and started again, paused and resumed, cut off and restored. During and after
+// that, no ended session is accepted, no other session ends, and a request that needs the
+// server while it is away gets a 503 in time. A logout with a 503 may or may not have
+// happened. Faults takes about ten seconds longer than Within.
 func Faults(t *testing.T, s Faulty, newNode func(t *testing.T) store.Backend, expect Expect) {
 	faults(t, s, newNode(t), newNode(t), expect, 16)
 }
 
-// recovery is how long it may take until all is well again.
+// recovery limits the time until every request succeeds again.
 const recovery = 10 * time.Second
 
 func faults(t T, s Faulty, a, b store.Backend, expect Expect, people int) {
 	within := cmp.Or(expect.Within, 3*time.Second)
-	// So short that sessions are touched, too: once in 1/30 of it.
+	// Short enough that sessions are touched during the test: once per 1/30 of it.
 	short := func(c *config) { c.IdleTimeout = 2 * time.Minute }
 	l := &load{t: t, nodes: []*node{newNode(t, a, short), newNode(t, b, short)}, within: within, caches: expect.Caches, people: people}
 	ctx := t.Context()
 	l.during(func() { pause(ctx, time.Second) })
-	require.NotEmpty(t, l.ended, "nobody has managed to log out")
+	require.NotEmpty(t, l.ended, "no logout has succeeded")
 	l.requireNoProblems("before anything went wrong")
 
 	for _, fault := range []struct {
@@ -89,16 +89,16 @@ func faults(t T, s Faulty, a, b store.Backend, expect Expect, people int) {
 			ended = fault.end()
 			l.epoch.Add(1)
 			l.overtake(ctx, held)
-			pause(ctx, time.Second) // what was on its way may still come
+			pause(ctx, time.Second) // delayed commands may still arrive
 		})
 		require.NoError(t, errors.Join(began, ended), fault.name)
 		l.verify(ctx)
 		l.requireNoProblems("the server was " + fault.name)
-		require.NotZero(t, l.noticed.Load(), "nobody has noticed that the server was "+fault.name)
+		require.NotZero(t, l.noticed.Load(), "no response shows that the server was "+fault.name)
 	}
 }
 
-// during lets people use the nodes while f runs, and waits for their last answers.
+// during lets users send requests while f runs, and waits for the last responses.
 func (l *load) during(f func()) {
 	ctx, stop := context.WithCancel(l.t.Context())
 	var people sync.WaitGroup

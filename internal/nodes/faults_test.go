@@ -8,14 +8,13 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-func TestABackendThatFailsWellPasses(t *testing.T) {
+func TestFaultsAcceptsBackendsThatFailSafely(t *testing.T) {
 	require.Empty(t, failureUnder(t, "", Expect{Keeps: true}))
 	require.Empty(t, failureUnder(t, forgetsAll, Expect{}))
 	require.Empty(t, failureUnder(t, readsOn, Expect{Keeps: true, Caches: true}))
 }
 
-// Every way to fail badly is found.
-func TestEveryBadFailureIsFound(t *testing.T) {
+func TestFaultsFindsEveryUnsafeFailure(t *testing.T) {
 	for mistake, complaint := range map[string]string{
 		forgetsAll:       "someone who is logged in was answered with 303",
 		forgetsDeletes:   "someone who has logged out was let in",

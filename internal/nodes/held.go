@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A held request has found its session when the server goes away, and saves then: what
-// it sends may arrive when nobody waits for it any more.
+// A held request has loaded its session when the server goes away, and saves then. What it
+// sends may reach the server after the guard has given up waiting.
 type held struct {
 	session *session
 	finish  func() response
@@ -26,7 +26,7 @@ func (l *load) hold() (all []held) {
 	return all
 }
 
-// release lets them save, which cannot be confirmed.
+// release lets them save, which the server cannot confirm.
 func (l *load) release(all []held) {
 	var saving sync.WaitGroup
 	for _, h := range all {
@@ -44,14 +44,14 @@ func (l *load) release(all []held) {
 	saving.Wait()
 }
 
-// overtake logs them out, as soon as that can be confirmed: a logout takes the cookie
-// away in any case, so each attempt has one of its own.
+// overtake logs them out as soon as the server can confirm that. Each attempt has its own
+// copy of the cookie, because even a failed logout deletes it.
 func (l *load) overtake(ctx context.Context, all []held) {
 	end := time.Now().Add(recovery)
 	for _, h := range all {
 		for !l.logOut(&session{browser: h.session.copied()}) {
 			if ctx.Err() != nil || time.Now().After(end) {
-				return // which verify says
+				return // verify reports it
 			}
 			pause(ctx, 5*time.Millisecond)
 		}

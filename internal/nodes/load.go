@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A load is many people who use both nodes at once, and what is wrong with the answers
-// they get.
+// A load is many users who send requests to both nodes at once, and the problems found in
+// the responses.
 type load struct {
 	t      T
 	nodes  []*node
@@ -20,28 +20,28 @@ type load struct {
 	caches bool
 	people int
 
-	epoch   atomic.Int64 // of every four: there, going, away, coming
-	forgets atomic.Int64 // sessions that began in an epoch before this are forgotten
-	noticed atomic.Int64 // answers that the server was away
+	epoch   atomic.Int64 // the server's state, modulo 4: present, going, away, coming
+	forgets atomic.Int64 // sessions from epochs before this one are lost
+	noticed atomic.Int64 // 503 responses while the server was away
 
 	mu       sync.Mutex
-	live     []*session // that nobody ends any more
-	ended    []*browser // with every cookie whose end was confirmed
+	live     []*session // will not be ended any more
+	ended    []*browser // each has a cookie whose end was confirmed
 	problems []string
 }
 
-// away is the epoch in which the server answers nobody for sure.
+// away is the epoch, modulo 4, in which the server certainly does not respond.
 const away = 2
 
-// A session is one whose login was confirmed.
+// A session has a confirmed login.
 type session struct {
 	*browser
 	user         string
-	since        int64 // the epoch in which the login was asked for
-	tried, saved int   // numbers that were to be stored, and the last that was confirmed
+	since        int64 // the epoch in which the login request was sent
+	tried, saved int   // the last number sent to be stored, and the last confirmed
 }
 
-// A person logs in, does this and that, and mostly logs out, again and again.
+// person logs in, sends some requests and usually logs out, again and again.
 func (l *load) person(ctx context.Context) {
 	for ctx.Err() == nil {
 		s := l.logIn(l.newSession())
@@ -60,7 +60,7 @@ func (l *load) person(ctx context.Context) {
 	}
 }
 
-// A reader looks at sessions that are kept, and does nothing else.
+// reader only requests pages of live sessions.
 func (l *load) reader(ctx context.Context) {
 	for ctx.Err() == nil {
 		think(ctx)
@@ -68,7 +68,7 @@ func (l *load) reader(ctx context.Context) {
 	}
 }
 
-// think makes the load steady: two cores should not be busy with nothing else.
+// think limits the load, so that it does not saturate two cores.
 func think(ctx context.Context) { pause(ctx, 20*time.Millisecond) }
 
 func (l *load) newSession() *session {

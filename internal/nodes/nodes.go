@@ -1,7 +1,7 @@
-// Package nodes is what holds when several guards share one backend: it checks the
-// guard's promises over real servers, and what becomes of them while the backend fails.
+// Package nodes checks what the guards of several servers promise when they share one
+// backend. It runs real servers, also while the backend fails.
 //
-// It stands to a backend's tests as [storetest] does, which checks the backend alone.
+// The tests of a backend call it beside [storetest], which checks the backend alone.
 //
 // [storetest]: https://pkg.go.dev/github.com/sessionguard-go/sessionguard/store/storetest
 package nodes
@@ -17,10 +17,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Run checks that what one node has done holds on the other at once. Each promise is a
-// subtest with two backends from newNodes, which may all share one database: users are
-// random. Streams are checked where a is a [store.Watcher]; where it is not, see
-// [RunPolled].
+// Run checks that what happens on one node takes effect on the other at once. Each promise
+// is a subtest with two backends from newNodes. All subtests may share one database, since
+// each has random users. Run checks streams only if a is a [store.Watcher]; if it is not,
+// see [RunPolled].
 func Run(t *testing.T, newNodes func(t *testing.T) (a, b store.Backend)) {
 	a, _ := newNodes(t)
 	for _, p := range promisesOf(a) {
@@ -31,9 +31,9 @@ func Run(t *testing.T, newNodes func(t *testing.T) (a, b store.Backend)) {
 	}
 }
 
-// RunPolled checks that a stream on one node is cut when its session has ended on the
-// other, for a backend that is not a [store.Watcher]: the guard asks every 30 seconds,
-// so it takes that long. It is a parallel test.
+// RunPolled checks that a stream on one node is cut when its session ends on the other, for
+// a backend that is not a [store.Watcher]. It takes 30 seconds, because the guard polls at
+// that interval. It is a parallel test.
 func RunPolled(t *testing.T, newNodes func(t *testing.T) (a, b store.Backend)) {
 	t.Parallel()
 	a, b := newNodes(t)
@@ -42,8 +42,8 @@ func RunPolled(t *testing.T, newNodes func(t *testing.T) (a, b store.Backend)) {
 
 func polled(t T, a, b store.Backend) { requireStreamsCut(t, a, b, 35*time.Second) }
 
-// A promise is checked through the part of testing.T that lets the package's own test
-// see it fail on nodes that break it.
+// A promise has a check, which gets a [T] so that the package's own test can see it fail on
+// nodes that break the promise.
 type promise struct {
 	name  string
 	check func(t T, a, b store.Backend)
@@ -57,7 +57,8 @@ type T interface {
 	Cleanup(func())
 }
 
-// A network is what a T may have for the package's own test, which moves the clock.
+// A network replaces the real one if a T implements it. The package's own test does, to run
+// in a synctest bubble.
 type network interface {
 	listen() net.Listener
 	dial(ctx context.Context, network, addr string) (net.Conn, error)

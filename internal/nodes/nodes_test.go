@@ -24,8 +24,8 @@ func TestMemoryKeepsEveryPromise(t *testing.T) {
 	})
 }
 
-func TestARemoteBackendKeepsEveryPromise(t *testing.T) {
-	for name, plain := range map[string]bool{"that tells": false, "that does not tell": true} {
+func TestRemoteBackendKeepsEveryPromise(t *testing.T) {
+	for name, plain := range map[string]bool{"with a watcher": false, "without a watcher": true} {
 		t.Run(name, func(t *testing.T) {
 			Run(t, func(*testing.T) (a, b store.Backend) {
 				m := store.NewMemory()
@@ -38,7 +38,7 @@ func TestARemoteBackendKeepsEveryPromise(t *testing.T) {
 	}
 }
 
-func TestAStreamIsCutWhereNobodyTells(t *testing.T) {
+func TestStreamIsCutWithoutWatcher(t *testing.T) {
 	on := func(mistake string) string {
 		m := store.NewMemory()
 		return failureOf(t, func(t T) {
@@ -50,10 +50,10 @@ func TestAStreamIsCutWhereNobodyTells(t *testing.T) {
 	require.Contains(t, on(losesReasons), string(store.ReasonEnded))
 }
 
-// Every promise is seen broken by nodes with one mistake.
+// Each promise is seen broken by nodes with one mistake.
 func TestEveryMistakeIsFound(t *testing.T) {
 	for _, p := range promisesOf(store.NewMemory()) {
-		require.NotEmpty(t, mistakes[p.name], "can the check of this promise fail? %s", p.name)
+		require.NotEmpty(t, mistakes[p.name], "no mistake breaks the promise: %s", p.name)
 		for _, mistake := range mistakes[p.name] {
 			t.Run(mistake, func(t *testing.T) {
 				m, other := store.NewMemory(), store.NewMemory()
@@ -68,8 +68,8 @@ func TestEveryMistakeIsFound(t *testing.T) {
 	}
 }
 
-// failureOf runs a check as the testing package would, and returns its complaint. In
-// the bubble, nobody has to wait for what never comes.
+// failureOf runs a check as the testing package would, and returns its failure message. In a
+// synctest bubble, a timeout takes no time.
 func failureOf(t *testing.T, check func(T)) (failure string) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -88,7 +88,7 @@ func failureOf(t *testing.T, check func(T)) (failure string) {
 		for _, f := range slices.Backward(r.cleanups) {
 			f()
 		}
-		time.Sleep(time.Minute) // for what still runs
+		time.Sleep(time.Minute) // until the last goroutines end
 		failure = r.failure
 	})
 	return failure

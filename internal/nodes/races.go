@@ -12,9 +12,9 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// What happens on both nodes at the same moment.
+// races are promises about requests that reach both nodes at the same time.
 var races = []promise{
-	{"of 100 logins on both nodes as many live on as the limit allows", func(t T, a, b store.Backend) {
+	{"100 logins on both nodes at once keep the session limit", func(t T, a, b store.Backend) {
 		for _, limit := range []store.Limit{{Max: 3}, {Max: 3, Refuse: true}} {
 			limited := func(c *config) { c.MaxSessions = func(*user) store.Limit { return limit } }
 			one, two := newNode(t, a, limited), newNode(t, b, limited)
@@ -45,7 +45,7 @@ var races = []promise{
 			}
 		}
 	}},
-	{"50 requests on both nodes revive a remembered session once", func(t T, a, b store.Backend) {
+	{"50 requests on both nodes at once revive a remembered session once", func(t T, a, b store.Backend) {
 		const age = 31 * time.Minute // past the default idle timeout
 		one, two := newNode(t, aged{a, age}), newNode(t, aged{b, age})
 		name, ada := newUser(), browse(t, one)
@@ -66,7 +66,7 @@ var races = []promise{
 		require.Len(t, ownedBy(t, one, name), 1)
 		require.Equal(t, 1, one.count(sessionguard.EventRevived)+two.count(sessionguard.EventRevived), "exactly one revival")
 	}},
-	{"two requests on two nodes that change different values both win", func(t T, a, b store.Backend) {
+	{"requests on two nodes that change different values are both saved", func(t T, a, b store.Backend) {
 		one, two := newNode(t, a), newNode(t, b)
 		name, ada := newUser(), browse(t, one)
 		ada.login(one, name)

@@ -18,14 +18,14 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// user is anybody: every ID is one's.
+// user is an active user with every role. Every ID belongs to one.
 type user struct{ id string }
 
 func (u *user) UserID() string    { return u.id }
 func (*user) IsActive() bool      { return true }
 func (*user) HasRole(string) bool { return true }
 
-// newUser is one that no other test knows.
+// newUser returns the ID of a user that no other test has.
 func newUser() string { return "user-" + rand.Text() }
 
 // A node is one of several servers of an application.
@@ -47,14 +47,14 @@ var keys = [][]byte{bytes.Repeat([]byte("a"), 64), bytes.Repeat([]byte("e"), 32)
 
 // newNode starts a server.
 //
-//	POST /login?user=    logs in, "&remember=1" for long
+//	POST /login?user=    logs in; with "&remember=1", remembers the login
 //	POST /logout
 //	GET  /status
 //	GET  /home           "secret of <user>"
-//	GET  /value?k=       what has been stored under k
-//	POST /value?k=&v=    stores it
-//	POST /hold?k=&v=     the same, and waits for the test before it answers
-//	GET  /events         says "hello", and at the end why
+//	GET  /value?k=       the value stored under k
+//	POST /value?k=&v=    stores v
+//	POST /hold?k=&v=     the same, but waits for the test before it responds
+//	GET  /events         a stream: "hello", then the reason why the session ended
 func newNode(t T, backend store.Backend, configure ...func(*config)) *node {
 	t.Helper()
 	n := &node{backend: backend, hold: hold{make(chan struct{}), make(chan struct{})}}
@@ -139,7 +139,7 @@ func (n *node) routes() http.Handler {
 	return mux
 }
 
-// count is how often something has happened.
+// count returns how often the guard has emitted an event.
 func (n *node) count(event sessionguard.EventName) (times int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -151,8 +151,8 @@ func (n *node) count(event sessionguard.EventName) (times int) {
 	return times
 }
 
-// hold is where a handler waits for a test, twice: when it is about to answer, and
-// until it may.
+// hold makes a handler wait for a test: to notice that the handler is about to respond, and
+// to let it respond.
 type hold struct{ arrived, released chan struct{} }
 
 func (h hold) wait(ctx context.Context) {

@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	forgetsAll       = "what was confirmed is lost with a kill"
-	forgetsDeletes   = "an end that was confirmed is lost with a kill"
-	forgetsSaves     = "values that were confirmed are lost with a kill"
-	saysNotFound     = "who cannot be asked says that there is no such session"
-	confirmsAlways   = "an end is confirmed before the server knows"
-	hangs            = "nobody gives up waiting"
-	readsOn          = "whoever is logged in is let in while the server is paused"
-	staysAway        = "a lost connection is never made again"
-	failsNow         = "a request fails now and then"
-	cannotBeKilled   = "the server is there all the time"
-	undoesWhenLate   = "a save that was given up may bring a session back"
-	refusesForAWhile = "a server that starts says that there is no such session"
+	forgetsAll       = "a kill loses everything"
+	forgetsDeletes   = "a kill loses confirmed ends of sessions"
+	forgetsSaves     = "a kill loses confirmed values"
+	saysNotFound     = "an unreachable server counts as no such session"
+	confirmsAlways   = "an end is confirmed without the server"
+	hangs            = "there is no timeout"
+	readsOn          = "sessions are read from a cache while the server is paused"
+	staysAway        = "a lost connection is never replaced"
+	failsNow         = "a command fails now and then"
+	cannotBeKilled   = "the server cannot be killed"
+	undoesWhenLate   = "a save after its timeout may bring a session back"
+	refusesForAWhile = "a starting server reports no such session"
 )
 
 var (
 	errDown    = errors.New("the server is down")
-	errTimeout = errors.New("the server does not answer")
+	errTimeout = errors.New("the server does not respond")
 )
 
-// unreliable is a server in memory that fails on demand, and nodes of it, with one
-// mistake.
+// unreliable is a server in memory that fails on demand and has one mistake. It is also the
+// nodes' backend.
 type unreliable struct {
 	mistake string
 
@@ -41,10 +41,10 @@ type unreliable struct {
 	deleted  []store.Record
 	started  time.Time
 	requests int
-	saved    []store.Record // as they were before
+	saved    []store.Record // as they were before the save
 }
 
-// call asks the server. do may run although nobody waits any more.
+// call runs do on the server. do may run after call has given up waiting.
 func (u *unreliable) call(ctx context.Context, do func(context.Context, *store.Memory) error) error {
 	time.Sleep(time.Millisecond)
 	u.mu.Lock()
@@ -68,7 +68,7 @@ func (u *unreliable) call(ctx context.Context, do func(context.Context, *store.M
 	done := make(chan error, 1)
 	go func() {
 		<-paused
-		time.Sleep(200 * time.Millisecond) // by another connection than what comes now
+		time.Sleep(200 * time.Millisecond) // as on another connection, after new commands
 		done <- do(context.Background(), memory)
 	}()
 	timeout := time.After(time.Second)

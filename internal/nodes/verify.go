@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// verify asks both nodes for everything that was ever confirmed, once they can tell.
+// verify checks on both nodes everything that was ever confirmed. It repeats a check until
+// the server is back.
 func (l *load) verify(ctx context.Context) {
 	l.mu.Lock()
 	ended, live := slices.Clone(l.ended), slices.Clone(l.live)
@@ -45,8 +46,8 @@ func (l *load) verify(ctx context.Context) {
 	l.live = slices.DeleteFunc(l.live, func(s *session) bool { return s.since < l.forgets.Load() })
 }
 
-// requireKept checks that a session that nobody has ended is there with what was stored
-// in it, and reports whether somebody could tell.
+// requireKept checks that a live session exists with the values that were stored in it. It
+// reports whether the server could be reached.
 func (l *load) requireKept(s *session, n *node) bool {
 	a, _ := l.ask(s.browser, n, "GET", "/home")
 	if a.StatusCode == http.StatusServiceUnavailable {

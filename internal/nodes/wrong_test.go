@@ -10,31 +10,31 @@ import (
 )
 
 const (
-	separate     = "each node keeps sessions of its own"
-	caches       = "a node believes what it has loaded once"
-	losesDeletes = "a session that is deleted stays"
-	losesReasons = "nobody remembers why a session was ended"
-	miscounts    = "the limit is kept in steps"
-	forksReplace = "a session is revived as often as it is asked for"
-	overwrites   = "the last values win"
-	resurrects   = "saving brings a session back"
-	touchesBack  = "touching brings a session back"
-	tellsNobody  = "a watcher is told nothing"
+	separate      = "each node has sessions of its own"
+	caches        = "a node never loads a session again"
+	losesDeletes  = "a deleted session stays"
+	losesReasons  = "the reason why a session ended is lost"
+	miscounts     = "the limit is enforced in several steps"
+	forksReplace  = "each request revives a session again"
+	overwrites    = "a save overwrites all values"
+	resurrects    = "saving brings a session back"
+	touchesBack   = "touching brings a session back"
+	watchIsSilent = "a watcher gets no endings"
 )
 
-// mistakes are what breaks a promise, by the promise's name.
+// mistakes lists the mistakes that break a promise, by the promise's name.
 var mistakes = map[string][]string{
-	"who logs in on one node is logged in on the other":                               {separate},
-	"a logout on one node ends every copy on the other":                               {caches, losesDeletes},
-	"who ends a session on one node ends it on the other, and it is told why":         {losesReasons, caches},
-	"a slow request on one node brings nothing back that was logged out on the other": {resurrects, touchesBack},
-	"of 100 logins on both nodes as many live on as the limit allows":                 {miscounts},
-	"50 requests on both nodes revive a remembered session once":                      {forksReplace},
-	"two requests on two nodes that change different values both win":                 {overwrites},
-	"a stream on one node is cut when its session ends on the other":                  {tellsNobody},
+	"a user who logs in on one node is logged in on the other":                         {separate},
+	"a logout on one node ends every copy of the cookie on the other":                  {caches, losesDeletes},
+	"a session ended on one node has ended on the other, which knows the reason":       {losesReasons, caches},
+	"a slow request on one node does not bring back a session logged out on the other": {resurrects, touchesBack},
+	"100 logins on both nodes at once keep the session limit":                          {miscounts},
+	"50 requests on both nodes at once revive a remembered session once":               {forksReplace},
+	"requests on two nodes that change different values are both saved":                {overwrites},
+	"a stream on one node is cut when its session ends on the other":                   {watchIsSilent},
 }
 
-// wrong is a node on a Memory, with one mistake. It counts as remote.
+// wrong returns a backend on a Memory, with one mistake. The guard takes it for a remote one.
 func wrong(m *store.Memory, mistake string) *wrongNode {
 	return &wrongNode{Memory: m, mistake: mistake, loaded: &sync.Map{}}
 }
@@ -42,11 +42,11 @@ func wrong(m *store.Memory, mistake string) *wrongNode {
 type wrongNode struct {
 	*store.Memory
 	mistake string
-	loaded  *sync.Map // by key: what was last loaded
+	loaded  *sync.Map // by key: the record last loaded
 }
 
-// travel is the way to a backend on a network and back. What is tried again and again
-// then takes time also in a synctest bubble.
+// travel takes the time of a network round trip, so that retries take time in a synctest
+// bubble too.
 func (*wrongNode) travel() { time.Sleep(time.Millisecond) }
 
 func (w *wrongNode) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
@@ -102,8 +102,8 @@ func (w *wrongNode) Load(ctx context.Context, key store.Key) (store.Record, erro
 	return r, err
 }
 
-// back creates a session again that this node has loaded.
-func (w *wrongNode) back(ctx context.Context, key store.Key) error {
+// recreate creates a session again that this node has loaded.
+func (w *wrongNode) recreate(ctx context.Context, key store.Key) error {
 	r, ok := w.loaded.Load(key)
 	if !ok {
 		return store.ErrNotFound
@@ -115,7 +115,7 @@ func (w *wrongNode) back(ctx context.Context, key store.Key) error {
 func (w *wrongNode) Touch(ctx context.Context, key store.Key, seen store.Time) error {
 	err := w.Memory.Touch(ctx, key, seen)
 	if w.mistake == touchesBack && errors.Is(err, store.ErrNotFound) {
-		return w.back(ctx, key)
+		return w.recreate(ctx, key)
 	}
 	return err
 }
@@ -127,7 +127,7 @@ func (w *wrongNode) Save(ctx context.Context, key store.Key, version uint64, val
 		return w.Memory.Save(ctx, key, version+1, values)
 	}
 	if w.mistake == resurrects && errors.Is(err, store.ErrNotFound) {
-		return w.back(ctx, key)
+		return w.recreate(ctx, key)
 	}
 	return err
 }
@@ -144,7 +144,7 @@ func (w *wrongNode) Delete(ctx context.Context, key store.Key, reason store.Reas
 }
 
 func (w *wrongNode) Watch(ctx context.Context, ended func(store.Ending)) error {
-	if w.mistake == tellsNobody {
+	if w.mistake == watchIsSilent {
 		return nil
 	}
 	return w.Memory.Watch(ctx, ended)

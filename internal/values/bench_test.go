@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a small application keeps: five strings and ints under string keys.
+// small holds the values of a small application: five strings and ints under string keys.
 var small = map[any]any{"theme": "dark", "cart_id": "c-81734", "visits": 1234, "page": 3, "lang": "en"}
 
 func BenchmarkRead(b *testing.B) {
@@ -25,7 +25,7 @@ func BenchmarkRead(b *testing.B) {
 			}
 		}
 	})
-	b.Run("values cut only", func(b *testing.B) {
+	b.Run("values not decoded", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			if _, err := Unmarshal(stored); err != nil {
@@ -90,7 +90,7 @@ func gobEncode(b *testing.B, m map[any]any) []byte {
 }
 
 // A small session must stay cheap enough to be decoded on every request.
-func TestReadingASmallSessionAllocatesLittle(t *testing.T) {
+func TestReadingSmallSessionAllocatesLittle(t *testing.T) {
 	stored := Bag{"session": encode(t, small)}.Marshal()
 	require.LessOrEqual(t, testing.AllocsPerRun(100, func() {
 		bag, _ := Unmarshal(stored)

@@ -3,24 +3,22 @@ package values
 import (
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"math"
 	"reflect"
-	"slices"
 	"time"
 )
 
-// A value is one tag byte and what the tag says follows, up to the end of the
-// part that the value is in. Plain types have tags of their own; all others,
-// also named versions of plain types, are encoding/gob's, which knows them by
-// the name they were registered under.
+// A value is one tag byte, followed by its content up to the end of the part that holds
+// the value. Plain types have tags of their own. All other types, including named versions
+// of plain types, are stored by encoding/gob, which identifies them by the name they were
+// registered under.
 //
-// Stored values live on: tags are only ever added at the end.
+// Values outlive the version of this package that stored them: add tags only at the end.
 const (
 	tagNil byte = iota + 1
 	tagFalse
 	tagTrue
-	tagInt // the integers are varints
+	tagInt // signed integers are varints, unsigned ones uvarints
 	tagInt8
 	tagInt16
 	tagInt32
@@ -34,29 +32,29 @@ const (
 	tagFloat64
 	tagString
 	tagBytes
-	tagTime // as MarshalBinary: no monotonic clock, and of the zone only its offset
+	tagTime // as MarshalBinary: without the monotonic clock, and only the offset of the zone
 	tagDuration
 	tagList      // []any: values
 	tagStrings   // []string: strings
-	tagMap       // map[string]any: string and value in turn, sorted
-	tagStringMap // map[string]string: string and string in turn, sorted
+	tagMap       // map[string]any: alternating strings and values, sorted by key
+	tagStringMap // map[string]string: alternating strings, sorted by key
 	tagGob       // a gob stream of one interface value
 
-	isNil = 0x80 // added to the tag of a nil slice or map: not the same as an empty one
+	nilFlag = 0x80 // added to the tag of a nil slice or map, to tell it from an empty one
 )
 
-// maxDepth is how deep lists and maps may be nested. A list that contains
-// itself must be an error and not the end of the process. What gob encodes,
-// gob walks: a registered type that points at itself still overflows the stack.
+// maxDepth limits how deep lists and maps may be nested, so that a list that contains
+// itself is an error instead of a stack overflow. It does not limit encoding/gob: a
+// registered type that points at itself still overflows the stack.
 const maxDepth = 100
 
 var errDepth = fmt.Errorf("nested more than %d levels deep, or contains itself", maxDepth)
 
-// flashKey is gorilla's default flash key, encoded.
+// flashKey is the encoding of gorilla's default flash key.
 const flashKey = string(rune(tagString)) + "_flash"
 
-// appendValue appends v, encoded, to b. old is the same value as stored before,
-// or "": see gob.go.
+// appendValue appends the encoding of v to b. old is the stored encoding that v was
+// decoded from, or "": see appendGob.
 func appendValue(b []byte, v any, old string, depth int) ([]byte, error) {
 	if depth > maxDepth {
 		return nil, errDepth
@@ -69,30 +67,6 @@ func appendValue(b []byte, v any, old string, depth int) ([]byte, error) {
 			return append(b, tagTrue), nil
 		}
 		return append(b, tagFalse), nil
-	case int:
-		return binary.AppendVarint(append(b, tagInt), int64(v)), nil
-	case int8:
-		return binary.AppendVarint(append(b, tagInt8), int64(v)), nil
-	case int16:
-		return binary.AppendVarint(append(b, tagInt16), int64(v)), nil
-	case int32:
-		return binary.AppendVarint(append(b, tagInt32), int64(v)), nil
-	case int64:
-		return binary.AppendVarint(append(b, tagInt64), v), nil
-	case uint:
-		return binary.AppendUvarint(append(b, tagUint), uint64(v)), nil
-	case uint8:
-		return binary.AppendUvarint(append(b, tagUint8), uint64(v)), nil
-	case uint16:
-		return binary.AppendUvarint(append(b, tagUint16), uint64(v)), nil
-	case uint32:
-		return binary.AppendUvarint(append(b, tagUint32), uint64(v)), nil
-	case uint64:
-		return binary.AppendUvarint(append(b, tagUint64), v), nil
-	case float32:
-		return binary.BigEndian.AppendUint32(append(b, tagFloat32), math.Float32bits(v)), nil
-	case float64:
-		return binary.BigEndian.AppendUint64(append(b, tagFloat64), math.Float64bits(v)), nil
 	case string:
 		return append(append(b, tagString), v...), nil
 	case []byte:
@@ -102,34 +76,62 @@ func appendValue(b []byte, v any, old string, depth int) ([]byte, error) {
 	case time.Duration:
 		return binary.AppendVarint(append(b, tagDuration), int64(v)), nil
 	case []string:
-		b = appendTag(b, tagStrings, v == nil)
-		for _, s := range v {
-			b = appendPart(b, s)
-		}
-		return b, nil
+		return appendStrings(appendTag(b, tagStrings, v == nil), v), nil
 	case map[string]string:
-		b = appendTag(b, tagStringMap, v == nil)
-		for _, k := range slices.Sorted(maps.Keys(v)) {
-			b = appendPart(appendPart(b, k), v[k])
-		}
-		return b, nil
+		return appendStringMap(appendTag(b, tagStringMap, v == nil), v), nil
 	case []any:
 		return appendList(appendTag(b, tagList, v == nil), v, old, depth)
 	case map[string]any:
 		return appendMap(appendTag(b, tagMap, v == nil), v, old, depth)
-	default:
-		return appendGob(append(b, tagGob), v, old)
 	}
+	if b, ok := appendNumber(b, v); ok {
+		return b, nil
+	}
+	return appendGob(append(b, tagGob), v, old)
 }
 
-func appendTag(b []byte, tag byte, null bool) []byte {
-	if null {
-		tag |= isNil
+// appendNumber appends the encoding of v if its type is one of Go's number types. It
+// reports false for other types.
+func appendNumber(b []byte, v any) ([]byte, bool) {
+	switch v := v.(type) {
+	case int:
+		b = binary.AppendVarint(append(b, tagInt), int64(v))
+	case int8:
+		b = binary.AppendVarint(append(b, tagInt8), int64(v))
+	case int16:
+		b = binary.AppendVarint(append(b, tagInt16), int64(v))
+	case int32:
+		b = binary.AppendVarint(append(b, tagInt32), int64(v))
+	case int64:
+		b = binary.AppendVarint(append(b, tagInt64), v)
+	case uint:
+		b = binary.AppendUvarint(append(b, tagUint), uint64(v))
+	case uint8:
+		b = binary.AppendUvarint(append(b, tagUint8), uint64(v))
+	case uint16:
+		b = binary.AppendUvarint(append(b, tagUint16), uint64(v))
+	case uint32:
+		b = binary.AppendUvarint(append(b, tagUint32), uint64(v))
+	case uint64:
+		b = binary.AppendUvarint(append(b, tagUint64), v)
+	case float32:
+		b = binary.BigEndian.AppendUint32(append(b, tagFloat32), math.Float32bits(v))
+	case float64:
+		b = binary.BigEndian.AppendUint64(append(b, tagFloat64), math.Float64bits(v))
+	default:
+		return b, false
+	}
+	return b, true
+}
+
+func appendTag(b []byte, tag byte, isNil bool) []byte {
+	if isNil {
+		tag |= nilFlag
 	}
 	return append(b, tag)
 }
 
-// decodeValue is the opposite of appendValue.
+// decodeValue is the inverse of appendValue.
 func decodeValue(s string, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("%w: %w", errCorrupt, errDepth)
@@ -138,8 +140,11 @@ func decodeValue(s string, depth int) (any, error) {
 		return nil, errCorrupt
 	}
 	tag, s := s[0], s[1:]
-	if (tag <= tagTrue || tag&isNil != 0) && s != "" {
+	if (tag <= tagTrue || tag&nilFlag != 0) && s != "" {
 		return nil, errCorrupt
+	}
+	if tag&nilFlag != 0 {
+		return decodeNil(tag)
 	}
 	switch tag {
 	case tagNil:
@@ -148,6 +153,48 @@ func decodeValue(s string, depth int) (any, error) {
 		return false, nil
 	case tagTrue:
 		return true, nil
+	case tagString:
+		return s, nil
+	case tagBytes:
+		return append(make([]byte, 0, len(s)), s...), nil
+	case tagTime:
+		return decodeTime(s)
+	case tagDuration:
+		return decodeInt[time.Duration](s)
+	case tagStrings:
+		return decodeStrings(s)
+	case tagStringMap:
+		return decodeMap(s, func(v string) (string, error) { return v, nil })
+	case tagList:
+		return decodeList(s, depth)
+	case tagMap:
+		return decodeMap(s, func(v string) (any, error) { return decodeValue(v, depth+1) })
+	case tagGob:
+		return decodeGob(s)
+	}
+	return decodeNumber(tag, s)
+}
+
+// decodeNil returns the nil slice or map of a tag with nilFlag.
+func decodeNil(tag byte) (any, error) {
+	switch tag &^ nilFlag {
+	case tagBytes:
+		return []byte(nil), nil
+	case tagStrings:
+		return []string(nil), nil
+	case tagStringMap:
+		return map[string]string(nil), nil
+	case tagList:
+		return []any(nil), nil
+	case tagMap:
+		return map[string]any(nil), nil
+	}
+	return nil, errUnknownTag(tag)
+}
+
+// decodeNumber is the inverse of appendNumber. It returns an error for other tags.
+func decodeNumber(tag byte, s string) (any, error) {
+	switch tag {
 	case tagInt:
 		return decodeInt[int](s)
 	case tagInt8:
@@ -178,58 +225,36 @@ func decodeValue(s string, depth int) (any, error) {
 			return nil, errCorrupt
 		}
 		return math.Float64frombits(binary.BigEndian.Uint64([]byte(s))), nil
-	case tagString:
-		return s, nil
-	case tagBytes:
-		return append(make([]byte, 0, len(s)), s...), nil
-	case tagBytes | isNil:
-		return []byte(nil), nil
-	case tagTime:
-		var t time.Time
-		if err := t.UnmarshalBinary([]byte(s)); err != nil {
-			return nil, fmt.Errorf("%w: %w", errCorrupt, err)
-		}
-		return t, nil
-	case tagDuration:
-		return decodeInt[time.Duration](s)
-	case tagStrings:
-		return decodeStrings(s)
-	case tagStrings | isNil:
-		return []string(nil), nil
-	case tagStringMap:
-		return decodeMap(s, func(v string) (string, error) { return v, nil })
-	case tagStringMap | isNil:
-		return map[string]string(nil), nil
-	case tagList:
-		return decodeList(s, depth)
-	case tagList | isNil:
-		return []any(nil), nil
-	case tagMap:
-		return decodeMap(s, func(v string) (any, error) { return decodeValue(v, depth+1) })
-	case tagMap | isNil:
-		return map[string]any(nil), nil
-	case tagGob:
-		return decodeGob(s)
 	}
-	return nil, fmt.Errorf("%w: unknown tag %d", errCorrupt, tag)
+	return nil, errUnknownTag(tag)
 }
 
-// decodeKey decodes a value that is to be the key of a map, which a hostile or
-// damaged one would otherwise panic on.
+func errUnknownTag(tag byte) error { return fmt.Errorf("%w: unknown tag %d", errCorrupt, tag) }
+
+func decodeTime(s string) (any, error) {
+	var t time.Time
+	if err := t.UnmarshalBinary([]byte(s)); err != nil {
+		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
+	}
+	return t, nil
+}
+
+// decodeKey decodes a value for use as a map key. It returns an error for a corrupt or
+// forged one that cannot be hashed, which would panic as a key.
 func decodeKey(s string) (any, error) {
 	k, err := decodeValue(s, 0)
 	if _, ok := k.(string); ok || err != nil {
 		return k, err
 	}
 	if !reflect.ValueOf(k).Comparable() {
-		return nil, fmt.Errorf("%w: a %T can not be a key", errCorrupt, k)
+		return nil, fmt.Errorf("%w: a %T cannot be a key", errCorrupt, k)
 	}
 	return k, nil
 }
 
 func decodeInt[T int | int8 | int16 | int32 | int64 | time.Duration](s string) (any, error) {
 	u, rest, ok := cutUvarint(s)
-	n := int64(u>>1) ^ -int64(u&1) // as binary.AppendVarint folds the sign
+	n := int64(u>>1) ^ -int64(u&1) // binary.AppendVarint stores the sign in the lowest bit
 	if !ok || rest != "" || int64(T(n)) != n {
 		return nil, errCorrupt
 	}

@@ -8,26 +8,26 @@ import (
 	"strings"
 )
 
-// appendGob appends v behind its tag, which b ends with. Gob writes maps in
-// random order and numbers types as each process meets them, so equal values
-// can have different bytes: if old decodes to the same, old's stay.
+// appendGob appends v to b, which ends with its tag. Gob writes maps in random order and
+// numbers types in the order a process meets them, so equal values may have different
+// bytes. If old decodes to the same value, appendGob appends old instead.
 func appendGob(b []byte, v any, old string) ([]byte, error) {
 	start := len(b) - 1
 	w := bytes.NewBuffer(b)
 	if err := gob.NewEncoder(w).Encode(&v); err != nil {
-		return nil, fmt.Errorf("a %T can not be stored; give its type to gob.Register: %w", v, err)
+		return nil, fmt.Errorf("a %T cannot be stored; give its type to gob.Register: %w", v, err)
 	}
 	b = w.Bytes()
-	if sameGob(old, string(b[start:])) {
+	if equalGob(old, string(b[start:])) {
 		b = append(b[:start], old...)
 	}
 	return b, nil
 }
 
-// sameGob compares two encoded values, both gob's, by what they decode to,
-// since that is what the application gets back. The value in hand may differ
-// from it in what gob drops, such as unexported fields.
-func sameGob(a, b string) bool {
+// equalGob reports whether two encoded values are equal. Two that are stored by gob are
+// compared by what they decode to, since that is what the application gets back. The value
+// before encoding may differ from it in what gob drops, such as unexported fields.
+func equalGob(a, b string) bool {
 	if a == b || a == "" || b == "" || a[0] != tagGob || b[0] != tagGob {
 		return a == b
 	}
@@ -36,12 +36,13 @@ func sameGob(a, b string) bool {
 	return erra == nil && errb == nil && reflect.DeepEqual(va, vb)
 }
 
-// decodeGob recovers, because gob panics where a damaged stream gives a map
-// with interface keys a key that can not be hashed, and because the
-// UnmarshalBinary methods of the application run inside. What it can not
-// prevent: up to Go 1.26 a map of a registered type in a forged stream of 30
-// bytes makes gob allocate gigabytes (go.dev/issue/79539). Only whoever can
-// sign cookies or write to the store can forge one.
+// decodeGob decodes a gob stream. It turns a panic into an error: gob panics if a corrupt
+// stream gives a map with interface keys a key that cannot be hashed, and the application's
+// UnmarshalBinary methods may panic.
+//
+// It cannot prevent that, up to Go 1.26, a map of a registered type in a forged stream of
+// 30 bytes makes gob allocate gigabytes (go.dev/issue/79539). Forging one takes the keys
+// that sign cookies, or write access to the store.
 func decodeGob(s string) (v any, err error) {
 	defer func() {
 		if p := recover(); p != nil {

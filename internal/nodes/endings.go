@@ -74,7 +74,7 @@ var endings = []promise{
 				slow := ada.copied()
 				finish := slow.begin(there, r.saves)
 				require.Equal(t, http.StatusSeeOther, ada.at(here).Post("/logout").StatusCode)
-				require.False(t, letIn(finish()), "its page is nobody's any more")
+				require.False(t, letIn(finish()), "the page of an ended session is shown")
 				slow.requireOut(here, there)
 				require.Empty(t, ownedBy(t, here, name))
 				require.Empty(t, ownedBy(t, there, name))

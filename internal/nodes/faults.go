@@ -51,11 +51,11 @@ func Faults(t *testing.T, s Faulty, newNode func(t *testing.T) store.Backend, ex
 // recovery limits the time until every request succeeds again.
 const recovery = 10 * time.Second
 
-func faults(t T, s Faulty, a, b store.Backend, expect Expect, people int) {
+func faults(t T, s Faulty, a, b store.Backend, expect Expect, users int) {
 	within := cmp.Or(expect.Within, 3*time.Second)
 	// Short enough that sessions are touched during the test: once per 1/30 of it.
 	short := func(c *config) { c.IdleTimeout = 2 * time.Minute }
-	l := &load{t: t, nodes: []*node{newNode(t, a, short), newNode(t, b, short)}, within: within, caches: expect.Caches, people: people}
+	l := &load{t: t, nodes: []*node{newNode(t, a, short), newNode(t, b, short)}, within: within, caches: expect.Caches, users: users}
 	ctx := t.Context()
 	l.during(func() { pause(ctx, time.Second) })
 	require.NotEmpty(t, l.ended, "no logout has succeeded")
@@ -72,9 +72,9 @@ func faults(t T, s Faulty, a, b store.Backend, expect Expect, people int) {
 		{"cut off", s.Cut, s.Restore, 1500 * time.Millisecond, false},
 	} {
 		if fault.forgets {
-			l.forgets.Store(l.epoch.Load() + away)
+			l.lostBefore.Store(l.epoch.Load() + away)
 		}
-		l.noticed.Store(0)
+		l.unavailable.Store(0)
 		var began, ended error
 		l.during(func() {
 			pause(ctx, 500*time.Millisecond)
@@ -94,26 +94,26 @@ func faults(t T, s Faulty, a, b store.Backend, expect Expect, people int) {
 		require.NoError(t, errors.Join(began, ended), fault.name)
 		l.verify(ctx)
 		l.requireNoProblems("the server was " + fault.name)
-		require.NotZero(t, l.noticed.Load(), "no response shows that the server was "+fault.name)
+		require.NotZero(t, l.unavailable.Load(), "no response shows that the server was "+fault.name)
 	}
 }
 
 // during lets users send requests while f runs, and waits for the last responses.
 func (l *load) during(f func()) {
 	ctx, stop := context.WithCancel(l.t.Context())
-	var people sync.WaitGroup
-	for i := range l.people {
-		people.Go(func() {
+	var running sync.WaitGroup
+	for i := range l.users {
+		running.Go(func() {
 			if i%4 == 0 {
-				l.reader(ctx)
+				l.runReader(ctx)
 			} else {
-				l.person(ctx)
+				l.runUser(ctx)
 			}
 		})
 	}
 	f()
 	stop()
-	people.Wait()
+	running.Wait()
 }
 
 func pause(ctx context.Context, d time.Duration) {

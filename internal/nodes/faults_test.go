@@ -16,24 +16,24 @@ func TestFaultsAcceptsBackendsThatFailSafely(t *testing.T) {
 
 func TestFaultsFindsEveryUnsafeFailure(t *testing.T) {
 	for mistake, complaint := range map[string]string{
-		forgetsAll:       "someone who is logged in was answered with 303",
-		forgetsDeletes:   "someone who has logged out was let in",
-		forgetsSaves:     "was stored last",
+		forgetsAll:       "a live session got 303",
+		forgetsDeletes:   "an ended session was accepted",
+		forgetsSaves:     "the stored number should be",
 		saysNotFound:     "while the server was away",
 		confirmsAlways:   "while the server was away",
 		hangs:            "a save took",
-		readsOn:          "was answered with 200  while the server was away",
+		readsOn:          "got 200  while the server was away",
 		staysAway:        "no recovery",
 		failsNow:         "nothing was wrong",
 		cannotBeKilled:   "while the server was away",
-		undoesWhenLate:   "someone who has logged out was let in",
-		refusesForAWhile: "someone who is logged in was answered with 303",
+		undoesWhenLate:   "an ended session was accepted",
+		refusesForAWhile: "a live session got 303",
 	} {
 		t.Run(mistake, func(t *testing.T) {
 			require.Contains(t, failureUnder(t, mistake, Expect{Keeps: true}), complaint)
 		})
 	}
-	require.Contains(t, failureUnder(t, "", Expect{Keeps: false}), "the server has kept what it should forget")
+	require.Contains(t, failureUnder(t, "", Expect{Keeps: false}), "the server has kept sessions that a kill should lose")
 }
 
 func failureUnder(t *testing.T, mistake string, expect Expect) string {

@@ -37,7 +37,7 @@ func (l *load) release(all []held) {
 				l.problem("a save took %v", took)
 			}
 			if a.StatusCode != http.StatusServiceUnavailable {
-				l.problem("a save was answered with %d while the server was away", a.StatusCode)
+				l.problem("a save got %d while the server was away", a.StatusCode)
 			}
 		})
 	}

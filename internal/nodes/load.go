@@ -18,11 +18,11 @@ type load struct {
 	nodes  []*node
 	within time.Duration
 	caches bool
-	people int
+	users  int
 
-	epoch   atomic.Int64 // the server's state, modulo 4: present, going, away, coming
-	forgets atomic.Int64 // sessions from epochs before this one are lost
-	noticed atomic.Int64 // 503 responses while the server was away
+	epoch       atomic.Int64 // the server's state, modulo 4: present, going, away, coming
+	lostBefore  atomic.Int64 // sessions from epochs before this one are lost
+	unavailable atomic.Int64 // 503 responses while the server was away
 
 	mu       sync.Mutex
 	live     []*session // will not be ended any more
@@ -41,14 +41,14 @@ type session struct {
 	tried, saved int   // the last number sent to be stored, and the last confirmed
 }
 
-// person logs in, sends some requests and usually logs out, again and again.
-func (l *load) person(ctx context.Context) {
+// runUser logs in, sends some requests and usually logs out, again and again.
+func (l *load) runUser(ctx context.Context) {
 	for ctx.Err() == nil {
 		s := l.logIn(l.newSession())
 		for range rand.IntN(7) {
 			think(ctx)
-			l.askEnded()
-			l.askLive()
+			l.checkAnyEnded()
+			l.checkAnyLive()
 			if s != nil && !l.use(s) {
 				s = nil
 			}
@@ -60,11 +60,11 @@ func (l *load) person(ctx context.Context) {
 	}
 }
 
-// reader only requests pages of live sessions.
-func (l *load) reader(ctx context.Context) {
+// runReader only requests pages of live sessions.
+func (l *load) runReader(ctx context.Context) {
 	for ctx.Err() == nil {
 		think(ctx)
-		l.askLive()
+		l.checkAnyLive()
 	}
 }
 
@@ -77,80 +77,82 @@ func (l *load) newSession() *session {
 	return &session{browser: b, user: newUser()}
 }
 
-// logIn returns nil if it was not confirmed.
+// logIn logs in, also again, and returns nil if the login was not confirmed.
 func (l *load) logIn(s *session) *session {
-	a, began := l.ask(s.browser, l.any(), "POST", "/login?user="+s.user)
+	a, began := l.send(s.browser, l.anyNode(), "POST", "/login?user="+s.user)
 	switch {
 	case a.StatusCode == http.StatusSeeOther && a.Cookie(sessionCookie) != nil:
-		if s.since < l.forgets.Load() {
-			s.tried, s.saved = 0, 0 // with all that was stored before
+		if s.since < l.lostBefore.Load() {
+			s.tried, s.saved = 0, 0 // lost with the session before
 		}
 		s.since = began
 		return s
 	case a.StatusCode != http.StatusServiceUnavailable:
-		l.problem("a login was answered with %d %s", a.StatusCode, a.Body)
+		l.problem("a login got %d %s", a.StatusCode, a.Body)
 	case a.Cookie(sessionCookie) != nil:
 		l.problem("a login that failed set a cookie")
 	}
 	return nil
 }
 
-// use reports whether the session is as good as before.
+// use sends a request with the session. It returns false if the session cannot be used any
+// more.
 func (l *load) use(s *session) bool {
 	switch rand.IntN(8) {
 	case 0: // logging in again replaces the token
 		before := s.copied()
 		if l.logIn(s) == nil {
-			return false // nobody knows which of the two is good
+			return false // either token may be the current one
 		}
-		l.end(before)
+		l.recordEnded(before)
 		return true
 	case 1, 2, 3:
 		s.tried++
-		a, _ := l.ask(s.browser, l.any(), "POST", "/value?k=n&v="+strconv.Itoa(s.tried))
+		a, _ := l.send(s.browser, l.anyNode(), "POST", "/value?k=n&v="+strconv.Itoa(s.tried))
 		if letIn(a) {
 			s.saved = s.tried
 		}
-		return l.requireLive(s, a)
+		return l.checkLive(s, a)
 	}
-	a, _ := l.ask(s.browser, l.any(), "GET", "/home")
-	return l.requireLive(s, a)
+	a, _ := l.send(s.browser, l.anyNode(), "GET", "/home")
+	return l.checkLive(s, a)
 }
 
-// requireLive judges the answer to someone who is logged in.
-func (l *load) requireLive(s *session, a response) bool {
+// checkLive checks a response to a session that should be live. It returns false if the
+// session is not.
+func (l *load) checkLive(s *session, a response) bool {
 	switch {
 	case letIn(a) || a.StatusCode == http.StatusServiceUnavailable:
 		return true
-	case s.since >= l.forgets.Load():
-		l.problem("someone who is logged in was answered with %d %s", a.StatusCode, a.Header.Get("Location"))
+	case s.since >= l.lostBefore.Load():
+		l.problem("a live session got %d %s", a.StatusCode, a.Header.Get("Location"))
 	}
 	return false
 }
 
-// logOut reports whether it was confirmed.
+// logOut reports whether the logout was confirmed.
 func (l *load) logOut(s *session) bool {
 	before := s.copied()
-	a, _ := l.ask(s.browser, l.any(), "POST", "/logout")
+	a, _ := l.send(s.browser, l.anyNode(), "POST", "/logout")
 	switch a.StatusCode {
 	case http.StatusSeeOther:
-		l.end(before)
+		l.recordEnded(before)
 		return true
 	case http.StatusServiceUnavailable: // it may have happened or not
 	default:
-		l.problem("a logout was answered with %d", a.StatusCode)
+		l.problem("a logout got %d", a.StatusCode)
 	}
 	return false
 }
 
-// end notes that the session of these cookies has ended.
-func (l *load) end(b *browser) {
+// recordEnded records that the session of the browser's cookie has ended.
+func (l *load) recordEnded(b *browser) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended = append(l.ended, b)
 }
 
-// keep takes every fourth session out of use, up to a hundred.
+// keep adds one in four sessions to live, up to a hundred. It reports whether it did.
 func (l *load) keep(s *session) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -161,29 +163,30 @@ func (l *load) keep(s *session) bool {
 	return true
 }
 
-func (l *load) askEnded() {
+func (l *load) checkAnyEnded() {
 	if b, ok := pick(l, &l.ended); ok {
-		l.requireOut(b, l.any())
+		l.checkEnded(b, l.anyNode())
 	}
 }
 
-// requireOut reports whether somebody could tell.
-func (l *load) requireOut(b *browser, n *node) bool {
-	a, _ := l.ask(b, n, "GET", "/home")
+// checkEnded checks that an ended session is not accepted. It returns false if the server
+// was away.
+func (l *load) checkEnded(b *browser, n *node) bool {
+	a, _ := l.send(b, n, "GET", "/home")
 	if letIn(a) {
-		l.problem("someone who has logged out was let in")
+		l.problem("an ended session was accepted")
 	}
 	return a.StatusCode != http.StatusServiceUnavailable
 }
 
-func (l *load) askLive() {
+func (l *load) checkAnyLive() {
 	if s, ok := pick(l, &l.live); ok {
-		a, _ := l.ask(s.browser, l.any(), "GET", "/home")
-		l.requireLive(s, a)
+		a, _ := l.send(s.browser, l.anyNode(), "GET", "/home")
+		l.checkLive(s, a)
 	}
 }
 
-// pick returns any of those that are guarded by l.mu, if there are some.
+// pick returns a random element of a slice that l.mu guards, or false if it is empty.
 func pick[T any](l *load, from *[]T) (one T, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -193,8 +196,9 @@ func pick[T any](l *load, from *[]T) (one T, ok bool) {
 	return (*from)[rand.IntN(len(*from))], true
 }
 
-// ask judges what holds for every answer, and tells when it was asked for.
-func (l *load) ask(b *browser, n *node, method, path string) (response, int64) {
+// send sends a request, checks what must hold for every response, and returns the response
+// with the epoch in which the request was sent.
+func (l *load) send(b *browser, n *node, method, path string) (response, int64) {
 	began, start := l.epoch.Load(), time.Now()
 	at := b.at(n)
 	a, err := at.Send(at.Request(method, path))
@@ -207,24 +211,24 @@ func (l *load) ask(b *browser, n *node, method, path string) (response, int64) {
 	switch {
 	case err != nil:
 		if b.T.Context().Err() == nil {
-			l.problem("%s %s: no answer: %v", method, path, err)
+			l.problem("%s %s: no response: %v", method, path, err)
 		}
-		a.StatusCode = http.StatusServiceUnavailable // nobody knows what has happened
+		a.StatusCode = http.StatusServiceUnavailable // the server may or may not have handled it
 	case took > l.within:
 		l.problem("%s %s took %v", method, path, took)
 	case cookie != nil && cookie.MaxAge < 0 && path != "/logout":
 		l.problem("%s %s deleted the cookie", method, path)
 	case isAway && !down && !(l.caches && method == "GET" && letIn(a)):
-		l.problem("%s %s was answered with %d %s while the server was away", method, path, a.StatusCode, a.Header.Get("Location"))
+		l.problem("%s %s got %d %s while the server was away", method, path, a.StatusCode, a.Header.Get("Location"))
 	case isAway && down:
-		l.noticed.Add(1)
+		l.unavailable.Add(1)
 	case same && began == 0 && down:
-		l.problem("%s %s was answered with 503 while nothing was wrong", method, path)
+		l.problem("%s %s got 503 while nothing was wrong", method, path)
 	}
 	return a, began
 }
 
-func (l *load) any() *node { return l.nodes[rand.IntN(len(l.nodes))] }
+func (l *load) anyNode() *node { return l.nodes[rand.IntN(len(l.nodes))] }
 
 func (l *load) problem(format string, args ...any) {
 	l.mu.Lock()

@@ -94,7 +94,7 @@ func failureOf(t *testing.T, check func(T)) (failure string) {
 	return failure
 }
 
-// recorder is a T with a network in memory.
+// recorder is a T that records failures, with a network in memory.
 type recorder struct {
 	ctx      context.Context
 	failure  string

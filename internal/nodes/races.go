@@ -84,16 +84,16 @@ var races = []promise{
 	}},
 }
 
-// atOnce lets each browser ask in turn one node and the other, all at the same time:
-// when every connection has been made.
+// atOnce sends the same request from all browsers at the same time, alternately to the two
+// nodes. Before that it opens every connection.
 func atOnce(t T, browsers []*browser, method, path string, one, two *node) []response {
 	t.Helper()
 	responses, errs := make([]response, len(browsers)), make([]error, len(browsers))
-	var connecting, asking sync.WaitGroup
+	var connecting, sending sync.WaitGroup
 	for i, b := range browsers {
 		at := b.at([]*node{one, two}[i%2])
 		connecting.Add(1)
-		asking.Go(func() {
+		sending.Go(func() {
 			_, errs[i] = at.Send(at.Request("GET", "/nothing-here"))
 			connecting.Done()
 			connecting.Wait()
@@ -102,7 +102,7 @@ func atOnce(t T, browsers []*browser, method, path string, one, two *node) []res
 			}
 		})
 	}
-	asking.Wait()
+	sending.Wait()
 	for _, err := range errs {
 		require.NoError(t, err)
 	}

@@ -33,42 +33,42 @@ func (l *load) verify(ctx context.Context) {
 	}
 	for _, n := range l.nodes {
 		for _, b := range ended {
-			checks <- func() bool { return l.requireOut(b, n) }
+			checks <- func() bool { return l.checkEnded(b, n) }
 		}
 		for _, s := range live {
-			checks <- func() bool { return l.requireKept(s, n) }
+			checks <- func() bool { return l.checkKept(s, n) }
 		}
 	}
 	close(checks)
 	workers.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.live = slices.DeleteFunc(l.live, func(s *session) bool { return s.since < l.forgets.Load() })
+	l.live = slices.DeleteFunc(l.live, func(s *session) bool { return s.since < l.lostBefore.Load() })
 }
 
-// requireKept checks that a live session exists with the values that were stored in it. It
+// checkKept checks that a live session exists with the values that were stored in it. It
 // reports whether the server could be reached.
-func (l *load) requireKept(s *session, n *node) bool {
-	a, _ := l.ask(s.browser, n, "GET", "/home")
+func (l *load) checkKept(s *session, n *node) bool {
+	a, _ := l.send(s.browser, n, "GET", "/home")
 	if a.StatusCode == http.StatusServiceUnavailable {
 		return false
 	}
-	if s.since < l.forgets.Load() {
+	if s.since < l.lostBefore.Load() {
 		if letIn(a) {
-			l.problem("the server has kept what it should forget: was it killed?")
+			l.problem("the server has kept sessions that a kill should lose: was it killed?")
 		}
 		return true
 	}
-	if !l.requireLive(s, a) {
+	if !l.checkLive(s, a) {
 		return true
 	}
-	a, _ = l.ask(s.browser, n, "GET", "/value?k=n")
+	a, _ = l.send(s.browser, n, "GET", "/value?k=n")
 	if a.StatusCode == http.StatusServiceUnavailable {
 		return false
 	}
-	// What was tried later may have been stored, though nobody could tell.
+	// A later number may have been stored without a confirmation.
 	if stored, _ := strconv.Atoi(a.Body); stored < s.saved || stored > s.tried {
-		l.problem("%d was stored last, or up to %d, and now there is %q", s.saved, s.tried, a.Body)
+		l.problem("the stored number should be between %d and %d, and is %q", s.saved, s.tried, a.Body)
 	}
 	return true
 }

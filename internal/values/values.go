@@ -5,7 +5,8 @@
 // map into [Entries], one per key. A [Bag] holds the Entries of all named sessions of one
 // login, or of a visitor's cookie; [Bag.Marshal] returns the bytes to store. The way back
 // is [Unmarshal] and [Entries.Decode], which returns every key and value with the type it
-// had.
+// had. [OpenSessions] are the sessions that the handlers of a request have opened, and find
+// out what is to be saved of them.
 //
 // Unlike the encoding/gob streams of gorilla's own stores, the bytes have two properties:
 //

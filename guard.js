@@ -1,10 +1,10 @@
-// The guard script of sessionguard takes a page off the screen when the session
-// it was made for is over. It decides nothing: the server does, on every request.
-// Guard.Script in the Go package says how to include it, and what it does.
+// The guard script takes a page off the screen when the session it was made for
+// ends. It makes no security decisions; the server makes them, on every request.
+// Guard.Script in the Go package documents what it does and how to include it.
 (() => {
   "use strict";
 
-  // A page that changes without being loaded may bring the script again.
+  // A page that navigates without loading a document may run the script again.
   const running = Symbol.for("sessionguard");
   if (document[running]) return document.dispatchEvent(new Event("sessionguard:check"));
   document[running] = true;
@@ -15,62 +15,67 @@
     const seconds = parseFloat(option(name));
     return 1000 * (seconds >= 0 ? seconds : fallback);
   };
-  const beside = (name) => new URL(name, script.src).href;
+  // The server's endpoints are beside the script.
+  const endpoint = (name) => new URL(name, script.src).href;
 
-  // ---- How long the session has ----
+  // ---- The time left ----
 
-  // The session that the page was made for: undefined is not known yet, "" nobody's.
+  // The public ID of the session that the page was made for, "" for a visitor's
+  // page, or undefined while it is unknown.
   let session = option("session");
-  // What the server last said is left of it, in milliseconds, and when it was asked.
-  let known = { idle: duration("idleSeconds", 0), absolute: duration("absoluteSeconds", 0), at: pageAsked() };
-  let longest = known.idle;
+  // The milliseconds left until each timeout when the server was last asked, at `at`.
+  let status = { idle: duration("idleSeconds", 0), absolute: duration("absoluteSeconds", 0), at: pageRequested() };
+  let maxIdle = status.idle; // the largest seen, which is close to the idle timeout
 
-  // Of two clocks the one that ran further counts: one may stand still while the
-  // machine sleeps, the other may be set back. Being early costs a question to
-  // the server; being late would show what is over.
-  function clock() { return { steady: performance.now(), wall: Date.now() }; }
+  // Two clocks measure elapsed time, and the larger value counts: the monotonic clock
+  // may stop while the machine sleeps, and the wall clock may be set back. Acting too
+  // early costs one request; too late would leave an ended session's page visible.
+  function now() { return { steady: performance.now(), wall: Date.now() }; }
   function since(at) { return Math.max(performance.now() - at.steady, Date.now() - at.wall); }
-  function pageAsked() {
+  // The status in the page itself cannot be older than the request for the page.
+  function pageRequested() {
     const steady = performance.getEntriesByType("navigation")[0]?.requestStart ?? 0;
     return { steady, wall: performance.timeOrigin + steady };
   }
-  function left() { return known.idle - since(known.at); }
-  function atLimit() { return known.idle >= known.absolute; } // activity no longer helps
-  function warnFrom() { return Math.min(duration("warn", 60), longest / 3); }
+  function left() { return status.idle - since(status.at); }
+  function atLimit() { return status.idle >= status.absolute; } // activity no longer postpones the end
+  function warnFrom() { return Math.min(duration("warn", 60), maxIdle / 3); } // time left when the warning opens
 
-  // learn takes what the server said, to this page or to another tab's.
-  function learn(answer) {
-    known = answer;
-    longest = Math.max(longest, known.idle);
-    if (left() > warnFrom()) {
+  // learn takes the server's status, which this page or another tab requested.
+  function learn(latest) {
+    status = latest;
+    maxIdle = Math.max(maxIdle, status.idle);
+    if (left() > warnFrom()) { // extended, so no warning is due
       confirmed = dismissed = false;
       failed = "";
       if (shown !== "hidden") close();
     }
   }
 
-  // A tick a second, because one long timer stands still while the machine sleeps.
-  let confirmed = false; // that the end is near
-  let dismissed = false; // its warning, which only the absolute timeout's can be
+  // tick runs every second: a single long timer would stop while the machine sleeps.
+  let confirmed = false; // the server was asked once more before warning
+  let dismissed = false; // the user closed the absolute timeout's warning
   function tick() {
     if (hidden || session === undefined) {
       const waited = since(lastCheck);
       if (hidden) cover();
       if (hidden && waited > 900) open("hidden");
-      if (waited > (hidden && !known.idle ? 900 : 6000) && !leaving) check(); // 0 seconds are less than one
+      // The server rounds down to seconds: 0 left ends within one. Otherwise a retry
+      // waits until the last request has timed out.
+      if (waited > (hidden && !status.idle ? 900 : 6000) && !leaving) check();
       return;
     }
-    if (!session) return;
+    if (!session) return; // a visitor's page
     const poll = duration("poll", 60);
     if (left() <= 0) {
       hide();
       check();
     } else if (left() > warnFrom()) {
       const visible = document.visibilityState === "visible";
-      if (poll && visible && since(known.at) > poll && since(lastCheck) > poll) check();
-    } else if (since(acted) < 5000 && !staying && !failed && !atLimit()) {
+      if (poll && visible && since(status.at) > poll && since(lastCheck) > poll) check();
+    } else if (since(lastActivity) < 5000 && !staying && !failed && !atLimit()) {
       stay();
-    } else if (!confirmed) { // the session may have been active elsewhere
+    } else if (!confirmed) { // activity elsewhere may have extended the session
       confirmed = true;
       check();
     } else if (!dismissed && !staying) {
@@ -80,61 +85,64 @@
 
   // ---- Asking the server ----
 
-  let checks = 0; // only the answer to the last one counts
-  let lastCheck = clock();
+  let checks = 0; // only the response to the latest one counts
+  let lastCheck = now();
   async function check(name = "status", method = "GET") {
-    if (leaving) return leave();
-    lastCheck = clock();
-    const mine = ++checks;
-    const answer = await ask(name, method);
-    if (mine !== checks || leaving) return;
+    if (leaving) return leave(); // the navigation may have failed
+    lastCheck = now();
+    const id = ++checks;
+    const latest = await fetchStatus(name, method);
+    if (id !== checks || leaving) return;
     staying = false;
-    if (method === "POST") failed = answer ? "" : option("failed", "The server did not answer, please try again.") + " ";
-    if (!answer) return;
-    session = session || answer.session; // a page that could not be told, or whose login was a fetch
-    if (answer.session !== session) return leave();
-    learn(answer);
+    if (method === "POST") failed = latest ? "" : option("failed", "The server did not answer, please try again.") + " ";
+    if (!latest) return;
+    session = session || latest.session; // first known on a static page, or after a login by fetch
+    if (latest.session !== session) return leave();
+    learn(latest);
     announce();
     if (session && left() <= 0) return hide();
     show();
     tick();
   }
 
-  // ask is undefined if there is no answer, or none that makes sense.
-  async function ask(name, method) {
-    const at = clock();
+  // fetchStatus returns undefined unless the response is a valid status.
+  async function fetchStatus(name, method) {
+    const at = now();
     try {
-      const answer = await fetch(beside(name), {
+      const response = await fetch(endpoint(name), {
         method, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(5000),
       });
-      const status = answer.ok ? await answer.json() : {};
-      if (status.authenticated === false) return { session: "", idle: 0, absolute: 0, at };
-      const idle = 1000 * status.idle_seconds, absolute = 1000 * status.absolute_seconds;
-      if (status.session && idle >= 0 && absolute >= idle) return { session: status.session, idle, absolute, at };
+      const body = response.ok ? await response.json() : {};
+      if (body.authenticated === false) return { session: "", idle: 0, absolute: 0, at };
+      const idle = 1000 * body.idle_seconds, absolute = 1000 * body.absolute_seconds;
+      if (body.session && idle >= 0 && absolute >= idle) return { session: body.session, idle, absolute, at };
     } catch {
-      // Offline, too slow, or somebody else's page in between: nobody can tell.
+      // Offline, timed out, or an intermediary's page: the state is unknown.
     }
   }
 
-  let staying = false;
-  let failed = ""; // why the last try to stay did not work
+  // stay reports activity to the server, which extends the session.
+  let staying = false; // its request has no response yet
+  let failed = ""; // the dialog's error text if the last one failed
   function stay() {
     staying = true;
-    lastStay = clock();
+    lastStay = now();
     check("stay", "POST");
   }
 
-  // Activity counts only for a page that asks for it. Not what a script does, and
-  // not a page that moves under a pointer at rest. What is not told within seconds
-  // is not told at all, so that a session may end a minute early, never late.
-  let acted = { steady: -Infinity, wall: -Infinity };
-  let lastStay = pageAsked();
+  // Input counts as activity only on a page that opts in. Events dispatched by scripts
+  // do not count, nor do pointer events caused by a page moving under a resting pointer.
+  // At most one report a minute is sent, and input in between is dropped, except that
+  // tick reports input of the last five seconds instead of warning. So a session may
+  // end up to a minute early, never late.
+  let lastActivity = { steady: -Infinity, wall: -Infinity };
+  let lastStay = pageRequested();
   function act(event) {
     if (!event.isTrusted || !session || hidden || shown || left() <= 0) return;
     if (event.type === "pointermove" && !event.movementX && !event.movementY) return;
-    acted = clock();
-    const told = Math.min(since(lastStay), longest - left()); // by this tab or by any
-    if (told > 60000 && !staying && !atLimit()) stay();
+    lastActivity = now();
+    const sinceReport = Math.min(since(lastStay), maxIdle - left()); // this tab's, or any tab's
+    if (sinceReport > 60000 && !staying && !atLimit()) stay();
   }
   if (option("activity", "off") !== "off") {
     for (const type of ["keydown", "pointerdown", "pointermove", "wheel", "touchmove"]) {
@@ -146,38 +154,40 @@
 
   let channel;
   function listen() {
-    channel = new BroadcastChannel("sessionguard " + beside("."));
+    channel = new BroadcastChannel("sessionguard " + endpoint("."));
     channel.onmessage = ({ data }) => {
-      if (!session) return; // nobody's page has nothing to hide
+      if (!session) return; // a visitor's page has nothing to hide
       if (data.session === session) {
-        if (data.wall >= known.at.wall) learn({ ...data, at: { steady: performance.now(), wall: data.wall } });
+        if (data.wall >= status.at.wall) learn({ ...data, at: { steady: performance.now(), wall: data.wall } });
       } else {
-        if (data.session !== undefined) hide();
+        if (data.session !== undefined) hide(); // {} only asks for a check
         check();
       }
     };
   }
   function announce() {
-    channel.postMessage({ session, idle: known.idle, absolute: known.absolute, wall: known.at.wall });
+    channel.postMessage({ session, idle: status.idle, absolute: status.absolute, wall: status.at.wall });
   }
 
   // ---- Off the screen and back ----
 
-  // Not visibility, which any element inside can set again. The sheet, over which
-  // CSP has no say, also covers a body that is replaced; the body's own style wins
-  // against all that the page's sheets call important.
+  // Two rules hide the page. They set display, because with visibility any descendant
+  // could make itself visible again. The adopted sheet is exempt from CSP and also hides
+  // a body that replaces this one; #_#_#_ matches nothing and adds the specificity of
+  // three IDs. The body's inline style overrides all !important rules of the page's sheets.
   const blank = new CSSStyleSheet();
   blank.replaceSync(":root > :not(head, sessionguard-dialog, #_#_#_) { display: none !important }");
-  const covered = new Map();
-  let hidden = null; // or how the page was
+  const bodies = new Map(); // with their own inline display, to be restored
+  let hidden = null; // while the page is hidden, the state to restore
   function hide() {
     hidden = hidden || { left: scrollX, top: scrollY, behavior: "instant", focus: document.activeElement, title: document.title };
     cover();
   }
+  // tick repeats cover, because the page's scripts may undo it or replace the body.
   function cover() {
     const body = document.body, style = body?.style;
-    if (body && !covered.has(body)) {
-      covered.set(body, [style.getPropertyValue("display"), style.getPropertyPriority("display")]);
+    if (body && !bodies.has(body)) {
+      bodies.set(body, [style.getPropertyValue("display"), style.getPropertyPriority("display")]);
       style.setProperty("display", "none", "important");
     }
     if (!document.adoptedStyleSheets.includes(blank)) document.adoptedStyleSheets = [...document.adoptedStyleSheets, blank];
@@ -188,15 +198,15 @@
     hidden = null;
     close();
     document.adoptedStyleSheets = document.adoptedStyleSheets.filter((sheet) => sheet !== blank);
-    covered.forEach((display, body) => body.style.setProperty("display", ...display));
-    covered.clear();
+    bodies.forEach((display, body) => body.style.setProperty("display", ...display));
+    bodies.clear();
     document.title = was.title;
     was.focus?.focus({ preventScroll: true });
     scrollTo(was);
   }
 
-  // leave is for a page that will not come back: its content goes (OWASP ASVS
-  // 14.3.1), and the server says what comes instead.
+  // leave removes the content of a page whose session has ended (OWASP ASVS 14.3.1).
+  // The server decides where to go next.
   let leaving = false;
   function leave() {
     leaving = true;
@@ -204,25 +214,25 @@
     document.body?.replaceChildren();
     const query = new URLSearchParams({ next: option("next", location.pathname + location.search + location.hash) });
     if (left() <= 0) query.set("reason", atLimit() ? "absolute" : "idle");
-    location.replace(beside("resume?" + query));
+    location.replace(endpoint("resume?" + query));
   }
 
   function logOut() {
     leaving = posted = true;
     hide();
-    element("form", host.shadowRoot, { method: "post", action: option("logout", beside("logout")) }).submit();
+    element("form", host.shadowRoot, { method: "post", action: option("logout", endpoint("logout")) }).submit();
   }
 
   // ---- The dialog ----
 
-  // Each kind has a title, a text and the label of its main button.
-  const words = {
+  // Each kind of dialog has a title, a text and a label for its main button.
+  const texts = {
     idle: ["Are you still there?", "You will be logged out in {time}. What you have not saved will be lost.", "Stay signed in"],
     limit: ["Your session is about to end", "You will be logged out in {time}, however active you are. Save your work, then log in again.", "Continue"],
     hidden: ["Checking your session", "This page is hidden until the server confirms that you are still logged in.", "Try again"],
   };
-  let host, dialog, title, text, main, out, spoken;
-  let shown = ""; // the kind
+  let host, dialog, title, text, mainButton, logOutButton, spoken;
+  let shown = ""; // the kind that is open, if any
 
   function element(name, parent, properties) {
     return parent.appendChild(Object.assign(document.createElement(name), properties));
@@ -262,41 +272,42 @@
     spoken = element("p", dialog, { className: "spoken" });
     spoken.setAttribute("role", "alert");
     const buttons = element("div", dialog);
-    main = element("button", buttons, { className: "main", onclick: () => dialog.close() });
-    out = element("button", buttons, { textContent: option("out", "Log out"), onclick: logOut });
+    mainButton = element("button", buttons, { className: "main", onclick: () => dialog.close() });
+    logOutButton = element("button", buttons, { textContent: option("out", "Log out"), onclick: logOut });
   }
 
   function open(kind) {
     if (!dialog) build();
-    if (!host.isConnected) {
+    if (!host.isConnected) { // new, or removed by the page
       close();
       document.documentElement.append(host);
     }
-    const [itsTitle, itsText, itsButton] = ["Title", "Text", "Button"].map((part, i) => option(kind + part, words[kind][i]));
-    title.textContent = itsTitle;
-    text.textContent = failed + itsText.replace("{time}", inWords(left()));
+    const [heading, message, label] = ["Title", "Text", "Button"].map((part, i) => option(kind + part, texts[kind][i]));
+    title.textContent = heading;
+    text.textContent = failed + message.replace("{time}", inWords(left()));
     if (shown !== kind) {
       shown = kind;
-      main.textContent = itsButton;
-      out.hidden = kind === "hidden";
+      mainButton.textContent = label;
+      logOutButton.hidden = kind === "hidden";
       spoken.textContent = "";
-      if (hidden) document.title = itsTitle; // the page's may tell as much as the page
+      if (hidden) document.title = heading; // the page's title may be private too
       if (!dialog.open) dialog.showModal();
-      main.focus();
+      mainButton.focus();
     }
-    // Screen readers read the dialog when it opens. Here they hear of its last seconds.
-    if (left() < 10500 && !out.hidden) spoken.textContent = spoken.textContent || text.textContent;
+    // Screen readers read the dialog when it opens. This announces the last ten seconds.
+    if (left() < 10500 && !logOutButton.hidden) spoken.textContent = spoken.textContent || text.textContent;
   }
-  // close is the script's. The main button and Escape close the dialog themselves.
+  // close is for the script and has no effect besides. The main button and Escape close
+  // the dialog directly, and closed then acts for the user.
   function close() {
     shown = "";
     dialog?.close();
   }
   function closed() {
     const was = shown;
-    if (dialog.open) return; // it has been opened again since
+    if (dialog.open) return; // the event is asynchronous, and the dialog was reopened
     shown = "";
-    if (was === "idle") stay(); // whoever presses a key is there
+    if (was === "idle") stay(); // closing it is activity
     if (was === "limit") dismissed = true;
     if (was === "hidden") check();
   }
@@ -306,24 +317,25 @@
     const format = (language) => new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "long" }).format(amount);
     try {
       return format(document.documentElement.lang || undefined);
-    } catch { // no such language
+    } catch { // lang is not a valid language tag
       return format();
     }
   }
 
-  // ---- What happens to the page ----
+  // ---- The page's events ----
 
-  let posted = false;
+  let posted = false; // the page was left by a form's POST
   addEventListener("submit", (event) => { posted = /post/i.test(event.target.getAttribute("method")); }, true);
-  addEventListener("beforeunload", (event) => { // no "Leave site?" for a page that is gone
+  addEventListener("beforeunload", (event) => { // no "Leave site?" prompt: the content is gone
     if (leaving) event.stopImmediatePropagation();
   }, true);
   addEventListener("pagehide", () => {
-    // A form may have logged out, and lead to a page that has no script to say so.
+    // The form may log out and lead to a page without the script to announce that, so
+    // ask the other tabs to check.
     if (posted) channel.postMessage({});
     posted = false;
-    checks++; // no answer shows a page that has been left
-    channel.close(); // an open one would keep the page out of the back/forward cache
+    checks++; // a late response must not show the page again
+    channel.close(); // an open one keeps the page out of the back/forward cache
     if (session !== "") hide();
   });
   addEventListener("pageshow", (event) => {
@@ -331,10 +343,10 @@
     listen();
     if (session !== "") check();
   });
-  const awake = () => (hidden ? check() : tick());
-  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") awake(); });
-  addEventListener("online", awake);
-  // An application that logs in or out without leaving the page says so.
+  const wake = () => (hidden ? check() : tick());
+  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") wake(); });
+  addEventListener("online", wake);
+  // Applications dispatch this after a login or logout that does not load a page.
   document.addEventListener("sessionguard:check", () => check());
 
   listen();

@@ -14,33 +14,33 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// cluster is what the flags say.
+// cluster holds the values of the flags.
 type cluster struct {
 	addr            string
 	nodes           int
 	db, redis, keys string
-	options         app.Options // of every node
+	options         app.Options // for every node
 }
 
-// A place is where sessions are.
-type place struct {
-	name string // for people
+// A storage is a place for sessions, which every node opens.
+type storage struct {
+	name string // as shown to the user
 	open func(context.Context) (store.Backend, func(), error)
 }
 
 // A node is a server with a backend of its own.
 type node struct {
 	*app.Server
-	close func() // the backend
+	close func() // closes the backend
 }
 
-// run serves on all nodes until ctx is done, or one of them fails.
+// run serves on all nodes until ctx is done or one of them fails.
 func (c cluster) run(ctx context.Context, out io.Writer) error {
-	sessions, keys, err := c.place()
+	sessions, keys, err := c.storage()
 	if err != nil {
 		return err
 	}
-	nodes, err := c.start(ctx, sessions, keys)
+	nodes, err := c.startNodes(ctx, sessions, keys)
 	defer func() {
 		for _, n := range nodes {
 			n.Server.Close()
@@ -54,11 +54,11 @@ func (c cluster) run(ctx context.Context, out io.Writer) error {
 	for i, n := range nodes {
 		fmt.Fprintf(out, "Node %d on %s\n", i+1, n.URL)
 	}
-	fmt.Fprintf(out, "\nSessions are in %s, the keys of their cookies in %s.\n\nLog in as\n%s", sessions.name, keys, app.Accounts())
+	fmt.Fprintf(out, "\nSessions are stored in %s, the keys for their cookies in %s.\n\nLog in as\n%s", sessions.name, keys, app.Accounts())
 	if warning := nodes[0].Warning; warning != "" {
 		fmt.Fprintf(out, "\n%s\n", warning)
 	}
-	fmt.Fprintln(out, "\nTry: log in on one node, go on at another, log out on a third. Or stop, start again, and still be logged in.")
+	fmt.Fprintln(out, "\nTry: log in on one node, continue on another, log out on a third. Or stop and restart the program: you are still logged in.")
 	fmt.Fprintln(out, "\nCtrl-C stops.")
 
 	ctx, stop := context.WithCancel(ctx)
@@ -66,8 +66,8 @@ func (c cluster) run(ctx context.Context, out io.Writer) error {
 	stopped := make(chan error, len(nodes))
 	for i, n := range nodes {
 		go func() {
-			defer stop() // the others too, if this one has failed
-			stopped <- ofNode(i, n.Serve(ctx))
+			defer stop() // stops the other nodes if this one fails
+			stopped <- nodeError(i, n.Serve(ctx))
 		}()
 	}
 	for range nodes {
@@ -79,18 +79,18 @@ func (c cluster) run(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// place is where the flags say that sessions are, and the file of the keys.
-func (c cluster) place() (sessions place, keys string, err error) {
+// storage returns the storage that the flags select, and the path of the key file.
+func (c cluster) storage() (sessions storage, keys string, err error) {
 	switch {
 	case c.db == "" && c.redis == "":
-		err = errors.New("where to keep sessions: -db FILE or -redis ADDRESS (-h shows the flags)")
+		err = errors.New("specify where to keep sessions: -db FILE or -redis ADDRESS (-h shows the flags)")
 	case c.db != "" && c.redis != "":
 		err = errors.New("-db and -redis exclude each other")
 	case c.db != "":
 		keys = cmp.Or(c.keys, c.db+".keys")
 		sessions, err = sqlite(c.db)
 	case c.keys == "":
-		err = errors.New("-redis needs -keys FILE, which is made if there is none")
+		err = errors.New("-redis needs -keys FILE, which is created if it does not exist")
 	default:
 		keys = c.keys
 		sessions, err = redis(c.redis)
@@ -98,9 +98,9 @@ func (c cluster) place() (sessions place, keys string, err error) {
 	return sessions, keys, err
 }
 
-// start opens every node's backend and port. With an error, it returns the nodes that
-// there are already.
-func (c cluster) start(ctx context.Context, sessions place, keys string) ([]node, error) {
+// startNodes opens a backend and a port for every node. If it fails, it also returns the
+// nodes opened until then.
+func (c cluster) startNodes(ctx context.Context, sessions storage, keys string) ([]node, error) {
 	addrs, err := c.addrs()
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func (c cluster) start(ctx context.Context, sessions place, keys string) ([]node
 		dashboard, err := app.New(o)
 		if err == nil {
 			n.Server, err = dashboard.Listen(addr)
-			err = ofNode(i, err)
+			err = nodeError(i, err)
 		}
 		if err != nil {
 			n.close()
@@ -134,14 +134,15 @@ func (c cluster) start(ctx context.Context, sessions place, keys string) ([]node
 	return nodes, nil
 }
 
-func ofNode(i int, err error) error {
+// nodeError adds the number of node i to err, unless that is nil.
+func nodeError(i int, err error) error {
 	if err != nil {
 		return fmt.Errorf("node %d: %w", i+1, err)
 	}
 	return nil
 }
 
-// addrs are the nodes' addresses.
+// addrs returns the nodes' addresses.
 func (c cluster) addrs() ([]string, error) {
 	if c.nodes < 1 {
 		return nil, errors.New("-nodes must be 1 or more")
@@ -156,11 +157,11 @@ func (c cluster) addrs() ([]string, error) {
 	}
 	var addrs []string
 	for i := range c.nodes {
-		next := 0 // picks a free one
+		nodePort := 0 // lets the system pick a free port
 		if port != 0 {
-			next = port + i
+			nodePort = port + i
 		}
-		addrs = append(addrs, net.JoinHostPort(host, strconv.Itoa(next)))
+		addrs = append(addrs, net.JoinHostPort(host, strconv.Itoa(nodePort)))
 	}
 	return addrs, nil
 }

@@ -11,10 +11,9 @@ import (
 	"path/filepath"
 )
 
-// loadKeys reads the keys that sign and encrypt the cookies, or makes them at the
-// first run. They are secret: who has them can make the cookies of visitors, though
-// not sessions. One key to a line, in hexadecimal, in pairs: to rotate them, put a
-// new pair before the old one.
+// loadKeys reads the keys that sign and encrypt the cookies, and creates them on the first
+// run. They are secret: they allow forging visitors' cookies, though not sessions. The file
+// has one hexadecimal key per line, in pairs. To rotate the keys, put a new pair first.
 func loadKeys(path string) ([][]byte, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -39,16 +38,17 @@ func loadKeys(path string) ([][]byte, error) {
 	return keys, nil
 }
 
-// makeKeys writes them beside the file first, so that another process that starts at
-// the same time finds all of it or nothing. If both make some, the first one's count.
+// makeKeys writes new keys to a temporary file and links it to path, so that another process
+// that starts at the same time finds a complete file or none. If both create keys, the first
+// file is kept.
 func makeKeys(path string) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".keys-*") // of mode 0600
+	file, err := os.CreateTemp(filepath.Dir(path), ".keys-*") // CreateTemp uses mode 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(file.Name())
 	authentication, encryption := make([]byte, 64), make([]byte, 32)
-	rand.Read(authentication) // never fails: it ends the process instead
+	rand.Read(authentication) // never returns an error: a failure ends the process
 	rand.Read(encryption)
 	_, err = fmt.Fprintf(file, "%x\n%x\n", authentication, encryption)
 	if err := errors.Join(err, file.Close()); err != nil {

@@ -1,29 +1,31 @@
-// Cluster is the application of examples/dashboard on several nodes that share
-// their sessions, in an SQLite file or in Redis. Each node has a port, a guard and
-// connections of its own, as if it were another machine; what they have in common
-// are the sessions, the keys of the cookies and the accounts.
+// Cluster runs the application of examples/dashboard on several nodes that share their
+// sessions, in an SQLite file or in Redis. Each node has its own port, guard and
+// connections, as if it were another machine. The nodes share the sessions, the keys for
+// the cookies and the accounts.
 //
 //	cd examples/cluster
 //	go run . -db sessions.db
 //	go run . -redis localhost:6379 -keys cookie.keys
 //
-// -redis also takes the addresses of a Redis Cluster, with commas, or a redis:// or
-// rediss:// URL. -nodes is how many nodes, on the port of -addr and those after it.
-// Every flag of the dashboard works too.
+// -redis also takes the comma-separated addresses of a Redis Cluster, or a redis:// or
+// rediss:// URL. -nodes sets the number of nodes, which listen on consecutive ports from
+// that of -addr. The dashboard's other flags work too.
 //
-// Browsers keep cookies by host, not by port, so one that is logged in on one node
-// is on all of them. The foot of each page says which one has answered. Things to try:
+// Browsers keep cookies by host, not by port, so a login on one node is valid on all. The
+// footer of each page names the node that served it. Things to try:
 //
-//   - Log in on one node, go on at another, log out on a third: you are out on all.
-//   - Stop it and start it again: whoever was logged in still is.
-//   - In another browser, log in as the administrator on another node and end the
-//     first one's session, under People: its next page says why. If it is at /live,
-//     it goes away at once with Redis, and within half a minute with SQLite, which
-//     cannot tell and has to be asked.
+//   - Log in on one node, continue on another, log out on a third: you are logged out on
+//     all of them.
+//   - Stop the program and start it again: every user is still logged in.
+//   - In another browser, log in as the administrator on another node and end the first
+//     browser's session, under People: its next page says why. A page at /live closes at
+//     once with Redis, and within half a minute with SQLite, which sends no notifications
+//     and has to be polled.
 //   - Start a second process with the same -db, or -redis and -keys, and another -addr.
 //
-// The accounts are in the process's memory: a new password is not known in other
-// processes, nor after a restart, and the sessions that know of it end there.
+// The accounts are in the process's memory. After a change of password, other processes
+// and a restarted one still know the old password, and they end the sessions that were
+// created with the new one.
 package main
 
 import (
@@ -37,15 +39,15 @@ import (
 
 func main() {
 	var c cluster
-	flag.StringVar(&c.addr, "addr", "localhost:8080", "`address` of the first node, the others have the next ports; port 0 picks free ones")
-	flag.IntVar(&c.nodes, "nodes", 3, "how many nodes")
+	flag.StringVar(&c.addr, "addr", "localhost:8080", "`address` of the first node; the others use the next ports, and port 0 picks free ones")
+	flag.IntVar(&c.nodes, "nodes", 3, "number of nodes")
 	flag.StringVar(&c.db, "db", "", "keep sessions in this SQLite `file`")
-	flag.StringVar(&c.redis, "redis", "", "keep sessions in Redis: `host:port`, several with commas for a cluster, or a redis:// or rediss:// URL")
-	flag.StringVar(&c.keys, "keys", "", "`file` of the keys that sign the cookies, made if there is none (default: that of -db with .keys after it)")
+	flag.StringVar(&c.redis, "redis", "", "keep sessions in Redis: `host:port`, several separated by commas for a cluster, or a redis:// or rediss:// URL")
+	flag.StringVar(&c.keys, "keys", "", "`file` of the keys that sign the cookies, created if it does not exist (default: the path of -db with .keys appended)")
 	c.options.Flags(flag.CommandLine)
 	flag.Parse()
 
-	// The first Ctrl-C stops the nodes, a second one the process.
+	// The first Ctrl-C shuts the nodes down, the second one ends the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 

@@ -12,15 +12,15 @@ import (
 	"github.com/sessionguard-go/sessionguard/store/redisstore"
 )
 
-// redis keeps sessions in the Redis that the flag names. Each node has connections
-// of its own, which tell it of sessions that end on the others.
-func redis(flag string) (place, error) {
+// redis returns a storage in the Redis server or cluster that the flag names. Each node has
+// its own connections, through which it learns of sessions that end on other nodes.
+func redis(flag string) (storage, error) {
 	option, err := redisOption(flag)
 	if err != nil {
-		return place{}, err
+		return storage{}, err
 	}
 	name := "Redis at " + strings.Join(option.InitAddress, ", ")
-	return place{name, func(context.Context) (store.Backend, func(), error) {
+	return storage{name, func(context.Context) (store.Backend, func(), error) {
 		sessions, err := redisstore.New(option, redisstore.Config{})
 		if err != nil {
 			return nil, nil, err
@@ -29,11 +29,11 @@ func redis(flag string) (place, error) {
 	}}, nil
 }
 
-// The flag may have a password in it, in its right place or elsewhere by mistake, so
-// errors do not repeat it: those of package url do.
+// These errors do not repeat the flag, as those of package url would: it may contain a
+// password, in its proper place or elsewhere by mistake.
 var (
-	errRedisAddress = errors.New("-redis: not host:port, nor several with commas between them, nor a redis:// or rediss:// URL")
-	errRedisURL     = errors.New("-redis: not a valid URL; in a password, / ? # and @ are written as %2F %3F %23 and %40")
+	errRedisAddress = errors.New("-redis: not host:port, a comma-separated list of them, or a redis:// or rediss:// URL")
+	errRedisURL     = errors.New("-redis: not a valid URL; in a password, write / ? # and @ as %2F %3F %23 and %40")
 )
 
 func redisOption(flag string) (rueidis.ClientOption, error) {
@@ -57,7 +57,7 @@ func redisURL(flag string) (rueidis.ClientOption, error) {
 	case u.Scheme != "redis" && u.Scheme != "rediss":
 		return rueidis.ClientOption{}, errRedisAddress
 	case strings.Contains(u.Path+u.RawQuery+u.Fragment, "@"):
-		// A password with a slash in it: what is before is taken for the host.
+		// The password contains a slash, so url.Parse took the text before it for the host.
 		return rueidis.ClientOption{}, errRedisURL
 	}
 	option, err := rueidis.ParseURL(flag)

@@ -13,22 +13,22 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite", in Go
 )
 
-// sqlite keeps sessions in a file. Each node has connections of its own, as another
-// process would.
-func sqlite(path string) (place, error) {
-	// SQLite would make the file too, but readable to everyone, and would not
-	// say what is wrong with its path.
+// sqlite returns a storage in a file. Each node has its own connections, like a separate
+// process.
+func sqlite(path string) (storage, error) {
+	// SQLite would also create the file, but readable for everyone, and its error would
+	// not explain an invalid path.
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return place{}, fmt.Errorf("-db: %w", err)
+		return storage{}, fmt.Errorf("-db: %w", err)
 	}
 	file.Close()
 	absolute, err := filepath.Abs(path)
 	if err != nil {
-		return place{}, fmt.Errorf("-db: %w", err)
+		return storage{}, fmt.Errorf("-db: %w", err)
 	}
-	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(absolute)} // a bare path may not have a ? in it
-	return place{path, func(ctx context.Context) (store.Backend, func(), error) {
+	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(absolute)} // a plain path must not contain a ?
+	return storage{path, func(ctx context.Context) (store.Backend, func(), error) {
 		db, err := sql.Open("sqlite", dsn.String())
 		if err != nil {
 			return nil, nil, err

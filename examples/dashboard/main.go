@@ -1,7 +1,7 @@
-// Dashboard is the whole flow of a small application that people log in to:
-// a welcome page, a login that a device may remember, pages by role, an account
-// with a password to change, the devices that it is logged in on, a live stream,
-// and a logout that is final. The application is in the package app.
+// Dashboard is a small but complete application with a login: a welcome page, "Remember
+// me", pages by role, an account page with a change of password, a list of the devices
+// that are logged in, a live stream, and a final logout. The application is in package
+// app.
 //
 //	go run ./examples/dashboard
 package main
@@ -24,7 +24,7 @@ func main() {
 	o.Flags(flag.CommandLine)
 	flag.Parse()
 
-	// The first Ctrl-C stops the server, a second one the process.
+	// The first Ctrl-C shuts the server down, the second one ends the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 
@@ -40,7 +40,7 @@ func main() {
 	}
 }
 
-// run serves until ctx is done.
+// run serves the application until ctx is done.
 func run(ctx context.Context, addr string, o app.Options, out io.Writer) error {
 	dashboard, err := app.New(o)
 	if err != nil {

@@ -16,18 +16,18 @@ import (
 
 type selfSigned struct {
 	tls  tls.Certificate
-	spki string // the base64 SHA-256 of its public key, by which Chromium accepts it
+	spki string // the base64 SHA-256 of its public key, which Chromium is told to accept
 }
 
-// certificate is one for every front of this process. It names no address:
-// browsers are told to accept it anyway.
+// certificate returns the certificate that all proxies of this process use. It names no
+// address: browsers are told to accept it anyway.
 var certificate = sync.OnceValue(func() selfSigned {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
-	// Firefox refuses a second certificate with a serial it has seen from the
-	// same issuer.
+	// Firefox refuses a second certificate with the same issuer and serial number, so
+	// each run uses its own.
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		panic(err)

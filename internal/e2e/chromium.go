@@ -10,33 +10,33 @@ import (
 
 var chromium = &engine{
 	name:     "Chromium",
-	packages: []need{{"chromium", "chromium"}, {"chromium-driver", "chromedriver"}},
+	packages: []requirement{{"chromium", "chromium"}, {"chromium-driver", "chromedriver"}},
 	start:    startChromium,
 }
 
-// startChromium starts the browser itself and lets chromedriver join, which
-// would otherwise put it into a process group that is not ours, and add
-// switches that no person has.
+// startChromium starts the browser itself, and chromedriver attaches to it. Started by
+// chromedriver, the browser would be in a process group that is not ours and would have
+// switches that no user sets.
 func startChromium(b *browser) error {
 	profile := filepath.Join(b.dir, "profile")
 	extension := filepath.Join(b.dir, "extension")
 	if err := writeExtension(extension); err != nil {
 		return err
 	}
-	browser, err := b.run(nil, nil, find("chromium"),
+	browser, err := b.startProcess(nil, nil, findProgram("chromium"),
 		"--headless=new", "--remote-debugging-port=0", "--user-data-dir="+profile,
 		"--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
 		"--no-first-run", "--no-default-browser-check", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--disable-breakpad", "--password-store=basic",
-		// --ignore-certificate-errors would turn the HTTP cache off, and
-		// pages that leak from there would seem safe.
+		// --ignore-certificate-errors would turn the HTTP cache off, and hide
+		// leaks from it.
 		"--ignore-certificate-errors-spki-list="+certificate().spki,
 		"--load-extension="+extension,
 		"about:blank")
 	if err != nil {
 		return err
 	}
-	driver, err := b.run(nil, nil, find("chromedriver"), "--port=0")
+	driver, err := b.startProcess(nil, nil, findProgram("chromedriver"), "--port=0")
 	if err != nil {
 		return err
 	}
@@ -50,9 +50,9 @@ func startChromium(b *browser) error {
 	}
 	started := regexp.MustCompile(`started successfully on port (\d+)`)
 	port, err := driver.await("its port", func() string {
-		said, _ := os.ReadFile(driver.log)
-		if found := started.FindSubmatch(said); found != nil {
-			return string(found[1])
+		log, _ := os.ReadFile(driver.log)
+		if match := started.FindSubmatch(log); match != nil {
+			return string(match[1])
 		}
 		return ""
 	})
@@ -65,15 +65,16 @@ func startChromium(b *browser) error {
 		}
 		return b.Eval("return chrome.sessions.restore().then(() => null)", nil)
 	}
-	b.driver, b.waits = newWebdriver(port), true
-	return b.session(object{
+	b.driver, b.driverWaits = newWebdriver(port), true
+	return b.beginSession(object{
 		"unhandledPromptBehavior": "dismiss",
 		"goog:chromeOptions":      object{"debuggerAddress": "127.0.0.1:" + debugging},
 	})
 }
 
-// writeExtension writes the only way to reopen a closed tab without a window to
-// press Ctrl+Shift+T in: chrome.sessions. It has no part in any other page.
+// writeExtension writes an extension that may call chrome.sessions: without a window to
+// press Ctrl+Shift+T in, nothing else reopens a closed tab. The extension does not touch
+// other pages.
 func writeExtension(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
@@ -89,8 +90,8 @@ func writeExtension(dir string) error {
 	return nil
 }
 
-// extensionID is what Chromium calls an extension that has no key: the first
-// half of its path's SHA-256, in the letters a to p.
+// extensionID returns the ID that Chromium gives an extension without a key: the first
+// half of the SHA-256 of its path, in the letters a to p.
 func extensionID(dir string) string {
 	sum := sha256.Sum256([]byte(dir))
 	id := make([]byte, 0, 32)

@@ -9,11 +9,12 @@ import (
 
 var firefox = &engine{
 	name:     "Firefox",
-	packages: []need{{"firefox-esr", "firefox-esr"}},
+	packages: []requirement{{"firefox-esr", "firefox-esr"}},
 	start:    startFirefox,
 }
 
-// preferences keep the browser to itself. None is about pages or caches.
+// preferences stop the browser from contacting other servers and from asking questions.
+// None affects pages or caches.
 const preferences = `
 user_pref("marionette.port", 0);
 user_pref("app.normandy.enabled", false);
@@ -44,7 +45,7 @@ func startFirefox(b *browser) error {
 	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(preferences), 0o600); err != nil {
 		return err
 	}
-	browser, err := b.run(nil, nil, find("firefox-esr"), "--headless", "--marionette", "--no-remote",
+	browser, err := b.startProcess(nil, nil, findProgram("firefox-esr"), "--headless", "--marionette", "--no-remote",
 		"-remote-allow-system-access", // for undoCloseTab
 		"--profile", profile)
 	if err != nil {
@@ -61,7 +62,7 @@ func startFirefox(b *browser) error {
 	if err != nil {
 		return err
 	}
-	b.driver, b.waits = m, true
+	b.driver, b.driverWaits = m, true
 	b.undoCloseTab = func() error {
 		if err := b.call("Marionette:SetContext", object{"value": "chrome"}, nil); err != nil {
 			return err
@@ -70,6 +71,6 @@ func startFirefox(b *browser) error {
 			SessionStore.undoCloseTab(window, 0)`, nil)
 		return errors.Join(err, b.call("Marionette:SetContext", object{"value": "content"}, nil))
 	}
-	// The prompt is whether to send a form again that is reloaded.
-	return b.session(object{"acceptInsecureCerts": true, "unhandledPromptBehavior": "dismiss"})
+	// Reloading the result of a form prompts whether to send the form again.
+	return b.beginSession(object{"acceptInsecureCerts": true, "unhandledPromptBehavior": "dismiss"})
 }

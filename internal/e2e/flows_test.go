@@ -9,266 +9,270 @@ import (
 	"time"
 )
 
-// A flow is something that people do, after which nobody may see the page that
-// was only for someone logged in.
+// A flow is a sequence of user actions after which no page that requires a login may be
+// visible.
 type flow struct {
-	name string
-	args []string // the application's
-	do   func(v *visit)
-	// held is what is true besides, when nothing is taken out.
-	held func(v *visit)
+	name  string
+	args  []string // the application's arguments
+	steps func(v *visit)
+	// verify checks more, for the unchanged application.
+	verify func(v *visit)
 }
 
-const lifetime = 2 * time.Second
+// sessionLifetime is that of idleArgs and absoluteArgs.
+const sessionLifetime = 2 * time.Second
 
 var (
-	usual    []string
-	idle     = []string{"-idle", "2s"}
-	absolute = []string{"-idle", "2s", "-absolute", "2s"}
-	warned   = []string{"-idle", "6s"}
+	defaultArgs  []string
+	idleArgs     = []string{"-idle", "2s"}
+	absoluteArgs = []string{"-idle", "2s", "-absolute", "2s"}
+	warningArgs  = []string{"-idle", "6s"}
 )
 
 var flows = []flow{
-	{"logout, Back", usual, func(v *visit) {
+	{"logout, Back", defaultArgs, func(v *visit) {
 		v.login()
-		v.leave("/account")
+		v.followLink("/account")
 		v.logout()
-		v.watch()
+		v.startWatching()
 		v.back()
-	}, toLogin("/account", "")},
+	}, endsAtLogin("/account", "")},
 
-	{"logout right after the login, Back", usual, func(v *visit) {
+	{"logout right after the login, Back", defaultArgs, func(v *visit) {
 		v.loginByForm()
 		v.logout()
-		v.watch()
+		v.startWatching()
 		v.back()
-	}, toLogin("/home", "")},
+	}, endsAtLogin("/home", "")},
 
-	{"logout, Back twice", usual, func(v *visit) {
+	{"logout, Back twice", defaultArgs, func(v *visit) {
 		v.loginByForm()
-		v.leave("/account")
+		v.followLink("/account")
 		v.logout()
-		v.watch()
+		v.startWatching()
 		v.back()
 		v.back()
 	}, nil},
 
-	{"logout by fetch, Back", usual, func(v *visit) {
+	{"logout by fetch, Back", defaultArgs, func(v *visit) {
 		v.login()
 		v.logoutByFetch()
-		v.leave("/")
-		v.watch()
+		v.followLink("/")
+		v.startWatching()
 		v.back()
-	}, toLogin("/home", "")},
+	}, endsAtLogin("/home", "")},
 
-	{"logout, Back to the answer of a POST", usual, func(v *visit) {
+	{"logout, Back to the answer of a POST", defaultArgs, func(v *visit) {
 		v.login()
-		v.leave("/account")
-		v.post("/account/password", "current", "wrong", "password", "long enough")
-		v.at("/account/password")
+		v.followLink("/account")
+		v.submitForm("/account/password", "current", "wrong", "password", "long enough")
+		v.waitForPage("/account/password")
 		v.logout()
-		v.watch()
+		v.startWatching()
 		v.back()
 	}, nil},
 
-	{"logout, Forward", usual, func(v *visit) {
+	{"logout, Forward", defaultArgs, func(v *visit) {
 		v.login()
-		v.leave(blank)
-		v.leave("/home")
+		v.followLink(blank)
+		v.followLink("/home")
 		v.back()
-		v.at(blank)
+		v.waitForPage(blank)
 		v.logoutByFetch()
-		v.watch()
-		settle(v.browser)
+		v.startWatching()
+		waitForBFCache(v.browser)
 		v.must(v.Forward())
-	}, toLogin("/home", "")},
+	}, endsAtLogin("/home", "")},
 
-	{"login as another, Back", usual, func(v *visit) {
+	{"login as another, Back", defaultArgs, func(v *visit) {
 		v.login()
-		v.leave("/account")
+		v.followLink("/account")
 		v.loginAs("grace")
-		v.watch()
+		v.startWatching()
 		v.back()
 	}, nil},
 
-	{"idle expiry, Back", idle, func(v *visit) {
+	{"idle expiry, Back", idleArgs, func(v *visit) {
 		v.login()
-		v.leave(blank)
-		v.expire()
-		v.watch()
+		v.followLink(blank)
+		v.waitForExpiry()
+		v.startWatching()
 		v.back()
-	}, toLogin("/home", "idle")},
+	}, endsAtLogin("/home", "idle")},
 
-	{"idle expiry, Back to a #fragment", idle, func(v *visit) {
+	{"idle expiry, Back to a #fragment", idleArgs, func(v *visit) {
 		v.login()
 		v.must(v.Eval("location.hash = 'main'", nil))
-		v.leave(blank)
-		v.expire()
-		v.watch()
+		v.followLink(blank)
+		v.waitForExpiry()
+		v.startWatching()
 		v.back()
-	}, toLogin("/home#main", "idle")},
+	}, endsAtLogin("/home#main", "idle")},
 
-	{"absolute expiry, Back", absolute, func(v *visit) {
+	{"absolute expiry, Back", absoluteArgs, func(v *visit) {
 		v.login()
-		v.leave(blank)
-		v.expire()
-		v.watch()
+		v.followLink(blank)
+		v.waitForExpiry()
+		v.startWatching()
 		v.back()
-	}, toLogin("/home", "absolute")},
+	}, endsAtLogin("/home", "absolute")},
 
-	{"another tab logs out, then leave, Back", usual, func(v *visit) {
+	{"another tab logs out, then leave, Back", defaultArgs, func(v *visit) {
 		v.login()
 		v.newTab("/account")
 		v.logout()
-		v.othersGone()
+		v.waitForOtherTab()
 		v.must(v.Switch(v.first))
-		v.leave(blank)
-		v.watch()
+		v.followLink(blank)
+		v.startWatching()
 		v.back()
 	}, nil},
 
-	{"leave, another tab logs out, Back", usual, func(v *visit) {
+	{"leave, another tab logs out, Back", defaultArgs, func(v *visit) {
 		v.login()
-		v.leave(blank)
+		v.followLink(blank)
 		v.newTab("/account")
 		v.logout()
 		v.must(v.Switch(v.first))
-		v.watch()
+		v.startWatching()
 		v.back()
-	}, toLogin("/home", "")},
+	}, endsAtLogin("/home", "")},
 
-	{"leave, an administrator ends the session, Back", usual, func(v *visit) {
+	{"leave, an administrator ends the session, Back", defaultArgs, func(v *visit) {
 		v.login()
-		v.leave(blank)
+		v.followLink(blank)
 		v.deactivate()
-		v.watch()
+		v.startWatching()
 		v.back()
-	}, toLogin("/home", "deactivated")},
+	}, endsAtLogin("/home", "deactivated")},
 
-	{"close the tab, log out, reopen it", usual, func(v *visit) {
+	{"close the tab, log out, reopen it", defaultArgs, func(v *visit) {
 		v.login()
 		v.newTab(blank)
-		settle(v.browser)
+		waitForBFCache(v.browser)
 		other, err := v.Tab()
 		v.must(err)
 		v.must(v.Switch(v.first))
 		v.must(v.CloseTab())
 		v.must(v.Switch(other))
 		v.logoutByFetch()
-		v.watch()
+		v.startWatching()
 		v.must(v.ReopenTab())
-	}, toLogin("/home", "")},
+	}, endsAtLogin("/home", "")},
 
-	{"on the screen: idle expiry", idle, func(v *visit) {
+	{"on the screen: idle expiry", idleArgs, func(v *visit) {
 		v.login()
-		v.expire()
-		v.watch()
-	}, onTheScreen},
+		v.waitForExpiry()
+		v.startWatching()
+	}, countdownEndsAtLogin},
 
-	{"on the screen: warned, stayed, run out", warned, func(v *visit) {
+	{"on the screen: warned, stayed, run out", warningArgs, func(v *visit) {
 		v.login()
 		if v.protection.keepsScript() {
-			v.stay()
+			v.staySignedIn()
 		}
-		time.Sleep(6*time.Second + tick)
-		v.watch()
-	}, onTheScreen},
+		time.Sleep(6*time.Second + scriptDelay)
+		v.startWatching()
+	}, countdownEndsAtLogin},
 
-	{"on the screen: another tab logs out", usual, func(v *visit) {
+	{"on the screen: another tab logs out", defaultArgs, func(v *visit) {
 		v.login()
 		v.newTab("/account")
 		v.logout()
-		v.othersGone()
-		v.watch()
+		v.waitForOtherTab()
+		v.startWatching()
 		v.must(v.Switch(v.first))
-	}, toLogin("/home", "")},
+	}, endsAtLogin("/home", "")},
 
-	{"on the screen: another tab logs in as another", usual, func(v *visit) {
+	{"on the screen: another tab logs in as another", defaultArgs, func(v *visit) {
 		v.login()
 		v.newTab("/account")
 		v.loginAs("grace")
-		v.othersGone()
-		v.watch()
+		v.waitForOtherTab()
+		v.startWatching()
 		v.must(v.Switch(v.first))
 	}, func(v *visit) {
 		v.must(v.Until(`return location.pathname === "/home" && document.body.innerText.includes("Grace Hopper")`))
 	}},
 
-	{"on the screen: the server is gone", idle, func(v *visit) {
+	{"on the screen: the server is gone", idleArgs, func(v *visit) {
 		v.login()
-		v.front.Outage(true)
-		v.expire()
-		v.watch()
+		v.proxy.SetOutage(true)
+		v.waitForExpiry()
+		v.startWatching()
 		time.Sleep(100 * time.Millisecond)
 	}, func(v *visit) {
-		v.must(v.Until(dialogSays, "Try again"))
+		v.must(v.Until(dialogContains, "Try again"))
 		v.must(v.Until(`return location.pathname === "/home" && !document.title.includes("Home")`))
-		v.front.Outage(false)
-		v.must(v.Press("Enter")) // the focus is on the button
-		onTheScreen(v)
+		v.proxy.SetOutage(false)
+		v.must(v.Press("Enter")) // the button has the focus
+		countdownEndsAtLogin(v)
 	}},
 }
 
-// tick is how late a page may be to notice.
-const tick = 1500 * time.Millisecond
+// scriptDelay bounds how long after the end of its session a page notices it.
+const scriptDelay = 1500 * time.Millisecond
 
-// expire waits for the end of a session of the applications that have a short one.
-func (v *visit) expire() {
-	late := tick
+// waitForExpiry waits until a session of sessionLifetime has ended and the script, if
+// there is one, has noticed.
+func (v *visit) waitForExpiry() {
+	delay := scriptDelay
 	if !v.protection.keepsScript() {
-		late = 100 * time.Millisecond // nothing will happen
+		delay = 100 * time.Millisecond
 	}
-	time.Sleep(lifetime + late)
+	time.Sleep(sessionLifetime + delay)
 }
 
-// toLogin is where people end up: at the login page, which knows where they
-// wanted to go. reason is what it says if the script brought them; a page that
-// the browser did not keep is asked for again, and the server says less.
-func toLogin(next, reason string) func(v *visit) {
+// endsAtLogin returns a check that the visit ends at the login page, with next as the
+// place to return to. reason is checked only if the script led there: if the browser
+// requested the page again instead, the server gives no reason.
+func endsAtLogin(next, reason string) func(v *visit) {
 	return func(v *visit) {
-		var at *url.URL
-		v.until("getting to the login page for "+next, 8*time.Second, func() bool {
+		var login *url.URL
+		v.waitFor("reaching the login page for "+next, 8*time.Second, func() bool {
 			address, err := v.URL()
 			if err != nil {
 				return false
 			}
-			at, err = url.Parse(address)
-			return err == nil && at.Path == "/login"
+			login, err = url.Parse(address)
+			return err == nil && login.Path == "/login"
 		})
-		wanted := at.Query().Get("next")
-		if at.Fragment != "" { // browsers carry it through a redirect
-			wanted += "#" + at.Fragment
+		gotNext := login.Query().Get("next")
+		if login.Fragment != "" { // browsers keep it through a redirect
+			gotNext += "#" + login.Fragment
 		}
-		if said := at.Query().Get("reason"); wanted != next || said != reason && v.front.Asked("/sessionguard/resume") {
-			v.fail("at %s, which does not lead to %s, or not because of %q", at, next, reason)
+		if got := login.Query().Get("reason"); gotNext != next || got != reason && v.proxy.Requested("/sessionguard/resume") {
+			v.fail("at %s, want next %s and reason %q", login, next, reason)
 		}
-		v.gaveNothing()
+		v.requireNoPageServed()
 	}
 }
 
-// onTheScreen is where the countdown leads.
-func onTheScreen(v *visit) {
+// countdownEndsAtLogin checks that the script's countdown ended at the login page.
+func countdownEndsAtLogin(v *visit) {
 	v.must(v.Until(`return location.pathname + location.search === "/login?next=%2Fhome&reason=idle"`))
-	v.gaveNothing()
+	v.requireNoPageServed()
 }
 
-// stay answers the warning with the keyboard, as someone does who is there.
-func (v *visit) stay() {
-	v.must(v.Until(dialogSays, "Stay signed in"))
-	v.front.Reset()
+// staySignedIn confirms the warning with the keyboard.
+func (v *visit) staySignedIn() {
+	v.must(v.Until(dialogContains, "Stay signed in"))
+	v.proxy.ResetRequests()
 	v.must(v.Press("Enter"))
-	v.until("staying", 2*time.Second, func() bool { return v.front.Asked("/sessionguard/stay") })
-	v.must(v.Until(noDialog))
+	v.waitFor("request to stay signed in", 2*time.Second, func() bool { return v.proxy.Requested("/sessionguard/stay") })
+	v.must(v.Until(dialogClosed))
 }
 
-// othersGone waits until the other tab, if it has a script, has gone on.
-func (v *visit) othersGone() {
+// waitForOtherTab waits until the script, if there is one, has left the page in the other
+// tab.
+func (v *visit) waitForOtherTab() {
 	if v.protection.keepsScript() {
-		v.until("the other tab's leaving", 3*time.Second, func() bool { return v.front.Asked("/sessionguard/resume") })
+		v.waitFor("the other tab leaving its page", 3*time.Second, func() bool { return v.proxy.Requested("/sessionguard/resume") })
 	}
 }
 
-// deactivate ends the session from elsewhere, as an administrator does.
+// deactivate ends ada's sessions from another client: an administrator deactivates the
+// account, and activates it again.
 func (v *visit) deactivate() {
 	jar, err := cookiejar.New(nil)
 	v.must(err)
@@ -278,12 +282,12 @@ func (v *visit) deactivate() {
 	}
 	defer admin.CloseIdleConnections()
 	send := func(path string, form url.Values) {
-		answer, err := admin.PostForm(v.front.URL+path, form)
+		response, err := admin.PostForm(v.proxy.URL+path, form)
 		v.must(err)
-		_, _ = io.Copy(io.Discard, answer.Body)
-		answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			v.fail("administer: %s: %s", path, answer.Status)
+		_, _ = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			v.fail("administrator: POST %s: %s", path, response.Status)
 		}
 	}
 	send("/login", url.Values{"username": {"grace"}, "password": {passwords["grace"]}})

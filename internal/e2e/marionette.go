@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// marionette speaks Firefox's remote protocol, version 3: WebDriver's commands
-// in a JSON array that follows its length in decimal and a colon
+// marionette is a client of Firefox's remote protocol, version 3. A message is its length
+// in decimal, a colon and a JSON array that holds a WebDriver command or its result
 // (https://firefox-source-docs.mozilla.org/testing/marionette/Protocol.html).
 type marionette struct {
 	connection net.Conn
 	reader     *bufio.Reader
-	last       int // the number of the last command
+	lastID     int // the ID of the last command
 }
 
 func newMarionette(port string) (*marionette, error) {
@@ -37,11 +37,11 @@ func newMarionette(port string) (*marionette, error) {
 	return m, nil
 }
 
-func (m *marionette) call(within time.Duration, command string, parameters, result any) error {
+func (m *marionette) call(timeout time.Duration, command string, parameters, result any) error {
 	if !strings.Contains(command, ":") {
 		command = "WebDriver:" + command
 	}
-	_ = m.connection.SetDeadline(time.Now().Add(within))
+	_ = m.connection.SetDeadline(time.Now().Add(timeout))
 	if err := m.send(command, parameters, result); err != nil {
 		return fmt.Errorf("%s: %w", command, err)
 	}
@@ -49,33 +49,33 @@ func (m *marionette) call(within time.Duration, command string, parameters, resu
 }
 
 func (m *marionette) send(command string, parameters, result any) error {
-	m.last++
-	sent, err := json.Marshal([]any{0, m.last, command, parameters})
+	m.lastID++
+	message, err := json.Marshal([]any{0, m.lastID, command, parameters})
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(m.connection, "%d:%s", len(sent), sent); err != nil {
+	if _, err := fmt.Fprintf(m.connection, "%d:%s", len(message), message); err != nil {
 		return err
 	}
 	for {
-		var kind, number int
-		var failed *driverError
+		var kind, id int
+		var commandErr *driverError
 		var value json.RawMessage
-		if err := m.read(&[]any{&kind, &number, &failed, &value}); err != nil {
+		if err := m.read(&[]any{&kind, &id, &commandErr, &value}); err != nil {
 			return err
 		}
-		if kind != 1 || number != m.last {
-			continue // the answer to a command that was given up on
+		if kind != 1 || id != m.lastID {
+			continue // the response to an earlier command, which timed out
 		}
-		if failed != nil {
-			return failed
+		if commandErr != nil {
+			return commandErr
 		}
-		// A scalar comes as {"value": …}, an object as it is.
+		// Scalars are wrapped as {"value": …}, objects are not.
 		var scalar struct{ Value json.RawMessage }
 		if json.Unmarshal(value, &scalar) == nil && scalar.Value != nil {
 			value = scalar.Value
 		}
-		return decode(value, result)
+		return decodeResult(value, result)
 	}
 }
 
@@ -86,7 +86,7 @@ func (m *marionette) read(into any) error {
 	}
 	n, err := strconv.Atoi(strings.TrimSuffix(length, ":"))
 	if err != nil || n < 0 || n > 64<<20 {
-		return fmt.Errorf("marionette: a message of length %q", length)
+		return fmt.Errorf("marionette: invalid message length %q", length)
 	}
 	message := make([]byte, n)
 	if _, err := io.ReadFull(m.reader, message); err != nil {

@@ -12,17 +12,18 @@ import (
 	"time"
 )
 
-// process is a program with everything it starts: a process group of its own,
-// so that ending it ends nobody else's browser.
+// process is a running program in a process group of its own, so that stopping it also
+// stops everything it started, and nothing else.
 type process struct {
 	command *exec.Cmd
-	log     string // the file it writes to
-	ended   chan struct{}
+	log     string // the file with its output
+	exited  chan struct{}
 }
 
-// start runs a program with dir as its home: nothing of the user's own browser
-// is read or written.
-func start(dir string, env []string, pass *os.File, program string, args ...string) (*process, error) {
+// startProcess starts a program with dir as its home directory, so that it neither reads
+// nor writes the user's own browser profile. If pass is not nil, the program inherits it
+// as descriptor 3.
+func startProcess(dir string, env []string, pass *os.File, program string, args ...string) (*process, error) {
 	log, err := os.CreateTemp(dir, filepath.Base(program)+"-*.log")
 	if err != nil {
 		return nil, err
@@ -32,22 +33,22 @@ func start(dir string, env []string, pass *os.File, program string, args ...stri
 	p.command.Dir, p.command.Env = dir, append(environment(dir), env...)
 	p.command.Stdout, p.command.Stderr = log, log
 	if pass != nil {
-		p.command.ExtraFiles = []*os.File{pass} // descriptor 3
+		p.command.ExtraFiles = []*os.File{pass}
 	}
-	// Pdeathsig is for a test binary that is killed, or panics on its timeout.
+	// Pdeathsig stops the program if the test binary is killed or panics on its timeout.
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := p.command.Start(); err != nil {
 		return nil, err
 	}
 	go func() {
 		_ = p.command.Wait()
-		close(p.ended)
+		close(p.exited)
 	}()
 	return p, nil
 }
 
-// environment leaves out what would lead a browser elsewhere: to a proxy, to
-// the desktop's display, or to a browser that already runs there.
+// environment returns this process's environment without the variables that would lead a
+// browser to a proxy, to the desktop's display, or to a browser that already runs there.
 func environment(home string) []string {
 	env := []string{"HOME=" + home, "XDG_RUNTIME_DIR=" + home, "XDG_CONFIG_HOME=" + home, "XDG_CACHE_HOME=" + home, "TMPDIR=" + home}
 	for _, variable := range os.Environ() {
@@ -62,56 +63,57 @@ func environment(home string) []string {
 	return env
 }
 
-// await polls until ready, which it says by a non-empty value.
+// await polls ready until it returns a value that is not empty.
 func (p *process) await(what string, ready func() string) (string, error) {
 	for end := time.Now().Add(launchTimeout); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if value := ready(); value != "" {
 			return value, nil
 		}
 		select {
-		case <-p.ended:
-			return "", p.failed(what, "it exited")
+		case <-p.exited:
+			return "", p.waitError(what, "the process exited")
 		default:
 		}
 	}
-	return "", p.failed(what, fmt.Sprintf("nothing for %v", launchTimeout))
+	return "", p.waitError(what, fmt.Sprintf("timeout after %v", launchTimeout))
 }
 
-func (p *process) failed(what, why string) error {
-	said, _ := os.ReadFile(p.log)
-	if len(said) > 2000 {
-		said = said[len(said)-2000:]
+func (p *process) waitError(what, why string) error {
+	output, _ := os.ReadFile(p.log)
+	if len(output) > 2000 {
+		output = output[len(output)-2000:]
 	}
-	return fmt.Errorf("%s: waiting for %s: %s; it wrote:\n%s", filepath.Base(p.command.Path), what, why, bytes.TrimSpace(said))
+	return fmt.Errorf("%s: waiting for %s: %s; its output:\n%s", filepath.Base(p.command.Path), what, why, bytes.TrimSpace(output))
 }
 
-// stop asks first, because what is killed leaves its lock files in /tmp.
+// stop terminates the process group. It sends SIGTERM first, because a killed browser
+// leaves its lock files in /tmp.
 func (p *process) stop() error {
 	group := -p.command.Process.Pid
 	_ = syscall.Kill(group, syscall.SIGTERM)
 	select {
-	case <-p.ended:
+	case <-p.exited:
 	case <-time.After(2 * time.Second):
 	}
-	// The first process may have left others of its group behind, which write
-	// to the profile until they are gone. Not for long: where nobody reaps
-	// orphans, as in some containers, a group of zombies stays.
+	// Other processes of the group may outlive the first and still write to the profile.
+	// The wait is short because in containers without an init that reaps orphans, a
+	// group of zombies never disappears.
 	for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if errors.Is(syscall.Kill(group, syscall.SIGKILL), syscall.ESRCH) {
 			break
 		}
 	}
 	select {
-	case <-p.ended:
+	case <-p.exited:
 		return nil
 	case <-time.After(time.Second):
 		return fmt.Errorf("%s (process %d) cannot be killed", p.command.Path, p.command.Process.Pid)
 	}
 }
 
-// remove deletes a directory that a process may still be writing to, outside
-// of its group: a crash handler, say.
-func remove(dir string) error {
+// removeDir deletes a directory. It retries, because a process outside the group, such as
+// a crash handler, may still be writing to it.
+func removeDir(dir string) error {
 	for end := time.Now().Add(2 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if err := os.RemoveAll(dir); err == nil || time.Now().After(end) {
 			return err
@@ -119,8 +121,9 @@ func remove(dir string) error {
 	}
 }
 
-// find returns the path of a program, or the first that matches a pattern, or "".
-func find(program string) string {
+// findProgram returns the path of a program, given its name or a pattern that matches its
+// path, or "" if there is none.
+func findProgram(program string) string {
 	if strings.Contains(program, "*") {
 		if paths, _ := filepath.Glob(program); paths != nil {
 			return paths[0]

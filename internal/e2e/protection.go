@@ -11,83 +11,85 @@ import (
 	"strings"
 )
 
-// protection says what of the application's protection reaches the browser: a
-// test that sees no leak means something only beside one that does.
+// protection selects which of the application's protections reach the browser. A test
+// without a leak proves something only beside a control that leaks.
 type protection string
 
 const (
-	none          protection = "none"           // no caching headers, no script, nothing at logout but a deleted cookie
-	recipe        protection = "recipe"         // the caching headers alone, as everybody copies them
-	recipeResent  protection = "recipe resent"  // and the session cookie on every answer, as some frameworks do
+	none          protection = "none"           // no caching headers, no script, and a logout that only deletes its cookie
+	recipe        protection = "recipe"         // only the commonly copied caching headers
+	recipeResent  protection = "recipe resent"  // the same, with the session cookie on every response, as some frameworks do
 	withoutScript protection = "without script" // everything but the script, as with JavaScript turned off
-	scriptOnly    protection = "script only"    // the script, and nothing else
-	whole         protection = "whole"          // as the application answers
+	scriptOnly    protection = "script only"    // only the script
+	whole         protection = "whole"          // the application's responses, unchanged
 )
 
 func (p protection) keepsHeaders() bool { return p != none && p != scriptOnly }
 func (p protection) keepsScript() bool  { return p == whole || p == scriptOnly }
 
-// keepsAnonymous is about the cookie that a logout sets: a change that takes
-// pages out of Chromium's back/forward cache.
-func (p protection) keepsAnonymous() bool { return p == whole || p == withoutScript }
+// keepsVisitorCookie reports whether the visitor's cookie that a logout sets is kept. The
+// change evicts pages from Chromium's back/forward cache.
+func (p protection) keepsVisitorCookie() bool { return p == whole || p == withoutScript }
 
 var (
-	guardScript = regexp.MustCompile(`(?i)<script[^>]*\ssrc="/sessionguard/[^>]*></script>`)
-	head        = regexp.MustCompile(`(?i)<head(\s[^>]*)?>`)
+	guardScriptTag = regexp.MustCompile(`(?i)<script[^>]*\ssrc="/sessionguard/[^>]*></script>`)
+	headTag        = regexp.MustCompile(`(?i)<head(\s[^>]*)?>`)
 )
 
 const samplerTag = `<script src="/e2e/sampler.js"></script>`
 
-// edit changes an answer of the application on its way to the browser.
-func (p protection) edit(answer *http.Response) error {
-	if !p.keepsAnonymous() {
-		answer.Header["Set-Cookie"] = slices.DeleteFunc(answer.Header["Set-Cookie"], func(line string) bool {
+// editResponse removes protections from a response, and adds the sampler to a page.
+func (p protection) editResponse(response *http.Response) error {
+	if !p.keepsVisitorCookie() {
+		response.Header["Set-Cookie"] = slices.DeleteFunc(response.Header["Set-Cookie"], func(line string) bool {
 			name, _, _ := strings.Cut(line, "=")
 			return strings.HasSuffix(name, "-anonymous")
 		})
 	}
 	if p == recipeResent {
-		resend(answer)
+		resendSessionCookie(response)
 	}
-	if kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind != "text/html" {
+	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind != "text/html" {
 		return nil
 	}
 	if !p.keepsHeaders() {
 		for _, name := range []string{"Cache-Control", "Pragma", "Expires"} {
-			answer.Header.Del(name)
+			response.Header.Del(name)
 		}
 	}
-	page, err := io.ReadAll(answer.Body)
+	page, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
 	}
-	answer.Body.Close()
+	response.Body.Close()
 	if !p.keepsScript() {
-		page = guardScript.ReplaceAllLiteral(page, nil)
+		page = guardScriptTag.ReplaceAllLiteral(page, nil)
 	}
-	if at := head.FindIndex(page); at != nil {
+	if at := headTag.FindIndex(page); at != nil {
 		page = slices.Insert(page, at[1], []byte(samplerTag)...)
 	}
-	answer.Body = io.NopCloser(bytes.NewReader(page))
-	answer.ContentLength = int64(len(page))
-	if answer.Header.Get("Content-Length") != "" {
-		answer.Header.Set("Content-Length", strconv.Itoa(len(page)))
+	response.Body = io.NopCloser(bytes.NewReader(page))
+	response.ContentLength = int64(len(page))
+	if response.Header.Get("Content-Length") != "" {
+		response.Header.Set("Content-Length", strconv.Itoa(len(page)))
 	}
 	return nil
 }
 
-// resend sets the session cookie to what it is, unless the answer changes it.
-func resend(answer *http.Response) {
-	cookie, ok := sessionCookie(answer.Request)
-	if !ok || slices.ContainsFunc(answer.Cookies(), func(c *http.Cookie) bool { return c.Name == cookie.Name }) {
+// resendSessionCookie sets the session cookie to its current value, unless the response
+// sets it anyway.
+func resendSessionCookie(response *http.Response) {
+	cookie, ok := sessionCookie(response.Request)
+	if !ok || slices.ContainsFunc(response.Cookies(), func(c *http.Cookie) bool { return c.Name == cookie.Name }) {
 		return
 	}
 	cookie.Path, cookie.HttpOnly, cookie.SameSite = "/", true, http.SameSiteLaxMode
-	cookie.Secure = answer.Request.URL.Scheme == "https"
-	answer.Header.Add("Set-Cookie", cookie.String())
+	cookie.Secure = response.Request.URL.Scheme == "https"
+	response.Header.Add("Set-Cookie", cookie.String())
 }
 
-// sessionCookie finds the guard's, by its default name with or without prefix.
+// sessionCookie returns the guard's session cookie, by its default name with or without
+// the prefix.
 func sessionCookie(r *http.Request) (*http.Cookie, bool) {
 	for _, cookie := range r.Cookies() {
 		if cookie.Name == "session" || cookie.Name == "__Host-session" {

@@ -1,11 +1,11 @@
-// Runs in every page, and looks on every frame whether the secret is on screen,
-// as a person would: once is enough to have seen it. The results are in
-// localStorage, which outlives the page.
+// The sampler runs in every page and checks on every animation frame whether the secret
+// is visible: a single frame is a leak. The results are in localStorage, which outlives
+// the page.
 (() => {
   const root = document.documentElement;
 
-  // Not body: the innerText of an element that is not rendered is its hidden
-  // text too.
+  // The root element, not body: the innerText of an element that is not rendered
+  // includes its hidden text.
   const visible = (text) =>
     root.checkVisibility({ opacityProperty: true }) && root.innerText.includes(text);
 
@@ -14,8 +14,8 @@
     localStorage[name] = JSON.stringify([...list, value]);
   };
 
-  // Frames only while somebody watches: a page that draws all the time slows
-  // down every other browser on the machine.
+  // Frames are requested only while a test watches: a page that draws all the time
+  // slows down every other browser on the machine.
   let counted = false;
   let pending;
   const sample = () => {
@@ -31,16 +31,16 @@
     pending = requestAnimationFrame(sample);
   };
   start();
-  addEventListener("watch", start); // from this page's test
-  addEventListener("storage", start); // or that of another tab
-  // The callback that is pending in the back/forward cache looks at the first
-  // frame after it.
+  addEventListener("watch", start); // from the test, in this page
+  addEventListener("storage", start); // or in another tab
+  // A callback that is pending while the page is in the back/forward cache checks the
+  // first frame after the page is restored.
   addEventListener("pagehide", start);
 
   addEventListener("pageshow", (event) => {
     append("shows", { path: location.pathname, persisted: event.persisted });
     if (!event.persisted) return;
     counted = false;
-    start(); // or it does not survive there: either way there is one loop
+    start(); // in case the callback did not survive; start keeps a single loop
   });
 })();

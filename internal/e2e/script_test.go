@@ -13,27 +13,27 @@ import (
 	"time"
 )
 
-// clock is an application that does not keep sessions but only says that it
-// does, so that a test decides what the guard script hears.
-type clock struct {
+// fakeApplication is an application without sessions. A test decides which status it
+// reports to the guard script.
+type fakeApplication struct {
 	mu      sync.Mutex
 	session string
-	ends    time.Time
-	idle    time.Duration // what a POST to stay gives
+	endsAt  time.Time
+	idle    time.Duration // how long a POST to stay extends the session
 	down    bool
-	tag     string // what the page's script element says besides src
+	tag     string // the attributes of the page's script element besides src
 	page    string
 }
 
-func (c *clock) set(change func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (app *fakeApplication) update(change func()) {
+	app.mu.Lock()
+	defer app.mu.Unlock()
 	change()
 }
 
-func (c *clock) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (app *fakeApplication) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	app.mu.Lock()
+	defer app.mu.Unlock()
 	w.Header().Set("Content-Security-Policy", "default-src 'self'; style-src 'self' 'unsafe-inline'; require-trusted-types-for 'script'; trusted-types 'none'")
 	w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
 	switch path := r.URL.Path; {
@@ -44,19 +44,19 @@ func (c *clock) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Content-Type", "text/javascript")
 		_, _ = w.Write(source)
-	case c.down:
+	case app.down:
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case path == "/sessionguard/status" || path == "/sessionguard/stay":
 		if path == "/sessionguard/stay" {
-			c.ends = time.Now().Add(c.idle)
+			app.endsAt = time.Now().Add(app.idle)
 		}
-		left := time.Until(c.ends)
-		answer := map[string]any{"authenticated": false, "idle_seconds": 0, "absolute_seconds": 0}
+		left := time.Until(app.endsAt)
+		status := map[string]any{"authenticated": false, "idle_seconds": 0, "absolute_seconds": 0}
 		if left > 0 {
-			answer = map[string]any{"authenticated": true, "session": c.session, "idle_seconds": int(left.Seconds()), "absolute_seconds": 3600}
+			status = map[string]any{"authenticated": true, "session": app.session, "idle_seconds": int(left.Seconds()), "absolute_seconds": 3600}
 		}
 		w.Header().Set("Cache-Control", "no-store")
-		_ = json.NewEncoder(w).Encode(answer)
+		_ = json.NewEncoder(w).Encode(status)
 	case path == "/sessionguard/resume":
 		http.Redirect(w, r, "/login", http.StatusSeeOther)
 	case path == "/login":
@@ -64,27 +64,27 @@ func (c *clock) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "<!DOCTYPE html><head></head>Log in")
 	default:
 		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprintf(w, `<!DOCTYPE html><html lang="en"><head><title>Secret</title><script src="/sessionguard/guard.js" %s></script></head>%s`, c.tag, c.page)
+		fmt.Fprintf(w, `<!DOCTYPE html><html lang="en"><head><title>Secret</title><script src="/sessionguard/guard.js" %s></script></head>%s`, app.tag, app.page)
 	}
 }
 
-// told is the script element of a page that knows its session.
-func told(idle int, more string) string {
+// scriptAttributes returns the attributes that ScriptTag writes for a page of session a.
+func scriptAttributes(idle int, more string) string {
 	return fmt.Sprintf(`data-session="a" data-idle-seconds="%d" data-absolute-seconds="3600" %s`, idle, more)
 }
 
-// reading opens the page of a session that has this long.
-func reading(t *testing.T, b *browser, idle int, tag, page string) (*visit, *clock) {
+// openPage opens a page whose session lasts idle seconds.
+func openPage(t *testing.T, b *browser, idle int, tag, page string) (*visit, *fakeApplication) {
 	t.Helper()
-	c := &clock{session: "a", idle: time.Duration(idle) * time.Second, tag: tag, page: page}
-	f, _ := served(t, whole, c.ServeHTTP)
-	v := &visit{T: t, browser: b, front: f, protection: whole}
-	must(t, b.Open(f.URL+blank))
+	app := &fakeApplication{session: "a", idle: time.Duration(idle) * time.Second, tag: tag, page: page}
+	proxy, _ := serveThroughProxy(t, whole, app.ServeHTTP)
+	v := &visit{T: t, browser: b, proxy: proxy, protection: whole}
+	must(t, b.Open(proxy.URL+blank))
 	must(t, b.Eval("localStorage.clear()", nil))
-	c.ends = time.Now().Add(c.idle)
-	must(t, b.Open(f.URL+"/page"))
-	must(t, b.Until(arrived, "/page"))
-	return v, c
+	app.endsAt = time.Now().Add(app.idle)
+	must(t, b.Open(proxy.URL+"/page"))
+	must(t, b.Until(pageLoaded, "/page"))
+	return v, app
 }
 
 const (
@@ -92,70 +92,72 @@ const (
 	secretHidden  = `return !document.documentElement.innerText.includes("the secret")`
 )
 
-// Whatever the page's own styles say is important.
-func TestAHiddenPageIsHidden(t *testing.T) {
+// The page's own !important rules cannot make it visible.
+func TestPageStylesCannotShowHiddenPage(t *testing.T) {
 	pages := map[string]string{
-		"layer, id, inside": `<style>@layer u { .flex { display: flex !important } } html body#app { display: flex !important }
+		"layer, id, descendant": `<style>@layer u { .flex { display: flex !important } } html body#app { display: flex !important }
 			p { visibility: visible !important; display: block !important }</style><body id="app" class="flex"><p>the secret`,
 		"inline": `<body style="display: flex !important">the secret`,
 		"dialog": `<body><dialog id="d">the secret</dialog>`,
 	}
-	eachEngine(t, func(t *testing.T, b *browser) {
+	forEachEngine(t, func(t *testing.T, b *browser) {
 		for name, page := range pages {
-			v, c := reading(t, b, 2, told(2, ""), page)
+			v, app := openPage(t, b, 2, scriptAttributes(2, ""), page)
 			if name == "dialog" {
 				must(t, b.Eval(`document.querySelector("#d").showModal()`, nil))
 			}
 			must(t, b.Until(secretVisible))
-			c.set(func() { c.down = true })
-			time.Sleep(2*time.Second + tick)
+			app.update(func() { app.down = true })
+			time.Sleep(2*time.Second + scriptDelay)
 			must(t, b.Until(secretHidden))
-			// A body that takes its place, as some libraries do, is hidden too.
+			// Some libraries replace the body. The new one is hidden too.
 			must(t, b.Eval(`const body = document.createElement("body"); body.textContent = "the secret"; document.body.replaceWith(body)`, nil))
 			must(t, b.Eval(`document.adoptedStyleSheets = []`, nil))
 			must(t, b.Until(secretHidden))
-			v.front.Close()
+			v.proxy.Close()
 		}
 	})
 }
 
-// ASVS 14.3.1, and back again with nothing lost.
-func TestAPageComesBackOnlyWhenTheServerSaysSo(t *testing.T) {
-	eachEngine(t, func(t *testing.T, b *browser) {
-		v, c := reading(t, b, 2, told(2, ""), `<body style="display: flex">the secret<form><input id="i"></form><div style="height: 3000px">`)
-		must(t, b.Eval(`document.querySelector("#i").value = "half-filled"; document.querySelector("#i").focus(); scrollTo(0, 500)`, nil))
+// ASVS 14.3.1. The page returns with its input, focus and scroll position.
+func TestHiddenPageReturnsOnlyWhenServerConfirms(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, b *browser) {
+		// The field is inside the viewport at the scroll position: Firefox and WebKit scroll
+		// to a focused field outside it, asynchronously.
+		v, app := openPage(t, b, 2, scriptAttributes(2, ""), `<body style="display: flex">the secret<form style="margin-top: 600px"><input id="i"></form><div style="height: 3000px">`)
+		must(t, b.Eval(`document.querySelector("#i").value = "half-filled"; document.querySelector("#i").focus({ preventScroll: true }); scrollTo(0, 500)`, nil))
 		must(t, b.Eval(`window.wasAt = scrollY`, nil))
-		c.set(func() { c.down = true })
+		app.update(func() { app.down = true })
 		must(t, b.Until(secretHidden))
-		must(t, b.Until(dialogSays, "hidden until the server confirms"))
+		must(t, b.Until(dialogContains, "hidden until the server confirms"))
 		must(t, b.Until(`return document.title !== "Secret"`))
-		c.set(func() { c.down = false; c.ends = time.Now().Add(time.Hour) })
+		app.update(func() { app.down = false; app.endsAt = time.Now().Add(time.Hour) })
 		must(t, b.Press("Enter")) // "Try again"
 		must(t, b.Until(secretVisible))
-		must(t, b.Until(noDialog))
+		must(t, b.Until(dialogClosed))
 		must(t, b.Until(`return document.title === "Secret" && scrollY > 0 && scrollY === wasAt && document.activeElement.value === "half-filled" &&
 			document.body.style.cssText === "display: flex;"`))
-		if v.front.Asked("/sessionguard/stay") {
-			t.Error("asking was activity")
+		if v.proxy.Requested("/sessionguard/stay") {
+			t.Error("checking the session counted as activity")
 		}
 	})
 }
 
-func TestTheWarningIsADialogForEveryone(t *testing.T) {
-	eachEngine(t, func(t *testing.T, b *browser) {
+func TestWarningIsAccessibleDialog(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, b *browser) {
 		for _, key := range []string{"Escape"} { // and Enter, in the flows
-			v, _ := reading(t, b, 9, told(9, `data-idle-text="Noch {time}."`), `<body>the secret<input id="i">`)
+			v, _ := openPage(t, b, 9, scriptAttributes(9, `data-idle-text="Noch {time}."`), `<body>the secret<input id="i">`)
 			must(t, b.Eval(`document.querySelector("#i").focus()`, nil))
 			must(t, b.Press("half"))
-			must(t, b.Until(dialogSays, " seconds."))
+			must(t, b.Until(dialogContains, " seconds."))
 			must(t, b.Until(`const root = document.querySelector("sessionguard-dialog").shadowRoot
 				const dialog = root.querySelector("[role=alertdialog]")
 				return dialog.matches(":modal") && root.activeElement.textContent === "Stay signed in" &&
 					root.getElementById(dialog.getAttribute("aria-labelledby")).textContent === "Are you still there?" &&
 					root.getElementById(dialog.getAttribute("aria-describedby")).textContent.startsWith("Noch ")`))
 			must(t, b.Press(key))
-			v.until("staying", 2*time.Second, func() bool { return v.front.Asked("/sessionguard/stay") })
-			must(t, b.Until(noDialog))
+			v.waitFor("request to stay signed in", 2*time.Second, func() bool { return v.proxy.Requested("/sessionguard/stay") })
+			must(t, b.Until(dialogClosed))
 			must(t, b.Until(`return document.activeElement.value === "half"`))
 			must(t, b.Press("-filled"))
 			must(t, b.Until(`return document.activeElement.value === "half-filled"`))
@@ -163,103 +165,103 @@ func TestTheWarningIsADialogForEveryone(t *testing.T) {
 	})
 }
 
-func TestTheWarningLogsOut(t *testing.T) {
-	eachEngine(t, func(t *testing.T, b *browser) {
-		v, _ := reading(t, b, 6, told(6, ""), `<body>the secret`)
+func TestWarningLogsOut(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, b *browser) {
+		v, _ := openPage(t, b, 6, scriptAttributes(6, ""), `<body>the secret`)
 		must(t, b.Eval(`addEventListener("beforeunload", (event) => event.preventDefault())`, nil)) // "Leave site?"
-		must(t, b.Until(dialogSays, "Log out"))
+		must(t, b.Until(dialogContains, "Log out"))
 		must(t, b.Eval(`const dialog = document.querySelector("sessionguard-dialog").shadowRoot.querySelector("dialog")
 			setTimeout(() => dialog.querySelectorAll("button")[1].click())`, nil))
-		v.until("logging out", 3*time.Second, func() bool {
-			return slices.ContainsFunc(v.front.Seen(), func(s seen) bool { return s.Method == "POST" && s.Path == "/sessionguard/logout" })
+		v.waitFor("request to log out", 3*time.Second, func() bool {
+			return slices.ContainsFunc(v.proxy.Requests(), func(r recordedRequest) bool { return r.Method == "POST" && r.Path == "/sessionguard/logout" })
 		})
 	})
 }
 
-// L1: what stays signed in is a person, and a person now.
-func TestNothingButAPersonStaysSignedIn(t *testing.T) {
-	eachEngine(t, func(t *testing.T, b *browser) {
-		v, _ := reading(t, b, 9, told(9, `data-activity="on"`), `<body>the secret<div style="height: 3000px">`)
+// L1: only trusted input, and only recent input, extends the session.
+func TestOnlyUserInputExtendsSession(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, b *browser) {
+		v, _ := openPage(t, b, 9, scriptAttributes(9, `data-activity="on"`), `<body>the secret<div style="height: 3000px">`)
 		must(t, b.Press("a")) // long before the warning
 		must(t, b.Eval(`const move = () => { scrollBy(0, 1); dispatchEvent(new KeyboardEvent("keydown")); requestAnimationFrame(move) }; move()`, nil))
-		must(t, b.Until(dialogSays, "Stay signed in"))
+		must(t, b.Until(dialogContains, "Stay signed in"))
 		must(t, b.Eval(`document.querySelector("sessionguard-dialog").remove()`, nil))
-		must(t, b.Until(dialogSays, "Stay signed in"))
-		time.Sleep(300 * time.Millisecond) // for what the script may do wrong
-		if v.front.Asked("/sessionguard/stay") {
-			t.Error("a script, an old key or a dialog that was taken away counted as activity")
+		must(t, b.Until(dialogContains, "Stay signed in"))
+		time.Sleep(300 * time.Millisecond) // time for a wrong request
+		if v.proxy.Requested("/sessionguard/stay") {
+			t.Error("an event from a script, an old key press or a removed dialog counted as activity")
 		}
 
-		v, _ = reading(t, b, 6, told(6, `data-activity="on"`), `<body>the secret`)
-		v.until("staying", 6*time.Second, func() bool {
+		v, _ = openPage(t, b, 6, scriptAttributes(6, `data-activity="on"`), `<body>the secret`)
+		v.waitFor("request to stay signed in", 6*time.Second, func() bool {
 			must(t, b.Press("a"))
-			return v.front.Asked("/sessionguard/stay")
+			return v.proxy.Requested("/sessionguard/stay")
 		})
 		must(t, b.Until(secretVisible))
 
-		v, _ = reading(t, b, 6, told(6, ""), `<body>the secret`) // not turned on
+		v, _ = openPage(t, b, 6, scriptAttributes(6, ""), `<body>the secret`) // data-activity is off
 		must(t, b.Until(`return Boolean(document.querySelector("sessionguard-dialog"))`))
-		if v.front.Asked("/sessionguard/stay") {
-			t.Error("counted as activity although nobody asked for it")
+		if v.proxy.Requested("/sessionguard/stay") {
+			t.Error("input counted as activity on a page that did not opt in")
 		}
 	})
 }
 
-func TestAPageThatWasNotToldAsksUntilItKnows(t *testing.T) {
-	eachEngine(t, func(t *testing.T, b *browser) {
-		c := &clock{session: "a", page: "<body>the secret", down: false}
-		c.ends = time.Now().Add(9 * time.Second)
-		f, _ := served(t, whole, func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasPrefix(r.URL.Path, "/sessionguard/status") && time.Until(c.ends) > 8*time.Second {
+func TestStaticPageAsksUntilServerResponds(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, b *browser) {
+		app := &fakeApplication{session: "a", page: "<body>the secret", down: false}
+		app.endsAt = time.Now().Add(9 * time.Second)
+		proxy, _ := serveThroughProxy(t, whole, func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/sessionguard/status") && time.Until(app.endsAt) > 8*time.Second {
 				w.WriteHeader(http.StatusBadGateway)
 				return
 			}
-			c.ServeHTTP(w, r)
+			app.ServeHTTP(w, r)
 		})
-		must(t, b.Open(f.URL+"/page"))
-		must(t, b.Until(arrived, "/login"))
-		if left := time.Until(c.ends); left > 0 {
-			t.Errorf("it left %v before the end", left)
+		must(t, b.Open(proxy.URL+"/page"))
+		must(t, b.Until(pageLoaded, "/login"))
+		if left := time.Until(app.endsAt); left > 0 {
+			t.Errorf("the page was left %v before the end of its session", left)
 		}
 	})
 }
 
-func TestTabsAreInStepHoweverOftenTheScriptIsThere(t *testing.T) {
-	eachEngine(t, func(t *testing.T, b *browser) {
-		// The script comes twice, as in a page that changes without being loaded.
-		v, c := reading(t, b, 6, told(6, ""), `<body>the secret<script src="/sessionguard/guard.js" data-session="b"></script>`)
+func TestTabsStayInStepWithScriptLoadedTwice(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, b *browser) {
+		// The script runs twice, as on a page that navigates without loading a document.
+		v, app := openPage(t, b, 6, scriptAttributes(6, ""), `<body>the secret<script src="/sessionguard/guard.js" data-session="b"></script>`)
 		first, err := b.Tab()
 		must(t, err)
 		v.first = first
 		v.newTab("/other")
-		must(t, b.Until(dialogSays, "Stay signed in"))
+		must(t, b.Until(dialogContains, "Stay signed in"))
 		must(t, b.Press("Enter"))
-		must(t, b.Until(noDialog))
+		must(t, b.Until(dialogClosed))
 		must(t, b.Switch(first))
 		must(t, b.Until(secretVisible))
 		must(t, b.Until(`return !document.querySelector("sessionguard-dialog")?.shadowRoot.querySelector("dialog").open`))
 
-		c.set(func() { c.session = "b" })
+		app.update(func() { app.session = "b" })
 		must(t, b.Eval(`document.dispatchEvent(new Event("sessionguard:check"))`, nil))
-		must(t, b.Until(arrived, "/login"))
+		must(t, b.Until(pageLoaded, "/login"))
 		must(t, v.end())
 	})
 }
 
-// A session that lives gets its page back at once, from the back/forward cache.
-func TestBackIsQuickWhileTheSessionLives(t *testing.T) {
-	eachEngine(t, func(t *testing.T, b *browser) {
-		var r result
-		for range 3 { // a browser may throw a page away that it could have kept
-			v, _ := reading(t, b, 60, told(60, ""), `<body>the secret`)
-			v.leave(blank)
+// While the session lives, Back restores its page at once from the back/forward cache.
+func TestBackRestoresPageFromBFCacheWhileSessionLives(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, b *browser) {
+		var r samplerResult
+		for range 3 { // a browser may discard a page that it could have cached
+			v, _ := openPage(t, b, 60, scriptAttributes(60, ""), `<body>the secret`)
+			v.followLink(blank)
 			v.back()
-			must(t, b.Until(arrived, "/page"))
+			must(t, b.Until(pageLoaded, "/page"))
 			must(t, b.Until(secretVisible))
-			if r = sampled(t, b); r.persisted("/page") {
+			if r = readSampler(t, b); r.persisted("/page") {
 				return
 			}
 		}
-		t.Errorf("loaded anew: %+v", r.Shows)
+		t.Errorf("the page was loaded again every time: %+v", r.Shows)
 	})
 }

@@ -9,52 +9,51 @@ import (
 	"time"
 )
 
-// A visit is one person's way through the application, in one browser, under
-// one protection. What goes wrong on it stops it.
+// A visit is one user's journey through the application, in one browser and with one
+// protection. Its methods panic with a visitFailure if a step fails.
 type visit struct {
 	*testing.T
 	*browser
-	front      *front
+	proxy      *testProxy
 	protection protection
-	first      string // the tab that it began in
-	saw        []seen // what the server was asked for since watch
+	first      string // the tab in which it began
 }
 
 const (
-	secret = "Ada Lovelace" // is on every page that ada sees, and on no other
+	secret = "Ada Lovelace" // appears on all of ada's pages, and on no others
 	blank  = "/e2e/blank"
 )
 
 var passwords = map[string]string{"ada": "analytical-engine", "grace": "nanoseconds-matter"}
 
-// stopped is what a visit panics with, and outcome recovers.
-type stopped struct{ error }
+// visitFailure is the panic value of a failed step. measureCell recovers it.
+type visitFailure struct{ error }
 
 func (v *visit) must(err error) {
 	if err != nil {
-		panic(stopped{err})
+		panic(visitFailure{err})
 	}
 }
 
 func (v *visit) fail(format string, args ...any) { v.must(fmt.Errorf(format, args...)) }
 
-// begin forgets earlier visits.
+// begin clears the traces of earlier visits.
 func (v *visit) begin() {
-	v.must(v.Open(v.front.URL + blank))
+	v.must(v.Open(v.proxy.URL + blank))
 	v.must(v.Eval("localStorage.clear(); localStorage.secret = arguments[0]", nil, secret))
 	var err error
 	v.first, err = v.Tab()
 	v.must(err)
 }
 
-// end leaves the browser with one tab and nothing in it.
+// end leaves the browser with a single, empty tab.
 func (v *visit) end() error {
-	tabs, err := v.tabs()
+	tabs, err := v.tabHandles()
 	if err != nil {
 		return err
 	}
 	keep := v.first
-	if !slices.Contains(tabs, keep) { // it was closed and came back as another
+	if !slices.Contains(tabs, keep) { // it was closed, and reopened under another handle
 		keep = tabs[0]
 	}
 	for _, tab := range tabs {
@@ -73,33 +72,33 @@ func (v *visit) end() error {
 	return v.Open("about:blank")
 }
 
-// at waits until a page is loaded.
-func (v *visit) at(path string) { v.must(v.Until(arrived, path)) }
+// waitForPage waits until the page at path is loaded.
+func (v *visit) waitForPage(path string) { v.must(v.Until(pageLoaded, path)) }
 
-// until waits for something outside the browser.
-func (v *visit) until(what string, within time.Duration, happened func() bool) {
-	for end := time.Now().Add(within); !happened(); time.Sleep(5 * time.Millisecond) {
+// waitFor waits until happened returns true, for events outside the browser.
+func (v *visit) waitFor(what string, timeout time.Duration, happened func() bool) {
+	for end := time.Now().Add(timeout); !happened(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			at, _ := v.URL()
-			v.fail("%s: not within %v: at %s, and the server saw %v", what, within, at, v.front.Seen())
+			v.fail("%s: timeout after %v: at %s, requests %v", what, timeout, at, v.proxy.Requests())
 		}
 	}
 }
 
-// do runs a script that leaves the page, which may not answer any more.
-func (v *visit) do(script string, args ...any) {
-	settle(v.browser)
+// runAsync runs a script that leaves the page, after which the page may not respond.
+func (v *visit) runAsync(script string, args ...any) {
+	waitForBFCache(v.browser)
 	v.must(v.Eval("const args = arguments; setTimeout(() => {"+strings.ReplaceAll(script, "arguments", "args")+"})", nil, args...))
 }
 
 func (v *visit) open(path string) {
-	v.must(v.Open(v.front.URL + path))
-	v.at(path)
+	v.must(v.Open(v.proxy.URL + path))
+	v.waitForPage(path)
 }
 
-// leave goes on by a link. WebKit skips a page on Back that was left without a
-// person's doing, so there it is a real click.
-func (v *visit) leave(path string) {
+// followLink goes to path by a link. In WebKit it uses a real click, because there Back
+// skips pages that were left without a user's action.
+func (v *visit) followLink(path string) {
 	const link = `const link = document.createElement("a")
 		Object.assign(link, { href: arguments[0], textContent: "go on" })
 		Object.assign(link.style, { position: "fixed", inset: "0", zIndex: "9" })
@@ -108,53 +107,53 @@ func (v *visit) leave(path string) {
 		v.must(v.Eval(link, nil, path))
 		v.must(v.Click(100, 100))
 	} else {
-		v.do(link+"; link.click()", path)
+		v.runAsync(link+"; link.click()", path)
 	}
-	v.at(path)
+	v.waitForPage(path)
 }
 
 func (v *visit) back() {
-	settle(v.browser)
+	waitForBFCache(v.browser)
 	v.must(v.Back())
 }
 
-// login logs ada in, and shows her page.
+// login logs ada in and opens her page.
 func (v *visit) login() {
 	v.must(v.Eval(`return fetch("/login", { method: "POST", redirect: "manual",
 		body: new URLSearchParams({ username: "ada", password: arguments[0] }) }).then(() => null)`, nil, passwords["ada"]))
 	v.open("/home")
 }
 
-// loginByForm does so as people do, which makes the cookie that Chromium does
-// not count as a change.
+// loginByForm logs ada in through the form, like a user. Chromium does not count the
+// cookie that this sets as a change.
 func (v *visit) loginByForm() {
 	v.open("/login")
 	v.must(v.Eval(`document.querySelector("#username").value = "ada"
 		document.querySelector("#password").value = arguments[0]`, nil, passwords["ada"]))
-	v.do(`document.querySelector("main form button").click()`)
-	v.at("/home")
+	v.runAsync(`document.querySelector("main form button").click()`)
+	v.waitForPage("/home")
 }
 
-// loginAs is another person's login in the same browser.
+// loginAs logs another user in, in the same browser.
 func (v *visit) loginAs(name string) {
-	v.post("/login", "username", name, "password", passwords[name])
-	v.at("/home")
+	v.submitForm("/login", "username", name, "password", passwords[name])
+	v.waitForPage("/home")
 }
 
-// logout clicks the button.
+// logout clicks the logout button.
 func (v *visit) logout() {
-	v.do(`document.querySelector("form.logout button").click()`)
-	v.at("/")
+	v.runAsync(`document.querySelector("form.logout button").click()`)
+	v.waitForPage("/")
 }
 
-// logoutByFetch does it without leaving the page.
+// logoutByFetch logs out without leaving the page.
 func (v *visit) logoutByFetch() {
 	v.must(v.Eval(`return fetch("/logout", { method: "POST" }).then(() => null)`, nil))
 }
 
-// post sends a form from this page: name, value, name, value…
-func (v *visit) post(path string, fields ...string) {
-	v.do(`const form = document.createElement("form")
+// submitForm submits a form from the current page. fields are name, value, name, value…
+func (v *visit) submitForm(path string, fields ...string) {
+	v.runAsync(`const form = document.createElement("form")
 		Object.assign(form, { method: "post", action: arguments[0] })
 		for (let i = 0; i < arguments[1].length; i += 2) {
 			const input = document.createElement("input")
@@ -165,7 +164,7 @@ func (v *visit) post(path string, fields ...string) {
 		form.submit()`, path, fields)
 }
 
-// newTab opens another tab and goes there.
+// newTab opens path in a new tab and switches to it.
 func (v *visit) newTab(path string) {
 	handle, err := v.NewTab()
 	v.must(err)
@@ -173,36 +172,35 @@ func (v *visit) newTab(path string) {
 	v.open(path)
 }
 
-// watch says that from now on nobody may see the secret, and forgets what the
-// server was asked for.
-func (v *visit) watch() {
-	v.front.Reset()
+// startWatching makes the sampler count every frame that shows the secret from now on,
+// and forgets the recorded requests.
+func (v *visit) startWatching() {
+	v.proxy.ResetRequests()
 	v.must(v.Eval("localStorage.watch = 'on'; dispatchEvent(new Event('watch'))", nil))
 }
 
-// outcome is what the sampler saw since watch.
+// outcome is what the sampler saw since startWatching.
 type outcome struct {
 	leaked    bool
-	persisted bool // a page came out of the back/forward cache
-	result
+	persisted bool // whether a page came out of the back/forward cache
+	samplerResult
 }
 
 func (v *visit) outcome() (o outcome) {
 	if v.protection != whole {
-		// A page that comes back is there at once. Error pages of the
-		// browser have no storage to look into.
+		// A restored page is visible at once. An error from the script is ignored,
+		// because the browser's own error pages have no localStorage.
 		for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 			var leaked bool
-			if v.driver.call(v.attempt, "ExecuteScript", object{"script": "return Number(localStorage.leaked ?? 0) > 0", "args": []any{}}, &leaked) == nil && leaked {
+			if v.driver.call(v.attemptTimeout, "ExecuteScript", object{"script": "return Number(localStorage.leaked ?? 0) > 0", "args": []any{}}, &leaked) == nil && leaked {
 				break
 			}
 		}
 	}
-	v.saw = v.front.Seen()
-	v.front.Outage(false)
-	v.must(v.Open(v.front.URL + blank))
-	v.at(blank)
-	o.result = sampled(v.T, v.browser)
+	v.proxy.SetOutage(false)
+	v.must(v.Open(v.proxy.URL + blank))
+	v.waitForPage(blank)
+	o.samplerResult = readSampler(v.T, v.browser)
 	o.leaked = o.Leaked > 0
 	for _, show := range o.Shows {
 		o.persisted = o.persisted || show.Persisted && show.Path != blank
@@ -210,20 +208,21 @@ func (v *visit) outcome() (o outcome) {
 	return o
 }
 
-// gaveNothing fails if the server has given out a page of ada's since watch.
-func (v *visit) gaveNothing() {
-	for _, s := range v.front.Seen() {
-		switch path, _, _ := strings.Cut(s.Path, "?"); path {
+// requireNoPageServed fails if the server sent one of ada's pages since startWatching.
+func (v *visit) requireNoPageServed() {
+	for _, r := range v.proxy.Requests() {
+		switch path, _, _ := strings.Cut(r.Path, "?"); path {
 		case "/home", "/account", "/account/password":
-			if s.Status == http.StatusOK || s.Status == http.StatusUnprocessableEntity {
-				v.fail("the server gave out %s", s.Path)
+			if r.Status == http.StatusOK || r.Status == http.StatusUnprocessableEntity {
+				v.fail("the server sent %s", r.Path)
 			}
 		}
 	}
 }
 
-// dialogIs is a condition on the guard script's dialog and its text.
-const dialogSays = `const dialog = document.querySelector("sessionguard-dialog")?.shadowRoot.querySelector("dialog")
+// dialogContains is a condition: the guard script's dialog is open and contains a text.
+const dialogContains = `const dialog = document.querySelector("sessionguard-dialog")?.shadowRoot.querySelector("dialog")
 	return Boolean(dialog?.open && dialog.textContent.includes(arguments[0]))`
 
-const noDialog = `return !document.querySelector("sessionguard-dialog")?.shadowRoot.querySelector("dialog").open`
+// dialogClosed is a condition: the guard script's dialog is not open.
+const dialogClosed = `return !document.querySelector("sessionguard-dialog")?.shadowRoot.querySelector("dialog").open`

@@ -11,23 +11,23 @@ import (
 	"time"
 )
 
-// webdriver speaks W3C WebDriver (https://www.w3.org/TR/webdriver2/) to the
-// driver program of a browser.
+// webdriver is a client of a browser's driver program, by W3C WebDriver
+// (https://www.w3.org/TR/webdriver2/).
 type webdriver struct {
 	server  string // its URL
-	session string // the path of the session, once there is one
+	session string // the path of the session, "" before NewSession
 	client  http.Client
 }
 
 func newWebdriver(port string) *webdriver {
 	return &webdriver{
 		server: "http://127.0.0.1:" + port,
-		// No proxy: the driver is on this machine.
+		// No proxy from the environment: the driver is on this machine.
 		client: http.Client{Transport: &http.Transport{}},
 	}
 }
 
-// endpoints are W3C WebDriver's, section 6.
+// endpoints maps commands to their endpoints (W3C WebDriver, section 6).
 var endpoints = map[string]string{
 	"SetTimeouts":      "POST /timeouts",
 	"Navigate":         "POST /url",
@@ -45,12 +45,12 @@ var endpoints = map[string]string{
 	"PerformActions":   "POST /actions",
 	"TakeScreenshot":   "GET /screenshot",
 	"DeleteSession":    "DELETE ",
-	// Chromium's own way to its DevTools protocol.
+	// Chromium's extension for its DevTools protocol.
 	"DevTools": "POST /goog/cdp/execute",
 }
 
-func (w *webdriver) call(within time.Duration, command string, parameters, result any) error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+func (w *webdriver) call(timeout time.Duration, command string, parameters, result any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	if command == "NewSession" {
 		var begun struct {
@@ -64,7 +64,7 @@ func (w *webdriver) call(within time.Duration, command string, parameters, resul
 			return err
 		}
 		w.session = "/session/" + begun.SessionID
-		return decode(value, result)
+		return decodeResult(value, result)
 	}
 	method, path, ok := strings.Cut(endpoints[command], " ")
 	if !ok || w.session == "" {
@@ -79,11 +79,11 @@ func (w *webdriver) call(within time.Duration, command string, parameters, resul
 func (w *webdriver) send(ctx context.Context, method, path string, parameters, result any) error {
 	var body io.Reader
 	if method == "POST" {
-		sent, err := json.Marshal(parameters)
+		encoded, err := json.Marshal(parameters)
 		if err != nil {
 			return err
 		}
-		body = bytes.NewReader(sent)
+		body = bytes.NewReader(encoded)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, w.server+path, body)
 	if err != nil {
@@ -94,21 +94,22 @@ func (w *webdriver) send(ctx context.Context, method, path string, parameters, r
 		return err
 	}
 	defer response.Body.Close()
-	var answer struct{ Value json.RawMessage }
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+	var reply struct{ Value json.RawMessage }
+	if err := json.NewDecoder(response.Body).Decode(&reply); err != nil {
 		return fmt.Errorf("%s %s: %w", response.Status, path, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		failed := &driverError{}
-		if err := json.Unmarshal(answer.Value, failed); err != nil {
-			return fmt.Errorf("%s: %s", response.Status, answer.Value)
+		driverErr := &driverError{}
+		if err := json.Unmarshal(reply.Value, driverErr); err != nil {
+			return fmt.Errorf("%s: %s", response.Status, reply.Value)
 		}
-		return failed
+		return driverErr
 	}
-	return decode(answer.Value, result)
+	return decodeResult(reply.Value, result)
 }
 
-// ready is for [process.await].
+// ready returns a value that is not empty once the driver is ready, as [process.await]
+// expects.
 func (w *webdriver) ready() string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -119,7 +120,7 @@ func (w *webdriver) ready() string {
 	return "ready"
 }
 
-// close ends the session, and with it a browser that the driver has started.
+// close ends the session, and with it the browser if the driver started it.
 func (w *webdriver) close() {
 	if w.session != "" {
 		_ = w.call(commandTimeout, "DeleteSession", nil, nil)

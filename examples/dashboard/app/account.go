@@ -16,18 +16,18 @@ func (a *App) changePassword(w http.ResponseWriter, r *http.Request) {
 	user, _ := a.guard.User(r)
 	user, err := a.Users.ChangePassword(r.Context(), user.ID, r.PostFormValue("current"), r.PostFormValue("password"))
 	if err != nil {
-		a.refuse(w, r, err, "account", page{Title: "Account", Error: "The current password is wrong."})
+		a.rejectForm(w, r, err, "account", page{Title: "Account", Error: "The current password is wrong."})
 		return
 	}
-	// The new stamp has ended every session of this user, so log in again
-	// here before anything else.
+	// The new stamp has ended every session of this user, including this one, so log in
+	// again before anything else.
 	if err := a.logIn(w, r, user); err != nil {
-		a.fail(w, err)
+		a.internalError(w, err)
 		return
 	}
-	// The stamp ends the others when they next come by; this does it now.
+	// The stamp ends each other session at its next request. This ends them now.
 	if err := a.guard.EndOthers(r); err != nil {
-		a.fail(w, err)
+		a.internalError(w, err)
 		return
 	}
 	a.Log.Info("password changed", "user", user.ID)
@@ -35,7 +35,8 @@ func (a *App) changePassword(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/account", http.StatusSeeOther)
 }
 
-// me is for programs: a refusal comes as application/problem+json.
+// me describes the user to programs, to which the guard sends refusals as
+// application/problem+json.
 func (a *App) me(w http.ResponseWriter, r *http.Request) {
 	user, _ := a.guard.User(r)
 	w.Header().Set("Content-Type", "application/json")

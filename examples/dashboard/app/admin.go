@@ -19,7 +19,7 @@ func (a *App) setActive(w http.ResponseWriter, r *http.Request, active bool) {
 	me, _ := a.guard.User(r)
 	id := r.PathValue("id")
 	if id == me.ID {
-		// So that there is always an admin left to undo a mistake.
+		// This keeps at least one admin active, who can undo a mistake.
 		a.flash(r, "You cannot deactivate yourself. Ask another admin.")
 		http.Redirect(w, r, "/admin", http.StatusSeeOther)
 		return
@@ -31,13 +31,13 @@ func (a *App) setActive(w http.ResponseWriter, r *http.Request, active bool) {
 	}
 	message := " may log in again."
 	if err == nil && !active {
-		// IsActive refuses the next request as it is. This ends the sessions
-		// for good: they do not come back when the user does.
+		// IsActive alone refuses the user's requests. EndUser ends the sessions for
+		// good, so that they do not return when the user is activated again.
 		err = a.guard.EndUser(r.Context(), id)
 		message = " is deactivated and logged out everywhere."
 	}
 	if err != nil {
-		a.fail(w, err)
+		a.internalError(w, err)
 		return
 	}
 	a.Log.Info("account changed", "user", id, "active", active, "by", me.ID)

@@ -1,6 +1,5 @@
-// Package app is the application of examples/dashboard, for a program to serve:
-// on its own, or as one of several nodes that share their sessions
-// (examples/cluster).
+// Package app is the application of examples/dashboard. A program serves it on its own, or
+// on several nodes that share their sessions (examples/cluster).
 package app
 
 import (
@@ -22,33 +21,32 @@ import (
 //go:embed templates static reports
 var files embed.FS
 
-// Options are the program's flags, and what a program with several Apps brings
-// for each.
+// Options holds the program's flags, and what a program with several nodes sets for each.
 type Options struct {
 	Idle, Absolute, Fresh time.Duration
-	Remember              time.Duration // 0: never
-	Sessions              int           // at most, of each person; 0: any number
+	Remember              time.Duration // 0: no device is remembered
+	Sessions              int           // the maximum per user; 0: no limit
 	Secure, Activity      bool
 
 	Backend store.Backend // nil: this process's memory
-	Keys    [][]byte      // needed with any other Backend
+	Keys    [][]byte      // required with any other Backend
 	Users   *Directory    // nil: the demo accounts, for this App alone
-	Node    string        // which one answers, as the pages say it; "": they do not
+	Node    string        // the node's name, shown on its pages; "": none is shown
 	Log     *slog.Logger  // nil: the default one
 }
 
-// Flags are the options of the command line.
+// Flags defines the command line's flags on f.
 func (o *Options) Flags(f *flag.FlagSet) {
 	f.DurationVar(&o.Idle, "idle", 30*time.Minute, "log out after this long without a request")
-	f.DurationVar(&o.Absolute, "absolute", 12*time.Hour, "log out this long after the login, whatever happens")
+	f.DurationVar(&o.Absolute, "absolute", 12*time.Hour, "log out this long after the login, regardless of activity")
 	f.DurationVar(&o.Fresh, "fresh", 5*time.Minute, "ask for the password again before a sensitive change after this long")
-	f.DurationVar(&o.Remember, "remember", 14*24*time.Hour, "how long \"Remember me\" keeps a device logged in; 0 takes the checkbox away")
-	f.IntVar(&o.Sessions, "sessions", 5, "how many sessions a person may have at once: one more ends the least recently active, and its device is told why; 0 for any number")
+	f.DurationVar(&o.Remember, "remember", 14*24*time.Hour, "how long \"Remember me\" keeps a device logged in; 0 removes the checkbox")
+	f.IntVar(&o.Sessions, "sessions", 5, "how many sessions a user may have at once: one more ends the least recently active, whose login page says why; 0 for no limit")
 	f.BoolVar(&o.Activity, "activity", false, "keys, pointer and touch count as activity, not only requests")
-	f.BoolVar(&o.Secure, "secure", false, "https, with a self-signed certificate")
+	f.BoolVar(&o.Secure, "secure", false, "use https, with a self-signed certificate")
 }
 
-// App is what the handlers share.
+// App is the application. Its handlers share it.
 type App struct {
 	Options
 	guard         *sessionguard.Guard[*User]
@@ -60,16 +58,16 @@ type App struct {
 	stop          func()
 }
 
-// handler is every route, with who may take it.
+// handler returns the application's handler: every route, behind the gate it needs.
 func (a *App) handler() http.Handler {
 	g := a.guard
 	engineer := g.RequireRole("Engineer")
 	admin := g.RequireRole("Admin")
 	fresh := g.RequireFresh(a.Fresh)
-	do := func(h http.HandlerFunc) http.Handler { return h }
+	handler := func(h http.HandlerFunc) http.Handler { return h }
 
 	mux := http.NewServeMux()
-	// Everyone
+	// For everyone
 	mux.HandleFunc("GET /{$}", a.welcomePage)
 	mux.HandleFunc("GET /static/{name}", a.staticFile)
 	mux.HandleFunc("GET /login", a.loginPage)
@@ -77,31 +75,31 @@ func (a *App) handler() http.Handler {
 	mux.Handle("POST /logout", g.Logout("/"))
 	mux.Handle("GET /session", g.Status())
 	mux.Handle("/sessionguard/", g.Script())
-	// Whoever is logged in
-	mux.Handle("GET /account", g.RequireLogin(do(a.accountPage)))
-	mux.Handle("GET /reauth", g.RequireLogin(do(a.reauthPage)))
-	mux.Handle("POST /reauth", g.RequireLogin(do(a.reauth)))
-	mux.Handle("POST /account/password", fresh(do(a.changePassword)))
-	mux.Handle("GET /account/sessions", fresh(do(a.sessionsPage)))
-	mux.Handle("POST /account/sessions/{session}/end", fresh(do(a.endSession)))
-	mux.Handle("POST /account/sessions/end-others", fresh(do(a.endOthers)))
-	mux.Handle("GET /api/me", g.RequireLogin(do(a.me)))
-	mux.Handle("GET /live", g.RequireLogin(do(a.livePage)))
-	mux.Handle("GET /events", g.Passive(g.RequireLogin(g.CancelOnEnd(do(a.events)))))
+	// For every logged-in user
+	mux.Handle("GET /account", g.RequireLogin(handler(a.accountPage)))
+	mux.Handle("GET /reauth", g.RequireLogin(handler(a.reauthPage)))
+	mux.Handle("POST /reauth", g.RequireLogin(handler(a.reauth)))
+	mux.Handle("POST /account/password", fresh(handler(a.changePassword)))
+	mux.Handle("GET /account/sessions", fresh(handler(a.sessionsPage)))
+	mux.Handle("POST /account/sessions/{session}/end", fresh(handler(a.endSession)))
+	mux.Handle("POST /account/sessions/end-others", fresh(handler(a.endOthers)))
+	mux.Handle("GET /api/me", g.RequireLogin(handler(a.me)))
+	mux.Handle("GET /live", g.RequireLogin(handler(a.livePage)))
+	mux.Handle("GET /events", g.Passive(g.RequireLogin(g.CancelOnEnd(handler(a.events)))))
 	// By role
-	mux.Handle("GET /home", engineer(do(a.homePage)))
-	mux.Handle("GET /reports/{name}", engineer(do(a.report)))
-	mux.Handle("GET /admin", admin(do(a.adminPage)))
-	mux.Handle("POST /admin/users/{id}/deactivate", admin(fresh(do(a.deactivate))))
-	mux.Handle("POST /admin/users/{id}/activate", admin(fresh(do(a.activate))))
-	mux.Handle("GET /admin/users/{id}/sessions", admin(fresh(do(a.personPage))))
-	mux.Handle("POST /admin/users/{id}/sessions/{session}/end", admin(fresh(do(a.endPersonsSession))))
-	mux.Handle("POST /admin/users/{id}/sessions/end", admin(fresh(do(a.endPerson))))
+	mux.Handle("GET /home", engineer(handler(a.homePage)))
+	mux.Handle("GET /reports/{name}", engineer(handler(a.report)))
+	mux.Handle("GET /admin", admin(handler(a.adminPage)))
+	mux.Handle("POST /admin/users/{id}/deactivate", admin(fresh(handler(a.deactivate))))
+	mux.Handle("POST /admin/users/{id}/activate", admin(fresh(handler(a.activate))))
+	mux.Handle("GET /admin/users/{id}/sessions", admin(fresh(handler(a.personPage))))
+	mux.Handle("POST /admin/users/{id}/sessions/{session}/end", admin(fresh(handler(a.endPersonsSession))))
+	mux.Handle("POST /admin/users/{id}/sessions/end", admin(fresh(handler(a.endPerson))))
 
 	return securityHeaders(http.MaxBytesHandler(g.Handler(mux), 64<<10))
 }
 
-// New makes an App, or says which option is wrong.
+// New returns an App, or an error that names the invalid option.
 func New(o Options) (*App, error) {
 	if o.Idle <= 0 || o.Absolute <= 0 || o.Fresh <= 0 {
 		return nil, errors.New("-idle, -absolute and -fresh must be positive")
@@ -109,13 +107,12 @@ func New(o Options) (*App, error) {
 	if o.Remember < 0 || o.Sessions < 0 {
 		return nil, errors.New("-remember and -sessions must not be negative")
 	}
-	// A login does not outlive -absolute, so a longer -idle has no meaning.
+	// A session does not outlive -absolute, so a longer -idle has no effect.
 	o.Idle = min(o.Idle, o.Absolute)
 	o.Log = cmp.Or(o.Log, slog.Default())
 	if o.Backend == nil {
-		// Sessions are in this process's memory, so keys that end with it
-		// lose nothing. With a store that outlives it, load the keys from
-		// where your other secrets are.
+		// The sessions end with this process, so its keys may end with it too. With
+		// a persistent store, load the keys from where you keep your other secrets.
 		o.Backend, o.Keys = store.NewMemory(), [][]byte{random(64), random(32)}
 	}
 
@@ -149,29 +146,28 @@ func New(o Options) (*App, error) {
 		RememberFor:     o.Remember,
 		MaxSessions:     func(*User) store.Limit { return store.Limit{Max: o.Sessions} },
 		ReauthPath:      "/reauth",
-		// Browsers keep cookies by host, not by port: two programs on
-		// localhost that call theirs the same log each other out. Then give
-		// each a CookieName of its own.
+		// Browsers keep cookies by host, not by port: two programs on localhost with
+		// the same cookie name log each other out. Give each its own CookieName.
 		InsecureHTTP: !o.Secure,
 		Logger:       o.Log,
 	})
 	return a, err
 }
 
-// securityHeaders are for every answer, errors and static files included.
+// securityHeaders sets headers on every response, including errors and static files.
 func securityHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		// No inline styles or scripts anywhere, so that injected ones do nothing.
+		// The pages have no inline styles or scripts, so injected ones can be blocked.
 		h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		// Not no-referrer: browsers then send "Origin: null" with our own
-		// forms, and where Sec-Fetch-Site is missing as well (plain http
-		// beyond localhost) the guard takes them for another site's.
+		// Not no-referrer: browsers would send "Origin: null" with our own forms. Where
+		// Sec-Fetch-Site is also missing (plain http beyond localhost), the guard would
+		// refuse them as cross-site.
 		h.Set("Referrer-Policy", "same-origin")
-		// Strict-Transport-Security is for your real host name: on localhost
-		// it would force https on every other program there.
+		// Set Strict-Transport-Security on your real host name. On localhost it would
+		// force https on every other program there.
 		next.ServeHTTP(w, r)
 	})
 }

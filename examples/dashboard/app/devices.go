@@ -9,21 +9,21 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
-// devices are where a person is logged in, as templates/devices.html shows them.
+// devices is the data for templates/devices.html: where a user is logged in.
 type devices struct {
 	Person *User
-	Path   string // of the page, and of the forms on it
+	Path   string // the page's path, a prefix of its forms' actions
 	List   []device
-	Others bool // there are some besides the one that is looking
+	Others bool // whether there are sessions besides the current one
 }
 
-// A device is one session, in words.
+// A device describes one session.
 type device struct {
 	ID                   string
 	Current              bool
 	Name, Address        string
 	LoggedIn, LastActive moment
-	Remembered           moment // until when; the zero moment if it is not
+	Remembered           moment // the end of it, or the zero moment
 }
 
 func (a *App) sessionsPage(w http.ResponseWriter, r *http.Request) {
@@ -31,9 +31,9 @@ func (a *App) sessionsPage(w http.ResponseWriter, r *http.Request) {
 	a.showDevices(w, r, "sessions", page{Title: "Where you are logged in"}, me, "/account/sessions")
 }
 
-// personPage is the same for an admin, of anyone.
+// personPage shows an admin where any user is logged in.
 func (a *App) personPage(w http.ResponseWriter, r *http.Request) {
-	if user, ok := a.person(w, r); ok {
+	if user, ok := a.targetUser(w, r); ok {
 		a.showDevices(w, r, "person", page{Title: "Where " + user.Name + " is logged in"}, user, pathOf(user))
 	}
 }
@@ -41,7 +41,7 @@ func (a *App) personPage(w http.ResponseWriter, r *http.Request) {
 func (a *App) showDevices(w http.ResponseWriter, r *http.Request, name string, p page, user *User, path string) {
 	sessions, err := a.guard.Sessions(r.Context(), user.ID)
 	if err != nil {
-		a.fail(w, err)
+		a.internalError(w, err)
 		return
 	}
 	now := time.Now()
@@ -67,60 +67,62 @@ func (a *App) showDevices(w http.ResponseWriter, r *http.Request, name string, p
 
 func (a *App) endSession(w http.ResponseWriter, r *http.Request) {
 	me, _ := a.guard.User(r)
-	a.end(w, r, me, "/account/sessions")
+	a.endSessionOf(w, r, me, "/account/sessions")
 }
 
 func (a *App) endPersonsSession(w http.ResponseWriter, r *http.Request) {
-	if user, ok := a.person(w, r); ok {
-		a.end(w, r, user, pathOf(user))
+	if user, ok := a.targetUser(w, r); ok {
+		a.endSessionOf(w, r, user, pathOf(user))
 	}
 }
 
-// end ends the session that the path names, if it is one of user's.
-func (a *App) end(w http.ResponseWriter, r *http.Request, user *User, back string) {
+// endSessionOf ends the session named in the path, if it is one of user's.
+func (a *App) endSessionOf(w http.ResponseWriter, r *http.Request, user *User, back string) {
 	err := a.guard.EndSession(r.Context(), user.ID, r.PathValue("session"))
 	message := "That session has been ended."
 	if errors.Is(err, sessionguard.ErrNoSession) {
-		// The page was old, or somebody clicked twice: what was wanted is so.
+		// The page was outdated, or the button was clicked twice.
 		err, message = nil, "That session had already ended."
 	}
-	a.ended(w, r, err, message, back)
+	a.redirectWithFlash(w, r, err, message, back)
 }
 
 func (a *App) endOthers(w http.ResponseWriter, r *http.Request) {
-	a.ended(w, r, a.guard.EndOthers(r), "You are logged out everywhere else.", "/account/sessions")
+	a.redirectWithFlash(w, r, a.guard.EndOthers(r), "You are logged out everywhere else.", "/account/sessions")
 }
 
 func (a *App) endPerson(w http.ResponseWriter, r *http.Request) {
-	user, ok := a.person(w, r)
+	user, ok := a.targetUser(w, r)
 	if !ok {
 		return
 	}
 	if me, _ := a.guard.User(r); user.ID == me.ID {
-		// There is a button for logging out on every page.
-		a.ended(w, r, a.guard.EndOthers(r), "You are logged out everywhere else.", pathOf(user))
+		// Keep the current session: every page has a logout button for it.
+		a.redirectWithFlash(w, r, a.guard.EndOthers(r), "You are logged out everywhere else.", pathOf(user))
 		return
 	}
-	a.ended(w, r, a.guard.EndUser(r.Context(), user.ID), user.Name+" is logged out everywhere.", pathOf(user))
+	a.redirectWithFlash(w, r, a.guard.EndUser(r.Context(), user.ID), user.Name+" is logged out everywhere.", pathOf(user))
 }
 
-func (a *App) ended(w http.ResponseWriter, r *http.Request, err error, message, back string) {
+// redirectWithFlash redirects to back with a message, unless err is not nil.
+func (a *App) redirectWithFlash(w http.ResponseWriter, r *http.Request, err error, message, back string) {
 	if err != nil {
-		a.fail(w, err)
+		a.internalError(w, err)
 		return
 	}
 	a.flash(r, message)
 	http.Redirect(w, r, back, http.StatusSeeOther)
 }
 
-// person is whom an admin's page is about. If there is none, it has answered.
-func (a *App) person(w http.ResponseWriter, r *http.Request) (*User, bool) {
+// targetUser returns the user named in an admin page's path. If there is none, it writes
+// the error response and returns false.
+func (a *App) targetUser(w http.ResponseWriter, r *http.Request) (*User, bool) {
 	user, err := a.Users.Find(r.Context(), r.PathValue("id"))
 	switch {
 	case errors.Is(err, sessionguard.ErrNoUser):
 		http.NotFound(w, r)
 	case err != nil:
-		a.fail(w, err)
+		a.internalError(w, err)
 	}
 	return user, err == nil
 }

@@ -10,17 +10,17 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
-// maxStall is how long a client may leave an event unread.
+// maxStall bounds how long sending one event to a slow client may take.
 const maxStall = 10 * time.Second
 
-// livePage shows what events streams.
+// livePage shows the stream of events.
 func (a *App) livePage(w http.ResponseWriter, r *http.Request) {
 	a.render(w, r, http.StatusOK, "live", page{Title: "Live"})
 }
 
-// events streams the server's time as server-sent events, for as long as the
-// session lasts. The last one says why it has ended. That the route is Passive
-// means that a page left open with a stream does not keep its session alive.
+// events streams the server's time as server-sent events for as long as the session lasts.
+// The last event gives the reason for its end. The route is Passive, so that an open stream
+// does not keep its session alive.
 func (a *App) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.Method == http.MethodHead {
@@ -28,7 +28,7 @@ func (a *App) events(w http.ResponseWriter, r *http.Request) {
 	}
 	stream := http.NewResponseController(w)
 	send := func(event, data string) bool {
-		// The server's WriteTimeout is for pages.
+		// The server's WriteTimeout would end the stream.
 		_ = stream.SetWriteDeadline(time.Now().Add(maxStall))
 		_, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, data)
 		return err == nil && stream.Flush() == nil

@@ -12,16 +12,17 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// loginForm is what comes back after a wrong password. The password does not.
+// loginForm is the data of the login page. After a wrong password it keeps the user's
+// input, except the password.
 type loginForm struct {
 	Username, Next string
-	Why            string // why one has to log in
-	Continue       string // where someone who is remembered gets on without a password
-	RememberFor    string // in words; "" for no checkbox
-	Remember       bool   // it was ticked
+	Message        string // why a login is required
+	Continue       string // where a remembered user may continue without a password
+	RememberFor    string // a duration in words; "" for no checkbox
+	Remember       bool   // the checkbox was ticked
 }
 
-// endings say why a session has ended.
+// endings maps the reasons for the end of a session to messages.
 var endings = map[store.Reason]string{
 	store.ReasonIdle:               "You were logged out after a while without activity. Please log in again.",
 	store.ReasonRemembered:         "You were away for a while, so the page was taken off the screen.",
@@ -36,14 +37,14 @@ var endings = map[store.Reason]string{
 	store.ReasonTheftSuspected:     "Somebody else may have used your session, so we ended it. Once you are logged in, check your devices and change your password.",
 }
 
-// why is the text for someone whose session has ended, and "" for anyone else.
-func (a *App) why(r *http.Request) string {
+// endMessage returns the message for a client whose session has ended, or "".
+func (a *App) endMessage(r *http.Request) string {
 	reason := a.guard.EndReason(r)
 	if reason == "" || reason == store.ReasonExpired {
-		// The guard script says why it brought someone here. Anyone can write
-		// such a link, so it chooses between texts and is never shown itself.
-		if said := store.Reason(r.FormValue("reason")); endings[said] != "" {
-			reason = said
+		// The guard script passes the reason in the URL. Anyone can forge such a link,
+		// so the value only selects a message and is never shown itself.
+		if given := store.Reason(r.FormValue("reason")); endings[given] != "" {
+			reason = given
 		}
 	}
 	return endings[reason]
@@ -67,9 +68,9 @@ func (a *App) loginPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	form := a.loginForm(r)
-	form.Why = a.why(r)
-	if form.Why == "" && form.Next != "" {
-		form.Why = "Please log in to continue."
+	form.Message = a.endMessage(r)
+	if form.Message == "" && form.Next != "" {
+		form.Message = "Please log in to continue."
 	}
 	if a.guard.EndReason(r) == store.ReasonRemembered {
 		form.Continue = a.guard.Next(r, "/home")
@@ -81,14 +82,14 @@ func (a *App) login(w http.ResponseWriter, r *http.Request) {
 	if !parseForm(w, r) {
 		return
 	}
-	// PostFormValue, because FormValue takes a password out of the URL too,
-	// where logs and the browser's history keep it.
+	// PostFormValue, because FormValue also accepts a password from the URL, which logs
+	// and the browser's history keep.
 	form := a.loginForm(r)
 	user, err := a.Users.Verify(r.Context(), form.Username, r.PostFormValue("password"))
 	if err != nil {
-		// Not the name: people type their password there by mistake.
+		// The name is not logged: users type their password there by mistake.
 		a.Log.Info("login refused", "from", r.RemoteAddr, "error", err)
-		a.refuse(w, r, err, "login", page{
+		a.rejectForm(w, r, err, "login", page{
 			Title:   "Log in",
 			Error:   "Wrong name or password.",
 			Content: form,
@@ -100,23 +101,23 @@ func (a *App) login(w http.ResponseWriter, r *http.Request) {
 		options = append(options, sessionguard.Remember())
 	}
 	if err := a.logIn(w, r, user, options...); err != nil {
-		a.fail(w, err)
+		a.internalError(w, err)
 		return
 	}
 	http.Redirect(w, r, a.guard.Next(r, "/home"), http.StatusSeeOther)
 }
 
-// logIn starts the session, or gives the one there is a new token and a fresh
-// clock: a device that is remembered stays so for as long as it was going to be.
+// logIn starts a session, or renews the token and the timeouts of the existing one. A
+// remembered device stays remembered until the same time as before.
 func (a *App) logIn(w http.ResponseWriter, r *http.Request, user *User, options ...sessionguard.LoginOption) error {
 	if user.HasRole("Admin") {
-		// More to lose, so less time for someone else at an open laptop.
+		// An admin's session is worth more to someone at an unattended laptop.
 		options = append(options, sessionguard.IdleTimeout(min(a.Idle, 10*time.Minute)))
 	}
-	return a.guard.Login(w, r, user, options...) // the guard logs it
+	return a.guard.Login(w, r, user, options...) // which the guard logs
 }
 
-// reauthPage asks for the password again: RequireFresh sends people here.
+// reauthPage asks for the password again. RequireFresh redirects here.
 func (a *App) reauthPage(w http.ResponseWriter, r *http.Request) {
 	a.render(w, r, http.StatusOK, "reauth", page{Title: "Confirm it’s you", Content: a.guard.Next(r, "")})
 }
@@ -129,7 +130,7 @@ func (a *App) reauth(w http.ResponseWriter, r *http.Request) {
 	user, err := a.Users.Verify(r.Context(), user.ID, r.PostFormValue("password"))
 	if err != nil {
 		a.Log.Info("re-authentication refused", "from", r.RemoteAddr, "error", err)
-		a.refuse(w, r, err, "reauth", page{
+		a.rejectForm(w, r, err, "reauth", page{
 			Title:   "Confirm it’s you",
 			Error:   "Wrong password.",
 			Content: a.guard.Next(r, ""),
@@ -137,18 +138,17 @@ func (a *App) reauth(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := a.logIn(w, r, user); err != nil {
-		a.fail(w, err)
+		a.internalError(w, err)
 		return
 	}
 	a.flash(r, "Thank you. You can go on.")
-	// Only a GET is sent here with "next". What was posted is not kept, and
-	// the account page has the form for it.
+	// The guard sets "next" only for a GET. A refused POST is not kept; its form is on
+	// the account page.
 	http.Redirect(w, r, a.guard.Next(r, "/account"), http.StatusSeeOther)
 }
 
-// refuse shows a form again whose password was not accepted. p.Error is for a
-// wrong one.
-func (a *App) refuse(w http.ResponseWriter, r *http.Request, err error, name string, p page) {
+// rejectForm shows a form again after err. p.Error is the message for a wrong password.
+func (a *App) rejectForm(w http.ResponseWriter, r *http.Request, err error, name string, p page) {
 	// Not 401, which would have to say how to authenticate (RFC 9110).
 	status := http.StatusUnprocessableEntity
 	switch {
@@ -160,18 +160,18 @@ func (a *App) refuse(w http.ResponseWriter, r *http.Request, err error, name str
 		w.Header().Set("Retry-After", "5")
 		p.Error = "Many people are logging in right now. Please try again in a moment."
 	default:
-		a.fail(w, err)
+		a.internalError(w, err)
 		return
 	}
 	a.render(w, r, status, name, p)
 }
 
-// flash leaves a message for the next page that is shown.
+// flash adds a message to the next page that is rendered.
 func (a *App) flash(r *http.Request, message string) { a.flashes(r).AddFlash(message) }
 
-// flashes is the session that Logout leaves its message in as well. It needs no
-// Save, and its error no answer: if sessions cannot be reached, the guard
-// answers 503 in place of the page.
+// flashes returns the session that holds the flashes, also that of Logout. It needs no
+// Save, and its error can be ignored: if the backend fails, the guard sends a 503 in place
+// of the page.
 func (a *App) flashes(r *http.Request) *sessions.Session {
 	session, _ := a.guard.Get(r, "flash")
 	return session

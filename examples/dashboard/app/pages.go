@@ -8,19 +8,18 @@ import (
 	"net/http"
 )
 
-// A page is what templates/layout.html shows.
+// A page is the data for templates/layout.html.
 type page struct {
 	Title   string
-	Script  template.HTML // takes the page away when the session ends
-	User    *User         // nil if nobody is logged in
+	Script  template.HTML // the guard script, which hides the page when the session ends
+	User    *User         // nil for a visitor
 	Flashes []any
-	Error   string // why a form was not accepted
-	Content any    // what the page's own template needs
-	Node    string // which of several nodes has answered
+	Error   string // why a form was rejected
+	Content any    // the data for the page's own template
+	Node    string // the name of this node, "" if there is only one
 }
 
-// parsePages reads the templates, each with the layout around it and with what
-// several pages share.
+// parsePages parses the page templates, each with the layout and the shared parts.
 func parsePages() (map[string]*template.Template, error) {
 	pages := map[string]*template.Template{}
 	for _, name := range []string{"welcome", "login", "home", "admin", "account", "reauth", "sessions", "person", "live"} {
@@ -33,27 +32,27 @@ func parsePages() (map[string]*template.Template, error) {
 	return pages, nil
 }
 
-// render answers with a page. It looks at the session before it writes: only
-// then can flashes be taken out of it and caching be forbidden.
+// render writes a page. It reads the session before it writes the response, because flashes
+// can be removed and caching forbidden only until then.
 func (a *App) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	p.User, _ = a.guard.User(r)
 	p.Node = a.Node
 	p.Script = a.guard.ScriptTag(r, a.scriptOptions...)
-	if r.Method != http.MethodHead { // nobody would see the flashes
+	if r.Method != http.MethodHead { // a HEAD response cannot show flashes, so keep them
 		p.Flashes = a.flashes(r).Flashes()
 	}
 	var body bytes.Buffer
 	if err := a.pages[name].ExecuteTemplate(&body, "layout.html", p); err != nil {
-		a.fail(w, err)
+		a.internalError(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = body.WriteTo(w) // an error here is a client that has gone
+	_, _ = body.WriteTo(w) // an error means that the client has disconnected
 }
 
-// fail answers what nobody can do anything about but us.
-func (a *App) fail(w http.ResponseWriter, err error) {
+// internalError logs err and responds with a 500.
+func (a *App) internalError(w http.ResponseWriter, err error) {
 	a.Log.Error("dashboard", "error", err)
 	http.Error(w, "Something went wrong. Please try again in a moment.", http.StatusInternalServerError)
 }
@@ -65,27 +64,26 @@ func (a *App) welcomePage(w http.ResponseWriter, r *http.Request) {
 func (a *App) homePage(w http.ResponseWriter, r *http.Request) {
 	reports, err := fs.ReadDir(a.reports, ".")
 	if err != nil {
-		a.fail(w, err)
+		a.internalError(w, err)
 		return
 	}
 	a.render(w, r, http.StatusOK, "home", page{Title: "Home", Content: reports})
 }
 
-// report serves one file. The pattern's {name} is one segment of the path, and
-// an fs.FS has no way out of itself, so no name leads elsewhere.
+// report serves one report. The pattern's {name} matches a single path segment, and an
+// fs.FS does not open paths outside itself, so no name leads elsewhere.
 func (a *App) report(w http.ResponseWriter, r *http.Request) {
 	http.ServeFileFS(w, r, a.reports, r.PathValue("name"))
 }
 
-// staticFile does not look at the session, so the guard leaves its caching
-// headers alone.
+// staticFile does not use the session, so the guard leaves its caching headers alone.
 func (a *App) staticFile(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "public, max-age=3600")
 	http.ServeFileFS(w, r, a.static, r.PathValue("name"))
 }
 
-// parseForm reads a posted form, or answers why it cannot. FormValue alone
-// would pass over a body that was cut off.
+// parseForm parses a posted form and reports whether that succeeded. If not, it writes the
+// error response. FormValue alone would ignore a truncated body.
 func parseForm(w http.ResponseWriter, r *http.Request) bool {
 	err := r.ParseForm()
 	if err == nil {

@@ -11,35 +11,35 @@ import (
 	"time"
 )
 
-// hasher turns passwords into what may be stored: so slowly that a stolen
-// database is not soon a list of passwords, and so few at once that a flood of
-// logins does not take the whole machine.
+// hasher hashes passwords for storage. It is slow, so that the passwords in a stolen
+// database cannot be guessed quickly, and it hashes only a few at once, so that a flood of
+// logins does not occupy the whole machine.
 type hasher struct {
 	iterations int
 	derive     func(password string, salt []byte, iterations int) ([]byte, error)
-	slots      chan struct{} // one for each password being hashed
+	slots      chan struct{} // holds one value for each password being hashed
 }
 
-// passwordHash keeps its iterations, so that new passwords can get more.
+// passwordHash stores its number of iterations, so that new hashes can use more.
 type passwordHash struct {
 	iterations int
 	salt, key  []byte
 }
 
-// errBusy says that too many others are waiting to have a password hashed.
+// errBusy is returned when a login has waited for maxQueue because of too many others.
 var errBusy = errors.New("too many logins at once")
 
 const (
 	saltSize = 16
 	keySize  = 32
-	// maxQueue is how long a login waits for its turn.
+	// maxQueue is how long a login waits for a free slot.
 	maxQueue = 5 * time.Second
 )
 
-// newHasher hashes with PBKDF2-HMAC-SHA256 and the 600,000 iterations of
-// OWASP's Password Storage Cheat Sheet, a tenth of a second or so of one core.
-// It is what the standard library has; the first choice of the cheat sheet is
-// Argon2id (golang.org/x/crypto/argon2), which costs an attacker memory too.
+// newHasher returns a hasher that uses PBKDF2-HMAC-SHA256 with the 600,000 iterations of
+// OWASP's Password Storage Cheat Sheet, about a tenth of a second on one core. PBKDF2 is in
+// the standard library. The cheat sheet prefers Argon2id (golang.org/x/crypto/argon2),
+// which also costs an attacker memory.
 func newHasher() *hasher {
 	return &hasher{
 		iterations: 600_000,
@@ -62,9 +62,9 @@ func (h *hasher) matches(ctx context.Context, password string, stored passwordHa
 	return subtle.ConstantTimeCompare(key, stored.key) == 1, err
 }
 
-// unmatchable is a hash that takes as long as any other to find out that the
-// password is wrong.
-func (h *hasher) unmatchable() passwordHash {
+// dummyHash returns a hash that matches no password, and takes as long as any other to
+// compare.
+func (h *hasher) dummyHash() passwordHash {
 	return passwordHash{h.iterations, random(saltSize), random(keySize)}
 }
 
@@ -82,6 +82,6 @@ func (h *hasher) key(ctx context.Context, password string, p passwordHash) ([]by
 
 func random(size int) []byte {
 	b := make([]byte, size)
-	rand.Read(b) // never fails: it ends the process instead
+	rand.Read(b) // never returns an error: a failure ends the process
 	return b
 }

@@ -16,17 +16,17 @@ import (
 	"time"
 )
 
-// A Server is an App on a port.
+// A Server serves an App on a port.
 type Server struct {
 	URL string
-	// Warning is what to know before one uses it, or "".
+	// Warning is a message to show before use, or "".
 	Warning string
 
 	http     *http.Server
 	listener net.Listener
 }
 
-// Listen opens addr. Requests wait for [Server.Serve].
+// Listen opens addr for an App. Requests wait until [Server.Serve] is called.
 func (a *App) Listen(addr string) (*Server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -34,15 +34,15 @@ func (a *App) Listen(addr string) (*Server, error) {
 	}
 	s := &Server{listener: listener, http: &http.Server{
 		Handler: a.handler(),
-		// Nobody holds a connection by being slow. The event stream, which
-		// takes longer, moves its own deadline.
+		// No client can hold a connection by being slow. The event stream takes
+		// longer and extends its own write deadline.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}}
-	// Shutdown waits for requests to end, and a stream does not end by itself.
+	// Shutdown waits for all requests to end, and a stream does not end by itself.
 	s.http.RegisterOnShutdown(a.stop)
 
 	at := listener.Addr().(*net.TCPAddr)
@@ -54,8 +54,8 @@ func (a *App) Listen(addr string) (*Server, error) {
 	switch {
 	case a.Secure:
 		s.URL = "https://" + shown
-		s.Warning = "The certificate is self-signed: your browser will ask."
-		host, _, _ := net.SplitHostPort(addr) // Listen has found no mistake in it
+		s.Warning = "The certificate is self-signed: your browser will warn you."
+		host, _, _ := net.SplitHostPort(addr) // valid, because net.Listen accepted it
 		certificate, err := selfSigned("localhost", "127.0.0.1", "::1", host, at.IP.String())
 		if err != nil {
 			listener.Close()
@@ -68,10 +68,10 @@ func (a *App) Listen(addr string) (*Server, error) {
 	return s, nil
 }
 
-// Close gives up a Server that is not going to Serve.
+// Close closes a Server whose Serve is not called.
 func (s *Server) Close() error { return s.listener.Close() }
 
-// Serve answers requests until ctx is done.
+// Serve serves requests until ctx is done, then shuts down.
 func (s *Server) Serve(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
@@ -89,7 +89,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if s.http.Shutdown(bounded) != nil {
-		s.http.Close() // whoever is still being served had the time to finish
+		s.http.Close() // the remaining requests had five seconds to finish
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -97,14 +97,14 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
-// selfSigned makes a certificate for development that is never written to disk.
+// selfSigned returns a certificate for development. It is never written to disk.
 func selfSigned(hosts ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	// Firefox refuses a second certificate with a serial it has seen from the
-	// same issuer, so each run needs its own.
+	// Firefox refuses a second certificate with the same issuer and serial number, so
+	// each run uses its own.
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return tls.Certificate{}, err

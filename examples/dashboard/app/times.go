@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// A moment is a time as people and as programs read it.
+// A moment is a point in time, formatted for people and for programs.
 type moment struct{ Words, Exact, Machine string }
 
-// ago is a moment in the past, by how long it has been.
+// ago describes t by the time that has passed since then.
 func ago(t, now time.Time) moment {
 	m := date(t)
 	past := now.Sub(t)
@@ -22,14 +22,14 @@ func ago(t, now time.Time) moment {
 	return m
 }
 
-// date is a moment by the calendar.
+// date describes t by its date.
 func date(t time.Time) moment {
 	t = t.UTC()
 	exact := t.Format("2 January 2006, 15:04 UTC")
 	return moment{exact, exact, t.Format(time.RFC3339)}
 }
 
-// words are a length of time in the largest unit that it is a multiple of.
+// words formats d in the largest unit of which it is a multiple.
 func words(d time.Duration) string {
 	for _, unit := range []struct {
 		length time.Duration

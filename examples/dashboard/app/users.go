@@ -14,8 +14,8 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
-// User is one person as of a moment. It is never modified: the directory puts a
-// changed copy in its place, so handlers read theirs without a lock.
+// User is a snapshot of a user. It is never modified: the directory replaces it with a
+// changed copy, so handlers need no lock to read theirs.
 type User struct {
 	ID, Name, Role string
 	Active         bool
@@ -25,18 +25,18 @@ type User struct {
 func (u *User) UserID() string { return u.ID }
 func (u *User) IsActive() bool { return u.Active }
 
-// HasRole knows that an Admin may do what an Engineer may.
+// HasRole reports whether the user has role. An Admin is also an Engineer.
 func (u *User) HasRole(role string) bool {
 	return u.Role == role || u.Role == "Admin" && role == "Engineer"
 }
 
-// SessionStamp changes with the password, which ends every session from before,
-// also one whose login was just being checked against the old password. It must
-// not change with a restart, which sessions may outlive: a salt that is made at
-// the start would end them all.
+// SessionStamp returns a stamp that changes with the password. The change ends every earlier
+// session, including that of a login whose check against the old password was under way.
+// The stamp must not change with a restart, which sessions may survive: a salt created at
+// startup, for example, would end them all.
 func (u *User) SessionStamp() string { return u.stamp }
 
-// demoAccounts are the people to try the application as.
+// demoAccounts lists the accounts for trying the application.
 var demoAccounts = []struct {
 	user     User
 	password string
@@ -46,24 +46,24 @@ var demoAccounts = []struct {
 	{User{ID: "eve", Name: "Eve Adams", Role: "Engineer", Active: false}, "deactivated-demo"},
 }
 
-// Accounts is how to log in, for people to read.
+// Accounts returns the demo accounts and their passwords as text.
 func Accounts() string {
 	var text strings.Builder
 	for _, a := range demoAccounts {
 		note := ""
 		if !a.user.Active {
-			note = ", inactive: may not log in"
+			note = ", inactive: cannot log in"
 		}
 		fmt.Fprintf(&text, "  %-6s %-19s %s%s\n", a.user.ID, a.password, a.user.Role, note)
 	}
 	return text.String()
 }
 
-// Directory is the application's user database, in memory: what is changed in it
-// is forgotten with the process.
+// Directory is the application's user database. It is in memory, so changes are lost when
+// the process ends.
 type Directory struct {
 	hasher   *hasher
-	nobody   account // stands in for every account that does not exist
+	dummy    account // compared against if an account does not exist
 	mu       sync.RWMutex
 	accounts map[string]account
 }
@@ -80,13 +80,13 @@ var (
 
 const minPassword = 8
 
-// NewDirectory has the demo accounts in it.
+// NewDirectory returns a directory of the demo accounts.
 func NewDirectory() (*Directory, error) { return newDirectory(newHasher()) }
 
 func newDirectory(h *hasher) (*Directory, error) {
 	d := &Directory{
 		hasher:   h,
-		nobody:   account{&User{}, h.unmatchable()},
+		dummy:    account{&User{}, h.dummyHash()},
 		accounts: map[string]account{},
 	}
 	for _, a := range demoAccounts {
@@ -99,7 +99,7 @@ func newDirectory(h *hasher) (*Directory, error) {
 	return d, nil
 }
 
-// Find is the guard's FindUser.
+// Find returns the user with an ID. It is the guard's FindUser.
 func (d *Directory) Find(_ context.Context, id string) (*User, error) {
 	a, ok := d.account(id)
 	if !ok {
@@ -115,11 +115,11 @@ func (d *Directory) account(id string) (account, bool) {
 	return a, ok
 }
 
-// Verify finds who has this name and password, or returns errWrongPassword. It
-// takes the same time and says the same whether the name, the password or the
-// account's state is to blame: otherwise anyone could find out who has an
-// account, or that a password stolen elsewhere is right (OWASP Authentication
-// Cheat Sheet). How often someone may guess is not limited here.
+// Verify returns the user with this ID and password, or errWrongPassword. It takes the same
+// time and returns the same error whether the ID, the password or the account's state is
+// wrong. Otherwise anyone could learn who has an account, or that a password stolen
+// elsewhere is right (OWASP Authentication Cheat Sheet). It does not limit the number of
+// attempts.
 func (d *Directory) Verify(ctx context.Context, id, password string) (*User, error) {
 	a, err := d.verify(ctx, id, password)
 	return a.user, err
@@ -128,19 +128,20 @@ func (d *Directory) Verify(ctx context.Context, id, password string) (*User, err
 func (d *Directory) verify(ctx context.Context, id, password string) (account, error) {
 	a, ok := d.account(id)
 	if !ok {
-		a = d.nobody
+		a = d.dummy
 	}
-	right, err := d.hasher.matches(ctx, password, a.password)
+	match, err := d.hasher.matches(ctx, password, a.password)
 	if err != nil {
 		return account{}, err
 	}
-	if !right || !a.user.Active {
+	if !match || !a.user.Active {
 		return account{}, errWrongPassword
 	}
 	return a, nil
 }
 
-// ChangePassword sets a new password for whoever knows the current one.
+// ChangePassword sets a new password if current is the user's current one, and returns the
+// changed user.
 func (d *Directory) ChangePassword(ctx context.Context, id, current, password string) (*User, error) {
 	if utf8.RuneCountInString(password) < minPassword {
 		return nil, errShortPassword
@@ -156,7 +157,7 @@ func (d *Directory) ChangePassword(ctx context.Context, id, current, password st
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.accounts[id].user != before.user {
-		return nil, errWrongPassword // changed or deactivated while we were hashing
+		return nil, errWrongPassword // changed or deactivated in the meantime
 	}
 	user := *before.user
 	user.stamp = rand.Text()
@@ -164,7 +165,7 @@ func (d *Directory) ChangePassword(ctx context.Context, id, current, password st
 	return &user, nil
 }
 
-// SetActive returns the user as changed.
+// SetActive activates or deactivates a user, and returns the changed user.
 func (d *Directory) SetActive(id string, active bool) (*User, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -178,7 +179,7 @@ func (d *Directory) SetActive(id string, active bool) (*User, error) {
 	return &user, nil
 }
 
-// All lists everyone by name.
+// All returns all users, sorted by name.
 func (d *Directory) All() []*User {
 	d.mu.RLock()
 	defer d.mu.RUnlock()

@@ -1,15 +1,15 @@
-// The server's clock, for as long as the session lasts.
+// Shows the server's clock for as long as the session lasts.
 (() => {
   "use strict";
   const clock = document.querySelector("#clock");
   const status = document.querySelector("#status");
   let source;
 
-  // A status is spoken whenever it is set, also to what it was.
+  // Screen readers announce a status whenever it is set, even to the same text.
   function say(text) {
     if (status.textContent !== text) status.textContent = text;
   }
-  // The guard script asks the server, and takes the page away if the session is over.
+  // The guard script asks the server, and leaves the page if the session has ended.
   function check() {
     document.dispatchEvent(new Event("sessionguard:check"));
   }
@@ -27,17 +27,17 @@
       check();
     });
     source.addEventListener("error", () => {
-      if (source.readyState === EventSource.CLOSED) { // it was refused
-        say("The connection is cut. Reload the page to try again.");
+      if (source.readyState === EventSource.CLOSED) { // the server refused it
+        say("The connection was lost. Reload the page to try again.");
         check();
       } else {
-        say("The connection is cut. Trying again…");
+        say("The connection was lost. Trying again…");
       }
     });
   }
 
   open();
-  // An open stream would keep the page out of the back/forward cache.
+  // An open stream keeps the page out of the back/forward cache.
   addEventListener("pagehide", () => source.close());
   addEventListener("pageshow", (event) => { if (event.persisted) open(); });
 })();

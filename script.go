@@ -56,7 +56,7 @@ var guardScriptName = func() string {
 //     reached, the page is hidden all the same (OWASP ASVS 14.3.1), until the server
 //     confirms the session;
 //   - keeps tabs in step: a logout, or a login as another user, takes the pages of all
-//     other tabs away at once, and a warning that is answered in one tab closes in all.
+//     other tabs away at once, and a warning that is dismissed in one tab closes in all.
 //
 // It is one file without dependencies, works under a Content-Security-Policy of
 // default-src 'self', and makes no security decisions: a client that does not run it gets

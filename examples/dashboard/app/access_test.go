@@ -151,7 +151,7 @@ func TestStaticFilesAreCacheable(t *testing.T) {
 	for _, path := range []string{"/static/style.css", "/static/icon.svg", "/static/live.js"} {
 		a := b.Get(path).Expect(http.StatusOK, "").Has("Cache-Control", "public, max-age=3600")
 		if a.Header["Set-Cookie"] != nil {
-			t.Error("a cacheable answer sets a cookie")
+			t.Error("a cacheable response sets a cookie")
 		}
 	}
 	b.Get("/static/").Expect(http.StatusNotFound, "")

@@ -27,35 +27,46 @@ func (req *request) Commit(status int) bool {
 
 // BeforeHeader implements [response.Hooks]. It sets the no-store headers as late as
 // possible, because http.ServeFile deletes caching headers when it reports an error.
-func (req *request) BeforeHeader(h http.Header) {
+func (req *request) BeforeHeader(http.Header) {
 	l := req.lock()
 	defer l.unlock()
-	if l.exposure > public {
-		l.noStore.enforce(h)
-	}
+	l.enforceNoStore()
 }
 
 // BeforeHijack implements [response.Hooks]: a hijacked connection cannot set cookies.
 func (req *request) BeforeHijack() error {
 	l := req.lock()
 	defer l.unlock()
-	if e := l.effects; e != nil && (e.session.kind != keepCookie || e.visitor.kind != keepCookie) {
+	if l.setsCookie() {
 		return errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
 	}
 	return nil
 }
 
-// commit stores the request's effects and writes its cookies, once, or returns the
-// refusal that replaces the response.
+func (l *locked) setsCookie() bool {
+	e := l.effects
+	return e != nil && (e.session.kind != keepCookie || e.visitor.kind != keepCookie)
+}
+
 func (req *request) commit(status int) verdict {
 	l := req.lock()
 	defer l.unlock()
+	return l.commit(status)
+}
+
+// commit stores the request's effects and writes its cookies, once, or returns the
+// refusal that replaces the response.
+//
+// That the session has ended meanwhile is found if a touch, changed values or a rotated
+// token have to be stored. If none of them has, because the request is passive or the
+// last touch was a moment ago, a response that was allowed when the request came is sent.
+func (l *locked) commit(status int) verdict {
 	if l.committed {
 		return allow
 	}
 	if l.exposure > public {
 		l.noteStatus(status)
-		if v := l.store(); v != allow && l.outcome != failed {
+		if v := l.saveEffects(); v != allow && l.outcome != failed {
 			raise(&l.outcome, failed)
 			return v
 		}
@@ -80,13 +91,14 @@ func (l *locked) noteStatus(status int) {
 	}
 }
 
-// store sends the request's activity and changed values to the backend.
-func (l *locked) store() verdict {
+// saveEffects sends the request's activity and changed values to the backend.
+func (l *locked) saveEffects() verdict {
 	err := l.failure()
 	if err == nil {
 		err = l.revalidateRotation()
 	} else if l.rotatesToken() {
-		// A logout may have overtaken this request; the old cookie is still accepted.
+		// It cannot be revalidated. Without it the browser keeps the old cookie, which is
+		// accepted until the new one has been used.
 		l.effects.session = cookieChange{}
 	}
 	switch {
@@ -101,11 +113,11 @@ func (l *locked) store() verdict {
 	if err == nil {
 		return allow
 	}
-	return l.storeFailed(err)
+	return l.saveFailed(err)
 }
 
-// storeFailed returns the refusal for a request that could not be stored.
-func (l *locked) storeFailed(err error) verdict {
+// saveFailed returns the refusal for a request whose effects could not be saved.
+func (l *locked) saveFailed(err error) verdict {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		// The session ended while the request was in flight: nothing of the request is
@@ -135,8 +147,9 @@ func (l *locked) touches() bool {
 		!l.rotatesToken() // the browser has not used the new token yet
 }
 
-// touch moves the idle deadline. The first request with a rotated token is always reported
-// to the backend, with a time that moves no deadline if the request is no activity.
+// touch moves the idle deadline, if the request is activity. The first request with a
+// rotated token is reported to the backend in any case, because that ends the time in which
+// the superseded token is accepted: if it is no activity, with the time of the rotation.
 func (l *locked) touch() error {
 	seen := l.now
 	if !l.touches() {
@@ -243,29 +256,31 @@ func (c cookieChange) write(w http.ResponseWriter, attributes http.Cookie, maxAg
 	http.SetCookie(w, &attributes)
 }
 
-// finish ends the request of a handler that has returned.
-func (req *request) finish() {
+// finish ends the response of a handler that has returned. It reports whether there may be
+// something left to save.
+func (req *request) finish() (late bool) {
 	req.writer.Finish()
 	l := req.lockAtEnd()
 	defer l.unlock()
+	return l.finish()
+}
+
+func (l *locked) finish() (late bool) {
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
-	if l.exposure > public {
-		l.noStore.enforce(l.writer.Unwrap().Header())
-	}
-	l.completed = true
-	l.saveLate()
+	l.enforceNoStore()
+	return l.effects != nil
 }
 
 // cleanUp runs however the handler has ended. After a panic nothing is saved, a login is
 // undone, and the page that an outer recoverer makes is not cached.
-func (req *request) cleanUp() {
+func (req *request) cleanUp(returned *bool) {
 	req.writer.Release()
 	// The server removes uploaded files by way of its own request, and outer middleware
 	// reads the route from it.
 	req.caller.MultipartForm = req.http.MultipartForm
 	req.caller.Pattern = req.http.Pattern
-	if req.completed {
+	if *returned {
 		return
 	}
 	if req.writer.Discarding() {
@@ -277,10 +292,20 @@ func (req *request) cleanUp() {
 	}
 	l := req.lockAtEnd()
 	defer l.unlock()
-	if l.exposure > public {
-		l.noStore.enforce(l.writer.Unwrap().Header())
-	}
+	l.abandon()
+}
+
+// abandon gives up the response of a handler that has panicked.
+func (l *locked) abandon() {
+	l.enforceNoStore()
 	l.undoLogin()
 	l.committed = true
 	l.writer.Discard()
+}
+
+// enforceNoStore sets the no-store headers of a response that must not be cached.
+func (l *locked) enforceNoStore() {
+	if l.exposure > public {
+		l.noStore.enforce(l.writer.Unwrap().Header())
+	}
 }

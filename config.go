@@ -38,7 +38,7 @@ type User interface {
 // field is the secure default.
 //
 // The functions of a Config are called while the guard processes a request, and must not
-// use the guard for that request: its methods return [ErrInCallback].
+// use the guard for that request: see [ErrInCallback].
 type Config[U User] struct {
 	// FindUser returns the user with this ID. If there is none it returns [ErrNoUser]
 	// (wrapped counts) or a nil user, which ends the session. Any other error means that

@@ -73,13 +73,12 @@ var eventMessages = map[EventName]string{
 func (e *Event) level() slog.Level {
 	switch e.Name {
 	case EventRefused:
-		switch e.Code {
-		case refusals[loginRequired].code:
-			return slog.LevelDebug
-		case refusals[reauthRequired].code:
-			return slog.LevelInfo
+		for i := range refusals {
+			if refusals[i].event && refusals[i].code == e.Code {
+				return refusals[i].level
+			}
 		}
-		return slog.LevelWarn
+		return slog.LevelWarn // a login, with the reason as its code
 	case EventTheftSuspected, EventForgedCookie:
 		return slog.LevelWarn
 	case EventUnavailable:

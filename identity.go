@@ -300,7 +300,8 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 	details := rec.Detail()
 	token, opened := c.cookies.OpenSuccessor(value, details.SuccessorToken)
 	recent := q.now.Sub(details.Rotated) < c.rememberGrace
-	// The response with the new token may have been lost.
+	// The response with the new token may have been lost: nobody has used that token, and
+	// it came either from this very token's revival or from a login after it.
 	lost := tokenUnused(rec) && phase == alive && (moved.To == rec.Key || !rec.Revived())
 	switch {
 	case opened && phase == alive && rec.Revived() && (recent || lost):

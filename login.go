@@ -214,8 +214,10 @@ func (l *locked) setLimits(next store.Record, o loginOptions, old *store.Session
 	next.Details.RememberUntil = min(rememberUntil, next.Expires)
 }
 
-// reauthenticate moves the request's session, as and where it is by now, to next's key.
-// If it has ended meanwhile, reauthenticate returns false, and next is a new session.
+// reauthenticate moves the request's session, as and where it is by now, to next's key. Of
+// the old session, next gets the ID, the values, when it was created and, if there is one,
+// RememberUntil; all else is of this login. If the session has ended meanwhile,
+// reauthenticate takes that back and returns false, and next is a new session.
 func (l *locked) reauthenticate(ctx context.Context, next store.Record, o loginOptions) (bool, error) {
 	old := l.rec.Detail()
 	next.ID, next.Details.Created = l.rec.ID, old.Created

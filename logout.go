@@ -11,6 +11,15 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
+// What ends sessions here, from the handler to the backend:
+//
+//	Logout, End               logOut: those that the browser presented (endPresented)
+//	EndSession, EndUser,
+//	EndOthers                 endOwned: a user's, by their owner
+//	a request whose session
+//	is found to be over       endNow: its own; endOver: any
+//	all of them               end: one session, in the backend, with its streams and event
+
 // Logout ends the session. It then redirects a browser to the path to, where it leaves the
 // flash Config.LogoutFlash, and responds to any other client with 204. It accepts POST
 // only: a logout changes state, and links are prefetched.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"html"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -27,7 +28,8 @@ type Refusals struct {
 	// to Config.LoginPath, for a GET with the page as "next"; else 401
 	// "login_required". Both have the [Guard.EndReason], if there is one, as "reason".
 	Login http.Handler
-	// Forbidden refuses a user without the role. Default: a redirect to
+	// Forbidden refuses a user without the role, or whom [Guard.RequireFunc] does not
+	// let in. Default: a redirect to
 	// Config.WelcomePath, or 403 if that is the requested page; else 403 "forbidden".
 	Forbidden http.Handler
 	// Reauth refuses a user whose last login is too old. Default: a redirect to
@@ -83,7 +85,8 @@ func (l *locked) endReasonOf(key store.Key) store.Reason {
 	return store.ReasonLoggedOut // which leaves nothing behind
 }
 
-// A verdict is the decision about a request: allow, or why it is refused.
+// A verdict is the decision about a request: allow, or why it is refused. Each verdict but
+// allow has a row in refusals.
 type verdict uint8
 
 const (
@@ -95,53 +98,75 @@ const (
 	unavailable
 	logoutIncomplete // logged out here, but the backend failed
 	unsaveable       // the application's values cannot be stored
+	verdicts         // how many there are
 )
 
-// refusals are the default responses: to programs and, where there is no page to send it
-// to, to a browser.
-var refusals = [...]struct {
+// A refusal is all that is particular to one verdict.
+type refusal struct {
 	status       int
-	code, detail string
-}{
-	loginRequired:  {http.StatusUnauthorized, "login_required", "Log in to continue."},
-	forbidden:      {http.StatusForbidden, "forbidden", "You may not see this page."},
-	reauthRequired: {http.StatusUnauthorized, "reauthentication_required", "Confirm your password to continue."},
-	crossOrigin:    {http.StatusForbidden, "cross_origin", "This request came from another site and was refused."},
-	unavailable:    {http.StatusServiceUnavailable, "unavailable", "Your session cannot be checked right now. Nothing is lost: try again in a moment."},
-	logoutIncomplete: {http.StatusServiceUnavailable, "logout_incomplete",
-		"This browser is logged out, but the server could not be told. Until the session times out, a copy of its cookie would still work."},
-	unsaveable: {http.StatusInternalServerError, "internal_error", "Something went wrong. What you did was not saved."},
+	code, detail string // of the problem+json; code also of the event
+
+	custom func(*Refusals) http.Handler // the application's own handler; nil: there is no field for it
+	page   func(*core) *localpath.Page  // where a browser is redirected; nil: nowhere, it gets a short page
+	next   bool                         // with the page that was asked for as "next"
+	event  bool                         // EventRefused is emitted
+	level  slog.Level                   // at which the event is logged
+	often  func(*core) *throttle        // throttles the event, which any client can cause; nil: every one is emitted
+}
+
+var refusals = [verdicts]refusal{
+	loginRequired: {
+		status: http.StatusUnauthorized, code: "login_required", detail: "Log in to continue.",
+		custom: func(r *Refusals) http.Handler { return r.Login },
+		page:   func(c *core) *localpath.Page { return &c.login }, next: true,
+		event: true, level: slog.LevelDebug,
+	},
+	forbidden: {
+		status: http.StatusForbidden, code: "forbidden", detail: "You may not see this page.",
+		custom: func(r *Refusals) http.Handler { return r.Forbidden },
+		page:   func(c *core) *localpath.Page { return &c.welcome },
+		event:  true, level: slog.LevelWarn,
+	},
+	reauthRequired: {
+		status: http.StatusUnauthorized, code: "reauthentication_required", detail: "Confirm your password to continue.",
+		custom: func(r *Refusals) http.Handler { return r.Reauth },
+		page:   func(c *core) *localpath.Page { return &c.reauth }, next: true,
+		event: true, level: slog.LevelInfo,
+	},
+	crossOrigin: {
+		status: http.StatusForbidden, code: "cross_origin", detail: "This request came from another site and was refused.",
+		custom: func(r *Refusals) http.Handler { return r.CrossOrigin },
+		event:  true, level: slog.LevelWarn,
+		often: func(c *core) *throttle { return &c.crossOrigins },
+	},
+	unavailable: { // fail emits an event with the error
+		status: http.StatusServiceUnavailable, code: "unavailable",
+		detail: "Your session cannot be checked right now. Nothing is lost: try again in a moment.",
+		custom: func(r *Refusals) http.Handler { return r.Unavailable },
+	},
+	logoutIncomplete: {
+		status: http.StatusServiceUnavailable, code: "logout_incomplete",
+		detail: "This browser is logged out, but the server could not be told. Until the session times out, a copy of its cookie would still work.",
+		custom: func(r *Refusals) http.Handler { return r.Unavailable },
+	},
+	unsaveable: {
+		status: http.StatusInternalServerError, code: "internal_error", detail: "Something went wrong. What you did was not saved.",
+	},
 }
 
 // outcome returns what a refusal makes of a request.
-func (v verdict) outcome() outcome {
-	if refusals[v].status >= http.StatusInternalServerError {
+func (r *refusal) outcome() outcome {
+	if r.status >= http.StatusInternalServerError {
 		return failed
 	}
 	return denied
 }
 
-// handler returns the application's own handler for v, or nil.
-func (r *Refusals) handler(v verdict) http.Handler {
-	switch v {
-	case loginRequired:
-		return r.Login
-	case forbidden:
-		return r.Forbidden
-	case reauthRequired:
-		return r.Reauth
-	case crossOrigin:
-		return r.CrossOrigin
-	case unavailable, logoutIncomplete:
-		return r.Unavailable
-	}
-	return nil
-}
-
 // refuse responds in place of a handler.
 func (c *core) refuse(req *request, w http.ResponseWriter, r *http.Request, v verdict) {
 	custom, reason := req.noteRefusal(w, v)
-	if refusals[v].status == http.StatusServiceUnavailable {
+	refusal := &refusals[v]
+	if refusal.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
 	if custom != nil {
@@ -152,19 +177,19 @@ func (c *core) refuse(req *request, w http.ResponseWriter, r *http.Request, v ve
 		// The handler wrote nothing, which a client would take for success.
 	}
 	if !navigates(r) {
-		writeProblem(w, v, reason)
+		refusal.writeProblem(w, reason)
 		return
 	}
-	switch asked := localpath.Requested(r); {
-	case v == loginRequired && asked.Path != c.login.Path:
-		http.Redirect(w, r, c.login.From(r.Method, asked, "reason", string(reason)), http.StatusSeeOther)
-	case v == reauthRequired && asked.Path != c.reauth.Path:
-		http.Redirect(w, r, c.reauth.From(r.Method, asked), http.StatusSeeOther)
-	case v == forbidden && asked.Path != c.welcome.Path:
-		http.Redirect(w, r, c.welcome.Target, http.StatusSeeOther)
-	default:
-		writePage(w, v)
+	asked := localpath.Requested(r)
+	if refusal.page == nil || refusal.page(c).Path == asked.Path {
+		refusal.writePage(w)
+		return
 	}
+	target := refusal.page(c).Target
+	if refusal.next {
+		target = refusal.page(c).From(r.Method, asked, "reason", string(reason))
+	}
+	http.Redirect(w, r, target, http.StatusSeeOther)
 }
 
 // noteRefusal records and reports a refusal that is about to be written to w. It returns
@@ -177,23 +202,25 @@ func (req *request) noteRefusal(w http.ResponseWriter, v verdict) (custom http.H
 
 func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Handler, reason store.Reason) {
 	l.neverCache()
+	refusal := &refusals[v]
 	if w == http.ResponseWriter(&l.writer) {
-		raise(&l.outcome, v.outcome())
+		raise(&l.outcome, refusal.outcome())
 	} else { // its owner may buffer or drop the refusal: see noteStatus
-		raise(&l.inner, v.outcome())
+		raise(&l.inner, refusal.outcome())
 	}
-	if !l.inCustomHandler { // which is itself behind a gate
-		custom = l.core.refusals.handler(v)
+	if refusal.custom != nil && !l.inCustomHandler { // which may itself be behind a gate
+		custom = refusal.custom(&l.core.refusals)
 	}
 	if v == loginRequired {
 		reason = l.endReason()
 	}
-	event := Event{Name: EventRefused, Code: refusals[v].code, Reason: reason}
-	switch v {
-	case loginRequired, forbidden, reauthRequired:
+	event := Event{Name: EventRefused, Code: refusal.code, Reason: reason}
+	switch {
+	case !refusal.event:
+	case refusal.often != nil:
+		l.core.emitThrottled(l.ctx(), event, refusal.often(l.core))
+	default:
 		l.core.emit(l.ctx(), event, l.rec)
-	case crossOrigin:
-		l.core.emitThrottled(l.ctx(), event, &l.core.crossOrigins)
 	}
 	return custom, reason
 }
@@ -231,28 +258,26 @@ func navigates(r *http.Request) bool {
 	return false
 }
 
-func writeProblem(w http.ResponseWriter, v verdict, reason store.Reason) {
-	refusal := refusals[v]
+func (r *refusal) writeProblem(w http.ResponseWriter, reason store.Reason) {
 	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(refusal.status)
+	w.WriteHeader(r.status)
 	_ = json.NewEncoder(w).Encode(struct {
 		Title  string       `json:"title"`
 		Status int          `json:"status"`
 		Detail string       `json:"detail"`
 		Error  string       `json:"error"`
 		Reason store.Reason `json:"reason,omitempty"`
-	}{http.StatusText(refusal.status), refusal.status, refusal.detail, refusal.code, reason})
+	}{http.StatusText(r.status), r.status, r.detail, r.code, reason})
 }
 
-func writePage(w http.ResponseWriter, v verdict) {
-	refusal := refusals[v]
-	title := html.EscapeString(http.StatusText(refusal.status))
+func (r *refusal) writePage(w http.ResponseWriter) {
+	title := html.EscapeString(http.StatusText(r.status))
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(refusal.status)
+	w.WriteHeader(r.status)
 	_, _ = w.Write([]byte("<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n" +
 		"<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + title + "</title>\n" +
-		"<h1>" + title + "</h1>\n<p>" + html.EscapeString(refusal.detail) + "</p>\n</html>\n"))
+		"<h1>" + title + "</h1>\n<p>" + html.EscapeString(r.detail) + "</p>\n</html>\n"))
 }
 
 // refuseMethod responds with 405. A cached one would outlive the mistake.

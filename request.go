@@ -44,8 +44,7 @@ type request struct {
 	direct          bool // the cookie carries rec's current token, not a superseded one
 	inCustomHandler bool // a handler from Config.Refusals is running
 	encoded         bool // the caller set Content-Encoding, so an outer writer encodes whatever is written
-	committed       bool // the cookies have been written: nothing more can be stored in one
-	completed       bool // the handler has returned; false after a panic
+	committed       bool // the response's cookies are final: nothing more can be stored in one
 
 	effects *effects // nil for a request that only passes gates
 	noStore noStoreValues
@@ -68,7 +67,7 @@ type exposure uint8
 const (
 	public    exposure = iota // not on the session: its own caching headers stay
 	personal                  // on who asks: never cached
-	protected                 // on a live session: refused if that has ended by the time of the commit
+	protected                 // on a live session: refused if the commit finds that it has ended (see commit)
 )
 
 // activity is what the request does to the life of its session. Passive, Login, the guard
@@ -82,13 +81,14 @@ const (
 	passive                   // sent by no person: does neither
 )
 
-// outcome is what has become of the request. refuse raises it.
+// outcome is what has become of the request. refuse raises it, and so does a commit that
+// fails, or that learns from the status what was written to somebody else's ResponseWriter.
 type outcome uint8
 
 const (
 	served outcome = iota // by the handler
-	denied                // by a gate: the request is no activity
-	failed                // a 5xx replaces the response: nothing is saved
+	denied                // refused with 3xx or 4xx: the request is no activity
+	failed                // refused with 5xx, or by a commit that failed: nothing is saved
 )
 
 // raise moves a state machine of a request. None of them ever falls.
@@ -112,17 +112,21 @@ type effects struct {
 	derived map[<-chan struct{}]<-chan struct{}
 }
 
-// locked is a request whose mutex is held. All that needs the mutex is a method of
-// *locked, and the functions below are the only ways to one.
+// locked is a request whose mutex is held. The rule: lock, call one method of *locked,
+// unlock. lock, tryLock and lockRequest are the ways to one; whatever needs the mutex is a
+// method of *locked, so that forgetting it does not compile.
 //
-// Lock order: a request's mutex, then those of internal/stream, then a backend's. No two
-// requests' mutexes are held at a time.
+// Lock order: a request's mutex first. While it is held, one of these may be taken, which
+// hold no other while they call out: the mutexes of internal/stream, of a
+// response.Stopper, of a throttle, and those of a backend. No two requests' mutexes are
+// held at a time.
 //
-// Application code runs while the mutex is held: FindUser, OnEvent, Logger, ClientAddr,
-// MaxSessions, the user's methods, and the encoders of stored values. If it uses the
-// guard for the same request, it would wait for itself. tryLock notices that by the
-// methods of *locked on the goroutine's own stack, so application code must be called by
-// such a method, never by the function that locks.
+// Application code runs while the mutex is held: FindUser, OnEvent, the Logger, ClientAddr,
+// MaxSessions, the user's methods but HasRole, and the encoders of stored values. If it
+// uses the guard for the same request, it would wait for itself. tryLock notices that by
+// the methods of *locked on the goroutine's own stack, which is why the function that
+// locks must not call application code itself, not even log. The methods of Guard then
+// return ErrInCallback (User false, EndReason ""), and its wrappers panic with it.
 type locked request
 
 // lock waits for the mutex. It panics with [ErrInCallback] where waiting would never end.
@@ -258,11 +262,16 @@ func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*reques
 	req.writer.Init(w, req)
 	req.http = *r.WithContext(req)
 	_, req.encoded = w.Header()["Content-Encoding"]
-	defer req.cleanUp()
+	returned := false
+	defer req.cleanUp(&returned)
 	if c.crossOriginAllowed(r) {
 		serve(req, &req.writer, &req.http)
 	} else {
 		c.refuse(req, &req.writer, &req.http, crossOrigin)
 	}
-	req.finish()
+	late := req.finish()
+	returned = true
+	if late {
+		req.saveLate()
+	}
 }

@@ -53,10 +53,12 @@ var (
 	// ErrHeadersSent is returned if the response has begun: it is too late to set a
 	// cookie or to forbid caching. Use the session before writing.
 	ErrHeadersSent = errors.New("sessionguard: the headers have been sent")
-	// ErrInCallback is returned if a function of the Config, a method of the user, or
-	// an encoder of a stored value uses the guard for the request that it is called for.
-	// It would wait for itself. A goroutine that it starts is not noticed: that goroutine
-	// waits until the callback returns.
+	// ErrInCallback is returned if a function of the Config, a method of the user other
+	// than HasRole, or an encoder of a stored value uses the guard for the request that
+	// it is called for: it would wait for itself. [Guard.User] then returns false and
+	// [Guard.EndReason] "", and a wrapper panics with this error. A goroutine that the
+	// callback starts is not noticed. It waits until the callback returns, so a
+	// callback must not wait for one that uses the guard.
 	ErrInCallback = errors.New("sessionguard: a callback must not use the guard for the request that it is called for")
 )
 
@@ -72,7 +74,8 @@ type Guard[U User] struct {
 }
 
 // core is the part of a Guard that does not depend on the type of user. New sets it, and
-// only what says so changes afterwards.
+// only what says so changes afterwards. The receiver of its exported methods is called g,
+// because they are documented as those of a Guard.
 type core struct {
 	findUser        func(ctx context.Context, id string) (User, error)
 	backend         store.Backend

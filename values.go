@@ -236,8 +236,14 @@ func (l *locked) visitorValues() []byte {
 }
 
 // saveLate saves what was changed after the first byte of the response.
+func (req *request) saveLate() {
+	l := req.lockAtEnd()
+	defer l.unlock()
+	l.saveLate()
+}
+
 func (l *locked) saveLate() {
-	if l.effects == nil || l.writer.Discarding() || l.failure() != nil {
+	if l.writer.Discarding() || l.failure() != nil {
 		return
 	}
 	var err error

@@ -70,12 +70,19 @@ type Session struct {
 // Details are the part of a [Session] that few requests need. They are separate so that a
 // session without them stays small.
 type Details struct {
-	Created        Time   // first login under this ID
-	UserAgent      string // the client that logged in or revived the session, in short
-	Address        string // the address of that client
-	RememberUntil  Time   // until when Replace may revive the session after its idle timeout; at most Expires; 0: never
-	Rotated        Time   // last Replace, 0 if none; after Authenticated if that was a revival
-	SuccessorToken []byte // the current token, sealed for a client that has the previous one; opaque to backends
+	// A login sets these, a re-authentication keeps Created, and a revival sets the others anew.
+	Created   Time   // first login under this ID
+	UserAgent string // the client that logged in or revived the session, in short
+	Address   string // the address of that client
+	// A login with Remember sets it, and nothing but another login changes it: until when
+	// Replace may revive the session after its idle timeout; at most Expires; 0: never.
+	RememberUntil Time
+	// Every Replace sets it to its time: after Authenticated if that was a revival; 0: none
+	// yet. A revival also sets LastSeen just before it.
+	Rotated Time
+	// A revival sets it: the current token, sealed for a client that has the previous one.
+	// Opaque to backends.
+	SuccessorToken []byte
 }
 
 // Detail returns the session's details. They are zero if s.Details is nil.

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { apptest.Main(m, main) }
 
-func TestProgramStopsCleanlyAndKeepsTheSessions(t *testing.T) {
+func TestProgramRunsAndKeepsTheSessions(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "sessions.db")
 	b := testbrowser.New(t, "http://127.0.0.1", nil)
 	for run := range 2 {

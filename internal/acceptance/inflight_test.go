@@ -208,3 +208,56 @@ func TestLateSaveDoesNotResurrectTheSession(t *testing.T) {
 		require.Empty(s.T, s.log.String(), "this is not a failure")
 	})
 }
+
+// L3: what a logout does to the page of a request that it overtakes. The session is never
+// brought back; whether the page is sent depends on whether anything has to be stored.
+func TestLogoutThatOvertakesARequest(t *testing.T) {
+	change := func(s *site, r *http.Request) {
+		session, _ := s.guard.Get(r, "app")
+		session.Values["k"] = "v"
+	}
+	for _, test := range []struct {
+		name           string
+		passive        bool
+		after          time.Duration // since the last activity, when the request is accepted
+		do             func(*site, *http.Request)
+		memory, remote int
+	}{
+		{"activity a moment ago", false, 0, nil, 200, 200},
+		{"a touch is due with Memory", false, 30 * time.Second, nil, 303, 200},
+		{"a touch is due with any backend", false, 2 * time.Minute, nil, 303, 303},
+		{"passive", true, 2 * time.Minute, nil, 200, 200},
+		{"passive, but it changes values", true, 0, change, 303, 303},
+	} {
+		for backend, want := range map[string]int{"in process": test.memory, "remote": test.remote} {
+			t.Run(test.name+", "+backend, func(t *testing.T) {
+				withFakeClock(t, func(t *testing.T) {
+					s := newSite(t, func(c *sessionguard.Config[*user]) {
+						if backend == "remote" {
+							c.Backend = newFailingBackend()
+						}
+					})
+					b := s.browse()
+					b.login("ada")
+					advance(test.after)
+					wrap := s.guard.RequireLogin
+					if test.passive {
+						wrap = func(next http.Handler) http.Handler { return s.guard.Passive(s.guard.RequireLogin(next)) }
+					}
+					other := s.copyOf(b)
+					h := hold(s, b, "GET", wrap, func(w http.ResponseWriter, r *http.Request, wait func()) {
+						wait()
+						if test.do != nil {
+							test.do(s, r)
+						}
+						io.WriteString(w, "the page")
+					})
+					other.Post("/logout")
+					resp := h.finish(t)
+					require.Equal(t, want, resp.StatusCode, resp.Body)
+					require.False(t, b.loggedIn(), "nothing brings the session back")
+				})
+			})
+		}
+	}
+}

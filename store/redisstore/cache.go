@@ -106,7 +106,7 @@ func (c *cache) get(key store.Key) (store.Record, bool) {
 func (c *cache) put(key store.Key, e cachedRecord) {
 	const overhead = 600 // a session without its strings and values, and its map entries
 	size := overhead + len(e.ID) + len(e.Owner) + len(e.Stamp) + len(e.Values) +
-		len(e.Detail().UserAgent) + len(e.Detail().SuccessorToken)
+		len(e.Detail().UserAgent) + len(e.Detail().Address) + len(e.Detail().SuccessorToken)
 	s := c.shard(key)
 	if size > s.maxYoungSize {
 		return

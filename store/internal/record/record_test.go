@@ -3,6 +3,8 @@ package record_test
 import (
 	"bytes"
 	"math"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,6 +29,19 @@ var (
 		{Owner: "session=ada"},
 	}
 )
+
+// A new field of a session is encoded too: full sets all of them, except those that a
+// backend keeps beside the record, and TestEncodingRoundTrips compares all.
+func TestFullSetsEveryField(t *testing.T) {
+	beside := []string{"Version", "Values"}
+	for _, part := range []any{full, *full.Details} {
+		v := reflect.ValueOf(part)
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Name
+			require.Equal(t, slices.Contains(beside, name), v.Field(i).IsZero(), name)
+		}
+	}
+}
 
 func sessions() []store.Session {
 	plain, zero := full, full

@@ -120,10 +120,11 @@ type effects struct {
 // requests' mutexes are held at a time.
 //
 // Application code runs while the mutex is held: FindUser, OnEvent, Logger, ClientAddr,
-// MaxSessions, the user's methods, and the encoders of stored values. If it uses the
-// guard for the same request, it would wait for itself. tryLock notices that by the
-// methods of *locked on the goroutine's own stack, so application code must be called by
-// such a method, never by the function that locks.
+// MaxSessions, the user's methods, the encoders of stored values, an outer ResponseWriter's
+// Header, and a middleware's context. If it uses the guard for the same request, it would
+// wait for itself. tryLock notices that by the methods of *locked on the goroutine's own
+// stack, so application code must be called by such a method, never by the function that
+// locks.
 type locked request
 
 // lock waits for the mutex. It panics with [ErrInCallback] where waiting would never end.
@@ -275,9 +276,7 @@ func (req *request) finish() {
 	defer l.unlock()
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
-	if l.exposure > public {
-		l.noStore.enforce(l.writer.Unwrap().Header())
-	}
+	l.enforceNoStore()
 	l.completed = true
 	l.saveLate()
 }
@@ -302,10 +301,15 @@ func (req *request) cleanUp() {
 	}
 	l := req.lockAtEnd()
 	defer l.unlock()
-	if l.exposure > public {
-		l.noStore.enforce(l.writer.Unwrap().Header())
-	}
+	l.enforceNoStore()
 	l.undoLogin()
 	l.committed = true
 	l.writer.Discard()
+}
+
+// enforceNoStore keeps a response out of caches that an outer handler may still send.
+func (l *locked) enforceNoStore() {
+	if l.exposure > public {
+		l.noStore.enforce(l.writer.Unwrap().Header())
+	}
 }

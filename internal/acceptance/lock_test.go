@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard"
 	"github.com/stretchr/testify/require"
 )
 
@@ -105,4 +106,27 @@ func TestAMiddlewaresContextMayUseTheGuard(t *testing.T) {
 	b.login("ada")
 	within(t, func() { require.Equal(t, "page", b.Get("/page").Body) })
 	require.NotZero(t, used)
+}
+
+// An audit trail that is slow to report a refusal does not hold up the response of
+// http.TimeoutHandler, which needs the request's lock.
+func TestASlowEventOfARefusalDoesNotDelayATimeout(t *testing.T) {
+	goOn := make(chan struct{})
+	s := newSite(t, func(c *sessionguard.Config[*user]) {
+		c.OnEvent = func(_ context.Context, e sessionguard.Event) {
+			if e.Name == sessionguard.EventRefused {
+				select {
+				case <-goOn:
+				case <-time.After(patience):
+					t.Error("the response waited for the event")
+				}
+			}
+		}
+	})
+	admin := s.guard.RequireRole("Admin")(http.NotFoundHandler())
+	s.mux.Handle("GET /timed", http.TimeoutHandler(admin, 10*time.Millisecond, "too slow"))
+	b := s.browse()
+	b.login("ada")
+	require.Equal(t, "too slow", b.Get("/timed").Body)
+	close(goOn)
 }

@@ -125,6 +125,11 @@ type effects struct {
 // wait for itself. tryLock notices that by the methods of *locked on the goroutine's own
 // stack, so application code must be called by such a method, never by the function that
 // locks.
+//
+// The stack does not show which request's mutex is held. So a callback does not wait for
+// another request's mutex either, and those of two guards cannot wait for each other. Nor
+// does it show that a panic has released a mutex: a deferred function that recovers may
+// be refused a mutex that another goroutine holds.
 type locked request
 
 // lock waits for the mutex. It panics with [ErrInCallback] where waiting would never end.

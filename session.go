@@ -56,7 +56,8 @@ var (
 	// ErrInCallback is returned if a function of the Config, a method of the user, or
 	// an encoder of a stored value uses the guard for the request that it is called for.
 	// It would wait for itself. A goroutine that it starts is not noticed: that goroutine
-	// waits until the callback returns.
+	// waits until the callback returns. For another request, or with another guard, it is
+	// returned if another goroutine is using that request at the moment.
 	ErrInCallback = errors.New("sessionguard: a callback must not use the guard for the request that it is called for")
 )
 

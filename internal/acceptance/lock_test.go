@@ -3,6 +3,7 @@ package acceptance
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"testing"
 	"time"
@@ -129,4 +130,54 @@ func TestASlowEventOfARefusalDoesNotDelayATimeout(t *testing.T) {
 	b.login("ada")
 	require.Equal(t, "too slow", b.Get("/timed").Body)
 	close(goOn)
+}
+
+// Two guards whose callbacks use each other, on two goroutines of one request at once, do
+// not deadlock: a callback never waits for another request's lock.
+func TestCallbacksOfTwoGuardsDoNotWaitForEachOther(t *testing.T) {
+	var guards [2]*sessionguard.Guard[*callbackUser]
+	var found [2]chan struct{}
+	var got [2]error
+	together := false
+	for i := range guards {
+		found[i] = make(chan struct{})
+		var err error
+		guards[i], err = sessionguard.New(sessionguard.Config[*callbackUser]{
+			Keys: testKeys, CookieName: fmt.Sprint("__Host-", i), Logger: slog.New(slog.DiscardHandler),
+			FindUser: func(ctx context.Context, id string) (*callbackUser, error) {
+				if together {
+					close(found[i])
+					<-found[1-i]
+					_, got[i] = guards[1-i].Sessions(ctx, id)
+				}
+				return &callbackUser{id}, nil
+			},
+		})
+		require.NoError(t, err)
+	}
+	b := browse(t, serve(t, guards[0].Handler(guards[1].Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			for _, g := range guards {
+				require.NoError(t, g.Login(w, r, &callbackUser{"ada"}))
+			}
+			return
+		}
+		together = true
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			guards[1].User(r)
+		}()
+		_, ok := guards[0].User(r)
+		<-done
+		fmt.Fprint(w, ok)
+	})))))
+	b.Post("/")
+	within(t, func() { require.Equal(t, "true", b.Get("/").Body) })
+	require.True(t, got[0] != nil || got[1] != nil)
+	for _, err := range got {
+		if err != nil {
+			require.ErrorIs(t, err, sessionguard.ErrInCallback)
+		}
+	}
 }

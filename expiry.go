@@ -187,6 +187,10 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 func (req *request) sessionToWatch(parent, derived context.Context) (store.Record, error) {
 	l := req.lock()
 	defer l.unlock()
+	return l.sessionToWatch(parent, derived)
+}
+
+func (l *locked) sessionToWatch(parent, derived context.Context) (store.Record, error) {
 	if err := l.resolve(parent); err != nil || l.user == nil {
 		return store.Record{}, err
 	}

@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"html"
@@ -164,7 +165,8 @@ func (r *refusal) outcome() outcome {
 
 // refuse responds in place of a handler.
 func (c *core) refuse(req *request, w http.ResponseWriter, r *http.Request, v verdict) {
-	custom, reason := req.noteRefusal(w, v)
+	custom, reason, rec := req.noteRefusal(w, v)
+	c.emitRefusal(req, v, reason, rec)
 	refusal := &refusals[v]
 	if refusal.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
@@ -192,15 +194,16 @@ func (c *core) refuse(req *request, w http.ResponseWriter, r *http.Request, v ve
 	http.Redirect(w, r, target, http.StatusSeeOther)
 }
 
-// noteRefusal records and reports a refusal that is about to be written to w. It returns
-// the application's handler for it, if there is one, and why the session ended.
-func (req *request) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Handler, reason store.Reason) {
+// noteRefusal records a refusal that is about to be written to w. It returns the
+// application's handler for it, if there is one, why the cookie's session ended,
+// and the session that the request has.
+func (req *request) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Handler, reason store.Reason, rec store.Record) {
 	l := req.lock()
 	defer l.unlock()
 	return l.noteRefusal(w, v)
 }
 
-func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Handler, reason store.Reason) {
+func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Handler, reason store.Reason, rec store.Record) {
 	l.neverCache()
 	refusal := &refusals[v]
 	if w == http.ResponseWriter(&l.writer) {
@@ -214,15 +217,21 @@ func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Hand
 	if v == loginRequired {
 		reason = l.endReason()
 	}
+	return custom, reason, l.rec
+}
+
+// emitRefusal reports a refusal. It runs without the request's lock, since OnEvent may be
+// slower than http.TimeoutHandler allows, whose response needs the lock.
+func (c *core) emitRefusal(ctx context.Context, v verdict, reason store.Reason, rec store.Record) {
+	refusal := &refusals[v]
 	event := Event{Name: EventRefused, Code: refusal.code, Reason: reason}
 	switch {
 	case !refusal.event:
 	case refusal.often != nil:
-		l.core.emitThrottled(l.ctx(), event, refusal.often(l.core))
+		c.emitThrottled(ctx, event, refusal.often(c))
 	default:
-		l.core.emit(l.ctx(), event, l.rec)
+		c.emit(ctx, event, rec)
 	}
-	return custom, reason
 }
 
 // neverCache keeps the response out of caches, if its headers have not been sent yet.

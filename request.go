@@ -122,11 +122,17 @@ type effects struct {
 // held at a time.
 //
 // Application code runs while the mutex is held: FindUser, OnEvent, the Logger, ClientAddr,
-// MaxSessions, the user's methods but HasRole, and the encoders of stored values. If it
-// uses the guard for the same request, it would wait for itself. tryLock notices that by
-// the methods of *locked on the goroutine's own stack, which is why the function that
-// locks must not call application code itself, not even log. The methods of Guard then
-// return ErrInCallback (User false, EndReason ""), and its wrappers panic with it.
+// MaxSessions, the user's methods but HasRole, the encoders of stored values, an outer
+// ResponseWriter's Header, and a middleware's context. If it uses the guard for the same
+// request, it would wait for itself. tryLock notices that by the methods of *locked on the
+// goroutine's own stack, which is why the function that locks must not call application
+// code itself, not even log. The methods of Guard then return ErrInCallback (User false,
+// EndReason ""), and its wrappers panic with it.
+//
+// The stack does not show which request's mutex is held. So a callback does not wait for
+// another request's mutex either, and those of two guards cannot wait for each other. Nor
+// does it show that a panic has released a mutex: a deferred function that recovers may
+// be refused a mutex that another goroutine holds.
 type locked request
 
 // lock waits for the mutex. It panics with [ErrInCallback] where waiting would never end.

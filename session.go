@@ -58,7 +58,9 @@ var (
 	// it is called for: it would wait for itself. [Guard.User] then returns false and
 	// [Guard.EndReason] "", and a wrapper panics with this error. A goroutine that the
 	// callback starts is not noticed. It waits until the callback returns, so a
-	// callback must not wait for one that uses the guard.
+	// callback must not wait for one that uses the guard. For another request, or with
+	// another guard, it is returned only if another goroutine is using that request at
+	// that moment.
 	ErrInCallback = errors.New("sessionguard: a callback must not use the guard for the request that it is called for")
 )
 

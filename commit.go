@@ -86,7 +86,8 @@ func (l *locked) noteStatus(status int) {
 	case l.inner >= denied && status >= 300 && status < 500:
 		raise(&l.outcome, denied)
 	}
-	if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
+	switch status {
+	case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusRequestTimeout:
 		l.needEffects().timedOut = true
 	}
 }

@@ -24,7 +24,8 @@ import (
 // If the user type also has a method SessionStamp() string, changing the stamp ends every
 // session created under the old one, including the one that made the change, unless it
 // calls [Guard.Login] in the same request. A counter that rises with each password change
-// makes a good stamp.
+// makes a good stamp. [New] refuses a type whose SessionStamp is never called, because it has
+// another signature, or a pointer receiver where the users are values.
 type User interface {
 	UserID() string
 	// IsActive reports whether the user may be logged in at all.
@@ -79,7 +80,7 @@ type Config[U User] struct {
 	// recently active, also if the login is undone later. Sessions that [Remember] may
 	// still revive count: with Refuse, a user who has lost such a device cannot log in
 	// until RememberFor has passed or an administrator ends the session. Default: any
-	// number.
+	// number. A negative Max is an error of Login.
 	//
 	//	MaxSessions: func(*User) store.Limit { return store.Limit{Max: 3} },
 	MaxSessions func(U) store.Limit
@@ -150,6 +151,9 @@ const (
 func New[U User](config Config[U]) (*Guard[U], error) {
 	if config.FindUser == nil {
 		return nil, errors.New("sessionguard: Config.FindUser is missing")
+	}
+	if err := checkStampMethod(reflect.TypeFor[U]()); err != nil {
+		return nil, err
 	}
 	config.setDefaults()
 	guard := &Guard[U]{core{
@@ -286,6 +290,23 @@ func (config *Config[U]) makeCookies(c *core) error {
 	}
 	c.cookies = cookies
 	c.ownerPrefix = cookies.Session.Name + "="
+	return nil
+}
+
+// checkStampMethod returns an error if users of type t have a method SessionStamp that
+// stampOf does not find: a changed stamp would end nothing.
+func checkStampMethod(t reflect.Type) error {
+	if t.Implements(reflect.TypeFor[stamped]()) {
+		return nil
+	}
+	if _, ok := t.MethodByName("SessionStamp"); ok {
+		return fmt.Errorf("sessionguard: the method SessionStamp of %v is never called: its signature must be SessionStamp() string", t)
+	}
+	if t.Kind() != reflect.Interface && t.Kind() != reflect.Pointer {
+		if _, ok := reflect.PointerTo(t).MethodByName("SessionStamp"); ok {
+			return fmt.Errorf("sessionguard: the method SessionStamp of *%v is never called: users are %v, so its receiver must not be a pointer", t, t)
+		}
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -162,3 +163,55 @@ func (funcUser) HasRole(string) bool  { return true }
 func (valueUser) UserID() string      { return "value" }
 func (valueUser) IsActive() bool      { return true }
 func (valueUser) HasRole(string) bool { return true }
+
+// stampUser is a valid user without a stamp, of which the types below have wrong ones.
+type stampUser struct{}
+
+func (stampUser) UserID() string      { return "ada" }
+func (stampUser) IsActive() bool      { return true }
+func (stampUser) HasRole(string) bool { return false }
+
+type (
+	stampByPointer  struct{ stampUser }
+	stampOfInt      struct{ stampUser }
+	stampOfContext  struct{ stampUser }
+	stampByValue    struct{ stampUser }
+	stampOfEmbedded struct{ *stampByPointer }
+)
+
+func (*stampByPointer) SessionStamp() string               { return "" }
+func (stampOfInt) SessionStamp() int                       { return 0 }
+func (stampOfContext) SessionStamp(context.Context) string { return "" }
+func (stampByValue) SessionStamp() string                  { return "" }
+
+func newWithUsersOf[U User]() error {
+	_, err := New(Config[U]{FindUser: func(context.Context, string) (U, error) { panic("unused") }, Keys: [][]byte{keyOf(32)}})
+	return err
+}
+
+// I2: a stamp that is never asked for would end nothing when it changes.
+func TestSessionStampThatIsNeverCalledIsRefused(t *testing.T) {
+	require.ErrorContains(t, newWithUsersOf[stampByPointer](), "receiver must not be a pointer")
+	for _, err := range []error{
+		newWithUsersOf[stampOfInt](), newWithUsersOf[*stampOfInt](), newWithUsersOf[stampOfContext](),
+		newWithUsersOf[interface {
+			User
+			SessionStamp() []byte
+		}](),
+	} {
+		require.ErrorContains(t, err, "signature must be SessionStamp() string")
+	}
+	for _, err := range []error{
+		newWithUsersOf[stampUser](), newWithUsersOf[*stampUser](), newWithUsersOf[*stampByPointer](),
+		newWithUsersOf[stampByValue](), newWithUsersOf[*stampByValue](), newWithUsersOf[stampOfEmbedded](), newWithUsersOf[User](),
+	} {
+		require.NoError(t, err)
+	}
+
+	guard, err := New(Config[User]{FindUser: func(context.Context, string) (User, error) { return nil, nil }, Keys: [][]byte{keyOf(32)}})
+	require.NoError(t, err)
+	guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.ErrorContains(t, guard.Login(w, r, stampByPointer{}), "receiver must not be a pointer", "only the value tells")
+		require.NoError(t, guard.Login(w, r, &stampByPointer{}))
+	})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/login", nil))
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -119,6 +120,9 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	}
 	if err := checkTimeouts(cmp.Or(o.idle, c.idleTimeout), cmp.Or(o.absolute, c.absoluteTimeout)); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)
+	}
+	if err := checkStampMethod(reflect.TypeOf(user)); err != nil { // U may be an interface
+		return err
 	}
 	if user.UserID() == "" {
 		return ErrNoUser
@@ -251,6 +255,9 @@ func (l *locked) create(ctx context.Context, next store.Record, user User) error
 	if c.maxSessions != nil {
 		limit = c.maxSessions(user)
 	}
+	if limit.Max < 0 {
+		return fmt.Errorf("Config.MaxSessions returned a Max of %d", limit.Max)
+	}
 	presented := l.needEffects().dormantOwner
 	if l.rec.Session != nil {
 		presented = l.rec.Owner
@@ -357,8 +364,11 @@ func (c *core) newToken(owner string) (value string, key store.Key, err error) {
 func newPublicID() string { return rand.Text() }
 
 func stampOf(user User) string {
-	if stamped, ok := user.(interface{ SessionStamp() string }); ok {
-		return stamped.SessionStamp()
+	if s, ok := user.(stamped); ok {
+		return s.SessionStamp()
 	}
 	return ""
 }
+
+// stamped is a user with a stamp: see [User].
+type stamped interface{ SessionStamp() string }

@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"mime"
 	"net/http"
 	"slices"
 	"time"
@@ -19,9 +20,13 @@ func (g *core) RequireLogin(next http.Handler) http.Handler {
 }
 
 // RequireRole lets in users who are logged in and have any of the roles. To require
-// several, nest gates. Without a role it lets nobody in.
+// several, nest gates. Without a role it lets nobody in. It panics if a role is "", which
+// would let in whoever has an empty role.
 func (g *core) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 	roles := slices.Clone(anyOf)
+	if slices.Contains(roles, "") {
+		panic("sessionguard: RequireRole: a role is empty")
+	}
 	return func(next http.Handler) http.Handler {
 		return g.gate(next, func(id identity, _ *http.Request) verdict {
 			for _, role := range roles { // a method value for slices.ContainsFunc would be an allocation
@@ -84,13 +89,35 @@ func (c *core) gate(next http.Handler, decide func(identity, *http.Request) verd
 // Next returns where to go after a login: the form or query value "next" if it is a path
 // on this server, else fallback (OWASP ASVS 3.7.2). Gates set it to the requested page.
 //
+// Of a GET or HEAD it reads the query only. Of a body it reads a form as
+// application/x-www-form-urlencoded, at most 10 MB; one as multipart/form-data only if the
+// handler has parsed it.
+//
 // It refuses everything that a browser could take for another site: a scheme or a host,
 // and in the path "//", a backslash, a control character, or a "." or ".." segment,
 // however often encoded. It also refuses what cannot be decoded again, such as a literal
 // "%25", and more than 2,000 bytes.
 func (g *core) Next(r *http.Request, fallback string) string {
-	if next := r.FormValue("next"); localpath.IsLocal(next) {
+	if next := formValue(r, "next"); localpath.IsLocal(next) {
 		return next
 	}
 	return fallback
+}
+
+// formValue is r.FormValue for routes that anyone can request: it reads no body of a GET
+// or HEAD, and parses no multipart form, for which the standard library takes 32 MB of
+// memory and any amount of disk. It leaves r.Form alone where that would keep the handler's
+// own r.FormValue from parsing such a form later.
+func formValue(r *http.Request, name string) string {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return r.URL.Query().Get(name)
+	}
+	if r.Form == nil {
+		contentType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		if err != nil || contentType != "application/x-www-form-urlencoded" {
+			return r.URL.Query().Get(name)
+		}
+		_ = r.ParseForm() // what could be read is in r.Form
+	}
+	return r.Form.Get(name)
 }

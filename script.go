@@ -146,7 +146,7 @@ func (req *request) resumeReason(r *http.Request) store.Reason {
 	defer l.unlock()
 	known := l.endReason()
 	if known == "" || known == store.ReasonExpired {
-		switch reason := store.Reason(r.FormValue("reason")); reason {
+		switch reason := store.Reason(formValue(r, "reason")); reason {
 		case store.ReasonIdle, store.ReasonAbsolute:
 			return reason
 		}

@@ -21,7 +21,7 @@ var errUnsaveable = values.ErrUnsaveable
 //
 // The values are saved when the response begins, with or without Save. Changes that the
 // handler of a logged-in user makes later are saved when it returns; those of a visitor
-// need a cookie and come too late. If the response is 503 or 504, or a middleware gave r
+// need a cookie and come too late. If the response is 408, 503 or 504, or a middleware gave r
 // a context that has ended by itself, only what Save was called for is saved, because
 // http.TimeoutHandler has given up and its handler may still write to Values. If two
 // requests of a logged-in user change different values, both changes are saved; for the

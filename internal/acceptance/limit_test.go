@@ -229,3 +229,15 @@ func TestSessionWithALostTokenDoesNotCountTowardsTheLimit(t *testing.T) {
 		s.browse().login("ada")
 	})
 }
+
+// A negative limit is a mistake, not "any number".
+func TestLoginWithANegativeLimitFails(t *testing.T) {
+	limit := store.Limit{Max: -1}
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.MaxSessions = func(*user) store.Limit { return limit } })
+	b := s.browse()
+	require.Equal(t, http.StatusServiceUnavailable, b.Post("/login?user=ada").StatusCode)
+	require.Contains(t, s.log.String(), "MaxSessions returned a Max of -1")
+	require.False(t, b.loggedIn())
+	limit.Max = 0
+	b.login("ada")
+}

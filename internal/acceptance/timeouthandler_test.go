@@ -178,3 +178,38 @@ func TestValuesOfAbandonedStreamAreNotSaved(t *testing.T) {
 		require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
 	})
 }
+
+// W2: a timeout middleware that gives its handler no context of its own is known by its
+// status.
+func TestTimeoutMiddlewareDoesNotRaceWithItsHandler(t *testing.T) {
+	for _, status := range []int{http.StatusRequestTimeout, http.StatusServiceUnavailable, http.StatusGatewayTimeout} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			s := newSite(t, nil)
+			running, responded, finished := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			s.mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
+				go func() {
+					defer close(finished)
+					session, _ := s.guard.Get(r, "app")
+					close(running)
+					for i := 0; ; i++ {
+						session.Values[i%100] = i
+						select {
+						case <-responded:
+							return
+						default:
+						}
+					}
+				}()
+				<-running
+				http.Error(w, "too slow", status)
+			})
+			b := s.browse()
+			b.login("ada")
+			resp := b.Get("/slow")
+			close(responded)
+			<-finished
+			require.Equal(t, status, resp.StatusCode)
+			require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
+		})
+	}
+}

@@ -72,24 +72,31 @@ func (l *locked) loadSession(ctx context.Context) error {
 
 	res := l.core.resolveCookie(ctx, query{&l.http, l.now, l.activity})
 	returned = true
-	return l.apply(res)
+	return l.apply(&res)
 }
 
 // apply makes a resolution the request's.
-func (l *locked) apply(res resolution) error {
-	l.rec, l.direct = res.rec, res.direct
-	if res.superseded {
+func (l *locked) apply(res *resolution) error {
+	switch res.kind {
+	case noSession:
+	case current:
+		l.rec, l.direct = res.rec, true
+	case superseded:
+		l.rec = res.rec
 		raise(&l.activity, passive) // the browser has not used the new token yet
-	}
-	if res.err == nil && res.token == "" && res.endReason == "" {
-		return nil
-	}
-	e := l.needEffects()
-	e.endReason, e.dormantOwner, e.revived = res.endReason, res.dormantOwner, res.revived
-	if res.token != "" {
-		e.session = cookieChange{kind: rotateCookie, value: res.token}
-	}
-	if res.err != nil {
+	case rotated, revived:
+		l.rec = res.rec
+		e := l.needEffects()
+		e.session = cookieChange{rotateCookie, res.token}
+		e.revived = res.kind == revived
+	case waiting:
+		e := l.needEffects()
+		e.endReason, e.dormantOwner = store.ReasonRemembered, res.rec.Owner
+	case ended:
+		if res.reason.Retained() {
+			l.needEffects().endReason = res.reason
+		}
+	case unknown:
 		return l.fail(res.err)
 	}
 	return nil
@@ -183,28 +190,28 @@ type query struct {
 	activity activity
 }
 
-// A resolution is what a request's session cookie stands for: no session (the zero
-// resolution), a live one (rec), one that has ended (endReason), one that a person's
-// request may revive (dormantOwner), or err if that cannot be known.
+// A resolution is what a request's session cookie stands for. It fits into the registers
+// in which Go returns values, which a protected request notices.
 type resolution struct {
-	rec        store.Record
-	direct     bool   // the cookie carries rec's current token, not a superseded one
-	token      string // the cookie value that the browser gets instead, or ""
-	revived    bool   // by this request
-	superseded bool   // the token is superseded, and the response cannot replace it
-
-	endReason    store.Reason // why the session has ended, if that is retained
-	dormantOwner string
-	err          error
+	kind   resolutionKind
+	rec    store.Record
+	token  string       // of rotated and revived: the cookie value that the browser gets instead
+	reason store.Reason // of ended
+	err    error        // of unknown
 }
 
-// ended returns the resolution of a session that has ended.
-func ended(reason store.Reason) resolution {
-	if !reason.Retained() {
-		reason = ""
-	}
-	return resolution{endReason: reason}
-}
+type resolutionKind uint8
+
+const (
+	noSession  resolutionKind = iota // none of ours, or none any more for this token
+	current                          // rec is alive, and the cookie carries its current token
+	rotated                          // rec is alive, the cookie's token is superseded by token
+	superseded                       // the same, but the response cannot set the cookie
+	revived                          // rec was dormant; this request has revived it under token
+	waiting                          // rec is dormant, and waits for the request of a person
+	ended                            // the session has ended, for reason
+	unknown                          // it cannot be known: err
+)
 
 // maxConflicts is how often a revival is tried again after another request has changed
 // the session.
@@ -236,17 +243,17 @@ func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 			}
 		}
 		if !c.owns(rec) {
-			return resolution{err: errForeign}
+			return resolution{kind: unknown, err: errForeign}
 		}
 		phase, reason := phaseAt(rec, q.now)
 		switch {
 		case phase == alive:
-			return resolution{rec: rec, direct: true}
+			return resolution{kind: current, rec: rec}
 		case phase == over:
 			_ = c.endOver(ctx, rec, reason)
-			return ended(reason)
+			return resolution{kind: ended, reason: reason}
 		case !c.mayRevive(q):
-			return resolution{endReason: reason, dormantOwner: rec.Owner} // and is not deleted
+			return resolution{kind: waiting, rec: rec} // and is not deleted
 		}
 		res, err := c.revive(ctx, q, rec, value)
 		if err == nil {
@@ -257,7 +264,7 @@ func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 		}
 		// A touch or a save of an earlier request has only now reached the backend.
 	}
-	return resolution{err: store.ErrConflict}
+	return resolution{kind: unknown, err: store.ErrConflict}
 }
 
 // resolveMissing explains a cookie for which the backend has no session: the session has
@@ -276,12 +283,12 @@ func (c *core) resolveMissing(ctx context.Context, q query, value string, err er
 	var end *store.EndedError
 	switch {
 	case errors.As(err, &end):
-		return ended(end.Reason)
+		return resolution{kind: ended, reason: end.Reason}
 	case !errors.Is(err, store.ErrNotFound):
-		return resolution{err: err}
+		return resolution{kind: unknown, err: err}
 	case c.cookies.Verify(value):
 		c.emitThrottled(ctx, Event{Name: EventUnknownCookie}, &c.unknownCookies)
-		return ended(store.ReasonExpired)
+		return resolution{kind: ended, reason: store.ReasonExpired}
 	}
 	return c.forgedCookie(ctx)
 }
@@ -290,12 +297,12 @@ func (c *core) resolveMissing(ctx context.Context, q query, value string, err er
 // the same person's; later it is a copy's.
 func (c *core) resolveSuperseded(ctx context.Context, q query, value string, moved *store.MovedError, rec store.Record) resolution {
 	if !c.owns(rec) {
-		return resolution{err: errForeign}
+		return resolution{kind: unknown, err: errForeign}
 	}
 	phase, reason := phaseAt(rec, q.now)
 	if phase == over {
 		_ = c.endOver(ctx, rec, reason)
-		return ended(reason)
+		return resolution{kind: ended, reason: reason}
 	}
 	details := rec.Detail()
 	token, opened := c.cookies.OpenSuccessor(value, details.SuccessorToken)
@@ -306,9 +313,9 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 	switch {
 	case opened && phase == alive && rec.Revived() && (recent || lost):
 		if upgrades(q.request) {
-			return resolution{rec: rec, superseded: true}
+			return resolution{kind: superseded, rec: rec}
 		}
-		return resolution{rec: rec, token: token}
+		return resolution{kind: rotated, rec: rec, token: token}
 	case recent || lost:
 		return resolution{}
 	}
@@ -316,9 +323,9 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 	defer cancel()
 	if err := c.end(d, rec.Key, store.ReasonTheftSuspected, ""); err != nil {
 		c.emitEnd(ctx, rec, store.ReasonTheftSuspected, "")
-		return resolution{err: err}
+		return resolution{kind: unknown, err: err}
 	}
-	return ended(store.ReasonTheftSuspected)
+	return resolution{kind: ended, reason: store.ReasonTheftSuspected}
 }
 
 // mayRevive reports whether a person seems to be asking, whose browser can be given a
@@ -353,7 +360,7 @@ func (c *core) revive(ctx context.Context, q query, old store.Record, value stri
 	if err := c.backend.Replace(d, old.Key, old.Version, next); err != nil {
 		return resolution{}, err
 	}
-	return resolution{rec: next, token: token, revived: true}, nil
+	return resolution{kind: revived, rec: next, token: token}, nil
 }
 
 // tokenUnused reports whether the session's current token has never been presented.

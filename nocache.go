@@ -61,20 +61,37 @@ type noStoreValues [3]string
 // enforce sets the three headers in h, and deletes all others that govern caching. It
 // compares names without regard to case, since a handler may write to the map directly.
 func (v *noStoreValues) enforce(h http.Header) {
-	for name := range h {
+	inPlace := 0
+	for name, values := range h {
+		want := ""
 		switch name {
-		case "Cache-Control", "Pragma", "Expires": // set below, which is cheaper than deleting them first
+		case "Cache-Control":
+			want = noStore[0]
+		case "Pragma":
+			want = noStore[1]
+		case "Expires":
+			want = noStore[2]
 		default:
 			if governsCaching(name) {
 				delete(h, name)
 			}
+			continue
+		}
+		if len(values) == 1 && values[0] == want {
+			inPlace++
 		}
 	}
-	*v = noStoreValues{"no-store, no-cache, must-revalidate, private", "no-cache", "0"}
+	if inPlace == len(noStore) {
+		return // from an earlier call
+	}
+	*v = noStore
 	h["Cache-Control"] = v[0:1:1]
 	h["Pragma"] = v[1:2:2]
 	h["Expires"] = v[2:3:3]
 }
+
+// noStore has the values of Cache-Control, Pragma and Expires.
+var noStore = noStoreValues{"no-store, no-cache, must-revalidate, private", "no-cache", "0"}
 
 // governsCaching reports whether name is Cache-Control or one of its targeted forms (RFC
 // 9213: CDN-, Cloudflare-CDN-, Vercel-CDN-, Netlify-CDN-, Akamai-, Fastly-, X-LiteSpeed-…),

@@ -137,22 +137,30 @@ type locked request
 
 // lock waits for the mutex. It panics with [ErrInCallback] where waiting would never end.
 func (req *request) lock() *locked {
-	l, err := req.tryLock()
-	if err != nil {
-		panic(err)
+	if !req.mu.TryLock() {
+		if err := req.waitForLock(); err != nil {
+			panic(err)
+		}
 	}
-	return l
+	return (*locked)(req)
 }
 
 // tryLock waits for the mutex, or returns [ErrInCallback] where waiting would never end.
 func (req *request) tryLock() (*locked, error) {
 	if !req.mu.TryLock() {
-		if holdsLock() {
-			return nil, ErrInCallback
+		if err := req.waitForLock(); err != nil {
+			return nil, err
 		}
-		req.mu.Lock()
 	}
 	return (*locked)(req), nil
+}
+
+func (req *request) waitForLock() error {
+	if holdsLock() {
+		return ErrInCallback
+	}
+	req.mu.Lock()
+	return nil
 }
 
 // lockAtEnd is lock for the end of the request, which no callback reaches. While a panic

@@ -25,8 +25,8 @@ func (req *request) Commit(status int) bool {
 	return false
 }
 
-// BeforeHeader implements [response.Hooks]. It sets the no-store headers as late as
-// possible, because http.ServeFile deletes caching headers when it reports an error.
+// BeforeHeader implements [response.Hooks]. It sets the no-store headers again, because
+// http.ServeFile deletes caching headers when it reports an error.
 func (req *request) BeforeHeader(http.Header) {
 	l := req.lock()
 	defer l.unlock()
@@ -51,7 +51,11 @@ func (l *locked) setsCookie() bool {
 func (req *request) commit(status int) verdict {
 	l := req.lock()
 	defer l.unlock()
-	return l.commit(status)
+	v := l.commit(status)
+	if v == allow {
+		l.enforceNoStore()
+	}
+	return v
 }
 
 // commit stores the request's effects and writes its cookies, once, or returns the

@@ -46,7 +46,10 @@ type noCache struct {
 }
 
 // Commit implements [response.Hooks].
-func (n *noCache) Commit(int) bool { return true }
+func (n *noCache) Commit(int) bool {
+	n.noStore.enforce(n.writer.Unwrap().Header())
+	return true
+}
 
 // BeforeHeader implements [response.Hooks].
 func (n *noCache) BeforeHeader(h http.Header) { n.noStore.enforce(h) }

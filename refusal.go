@@ -7,6 +7,7 @@ import (
 	"html"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
@@ -106,6 +107,7 @@ const (
 type refusal struct {
 	status       int
 	code, detail string // of the problem+json; code also of the event
+	body         []byte // the problem+json without a reason
 
 	custom func(*Refusals) http.Handler // the application's own handler; nil: there is no field for it
 	page   func(*core) *localpath.Page  // where a browser is redirected; nil: nowhere, it gets a short page
@@ -179,7 +181,9 @@ func (c *core) refuse(req *request, w http.ResponseWriter, r *http.Request, v ve
 		// The handler wrote nothing, which a client would take for success.
 	}
 	if !navigates(r) {
-		refusal.writeProblem(w, reason)
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(refusal.status)
+		_, _ = w.Write(refusal.problem(reason))
 		return
 	}
 	asked := localpath.Requested(r)
@@ -267,16 +271,27 @@ func navigates(r *http.Request) bool {
 	return false
 }
 
-func (r *refusal) writeProblem(w http.ResponseWriter, reason store.Reason) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(r.status)
-	_ = json.NewEncoder(w).Encode(struct {
-		Title  string       `json:"title"`
-		Status int          `json:"status"`
-		Detail string       `json:"detail"`
-		Error  string       `json:"error"`
-		Reason store.Reason `json:"reason,omitempty"`
-	}{http.StatusText(r.status), r.status, r.detail, r.code, reason})
+// problem returns the application/problem+json (RFC 9457). All but the reason is encoded
+// once, since any client can ask for it.
+func (r *refusal) problem(reason store.Reason) []byte {
+	if reason == "" {
+		return r.body
+	}
+	quoted, _ := json.Marshal(reason)
+	return slices.Concat(r.body[:len(r.body)-len("}\n")], []byte(`,"reason":`), quoted, []byte("}\n"))
+}
+
+func init() {
+	for i := range refusals {
+		r := &refusals[i]
+		r.body, _ = json.Marshal(struct {
+			Title  string `json:"title"`
+			Status int    `json:"status"`
+			Detail string `json:"detail"`
+			Error  string `json:"error"`
+		}{http.StatusText(r.status), r.status, r.detail, r.code})
+		r.body = append(r.body, '\n')
+	}
 }
 
 func (r *refusal) writePage(w http.ResponseWriter) {

@@ -18,7 +18,7 @@ func TestEveryWayToBeginCommitsOnceBeforeItsFirstByte(t *testing.T) {
 			w, o := newFull()
 			require.False(t, o.writer.Started())
 			require.NoError(t, first.do(&o.writer))
-			hooks := []string{fmt.Sprintf("Commit %d", first.status), "BeforeHeader"}
+			hooks := []string{fmt.Sprintf("Commit %d", first.status)}
 			require.Equal(t, append(hooks, first.passes...), w.take())
 			require.True(t, o.writer.Started())
 			for _, second := range steps {
@@ -98,7 +98,7 @@ func TestInformationalResponsesPassUncommitted(t *testing.T) {
 		})
 		require.NoError(t, err)
 		require.Equal(t, "body", body)
-		require.Equal(t, []string{"hinted", "Commit 200", "BeforeHeader"}, o.trace.take())
+		require.Equal(t, []string{"hinted", "Commit 200"}, o.trace.take())
 		require.Len(t, hints, 2)
 		for _, h := range hints {
 			require.Equal(t, textproto.MIMEHeader{"Link": {"</style.css>"}}, h)
@@ -112,7 +112,7 @@ func TestInformationalResponsesPassUncommitted(t *testing.T) {
 func TestSwitchingProtocolsCommits(t *testing.T) {
 	w, o := newFull()
 	o.writer.WriteHeader(http.StatusSwitchingProtocols)
-	require.Equal(t, []string{"Commit 101", "BeforeHeader", "WriteHeader 101"}, w.take())
+	require.Equal(t, []string{"Commit 101", "WriteHeader 101"}, w.take())
 	require.True(t, o.writer.Started())
 
 	o = &owner{trace: &trace{}}
@@ -137,18 +137,18 @@ func TestAttemptThatSendsNothingStartsNothing(t *testing.T) {
 			n, err := io.Copy(w, read("", errTest))
 			require.Zero(t, n)
 			require.ErrorIs(t, err, errTest)
-		}, []string{"Commit 200", "BeforeHeader"}},
+		}, []string{"Commit 200"}},
 		"ReadFrom of an empty source": {func(t *testing.T, w http.ResponseWriter) {
 			n, err := io.Copy(w, read("", io.EOF))
 			require.Zero(t, n)
 			require.NoError(t, err)
-		}, []string{"Commit 200", "BeforeHeader"}},
+		}, []string{"Commit 200"}},
 		"FlushError of a writer that cannot flush": {func(t *testing.T, w http.ResponseWriter) {
 			require.ErrorIs(t, http.NewResponseController(w).Flush(), http.ErrNotSupported)
-		}, []string{"Commit 200", "BeforeHeader"}},
+		}, []string{"Commit 200"}},
 		"Flush of a writer that cannot flush": {func(t *testing.T, w http.ResponseWriter) {
 			w.(http.Flusher).Flush()
-		}, []string{"Commit 200", "BeforeHeader"}},
+		}, []string{"Commit 200"}},
 		"Hijack of a writer that cannot hijack": {func(t *testing.T, w http.ResponseWriter) {
 			_, _, err := w.(http.Hijacker).Hijack()
 			require.ErrorIs(t, err, http.ErrNotSupported)
@@ -184,7 +184,7 @@ func TestReadFromThatFailsAfterItsFirstByteHasStarted(t *testing.T) {
 	n, err := io.Copy(&o.writer, read("body", errTest))
 	require.EqualValues(t, 4, n)
 	require.ErrorIs(t, err, errTest)
-	require.Equal(t, []string{"Commit 200", "BeforeHeader", "Write body"}, w.take())
+	require.Equal(t, []string{"Commit 200", "Write body"}, w.take())
 	require.True(t, o.writer.Started())
 }
 

@@ -31,7 +31,11 @@ type owner struct {
 
 func (o *owner) Commit(status int) bool {
 	o.trace.add("Commit %d", status)
-	return o.commit == nil || o.commit(status)
+	if o.commit != nil && !o.commit(status) {
+		return false
+	}
+	o.writer.Unwrap().Header().Set("Before-Header", "owner")
+	return true
 }
 
 func (o *owner) BeforeHeader(h http.Header) {

@@ -36,7 +36,7 @@ func TestResponseThatTheOwnerReplacesIsDiscarded(t *testing.T) {
 			require.ErrorIs(t, err, ErrReplaced, first.name)
 		}
 		commit := map[int]string{200: "Commit 200", 201: "Commit 201"}[first.status]
-		require.Equal(t, []string{commit, "Commit 403", "BeforeHeader", "WriteHeader 403", "WriteString refused"}, w.take(), first.name)
+		require.Equal(t, []string{commit, "Commit 403", "WriteHeader 403", "WriteString refused"}, w.take(), first.name)
 		require.True(t, o.writer.Started())
 		require.Equal(t, http.Header{"Before-Header": {"owner"}}, w.header)
 		requireDiscards(t, o, w)
@@ -92,7 +92,7 @@ func TestHandlerThatWritesNothingIsReplacedAtFinish(t *testing.T) {
 	w, o := newFull()
 	o.replacing()
 	o.writer.Finish()
-	require.Equal(t, []string{"Commit 200", "Commit 403", "BeforeHeader", "WriteHeader 403", "WriteString refused"}, w.take())
+	require.Equal(t, []string{"Commit 200", "Commit 403", "WriteHeader 403", "WriteString refused"}, w.take())
 	requireDiscards(t, o, w)
 }
 
@@ -101,7 +101,7 @@ func TestHijackThatTheOwnerReplacesKeepsTheConnection(t *testing.T) {
 	o.replacing()
 	_, _, err := o.writer.Hijack()
 	require.ErrorIs(t, err, ErrReplaced)
-	require.Equal(t, []string{"Commit 101", "Commit 403", "BeforeHeader", "WriteHeader 403", "WriteString refused"}, w.take())
+	require.Equal(t, []string{"Commit 101", "Commit 403", "WriteHeader 403", "WriteString refused"}, w.take())
 	requireDiscards(t, o, w)
 }
 

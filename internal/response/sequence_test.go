@@ -105,7 +105,7 @@ func (m *model) check(t *testing.T, name string, o *owner, made []string) {
 		t.Helper()
 		require.Fail(t, why, m.log.String())
 	}
-	headers := 0 // how often BeforeHeader was called since something was sent
+	headers := 0 // how often this call let the owner set the header
 	for _, call := range made {
 		hook, _, _ := strings.Cut(call, " ")
 		switch hook {
@@ -117,6 +117,7 @@ func (m *model) check(t *testing.T, name string, o *owner, made []string) {
 				fail("a second Commit")
 			}
 			m.asked = true
+			headers++
 		case "BeforeHijack":
 			if !m.asked {
 				fail("BeforeHijack without Commit")
@@ -140,7 +141,7 @@ func (m *model) check(t *testing.T, name string, o *owner, made []string) {
 				fail("something is sent before Commit")
 			}
 			if m.state < started && hook != "Hijack" && headers == 0 {
-				fail("a header is sent without BeforeHeader")
+				fail("a header is sent without Commit or BeforeHeader in the same call")
 			}
 			if hook != "Hijack" && call != "ReadFrom " {
 				m.state = max(m.state, started)

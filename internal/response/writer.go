@@ -19,8 +19,8 @@
 //     last.
 //
 // A [Writer] therefore commits exactly once, before the first final byte however that
-// begins ([Hooks].Commit); shows its owner the header immediately before it is sent
-// ([Hooks].BeforeHeader); and lets a handler whose first attempt sent nothing, such as
+// begins ([Hooks].Commit); shows its owner the header immediately before it is sent, also
+// if that is later ([Hooks].BeforeHeader); and lets a handler whose first attempt sent nothing, such as
 // a copy from a source that fails, respond in another way. A [Stopper] ends the
 // response from another goroutine, also while the handler waits in a write.
 package response
@@ -47,9 +47,10 @@ type Hooks interface {
 	// FlushError and Finish. Informational responses (1xx other than 101) pass
 	// without it, with the header as the handler has set it.
 	//
-	// If Commit returns true, the response is the handler's, and Commit is not called
-	// again. That holds even if the method then sends nothing, and the handler goes
-	// on with another status.
+	// If Commit returns true, the response is the handler's, and the method sends the
+	// header as it is then: Commit has the last word about it, as BeforeHeader has.
+	// Commit is not called again, even if the method sends nothing, and the handler
+	// goes on with another status.
 	//
 	// If it returns false, the owner has written a response of its own to the Writer,
 	// and everything that the handler still writes is discarded. Writing that response
@@ -59,9 +60,9 @@ type Hooks interface {
 	Commit(status int) bool
 
 	// BeforeHeader is called with the underlying writer's header immediately before
-	// it is sent, so its changes override the handler's. Commit has returned true,
-	// and no final status has been sent. It is called again if the method sends
-	// nothing, so it must be idempotent. It is not called by Hijack, whose connection
+	// it is sent, so its changes override the handler's, if the method that called
+	// Commit has sent nothing. It is called again if the next method sends nothing
+	// either, so it must be idempotent. It is not called by Hijack, whose connection
 	// carries no header, nor by Finish.
 	BeforeHeader(http.Header)
 
@@ -135,13 +136,15 @@ func (w *Writer) commit(status int) bool {
 
 // begin reports whether the handler may write. If not, writeErr is the reason.
 func (w *Writer) begin(status int) bool {
-	if w.stopped() || !w.commit(status) {
+	switch {
+	case w.stopped():
 		return false
-	}
-	if !w.Started() {
+	case !w.state.reached(committed):
+		return w.commit(status)
+	case !w.Started():
 		w.hooks.BeforeHeader(w.w.Header())
 	}
-	return true
+	return !w.Discarding()
 }
 
 func (w *Writer) markStarted() { w.state.raise(started) }

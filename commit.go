@@ -111,7 +111,7 @@ func (l *locked) saveEffects() verdict {
 	case l.rec.Session == nil:
 		err = l.saveVisitor()
 	case l.outcome != failed:
-		if err = l.touch(); err == nil {
+		if err = l.touch(); err == nil && l.effects != nil {
 			err = l.saveSession()
 		}
 	}

@@ -310,6 +310,16 @@ func checkStampMethod(t reflect.Type) error {
 	return nil
 }
 
+func stampOf(user User) string {
+	if s, ok := user.(stamped); ok {
+		return s.SessionStamp()
+	}
+	return ""
+}
+
+// stamped is a user with a stamp: see [User].
+type stamped interface{ SessionStamp() string }
+
 // isNil reports whether user is nil or holds a nil pointer.
 func isNil(user User) bool {
 	v := reflect.ValueOf(user)

@@ -362,13 +362,3 @@ func (c *core) newToken(owner string) (value string, key store.Key, err error) {
 }
 
 func newPublicID() string { return rand.Text() }
-
-func stampOf(user User) string {
-	if s, ok := user.(stamped); ok {
-		return s.SessionStamp()
-	}
-	return ""
-}
-
-// stamped is a user with a stamp: see [User].
-type stamped interface{ SessionStamp() string }

@@ -109,9 +109,11 @@ func (l *locked) saveEffects() verdict {
 	switch {
 	case err != nil:
 	case l.rec.Session == nil:
-		err = l.saveVisitor()
+		if l.hasOpen() {
+			err = l.saveVisitor()
+		}
 	case l.outcome != failed:
-		if err = l.touch(); err == nil && l.effects != nil {
+		if err = l.touch(); err == nil && l.hasOpen() {
 			err = l.saveSession()
 		}
 	}
@@ -274,8 +276,11 @@ func (l *locked) finish() (late bool) {
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
 	l.enforceNoStore()
-	return l.effects != nil
+	return l.hasOpen()
 }
+
+// hasOpen reports whether handlers have opened values, which they may have changed.
+func (l *locked) hasOpen() bool { return l.effects != nil && !l.effects.open.Empty() }
 
 // cleanUp runs however the handler has ended. After a panic nothing is saved, a login is
 // undone, and the page that an outer recoverer makes is not cached.

@@ -146,9 +146,6 @@ func (l *locked) storedValues() (values.Bag, error) {
 
 // changes returns what the handlers have changed.
 func (l *locked) changes() (values.Changes, error) {
-	if l.effects == nil {
-		return nil, nil
-	}
 	return l.effects.open.Changes(l.effects.timedOut)
 }
 

@@ -106,6 +106,9 @@ func (o *OpenSessions) Get(name string) *OpenSession {
 	return nil
 }
 
+// Empty reports whether no session is open.
+func (o *OpenSessions) Empty() bool { return len(o.all) == 0 }
+
 // Add adds a session.
 func (o *OpenSessions) Add(s *OpenSession) { o.all = append(o.all, s) }
 

@@ -48,11 +48,11 @@ type Config[U User] struct {
 	// gate lets anyone in, with the context of the caller that needs the user. Required.
 	FindUser func(ctx context.Context, id string) (U, error)
 
-	// Keys are gorilla/securecookie key pairs, newest first: an authentication key of at
-	// least 32 bytes, then an encryption key of 16, 24 or 32 bytes, or nil; then the pair
-	// before that, so that cookies signed with it can still be read. Default: random keys
-	// and a warning, since visitors' cookies then become invalid when the process ends.
-	// Required with any Backend but [store.Memory].
+	// Keys are secrets of at least 32 random bytes each, newest first. The cookies' own keys
+	// are derived from them (HKDF, RFC 5869). The first signs and encrypts, and the others
+	// read cookies made before it came: to rotate, put a new one in front. Default: a
+	// random one and a warning, since visitors' cookies then become invalid when the process
+	// ends. Required with any Backend but [store.Memory].
 	Keys [][]byte
 
 	// Backend keeps the sessions. Default: [store.NewMemory], for one process. Guards
@@ -276,8 +276,8 @@ func (config *Config[U]) makeCookies(c *core) error {
 		if !c.local {
 			return errors.New("sessionguard: Config.Keys is missing: with this Backend, other nodes, and this one after a restart, must read the same cookies (securecookie.GenerateRandomKey(32) makes a key to keep)")
 		}
-		c.log.Warn("sessionguard: Config.Keys is missing: made random keys, good until this process ends; set Keys in production")
-		keys = [][]byte{securecookie.GenerateRandomKey(64), securecookie.GenerateRandomKey(32)}
+		c.log.Warn("sessionguard: Config.Keys is missing: made a random one, good until this process ends; set Keys in production")
+		keys = [][]byte{securecookie.GenerateRandomKey(32)}
 	}
 	cookies, err := cookie.New(keys, c.idleTimeout, http.Cookie{
 		Name:     config.CookieName,

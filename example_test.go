@@ -99,15 +99,15 @@ func (exampleT) Context() context.Context          { return context.Background()
 // timeout of an office day and the application's own login page.
 func ExampleNew() {
 	key := func(name string) []byte {
-		// In your program: from os.Getenv or a file, made with openssl rand -hex 64, and 32.
+		// In your program: from os.Getenv or a file, made with openssl rand -hex 32.
 		secret, _ := hex.DecodeString(exampleSecrets[name])
 		return secret // New returns an error if it is too short
 	}
 	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
 		FindUser: exampleFind,
 		Keys: [][]byte{
-			key("SIGN_2026"), key("ENCRYPT_2026"),
-			key("SIGN_2025"), key("ENCRYPT_2025"), // the cookies of last year's keys are still read
+			key("KEY_2026"),
+			key("KEY_2025"), // the cookies of last year's key are still read
 		},
 		AbsoluteTimeout: 8 * time.Hour,
 		LoginPath:       "/account/login",
@@ -126,8 +126,8 @@ func ExampleNew() {
 }
 
 var exampleSecrets = map[string]string{
-	"SIGN_2026": strings.Repeat("6a", 64), "ENCRYPT_2026": strings.Repeat("6b", 32),
-	"SIGN_2025": strings.Repeat("5a", 64), "ENCRYPT_2025": strings.Repeat("5b", 32),
+	"KEY_2026": strings.Repeat("6a", 32),
+	"KEY_2025": strings.Repeat("5a", 32),
 }
 
 // NoCache keeps a personal page out of caches. It needs no guard.

@@ -37,10 +37,9 @@ var errUnsaveable = values.ErrUnsaveable
 // of this guard, [ErrInCallback], or says that the stored values cannot be decoded. The
 // session is then empty and is not saved. A cookie that was tampered with is no error.
 //
-// A visitor's values are signed, and encrypted if Config.Keys has an encryption key, but
-// a client can send an old cookie again: keep no one-time secrets and no counters in
-// them. Name and value of the cookie are limited to 4096 bytes together; the oldest
-// flashes are dropped first.
+// A visitor's values are signed and encrypted, but a client can send an old cookie again:
+// keep no one-time secrets and no counters in them. Name and value of the cookie are
+// limited to 4096 bytes together; the oldest flashes are dropped first.
 func (g *core) Get(r *http.Request, name string) (*sessions.Session, error) {
 	l, err := g.lockRequest(r)
 	if err != nil {

@@ -22,10 +22,10 @@ type hostileSite struct {
 	session, visitor, staff, staffVisitor string
 }
 
-func newHostileSite(t *testing.T, keys [][]byte) *hostileSite {
+func newHostileSite(t *testing.T) *hostileSite {
 	h := &hostileSite{backend: newFailingBackend()}
-	h.site = newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys = h.backend, keys })
-	staff := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.Keys, c.CookieName = h.backend, keys, "__Host-staff" })
+	h.site = newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = h.backend })
+	staff := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.CookieName = h.backend, "__Host-staff" })
 	for s, take := range map[*site]func(map[string]string){
 		h.site: func(c map[string]string) { h.session, h.visitor = c[sessionCookie], c[visitorCookie] },
 		staff:  func(c map[string]string) { h.staff, h.staffVisitor = c["__Host-staff"], c["__Host-staff-anonymous"] },
@@ -86,7 +86,7 @@ func flip(value string, i int, bit byte) string {
 
 // K2, ASVS 7.2.1
 func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
-	h := newHostileSite(t, testKeys)
+	h := newHostileSite(t)
 	s, v := h.session, h.visitor
 	sName, vName := sessionCookie+"=", visitorCookie+"="
 	forge := func(keys ...[]byte) string {
@@ -148,11 +148,16 @@ func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 	require.Contains(t, body.String(), "visitors-own", "the real visitor cookie")
 }
 
-// K2: all eight bits of every character of both cookies.
+// K2: all eight bits of every character of both cookies, but for the last one before the
+// padding, some of whose bits base64 ignores: see the next test.
 func TestEveryFlippedBitInvalidatesTheCookie(t *testing.T) {
-	h := newHostileSite(t, testKeys)
+	h := newHostileSite(t)
 	for name, value := range map[string]string{sessionCookie: h.session, visitorCookie: h.visitor} {
+		last := len(strings.TrimRight(value, "=")) - 1
 		for i := range len(value) {
+			if i == last {
+				continue
+			}
 			for bit := byte(1); bit != 0; bit <<= 1 {
 				h.requireLikeNoCookie(t, name+"="+flip(value, i, bit))
 			}
@@ -164,37 +169,33 @@ func TestEveryFlippedBitInvalidatesTheCookie(t *testing.T) {
 // verify, so the backend may be called, but it finds no session for them.
 func TestOtherBase64SpellingsOfTheCookieAreRefused(t *testing.T) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	for name, keys := range map[string][][]byte{"signed": testKeys[:1], "encrypted": testKeys} {
-		t.Run(name, func(t *testing.T) {
-			h := newHostileSite(t, keys)
-			real := strings.TrimRight(h.session, "=")
-			pad := h.session[len(real):]
-			spellings := []string{real, real + "\n" + pad, "\r\n" + h.session, h.session + "\n", real + "\r" + pad + "\n\n\n\n"}
-			for _, c := range []byte(alphabet) {
-				if c != real[len(real)-1] {
-					spellings = append(spellings, real[:len(real)-1]+string(c)+pad)
-				}
-			}
-			decoded, err := base64.URLEncoding.DecodeString(h.session)
-			require.NoError(t, err)
-			same := 0
-			for _, other := range spellings {
-				if other == h.session {
-					continue
-				}
-				if again, err := base64.URLEncoding.DecodeString(other); err == nil && bytes.Equal(again, decoded) {
-					same++
-				}
-				before := h.backend.callCounts()["Load"]
-				resp := h.get("/home", sessionCookie+"="+other)
-				require.Equal(t, http.StatusSeeOther, resp.StatusCode, "%q", other)
-				require.Empty(t, resp.Header["Set-Cookie"])
-				require.LessOrEqual(t, h.backend.callCounts()["Load"]-before, 1)
-			}
-			require.NotZero(t, same, "some spellings decode to the same bytes")
-			require.Equal(t, http.StatusOK, h.get("/home", sessionCookie+"="+h.session).StatusCode)
-		})
+	h := newHostileSite(t)
+	real := strings.TrimRight(h.session, "=")
+	pad := h.session[len(real):]
+	spellings := []string{real, real + "\n" + pad, "\r\n" + h.session, h.session + "\n", real + "\r" + pad + "\n\n\n\n"}
+	for _, c := range []byte(alphabet) {
+		if c != real[len(real)-1] {
+			spellings = append(spellings, real[:len(real)-1]+string(c)+pad)
+		}
 	}
+	decoded, err := base64.URLEncoding.DecodeString(h.session)
+	require.NoError(t, err)
+	same := 0
+	for _, other := range spellings {
+		if other == h.session {
+			continue
+		}
+		if again, err := base64.URLEncoding.DecodeString(other); err == nil && bytes.Equal(again, decoded) {
+			same++
+		}
+		before := h.backend.callCounts()["Load"]
+		resp := h.get("/home", sessionCookie+"="+other)
+		require.Equal(t, http.StatusSeeOther, resp.StatusCode, "%q", other)
+		require.Empty(t, resp.Header["Set-Cookie"])
+		require.LessOrEqual(t, h.backend.callCounts()["Load"]-before, 1)
+	}
+	require.NotZero(t, same, "some spellings decode to the same bytes")
+	require.Equal(t, http.StatusOK, h.get("/home", sessionCookie+"="+h.session).StatusCode)
 }
 
 // K2, over a network, with a client that sends several Cookie headers.

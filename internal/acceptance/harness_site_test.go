@@ -31,7 +31,7 @@ type site struct {
 	loginOptions func(name string) []sessionguard.LoginOption
 }
 
-var testKeys = [][]byte{bytes.Repeat([]byte("a"), 64), bytes.Repeat([]byte("e"), 32)}
+var testKeys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 
 // The default timeouts.
 const (

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gorilla/securecookie"
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
@@ -57,8 +57,9 @@ func TestUnknownTokenIsNeverAdopted(t *testing.T) {
 		old.login("ada")
 		signed := old.Cookies()[sessionCookie]
 		old.Post("/logout")
-		codecs := []securecookie.Codec{securecookie.New(testKeys[0], testKeys[1]).MaxAge(0).SetSerializer(securecookie.NopEncoder{})}
-		unknown, err := securecookie.EncodeMulti(sessionCookie, []byte(strings.Repeat("t", 32)), codecs...)
+		ours, err := cookie.New(testKeys, idle, http.Cookie{Secure: true})
+		require.NoError(s.T, err)
+		unknown, _, err := ours.NewToken()
 		require.NoError(s.T, err)
 		for name, value := range map[string]string{
 			"ended": signed, "signed by us, never issued": unknown, "forged": signed[:len(signed)-4] + "AAAA",

@@ -64,7 +64,7 @@ var values = map[string]any{
 	"name": "Ada Lovelace", "theme": "dark", "cart": 12, "admin": false, "since": int64(1_700_000_000),
 }
 
-var keys = [][]byte{[]byte("an authentication key of 32 byte"), nil}
+var keys = [][]byte{[]byte("a secret key of exactly 32 bytes")}
 
 var body = []byte("hello")
 

@@ -6,8 +6,8 @@
 // "-anonymous".
 //
 // Both are envelopes of gorilla/securecookie. The signature covers the cookie's
-// name, the time of signing and the content, which is encrypted too if there is
-// an encryption key. So neither cookie passes for the other, nor for one of a
+// name, the time of signing and the content, which in the visitor cookie is
+// encrypted too. So neither cookie passes for the other, nor for one of a
 // guard with another cookie name. The session cookie's signature never expires,
 // since a session's limits are in its record. The visitor cookie expires with
 // the idle timeout.
@@ -42,7 +42,7 @@ const (
 	// nonceSize is the length of the visitor cookie's nonce.
 	nonceSize = 16
 	// minTokenCookie and maxTokenCookie bound the length of a session cookie's
-	// value, which has 120 bytes if signed, and 144 if encrypted as well.
+	// value, which has 120 bytes.
 	minTokenCookie = 100
 	maxTokenCookie = 200
 	maxCookieName  = 64
@@ -61,7 +61,7 @@ type Codec struct {
 	MaxVisitorBytes int
 
 	sessionCodecs, visitorCodecs []securecookie.Codec // newest key first
-	authKeys                     [][]byte             // newest first
+	successorKeys                [][]byte             // newest first
 	verified                     *verifiedCookies
 }
 

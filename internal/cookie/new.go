@@ -2,11 +2,12 @@ package cookie
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,47 +15,51 @@ import (
 )
 
 // New returns a Codec whose cookies have the given attributes, as completed by
-// the secure defaults. The keys are pairs as in Config.Keys, newest first: an
-// authentication key, then an encryption key, which may be nil. The visitor
-// cookie expires after idle, rounded up to a second. Errors name the field of
-// Config that is wrong.
-func New(keys [][]byte, idle time.Duration, attributes http.Cookie) (Codec, error) {
+// the secure defaults. The secrets are those of Config.Keys, newest first. The
+// visitor cookie expires after idle, rounded up to a second. Errors name the field
+// of Config that is wrong.
+func New(secrets [][]byte, idle time.Duration, attributes http.Cookie) (Codec, error) {
 	attributes = completeAttributes(attributes)
 	if err := checkAttributes(attributes); err != nil {
 		return Codec{}, err
 	}
-	if err := checkKeys(keys); err != nil {
+	if err := checkSecrets(secrets); err != nil {
 		return Codec{}, err
 	}
 	c := Codec{Session: attributes, Visitor: attributes, verified: newVerifiedCookies()}
 	c.Visitor.Name += visitorSuffix
-	for i := 0; i < len(keys); i += 2 {
-		c.authKeys = append(c.authKeys, keys[i])
+	for _, secret := range secrets {
+		c.sessionCodecs = append(c.sessionCodecs,
+			newCodec(deriveKey(secret, "session signature"), nil, 0, maxTokenCookie))
+		c.visitorCodecs = append(c.visitorCodecs,
+			newCodec(deriveKey(secret, "visitor signature"), deriveKey(secret, "visitor encryption"), idle, maxCookie-len(c.Visitor.Name)))
+		c.successorKeys = append(c.successorKeys, deriveKey(secret, "successor"))
 	}
-	c.sessionCodecs = newCodecs(keys, 0, maxTokenCookie)
-	c.visitorCodecs = newCodecs(keys, idle, maxCookie-len(c.Visitor.Name))
 	c.MaxVisitorBytes = c.maxVisitorBytes()
 	return c, nil
 }
 
-// newCodecs returns one codec for each pair of keys. A maxAge of 0 means that
-// signatures do not expire.
-func newCodecs(keys [][]byte, maxAge time.Duration, maxLength int) []securecookie.Codec {
-	codecs := securecookie.CodecsFromPairs(keys...)
+// deriveKey returns a key of 32 bytes for one use of a secret (RFC 5869), so that no use
+// reveals anything about another.
+func deriveKey(secret []byte, use string) []byte {
+	key, err := hkdf.Key(sha256.New, secret, nil, "sessionguard "+use, 32)
+	if err != nil {
+		panic(err) // 32 bytes are not too many
+	}
+	return key
+}
+
+// newCodec returns a securecookie that signs, and with an encryption key encrypts. A
+// maxAge of 0 means that signatures do not expire.
+func newCodec(signature, encryption []byte, maxAge time.Duration, maxLength int) securecookie.Codec {
 	seconds := maxAge / time.Second
 	if maxAge%time.Second > 0 {
 		seconds++
 	}
-	for i, codec := range codecs {
-		if i*2+1 < len(keys) && len(keys[i*2+1]) == 0 {
-			codec = securecookie.New(keys[i*2], nil) // securecookie takes nil, but no empty key, for none
-		}
-		codecs[i] = codec.(*securecookie.SecureCookie).
-			MaxAge(int(min(seconds, math.MaxInt32))).
-			MaxLength(maxLength).
-			SetSerializer(securecookie.NopEncoder{})
-	}
-	return codecs
+	return securecookie.New(signature, encryption).
+		MaxAge(int(min(seconds, math.MaxInt32))).
+		MaxLength(maxLength).
+		SetSerializer(securecookie.NopEncoder{})
 }
 
 // completeAttributes sets what the application left open: a name with the
@@ -103,21 +108,18 @@ func checkAttributes(cookie http.Cookie) error {
 	return nil
 }
 
-// checkKeys returns an error if a key has the wrong length or holds only zeros,
-// as one does that was never filled. It never prints a key.
-func checkKeys(keys [][]byte) error {
-	if len(keys) == 0 {
+// checkSecrets returns an error if a secret is short, or holds only zeros, as one does
+// that was never filled. It never prints a secret.
+func checkSecrets(secrets [][]byte) error {
+	if len(secrets) == 0 {
 		return errors.New("sessionguard: Config.Keys is empty: make a key with securecookie.GenerateRandomKey(32)")
 	}
-	for i, key := range keys {
-		encryption := i%2 == 1
-		switch n := len(key); {
-		case !encryption && n < 32:
-			return fmt.Errorf("sessionguard: Config.Keys[%d]: an authentication key of %d bytes, shorter than 32: make it with securecookie.GenerateRandomKey", i, n)
-		case n > 0 && bytes.Count(key, []byte{0}) == n:
-			return fmt.Errorf("sessionguard: Config.Keys[%d]: a key of zeros: make it with securecookie.GenerateRandomKey", i)
-		case encryption && !slices.Contains([]int{0, 16, 24, 32}, n):
-			return fmt.Errorf("sessionguard: Config.Keys[%d]: an encryption key of %d bytes, not 16, 24 or 32: make it with securecookie.GenerateRandomKey", i, n)
+	for i, secret := range secrets {
+		switch n := len(secret); {
+		case n < 32:
+			return fmt.Errorf("sessionguard: Config.Keys[%d] has %d bytes, fewer than 32: make it with securecookie.GenerateRandomKey(32)", i, n)
+		case bytes.Count(secret, []byte{0}) == n:
+			return fmt.Errorf("sessionguard: Config.Keys[%d] holds only zeros: make it with securecookie.GenerateRandomKey(32)", i)
 		}
 	}
 	return nil

@@ -33,31 +33,29 @@ func encodeTestVisitor(t *testing.T, c Codec, values string) string {
 // K1: the limits hold for every key and name that New accepts.
 func TestVisitorValuesComeBackWhateverTheKeys(t *testing.T) {
 	for _, name := range []string{"s", "__Host-session", strings.Repeat("n", maxCookieName)} {
-		for _, auth := range []int{32, 33, 64, 200} {
-			for _, encryption := range []int{-1, 0, 16, 24, 32} {
-				t.Run(fmt.Sprintf("name %d, keys %d and %d bytes", len(name), auth, encryption), func(t *testing.T) {
-					c := codecWith(t, name, auth, encryption)
-					h := http.Header{"Cookie": {c.Visitor.Name + "=" + newTestToken(t, c)}}
-					require.Nil(t, c.DecodeVisitor(h), "one is not the other")
-					for _, values := range [][]byte{nil, []byte("v"), bytes.Repeat([]byte("v"), 1500), make([]byte, c.MaxVisitorBytes)} {
-						value, err := c.EncodeVisitor(values)
-						require.NoError(t, err)
-						require.LessOrEqual(t, len(c.Visitor.Name)+len(value), maxCookie)
-						require.NoError(t, (&http.Cookie{Name: c.Visitor.Name, Value: value}).Valid())
-						require.False(t, c.Verify(value))
-						h.Set("Cookie", c.Visitor.Name+"="+value)
-						require.Equal(t, string(values), string(c.DecodeVisitor(h)))
-						again, err := c.EncodeVisitor(values)
-						require.NoError(t, err)
-						require.NotEqual(t, value, again, "the nonce")
-					}
-					require.Greater(t, c.MaxVisitorBytes, 2000)
-					for _, n := range []int{c.MaxVisitorBytes + 1, maxCookie} {
-						_, err := c.EncodeVisitor(make([]byte, n))
-						require.Error(t, err, "browsers would drop it")
-					}
-				})
-			}
+		for _, length := range []int{32, 33, 64, 200} {
+			t.Run(fmt.Sprintf("name %d, key of %d bytes", len(name), length), func(t *testing.T) {
+				c := codecWith(t, name, length)
+				h := http.Header{"Cookie": {c.Visitor.Name + "=" + newTestToken(t, c)}}
+				require.Nil(t, c.DecodeVisitor(h), "one is not the other")
+				for _, values := range [][]byte{nil, []byte("v"), bytes.Repeat([]byte("v"), 1500), make([]byte, c.MaxVisitorBytes)} {
+					value, err := c.EncodeVisitor(values)
+					require.NoError(t, err)
+					require.LessOrEqual(t, len(c.Visitor.Name)+len(value), maxCookie)
+					require.NoError(t, (&http.Cookie{Name: c.Visitor.Name, Value: value}).Valid())
+					require.False(t, c.Verify(value))
+					h.Set("Cookie", c.Visitor.Name+"="+value)
+					require.Equal(t, string(values), string(c.DecodeVisitor(h)))
+					again, err := c.EncodeVisitor(values)
+					require.NoError(t, err)
+					require.NotEqual(t, value, again, "the nonce")
+				}
+				require.Greater(t, c.MaxVisitorBytes, 2000)
+				for _, n := range []int{c.MaxVisitorBytes + 1, maxCookie} {
+					_, err := c.EncodeVisitor(make([]byte, n))
+					require.Error(t, err, "browsers would drop it")
+				}
+			})
 		}
 	}
 }
@@ -128,13 +126,10 @@ func TestAVisitorCookieThatIsNotExactlyOursHasNoValues(t *testing.T) {
 	require.Nil(t, c.DecodeVisitor(http.Header{"Cookie": {"__Host-session=" + value}}), "under the other name")
 }
 
-func TestAnEncryptionKeyHidesTheValues(t *testing.T) {
-	for encryption, hidden := range map[int]bool{-1: false, 0: false, 16: true, 24: true, 32: true} {
-		c := codecWith(t, "", 32, encryption)
-		envelope, err := base64.URLEncoding.DecodeString(encodeTestVisitor(t, c, strings.Repeat("values", 10)))
-		require.NoError(t, err)
-		content, err := base64.URLEncoding.DecodeString(string(bytes.Split(envelope, []byte("|"))[1]))
-		require.NoError(t, err)
-		require.Equal(t, hidden, !bytes.Contains(content, []byte("values")), "an encryption key of %d bytes", encryption)
-	}
+func TestVisitorValuesAreEncrypted(t *testing.T) {
+	envelope, err := base64.URLEncoding.DecodeString(encodeTestVisitor(t, newTestCodec(t), strings.Repeat("values", 10)))
+	require.NoError(t, err)
+	content, err := base64.URLEncoding.DecodeString(string(bytes.Split(envelope, []byte("|"))[1]))
+	require.NoError(t, err)
+	require.NotContains(t, string(content), "values")
 }

@@ -43,7 +43,7 @@ type config = sessionguard.Config[*user]
 
 const sessionCookie = "__Host-session"
 
-var keys = [][]byte{bytes.Repeat([]byte("a"), 64), bytes.Repeat([]byte("e"), 32)}
+var keys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 
 // newNode starts a server.
 //

@@ -113,7 +113,7 @@ func New(o Options) (*App, error) {
 	if o.Backend == nil {
 		// The sessions end with this process, so its keys may end with it too. With
 		// a persistent store, load the keys from where you keep your other secrets.
-		o.Backend, o.Keys = store.NewMemory(), [][]byte{random(64), random(32)}
+		o.Backend, o.Keys = store.NewMemory(), [][]byte{random(32)}
 	}
 
 	var err error

@@ -11,7 +11,7 @@ import (
 
 func sharedOptions() Options {
 	o := testOptions()
-	o.Backend, o.Keys = store.NewMemory(), [][]byte{random(64), random(32)}
+	o.Backend, o.Keys = store.NewMemory(), [][]byte{random(32)}
 	return o
 }
 

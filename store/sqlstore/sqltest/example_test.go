@@ -82,7 +82,7 @@ func serve(ctx context.Context, dsn string) *httptest.Server {
 
 	guard, err := sessionguard.New(sessionguard.Config[*User]{
 		FindUser: func(_ context.Context, id string) (*User, error) { return &User{id}, nil },
-		Keys:     [][]byte{bytes.Repeat([]byte("a"), 64), bytes.Repeat([]byte("e"), 32)},
+		Keys:     [][]byte{bytes.Repeat([]byte("a"), 32)},
 		Backend:  sessions,
 	})
 	if err != nil {

@@ -53,9 +53,21 @@ func (req *request) commit(status int) verdict {
 	defer l.unlock()
 	v := l.commit(status)
 	if v == allow {
+		l.forbidBuffering()
 		l.enforceNoStore()
 	}
 	return v
+}
+
+// forbidBuffering tells nginx not to hold back the events of a stream behind CancelOnEnd.
+func (l *locked) forbidBuffering() {
+	if l.effects == nil || l.effects.derived == nil {
+		return
+	}
+	h := l.writer.Unwrap().Header()
+	if strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") && h.Get("X-Accel-Buffering") == "" {
+		h.Set("X-Accel-Buffering", "no")
+	}
 }
 
 // commit stores the request's effects and writes its cookies, once, or returns the
@@ -250,11 +262,12 @@ const (
 
 // write adds the Set-Cookie header of c to w, if it changes anything. It has every
 // attribute, also for a deletion, since browsers ignore one that does not match. maxAge is
-// how long the browser keeps the cookie; with 0, until it is closed.
+// how long the browser keeps the cookie; with 0, until it is closed. Browsers keep none for
+// longer than 400 days (RFC 6265bis section 5.5).
 func (c cookieChange) write(w http.ResponseWriter, attributes http.Cookie, maxAge time.Duration) {
 	switch c.kind {
 	case setCookie, rotateCookie:
-		attributes.Value, attributes.MaxAge = c.value, int(maxAge/time.Second)
+		attributes.Value, attributes.MaxAge = c.value, int(min(maxAge, 400*24*time.Hour)/time.Second)
 	case deleteCookie:
 		attributes.MaxAge = -1
 	default:
@@ -286,10 +299,7 @@ func (l *locked) hasOpen() bool { return l.effects != nil && !l.effects.open.Emp
 // undone, and the page that an outer recoverer makes is not cached.
 func (req *request) cleanUp(returned *bool) {
 	req.writer.Release()
-	// The server removes uploaded files by way of its own request, and outer middleware
-	// reads the route from it.
-	req.caller.MultipartForm = req.http.MultipartForm
-	req.caller.Pattern = req.http.Pattern
+	giveBack(req.caller, &req.http)
 	if *returned {
 		return
 	}
@@ -303,6 +313,13 @@ func (req *request) cleanUp(returned *bool) {
 	l := req.lockAtEnd()
 	defer l.unlock()
 	l.abandon()
+}
+
+// giveBack copies to caller what a handler has set in its copy of the request: the server
+// removes uploaded files by way of its own request, and outer middleware reads the route
+// from it.
+func giveBack(caller, handlers *http.Request) {
+	caller.MultipartForm, caller.Pattern = handlers.MultipartForm, handlers.Pattern
 }
 
 // abandon gives up the response of a handler that has panicked.

@@ -265,6 +265,7 @@ func (config *Config[U]) parsePages(c *core) error {
 		return fmt.Errorf("sessionguard: Config.ScriptPath: %q is not a path on this server that ends in a slash", config.ScriptPath)
 	}
 	c.scriptPath = script.Target
+	c.challenge = fmt.Sprintf("Cookie form-action=%q", c.login.Target)
 	return nil
 }
 

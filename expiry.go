@@ -157,6 +157,9 @@ func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }
 // changed SessionStamp, or a user who was deactivated without [Guard.EndUser] ends no
 // stream until the session is next used.
 //
+// A response of type text/event-stream gets the header X-Accel-Buffering: no, unless next
+// sets another value: nginx would hold it back until it ends.
+//
 // A stream is one request: it counts as activity once, at its start, and not at all
 // behind [Guard.Passive]. Routes with CancelOnEnd cost one backend call at the start and
 // one every 5 minutes, or every 30 seconds without a Watcher. If nobody is logged in, next
@@ -177,7 +180,9 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		default:
 			defer s.Close()
-			next.ServeHTTP(w, r.WithContext(ctx))
+			watched := r.WithContext(ctx)
+			defer giveBack(r, watched)
+			next.ServeHTTP(w, watched)
 		}
 	})
 }
@@ -191,7 +196,7 @@ func (req *request) sessionToWatch(parent, derived context.Context) (store.Recor
 }
 
 func (l *locked) sessionToWatch(parent, derived context.Context) (store.Record, error) {
-	if err := l.resolve(parent); err != nil || l.user == nil {
+	if err := l.resolve(parent); err != nil {
 		return store.Record{}, err
 	}
 	e := l.needEffects()
@@ -199,6 +204,9 @@ func (l *locked) sessionToWatch(parent, derived context.Context) (store.Record, 
 		e.derived = map[<-chan struct{}]<-chan struct{}{}
 	}
 	e.derived[derived.Done()] = parent.Done()
+	if l.user == nil {
+		return store.Record{}, nil
+	}
 	return l.rec, nil
 }
 

@@ -18,7 +18,8 @@ import (
 // Refusals replaces the responses to refused requests. A nil field keeps the default,
 // which fits the client: a browser that navigates is redirected with 303 or gets a short
 // page, and any other client gets application/problem+json (RFC 9457) with a member
-// "error" as named below. A navigation is a request with Sec-Fetch-Mode: navigate or, if
+// "error" as named below, and with a 401 the header WWW-Authenticate: Cookie with the login
+// page as "form-action". A navigation is a request with Sec-Fetch-Mode: navigate or, if
 // the client does not send that header, one that accepts text/html.
 //
 // A replacement serves programs as well as browsers. One that needs the guard itself can
@@ -167,11 +168,21 @@ func (r *refusal) outcome() outcome {
 
 // refuse responds in place of a handler.
 func (c *core) refuse(req *request, w http.ResponseWriter, r *http.Request, v verdict) {
+	c.challengeAndRefuse(req, w, r, v, c.challenge)
+}
+
+// challengeAndRefuse is refuse with the challenge of a 401, which must have one (RFC 9110,
+// section 15.5.2). No scheme is registered for a login form: browsers ignore those that they
+// do not know.
+func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.Request, v verdict, challenge string) {
 	custom, reason, rec := req.noteRefusal(w, v)
 	c.emitRefusal(req, v, reason, rec)
 	refusal := &refusals[v]
-	if refusal.status == http.StatusServiceUnavailable {
+	switch {
+	case refusal.status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
+	case refusal.status == http.StatusUnauthorized && (custom != nil || !navigates(r)):
+		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	if custom != nil {
 		req.serveCustom(custom, w, r)

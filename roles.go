@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"fmt"
 	"mime"
 	"net/http"
 	"slices"
@@ -16,7 +17,7 @@ import (
 // [Guard.Handler] around it. Gates can be nested: all of them must agree. Responses behind
 // a gate are kept out of caches as by [NoCache].
 func (g *core) RequireLogin(next http.Handler) http.Handler {
-	return g.gate(next, func(identity, *http.Request) verdict { return allow })
+	return g.gate(next, g.challenge, func(identity, *http.Request) verdict { return allow })
 }
 
 // RequireRole lets in users who are logged in and have any of the roles. To require
@@ -28,7 +29,7 @@ func (g *core) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 		panic("sessionguard: RequireRole: a role is empty")
 	}
 	return func(next http.Handler) http.Handler {
-		return g.gate(next, func(id identity, _ *http.Request) verdict {
+		return g.gate(next, g.challenge, func(id identity, _ *http.Request) verdict {
 			for _, role := range roles { // a method value for slices.ContainsFunc would be an allocation
 				if id.user.HasRole(role) {
 					return allow
@@ -43,7 +44,7 @@ func (g *core) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 // what roles cannot express: the owner of the requested document, the hour of the day.
 func (g *Guard[U]) RequireFunc(allowed func(U, *http.Request) bool) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		return g.gate(next, func(id identity, r *http.Request) verdict {
+		return g.gate(next, g.challenge, func(id identity, r *http.Request) verdict {
 			if user, ok := id.user.(U); ok && allowed != nil && allowed(user, r) {
 				return allow
 			}
@@ -54,10 +55,12 @@ func (g *Guard[U]) RequireFunc(allowed func(U, *http.Request) bool) func(http.Ha
 
 // RequireFresh lets in users who have logged in less than age ago, for pages that are
 // worth asking for the password again (OWASP ASVS 7.5.1). Only [Guard.Login] resets that
-// clock. A browser is sent to Config.ReauthPath.
+// clock. A browser is sent to Config.ReauthPath. A program's 401 names the age as "max_age"
+// in WWW-Authenticate (RFC 9470).
 func (g *core) RequireFresh(age time.Duration) func(http.Handler) http.Handler {
+	challenge := fmt.Sprintf(`%s, error="insufficient_user_authentication", max_age="%d"`, g.challenge, int64(age/time.Second))
 	return func(next http.Handler) http.Handler {
-		return g.gate(next, func(id identity, _ *http.Request) verdict {
+		return g.gate(next, challenge, func(id identity, _ *http.Request) verdict {
 			if fresh(id.rec, id.now, age) {
 				return allow
 			}
@@ -67,19 +70,19 @@ func (g *core) RequireFresh(age time.Duration) func(http.Handler) http.Handler {
 }
 
 // gate returns next behind a login and decide, which is called with a logged-in user. It
-// runs without the request's lock.
-func (c *core) gate(next http.Handler, decide func(identity, *http.Request) verdict) http.Handler {
+// runs without the request's lock. challenge is what a 401 of decide asks for.
+func (c *core) gate(next http.Handler, challenge string, decide func(identity, *http.Request) verdict) http.Handler {
 	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		id := req.authenticate(r.Context())
-		v := loginRequired
+		v, ask := loginRequired, c.challenge
 		switch {
 		case id.err != nil:
 			v = unavailable
 		case id.user != nil:
-			v = decide(id, r)
+			v, ask = decide(id, r), challenge
 		}
 		if v != allow {
-			c.refuse(req, w, r, v)
+			c.challengeAndRefuse(req, w, r, v, ask)
 			return
 		}
 		next.ServeHTTP(w, r)

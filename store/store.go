@@ -10,6 +10,7 @@ package store
 
 import (
 	"crypto/sha256"
+	"math"
 	"time"
 )
 
@@ -48,8 +49,10 @@ func (t Time) Time() time.Time { return time.UnixMilli(int64(t)).UTC() }
 // Add returns t+d, with d truncated to the millisecond.
 func (t Time) Add(d time.Duration) Time { return t + Time(d.Milliseconds()) }
 
-// Sub returns the duration t-u.
-func (t Time) Sub(u Time) time.Duration { return time.Duration(t-u) * time.Millisecond }
+// Sub returns the duration t-u, or the longest duration there is if that is shorter.
+func (t Time) Sub(u Time) time.Duration {
+	return time.Duration(min(t-u, Time(math.MaxInt64/time.Millisecond))) * time.Millisecond
+}
 
 // A Session is the part of a login that requests share without a lock. A Session that has
 // been in a backend is never written to, nor are its Values and Details: to save values, a

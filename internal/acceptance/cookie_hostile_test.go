@@ -115,7 +115,7 @@ func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 		"real, then forged, two headers": {sName + s, sName + "x", vName + v, vName + "x"}, "forged, then real, two headers": {sName + "x", sName + s, vName + "x", vName + v},
 		"real, then empty": {sName + s + "; " + sName, vName + v + "; " + vName}, "empty, then real": {sName + "; " + sName + s, vName + "; " + vName + v},
 		"with another guard's value": {sName + s + "; " + sName + h.staff, vName + v + "; " + vName + h.staffVisitor},
-		"quoted":                     {sName + `"` + s + `"`, vName + `"` + v + `"`}, "half quoted": {sName + `"` + s, vName + v + `"`},
+		"twice quoted":               {sName + `""` + s + `""`, vName + `""` + v + `""`}, "half quoted": {sName + `"` + s, vName + v + `"`},
 		"lower case": {"__host-session=" + s, "__host-session-anonymous=" + v}, "upper case": {strings.ToUpper(sessionCookie) + "=" + s},
 		"no-break space": {"\u00a0" + sName + s, "\u00a0" + vName + v}, "ideographic space": {"\u3000" + sName + s, "\u3000" + vName + v},
 		"em space before =": {sessionCookie + "\u2003=" + s, visitorCookie + "\u2003=" + v}, "next line": {"\u0085" + sName + s, "\u0085" + vName + v},

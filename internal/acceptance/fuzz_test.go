@@ -109,7 +109,11 @@ func FuzzCookie(f *testing.F) {
 			header = strings.NewReplacer("REAL", s.session, "VISITOR", s.visitor).Replace(header)
 			headers[i] = header
 			for _, m := range sessionCookies.FindAllStringSubmatch(header, -1) {
-				values = append(values, strings.Trim(m[1], " \t"))
+				value := strings.Trim(m[1], " \t")
+				if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+					value = value[1 : n-1]
+				}
+				values = append(values, value)
 			}
 		}
 		loggedIn := len(values) == 1 && values[0] == s.session

@@ -67,7 +67,8 @@ type Codec struct {
 
 // Values yields the value of every cookie with that name in a request's header.
 // Names are compared byte for byte, and only spaces and tabs are trimmed (RFC
-// 6265bis section 5.6), so that no look-alike of a __Host- name passes for it.
+// 6265bis section 5.6), so that no look-alike of a __Host- name passes for it. Quotes
+// around a value are removed, as net/http does.
 func Values(h http.Header, name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, line := range h["Cookie"] {
@@ -75,12 +76,19 @@ func Values(h http.Header, name string) iter.Seq[string] {
 				var pair string
 				pair, line, _ = strings.Cut(line, ";")
 				key, value, ok := strings.Cut(pair, "=")
-				if ok && strings.Trim(key, " \t") == name && !yield(strings.Trim(value, " \t")) {
+				if ok && strings.Trim(key, " \t") == name && !yield(unquote(strings.Trim(value, " \t"))) {
 					return
 				}
 			}
 		}
 	}
+}
+
+func unquote(value string) string {
+	if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+		return value[1 : n-1]
+	}
+	return value
 }
 
 // Unique returns the number of cookies with that name, and the cookie's value if

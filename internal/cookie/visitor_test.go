@@ -113,7 +113,7 @@ func TestAVisitorCookieThatIsNotExactlyOursHasNoValues(t *testing.T) {
 	require.NoError(t, err)
 	for what, values := range map[string][]string{
 		"none": nil, "empty": {""}, "twice": {value, value}, "two": {value, other}, "and an empty one": {value, ""},
-		"truncated": {value[:len(value)-1]}, "longer": {value + "A"}, "quoted": {`"` + value + `"`},
+		"truncated": {value[:len(value)-1]}, "longer": {value + "A"}, "half quoted": {`"` + value},
 		"not base64": {strings.Repeat("%", 120)}, "not signed": {base64.URLEncoding.EncodeToString([]byte("1700000000|dmFsdWVz|" + strings.Repeat("m", 32)))},
 		"the session cookie": {newTestToken(t, c)}, "another guard's": {encodeTestVisitor(t, staff, "values")},
 		"other keys": {encodeTestVisitor(t, otherKeys, "values")}, "ours, but too short for a nonce": {short},

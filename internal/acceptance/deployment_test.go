@@ -1,0 +1,148 @@
+package acceptance
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+// RFC 9110, section 15.5.2: a 401 has a challenge. For a login that is too old it names the
+// greatest age (RFC 9470).
+func TestEvery401HasAChallenge(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.LoginPath = "/in?x=1" })
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "page") })
+	s.mux.Handle("/recent", s.guard.RequireFresh(-5*time.Minute)(page))
+	s.mux.Handle("/both", s.guard.RequireLogin(s.guard.RequireFresh(-time.Second)(page)))
+	const login = `Cookie form-action="/in?x=1"`
+	b := s.browse()
+	challenge := func(path string) []string {
+		resp := b.Get(path, "Accept", "application/json")
+		require.Equal(t, http.StatusUnauthorized, resp.StatusCode, path)
+		return resp.Header["Www-Authenticate"]
+	}
+	require.Equal(t, []string{login}, challenge("/home"))
+	require.Equal(t, []string{login}, challenge("/recent"), "who is not logged in is not told to log in again")
+	b.login("ada")
+	require.Equal(t, []string{login + `, error="insufficient_user_authentication", max_age="-300"`}, challenge("/recent"))
+	require.Equal(t, []string{login + `, error="insufficient_user_authentication", max_age="-1"`}, challenge("/both"))
+	require.Empty(t, b.Get("/recent", "Sec-Fetch-Mode", "navigate").Header["Www-Authenticate"], "a redirect is no challenge")
+	require.Empty(t, b.Get("/home").Header["Www-Authenticate"])
+}
+
+// The challenge is there for a handler of the application's own, which may replace it.
+func TestACustomRefusalHasTheChallengeToo(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) {
+		c.Refusals.Login = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Bearer") != "" {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+			}
+			w.WriteHeader(http.StatusUnauthorized)
+		})
+	})
+	b := s.browse()
+	require.Equal(t, []string{`Cookie form-action="/login"`}, b.Get("/home").Header["Www-Authenticate"])
+	require.Equal(t, []string{"Bearer"}, b.Get("/home", "Bearer", "yes").Header["Www-Authenticate"])
+}
+
+// Browsers keep no cookie for longer than 400 days (RFC 6265bis section 5.5), and a limit
+// that no session reaches must not overflow.
+func TestTheLongestLimitsAreNoOverflow(t *testing.T) {
+	const longest = time.Duration(math.MaxInt64)
+	for _, limits := range []struct{ idle, absolute, remember time.Duration }{
+		{time.Hour, longest, time.Hour}, {time.Hour, 12 * time.Hour, longest}, {longest, longest, longest}, {time.Hour, 401 * 24 * time.Hour, time.Second},
+	} {
+		t.Run(fmt.Sprint(limits), func(t *testing.T) {
+			withFakeClock(t, func(t *testing.T) {
+				s := rememberingSite(t, nil, func(c *sessionguard.Config[*user]) {
+					c.IdleTimeout, c.AbsoluteTimeout, c.RememberFor = limits.idle, limits.absolute, limits.remember
+				})
+				b := s.browse()
+				require.Equal(t, 400*24*60*60, b.login("ada").Cookie(sessionCookie).MaxAge)
+				require.Equal(t, "secret of ada", b.Get("/home").Body)
+				advance(59 * time.Minute)
+				require.Equal(t, "secret of ada", b.Get("/home").Body)
+				advance(59 * time.Minute)
+				require.Equal(t, "secret of ada", b.Get("/home").Body)
+			})
+		})
+	}
+}
+
+// Some clients quote the values of cookies, and net/http takes the quotes away.
+func TestAQuotedSessionCookieIsTheCookie(t *testing.T) {
+	s := newSite(t, nil)
+	b := s.browse()
+	b.login("ada")
+	value := b.Cookies()[sessionCookie]
+	b.SetCookies(map[string]string{})
+	req := b.Request("GET", "/home")
+	req.Header.Set("Cookie", sessionCookie+`="`+value+`"`)
+	require.Equal(t, "secret of ada", b.Do(req).Body)
+}
+
+// The server removes uploaded files by way of its own request.
+func TestAnUploadBehindCancelOnEndReachesTheServersRequest(t *testing.T) {
+	s := newSite(t, nil)
+	b := s.browse()
+	b.login("ada")
+	const body = "--b\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\nfile\r\n--b--\r\n"
+	for name, upload := range map[string]http.Handler{
+		"nobody": s.guard.CancelOnEnd(s.mux), "logged in": s.guard.CancelOnEnd(s.mux), "twice": s.guard.CancelOnEnd(s.guard.CancelOnEnd(s.mux)),
+	} {
+		s.mux.HandleFunc("POST /upload/"+name[:2], func(w http.ResponseWriter, r *http.Request) {
+			if err := r.ParseMultipartForm(0); err != nil {
+				t.Error(err)
+			}
+		})
+		r := httptest.NewRequest("POST", "https://app.example/upload/"+name[:2], strings.NewReader(body))
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+		if name != "nobody" {
+			r.Header.Set("Cookie", sessionCookie+"="+b.Cookies()[sessionCookie])
+		}
+		upload.ServeHTTP(httptest.NewRecorder(), r)
+		require.NotNil(t, r.MultipartForm, name)
+		require.NoError(t, r.MultipartForm.RemoveAll())
+		require.Equal(t, "POST /upload/"+name[:2], r.Pattern, name)
+	}
+}
+
+// nginx holds a response back until it ends, unless this header forbids it.
+func TestAnEventStreamIsNotBuffered(t *testing.T) {
+	s := newSite(t, nil)
+	stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"Content-Type", "X-Accel-Buffering"} {
+			if value := r.URL.Query().Get(name); value != "" {
+				w.Header().Set(name, value)
+			}
+		}
+		io.WriteString(w, "data: hello\n\n")
+	})
+	watched := s.guard.Handler(s.guard.CancelOnEnd(stream))
+	plain := s.guard.Handler(stream)
+	b := s.browse()
+	b.login("ada")
+	buffering := func(h http.Handler, query string, cookies map[string]string) string {
+		r := httptest.NewRequest("GET", "https://app.example/events?"+query, nil)
+		for name, value := range cookies {
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Header().Get("X-Accel-Buffering")
+	}
+	ada := b.Cookies()
+	require.Equal(t, "no", buffering(watched, "Content-Type=text/event-stream", ada))
+	require.Equal(t, "no", buffering(watched, "Content-Type=text/event-stream%3B+charset=utf-8", ada))
+	require.Equal(t, "yes", buffering(watched, "Content-Type=text/event-stream&X-Accel-Buffering=yes", ada))
+	require.Empty(t, buffering(watched, "Content-Type=text/html", ada))
+	require.Equal(t, "no", buffering(watched, "Content-Type=text/event-stream", nil), "nobody is logged in")
+	require.Empty(t, buffering(plain, "Content-Type=text/event-stream", ada))
+}

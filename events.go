@@ -43,31 +43,31 @@ type EventName string
 
 // The events, with the level at which they are logged by default in parentheses.
 const (
-	EventLogin           EventName = "logged_in"       // (info)
-	EventReauthenticated EventName = "reauthenticated" // (info) the same user logged in again
-	EventRevived         EventName = "revived"         // (info) [Remember] revived a session
-	EventLogout          EventName = "logged_out"      // (info)
-	EventExpired         EventName = "expired"         // (info) by the idle or absolute timeout
-	EventEnded           EventName = "ended"           // (info) by another session, an administrator, a limit, the user's state
-	EventTheftSuspected  EventName = "theft_suspected" // (warn) a superseded token was presented: the session was ended
-	EventRefused         EventName = "refused"         // (warn; debug if not logged in, info if the login is too old; "cross_origin" at most once a second)
-	EventUnknownCookie   EventName = "unknown_cookie"  // (info) signed with our keys, but of no session: at most once a second
-	EventForgedCookie    EventName = "forged_cookie"   // (warn) not signed with our keys, or two of them: at most once a second
-	EventUnavailable     EventName = "unavailable"     // (error) the backend or FindUser failed
+	EventLogin            EventName = "logged_in"         // (info)
+	EventReauthenticated  EventName = "reauthenticated"   // (info) the same user logged in again
+	EventRevived          EventName = "revived"           // (info) [Remember] revived a session
+	EventLogout           EventName = "logged_out"        // (info)
+	EventExpired          EventName = "expired"           // (info) by the idle or absolute timeout
+	EventEnded            EventName = "ended"             // (info) by another session, an administrator, a limit, the user's state
+	EventTheftSuspected   EventName = "theft_suspected"   // (warn) a superseded token was presented: the session was ended
+	EventRefused          EventName = "refused"           // (warn; debug if not logged in, info if the login is too old; "cross_origin" at most once a second)
+	EventUnknownCookie    EventName = "unknown_cookie"    // (info) signed with our keys, but of no session: at most once a second
+	EventUnverifiedCookie EventName = "unverified_cookie" // (info) not signed with our keys, or two of them: at most once a second
+	EventUnavailable      EventName = "unavailable"       // (error) the backend or FindUser failed
 )
 
 var eventMessages = map[EventName]string{
-	EventLogin:           "logged in",
-	EventReauthenticated: "logged in again",
-	EventRevived:         "session revived",
-	EventLogout:          "logged out",
-	EventExpired:         "session expired",
-	EventEnded:           "session ended",
-	EventTheftSuspected:  "theft suspected: a superseded token was presented",
-	EventRefused:         "refused",
-	EventUnknownCookie:   "cookie of no session",
-	EventForgedCookie:    "forged cookie",
-	EventUnavailable:     "sessions are unavailable",
+	EventLogin:            "logged in",
+	EventReauthenticated:  "logged in again",
+	EventRevived:          "session revived",
+	EventLogout:           "logged out",
+	EventExpired:          "session expired",
+	EventEnded:            "session ended",
+	EventTheftSuspected:   "theft suspected: a superseded token was presented",
+	EventRefused:          "refused",
+	EventUnknownCookie:    "cookie of no session",
+	EventUnverifiedCookie: "a cookie that these keys did not sign",
+	EventUnavailable:      "sessions are unavailable",
 }
 
 func (e *Event) level() slog.Level {
@@ -79,7 +79,7 @@ func (e *Event) level() slog.Level {
 			}
 		}
 		return slog.LevelWarn // a login, with the reason as its code
-	case EventTheftSuspected, EventForgedCookie:
+	case EventTheftSuspected:
 		return slog.LevelWarn
 	case EventUnavailable:
 		if errors.Is(e.Err, context.Canceled) {
@@ -128,7 +128,11 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	}
 	group("url", slog.String("path", e.Path))
 	group("user_agent", slog.String("original", e.UserAgent))
-	log.LogAttrs(ctx, level, "sessionguard: "+eventMessages[e.Name], attrs...)
+	message := eventMessages[e.Name]
+	if e.Code == refusals[crossOrigin].code {
+		message += ": a request from another site; if the site is yours, a subdomain of it, or behind a proxy that changes Host, see Config.CrossOrigin"
+	}
+	log.LogAttrs(ctx, level, "sessionguard: "+message, attrs...)
 }
 
 // emit reports e to Config.OnEvent or the log, completed with rec's session, and with the

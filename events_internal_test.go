@@ -25,7 +25,7 @@ func TestDiscardedEventAllocatesNothing(t *testing.T) {
 func TestEveryEventHasALogMessage(t *testing.T) {
 	for _, name := range []EventName{
 		EventLogin, EventReauthenticated, EventRevived, EventLogout, EventExpired, EventEnded,
-		EventTheftSuspected, EventRefused, EventUnknownCookie, EventForgedCookie, EventUnavailable,
+		EventTheftSuspected, EventRefused, EventUnknownCookie, EventUnverifiedCookie, EventUnavailable,
 	} {
 		require.NotEmpty(t, eventMessages[name], name)
 	}

@@ -228,14 +228,14 @@ func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 		return resolution{}
 	}
 	if n > 1 || !cookie.Plausible(value) {
-		return c.forgedCookie(ctx)
+		return c.unverifiedCookie(ctx)
 	}
 	key := c.cookies.Key(value)
 	for range maxConflicts {
 		rec, found := c.cached(key)
 		if !found {
 			if !c.shouldLoad(value) {
-				return c.forgedCookie(ctx)
+				return c.unverifiedCookie(ctx)
 			}
 			var err error
 			if rec, err = c.backend.Load(ctx, key); err != nil {
@@ -290,7 +290,7 @@ func (c *core) resolveMissing(ctx context.Context, q query, value string, err er
 		c.emitThrottled(ctx, Event{Name: EventUnknownCookie}, &c.unknownCookies)
 		return resolution{kind: ended, reason: store.ReasonExpired}
 	}
-	return c.forgedCookie(ctx)
+	return c.unverifiedCookie(ctx)
 }
 
 // resolveSuperseded resolves a token that a revival has replaced. For a while it is still
@@ -384,8 +384,12 @@ func (c *core) cached(key store.Key) (store.Record, bool) {
 	return c.cacher.Cached(key)
 }
 
-// forgedCookie returns no session, and emits the event.
-func (c *core) forgedCookie(ctx context.Context) resolution {
-	c.emitThrottled(ctx, Event{Name: EventForgedCookie}, &c.forgedCookies)
+// unverifiedCookie returns no session, and emits the event.
+func (c *core) unverifiedCookie(ctx context.Context) resolution {
+	if c.unverifiedLogged.CompareAndSwap(false, true) {
+		c.log.Warn("sessionguard: a browser sent a cookie that Config.Keys did not sign: somebody forged it, or the keys have changed, or another program on this host has the same Config.CookieName",
+			"cookie", c.cookies.Session.Name)
+	}
+	c.emitThrottled(ctx, Event{Name: EventUnverifiedCookie}, &c.unverifiedCookies)
 	return resolution{}
 }

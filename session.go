@@ -105,14 +105,15 @@ type core struct {
 	onEvent    func(context.Context, Event) // nil: log
 	log        *slog.Logger
 
-	streams         *stream.Registry // changes
-	forgedCookies   throttle         // these three change
-	unknownCookies  throttle
-	crossOrigins    throttle
-	scriptServed    atomic.Bool // Script was called
-	scriptLogged    atomic.Bool // these three: the mistake has been logged
-	unwrappedLogged atomic.Bool
-	callbackLogged  atomic.Bool
+	streams           *stream.Registry // changes
+	unverifiedCookies throttle         // these three change
+	unknownCookies    throttle
+	crossOrigins      throttle
+	scriptServed      atomic.Bool // Script was called
+	scriptLogged      atomic.Bool // these four: the mistake has been logged
+	unwrappedLogged   atomic.Bool
+	callbackLogged    atomic.Bool
+	unverifiedLogged  atomic.Bool
 }
 
 // Handler wraps the whole server, once; everything else the guard does rests on it. It

@@ -146,3 +146,23 @@ func TestAnEventStreamIsNotBuffered(t *testing.T) {
 	require.Equal(t, "no", buffering(watched, "Content-Type=text/event-stream", nil), "nobody is logged in")
 	require.Empty(t, buffering(plain, "Content-Type=text/event-stream", ada))
 }
+
+// Honest browsers send such cookies after the keys have changed, or if two programs on one
+// host use the same name.
+func TestACookieThatTheKeysDidNotSignIsExplainedOnce(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.CookieName = "__Host-other" })
+	for range 3 {
+		s.browse().Get("/", "Cookie", "__Host-other="+strings.Repeat("A", 120))
+	}
+	require.Equal(t, 1, strings.Count(s.log.String(), "\n"))
+	for _, part := range []string{"Config.Keys", "Config.CookieName", "cookie=__Host-other"} {
+		require.Contains(t, s.log.String(), part)
+	}
+}
+
+func TestTheLogOfACrossOriginRequestNamesTheRemedy(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.OnEvent = nil })
+	b := s.browse()
+	require.Equal(t, http.StatusForbidden, b.Post("/value?k=a&v=1", "Sec-Fetch-Site", "same-site").StatusCode)
+	require.Contains(t, s.log.String(), "Config.CrossOrigin")
+}

@@ -142,7 +142,7 @@ func TestInvalidCookieEventsAreEmittedOncePerSecond(t *testing.T) {
 		}
 		unknown.Get("/")
 		forged.Get("/")
-		for _, name := range []sessionguard.EventName{sessionguard.EventUnknownCookie, sessionguard.EventForgedCookie} {
+		for _, name := range []sessionguard.EventName{sessionguard.EventUnknownCookie, sessionguard.EventUnverifiedCookie} {
 			events := slices.Clone(s.events.all)
 			events = slices.DeleteFunc(events, func(e sessionguard.Event) bool { return e.Name != name })
 			require.Len(s.T, events, 2, name)
@@ -156,7 +156,7 @@ func TestInvalidCookieEventsAreEmittedOncePerSecond(t *testing.T) {
 		s.browse().Get("/", "Cookie", sessionCookie+"=x")
 		advance(time.Second)
 		s.browse().Get("/", "Cookie", sessionCookie+"="+cookies[sessionCookie]+"; "+sessionCookie+"="+cookies[sessionCookie])
-		require.Len(s.T, s.events.take(sessionguard.EventForgedCookie), 2)
+		require.Len(s.T, s.events.take(sessionguard.EventUnverifiedCookie), 2)
 	})
 }
 

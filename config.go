@@ -85,6 +85,10 @@ type Config[U User] struct {
 	//	MaxSessions: func(*User) store.Limit { return store.Limit{Max: 3} },
 	MaxSessions func(U) store.Limit
 
+	// BasePath is the prefix that a proxy removes from the paths of requests, such as
+	// "/app". A path that arrives with it is left as it is. All other paths here, "next", and what a handler redirects to, are paths as
+	// browsers see them, with the prefix; so are the defaults. Default: none.
+	BasePath string
 	// LoginPath is where a page that needs a login sends a browser, with its own path as
 	// the query value "next". Default: "/login".
 	LoginPath string
@@ -206,10 +210,10 @@ func (config *Config[U]) setDefaults() {
 	config.AbsoluteTimeout = cmp.Or(config.AbsoluteTimeout, max(defaultAbsoluteTimeout, config.IdleTimeout))
 	config.RememberFor = cmp.Or(config.RememberFor, defaultRememberFor)
 	config.RememberGrace = cmp.Or(config.RememberGrace, min(defaultRememberGrace, config.IdleTimeout))
-	config.LoginPath = cmp.Or(config.LoginPath, "/login")
+	config.LoginPath = cmp.Or(config.LoginPath, config.BasePath+"/login")
 	config.ReauthPath = cmp.Or(config.ReauthPath, config.LoginPath)
-	config.WelcomePath = cmp.Or(config.WelcomePath, "/")
-	config.ScriptPath = cmp.Or(config.ScriptPath, "/sessionguard/")
+	config.WelcomePath = cmp.Or(config.WelcomePath, config.BasePath+"/")
+	config.ScriptPath = cmp.Or(config.ScriptPath, config.BasePath+"/sessionguard/")
 	config.FlashSession = cmp.Or(config.FlashSession, "flash")
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	if config.LogoutFlash == nil {
@@ -250,6 +254,11 @@ func (c *core) checkLimits() error {
 
 // parsePages sets the pages that browsers are sent to.
 func (config *Config[U]) parsePages(c *core) error {
+	base, ok := localpath.Parse(config.BasePath)
+	if config.BasePath != "" && (!ok || base.Target != base.Path || strings.HasSuffix(base.Path, "/")) {
+		return fmt.Errorf("sessionguard: Config.BasePath: %q is not a path on this server without a slash at its end", config.BasePath)
+	}
+	c.basePath = config.BasePath
 	for _, page := range []struct {
 		field, path string
 		to          *localpath.Page

@@ -332,7 +332,7 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 // cookie. It parses the URL, so it is called only if there is a session to revive.
 func (c *core) mayRevive(q query) bool {
 	return q.activity == active && !upgrades(q.request) &&
-		q.request.Header.Get("Sec-Purpose") == "" && localpath.Requested(q.request).Path != c.login.Path
+		q.request.Header.Get("Sec-Purpose") == "" && localpath.Requested(q.request, c.basePath).Path != c.login.Path
 }
 
 // upgrades reports whether r asks for a connection whose response cannot set a cookie: a

@@ -197,7 +197,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		_, _ = w.Write(refusal.problem(reason))
 		return
 	}
-	asked := localpath.Requested(r)
+	asked := localpath.Requested(r, c.basePath)
 	if refusal.page == nil || refusal.page(c).Path == asked.Path {
 		refusal.writePage(w)
 		return

@@ -92,6 +92,7 @@ type core struct {
 	ownerPrefix     string // of this guard's sessions in the backend
 	crossOrigin     *http.CrossOriginProtection
 
+	basePath     string
 	challenge    string // of a 401: WWW-Authenticate
 	login        localpath.Page
 	reauth       localpath.Page

@@ -166,3 +166,38 @@ func TestTheLogOfACrossOriginRequestNamesTheRemedy(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, b.Post("/value?k=a&v=1", "Sec-Fetch-Site", "same-site").StatusCode)
 	require.Contains(t, s.log.String(), "Config.CrossOrigin")
 }
+
+// A proxy serves the application under /app and removes that from the paths it passes on.
+// With BasePath the guard knows the pages as the browser does.
+func TestBehindAProxyThatRemovesAPrefix(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := rememberingSite(t, nil, func(c *sessionguard.Config[*user]) { c.BasePath, c.WelcomePath = "/app", "/app/admin" })
+		s.mux.Handle("GET /login", s.guard.RequireLogin(http.NotFoundHandler())) // by mistake
+		s.mux.Handle("/sessionguard/", s.guard.Script())
+		for name, proxy := range map[string]http.Handler{
+			"a proxy removes it": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				r.URL.Path = strings.TrimPrefix(r.URL.Path, "/app")
+				r.RequestURI = r.URL.RequestURI()
+				s.guard.Handler(s.mux).ServeHTTP(w, r)
+			}),
+			"a router outside of the guard removes it": http.StripPrefix("/app", s.guard.Handler(s.mux)),
+			"a router inside of the guard removes it":  s.guard.Handler(http.StripPrefix("/app", s.mux)),
+		} {
+			b := browse(t, serve(t, proxy))
+			redirect := func(path string) string {
+				resp := b.Get(path)
+				return fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("Location"))
+			}
+			require.Equal(t, "303 /app/login?next=%2Fapp%2Fhome%3Fa%3Db", redirect("/app/home?a=b"))
+			require.Equal(t, "401 ", redirect("/app/login"), "no redirect to itself: %s", name)
+			b.Post("/app/login?user=ada")
+			require.Equal(t, "303 /app/sessionguard/x", redirect("/app/sessionguard/resume?next=/app/sessionguard/x"))
+			require.Equal(t, "303 /app/admin", redirect("/app/sessionguard/resume"))
+			require.Equal(t, "403 ", redirect("/app/admin"), "no redirect to itself: %s", name)
+
+			advance(idle)
+			require.Equal(t, "401 ", redirect("/app/login"), "the login page revives nothing: %s", name)
+			require.Equal(t, "200 ", redirect("/app/home"), name)
+		}
+	})
+}

@@ -23,18 +23,22 @@ func Parse(target string) (Page, bool) {
 }
 
 // Requested returns the page that the client asked for. It reads the request
-// target as the client sent it, because a router may have cut a prefix off r.URL.
-// The page's Target is empty if it is no local path.
-func Requested(r *http.Request) Page {
+// target as it arrived, because a router may have cut a prefix off r.URL, and adds
+// base, a prefix that a proxy has cut off, unless the target still has it. The page's
+// Target is empty if it is no local path.
+func Requested(r *http.Request, base string) Page {
 	u := r.URL
 	if sent, err := url.ParseRequestURI(r.RequestURI); err == nil {
 		u = sent
 	}
-	target := u.RequestURI()
+	if strings.HasPrefix(u.Path, base+"/") {
+		base = ""
+	}
+	target := base + u.RequestURI()
 	if !IsLocal(target) {
 		target = ""
 	}
-	return Page{target, u.Path}
+	return Page{target, base + u.Path}
 }
 
 // From returns the page's address with query, as With does, for a client that

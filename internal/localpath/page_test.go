@@ -122,13 +122,13 @@ func TestRequestedReadsEveryFormOfRequestTarget(t *testing.T) {
 		"CONNECT 192.0.2.7:443":             {"/", ""}, // net/http's URL for an authority that is none for net/url
 		"GET /" + strings.Repeat("a", 2000): {"", "/" + strings.Repeat("a", 2000)},
 	} {
-		require.Equal(t, want, Requested(read(t, line)), "%.80s", line)
+		require.Equal(t, want, Requested(read(t, line), ""), "%.80s", line)
 	}
 }
 
 func TestRequestedIgnoresWhatRoutersDoToTheURL(t *testing.T) {
 	var got Page
-	page := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = Requested(r) })
+	page := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = Requested(r, "") })
 	http.StripPrefix("/app", page).ServeHTTP(httptest.NewRecorder(), read(t, "GET /app/home?tab=1"))
 	require.Equal(t, Page{"/app/home?tab=1", "/app/home"}, got)
 	mux := http.NewServeMux()
@@ -148,6 +148,28 @@ func TestRequestedFallsBackToTheURL(t *testing.T) {
 		r, err := http.NewRequest("GET", target, nil)
 		require.NoError(t, err)
 		require.Empty(t, r.RequestURI)
-		require.Equal(t, want, Requested(r), target)
+		require.Equal(t, want, Requested(r, ""), target)
+	}
+}
+
+func TestRequestedAddsThePrefixThatAProxyHasCutOff(t *testing.T) {
+	for _, c := range []struct {
+		sent, routed, base string
+		want               Page
+	}{
+		{"/home?a=b", "/home", "", Page{"/home?a=b", "/home"}},
+		{"/home?a=b", "/home", "/app", Page{"/app/home?a=b", "/app/home"}},
+		{"/", "/", "/app", Page{"/app/", "/app/"}},
+		{"/app/home", "/home", "", Page{"/app/home", "/app/home"}},
+		{"/app/home", "/home", "/app", Page{"/app/home", "/app/home"}},            // a router has cut it off
+		{"/app/home", "/app/home", "/app", Page{"/app/home", "/app/home"}},        // nobody has, or not yet
+		{"/shop/home", "/home", "/app", Page{"/app/shop/home", "/app/shop/home"}}, // a router has cut off another prefix
+		{"/application/home", "/home", "/app", Page{"/app/application/home", "/app/application/home"}},
+		{"//evil.example/", "//evil.example/", "/app", Page{"", "/app//evil.example/"}},
+		{"/caf%C3%A9", "/café", "/app", Page{"/app/caf%C3%A9", "/app/café"}},
+	} {
+		r := httptest.NewRequest("GET", c.sent, nil)
+		r.URL.Path, r.RequestURI = c.routed, c.sent
+		require.Equal(t, c.want, Requested(r, c.base), "%+v", c)
 	}
 }

@@ -386,7 +386,7 @@ func (c *core) cached(key store.Key) (store.Record, bool) {
 
 // unverifiedCookie returns no session, and emits the event.
 func (c *core) unverifiedCookie(ctx context.Context) resolution {
-	if c.unverifiedLogged.CompareAndSwap(false, true) {
+	if c.logged.unverified.CompareAndSwap(false, true) {
 		c.log.Warn("sessionguard: a browser sent a cookie that Config.Keys did not sign: somebody forged it, or the keys have changed, or another program on this host has the same Config.CookieName",
 			"cookie", c.cookies.Session.Name)
 	}

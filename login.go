@@ -6,8 +6,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -131,12 +133,32 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 		c.emitLoginRefused(r.Context(), user, store.ReasonDeactivated)
 		return ErrInactive
 	}
+	c.warnOfHTTP(r)
 	l, err := c.lockRequest(r)
 	if err != nil {
 		return err
 	}
 	defer l.unlock()
 	return l.logIn(r.Context(), user, o)
+}
+
+// warnOfHTTP logs, once, that a browser logs in over http and will drop the cookie. Browsers
+// take Secure cookies from localhost also over http.
+func (c *core) warnOfHTTP(r *http.Request) {
+	host, isHTTP := strings.CutPrefix(r.Header.Get("Origin"), "http://")
+	if !isHTTP || !c.cookies.Session.Secure || isLocalhost(host) || !c.logged.overHTTP.CompareAndSwap(false, true) {
+		return
+	}
+	c.log.Warn("sessionguard: a login arrived over http, where browsers drop Secure cookies: serve the site over https, or set Config.InsecureHTTP for development", "host", host)
+}
+
+// isLocalhost reports whether host, with or without a port, is this machine to a browser.
+func isLocalhost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback()
 }
 
 // logIn stores a new session, or moves the user's present one to a new token, and makes

@@ -361,6 +361,13 @@ func (c *core) crossOriginAllowed(r *http.Request) bool {
 	return c.crossOrigin.Check(r) == nil
 }
 
+// warnOfNullOrigin logs, once, why a form of this very site may have been refused.
+func (c *core) warnOfNullOrigin(r *http.Request) {
+	if r.Header.Get("Origin") == "null" && c.logged.nullOrigin.CompareAndSwap(false, true) {
+		c.log.Warn("sessionguard: a request with Origin: null was refused: forms of this site send that if its Referrer-Policy is no-referrer (same-origin will do) or it is in a sandboxed frame", "path", r.URL.Path)
+	}
+}
+
 func isUpgrade(h http.Header) bool {
 	_, ok := h["Upgrade"]
 	return ok

@@ -244,14 +244,14 @@ func (c *core) requestFrom(ctx context.Context) *request {
 func (c *core) lockRequest(r *http.Request) (*locked, error) {
 	req := c.requestOf(r)
 	if req == nil {
-		if c.unwrappedLogged.CompareAndSwap(false, true) {
+		if c.logged.unwrapped.CompareAndSwap(false, true) {
 			c.log.Error("sessionguard: this request did not come through guard.Handler: nobody is logged in and nothing is stored",
 				"path", r.URL.Path)
 		}
 		return nil, ErrNotWrapped
 	}
 	l, err := req.tryLock()
-	if err != nil && c.callbackLogged.CompareAndSwap(false, true) {
+	if err != nil && c.logged.callback.CompareAndSwap(false, true) {
 		c.log.Error("sessionguard: a callback used the guard for the request that it was called for", "path", r.URL.Path)
 	}
 	return l, err
@@ -281,6 +281,7 @@ func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*reques
 	if c.crossOriginAllowed(r) {
 		serve(req, &req.writer, &req.http)
 	} else {
+		c.warnOfNullOrigin(r)
 		c.refuse(req, &req.writer, &req.http, crossOrigin)
 	}
 	late := req.finish()

@@ -214,7 +214,7 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 
 // statusOf returns the session's status for a page.
 func (c *core) statusOf(r *http.Request) (status, error) {
-	if !c.scriptServed.Load() && c.requestOf(r) != nil && c.scriptLogged.CompareAndSwap(false, true) {
+	if !c.scriptServed.Load() && c.requestOf(r) != nil && c.logged.script.CompareAndSwap(false, true) {
 		c.log.Error("sessionguard: ScriptTag without Script: serve guard.Script() at Config.ScriptPath", "path", c.scriptPath)
 	}
 	l, err := c.lockRequest(r)

@@ -111,10 +111,9 @@ type core struct {
 	unknownCookies    throttle
 	crossOrigins      throttle
 	scriptServed      atomic.Bool // Script was called
-	scriptLogged      atomic.Bool // these four: the mistake has been logged
-	unwrappedLogged   atomic.Bool
-	callbackLogged    atomic.Bool
-	unverifiedLogged  atomic.Bool
+	logged            struct {    // mistakes, each of which is logged once
+		script, unwrapped, callback, unverified, overHTTP, nullOrigin atomic.Bool
+	}
 }
 
 // Handler wraps the whole server, once; everything else the guard does rests on it. It

@@ -201,3 +201,38 @@ func TestBehindAProxyThatRemovesAPrefix(t *testing.T) {
 		}
 	})
 }
+
+// A browser drops the Secure cookie of a login over http, but on localhost.
+func TestALoginOverHTTPIsWarnedOfOnce(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) {
+		c.CrossOrigin = http.NewCrossOriginProtection()
+		c.CrossOrigin.AddInsecureBypassPattern("/")
+	})
+	for _, origin := range []string{"", "null", "https://nas.lan", "http://localhost", "http://localhost:8080", "http://127.0.0.1:80", "http://[::1]:8080", "http://app.localhost"} {
+		require.Equal(t, http.StatusSeeOther, s.browse().Post("/login?user=ada", "Origin", origin).StatusCode)
+		require.Empty(t, s.log.String(), origin)
+	}
+	for range 2 {
+		s.browse().Post("/login?user=ada", "Origin", "http://nas.lan:8080")
+	}
+	require.Equal(t, 1, strings.Count(s.log.String(), "\n"), s.log)
+	require.Contains(t, s.log.String(), "InsecureHTTP")
+	require.Contains(t, s.log.String(), "host=nas.lan:8080")
+
+	insecure := newSite(t, func(c *sessionguard.Config[*user]) { c.InsecureHTTP = true })
+	insecure.browse().Post("/login?user=ada", "Origin", "http://nas.lan:8080", "Sec-Fetch-Site", "same-origin")
+	require.Empty(t, insecure.log.String())
+}
+
+// Forms of a page with Referrer-Policy: no-referrer have no origin, so they are refused
+// where the browser sends no Sec-Fetch-Site, which is the case over http.
+func TestARefusedFormWithoutAnOriginIsExplainedOnce(t *testing.T) {
+	s := newSite(t, nil)
+	s.browse().Post("/login?user=ada", "Origin", "null", "Sec-Fetch-Site", "same-origin")
+	require.Empty(t, s.log.String(), "not refused")
+	for range 2 {
+		require.Equal(t, http.StatusForbidden, s.browse().Post("/login?user=ada", "Origin", "null", "Sec-Fetch-Site", "").StatusCode)
+	}
+	require.Equal(t, 1, strings.Count(s.log.String(), "\n"), s.log)
+	require.Contains(t, s.log.String(), "no-referrer")
+}

@@ -38,6 +38,8 @@ func TestNewReportsConfigurationErrors(t *testing.T) {
 		{"idle too short", "shorter than a second", func(c *Config[*configUser]) { c.IdleTimeout = time.Second - 1 }},
 		{"idle > absolute", "longer than the AbsoluteTimeout", func(c *Config[*configUser]) { c.AbsoluteTimeout = time.Minute }},
 		{"idle > absolute, both set", "longer than the AbsoluteTimeout", func(c *Config[*configUser]) { c.IdleTimeout, c.AbsoluteTimeout = time.Hour, time.Minute }},
+		{"fewer bytes than a visitor has", "MaxValuesBytes of 4095", func(c *Config[*configUser]) { c.MaxValuesBytes = 4095 }},
+		{"negative bytes", "MaxValuesBytes of -1", func(c *Config[*configUser]) { c.MaxValuesBytes = -1 }},
 		{"login on another server", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "https://evil.example/" }},
 		{"login on another host, without a scheme", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "//evil.example" }},
 		{"login behind a fragment", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "/app#/login" }},

@@ -106,10 +106,9 @@ func (l *locked) checkSaved() error {
 		return err
 	}
 	if l.rec.Session != nil {
-		_, err = changes.Merge(l.rec.Values, l.core.maxValuesBytes)
-	} else {
-		_, _, err = l.visitorBag(changes)
+		return changes.Fit(l.rec.Values, l.core.maxValuesBytes)
 	}
+	_, _, err = l.visitorBag(changes)
 	return err
 }
 

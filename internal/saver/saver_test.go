@@ -31,12 +31,18 @@ type slow struct {
 func (s *slow) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	s.loads.Add(1)
 	time.Sleep(time.Millisecond)
+	if err := ctx.Err(); err != nil {
+		return store.Record{}, err
+	}
 	return s.Backend.Load(ctx, key)
 }
 
 func (s *slow) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
 	s.saves.Add(1)
 	time.Sleep(time.Millisecond)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if s.onSave != nil {
 		if err := s.onSave(ctx); err != nil {
 			return err
@@ -220,6 +226,40 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 		require.NoError(t, <-first)
 		requireIdle(t, q)
 		require.Equal(t, map[any]any{"first": 1}, stored(t, b, session), "who was told of an error has not saved")
+	})
+}
+
+// Requests whose changes are stored together have deadlines of their own.
+func TestOneOfSeveralGivesUpAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, session := newSession(t)
+		begun := time.Now()
+		b.onSave = func(context.Context) error {
+			if b.saves.Load() > 1 && time.Since(begun) < 2*time.Second { // all but the first wait
+				return store.ErrConflict
+			}
+			return nil
+		}
+		q := New(b, limit)
+		var saving sync.WaitGroup
+		for i, patience := range []time.Duration{deadline, time.Second, time.Second, deadline, deadline} {
+			changes := change(t, fmt.Sprint(i), i)
+			saving.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				_, err := q.Save(ctx, session, changes)
+				if patience == deadline {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					require.Equal(t, patience, time.Since(begun))
+				}
+			})
+			synctest.Wait() // in this order
+		}
+		saving.Wait()
+		require.Equal(t, map[any]any{"0": 0, "3": 3, "4": 4}, stored(t, b, session))
+		requireIdle(t, q)
 	})
 }
 

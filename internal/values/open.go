@@ -1,6 +1,7 @@
 package values
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -190,6 +191,24 @@ func (c Changes) Merge(stored []byte, limit int) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes, and Config.MaxValuesBytes is %d", ErrTooLarge, len(merged), limit)
 	}
 	return merged, nil
+}
+
+// Fit returns the error of Merge. Unless the changes may be too large, it does not merge
+// them to find out that there is none.
+func (c Changes) Fit(stored []byte, limit int) error {
+	const lengths = 2 * binary.MaxVarintLen64
+	most := len(stored) + 1 // the version
+	for _, change := range c {
+		most += len(change.session.name) + lengths
+		for _, e := range change.entries {
+			most += len(e.Key) + len(e.Value) + lengths
+		}
+	}
+	if most <= limit {
+		return nil
+	}
+	_, err := c.Merge(stored, limit)
+	return err
 }
 
 // ReplaceIn returns bag with the changes. Nobody else changes bag.

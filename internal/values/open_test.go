@@ -182,6 +182,7 @@ func TestMergeKeepsTheLimit(t *testing.T) {
 			changes, err := o.Changes(false)
 			require.NoError(t, err)
 			merged, err := changes.Merge(stored(test.stored), 1000)
+			require.Equal(t, err, changes.Fit(stored(test.stored), 1000))
 			if test.want == nil {
 				require.ErrorIs(t, err, ErrTooLarge)
 				require.ErrorIs(t, err, ErrUnsaveable)

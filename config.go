@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/securecookie"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/saver"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -85,9 +86,17 @@ type Config[U User] struct {
 	//	MaxSessions: func(*User) store.Limit { return store.Limit{Max: 3} },
 	MaxSessions func(U) store.Limit
 
+	// MaxValuesBytes is how many bytes the values and flashes of one session may take, as
+	// they are stored: see [Guard.Get] for what happens beyond that, and for visitors. Every
+	// request that uses values decodes what it uses, and every change is stored with all
+	// the others. Default: 65536. Minimum: 4096, because a visitor's values move into the
+	// session at login. Values that were stored under a higher limit stay, but do not grow.
+	MaxValuesBytes int
+
 	// BasePath is the prefix that a proxy removes from the paths of requests, such as
-	// "/app". A path that arrives with it is left as it is. All other paths here, "next", and what a handler redirects to, are paths as
-	// browsers see them, with the prefix; so are the defaults. Default: none.
+	// "/app". A path that arrives with it is left as it is. All other paths here, "next",
+	// and what a handler redirects to, are paths as browsers see them, with the prefix; so
+	// are the defaults. Default: none.
 	BasePath string
 	// LoginPath is where a page that needs a login sends a browser, with its own path as
 	// the query value "next". Default: "/login".
@@ -148,6 +157,8 @@ const (
 	defaultAbsoluteTimeout = 12 * time.Hour
 	defaultRememberFor     = 30 * time.Minute
 	defaultRememberGrace   = 30 * time.Second
+	defaultMaxValuesBytes  = 64 << 10
+	minMaxValuesBytes      = 4096 // more than a visitor's cookie holds
 
 	// detachedTimeout bounds work that completes even if the client disconnects: a login,
 	// a logout, the saving of values.
@@ -170,6 +181,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		absoluteTimeout: config.AbsoluteTimeout,
 		rememberFor:     config.RememberFor,
 		rememberGrace:   config.RememberGrace,
+		maxValuesBytes:  config.MaxValuesBytes,
 		crossOrigin:     config.CrossOrigin,
 		refusals:        config.Refusals,
 		flashSession:    config.FlashSession,
@@ -184,6 +196,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	}
 	_, c.local = c.backend.(*store.Memory)
 	c.cacher, _ = c.backend.(store.Cacher)
+	c.saves = saver.New(c.backend, c.maxValuesBytes)
 	c.streams = c.newStreams()
 
 	if _, err := values.Encode(map[any]any{"flash": c.logoutFlash}, nil); err != nil {
@@ -211,6 +224,7 @@ func (config *Config[U]) setDefaults() {
 	config.RememberFor = cmp.Or(config.RememberFor, defaultRememberFor)
 	config.RememberGrace = cmp.Or(config.RememberGrace, min(defaultRememberGrace, config.IdleTimeout))
 	config.LoginPath = cmp.Or(config.LoginPath, config.BasePath+"/login")
+	config.MaxValuesBytes = cmp.Or(config.MaxValuesBytes, defaultMaxValuesBytes)
 	config.ReauthPath = cmp.Or(config.ReauthPath, config.LoginPath)
 	config.WelcomePath = cmp.Or(config.WelcomePath, config.BasePath+"/")
 	config.ScriptPath = cmp.Or(config.ScriptPath, config.BasePath+"/sessionguard/")
@@ -248,6 +262,9 @@ func (c *core) checkLimits() error {
 	}
 	if c.rememberGrace < 0 || c.rememberGrace > c.idleTimeout {
 		return fmt.Errorf("a RememberGrace of %v is negative or longer than the IdleTimeout of %v", c.rememberGrace, c.idleTimeout)
+	}
+	if c.maxValuesBytes < minMaxValuesBytes {
+		return fmt.Errorf("a MaxValuesBytes of %d is less than %d", c.maxValuesBytes, minMaxValuesBytes)
 	}
 	return nil
 }

@@ -43,6 +43,8 @@ func TestNewReportsConfigurationErrors(t *testing.T) {
 		{"base path that is a slash", "BasePath", func(c *Config[*configUser]) { c.BasePath = "/" }},
 		{"base path on another host", "BasePath", func(c *Config[*configUser]) { c.BasePath = "//evil.example" }},
 		{"base path with a query", "BasePath", func(c *Config[*configUser]) { c.BasePath = "/app?a=b" }},
+		{"fewer bytes than a visitor has", "MaxValuesBytes of 4095", func(c *Config[*configUser]) { c.MaxValuesBytes = 4095 }},
+		{"negative bytes", "MaxValuesBytes of -1", func(c *Config[*configUser]) { c.MaxValuesBytes = -1 }},
 		{"login on another server", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "https://evil.example/" }},
 		{"login on another host, without a scheme", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "//evil.example" }},
 		{"login behind a fragment", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "/app#/login" }},

@@ -118,8 +118,9 @@ type effects struct {
 //
 // Lock order: a request's mutex first. While it is held, one of these may be taken, which
 // hold no other while they call out: the mutexes of internal/stream, of a
-// response.Stopper, of a throttle, and those of a backend. No two requests' mutexes are
-// held at a time.
+// response.Stopper, of a throttle, of a saver.Queue, and those of a backend. No two
+// requests' mutexes are held at a time. A request that saves values may wait for the backend
+// call of another that saves the same session, but for nothing else of it.
 //
 // Application code runs while the mutex is held: FindUser, OnEvent, the Logger, ClientAddr,
 // MaxSessions, the user's methods but HasRole, the encoders of stored values, an outer

@@ -31,7 +31,9 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/saver"
 	"github.com/sessionguard-go/sessionguard/internal/stream"
+	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -53,6 +55,9 @@ var (
 	// ErrHeadersSent is returned if the response has begun: it is too late to set a
 	// cookie or to forbid caching. Use the session before writing.
 	ErrHeadersSent = errors.New("sessionguard: the headers have been sent")
+	// ErrValuesTooLarge is returned if the values of a session take more than
+	// Config.MaxValuesBytes, or those of a visitor do not fit into a cookie.
+	ErrValuesTooLarge = values.ErrTooLarge
 	// ErrInCallback is returned if a function of the Config, a method of the user other
 	// than HasRole, or an encoder of a stored value uses the guard for the request that
 	// it is called for: it would wait for itself. [Guard.User] then returns false and
@@ -88,6 +93,7 @@ type core struct {
 	rememberFor     time.Duration
 	rememberGrace   time.Duration
 	maxSessions     func(User) store.Limit // nil: no limit
+	maxValuesBytes  int
 	cookies         cookie.Codec
 	ownerPrefix     string // of this guard's sessions in the backend
 	crossOrigin     *http.CrossOriginProtection
@@ -106,6 +112,7 @@ type core struct {
 	onEvent    func(context.Context, Event) // nil: log
 	log        *slog.Logger
 
+	saves             *saver.Queue     // changes
 	streams           *stream.Registry // changes
 	unverifiedCookies throttle         // these three change
 	unknownCookies    throttle

@@ -12,6 +12,7 @@ import (
 )
 
 // errUnsaveable is returned for values that cannot be stored: a mistake of the application.
+// An [ErrValuesTooLarge] is one.
 var errUnsaveable = values.ErrUnsaveable
 
 // Get returns the values kept under name for the client that sends r: in the session of
@@ -38,8 +39,14 @@ var errUnsaveable = values.ErrUnsaveable
 // session is then empty and is not saved. A cookie that was tampered with is no error.
 //
 // A visitor's values are signed and encrypted, but a client can send an old cookie again:
-// keep no one-time secrets and no counters in them. Name and value of the cookie are
-// limited to 4096 bytes together; the oldest flashes are dropped first.
+// keep no one-time secrets and no counters in them.
+//
+// The values and flashes of one session, under all names together, take at most
+// Config.MaxValuesBytes, and those of a visitor as much as fits into a cookie, whose name
+// and value have 4096 bytes together. If they are more, the oldest flashes are dropped
+// (those under gorilla's default key; others count as values). If they are still more,
+// nothing is saved: Save returns [ErrValuesTooLarge], and unless the handler takes away
+// what is too much, the response is replaced with 500.
 func (g *core) Get(r *http.Request, name string) (*sessions.Session, error) {
 	l, err := g.lockRequest(r)
 	if err != nil {
@@ -57,7 +64,9 @@ func (g *core) New(r *http.Request, name string) (*sessions.Session, error) {
 
 // Save reports whether the session can be saved, and ensures that it is, even if the
 // context of r has ended when the response begins. [Guard.Get] says when it is needed,
-// and which errors there are.
+// and which errors there are. Besides, it returns [ErrValuesTooLarge] if this session, with
+// what is stored and what Save was called for before, takes too many bytes, and an error
+// for values whose type cannot be stored.
 func (g *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
 	l, err := g.lockRequest(r)
 	if err != nil {
@@ -72,7 +81,7 @@ func (l *locked) save(ctx context.Context, session *sessions.Session) error {
 	if s.Err != nil {
 		return s.Err
 	}
-	if err := s.Save(session); err != nil || !l.committed {
+	if err := s.Save(session, l.checkSaved); err != nil || !l.committed {
 		return err
 	}
 	if l.rec.Session == nil {
@@ -86,6 +95,20 @@ func (l *locked) save(ctx context.Context, session *sessions.Session) error {
 	default:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+}
+
+// checkSaved returns an error if what Save was called for is more than can be stored. It
+// leaves out what other sessions hold without Save: their handlers may be changing it.
+func (l *locked) checkSaved() error {
+	changes, err := l.effects.open.Changes(true)
+	if err != nil || len(changes) == 0 {
+		return err
+	}
+	if l.rec.Session != nil {
+		return changes.Fit(l.rec.Values, l.core.maxValuesBytes)
+	}
+	_, _, err = l.visitorBag(changes)
+	return err
 }
 
 // open returns the session of name, which it opens if no handler has yet.
@@ -157,40 +180,13 @@ func (l *locked) saveSession() error {
 	}
 	ctx, cancel := detached(l.ctx())
 	defer cancel()
-	for latest := l.rec; ctx.Err() == nil; {
-		stored, err := mergedValues(latest, changes)
-		if err != nil {
-			return err
-		}
-		err = l.core.backend.Save(ctx, latest.Key, latest.Version, stored)
-		if err == nil {
-			session := *latest.Session
-			session.Values, session.Version = stored, session.Version+1
-			l.rec.Session = &session
-			changes.Stored()
-			return nil
-		}
-		if !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-		if latest, err = l.core.backend.Load(ctx, latest.Key); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
-}
-
-// mergedValues returns rec's values with the changes.
-func mergedValues(rec store.Record, changes values.Changes) ([]byte, error) {
-	bag, err := values.Unmarshal(rec.Values)
+	saved, err := l.core.saves.Save(ctx, l.rec.Session, changes)
 	if err != nil {
-		return nil, fmt.Errorf("%w: stored values: %w", errUnsaveable, err)
+		return err
 	}
-	if bag == nil {
-		bag = values.Bag{}
-	}
-	changes.MergeInto(bag)
-	return bag.Marshal(), nil
+	l.rec.Session = saved
+	changes.Stored()
+	return nil
 }
 
 // saveVisitor stores the changes in the visitor's cookie.
@@ -199,17 +195,13 @@ func (l *locked) saveVisitor() error {
 	if err != nil || len(changes) == 0 {
 		return err
 	}
-	bag, err := l.storedValues()
+	bag, stored, err := l.visitorBag(changes)
 	if err != nil {
 		return err
 	}
-	changes.ReplaceIn(bag)
-	changes.Stored()
-	stored, fits := bag.MarshalWithin(l.core.cookies.MaxVisitorBytes)
-	if !fits {
-		return fmt.Errorf("%w: a visitor's values do not fit into a cookie", errUnsaveable)
-	}
 	e := l.needEffects()
+	e.stored = bag
+	changes.Stored()
 	if len(stored) == 0 && e.visitor.kind != setCookie {
 		e.visitor = cookieChange{kind: deleteCookie}
 		return nil
@@ -220,6 +212,20 @@ func (l *locked) saveVisitor() error {
 	}
 	e.visitor = cookieChange{kind: setCookie, value: value}
 	return nil
+}
+
+// visitorBag returns what the visitor's cookie holds with the changes, and its bytes.
+func (l *locked) visitorBag(changes values.Changes) (values.Bag, []byte, error) {
+	stored, err := l.storedValues()
+	if err != nil {
+		return nil, nil, err
+	}
+	bag := changes.ReplaceIn(stored)
+	marshalled, fits := bag.MarshalWithin(l.core.cookies.MaxVisitorBytes)
+	if !fits {
+		return nil, nil, fmt.Errorf("%w: a visitor's values do not fit into a cookie", ErrValuesTooLarge)
+	}
+	return bag, marshalled, nil
 }
 
 // visitorValues returns what moves along into a new session.

@@ -64,9 +64,10 @@ func TestNoUpdateIsLost(t *testing.T) {
 func TestConflictingSaveIsReapplied(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s, backend := remoteSite(t)
-		b, other := s.browse(), s.browse()
+		node := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+		b := s.browse()
 		b.login("ada")
-		other.SetCookies(b.Cookies())
+		other := node.copyOf(b)
 		races := 0
 		backend.beforeCall("Save", func() {
 			if races++; races%2 == 1 && races < 12 { // every second Save is that of other

@@ -82,6 +82,18 @@ var races = []promise{
 			}
 		}
 	}},
+	{"100 requests on both nodes at once that change one session are all saved", func(t T, a, b store.Backend) {
+		one, two := newNode(t, a), newNode(t, b)
+		ada, browsers := browse(t, one), make([]*browser, 100)
+		ada.login(one, newUser())
+		for i := range browsers {
+			browsers[i] = ada.copied()
+		}
+		for _, a := range atOnce(t, browsers, "POST", "/flash", one, two) {
+			require.Equal(t, http.StatusOK, a.StatusCode, a.Body)
+		}
+		require.Equal(t, "100 flashes", ada.at(one).Get("/flashes").Body, "an update is lost")
+	}},
 }
 
 // atOnce sends the same request from all browsers at the same time, alternately to the two

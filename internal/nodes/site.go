@@ -54,6 +54,8 @@ var keys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 //	GET  /value?k=       the value stored under k
 //	POST /value?k=&v=    stores v
 //	POST /hold?k=&v=     the same, but waits for the test before it responds
+//	POST /flash          adds a flash
+//	GET  /flashes        how many there are
 //	GET  /events         a stream: "hello", then the reason why the session ended
 func newNode(t T, backend store.Backend, configure ...func(*config)) *node {
 	t.Helper()
@@ -127,6 +129,15 @@ func (n *node) routes() http.Handler {
 	})
 	mux.Handle("POST /value", g.RequireLogin(set))
 	mux.Handle("POST /hold", g.RequireLogin(set))
+	mux.Handle("POST /flash", g.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := g.Get(r, "flash")
+		session.AddFlash("saved")
+		fmt.Fprint(w, "secret, saved")
+	})))
+	mux.Handle("GET /flashes", g.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := g.Get(r, "flash")
+		fmt.Fprintf(w, "%d flashes", len(session.Flashes()))
+	})))
 	mux.Handle("GET /events", g.Passive(g.RequireLogin(g.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "hello")
 		_ = http.NewResponseController(w).Flush()

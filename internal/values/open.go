@@ -1,15 +1,22 @@
 package values
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/gorilla/sessions"
 )
 
-// ErrUnsaveable is returned for values that cannot be stored: a mistake of the application.
-var ErrUnsaveable = errors.New("sessionguard: values cannot be saved")
+var (
+	// ErrUnsaveable is returned for values that cannot be stored: a mistake of the application.
+	ErrUnsaveable = errors.New("sessionguard: values cannot be saved")
+	// ErrTooLarge is returned for values that take more bytes than there may be. It is an
+	// ErrUnsaveable.
+	ErrTooLarge = fmt.Errorf("%w: they are too large", ErrUnsaveable)
+)
 
 // OpenSessions are the named sessions that the handlers of one request have opened. The
 // zero value is ready to use. It is not safe for concurrent use.
@@ -53,14 +60,21 @@ func (s *OpenSession) Fill(bag Bag) error {
 
 // Save notes that the handler wants session stored in place of s. gorilla lets anyone make
 // a session of the same name with NewSession, so it need not be the one that was opened.
-func (s *OpenSession) Save(session *sessions.Session) error {
+// If check returns an error, Save returns it, and of an abandoned handler only what it
+// saved before counts.
+func (s *OpenSession) Save(session *sessions.Session, check func() error) error {
 	s.Session = session
 	s.deleted = session.Options != nil && session.Options.MaxAge < 0
 	entries, err := s.encode()
 	if err != nil {
 		return err
 	}
+	before, saved := s.entries, s.saved
 	s.entries, s.saved = entries, true
+	if err := check(); err != nil {
+		s.entries, s.saved = before, saved
+		return err
+	}
 	return nil
 }
 
@@ -127,21 +141,23 @@ func (o *OpenSessions) Clear() {
 // Changes are the sessions that differ from what is stored of them.
 type Changes []change
 
+// A change never changes itself, so that another request may store it.
 type change struct {
 	session *OpenSession
+	stored  Entries // of the session
 	entries Entries
 }
 
 // Changes returns what is to be stored. Of sessions that an abandoned handler may still
-// write to (of all if timedOut) only what Save was called for counts.
-func (o *OpenSessions) Changes(timedOut bool) (Changes, error) {
+// write to (of all if onlySaved) only what Save was called for counts.
+func (o *OpenSessions) Changes(onlySaved bool) (Changes, error) {
 	var changes Changes
 	for _, s := range o.all {
 		if s.Err != nil {
 			continue
 		}
 		entries := s.entries
-		if !timedOut && !s.mayStillRun() {
+		if !onlySaved && !s.mayStillRun() {
 			var err error
 			if entries, err = s.encode(); err != nil {
 				return nil, err
@@ -151,25 +167,60 @@ func (o *OpenSessions) Changes(timedOut bool) (Changes, error) {
 			continue
 		}
 		if !entries.Equal(s.stored) {
-			changes = append(changes, change{s, entries})
+			changes = append(changes, change{s, s.stored, entries})
 		}
 	}
 	return changes, nil
 }
 
-// MergeInto makes the changes in bag, which other requests may have changed meanwhile.
-func (c Changes) MergeInto(bag Bag) {
+// Merge returns the stored bytes of a bag with the changes. Other requests may have changed
+// it since the sessions were opened. If there are more than limit bytes, Merge removes the
+// oldest flashes, as [Bag.MarshalWithin] does. If they are still more, and more than were
+// stored under a higher limit, it returns [ErrTooLarge].
+func (c Changes) Merge(stored []byte, limit int) ([]byte, error) {
+	bag, err := Unmarshal(stored)
+	if err != nil {
+		return nil, fmt.Errorf("%w: stored values: %w", ErrUnsaveable, err)
+	}
 	for _, change := range c {
 		name := change.session.name
-		bag[name] = Merge(change.session.stored, change.entries, bag[name])
+		bag[name] = Merge(change.stored, change.entries, bag[name])
 	}
+	merged, fits := bag.MarshalWithin(limit)
+	if !fits {
+		merged = bag.Marshal()
+	}
+	if len(merged) > max(limit, len(stored)) {
+		return nil, fmt.Errorf("%w: %d bytes, and Config.MaxValuesBytes is %d", ErrTooLarge, len(merged), limit)
+	}
+	return merged, nil
 }
 
-// ReplaceIn makes the changes in bag, which nobody else changes.
-func (c Changes) ReplaceIn(bag Bag) {
+// Fit returns the error of Merge. Unless the changes may be too large, it does not merge
+// them to find out that there is none.
+func (c Changes) Fit(stored []byte, limit int) error {
+	const lengths = 2 * binary.MaxVarintLen64
+	most := len(stored) + 1 // the version
+	for _, change := range c {
+		most += len(change.session.name) + lengths
+		for _, e := range change.entries {
+			most += len(e.Key) + len(e.Value) + lengths
+		}
+	}
+	if most <= limit {
+		return nil
+	}
+	_, err := c.Merge(stored, limit)
+	return err
+}
+
+// ReplaceIn returns bag with the changes. Nobody else changes bag.
+func (c Changes) ReplaceIn(bag Bag) Bag {
+	bag = maps.Clone(bag)
 	for _, change := range c {
 		bag[change.session.name] = change.entries
 	}
+	return bag
 }
 
 // Stored notes that the changes have been stored.

@@ -2,6 +2,7 @@ package values
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/gorilla/sessions"
@@ -23,9 +24,7 @@ func changed(t *testing.T, o *OpenSessions, timedOut bool) Bag {
 	t.Helper()
 	changes, err := o.Changes(timedOut)
 	require.NoError(t, err)
-	bag := Bag{}
-	changes.ReplaceIn(bag)
-	return bag
+	return changes.ReplaceIn(Bag{})
 }
 
 func TestAnOpenSessionIsEmptyOrWhatIsStored(t *testing.T) {
@@ -71,6 +70,18 @@ func TestOnlyWhatDiffersIsAChange(t *testing.T) {
 	require.Empty(t, changed(t, &o, false), "it has been stored")
 }
 
+func noCheck() error { return nil }
+
+// decodeStored returns the values of the session name in a stored bag.
+func decodeStored(t *testing.T, stored []byte, name string) map[any]any {
+	t.Helper()
+	bag, err := Unmarshal(stored)
+	require.NoError(t, err)
+	m, err := bag[name].Decode()
+	require.NoError(t, err)
+	return m
+}
+
 func names(bag Bag) (all []string) {
 	for name := range bag {
 		all = append(all, name)
@@ -87,11 +98,12 @@ func TestChangesAreMergedIntoWhatOthersHaveSaved(t *testing.T) {
 	require.NoError(t, err)
 	latest, err := Encode(map[any]any{"mine": 1, "theirs": 9}, nil)
 	require.NoError(t, err)
-	bag := Bag{"app": latest}
-	changes.MergeInto(bag)
-	merged, err := bag["app"].Decode()
+	stored, err := changes.Merge(Bag{"app": latest}.Marshal(), 1000)
 	require.NoError(t, err)
-	require.Equal(t, map[any]any{"mine": 2, "theirs": 9}, merged)
+	require.Equal(t, map[any]any{"mine": 2, "theirs": 9}, decodeStored(t, stored, "app"))
+
+	_, err = changes.Merge([]byte("damaged"), 1000)
+	require.ErrorIs(t, err, ErrUnsaveable)
 }
 
 func TestSaveTakesAnotherSessionOfTheSameName(t *testing.T) {
@@ -99,19 +111,19 @@ func TestSaveTakesAnotherSessionOfTheSameName(t *testing.T) {
 	s := openStored(t, &o, "app", map[any]any{"k": 1})
 	own := sessions.NewSession(nil, "app")
 	own.Values["k"] = 3
-	require.NoError(t, s.Save(own))
+	require.NoError(t, s.Save(own, noCheck))
 	m, err := changed(t, &o, false)["app"].Decode()
 	require.NoError(t, err)
 	require.Equal(t, map[any]any{"k": 3}, m)
 
 	own.Options = &sessions.Options{MaxAge: -1}
-	require.NoError(t, s.Save(own))
+	require.NoError(t, s.Save(own, noCheck))
 	bag := changed(t, &o, false)
 	require.Contains(t, bag, "app")
 	require.Empty(t, bag["app"], "MaxAge < 0 removes everything")
 
 	own.Options, own.Values["c"] = nil, make(chan int)
-	require.ErrorIs(t, s.Save(own), ErrUnsaveable)
+	require.ErrorIs(t, s.Save(own, noCheck), ErrUnsaveable)
 	_, err = o.Changes(false)
 	require.ErrorIs(t, err, ErrUnsaveable)
 	require.ErrorContains(t, err, `session "app"`)
@@ -137,7 +149,7 @@ func TestOfAnAbandonedHandlerOnlyWhatItSavedCounts(t *testing.T) {
 				cancel()
 			}
 			require.Empty(t, changed(t, &o, timedOut), "not saved by the handler")
-			require.NoError(t, s.Save(s.Session))
+			require.NoError(t, s.Save(s.Session, noCheck))
 			s.Session.Values["k"] = 3
 			m, err := changed(t, &o, timedOut)["app"].Decode()
 			require.NoError(t, err)
@@ -147,13 +159,80 @@ func TestOfAnAbandonedHandlerOnlyWhatItSavedCounts(t *testing.T) {
 	}
 }
 
+func TestMergeKeepsTheLimit(t *testing.T) {
+	large := func(n int) string { return strings.Repeat("x", n) }
+	stored := func(m map[any]any) []byte { return Bag{"app": encode(t, m)}.Marshal() }
+	for name, test := range map[string]struct{ stored, changed, want map[any]any }{ // want nil: ErrTooLarge
+		"values that fit":             {nil, map[any]any{"a": large(900)}, map[any]any{"a": large(900)}},
+		"values that do not":          {nil, map[any]any{"a": large(1100)}, nil},
+		"many small values":           {nil, map[any]any{"a": large(500), "b": large(500)}, nil},
+		"a list under another key":    {nil, map[any]any{"list": []any{large(500), large(500)}}, nil},
+		"flashes: the oldest go":      {map[any]any{"_flash": []any{large(500), "2"}}, map[any]any{"_flash": []any{large(500), "2", large(600)}}, map[any]any{"_flash": []any{"2", large(600)}}},
+		"flashes go before values":    {map[any]any{"_flash": []any{large(500)}}, map[any]any{"_flash": []any{large(500)}, "a": large(900)}, map[any]any{"a": large(900)}},
+		"a flash that does not fit":   {map[any]any{"a": 1}, map[any]any{"a": 1, "_flash": []any{large(2000)}}, map[any]any{"a": 1}},
+		"stored under a higher limit": {map[any]any{"a": large(2000), "b": 1}, map[any]any{"a": large(2000), "b": 2}, map[any]any{"a": large(2000), "b": 2}},
+		"which shrinks":               {map[any]any{"a": large(2000)}, map[any]any{"a": large(1500)}, map[any]any{"a": large(1500)}},
+		"but does not grow":           {map[any]any{"a": large(2000)}, map[any]any{"a": large(2001)}, nil},
+		"and has no flashes":          {map[any]any{"a": large(2000), "_flash": []any{"1"}}, map[any]any{"a": large(2000), "_flash": []any{"1", "2"}}, map[any]any{"a": large(2000)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var o OpenSessions
+			s := openStored(t, &o, "app", test.stored)
+			s.Session.Values = test.changed
+			changes, err := o.Changes(false)
+			require.NoError(t, err)
+			merged, err := changes.Merge(stored(test.stored), 1000)
+			require.Equal(t, err, changes.Fit(stored(test.stored), 1000))
+			if test.want == nil {
+				require.ErrorIs(t, err, ErrTooLarge)
+				require.ErrorIs(t, err, ErrUnsaveable)
+				require.ErrorContains(t, err, "Config.MaxValuesBytes is 1000")
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, test.want, decodeStored(t, merged, "app"))
+		})
+	}
+}
+
+// W2: what Save refused is not what an abandoned handler saved.
+func TestASaveThatIsRefusedLeavesTheOneBefore(t *testing.T) {
+	var o OpenSessions
+	s := openStored(t, &o, "app", map[any]any{"k": 1})
+	refuse := func() error { return ErrTooLarge }
+	s.Session.Values["k"] = 2
+	require.ErrorIs(t, s.Save(s.Session, refuse), ErrTooLarge)
+	require.Empty(t, changed(t, &o, true))
+
+	require.NoError(t, s.Save(s.Session, noCheck))
+	s.Session.Values["k"] = 3
+	require.ErrorIs(t, s.Save(s.Session, refuse), ErrTooLarge)
+	require.Equal(t, map[any]any{"k": 2}, decode(t, changed(t, &o, true)["app"]))
+}
+
+// A change is stored by other requests, while its own may have gone on.
+func TestAChangeStaysAsItWas(t *testing.T) {
+	var o OpenSessions
+	s := openStored(t, &o, "app", map[any]any{"k": 1})
+	s.Session.Values["k"] = 2
+	changes, err := o.Changes(false)
+	require.NoError(t, err)
+	before, err := changes.Merge(nil, 1000)
+	require.NoError(t, err)
+	s.Session.Values["other"] = 3
+	o.Clear()
+	after, err := changes.Merge(nil, 1000)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+}
+
 // I1: another user's values are gone from the handler's hands, and never saved.
 func TestClearEmptiesSessionsInPlace(t *testing.T) {
 	var o OpenSessions
 	s := openStored(t, &o, "app", map[any]any{"k": 1})
 	m, session := s.Session.Values, s.Session
 	session.Values["secret"] = true
-	require.NoError(t, s.Save(session))
+	require.NoError(t, s.Save(session, noCheck))
 	o.Clear()
 	require.Empty(t, m, "the map that the handler holds")
 	require.Same(t, session, s.Session)

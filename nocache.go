@@ -121,16 +121,23 @@ func inPlace(h http.Header) bool {
 }
 
 // varyByCookie returns the values of Vary with the member "Cookie". They become one line,
-// because nginx 1.22 knows the last line only.
+// because nginx 1.22 knows the last line only. A "*" is replaced: Varnish 7.1 and Squid
+// 5.7, told to cache such a response all the same, ignore it, and Squid the other members.
 func varyByCookie(values []string) string {
 	members := strings.Join(values, ", ")
 	if members == "" || members == noStore[3] {
 		return noStore[3]
 	}
+	found := false
 	for member := range strings.SplitSeq(members, ",") {
-		if strings.EqualFold(strings.TrimSpace(member), noStore[3]) {
-			return members
+		member = strings.TrimSpace(member)
+		if member == "*" {
+			return noStore[3]
 		}
+		found = found || strings.EqualFold(member, noStore[3])
+	}
+	if found {
+		return members
 	}
 	return members + ", " + noStore[3]
 }

@@ -20,7 +20,7 @@ func (req *request) Commit(status int) bool {
 	if v == allow {
 		return true
 	}
-	clearForRefusal(req.writer.Unwrap().Header(), req.encoded)
+	clearForRefusal(req.writer.Unwrap().Header(), req.writer.Encoded())
 	req.core.refuse(req, &req.writer, &req.http, v)
 	return false
 }
@@ -31,6 +31,12 @@ func (req *request) BeforeHeader(http.Header) {
 	l := req.lock()
 	defer l.unlock()
 	l.enforceNoStore()
+}
+
+// BeforeInformational implements [response.Hooks]. Whatever the response depends on so far,
+// the handler may use the session later, and a proxy may take a 103 for the final response.
+func (req *request) BeforeInformational(h http.Header) bool {
+	return informational(h, req.caller)
 }
 
 // BeforeHijack implements [response.Hooks]: a hijacked connection cannot set cookies.

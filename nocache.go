@@ -2,6 +2,7 @@ package sessionguard
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/sessionguard-go/sessionguard/internal/response"
@@ -15,16 +16,22 @@ import (
 //	Cache-Control: no-store, no-cache, must-revalidate, private
 //	Pragma: no-cache
 //	Expires: 0
+//	X-Accel-Expires: 0
+//	Vary: Cookie
 //
 // and none that tell a CDN otherwise, whatever next, an error page of the standard
-// library, or a panic on its way to a recoverer does to them.
+// library, or a panic on its way to a recoverer does to them. The last two are for proxies
+// that are told to ignore the others: nginx obeys X-Accel-Expires, and Vary keeps one
+// user's page from another. "Cookie" is added to what next has in Vary. Informational
+// responses, such as 103 Early Hints, have the headers too, because proxies are known to
+// take one for the final response; HTTP/1.0 clients get none (RFC 9110, section 15.2).
 //
 // NoCache alone does not empty the back/forward cache: current Chromium keeps such pages
 // there for up to three minutes after a session has ended only on the server (measured
 // with Chromium 156). That is what [Guard.Script] is for.
 func NoCache(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n := new(noCache)
+		n := &noCache{request: r}
 		n.writer.Init(w, n)
 		returned := false
 		defer func() {
@@ -41,6 +48,7 @@ func NoCache(next http.Handler) http.Handler {
 
 // noCache is the state of a response behind [NoCache].
 type noCache struct {
+	request *http.Request
 	writer  response.Writer
 	noStore noStoreValues
 }
@@ -54,52 +62,96 @@ func (n *noCache) Commit(int) bool {
 // BeforeHeader implements [response.Hooks].
 func (n *noCache) BeforeHeader(h http.Header) { n.noStore.enforce(h) }
 
+// BeforeInformational implements [response.Hooks].
+func (n *noCache) BeforeInformational(h http.Header) bool { return informational(h, n.request) }
+
 // BeforeHijack implements [response.Hooks].
 func (n *noCache) BeforeHijack() error { return nil }
 
-// noStoreValues holds the values of the three headers. Each request has its own, because
-// whoever has a header may change its values.
-type noStoreValues [3]string
+// informational sets the no-store headers in h, that of an informational response to r, and
+// reports whether it may be sent. HTTP/1.0 has none (RFC 9110, section 15.2): nginx 1.22,
+// for one, takes a 103 for the final response.
+func informational(h http.Header, r *http.Request) bool {
+	new(noStoreValues).enforce(h)
+	return r.ProtoAtLeast(1, 1)
+}
 
-// enforce sets the three headers in h, and deletes all others that govern caching. It
+// noStoreValues holds the values of the five headers. Each request has its own, because
+// whoever has a header may change its values. Expires and X-Accel-Expires share one.
+type noStoreValues [4]string
+
+// enforce sets the five headers in h, and deletes all others that govern caching. It
 // compares names without regard to case, since a handler may write to the map directly.
 func (v *noStoreValues) enforce(h http.Header) {
-	inPlace := 0
+	if len(h) == 5 && inPlace(h) {
+		return // from an earlier call; there is nothing else to look for
+	}
+	var respelled []string // the values of Vary under other spellings of its name
 	for name, values := range h {
-		want := ""
 		switch name {
-		case "Cache-Control":
-			want = noStore[0]
-		case "Pragma":
-			want = noStore[1]
-		case "Expires":
-			want = noStore[2]
-		default:
-			if governsCaching(name) {
-				delete(h, name)
-			}
+		case "Cache-Control", "Pragma", "Expires", "X-Accel-Expires", "Vary":
 			continue
 		}
-		if len(values) == 1 && values[0] == want {
-			inPlace++
+		if strings.EqualFold(name, "Vary") {
+			respelled = append(respelled, values...)
+			delete(h, name)
+		} else if governsCaching(name) {
+			delete(h, name)
 		}
 	}
-	if inPlace == len(noStore) {
-		return // from an earlier call
+	if respelled == nil && inPlace(h) {
+		return
 	}
+	vary := varyByCookie(append(slices.Clip(h["Vary"]), respelled...)) // may read v[3]
 	*v = noStore
+	v[3] = vary
 	h["Cache-Control"] = v[0:1:1]
 	h["Pragma"] = v[1:2:2]
 	h["Expires"] = v[2:3:3]
+	h["X-Accel-Expires"] = v[2:3:3]
+	h["Vary"] = v[3:4:4]
 }
 
-// noStore has the values of Cache-Control, Pragma and Expires.
-var noStore = noStoreValues{"no-store, no-cache, must-revalidate, private", "no-cache", "0"}
+// noStore has the values of Cache-Control, Pragma, both forms of Expires, and Vary.
+var noStore = noStoreValues{"no-store, no-cache, must-revalidate, private", "no-cache", "0", "Cookie"}
+
+// inPlace reports whether h has the five headers.
+func inPlace(h http.Header) bool {
+	is := func(values []string, want string) bool { return len(values) == 1 && values[0] == want }
+	vary := h["Vary"]
+	return is(h["Cache-Control"], noStore[0]) && is(h["Pragma"], noStore[1]) && is(h["Expires"], noStore[2]) &&
+		is(h["X-Accel-Expires"], noStore[2]) && is(vary, varyByCookie(vary))
+}
+
+// varyByCookie returns the values of Vary with the member "Cookie". They become one line,
+// because nginx 1.22 knows the last line only. A "*" is replaced: Varnish 7.1 and Squid
+// 5.7, told to cache such a response all the same, ignore it, and Squid the other members.
+func varyByCookie(values []string) string {
+	members := strings.Join(values, ", ")
+	if members == "" || members == noStore[3] {
+		return noStore[3]
+	}
+	found := false
+	for member := range strings.SplitSeq(members, ",") {
+		member = strings.TrimSpace(member)
+		if member == "*" {
+			return noStore[3]
+		}
+		found = found || strings.EqualFold(member, noStore[3])
+	}
+	if found {
+		return members
+	}
+	return members + ", " + noStore[3]
+}
 
 // governsCaching reports whether name is Cache-Control or one of its targeted forms (RFC
 // 9213: CDN-, Cloudflare-CDN-, Vercel-CDN-, Netlify-CDN-, Akamai-, Fastly-, X-LiteSpeed-…),
 // Pragma, Expires, Surrogate-Control, Edge-Control (Akamai), or X-Accel-Expires (nginx).
 func governsCaching(name string) bool {
+	if name == "" || strings.IndexByte("lasLAS", name[len(name)-1]) < 0 {
+		return false // none of these ends so, and most headers need no closer look
+	}
 	name = http.CanonicalHeaderKey(name)
 	switch name {
 	case "Cache-Control", "Pragma", "Expires", "Surrogate-Control", "Edge-Control", "X-Accel-Expires":

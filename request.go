@@ -43,7 +43,6 @@ type request struct {
 
 	direct          bool // the cookie carries rec's current token, not a superseded one
 	inCustomHandler bool // a handler from Config.Refusals is running
-	encoded         bool // the caller set Content-Encoding, so an outer writer encodes whatever is written
 	committed       bool // the response's cookies are final: nothing more can be stored in one
 
 	effects *effects // nil for a request that only passes gates
@@ -276,7 +275,6 @@ func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*reques
 	req := &request{parent: r.Context(), core: c, caller: r}
 	req.writer.Init(w, req)
 	req.http = *r.WithContext(req)
-	_, req.encoded = w.Header()["Content-Encoding"]
 	returned := false
 	defer req.cleanUp(&returned)
 	if c.crossOriginAllowed(r) {

@@ -48,7 +48,8 @@
 // # Caching
 //
 // C1, no-store: A response that depends on the session is sent with headers that forbid
-// caching, whatever the handler or the standard library does to the headers.
+// caching, whatever the handler or the standard library does to the headers. So are all
+// informational responses. internal/proxies tests real proxies.
 //
 // C2, back/forward cache: A logout sets a cookie to a fresh value. Chromium then drops
 // the earlier pages from its back/forward cache, which it does not do if a cookie is

@@ -65,4 +65,7 @@ func requireNoStore(t *testing.T, h http.Header) {
 	require.Equal(t, []string{noStore}, h["Cache-Control"])
 	require.Equal(t, []string{"no-cache"}, h["Pragma"])
 	require.Equal(t, []string{"0"}, h["Expires"])
+	require.Equal(t, []string{"0"}, h["X-Accel-Expires"])
+	require.Len(t, h["Vary"], 1)
+	require.True(t, strings.HasSuffix(h["Vary"][0], "Cookie"), h["Vary"])
 }

@@ -94,7 +94,7 @@ func TestResponsesNeverShareAHeaderSlice(t *testing.T) {
 		w.WriteHeader(http.StatusOK)
 		requireNoStore(t, w.Header())
 		calls++
-		for _, name := range []string{"Cache-Control", "Pragma", "Expires"} {
+		for _, name := range []string{"Cache-Control", "Pragma", "Expires", "X-Accel-Expires", "Vary"} {
 			w.Header()[name][0] = "public"
 		}
 	}

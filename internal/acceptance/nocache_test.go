@@ -104,14 +104,14 @@ func cachingCases(t *testing.T) []cachingCase {
 	}
 }
 
-// requireUncacheable requires the three no-store headers and no other that governs caching.
+// requireUncacheable requires the five no-store headers and no other that governs caching.
 func requireUncacheable(t *testing.T, h http.Header) {
 	t.Helper()
 	requireNoStore(t, h)
 	for name := range h {
 		lower := strings.ToLower(name)
 		switch {
-		case name == "Cache-Control" || name == "Pragma" || name == "Expires":
+		case name == "Cache-Control" || name == "Pragma" || name == "Expires" || name == "X-Accel-Expires":
 		case strings.Contains(lower, "cache"), strings.Contains(lower, "surrogate"), strings.Contains(lower, "expires"),
 			strings.Contains(lower, "edge"), lower == "pragma":
 			t.Errorf("%s: %q was sent", name, h[name])

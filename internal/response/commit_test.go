@@ -73,8 +73,11 @@ func TestInformationalResponsesPassUncommitted(t *testing.T) {
 	for _, status := range []int{100, 102, 103, 199} {
 		w, o := newFull()
 		o.writer.WriteHeader(status)
-		require.Equal(t, []string{fmt.Sprintf("WriteHeader %d", status)}, w.take())
+		require.Equal(t, []string{"BeforeInformational", fmt.Sprintf("WriteHeader %d", status)}, w.take())
 		require.False(t, o.writer.Started())
+		o.silent = true
+		o.writer.WriteHeader(status)
+		require.Equal(t, []string{"BeforeInformational"}, w.take())
 	}
 	overBoth(t, func(t *testing.T, proto string) {
 		o := &owner{trace: &trace{}}
@@ -86,7 +89,11 @@ func TestInformationalResponsesPassUncommitted(t *testing.T) {
 		resp, body, err := serve(t, proto, o, func(w http.ResponseWriter, r *http.Request) {
 			for range 2 {
 				w.Header().Set("Link", "</style.css>")
+				w.Header().Set("Etag", "1")
 				w.WriteHeader(http.StatusEarlyHints)
+				if len(w.Header()) != 2 || w.Header().Get("Etag") != "1" {
+					o.trace.add("the owner's changes are not taken back")
+				}
 				clear(w.Header())
 			}
 			o.trace.add("hinted")
@@ -98,13 +105,14 @@ func TestInformationalResponsesPassUncommitted(t *testing.T) {
 		})
 		require.NoError(t, err)
 		require.Equal(t, "body", body)
-		require.Equal(t, []string{"hinted", "Commit 200"}, o.trace.take())
+		require.Equal(t, []string{"BeforeInformational", "BeforeInformational", "hinted", "Commit 200"}, o.trace.take())
 		require.Len(t, hints, 2)
 		for _, h := range hints {
-			require.Equal(t, textproto.MIMEHeader{"Link": {"</style.css>"}}, h)
+			require.Equal(t, textproto.MIMEHeader{"Link": {"</style.css>"}, "Before-Informational": {"owner"}}, h)
 		}
 		require.Equal(t, []string{"session=1"}, resp.Header["Set-Cookie"])
 		require.Equal(t, "owner", resp.Header.Get("Before-Header"))
+		require.Empty(t, resp.Header.Get("Before-Informational"))
 	})
 }
 

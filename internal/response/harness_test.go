@@ -27,6 +27,7 @@ type owner struct {
 	trace  *trace
 	commit func(status int) bool // nil: true
 	hijack func() error          // nil: no error
+	silent bool                  // forbids informational responses
 }
 
 func (o *owner) Commit(status int) bool {
@@ -41,6 +42,13 @@ func (o *owner) Commit(status int) bool {
 func (o *owner) BeforeHeader(h http.Header) {
 	o.trace.add("BeforeHeader")
 	h.Set("Before-Header", "owner")
+}
+
+func (o *owner) BeforeInformational(h http.Header) bool {
+	o.trace.add("BeforeInformational")
+	h.Set("Before-Informational", "owner")
+	h.Del("Etag")
+	return !o.silent
 }
 
 func (o *owner) BeforeHijack() error {

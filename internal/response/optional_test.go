@@ -143,6 +143,7 @@ func (nullWriter) Write(b []byte) (int, error) { return len(b), nil }
 
 type quietOwner struct{ writer Writer }
 
-func (o *quietOwner) Commit(int) bool          { return true }
-func (o *quietOwner) BeforeHeader(http.Header) {}
-func (o *quietOwner) BeforeHijack() error      { return nil }
+func (o *quietOwner) Commit(int) bool                      { return true }
+func (o *quietOwner) BeforeHeader(http.Header)             {}
+func (o *quietOwner) BeforeInformational(http.Header) bool { return true }
+func (o *quietOwner) BeforeHijack() error                  { return nil }

@@ -106,6 +106,7 @@ func (m *model) check(t *testing.T, name string, o *owner, made []string) {
 		require.Fail(t, why, m.log.String())
 	}
 	headers := 0 // how often this call let the owner set the header
+	informed := false
 	for _, call := range made {
 		hook, _, _ := strings.Cut(call, " ")
 		switch hook {
@@ -127,10 +128,15 @@ func (m *model) check(t *testing.T, name string, o *owner, made []string) {
 			if !m.asked || m.state >= started {
 				fail("BeforeHeader after the header, or before Commit")
 			}
+		case "BeforeInformational":
+			if m.stopped || m.discarded {
+				fail("BeforeInformational of what is not sent")
+			}
+			informed = true
 		case "WriteHeader", "Write", "WriteString", "ReadFrom", "FlushError", "Hijack":
 			if call == "WriteHeader 103" {
-				if m.stopped || m.discarded {
-					fail("an informational response of what is not sent")
+				if !informed {
+					fail("an informational response without BeforeInformational")
 				}
 				continue
 			}

@@ -29,6 +29,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -45,7 +46,7 @@ type Hooks interface {
 	// 200 and above. status is what that method would send: the argument of
 	// WriteHeader, 101 for Hijack, and 200 for Write, WriteString, ReadFrom, Flush,
 	// FlushError and Finish. Informational responses (1xx other than 101) pass
-	// without it, with the header as the handler has set it.
+	// without it.
 	//
 	// If Commit returns true, the response is the handler's, and the method sends the
 	// header as it is then: Commit has the last word about it, as BeforeHeader has.
@@ -66,6 +67,12 @@ type Hooks interface {
 	// carries no header, nor by Finish.
 	BeforeHeader(http.Header)
 
+	// BeforeInformational is called with the underlying writer's header immediately
+	// before an informational response is sent, and reports whether the client may get
+	// one. Its changes are taken back afterwards, since the final response may need
+	// none of them.
+	BeforeInformational(http.Header) bool
+
 	// BeforeHijack is called by Hijack, after Commit has returned true. If it returns
 	// an error, so does Hijack; the connection stays with the server, and the handler
 	// may still respond.
@@ -82,6 +89,7 @@ type Writer struct {
 	hooks   Hooks
 	stopper atomic.Pointer[Stopper] // nil until somebody may want to stop the response
 	state   progress
+	encoded bool
 }
 
 var (
@@ -93,7 +101,14 @@ var (
 )
 
 // Init sets the underlying writer and the owner.
-func (w *Writer) Init(under http.ResponseWriter, hooks Hooks) { w.w, w.hooks = under, hooks }
+func (w *Writer) Init(under http.ResponseWriter, hooks Hooks) {
+	w.w, w.hooks = under, hooks
+	_, w.encoded = under.Header()["Content-Encoding"]
+}
+
+// Encoded reports whether Content-Encoding was set before Init. The underlying writer
+// then encodes whatever is written.
+func (w *Writer) Encoded() bool { return w.encoded }
 
 // Unwrap returns the underlying writer.
 func (w *Writer) Unwrap() http.ResponseWriter { return w.w }
@@ -169,13 +184,25 @@ func (w *Writer) Header() http.Header {
 // WriteHeader passes informational statuses on without committing.
 func (w *Writer) WriteHeader(status int) {
 	if status < 200 && status != http.StatusSwitchingProtocols {
-		if !w.stopped() && !w.Discarding() {
-			w.w.WriteHeader(status)
-		}
+		w.inform(status)
 	} else if w.begin(status) {
 		w.markStarted()
 		w.w.WriteHeader(status)
 	}
+}
+
+// inform sends an informational response, unless the owner forbids it.
+func (w *Writer) inform(status int) {
+	if w.stopped() || w.Discarding() {
+		return
+	}
+	h := w.w.Header()
+	before := maps.Clone(h)
+	if w.hooks.BeforeInformational(h) {
+		w.w.WriteHeader(status)
+	}
+	clear(h)
+	maps.Copy(h, before)
 }
 
 // Write returns [ErrReplaced] if the response has been replaced, or the cause with

@@ -116,8 +116,7 @@ func serveScript(w http.ResponseWriter, r *http.Request, name string) {
 // comes next.
 func (c *core) resume() http.Handler {
 	return c.Passive(c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			req.refuseMethod(w, "GET, HEAD")
+		if !req.accepts(w, http.MethodGet, http.MethodHead) {
 			return
 		}
 		next := c.Next(r, "")

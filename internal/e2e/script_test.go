@@ -22,7 +22,7 @@ type fakeApplication struct {
 	idle    time.Duration // how long a POST to stay extends the session
 	down    bool
 	tag     string // the attributes of the page's script element besides src
-	page    string
+	page    string // its body; {script} in it is where the script element goes, instead of the head
 }
 
 func (app *fakeApplication) update(change func()) {
@@ -59,12 +59,22 @@ func (app *fakeApplication) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(status)
 	case path == "/sessionguard/resume":
 		http.Redirect(w, r, "/login", http.StatusSeeOther)
+	case path == "/logout" || path == "/sessionguard/logout":
+		if r.Method == http.MethodPost {
+			app.endsAt = time.Time{}
+		}
+		http.Redirect(w, r, "/login", http.StatusSeeOther)
 	case path == "/login":
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, "<!DOCTYPE html><head></head>Log in")
 	default:
 		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprintf(w, `<!DOCTYPE html><html lang="en"><head><title>Secret</title><script src="/sessionguard/guard.js" %s></script></head>%s`, app.tag, app.page)
+		script := fmt.Sprintf(`<script src="/sessionguard/guard.js" %s></script>`, app.tag)
+		if before, after, ok := strings.Cut(app.page, "{script}"); ok {
+			fmt.Fprintf(w, `<!DOCTYPE html><html lang="en"><head><title>Secret</title></head>%s%s%s`, before, script, after)
+		} else {
+			fmt.Fprintf(w, `<!DOCTYPE html><html lang="en"><head><title>Secret</title>%s</head>%s`, script, app.page)
+		}
 	}
 }
 

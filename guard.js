@@ -197,9 +197,10 @@
   // could make itself visible again. The adopted sheet is exempt from CSP and also hides
   // a body that replaces this one; #_#_#_ matches nothing and adds the specificity of
   // three IDs. The body's inline style overrides all !important rules of the page's sheets.
+  // A transition of the page, with allow-discrete, would delay display.
   const blank = new CSSStyleSheet();
-  blank.replaceSync(":root > :not(head, sessionguard-dialog, #_#_#_) { display: none !important }");
-  const bodies = new Map(); // with their own inline display, to be restored
+  blank.replaceSync(":root > :not(head, sessionguard-dialog, #_#_#_) { display: none !important; transition-property: none !important }");
+  const bodies = new Map(); // with their own inline style, to be restored
   let hidden = null; // while the page is hidden, the state to restore
   function hide() {
     hidden ??= { left: scrollX, top: scrollY, behavior: "instant", focus: page.activeElement, title: page.title };
@@ -209,8 +210,9 @@
   function cover() {
     const body = page.body, style = body?.style;
     if (body && !bodies.has(body)) {
-      bodies.set(body, [style.getPropertyValue("display"), style.getPropertyPriority("display")]);
-      style.setProperty("display", "none", "important");
+      const names = ["display", "transition-property"];
+      bodies.set(body, names.map((name) => [name, style.getPropertyValue(name), style.getPropertyPriority(name)]));
+      for (const name of names) style.setProperty(name, "none", "important");
     }
     if (!page.adoptedStyleSheets.includes(blank)) page.adoptedStyleSheets = [...page.adoptedStyleSheets, blank];
   }
@@ -220,7 +222,7 @@
     hidden = null;
     close();
     page.adoptedStyleSheets = page.adoptedStyleSheets.filter((sheet) => sheet !== blank);
-    bodies.forEach((display, body) => body.style.setProperty("display", ...display));
+    bodies.forEach((styles, body) => styles.forEach((was) => body.style.setProperty(...was)));
     bodies.clear();
     page.title = was.title;
     if (was.focus) Reflect.get(Object.getPrototypeOf(was.focus), "focus").call(was.focus, { preventScroll: true });

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/stream"
@@ -113,8 +111,7 @@ func (g *core) Status() http.Handler {
 func (c *core) statusHandler(methods ...string) http.Handler {
 	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		req.raiseActivity(noRevival) // a script may ask a little too late
-		if !slices.Contains(methods, r.Method) {
-			req.refuseMethod(w, strings.Join(methods, ", "))
+		if !req.accepts(w, methods...) {
 			return
 		}
 		if req.authenticate(r.Context()).err != nil {

@@ -4,19 +4,39 @@
 (() => {
   "use strict";
 
+  // <img name=body> takes the place of document.body, <img id=addEventListener> that of the
+  // window's method, and a form's field that of the form's own ("DOM clobbering"). So all
+  // three are used by their prototypes, which no element can change.
+  const page = new Proxy(Document.prototype, {
+    get: (prototype, name) => Reflect.get(prototype, name, document),
+    set: (prototype, name, value) => Reflect.set(prototype, name, value, document),
+  });
+  // Whatever throws leaves the page, which nothing else might hide.
+  const safe = (run) => (argument) => {
+    try {
+      run(argument);
+    } catch (error) {
+      leave();
+      throw error;
+    }
+  };
+  const on = (target, type, run) =>
+    page.addEventListener.call(target, type, safe(run), { capture: true, passive: true });
+
   // A page that navigates without loading a document may run the script again.
   const running = Symbol.for("sessionguard");
-  if (document[running]) return document.dispatchEvent(new Event("sessionguard:check"));
+  if (document[running]) return page.dispatchEvent.call(document, new Event("sessionguard:check"));
   document[running] = true;
 
-  const script = document.currentScript;
+  const script = page.currentScript;
+  const source = script.src; // as it is now: a <base> that follows would change it
   const option = (name, fallback) => script.dataset[name] ?? fallback;
   const duration = (name, fallback) => {
     const seconds = parseFloat(option(name));
     return 1000 * (seconds >= 0 ? seconds : fallback);
   };
   // The server's endpoints are beside the script.
-  const endpoint = (name) => new URL(name, script.src).href;
+  const endpoint = (name) => new URL(name, source).href;
 
   // ---- The time left ----
 
@@ -71,7 +91,7 @@
       hide();
       check();
     } else if (left() > warnFrom()) {
-      const visible = document.visibilityState === "visible";
+      const visible = page.visibilityState === "visible";
       if (poll && visible && since(status.at) > poll && since(lastCheck) > poll) check();
     } else if (since(lastActivity) < 5000 && !staying && !failed && !atLimit()) {
       stay();
@@ -87,22 +107,23 @@
 
   let checks = 0; // only the response to the latest one counts
   let lastCheck = now();
-  async function check(name = "status", method = "GET") {
+  function check(name = "status", method = "GET") {
     if (leaving) return leave(); // the navigation may have failed
     lastCheck = now();
     const id = ++checks;
-    const latest = await fetchStatus(name, method);
-    if (id !== checks || leaving) return;
-    staying = false;
-    if (method === "POST") failed = latest ? "" : option("failed", "The server did not answer, please try again.") + " ";
-    if (!latest) return;
-    session = session || latest.session; // first known on a static page, or after a login by fetch
-    if (latest.session !== session) return leave();
-    learn(latest);
-    announce();
-    if (session && left() <= 0) return hide();
-    show();
-    tick();
+    fetchStatus(name, method).then(safe((latest) => {
+      if (id !== checks || leaving) return;
+      staying = false;
+      if (method === "POST") failed = latest ? "" : option("failed", "The server did not answer, please try again.") + " ";
+      if (!latest) return;
+      session ||= latest.session; // first known on a static page, or after a login by fetch
+      if (latest.session !== session) return leave();
+      learn(latest);
+      announce();
+      if (session && left() <= 0) return hide();
+      show();
+      tick();
+    }));
   }
 
   // fetchStatus returns undefined unless the response is a valid status.
@@ -146,7 +167,7 @@
   }
   if (option("activity", "off") !== "off") {
     for (const type of ["keydown", "pointerdown", "pointermove", "wheel", "touchmove"]) {
-      addEventListener(type, act, { capture: true, passive: true });
+      on(window, type, act);
     }
   }
 
@@ -155,18 +176,19 @@
   let channel;
   function listen() {
     channel = new BroadcastChannel("sessionguard " + endpoint("."));
-    channel.onmessage = ({ data }) => {
+    channel.onmessage = safe(({ data }) => {
       if (!session) return; // a visitor's page has nothing to hide
       if (data.session === session) {
-        if (data.wall >= status.at.wall) learn({ ...data, at: { steady: performance.now(), wall: data.wall } });
+        const { wall } = data.at;
+        if (wall >= status.at.wall) learn({ ...data, at: { steady: performance.now(), wall } });
       } else {
         if (data.session !== undefined) hide(); // {} only asks for a check
         check();
       }
-    };
+    });
   }
   function announce() {
-    channel.postMessage({ session, idle: status.idle, absolute: status.absolute, wall: status.at.wall });
+    channel.postMessage({ ...status, session });
   }
 
   // ---- Off the screen and back ----
@@ -175,52 +197,59 @@
   // could make itself visible again. The adopted sheet is exempt from CSP and also hides
   // a body that replaces this one; #_#_#_ matches nothing and adds the specificity of
   // three IDs. The body's inline style overrides all !important rules of the page's sheets.
+  // A transition of the page, with allow-discrete, would delay display.
   const blank = new CSSStyleSheet();
-  blank.replaceSync(":root > :not(head, sessionguard-dialog, #_#_#_) { display: none !important }");
-  const bodies = new Map(); // with their own inline display, to be restored
+  blank.replaceSync(":root > :not(head, sessionguard-dialog, #_#_#_) { display: none !important; transition-property: none !important }");
+  const bodies = new Map(); // with their own inline style, to be restored
   let hidden = null; // while the page is hidden, the state to restore
   function hide() {
-    hidden = hidden || { left: scrollX, top: scrollY, behavior: "instant", focus: document.activeElement, title: document.title };
+    hidden ??= { left: scrollX, top: scrollY, behavior: "instant", focus: page.activeElement, title: page.title };
     cover();
   }
   // tick repeats cover, because the page's scripts may undo it or replace the body.
   function cover() {
-    const body = document.body, style = body?.style;
+    const body = page.body, style = body?.style;
     if (body && !bodies.has(body)) {
-      bodies.set(body, [style.getPropertyValue("display"), style.getPropertyPriority("display")]);
-      style.setProperty("display", "none", "important");
+      const names = ["display", "transition-property"];
+      bodies.set(body, names.map((name) => [name, style.getPropertyValue(name), style.getPropertyPriority(name)]));
+      for (const name of names) style.setProperty(name, "none", "important");
     }
-    if (!document.adoptedStyleSheets.includes(blank)) document.adoptedStyleSheets = [...document.adoptedStyleSheets, blank];
+    if (!page.adoptedStyleSheets.includes(blank)) page.adoptedStyleSheets = [...page.adoptedStyleSheets, blank];
   }
   function show() {
     if (!hidden) return;
     const was = hidden;
     hidden = null;
     close();
-    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((sheet) => sheet !== blank);
-    bodies.forEach((display, body) => body.style.setProperty("display", ...display));
+    page.adoptedStyleSheets = page.adoptedStyleSheets.filter((sheet) => sheet !== blank);
+    bodies.forEach((styles, body) => styles.forEach((was) => body.style.setProperty(...was)));
     bodies.clear();
-    document.title = was.title;
-    was.focus?.focus({ preventScroll: true });
+    page.title = was.title;
+    if (was.focus) Reflect.get(Object.getPrototypeOf(was.focus), "focus").call(was.focus, { preventScroll: true });
     scrollTo(was);
   }
 
   // leave removes the content of a page whose session has ended (OWASP ASVS 14.3.1).
-  // The server decides where to go next.
+  // The server decides where to go next. It does not learn the fragment, which may be a
+  // secret, and which may not be for whoever logs in next.
   let leaving = false;
   function leave() {
     leaving = true;
-    hide();
-    document.body?.replaceChildren();
-    const query = new URLSearchParams({ next: option("next", location.pathname + location.search + location.hash) });
-    if (left() <= 0) query.set("reason", atLimit() ? "absolute" : "idle");
-    location.replace(endpoint("resume?" + query));
+    try {
+      hide();
+      page.body?.replaceChildren();
+    } finally {
+      const query = new URLSearchParams({ next: option("next", location.pathname + location.search) });
+      if (left() <= 0) query.set("reason", atLimit() ? "absolute" : "idle");
+      location.replace(endpoint("resume?" + query));
+    }
   }
 
   function logOut() {
-    leaving = posted = true;
+    leaving = submitted = true;
     hide();
-    element("form", host.shadowRoot, { method: "post", action: option("logout", endpoint("logout")) }).submit();
+    const action = endpoint(option("logout", "logout"));
+    element("form", host.shadowRoot, { method: "post", action, target: "_self" }).submit();
   }
 
   // ---- The dialog ----
@@ -235,10 +264,10 @@
   let shown = ""; // the kind that is open, if any
 
   function element(name, parent, properties) {
-    return parent.appendChild(Object.assign(document.createElement(name), properties));
+    return parent.appendChild(Object.assign(page.createElement.call(document, name), properties));
   }
   function build() {
-    host = document.createElement("sessionguard-dialog");
+    host = page.createElement.call(document, "sessionguard-dialog");
     const style = new CSSStyleSheet();
     style.replaceSync(`
       :host { all: initial; color-scheme: inherit }
@@ -263,7 +292,7 @@
     `);
     const root = host.attachShadow({ mode: "open" });
     root.adoptedStyleSheets = [style];
-    dialog = element("dialog", root, { onclose: closed });
+    dialog = element("dialog", root, { onclose: safe(closed) });
     dialog.setAttribute("role", "alertdialog");
     dialog.setAttribute("aria-labelledby", "title");
     dialog.setAttribute("aria-describedby", "text");
@@ -273,14 +302,14 @@
     spoken.setAttribute("role", "alert");
     const buttons = element("div", dialog);
     mainButton = element("button", buttons, { className: "main", onclick: () => dialog.close() });
-    logOutButton = element("button", buttons, { textContent: option("out", "Log out"), onclick: logOut });
+    logOutButton = element("button", buttons, { textContent: option("out", "Log out"), onclick: safe(logOut) });
   }
 
   function open(kind) {
     if (!dialog) build();
     if (!host.isConnected) { // new, or removed by the page
       close();
-      document.documentElement.append(host);
+      page.documentElement.append(host);
     }
     const [heading, message, label] = ["Title", "Text", "Button"].map((part, i) => option(kind + part, texts[kind][i]));
     title.textContent = heading;
@@ -290,12 +319,12 @@
       mainButton.textContent = label;
       logOutButton.hidden = kind === "hidden";
       spoken.textContent = "";
-      if (hidden) document.title = heading; // the page's title may be private too
+      if (hidden) page.title = heading; // the page's title may be private too
       if (!dialog.open) dialog.showModal();
       mainButton.focus();
     }
     // Screen readers read the dialog when it opens. This announces the last ten seconds.
-    if (left() < 10500 && !logOutButton.hidden) spoken.textContent = spoken.textContent || text.textContent;
+    if (left() < 10500 && !logOutButton.hidden) spoken.textContent ||= text.textContent;
   }
   // close is for the script and has no effect besides. The main button and Escape close
   // the dialog directly, and closed then acts for the user.
@@ -316,7 +345,7 @@
     const [amount, unit] = seconds > 90 ? [Math.round(seconds / 60), "minute"] : [seconds, "second"];
     const format = (language) => new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "long" }).format(amount);
     try {
-      return format(document.documentElement.lang || undefined);
+      return format(page.documentElement.lang || undefined);
     } catch { // lang is not a valid language tag
       return format();
     }
@@ -324,33 +353,35 @@
 
   // ---- The page's events ----
 
-  let posted = false; // the page was left by a form's POST
-  addEventListener("submit", (event) => { posted = /post/i.test(event.target.getAttribute("method")); }, true);
-  addEventListener("beforeunload", (event) => { // no "Leave site?" prompt: the content is gone
+  // Every submission of a form fires formdata, also that by form.submit(), which fires no
+  // submit. It may be a logout, whatever the form and the button say about the method.
+  let submitted = false;
+  on(window, "formdata", () => (submitted = true));
+  on(window, "beforeunload", (event) => { // no "Leave site?" prompt: the content is gone
     if (leaving) event.stopImmediatePropagation();
-  }, true);
-  addEventListener("pagehide", () => {
-    // The form may log out and lead to a page without the script to announce that, so
-    // ask the other tabs to check.
-    if (posted) channel.postMessage({});
-    posted = false;
-    checks++; // a late response must not show the page again
-    channel.close(); // an open one keeps the page out of the back/forward cache
-    if (session !== "") hide();
   });
-  addEventListener("pageshow", (event) => {
+  on(window, "pagehide", () => {
+    if (session !== "") hide();
+    checks++; // a late response must not show the page again
+    // A logout may lead to a page without the script to announce it, so ask the other
+    // tabs to check.
+    if (submitted) channel.postMessage({});
+    submitted = false;
+    channel.close(); // an open one keeps the page out of the back/forward cache
+  });
+  on(window, "pageshow", (event) => {
     if (!event.persisted) return;
     listen();
     if (session !== "") check();
   });
   const wake = () => (hidden ? check() : tick());
-  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") wake(); });
-  addEventListener("online", wake);
+  on(document, "visibilitychange", () => { if (page.visibilityState === "visible") wake(); });
+  on(window, "online", wake);
   // Applications dispatch this after a login or logout that does not load a page.
-  document.addEventListener("sessionguard:check", () => check());
+  on(document, "sessionguard:check", () => check());
 
   listen();
   if (session === undefined) check();
   else announce();
-  setInterval(tick, 1000);
+  setInterval(safe(tick), 1000);
 })();

@@ -21,8 +21,8 @@ import (
 //	all of them               end: one session, in the backend, with its streams and event
 
 // Logout ends the session. It then redirects a browser to the path to, where it leaves the
-// flash Config.LogoutFlash, and responds to any other client with 204. It accepts POST
-// only: a logout changes state, and links are prefetched.
+// flash Config.LogoutFlash, and responds to any other client with 204. It accepts only
+// what arrived as a POST: a logout changes state, and links are prefetched.
 //
 // The session is dead on the server, on every node, before the browser sees the response,
 // and so is every copy of its cookies. The cookie is deleted and a new HttpOnly one is
@@ -34,8 +34,7 @@ import (
 // that says so: the session then ends with its timeouts.
 func (g *core) Logout(to string) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			req.refuseMethod(w, http.MethodPost)
+		if !req.accepts(w, http.MethodPost) {
 			return
 		}
 		if err := req.logOut(); errors.Is(err, ErrUnavailable) {

@@ -315,12 +315,18 @@ func (r *refusal) writePage(w http.ResponseWriter) {
 		"<h1>" + title + "</h1>\n<p>" + html.EscapeString(r.detail) + "</p>\n</html>\n"))
 }
 
-// refuseMethod responds with 405. A cached one would outlive the mistake.
-func (req *request) refuseMethod(w http.ResponseWriter, allowed string) {
+// accepts reports whether the request arrived with one of methods, whatever a middleware
+// inside the guard has made of it. If not, it responds with 405, which is not cached,
+// because that would outlive the mistake.
+func (req *request) accepts(w http.ResponseWriter, methods ...string) bool {
+	if slices.Contains(methods, req.caller.Method) {
+		return true
+	}
 	l := req.lock()
 	l.neverCache()
 	l.unlock()
-	methodNotAllowed(w, allowed)
+	methodNotAllowed(w, strings.Join(methods, ", "))
+	return false
 }
 
 func methodNotAllowed(w http.ResponseWriter, allowed string) {

@@ -238,15 +238,29 @@ func (c *core) requestFrom(ctx context.Context) *request {
 	return req
 }
 
+// madeUnsafe reports whether r is unsafe, but arrived as a safe request, which is not
+// checked for its origin: a middleware inside the guard took the method from a parameter
+// or a header. That also counts if the client says only that no page has caused the
+// request, as for a link in an e-mail, or says nothing.
+func (req *request) madeUnsafe(r *http.Request) bool {
+	return r.Method != req.caller.Method && isSafe(req.caller.Method) && !isSafe(r.Method) &&
+		req.caller.Header.Get("Sec-Fetch-Site") != "same-origin"
+}
+
+// isSafe has the methods that [http.CrossOriginProtection] does not check.
+func isSafe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
 // lockRequest locks the guard's state of r. It returns [ErrNotWrapped] or
 // [ErrInCallback]. Callers routinely ignore the error, as in
 // session, _ := guard.Get(r, "cart"), so it is also logged, once.
 func (c *core) lockRequest(r *http.Request) (*locked, error) {
 	req := c.requestOf(r)
-	if req == nil {
+	if req == nil || req.madeUnsafe(r) {
 		if c.logged.unwrapped.CompareAndSwap(false, true) {
-			c.log.Error("sessionguard: this request did not come through guard.Handler: nobody is logged in and nothing is stored",
-				"path", r.URL.Path)
+			c.log.Error("sessionguard: this request did not come through guard.Handler, or not with this method: nobody is logged in and nothing is stored",
+				"path", r.URL.Path, "method", r.Method)
 		}
 		return nil, ErrNotWrapped
 	}
@@ -261,10 +275,13 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 // outermost wrapper of a request attaches the state, and the others find it.
 func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if req := c.requestOf(r); req != nil {
-			serve(req, w, r)
-		} else {
+		switch req := c.requestOf(r); {
+		case req == nil:
 			c.attach(w, r, serve)
+		case req.madeUnsafe(r):
+			c.refuse(req, w, r, crossOrigin)
+		default:
+			serve(req, w, r)
 		}
 	})
 }

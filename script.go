@@ -52,16 +52,17 @@ var guardScriptName = func() string {
 //     whatever its headers (measured with Chromium 156);
 //   - counts down to the end of the session by the server's time, warns a minute before,
 //     and at the end takes the page off the screen and goes to Config.LoginPath, with the
-//     page as "next" and the [Guard.EndReason] as "reason". If the server cannot be
-//     reached, the page is hidden all the same (OWASP ASVS 14.3.1), until the server
-//     confirms the session;
+//     page as "next" (without its fragment, which the server never learns) and the
+//     [Guard.EndReason] as "reason". If the server cannot be reached, the page is hidden
+//     all the same (OWASP ASVS 14.3.1), until the server confirms the session;
 //   - keeps tabs in step: a logout, or a login as another user, takes the pages of all
 //     other tabs away at once, and a warning that is dismissed in one tab closes in all.
 //
 // It is one file without dependencies, works under a Content-Security-Policy of
-// default-src 'self', and makes no security decisions: a client that does not run it gets
-// nothing it would not get otherwise. Its routes never change a timeout beyond what any
-// other request of the same client would.
+// default-src 'self' and whatever names the page's elements have ("DOM clobbering"), and
+// makes no security decisions: a client that does not run it gets nothing it would not get
+// otherwise. Its routes never change a timeout beyond what any other request of the same
+// client would.
 //
 //	GET  guard.….js  the script, immutable; guard.js is the same for pages
 //	                 without a ScriptTag, such as a static index.html
@@ -116,8 +117,7 @@ func serveScript(w http.ResponseWriter, r *http.Request, name string) {
 // comes next.
 func (c *core) resume() http.Handler {
 	return c.Passive(c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			req.refuseMethod(w, "GET, HEAD")
+		if !req.accepts(w, http.MethodGet, http.MethodHead) {
 			return
 		}
 		next := c.Next(r, "")
@@ -171,8 +171,8 @@ func (req *request) resumeReason(r *http.Request) store.Reason {
 //	data-warn       seconds before the end to warn; default 60, at most a third of the idle timeout
 //	data-activity   "on": keys, pointer, wheel and touch count as activity, sent to the server at most once a minute
 //	data-poll       seconds between requests of a visible page; default 60, 0 for none
-//	data-logout     where "Log out" posts to; default: logout beside the script
-//	data-next       where to go after the next login; default: the page
+//	data-logout     where "Log out" posts to, relative to the script; default: logout
+//	data-next       where to go after the next login; default: the page, without its fragment
 //	data-idle-title, data-idle-text, data-idle-button        the warning; {time} is what is left
 //	data-limit-title, data-limit-text, data-limit-button     the absolute timeout's
 //	data-hidden-title, data-hidden-text, data-hidden-button  those of a hidden page

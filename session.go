@@ -50,7 +50,7 @@ var (
 	// ErrUnavailable is returned if the backend or FindUser fails.
 	ErrUnavailable = errors.New("sessionguard: sessions are unavailable")
 	// ErrNotWrapped is returned for a request that did not come through
-	// [Guard.Handler] or another wrapper of this guard.
+	// [Guard.Handler] or another wrapper of this guard, or not with this method: see Handler.
 	ErrNotWrapped = errors.New("sessionguard: wrap the server in guard.Handler")
 	// ErrHeadersSent is returned if the response has begun: it is too late to set a
 	// cookie or to forbid caching. Use the session before writing.
@@ -126,6 +126,12 @@ type core struct {
 // Handler wraps the whole server, once; everything else the guard does rests on it. It
 // refuses unsafe cross-origin requests (OWASP ASVS 3.5.1), and lets handlers log in and
 // out, read the user and use values.
+//
+// A middleware that overrides the method (_method, X-HTTP-Method-Override) belongs inside:
+// only there the guard sees the method that arrived. Logout and the routes of Script go by
+// that. If a safe request has become an unsafe one, gates refuse it as cross-origin, and
+// every other method of the guard takes it for one that is not wrapped, unless its
+// Sec-Fetch-Site is same-origin.
 //
 // It does not access the backend until a handler or a gate needs the session. Responses
 // that never needed it keep their caching headers; all others are sent with those of

@@ -83,7 +83,7 @@
 // # Requests
 //
 // R1, cross-origin requests: Unsafe requests from other origins are refused. A logout
-// must be a POST.
+// must arrive as a POST, whatever a middleware makes of it.
 //
 // R2, open redirects: The parameter "next" is a path on this server, or it is ignored.
 //

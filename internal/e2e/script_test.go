@@ -22,7 +22,7 @@ type fakeApplication struct {
 	idle    time.Duration // how long a POST to stay extends the session
 	down    bool
 	tag     string // the attributes of the page's script element besides src
-	page    string
+	page    string // its body; {script} in it is where the script element goes, instead of the head
 }
 
 func (app *fakeApplication) update(change func()) {
@@ -59,12 +59,22 @@ func (app *fakeApplication) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(status)
 	case path == "/sessionguard/resume":
 		http.Redirect(w, r, "/login", http.StatusSeeOther)
+	case path == "/logout" || path == "/sessionguard/logout":
+		if r.Method == http.MethodPost {
+			app.endsAt = time.Time{}
+		}
+		http.Redirect(w, r, "/login", http.StatusSeeOther)
 	case path == "/login":
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, "<!DOCTYPE html><head></head>Log in")
 	default:
 		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprintf(w, `<!DOCTYPE html><html lang="en"><head><title>Secret</title><script src="/sessionguard/guard.js" %s></script></head>%s`, app.tag, app.page)
+		script := fmt.Sprintf(`<script src="/sessionguard/guard.js" %s></script>`, app.tag)
+		if before, after, ok := strings.Cut(app.page, "{script}"); ok {
+			fmt.Fprintf(w, `<!DOCTYPE html><html lang="en"><head><title>Secret</title></head>%s%s%s`, before, script, after)
+		} else {
+			fmt.Fprintf(w, `<!DOCTYPE html><html lang="en"><head><title>Secret</title>%s</head>%s`, script, app.page)
+		}
 	}
 }
 
@@ -97,8 +107,9 @@ func TestPageStylesCannotShowHiddenPage(t *testing.T) {
 	pages := map[string]string{
 		"layer, id, descendant": `<style>@layer u { .flex { display: flex !important } } html body#app { display: flex !important }
 			p { visibility: visible !important; display: block !important }</style><body id="app" class="flex"><p>the secret`,
-		"inline": `<body style="display: flex !important">the secret`,
-		"dialog": `<body><dialog id="d">the secret</dialog>`,
+		"inline":     `<body style="display: flex !important">the secret`,
+		"dialog":     `<body><dialog id="d">the secret</dialog>`,
+		"transition": `<style>@layer a { * { transition: all 60s allow-discrete !important } }</style><body style="transition: all 60s allow-discrete">the secret`,
 	}
 	forEachEngine(t, func(t *testing.T, b *browser) {
 		for name, page := range pages {
@@ -124,7 +135,7 @@ func TestHiddenPageReturnsOnlyWhenServerConfirms(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, b *browser) {
 		// The field is inside the viewport at the scroll position: Firefox and WebKit scroll
 		// to a focused field outside it, asynchronously.
-		v, app := openPage(t, b, 2, scriptAttributes(2, ""), `<body style="display: flex">the secret<form style="margin-top: 600px"><input id="i"></form><div style="height: 3000px">`)
+		v, app := openPage(t, b, 2, scriptAttributes(2, ""), `<body style="display: flex; transition-property: color">the secret<form style="margin-top: 600px"><input id="i"></form><div style="height: 3000px">`)
 		must(t, b.Eval(`document.querySelector("#i").value = "half-filled"; document.querySelector("#i").focus({ preventScroll: true }); scrollTo(0, 500)`, nil))
 		must(t, b.Eval(`window.wasAt = scrollY`, nil))
 		app.update(func() { app.down = true })
@@ -136,7 +147,7 @@ func TestHiddenPageReturnsOnlyWhenServerConfirms(t *testing.T) {
 		must(t, b.Until(secretVisible))
 		must(t, b.Until(dialogClosed))
 		must(t, b.Until(`return document.title === "Secret" && scrollY > 0 && scrollY === wasAt && document.activeElement.value === "half-filled" &&
-			document.body.style.cssText === "display: flex;"`))
+			document.body.style.display === "flex" && document.body.style.transitionProperty === "color" && document.body.style.length === 2`))
 		if v.proxy.Requested("/sessionguard/stay") {
 			t.Error("checking the session counted as activity")
 		}

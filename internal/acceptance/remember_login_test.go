@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -65,5 +66,19 @@ func TestLoginToSessionEndedMeanwhileIsNotRemembered(t *testing.T) {
 		require.LessOrEqual(t, statusOf(b).Absolute, int(absolute/time.Second))
 		advance(idle)
 		require.False(t, b.loggedIn())
+	})
+}
+
+// A logout and a remembered login in one request: only the session outlives the browser,
+// not the values of visitors.
+func TestRememberedLoginAfterEndKeepsNoVisitorCookie(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *failingBackend) {
+		s.on("POST /anew", func(w http.ResponseWriter, r *http.Request) error {
+			ada := testUsers["ada"]
+			return errors.Join(s.guard.End(w, r), s.guard.Login(w, r, &ada, sessionguard.Remember()))
+		})
+		resp := s.browse().Post("/anew")
+		require.Equal(s.T, int((twoWeeks+time.Hour)/time.Second), resp.Cookie(sessionCookie).MaxAge)
+		require.Zero(s.T, resp.Cookie(visitorCookie).MaxAge)
 	})
 }

@@ -2,6 +2,10 @@ package cookie
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
 	"net/http"
 	"testing"
 	"time"
@@ -46,6 +50,21 @@ func TestASuccessorOpensWithNothingElse(t *testing.T) {
 	got, ok := stranger.OpenSuccessor(previous, sealed)
 	require.False(t, ok, "without our key")
 	require.Empty(t, got)
+}
+
+// The cipher's key must be no signature that the same authentication key makes elsewhere,
+// and a visitor can choose part of what is signed.
+func TestASuccessorIsNotSealedWithASignature(t *testing.T) {
+	c := newTestCodec(t)
+	sealed := c.SealSuccessor("previous", "value")
+	mac := hmac.New(sha256.New, c.authKeys[0])
+	mac.Write([]byte("previous"))
+	block, err := aes.NewCipher(mac.Sum(nil))
+	require.NoError(t, err)
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	require.NoError(t, err)
+	_, err = aead.Open(nil, nil, sealed, nil)
+	require.Error(t, err)
 }
 
 func TestAChangedSuccessorDoesNotOpen(t *testing.T) {

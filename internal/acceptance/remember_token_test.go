@@ -59,3 +59,26 @@ func TestRevivalWithTheClockSetBackIsNotFresh(t *testing.T) {
 		require.Equal(t, "/login?next=%2Ffresh", b.Get("/fresh").Header.Get("Location"))
 	})
 }
+
+// L1: where a login's own idle timeout is shorter than the grace, the superseded token does
+// not open a session that has idled out again. Nor is it a sign of theft so early.
+func TestSupersededTokenOfADormantSessionNeitherEntersNorIsTheft(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *failingBackend) {
+		s.loginOptions = func(string) []sessionguard.LoginOption {
+			return []sessionguard.LoginOption{sessionguard.Remember(), sessionguard.IdleTimeout(10 * time.Second)}
+		}
+		b := s.browse()
+		b.login("ada")
+		before := s.copyOf(b)
+		advance(10 * time.Second)
+		require.Equal(s.T, "secret of ada", b.Get("/home").Body)
+		advance(time.Second)
+		require.Equal(s.T, "secret of ada", b.Get("/home").Body, "the new token is in use")
+		advance(10 * time.Second)
+		resp := before.Get("/home")
+		require.Equal(s.T, "/login?next=%2Fhome", resp.Header.Get("Location"))
+		require.Empty(s.T, resp.Cookies())
+		require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
+		require.Equal(s.T, "secret of ada", b.Get("/home").Body)
+	})
+}

@@ -64,6 +64,7 @@ func TestLoginToSessionEndedMeanwhileIsNotRemembered(t *testing.T) {
 		})
 		require.Zero(t, b.login("ada").Cookie(sessionCookie).MaxAge)
 		require.LessOrEqual(t, statusOf(b).Absolute, int(absolute/time.Second))
+		require.Zero(t, sessionsOf(t, backend, "ada")[0].Details.Rotated, "it never had another token")
 		advance(idle)
 		require.False(t, b.loggedIn())
 	})
@@ -80,5 +81,21 @@ func TestRememberedLoginAfterEndKeepsNoVisitorCookie(t *testing.T) {
 		resp := s.browse().Post("/anew")
 		require.Equal(s.T, int((twoWeeks+time.Hour)/time.Second), resp.Cookie(sessionCookie).MaxAge)
 		require.Zero(s.T, resp.Cookie(visitorCookie).MaxAge)
+	})
+}
+
+// Once nothing can be revived any more, logging in again without Remember makes the cookie
+// that of an ordinary session, which ends with the browser.
+func TestLoginAfterRememberForIsNotRemembered(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := rememberingSite(t, nil, func(c *sessionguard.Config[*user]) { c.RememberFor = time.Hour })
+		b := s.browse()
+		b.login("ada")
+		for range 3 {
+			advance(20 * time.Minute)
+			require.Equal(t, "secret of ada", b.Get("/home").Body)
+		}
+		s.loginOptions = nil
+		require.Zero(t, b.login("ada").Cookie(sessionCookie).MaxAge)
 	})
 }

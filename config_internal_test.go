@@ -45,6 +45,11 @@ func TestNewReportsConfigurationErrors(t *testing.T) {
 		{"base path with a query", "BasePath", func(c *Config[*configUser]) { c.BasePath = "/app?a=b" }},
 		{"fewer bytes than a visitor has", "MaxValuesBytes of 4095", func(c *Config[*configUser]) { c.MaxValuesBytes = 4095 }},
 		{"negative bytes", "MaxValuesBytes of -1", func(c *Config[*configUser]) { c.MaxValuesBytes = -1 }},
+		{"remembered for less than a second", "RememberFor", func(c *Config[*configUser]) { c.RememberFor = time.Second - 1 }},
+		{"remembered for a negative time", "RememberFor", func(c *Config[*configUser]) { c.RememberFor = -time.Hour }},
+		{"negative grace", "RememberGrace", func(c *Config[*configUser]) { c.RememberGrace = -1 }},
+		{"grace > idle", "RememberGrace", func(c *Config[*configUser]) { c.RememberGrace = defaultIdleTimeout + 1 }},
+		{"grace > idle, both set", "RememberGrace", func(c *Config[*configUser]) { c.IdleTimeout, c.RememberGrace = 10*time.Second, 11*time.Second }},
 		{"login on another server", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "https://evil.example/" }},
 		{"login on another host, without a scheme", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "//evil.example" }},
 		{"login behind a fragment", "LoginPath", func(c *Config[*configUser]) { c.LoginPath = "/app#/login" }},
@@ -124,6 +129,9 @@ func TestDefaultsThatDependOnOtherFields(t *testing.T) {
 	}
 	require.Equal(t, 24*time.Hour, with(func(c *Config[*configUser]) { c.IdleTimeout = 24 * time.Hour }).absoluteTimeout)
 	require.Equal(t, time.Hour, with(func(c *Config[*configUser]) { c.AbsoluteTimeout = time.Hour }).absoluteTimeout)
+	require.Equal(t, 30*time.Second, with(func(*Config[*configUser]) {}).rememberGrace)
+	require.Equal(t, 10*time.Second, with(func(c *Config[*configUser]) { c.IdleTimeout = 10 * time.Second }).rememberGrace)
+	require.Equal(t, time.Minute, with(func(c *Config[*configUser]) { c.IdleTimeout, c.RememberGrace = time.Minute, time.Minute }).rememberGrace)
 	require.Equal(t, "/in", with(func(c *Config[*configUser]) { c.LoginPath = "/in" }).reauth.Target)
 	require.Equal(t, "/again", with(func(c *Config[*configUser]) { c.LoginPath, c.ReauthPath = "/in", "/again" }).reauth.Target)
 	require.False(t, with(func(c *Config[*configUser]) { c.Backend = remoteBackend{} }).local)

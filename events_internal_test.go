@@ -43,6 +43,18 @@ func TestThrottleCountsSuppressedEvents(t *testing.T) {
 	require.Zero(t, limit.allow(now+1001))
 }
 
+// The clock may be set back while events are suppressed. They must not stay so for as long.
+func TestThrottleAllowsAnEventAfterTheClockWasSetBack(t *testing.T) {
+	var limit throttle
+	now := store.Time(10_000)
+	require.Equal(t, 1, limit.allow(now))
+	require.Zero(t, limit.allow(now+999))
+	require.Zero(t, limit.allow(now), "by a little: this may be another goroutine's reading")
+	require.Equal(t, 3, limit.allow(now-1))
+	require.Zero(t, limit.allow(now+998))
+	require.Equal(t, 2, limit.allow(now+999))
+}
+
 // The default of Config.ClientAddr.
 func TestRemoteHostIsTheAddressWithoutThePort(t *testing.T) {
 	for remote, want := range map[string]string{

@@ -289,12 +289,7 @@ func (l *locked) create(ctx context.Context, next store.Record, user User) error
 		if err := c.createWithin(ctx, limit, next); err != nil {
 			return err
 		}
-		err := l.endPresented(ctx, store.ReasonReplaced)
-		if err != nil {
-			// Nobody has the new session's token, but it would count.
-			_ = c.end(ctx, next.Key, store.ReasonLoginIncomplete, "")
-		}
-		return err
+		return l.endPresented(ctx, store.ReasonReplaced) // if it fails, loginFailed deletes next
 	}
 	if err := l.endPresented(ctx, store.ReasonReplaced); err != nil {
 		return err

@@ -45,3 +45,29 @@ func TestFloodOfRequestsDoesNotFloodTheLog(t *testing.T) {
 		require.Contains(t, s.log.String(), "cross_origin")
 	})
 }
+
+// ASVS 16.4.1: what a client or a proxy puts where its address belongs goes to databases
+// and logs only if it can be an address.
+func TestAddressThatCannotBeOneIsIgnored(t *testing.T) {
+	for name, test := range map[string]struct{ sent, want string }{
+		"an address":           {"2001:db8::7", "2001:db8::7"},
+		"100 bytes":            {strings.Repeat("a", 100), strings.Repeat("a", 100)},
+		"101 bytes":            {strings.Repeat("a", 101), ""},
+		"invalid UTF-8":        {"192.0.2.7\xff", ""},
+		"a line feed":          {"192.0.2.7\nlogged in: root", ""},
+		"a zero byte":          {"192.0.2.7\x00", ""},
+		"an escape sequence":   {"\x1b[2J", ""},
+		"a control beyond 127": {"192.0.2.7\u0085", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withFakeClock(t, func(t *testing.T) {
+				s := newSite(t, func(c *sessionguard.Config[*user]) { c.ClientAddr = func(*http.Request) string { return test.sent } })
+				s.browse().login("ada")
+				require.Equal(t, test.want, s.events.take(sessionguard.EventLogin)[0].Address)
+				list, err := s.guard.Sessions(t.Context(), "ada")
+				require.NoError(t, err)
+				require.Equal(t, test.want, list[0].Address)
+			})
+		})
+	}
+}

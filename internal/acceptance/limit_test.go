@@ -230,6 +230,25 @@ func TestSessionWithALostTokenDoesNotCountTowardsTheLimit(t *testing.T) {
 	})
 }
 
+// The new session comes first where logins may be refused. If the old one then cannot be
+// ended, the login fails, and its session must not lock the user out either.
+func TestLoginThatCannotEndTheOldSessionDoesNotCountTowardsTheLimit(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
+		s := limited(t, backend, store.Limit{Max: 1, Refuse: true})
+		b := s.browse()
+		b.login("grace")
+		s.events.take()
+		backend.failOn("Delete")
+		backend.beforeCall("Delete", func() { backend.failOn() }) // only once
+		require.Equal(t, http.StatusServiceUnavailable, b.Post("/login?user=ada").StatusCode)
+		require.Empty(t, sessionsOf(t, backend, "ada"))
+		require.Empty(t, s.events.take(sessionguard.EventLogin, sessionguard.EventEnded), "nobody was logged in")
+		require.Equal(t, "secret of grace", b.Get("/home").Body, "the browser keeps its session")
+		s.browse().login("ada")
+	})
+}
+
 // A negative limit is a mistake, not "any number".
 func TestLoginWithANegativeLimitFails(t *testing.T) {
 	limit := store.Limit{Max: -1}

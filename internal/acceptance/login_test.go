@@ -241,6 +241,27 @@ func TestLastOfTwoLoginsInOneRequestCounts(t *testing.T) {
 	}
 }
 
+// L4: what another request has saved meanwhile is there after re-authentication, although
+// the handler had opened a session before.
+func TestReauthenticationKeepsTheValuesAsTheyAreByThen(t *testing.T) {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		b := s.browse()
+		b.login("ada")
+		other := s.copyOf(b)
+		s.on("POST /again", func(w http.ResponseWriter, r *http.Request) error {
+			_, err := s.guard.Get(r, "flash")
+			other.Post("/value?k=k&v=meanwhile")
+			ada := testUsers["ada"]
+			err = errors.Join(err, s.guard.Login(w, r, &ada))
+			session, getErr := s.guard.Get(r, "app")
+			fmt.Fprint(w, session.Values["k"])
+			return errors.Join(err, getErr)
+		})
+		require.Equal(s.T, "meanwhile", b.Post("/again").Body)
+		require.Equal(s.T, "meanwhile <nil>", b.Get("/value?k=k").Body)
+	})
+}
+
 // I1, L6
 func TestLoginAfterEndInOneRequest(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {

@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -63,7 +64,38 @@ func TestLoginToSessionEndedMeanwhileIsNotRemembered(t *testing.T) {
 		})
 		require.Zero(t, b.login("ada").Cookie(sessionCookie).MaxAge)
 		require.LessOrEqual(t, statusOf(b).Absolute, int(absolute/time.Second))
+		require.Zero(t, sessionsOf(t, backend, "ada")[0].Details.Rotated, "it never had another token")
 		advance(idle)
 		require.False(t, b.loggedIn())
+	})
+}
+
+// A logout and a remembered login in one request: only the session outlives the browser,
+// not the values of visitors.
+func TestRememberedLoginAfterEndKeepsNoVisitorCookie(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *failingBackend) {
+		s.on("POST /anew", func(w http.ResponseWriter, r *http.Request) error {
+			ada := testUsers["ada"]
+			return errors.Join(s.guard.End(w, r), s.guard.Login(w, r, &ada, sessionguard.Remember()))
+		})
+		resp := s.browse().Post("/anew")
+		require.Equal(s.T, int((twoWeeks+time.Hour)/time.Second), resp.Cookie(sessionCookie).MaxAge)
+		require.Zero(s.T, resp.Cookie(visitorCookie).MaxAge)
+	})
+}
+
+// Once nothing can be revived any more, logging in again without Remember makes the cookie
+// that of an ordinary session, which ends with the browser.
+func TestLoginAfterRememberForIsNotRemembered(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := rememberingSite(t, nil, func(c *sessionguard.Config[*user]) { c.RememberFor = time.Hour })
+		b := s.browse()
+		b.login("ada")
+		for range 3 {
+			advance(20 * time.Minute)
+			require.Equal(t, "secret of ada", b.Get("/home").Body)
+		}
+		s.loginOptions = nil
+		require.Zero(t, b.login("ada").Cookie(sessionCookie).MaxAge)
 	})
 }

@@ -87,9 +87,11 @@ func TestTokenFromBeforeLoginIsRefusedAtOnceAndIsNoTheft(t *testing.T) {
 		b.login("ada")
 		for range 5 {
 			require.False(s.T, old.loggedIn())
-			require.True(s.T, b.loggedIn())
+			require.Equal(s.T, "secret of ada", b.Get("/home").Body) // uses the new token
 			advance(20 * time.Second)
 		}
+		require.False(s.T, old.loggedIn(), "after the grace too")
+		require.True(s.T, b.loggedIn())
 		require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
 	})
 }

@@ -2,6 +2,10 @@ package cookie
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
 	"net/http"
 	"testing"
 	"time"
@@ -46,6 +50,23 @@ func TestASuccessorOpensWithNothingElse(t *testing.T) {
 	got, ok := stranger.OpenSuccessor(previous, sealed)
 	require.False(t, ok, "without our key")
 	require.Empty(t, got)
+}
+
+// The cipher's key must be no signature that is made elsewhere: a visitor can choose part
+// of what is signed.
+func TestASuccessorIsNotSealedWithASignature(t *testing.T) {
+	c := newTestCodec(t)
+	sealed := c.SealSuccessor("previous", "value")
+	for use, opens := range map[string]bool{"session signature": false, "visitor signature": false, "successor": true} {
+		mac := hmac.New(sha256.New, deriveKey(testKey, use))
+		mac.Write([]byte("previous"))
+		block, err := aes.NewCipher(mac.Sum(nil))
+		require.NoError(t, err)
+		aead, err := cipher.NewGCMWithRandomNonce(block)
+		require.NoError(t, err)
+		_, err = aead.Open(nil, nil, sealed, nil)
+		require.Equal(t, opens, err == nil, use)
+	}
 }
 
 func TestAChangedSuccessorDoesNotOpen(t *testing.T) {

@@ -144,18 +144,21 @@ func TestWatchThatFailsRefusesTheStreamAndIsTriedAgain(t *testing.T) {
 	}
 }
 
-// A stream that joins a slow Watch must not get one that is dropped meanwhile.
+// A stream that joins a slow Watch must not get one that is dropped meanwhile. It learns
+// why, if there is a better reason than the delay.
 func TestWatchThatIsLateServesNobody(t *testing.T) {
-	watched(t, func(f *fixture) {
-		f.watcher.on(func(context.Context) error { time.Sleep(timeout + time.Second); return nil })
-		go f.tryOpen(context.Background(), "a", httptest.NewRecorder())
-		time.Sleep(timeout - time.Second)
-		r, err := f.tryOpen(context.Background(), "b", httptest.NewRecorder())
-		require.Nil(f, r.Stream)
-		require.ErrorIs(f, err, context.DeadlineExceeded)
-		synctest.Wait()
-		require.Nil(f, f.watch)
-	})
+	for returned, want := range map[error]error{nil: context.DeadlineExceeded, errDown: errDown} {
+		watched(t, func(f *fixture) {
+			f.watcher.on(func(context.Context) error { time.Sleep(timeout + time.Second); return returned })
+			go f.tryOpen(context.Background(), "a", httptest.NewRecorder())
+			time.Sleep(timeout - time.Second)
+			r, err := f.tryOpen(context.Background(), "b", httptest.NewRecorder())
+			require.Nil(f, r.Stream)
+			require.ErrorIs(f, err, want)
+			synctest.Wait()
+			require.Nil(f, f.watch)
+		})
+	}
 }
 
 // A client that hangs up does not take the watch away from others.

@@ -1,0 +1,94 @@
+package acceptance
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/stretchr/testify/require"
+)
+
+// recovering returns a middleware outside of the guard that responds to a panic, after
+// meanwhile has run.
+func recovering(next http.Handler, meanwhile func(p any)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil {
+				meanwhile(p)
+				w.WriteHeader(http.StatusInternalServerError)
+				fmt.Fprint(w, "sorry")
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// L6: a goroutine that the handler has left behind adds nothing to the page of a
+// recoverer, and logs nobody in.
+func TestAfterAPanicTheOldPageWritesNothing(t *testing.T) {
+	for name, before := range map[string]func(http.ResponseWriter){
+		"before the first byte": func(http.ResponseWriter) {},
+		"after a 103":           func(w http.ResponseWriter) { w.WriteHeader(http.StatusEarlyHints) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(s *site, backend *failingBackend) {
+				var late func()
+				s.mux.Handle("GET /panic", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					before(w)
+					late = func() {
+						require.ErrorIs(s.T, s.guard.Login(w, r, &user{ID: "grace"}), sessionguard.ErrHeadersSent)
+						w.Header().Set("X-Secret", "of ada")
+						w.WriteHeader(http.StatusOK)
+						_, err := fmt.Fprint(w, "secret of ada")
+						require.Error(s.T, err)
+						require.Error(s.T, http.NewResponseController(w).Flush())
+					}
+					panic("bug")
+				})))
+				b := browse(s.T, serve(s.T, recovering(s.guard.Handler(s.mux), func(p any) {
+					require.Equal(s.T, "bug", p)
+					late()
+				})))
+				b.login("ada")
+				resp := b.Get("/panic")
+				require.Equal(s.T, http.StatusInternalServerError, resp.StatusCode)
+				require.Equal(s.T, "sorry", resp.Body)
+				require.Empty(s.T, resp.Header.Get("X-Secret"))
+				require.Empty(s.T, resp.Cookies())
+				requireNoStore(s.T, resp.Header)
+				if backend != nil {
+					require.Empty(s.T, sessionsOf(s.T, backend, "grace"))
+				}
+				require.True(s.T, b.loggedIn())
+			})
+		})
+	}
+}
+
+// L6: what the request logged in and out again is over, and the panic is the handler's.
+func TestPanicAfterLoginAndLogoutLeavesNoSession(t *testing.T) {
+	onBoth(t, func(s *site, backend *failingBackend) {
+		s.mux.HandleFunc("POST /panic", func(w http.ResponseWriter, r *http.Request) {
+			require.NoError(s.T, s.guard.Login(w, r, &user{ID: "ada"}))
+			require.NoError(s.T, s.guard.End(w, r))
+			panic("bug")
+		})
+		var panicked any
+		b := browse(s.T, serve(s.T, recovering(s.guard.Handler(s.mux), func(p any) { panicked = p })))
+		b.login("grace")
+		s.events.take()
+		require.Equal(s.T, "sorry", b.Post("/panic").Body)
+		require.Equal(s.T, "bug", panicked)
+		require.False(s.T, b.loggedIn())
+		var names []sessionguard.EventName
+		for _, e := range s.events.take() {
+			names = append(names, e.Name)
+		}
+		require.Equal(s.T, []sessionguard.EventName{sessionguard.EventEnded, sessionguard.EventLogin, sessionguard.EventLogout}, names[:3])
+		if backend != nil {
+			require.Empty(s.T, sessionsOf(s.T, backend, "ada"))
+			require.Empty(s.T, sessionsOf(s.T, backend, "grace"))
+		}
+	})
+}

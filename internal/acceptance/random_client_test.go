@@ -96,6 +96,7 @@ func (l *lab) serve(v *visit) {
 	l.mu.Lock()
 	c.overlapped = c.overlapped || c.active > 0
 	c.active++
+	l.requests++
 	l.running = append(l.running, e)
 	l.mu.Unlock()
 	r := e.request()

@@ -34,7 +34,8 @@ const programsPerLab = 200
 //
 //	go test ./internal/acceptance -run TestRandomPrograms -args -programs 1 -seed 42
 func TestRandomPrograms(t *testing.T) {
-	var next atomic.Int64
+	var next, handlers atomic.Int64
+	t.Cleanup(func() { t.Logf("%d handlers", handlers.Load()) })
 	for range runtime.GOMAXPROCS(0) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
@@ -43,13 +44,13 @@ func TestRandomPrograms(t *testing.T) {
 				if first >= *randomPrograms {
 					return
 				}
-				runPrograms(t, *randomSeed+uint64(first), min(programsPerLab, *randomPrograms-first))
+				runPrograms(t, &handlers, *randomSeed+uint64(first), min(programsPerLab, *randomPrograms-first))
 			}
 		})
 	}
 }
 
-func runPrograms(t *testing.T, seed uint64, n int) {
+func runPrograms(t *testing.T, handlers *atomic.Int64, seed uint64, n int) {
 	var running atomic.Pointer[program]
 	stuck := time.AfterFunc(6*patience, func() { panic(fmt.Sprintf("a deadlock:\n%v", running.Load())) })
 	defer stuck.Stop()
@@ -59,6 +60,7 @@ func runPrograms(t *testing.T, seed uint64, n int) {
 			p := generate(seed + i)
 			running.Store(p)
 			wrong := l.run(p)
+			handlers.Add(int64(l.requests))
 			if wrong == "" {
 				continue
 			}

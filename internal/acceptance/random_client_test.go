@@ -27,6 +27,7 @@ type exchange struct {
 	*lab
 	v      *visit
 	client *client
+	inCall bool     // during a call of the backend or of FindUser
 	sent   []string // the values of the session cookies in the request
 	cancel context.CancelFunc
 	wait   sync.WaitGroup // for handlers that http.TimeoutHandler has abandoned
@@ -86,11 +87,12 @@ func exchangeOf(ctx context.Context) *exchange {
 	return e
 }
 
-// serve does what a server does with the request of a visit.
-func (l *lab) serve(v *visit) {
+// serve does what a server does with the request of a visit, which may come during a call
+// of the backend or of FindUser.
+func (l *lab) serve(v *visit, inCall bool) {
 	c := l.clients[v.client]
 	e := &exchange{
-		lab: l, v: v, client: c, known: unknown,
+		lab: l, v: v, client: c, known: unknown, inCall: inCall,
 		calls: map[string]int{}, undeletable: map[store.Key]bool{}, undone: map[string]bool{},
 	}
 	l.mu.Lock()

@@ -60,7 +60,7 @@ var ops = []op{
 	}},
 	{name: "panic", weight: 4, do: func(*exchange, http.ResponseWriter, *http.Request, *node) { panic(errHandler) }},
 	{name: "abort", weight: 1, do: func(*exchange, http.ResponseWriter, *http.Request, *node) { panic(http.ErrAbortHandler) }},
-	{name: "the client hangs up", weight: 1, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, _ *node) {
+	{name: "the client hangs up", weight: 1, slow: true, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, _ *node) {
 		e.hungUp = true
 		e.cancel()
 	}},
@@ -78,12 +78,11 @@ var ops = []op{
 		case <-r.Context().Done():
 		case <-time.After(time.Minute):
 		}
-		e.nap(time.Millisecond) // whoever has given up goes first
 	}},
 	{name: "meanwhile", weight: 3, slow: true, visits: true, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, n *node) {
 		for _, v := range n.visits {
 			e.nap(v.after)
-			e.serve(v)
+			e.serve(v, e.inCall)
 		}
 	}},
 
@@ -158,6 +157,9 @@ func (e *exchange) body(nodes []*node) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		for _, n := range nodes {
 			n.op.do(e, w, r, n)
+			if r.Context().Err() != nil {
+				e.nap(time.Millisecond) // an http.TimeoutHandler that gives up goes first
+			}
 		}
 	}
 }

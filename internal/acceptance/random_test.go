@@ -52,21 +52,39 @@ func TestRandomPrograms(t *testing.T) {
 
 func runPrograms(t *testing.T, handlers *atomic.Int64, seed uint64, n int) {
 	var running atomic.Pointer[program]
-	stuck := time.AfterFunc(6*patience, func() { panic(fmt.Sprintf("a deadlock:\n%v", running.Load())) })
-	defer stuck.Stop()
+	var runs atomic.Int64
+	defer watch(&runs, func() { panic(fmt.Sprintf("a deadlock:\n%v", running.Load())) })()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab()
 		for i := range uint64(n) {
 			p := generate(seed + i)
 			running.Store(p)
+			runs.Add(1)
 			wrong := l.run(p)
 			handlers.Add(int64(l.requests))
 			if wrong == "" {
 				continue
 			}
-			p.shrink(func() bool { return l.run(p) != "" })
+			tries := 0
+			p.shrink(func() bool { tries++; runs.Add(1); return tries < 5000 && l.run(p) != "" })
 			t.Errorf("%s\n(%s in the program as generated)\n%v", l.run(p), wrong, p)
 			return
 		}
 	})
+}
+
+// watch calls stuck if runs does not change for long, until stop is called.
+func watch(runs *atomic.Int64, stuck func()) (stop func() bool) {
+	var before int64
+	var timer *time.Timer
+	timer = time.AfterFunc(time.Hour, func() {
+		if now := runs.Load(); now == before {
+			stuck()
+		} else {
+			before = now
+			timer.Reset(3 * patience)
+		}
+	})
+	timer.Reset(3 * patience)
+	return timer.Stop
 }

@@ -105,7 +105,7 @@ func (l *lab) run(p *program) string {
 	}
 	for _, v := range p.visits {
 		time.Sleep(v.after)
-		l.serve(v)
+		l.serve(v, false)
 	}
 	l.probe()
 	for _, u := range l.users {
@@ -119,11 +119,14 @@ func (l *lab) run(p *program) string {
 
 // nap moves the clock. No two goroutines ever wake at the same moment, which makes
 // programs deterministic.
-func (l *lab) nap(d time.Duration) {
-	l.mu.Lock()
-	l.naps++
-	d += time.Duration(l.naps % 1e6)
-	l.mu.Unlock()
+func (e *exchange) nap(d time.Duration) {
+	if e.inCall {
+		return // the clock stands still while a goroutine waits for a mutex
+	}
+	e.mu.Lock()
+	e.naps++
+	d += time.Duration(e.naps % 1e6)
+	e.mu.Unlock()
 	time.Sleep(d)
 }
 
@@ -209,7 +212,7 @@ func (e *exchange) call(method string, key store.Key, owner string, do func() er
 	case f.how == faultMeanwhile:
 		e.sync()
 		for _, other := range f.meaning {
-			e.serve(other)
+			e.lab.serve(other, true)
 		}
 		return do()
 	case f.how == faultBefore:

@@ -200,7 +200,9 @@ func (l *locked) sessionToWatch(parent, derived context.Context) (store.Record, 
 	if e.derived == nil {
 		e.derived = map[<-chan struct{}]<-chan struct{}{}
 	}
-	e.derived[derived.Done()] = parent.Done()
+	if derived.Done() != parent.Done() { // contexts that end before Done is called share one channel
+		e.derived[derived.Done()] = parent.Done()
+	}
 	if l.user == nil {
 		return store.Record{}, nil
 	}

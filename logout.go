@@ -99,10 +99,12 @@ func (l *locked) logOut() error {
 		l.now = store.TimeOf(time.Now())
 	}
 	raise(&l.stage, resolved)
-	l.rec, l.user = store.Record{}, nil
+	l.user = nil
 	e.failure, e.endReason = nil, "" // whoever it was, it is nobody now
 	if err != nil {
-		err = l.fail(err)
+		err = l.fail(err) // and rec stays, for another attempt: a login of this request has no other trace
+	} else {
+		l.rec = store.Record{}
 	}
 	if l.committed {
 		return errors.Join(ErrHeadersSent, err)

@@ -175,6 +175,29 @@ func TestIncompleteEndReplacesThePage(t *testing.T) {
 	})
 }
 
+// A second attempt ends what the first could not, and claims no success if it cannot either.
+func TestLogoutAfterAnIncompleteEndTriesAgain(t *testing.T) {
+	for name, want := range map[string]int{"the backend is up again": http.StatusSeeOther, "the backend is still down": http.StatusServiceUnavailable} {
+		t.Run(name, func(t *testing.T) {
+			backend := newFailingBackend()
+			s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+			s.mux.HandleFunc("POST /twice", func(w http.ResponseWriter, r *http.Request) {
+				require.NoError(t, s.guard.Login(w, r, &user{ID: "ada"}))
+				backend.failOn("Delete")
+				require.ErrorIs(t, s.guard.End(w, r), sessionguard.ErrUnavailable)
+				if want == http.StatusSeeOther {
+					backend.failOn()
+				}
+				s.guard.Logout("/").ServeHTTP(w, r)
+			})
+			require.Equal(t, want, s.browse().Post("/twice").StatusCode)
+			records, err := backend.Backend.ByOwner(s.Context(), sessionCookie+"=ada")
+			require.NoError(t, err)
+			require.Equal(t, want == http.StatusServiceUnavailable, len(records) == 1)
+		})
+	}
+}
+
 // L5: a logout needs nothing from the backend but the deletion
 func TestLogoutNeedsOnlyDelete(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {

@@ -1,0 +1,273 @@
+package acceptance
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// toleratesGoneClients is whether a login may leave a session if the request's context is
+// done by the time of the response.
+const toleratesGoneClients = true
+
+// sync brings what is known of sessions up to the contents of the backend.
+func (e *exchange) sync() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := store.TimeOf(time.Now())
+	present := map[*modelSession]bool{}
+	for i, u := range e.users {
+		records, _ := e.memory.ByOwner(context.Background(), ownerOf(u.ID))
+		for _, rec := range records {
+			s := e.sessions[rec.ID]
+			switch {
+			case s == nil:
+				s = &modelSession{user: i, stamp: u.Stamp, login: now, seen: now, ends: now.Add(absolute), by: e}
+				e.sessions[rec.ID] = s
+				e.changed = append(e.changed, s)
+			case s.gone && e.wrong == "":
+				e.wrong = "a session is back that had ended: " + s.dead
+			case s.Key != rec.Key && !rec.Revived():
+				e.replaced[s.Key] = true
+				s.by = e
+				e.changed = append(e.changed, s)
+			}
+			s.Record = rec
+			e.byKey[rec.Key] = s
+			present[s] = true
+		}
+	}
+	for _, s := range e.sessions {
+		if !present[s] && !s.gone {
+			s.gone, s.dead = true, cmp.Or(s.dead, "its record was deleted")
+		}
+	}
+}
+
+// before notes, ahead of a call of the guard, whether it may accept the client.
+func (e *exchange) before() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asked = e.asked || !e.began && !e.committed
+	if e.looked == 0 {
+		e.looked = store.TimeOf(time.Now())
+	}
+	s, ended, wrongUser := e.denials()
+	e.session = s
+	if ended == "" {
+		e.sessionMay = true
+	}
+	if wrongUser == "" {
+		e.userMay = true
+	}
+	e.whyNot = cmp.Or(ended, wrongUser)
+}
+
+// denials returns the session of the request's cookie, and why it must not be accepted now.
+func (e *exchange) denials() (s *modelSession, ended, wrongUser string) {
+	if len(e.sent) != 1 {
+		return nil, "the request has no session cookie, or two", ""
+	}
+	key := keyOf(e.sent[0])
+	s = e.byKey[key]
+	now := store.TimeOf(time.Now())
+	switch {
+	case s == nil:
+		return nil, "the request's cookie was never a session's", ""
+	case s.dead != "":
+		ended = s.dead
+	case e.replaced[key]:
+		ended = "a login has replaced the token"
+	case now >= s.ends:
+		ended = "the absolute timeout has passed"
+	case now >= max(s.seen.Add(idle), s.remembered):
+		ended = "the idle timeout has passed"
+	}
+	switch u := e.users[s.user]; {
+	case u.Inactive:
+		wrongUser = "the user is inactive"
+	case u.Stamp != s.stamp:
+		wrongUser = "the password has changed"
+	}
+	return s, ended, wrongUser
+}
+
+// saw checks that the guard may have accepted the client as this user, and returns which
+// one it is.
+func (e *exchange) saw(id string) int {
+	e.mu.Lock()
+	i := slices.IndexFunc(e.users[:], func(u user) bool { return u.ID == id })
+	known := e.known
+	accepted := known == unknown && e.sessionMay && e.userMay && e.session != nil && e.session.user == i
+	if accepted {
+		e.known = i
+		if !e.passive {
+			e.session.seen = store.TimeOf(time.Now())
+		}
+	}
+	why := e.whyNot
+	e.mu.Unlock()
+	switch {
+	case accepted || known == i:
+	case known == unknown:
+		e.breaks("user %d was accepted: %s", i, cmp.Or(why, "it is another user's session"))
+	default:
+		e.breaks("user %d was accepted in a request of user %d", i, known)
+	}
+	return i
+}
+
+// current returns the session that the request has.
+func (e *exchange) current() *modelSession {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.login != nil {
+		return e.login
+	}
+	return e.session
+}
+
+// live returns a user's sessions.
+func (e *exchange) live(i int) (sessions []*modelSession) {
+	e.sync()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	records, _ := e.memory.ByOwner(context.Background(), ownerOf(e.users[i].ID))
+	for _, rec := range records {
+		sessions = append(sessions, e.byKey[rec.Key])
+	}
+	slices.SortFunc(sessions, func(a, b *modelSession) int { return cmp.Compare(a.login, b.login) })
+	return sessions
+}
+
+// presented returns the sessions whose cookies the browser has sent, or that the request
+// has begun, as far as the backend still finds them.
+func (e *exchange) presented() (sessions []*modelSession) {
+	e.sync()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, value := range e.sent {
+		_, err := e.memory.Load(context.Background(), keyOf(value))
+		if moved := new(store.MovedError); err == nil || errors.As(err, &moved) {
+			if s := e.byKey[keyOf(value)]; s != nil && !s.gone {
+				sessions = append(sessions, s)
+			}
+		}
+	}
+	if e.login != nil && !e.login.gone {
+		sessions = append(sessions, e.login)
+	}
+	return sessions
+}
+
+// notPresented returns all other sessions.
+func (e *exchange) notPresented() (sessions []*modelSession) {
+	presented := e.presented()
+	for _, s := range slices.Concat(e.live(0), e.live(1)) {
+		if !slices.Contains(presented, s) {
+			sessions = append(sessions, s)
+		}
+	}
+	return sessions
+}
+
+func (e *exchange) mustBeGone(sessions []*modelSession, by string) {
+	for _, s := range sessions {
+		if !s.gone {
+			e.breaks("%s reports success, but a session that it should have ended is in the backend", by)
+		}
+	}
+}
+
+// judge checks the response at the moment when the guard sends it.
+func (e *exchange) judge() {
+	cookies := e.cookies(e.header)
+	deleted := slices.ContainsFunc(cookies, func(c *http.Cookie) bool { return c.Name == sessionCookie && c.MaxAge < 0 })
+	switch {
+	case e.asked && !slices.Equal(e.header["Cache-Control"], []string{noStore}):
+		e.breaks("a response that depends on the session may be cached: %v", e.header)
+	case e.failed && e.status < 500:
+		e.breaks("a logout could not reach the backend, and the response is %d", e.status)
+	case e.signedOut && !deleted && !e.gone:
+		e.breaks("the response after a logout does not delete the cookie: %d %v", e.status, e.header)
+	}
+}
+
+// finish checks what must hold when a request has ended, and all of its handlers.
+func (e *exchange) finish() {
+	e.sync()
+	for _, s := range e.logins {
+		if e.undone[hashOf(s.ID)] && e.began && !e.panicked && !e.gone && e.status < 500 {
+			e.breaks("the response of a login was sent with %d, but the login was undone", e.status)
+		}
+	}
+	e.done = true
+	for _, s := range e.sessions {
+		if s.by.done && !s.excused && !s.gone && s.GoneAt() > store.TimeOf(time.Now()) && !e.held(s) {
+			e.orphaned(s)
+		}
+	}
+}
+
+func hashOf(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:8])
+}
+
+// held reports whether a browser has the session's cookie. After several requests of one
+// browser at a time, that it once had it is enough.
+func (e *exchange) held(s *modelSession) bool {
+	for _, c := range e.clients {
+		value, ok := c.jar[sessionCookie]
+		key := keyOf(value)
+		if ok && e.byKey[key] == s && !e.replaced[key] || c.overlapped && c.got[s.Key] {
+			return true
+		}
+	}
+	return false
+}
+
+// orphaned decides whether a live session may exist whose cookie no browser has.
+func (e *exchange) orphaned(s *modelSession) {
+	s.excused = true
+	at, what := s.by, "the session of a login exists, although its browser has not got the cookie"
+	if s.by.client.got[s.Key] {
+		at, what = e, "a browser has lost the cookie of a session that still exists"
+	}
+	switch {
+	case at == s.by && at.gone && toleratesGoneClients:
+	case at == s.by && at.began && !at.panicked && (!at.delivered || at.dropped) && !at.gone:
+		// The response was lost after the guard had sent it.
+	case !at.undeletable[s.Key] && (at == s.by || s.unreachable == nil):
+		e.breaks("%s (status %d)", what, at.status)
+	case !at.reported:
+		e.breaks("%s because of a fault that was not reported (status %d)", what, at.status)
+	}
+}
+
+// probe sends every cookie that any response has set, alone. What has ended is refused, and
+// what lives is accepted.
+func (l *lab) probe() {
+	for value := range l.tokens {
+		e := &exchange{lab: l, v: &visit{method: http.MethodGet, path: "/"}, client: &client{}, known: unknown}
+		e.client.jar = map[string]string{sessionCookie: value}
+		e.v.page = true
+		r := e.request()
+		r = r.WithContext(context.Background()) // no faults
+		rec, err := l.memory.Load(context.Background(), keyOf(value))
+		l.guard.Passive(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			i := e.look(r)
+			if err == nil && rec.Deadline() > store.TimeOf(time.Now()) && e.whyNot == "" && i == noUser {
+				e.breaks("a live session is not accepted")
+			}
+		})).ServeHTTP(&wire{e: e, h: http.Header{}}, r)
+		e.cancel()
+	}
+}

@@ -325,3 +325,19 @@ func TestEndUserEndsASessionBeingReauthenticated(t *testing.T) {
 		require.Empty(t, sessionsOf(t, backend, "ada"))
 	})
 }
+
+// I2: whom the application has just logged in is who asks, without another look, which
+// might not see a user yet whom the same transaction has created.
+func TestUserAfterLoginIsTheOneWhoLoggedIn(t *testing.T) {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		s.on("POST /register", func(w http.ResponseWriter, r *http.Request) error {
+			registered := &user{ID: "new"}
+			err := s.guard.Login(w, r, registered)
+			got, _ := s.guard.User(r)
+			require.Same(s.T, registered, got)
+			return err
+		})
+		require.Equal(s.T, http.StatusOK, s.browse().Post("/register").StatusCode)
+		require.Zero(s.T, s.users.lookups)
+	})
+}

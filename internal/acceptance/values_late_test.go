@@ -3,6 +3,7 @@ package acceptance
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +30,7 @@ func TestChangesAfterAReplacedPageAreNotSaved(t *testing.T) {
 			require.Contains(s.T, resp.Body, "was not saved")
 			require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=k").Body)
 		}
+		require.Equal(s.T, 2, strings.Count(s.log.String(), "the response was replaced"), "once each: %s", s.log)
 		require.NotContains(s.T, s.log.String(), "values changed after the response began")
 	})
 }

@@ -34,6 +34,10 @@ type statements struct {
 	endBatch         string // ends endBatchSize sessions: a round trip each would take too long
 	endBatchSize     int
 	deleteGone       string // deletes an owner's sessions that are past their GoneAt
+	loadByID         string
+	page             string // a page of an owner's sessions, in the order of their IDs
+	byIDs            string // up to endBatchSize sessions, by owner and ID
+	byIDsForUpdate   string // like byIDs, and locks the rows
 	byOwner          string
 	byOwnerForUpdate string // like byOwner, and locks the rows
 	lockGroup        string // makes the Creates of an owner wait for each other; "" if they do anyway
@@ -70,23 +74,33 @@ var standard = statements{
 	save: `UPDATE sessionguard_sessions SET version = version + 1, session_values = ?
 		WHERE session_key = ? AND kind = 0 AND version = ?`,
 	insert: `INSERT INTO sessionguard_sessions
-		(session_key, kind, owner_hash, version, last_seen, idle_timeout_ms, expires, remember_until, delete_after, record, session_values)
-		VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-	retire: `UPDATE sessionguard_sessions SET kind = ?, delete_after = ?, record = ?, owner_hash = NULL, session_values = NULL
+		(session_key, kind, owner_hash, session_id, version, last_seen, idle_timeout_ms, expires, remember_until, delete_after, record, session_values)
+		VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	retire: `UPDATE sessionguard_sessions SET kind = ?, delete_after = ?, record = ?, owner_hash = NULL, session_id = NULL, session_values = NULL
 		WHERE session_key = ? AND kind = 0 AND version = ? AND last_seen = ?`,
-	byOwner: `SELECT session_key, kind, version, last_seen, record, session_values FROM sessionguard_sessions
-		WHERE owner_hash = ? AND kind = 0`,
-	endBatchSize: 100,
+	loadByID: `SELECT session_key, kind, version, last_seen, record, session_values FROM sessionguard_sessions
+		WHERE owner_hash = ? AND session_id = ? AND kind = 0`,
+	byOwner:      selectHeads + `WHERE owner_hash = ? AND kind = 0`,
+	page:         selectHeads + `WHERE owner_hash = ? AND session_id > ? AND kind = 0 ORDER BY session_id LIMIT ?`,
+	byIDs:        selectHeads + `WHERE kind = 0 AND (` + repeat(`owner_hash = ? AND session_id = ?`, ` OR `, store.MaxPage) + `)`,
+	endBatchSize: store.MaxPage,
 	deleteGone: `DELETE FROM sessionguard_sessions
 		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_timeout_ms, expires), remember_until) <= ?`,
 }
 
+// selectHeads begins a query for sessions without their values.
+const selectHeads = `SELECT session_key, kind, version, last_seen, record FROM sessionguard_sessions `
+
 // endBatch returns the statement that ends standard.endBatchSize sessions. record is the SQL
 // expression for a tombstone's record: the row's key and then the reason.
 func endBatch(record string) string {
-	const unchanged = `session_key = ? AND version = ? AND last_seen = ?`
-	return `UPDATE sessionguard_sessions SET kind = ?, delete_after = ?, record = ` + record + `, owner_hash = NULL, session_values = NULL
-		WHERE kind = 0 AND (` + unchanged + strings.Repeat(` OR `+unchanged, standard.endBatchSize-1) + `)`
+	return `UPDATE sessionguard_sessions SET kind = ?, delete_after = ?, record = ` + record + `, owner_hash = NULL, session_id = NULL, session_values = NULL
+		WHERE kind = 0 AND (` + repeat(`session_key = ? AND version = ? AND last_seen = ?`, ` OR `, standard.endBatchSize) + `)`
+}
+
+// repeat returns n copies of text with separators between them.
+func repeat(text, separator string, n int) string {
+	return text + strings.Repeat(separator+text, n-1)
 }
 
 // withCallTimeout adapts the statements to the Timeout of calls. In PostgreSQL the server
@@ -113,11 +127,12 @@ func postgreSQL() *statements {
 	s.schema = PostgreSQLSchema
 	s.begin = []string{`BEGIN ISOLATION LEVEL READ COMMITTED`}
 	s.loadForUpdate, s.byOwnerForUpdate = s.load+` FOR UPDATE`, s.byOwner+` FOR UPDATE`
+	s.byIDsForUpdate = s.byIDs + ` ORDER BY session_id FOR UPDATE`
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
 	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // an arbitrary number, ours alone
 	s.notify = `SELECT pg_notify(?, ?)`
-	s.notifyBatch = `SELECT ` + strings.Repeat(`pg_notify('`+channel+`', ?), `, s.endBatchSize-1) + `pg_notify('` + channel + `', ?)`
+	s.notifyBatch = `SELECT ` + repeat(`pg_notify('`+channel+`', ?)`, `, `, s.endBatchSize)
 	s.endBatch = endBatch(`session_key || CAST(? AS BYTEA)`)
 	// The array is built once; a plain IN may be evaluated again for every row. A row that
 	// was touched before it was locked is checked again and skipped.
@@ -126,7 +141,7 @@ func postgreSQL() *statements {
 		ORDER BY delete_after LIMIT %d FOR UPDATE SKIP LOCKED))`, sweepBatchSize)
 	for _, text := range []*string{
 		&s.load, &s.loadForUpdate, &s.touch, &s.save, &s.insert, &s.retire, &s.endBatch, &s.deleteGone,
-		&s.byOwner, &s.byOwnerForUpdate, &s.lockGroup, &s.notify, &s.notifyBatch, &s.sweep,
+		&s.loadByID, &s.page, &s.byIDs, &s.byIDsForUpdate, &s.byOwner, &s.byOwnerForUpdate, &s.lockGroup, &s.notify, &s.notifyBatch, &s.sweep,
 	} {
 		*text = numberPlaceholders(*text)
 	}
@@ -143,10 +158,11 @@ func mySQL() *statements {
 	s.loadForUpdate = s.load + ` FOR UPDATE`
 	// If one owner has many of the rows, MySQL would otherwise scan the whole table, and
 	// wait for the locked rows of other owners.
-	s.byOwnerForUpdate = `SELECT session_key, kind, version, last_seen, record, session_values
-		FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner_hash)
-		WHERE owner_hash = ? AND kind = 0 FOR UPDATE`
-	s.deleteGone = `DELETE sessionguard_sessions FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner_hash)
+	byIndex := strings.NewReplacer(`FROM sessionguard_sessions `, `FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner) `)
+	s.page, s.byIDs = byIndex.Replace(s.page), byIndex.Replace(s.byIDs)
+	s.byIDsForUpdate = s.byIDs + ` ORDER BY session_id FOR UPDATE`
+	s.byOwnerForUpdate = byIndex.Replace(s.byOwner) + ` FOR UPDATE`
+	s.deleteGone = `DELETE sessionguard_sessions FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner)
 		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_timeout_ms, expires), remember_until) <= ?`
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
@@ -164,7 +180,7 @@ func sqlite() *statements {
 	s := standard
 	s.schema = SQLiteSchema
 	s.begin = []string{`BEGIN IMMEDIATE`}
-	s.loadForUpdate, s.byOwnerForUpdate = s.load, s.byOwner
+	s.loadForUpdate, s.byOwnerForUpdate, s.byIDsForUpdate = s.load, s.byOwner, s.byIDs
 	s.settings = `SELECT name, file FROM pragma_database_list WHERE name = 'main'
 		UNION ALL SELECT 'read_uncommitted', read_uncommitted FROM pragma_read_uncommitted`
 	s.findSchema = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_delete_after'`

@@ -68,22 +68,31 @@ func readSession(ctx context.Context, q querier, text string, key store.Key) (re
 	return rec, err
 }
 
-// readByOwner returns the sessions of an owner. text is byOwner or byOwnerForUpdate.
-func readByOwner(ctx context.Context, q querier, text, owner string) (records []store.Record, err error) {
-	err = forEachRow(ctx, q, text, []any{ownerHash(owner)}, func(scan func(...any) error) error {
+// readHeads returns the sessions, without values, that a query finds.
+func readHeads(ctx context.Context, q querier, text string, args ...any) (records []store.Record, err error) {
+	err = forEachRow(ctx, q, text, args, func(scan func(...any) error) error {
 		var r row
-		if err := scan(&r.key, &r.kind, &r.version, &r.lastSeen, &r.record, &r.values); err != nil {
+		if err := scan(&r.key, &r.kind, &r.version, &r.lastSeen, &r.record); err != nil {
 			return scanError(r.key, err)
 		}
 		rec, err := r.parse()
-		if err == nil && rec.Owner != owner {
-			err = corruptRow(r.key)
-		}
 		if err == nil {
 			records = append(records, rec)
 		}
 		return err
 	})
+	return records, err
+}
+
+// readByOwner returns the sessions of an owner. text is page, byOwner or byOwnerForUpdate, and
+// args are its arguments after the first.
+func readByOwner(ctx context.Context, q querier, text, owner string, args ...any) ([]store.Record, error) {
+	records, err := readHeads(ctx, q, text, append([]any{ownerHash(owner)}, args...)...)
+	for _, rec := range records {
+		if rec.Owner != owner {
+			return nil, corruptRow(rec.Key[:])
+		}
+	}
 	return records, err
 }
 
@@ -96,7 +105,7 @@ func ownerHash(owner string) []byte {
 func (s *Store) insertSession(ctx context.Context, q querier, r store.Record) error {
 	afterNextTouches := r.LastSeen.Add(r.IdleTimeout).Add(r.IdleTimeout) // see standard
 	deleteAfter := max(min(afterNextTouches, r.Expires), r.Detail().RememberUntil).Add(store.Grace)
-	_, err := q.ExecContext(ctx, s.sql.insert, r.Key[:], ownerHash(r.Owner), int64(r.Version), int64(r.LastSeen),
+	_, err := q.ExecContext(ctx, s.sql.insert, r.Key[:], ownerHash(r.Owner), []byte(r.ID), int64(r.Version), int64(r.LastSeen),
 		r.IdleTimeout.Milliseconds(), int64(r.Expires), int64(r.Detail().RememberUntil), int64(deleteAfter),
 		record.Append(nil, r.Session), r.Values)
 	return err

@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"slices"
 
@@ -41,13 +43,6 @@ func (s *Store) ByOwner(ctx context.Context, owner, after string, max int) (page
 	err = s.call(ctx, "listing an owner's sessions", func(ctx context.Context) error {
 		return s.retry(ctx, func() (err error) {
 			page, err = readByOwner(ctx, s.db, s.sql.page, owner, []byte(after), max)
-			last := after
-			for _, rec := range page {
-				if rec.ID <= last { // a caller would never get to the end
-					return corruptRow(rec.Key[:])
-				}
-				last = rec.ID
-			}
 			return err
 		})
 	})
@@ -79,14 +74,8 @@ func (s *Store) DeleteByID(ctx context.Context, ends []store.End) (ended []store
 				}
 			}
 			for reason, records := range byReason {
-				for batch := range slices.Chunk(records, s.sql.endBatchSize) {
-					unchanged, err := s.endBatch(ctx, q, batch, reason)
-					if err != nil {
-						return err
-					}
-					if !unchanged {
-						return errRowNotLocked
-					}
+				if err := s.endBatch(ctx, q, records, reason); err != nil {
+					return err
 				}
 			}
 			return nil
@@ -100,8 +89,12 @@ func (s *Store) DeleteByID(ctx context.Context, ends []store.End) (ended []store
 
 type ownedID struct{ owner, id string }
 
-// lockByID returns those of the sessions that exist, and locks their rows.
+// lockByID returns those of the sessions that exist, and locks their rows: in the order of
+// the IDs, as byOwnerForUpdate does, so that concurrent calls do not deadlock.
 func (s *Store) lockByID(ctx context.Context, q querier, ends []store.End) (map[ownedID]store.Record, error) {
+	ends = slices.SortedFunc(slices.Values(ends), func(a, b store.End) int {
+		return cmp.Or(bytes.Compare(ownerHash(a.Owner), ownerHash(b.Owner)), cmp.Compare(a.ID, b.ID))
+	})
 	for {
 		locked, err := s.readByID(ctx, q, s.sql.byIDsForUpdate, ends)
 		if err != nil || len(locked) == len(ends) {

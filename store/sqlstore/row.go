@@ -72,10 +72,14 @@ func readSession(ctx context.Context, q querier, text string, key store.Key) (re
 func readHeads(ctx context.Context, q querier, text string, args ...any) (records []store.Record, err error) {
 	err = forEachRow(ctx, q, text, args, func(scan func(...any) error) error {
 		var r row
-		if err := scan(&r.key, &r.kind, &r.version, &r.lastSeen, &r.record); err != nil {
+		var id []byte
+		if err := scan(&r.key, &id, &r.kind, &r.version, &r.lastSeen, &r.record); err != nil {
 			return scanError(r.key, err)
 		}
 		rec, err := r.parse()
+		if err == nil && rec.ID != string(id) { // else a caller might never get to the last page
+			err = corruptRow(r.key)
+		}
 		if err == nil {
 			records = append(records, rec)
 		}
@@ -126,30 +130,40 @@ func (s *Store) endSession(ctx context.Context, q querier, was store.Record, rea
 	return true, err
 }
 
-// endBatch does the same as endSession for up to endBatchSize sessions in one statement. If
-// it reports false, at least one of them has changed, and the others have ended unless the
-// transaction is rolled back.
-func (s *Store) endBatch(ctx context.Context, q querier, was []store.Record, reason store.Reason) (bool, error) {
-	if len(was) == 1 {
-		return s.endSession(ctx, q, was[0], reason)
+// endBatch does the same for up to store.MaxPage sessions whose rows are locked.
+func (s *Store) endBatch(ctx context.Context, q querier, was []store.Record, reason store.Reason) error {
+	if s.sql.endBatch == "" {
+		for _, r := range was {
+			unchanged, err := s.endSession(ctx, q, r, reason)
+			if err == nil && !unchanged {
+				err = errRowNotLocked
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	args := []any{kindTombstone, int64(now().Add(store.TombstoneLifetime)), []byte(reason)}
-	payloads := make([]any, s.sql.endBatchSize)
+	payloads := make([]any, store.MaxPage)
 	for i := range payloads {
 		r := was[min(i, len(was)-1)] // one text serves any number: repeating the last does no harm
-		args = append(args, r.Key[:], int64(r.Version), int64(r.LastSeen))
+		args = append(args, r.Key[:])
 		payloads[i] = encodeEnding(store.Ending{ID: r.ID, Reason: reason})
 	}
 	result, err := q.ExecContext(ctx, s.sql.endBatch, args...)
 	if err != nil {
-		return false, err
+		return err
 	}
 	n, err := result.RowsAffected()
-	if n != int64(len(was)) || err != nil || s.sql.notify == "" {
-		return n == int64(len(was)), err
+	if err == nil && n != int64(len(was)) {
+		err = errRowNotLocked
+	}
+	if err != nil || s.sql.notify == "" {
+		return err
 	}
 	_, err = q.ExecContext(ctx, s.sql.notifyBatch, payloads...)
-	return true, err
+	return err
 }
 
 // moveSession replaces a session with a move marker that names its new key. It reports

@@ -239,7 +239,7 @@ func (c *core) streamSession(ctx context.Context, key store.Key, owner, id strin
 	rec, err := c.loadMoved(ctx, key)
 	var ended *store.EndedError
 	if errors.Is(err, store.ErrNotFound) && !errors.As(err, &ended) {
-		rec, err = c.findByOwner(ctx, owner, id) // it may have moved too long ago
+		rec, err = c.backend.LoadByID(ctx, owner, id) // it may have moved too long ago
 	}
 	if err != nil {
 		return rec, err

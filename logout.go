@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -14,11 +15,11 @@ import (
 // What ends sessions here, from the handler to the backend:
 //
 //	Logout, End               logOut: those that the browser presented (endPresented)
-//	EndSession, EndUser,
-//	EndOthers                 endOwned: a user's, by their owner
+//	EndUser, EndOthers        endOwned: a user's, page by page
+//	EndSession                endByID, as endOwned does
 //	a request whose session
 //	is found to be over       endNow: its own; endOver: any
-//	all of them               end: one session, in the backend, with its streams and event
+//	those but endByID         end: one session, in the backend, with its streams and event
 
 // Logout ends the session. It then redirects a browser to the path to, where it leaves the
 // flash Config.LogoutFlash, and responds to any other client with 204. It accepts only
@@ -115,6 +116,12 @@ func (l *locked) logOut() error {
 	return err
 }
 
+// maxPresented is how many cookies with our name endPresented looks at. A browser sends
+// those with longer paths first (RFC 6265 section 5.4), and ours has the path "/", where one
+// host can have only one other for each of its parent domains. So ours is among the last few,
+// and more than these are sent only to keep a backend busy.
+const maxPresented = 8
+
 // endPresented ends every session whose cookie the browser sent: of two cookies with our
 // name, one was planted, and nothing tells which.
 func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
@@ -123,7 +130,8 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	if l.rec.Session != nil {
 		keys[l.rec.Key] = true
 	}
-	for value := range cookie.Values(l.http.Header, c.cookies.Session.Name) {
+	values := slices.Collect(cookie.Values(l.http.Header, c.cookies.Session.Name))
+	for _, value := range values[max(0, len(values)-maxPresented):] {
 		if c.shouldLoad(value) {
 			keys[c.cookies.Key(value)] = true
 		}
@@ -191,11 +199,17 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	if err != nil {
 		return err
 	}
-	ended, err := g.endOwned(ctx, userID, actor, func(s *store.Session) (store.Reason, bool) { return reasonFor(s), s.ID == id })
-	if err == nil && ended == 0 {
+	d, cancel := detached(ctx)
+	defer cancel()
+	ended, err := g.endByID(d, []store.End{{Owner: g.ownerPrefix + userID, ID: id, Reason: reasonFor(id)}})
+	g.emitEnded(ctx, ended, actor)
+	if err != nil {
+		return errors.Join(ErrUnavailable, err)
+	}
+	if countLive(ended) == 0 {
 		return ErrNoSession
 	}
-	return err
+	return nil
 }
 
 // EndUser ends every session of a user, the current one included: when an account is
@@ -215,7 +229,7 @@ func (g *core) EndUser(ctx context.Context, userID string) error {
 		if reason, err := checkUser(user, findErr, userID, s.Stamp); err == nil && reason != "" {
 			return reason, true
 		}
-		return reasonFor(s), true
+		return reasonFor(s.ID), true
 	})
 	return err
 }
@@ -243,7 +257,7 @@ func (g *core) EndOthers(r *http.Request) error {
 
 // endingActor returns the ID of the user in whose request ctx is, if any, and the reason
 // for which a session of userID ends there.
-func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(*store.Session) store.Reason, actor string, err error) {
+func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(sessionID string) store.Reason, actor string, err error) {
 	current := ""
 	if req := c.requestFrom(ctx); req != nil {
 		l, err := req.tryLock()
@@ -253,11 +267,11 @@ func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(*
 		defer l.unlock()
 		actor, current = l.known()
 	}
-	return func(s *store.Session) store.Reason {
+	return func(sessionID string) store.Reason {
 		switch {
 		case actor != userID:
 			return store.ReasonEnded
-		case s.ID == current:
+		case sessionID == current:
 			return store.ReasonLoggedOut
 		}
 		return store.ReasonLoggedOutElsewhere
@@ -272,34 +286,71 @@ func (l *locked) known() (userID, sessionID string) {
 	return l.user.UserID(), l.rec.ID
 }
 
-// endOwned ends the sessions of a user that match, and counts the live ones. It lists them
-// again until none matches, because a session that is re-authenticated meanwhile changes
-// its key.
-func (c *core) endOwned(ctx context.Context, userID, actor string, match func(*store.Session) (store.Reason, bool)) (ended int, err error) {
-	ctx, cancel := detached(ctx)
+// endOwned ends the sessions of a user that match, and counts the live ones. It finds each
+// session that began before the call, even if a login or a revival moves it meanwhile: the
+// pages are in the order of the IDs, which a move does not change.
+func (c *core) endOwned(ctx context.Context, userID, actor string, match func(*store.Session) (store.Reason, bool)) (live int, err error) {
+	var ended []endedSession
+	// Afterwards, so that events that take long to handle keep no session alive.
+	defer func() { c.emitEnded(ctx, ended, actor) }()
+	d, cancel := detached(ctx)
 	defer cancel()
-	for ctx.Err() == nil {
-		records, err := c.backend.ByOwner(ctx, c.ownerPrefix+userID)
+	for page, err := range c.ownedPages(d, userID) {
+		if err == nil {
+			err = d.Err()
+		}
+		var ends []store.End
+		for _, rec := range page {
+			if reason, ok := match(rec.Session); ok {
+				ends = append(ends, store.End{Owner: rec.Owner, ID: rec.ID, Reason: reason})
+			}
+		}
+		if err == nil {
+			var more []endedSession
+			more, err = c.endByID(d, ends)
+			ended = append(ended, more...)
+		}
 		if err != nil {
-			return ended, errors.Join(ErrUnavailable, err)
-		}
-		found := false
-		for _, rec := range records {
-			reason, ok := match(rec.Session)
-			if !ok {
-				continue
-			}
-			found = true
-			if err := c.end(ctx, rec.Key, reason, actor); err != nil {
-				return ended, errors.Join(ErrUnavailable, err)
-			}
-			if rec.GoneAt() > store.TimeOf(time.Now()) {
-				ended++
-			}
-		}
-		if !found {
-			return ended, nil
+			return countLive(ended), errors.Join(ErrUnavailable, err)
 		}
 	}
-	return ended, errors.Join(ErrUnavailable, ctx.Err())
+	return countLive(ended), nil
+}
+
+type endedSession struct {
+	store.Record
+	reason store.Reason
+}
+
+// endByID ends sessions and their streams, and returns those that it has ended.
+func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSession, err error) {
+	if len(ends) == 0 {
+		return nil, nil
+	}
+	records, err := c.backend.DeleteByID(ctx, ends)
+	for i, rec := range records {
+		if rec.Session != nil {
+			c.streams.End(rec.ID, ends[i].Reason)
+			ended = append(ended, endedSession{rec, ends[i].Reason})
+		}
+	}
+	return ended, err
+}
+
+// emitEnded reports the ends of sessions, also if the client has disconnected meanwhile.
+func (c *core) emitEnded(ctx context.Context, ended []endedSession, actor string) {
+	ctx = context.WithoutCancel(ctx)
+	for _, s := range ended {
+		c.emitEnd(ctx, s.Record, s.reason, actor)
+	}
+}
+
+func countLive(ended []endedSession) (n int) {
+	now := store.TimeOf(time.Now())
+	for _, s := range ended {
+		if s.GoneAt() > now {
+			n++
+		}
+	}
+	return n
 }

@@ -23,6 +23,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -196,25 +197,35 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	records, err := g.backend.ByOwner(ctx, g.ownerPrefix+userID)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
 	now := store.TimeOf(time.Now())
 	var sessions []Session
-	for _, rec := range records {
-		if rec.GoneAt() <= now {
-			continue
+	for page, err := range g.ownedPages(ctx, userID) {
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		isCurrent := current.Session != nil && rec.ID == current.ID
-		if isCurrent {
-			rec.LastSeen = max(rec.LastSeen, current.LastSeen)
+		for _, rec := range page {
+			if rec.GoneAt() <= now {
+				continue
+			}
+			isCurrent := current.Session != nil && rec.ID == current.ID
+			if isCurrent {
+				rec.LastSeen = max(rec.LastSeen, current.LastSeen)
+			}
+			s := sessionOf(rec, now)
+			s.Current = isCurrent
+			sessions = append(sessions, s)
 		}
-		s := sessionOf(rec, now)
-		s.Current = isCurrent
-		sessions = append(sessions, s)
 	}
-	slices.SortFunc(sessions, func(a, b Session) int { return b.LastSeen.Compare(a.LastSeen) })
+	slices.SortFunc(sessions, func(a, b Session) int {
+		order := b.LastSeen.Compare(a.LastSeen)
+		if order == 0 && a.Current {
+			return -1
+		}
+		if order == 0 && b.Current {
+			return 1
+		}
+		return order
+	})
 	return sessions, nil
 }
 
@@ -276,8 +287,8 @@ func (c *core) loadMoved(ctx context.Context, key store.Key) (store.Record, erro
 	return rec, err
 }
 
-// followMove loads a moved session. It follows at most eight moves and then searches the
-// owner's sessions, so that no client can force an unbounded chain.
+// followMove loads a moved session. It follows at most eight moves and then asks for the
+// session by its ID, so that no client can force an unbounded chain.
 func (c *core) followMove(ctx context.Context, moved *store.MovedError) (store.Record, error) {
 	owner, id := moved.Owner, moved.ID
 	for range 8 {
@@ -290,21 +301,20 @@ func (c *core) followMove(ctx context.Context, moved *store.MovedError) (store.R
 			break
 		}
 	}
-	return c.findByOwner(ctx, owner, id)
+	return c.backend.LoadByID(ctx, owner, id)
 }
 
-// findByOwner finds an owner's session by its public ID.
-func (c *core) findByOwner(ctx context.Context, owner, id string) (store.Record, error) {
-	records, err := c.backend.ByOwner(ctx, owner)
-	if err != nil {
-		return store.Record{}, err
-	}
-	for _, rec := range records {
-		if rec.ID == id {
-			return rec, nil
+// ownedPages yields a user's sessions, also dead ones, without their values.
+func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.Record, error] {
+	return func(yield func([]store.Record, error) bool) {
+		for after := ""; ; {
+			page, err := c.backend.ByOwner(ctx, c.ownerPrefix+userID, after, store.MaxPage)
+			if !yield(page, err) || err != nil || len(page) < store.MaxPage {
+				return
+			}
+			after = page[len(page)-1].ID
 		}
 	}
-	return store.Record{}, store.ErrNotFound
 }
 
 // retryMoved calls do with rec, and again with the session as it is by then, for as long

@@ -20,7 +20,7 @@ var (
 // must still find the session, because the response with the new cookie may be on its way.
 type MovedError struct {
 	To        Key    // the key that the session moved to; it may have moved on since
-	Owner, ID string // the session's, so that ByOwner finds it wherever it is now
+	Owner, ID string // the session's, by which LoadByID finds it wherever it is now
 	Revived   bool   // r.Revived() of the record that this Replace stored
 }
 
@@ -52,13 +52,16 @@ type Limit struct {
 // is not: a logout may happen in between.
 //
 // No resurrection: once Delete of a key has returned, every later Load, Touch, Save and
-// Replace of that key returns [ErrNotFound]. The same holds for a session that the limit of
-// Create has ended. So Touch and Save must not be upserts.
+// Replace of that key returns [ErrNotFound]. The same holds for a session that DeleteByID or
+// the limit of Create has ended. So Touch and Save must not be upserts.
 //
 // Failure is not absence: [ErrNotFound], [ErrConflict], [ErrLimit], [*MovedError] and
 // [*EndedError] are results. Any other error means that the backend could not find out.
 // The guard then responds with 503, and never treats the user as logged out. A server that
 // is slow or unreachable, and a record that cannot be read, must not become ErrNotFound.
+//
+// IDs: the caller makes a session's ID from fresh randomness, and Replace keeps it, so that
+// no two sessions of an owner have the same. An ID has 1 to 255 bytes, and no zero byte.
 //
 // Deadlines belong to the guard: only Create and Touch look at them, as described there.
 // Every other method works on a session past its [Record.Deadline] and its
@@ -76,8 +79,8 @@ type Backend interface {
 	//
 	// If limit.Max is positive, the owner has at most that many sessions afterwards.
 	// Where there would be more, Create ends the least recently seen of the others, with
-	// ReasonTooManySessions, and returns them as they were. If limit.Refuse is set, it
-	// stores nothing and returns ErrLimit instead.
+	// ReasonTooManySessions, and returns them as they were; Values may be missing. If
+	// limit.Refuse is set, it stores nothing and returns ErrLimit instead.
 	//
 	// Sessions past their GoneAt do not count for the limit and are not returned. A
 	// Create with a limit deletes them, so that a delayed Touch cannot bring one back
@@ -85,7 +88,7 @@ type Backend interface {
 	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
 
 	// Replace moves a session to a new key: in one atomic step it removes the session
-	// at old and stores r, which has the same owner and a key of the same group. It
+	// at old and stores r, which has the same ID and owner and a key of the same group. It
 	// changes nothing and returns ErrNotFound if there is no session at old (a
 	// *MovedError if Replace has moved it), or ErrConflict if its Version is not version.
 	//
@@ -118,11 +121,36 @@ type Backend interface {
 	// returns a *MovedError: the session may be alive under its new key.
 	Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error)
 
-	// ByOwner returns an owner's sessions as they are, in any order: every one that
-	// Touch or Replace can find, also past its Deadline, so that all can be ended. For
-	// an owner without sessions it returns no records and no error. Owners are compared
-	// byte by byte.
-	ByOwner(ctx context.Context, owner string) ([]Record, error)
+	// LoadByID is Load for an owner's session by its ID, wherever Replace has moved it. If
+	// there is none it returns ErrNotFound.
+	LoadByID(ctx context.Context, owner, id string) (Record, error)
+
+	// ByOwner returns an owner's sessions as they are, also past their Deadline: in the
+	// order of their IDs, the first max of those whose ID is greater than after. It returns
+	// fewer only if there are no more. max is 1 to MaxPage. Values may be missing.
+	//
+	// Replace keeps the ID. So whoever goes on after the last ID of each page meets every
+	// session that exists all the while, once, however often it moves. Owners and IDs are
+	// compared byte by byte.
+	ByOwner(ctx context.Context, owner, after string, max int) ([]Record, error)
+
+	// DeleteByID is Delete for several sessions, at most MaxPage, wherever Replace has
+	// moved them. Each end is one atomic step; all of them together need not be one.
+	//
+	// It returns one Record for each of ends, in the same order: the session as it was if
+	// this call has ended it, and otherwise a zero Record. With an error it returns those
+	// that it knows it has ended: nil, or as without an error.
+	DeleteByID(ctx context.Context, ends []End) (ended []Record, err error)
+}
+
+// MaxPage is the maximum number of sessions in one call of [Backend.ByOwner] or
+// [Backend.DeleteByID]. It bounds how long the call can occupy a server.
+const MaxPage = 256
+
+// An End names a session for [Backend.DeleteByID], and says why it ends.
+type End struct {
+	Owner, ID string
+	Reason    Reason
 }
 
 // A Cacher is a [Backend] with a cache in the local process. On a hit the guard does not
@@ -147,8 +175,8 @@ type Ending struct {
 // [Guard.CancelOnEnd]: https://pkg.go.dev/github.com/sessionguard-go/sessionguard#Guard.CancelOnEnd
 type Watcher interface {
 	// Watch returns once it is watching. From then until ctx is done, ended is called
-	// once for each session that Delete or the limit of Create has ended, after it
-	// has ended. A session that expires, or that Replace moves, is not an ending.
+	// once for each session that Delete, DeleteByID or the limit of Create has ended,
+	// after it has ended. A session that expires, or that Replace moves, is not an ending.
 	//
 	// ended returns quickly, and may be called from several goroutines at once. After a
 	// lost connection it is called with an empty Ending as soon as there is a connection

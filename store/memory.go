@@ -26,7 +26,7 @@ import (
 // owner, for a key that is in use, and for a Replace that changes the owner.
 type Memory struct {
 	// A session is in exactly one shard, and exists if it is there. The owners' lists
-	// hold the same sessions, for Create and ByOwner.
+	// hold the same sessions, for Create and by ID.
 	//
 	// Lock order: an owner's list first, then shards by rising index. A session is added
 	// and removed under both locks, so with the list locked it can be neither added
@@ -43,8 +43,8 @@ type shard struct {
 }
 
 // An entry is a session in Memory, or what remains of one: see tombstone.go. Its shard's
-// lock guards its record, except that the session's key and owner, which never change, may
-// be read without it.
+// lock guards its record, except that the session's key, ID and owner, which never change,
+// may be read without it.
 type entry struct {
 	session  atomic.Pointer[Session]
 	lastSeen Time
@@ -224,11 +224,55 @@ func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) (ended Reco
 	return ended, nil
 }
 
-// ByOwner implements [Backend].
-func (m *Memory) ByOwner(_ context.Context, owner string) ([]Record, error) {
+// LoadByID implements [Backend].
+func (m *Memory) LoadByID(_ context.Context, owner, id string) (Record, error) {
 	list := m.owners.lock(owner)
 	defer list.Unlock()
-	return m.records(list), nil
+	for e := range list.entries() {
+		if e.session.Load().ID == id {
+			return m.recordOf(e), nil
+		}
+	}
+	return Record{}, ErrNotFound
+}
+
+// ByOwner implements [Backend].
+func (m *Memory) ByOwner(_ context.Context, owner, after string, max int) ([]Record, error) {
+	list := m.owners.lock(owner)
+	defer list.Unlock()
+	var page []Record
+	for _, e := range list.page(after, max) {
+		page = append(page, m.recordOf(e))
+	}
+	return page, nil
+}
+
+// DeleteByID implements [Backend].
+func (m *Memory) DeleteByID(_ context.Context, ends []End) ([]Record, error) {
+	byOwner := map[string]map[string]int{} // indexes of ends, by owner and ID
+	for i, end := range ends {
+		if byOwner[end.Owner] == nil {
+			byOwner[end.Owner] = map[string]int{}
+		}
+		byOwner[end.Owner][end.ID] = i
+	}
+	ended := make([]Record, len(ends))
+	for owner, byID := range byOwner {
+		list := m.owners.lock(owner)
+		for e := range list.entries() {
+			s := e.session.Load()
+			if i, ok := byID[s.ID]; ok {
+				ended[i], _ = m.removeIf(list, s.Key, ends[i].Reason, func(Record) bool { return true })
+			}
+		}
+		list.Unlock()
+	}
+	for i, r := range ended {
+		if r.Session != nil {
+			m.watchers.notify([]Record{r}, ends[i].Reason)
+		}
+	}
+	return ended, nil
 }
 
 // Watch implements [Watcher]. Its callback runs in the goroutine of the Delete or Create

@@ -90,7 +90,7 @@ func TestMemoryNeedsLittleHeapPerSession(t *testing.T) {
 	const sessions = 64_000
 	perSession := heapPerSession(sessions)
 	t.Logf("%.0f B per session", perSession)
-	require.Less(t, perSession, 250.0)
+	require.Less(t, perSession, 282.0) // with an ID of 32 bytes
 }
 
 func BenchmarkMemoryHeapOfMillionSessions(b *testing.B) {

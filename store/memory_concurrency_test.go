@@ -30,10 +30,10 @@ func TestMemoryStaysConsistentUnderLoad(t *testing.T) {
 					m.Delete(t.Context(), old.Key, ReasonLoggedOut)
 				case 1:
 					next := testRecord(old.Owner, time.Hour)
-					next.Key[0] = byte(i % 3)
+					next.Key[0], next.ID = byte(i%3), old.ID
 					m.Replace(t.Context(), old.Key, old.Version, next)
 				case 2:
-					m.ByOwner(t.Context(), old.Owner)
+					m.ByOwner(t.Context(), old.Owner, "", MaxPage)
 				}
 				m.Touch(t.Context(), old.Key, TimeOf(time.Now()))
 				m.Save(t.Context(), old.Key, 0, nil)
@@ -74,7 +74,7 @@ func TestMemoryByOwnerNeverExceedsLimit(t *testing.T) {
 				for range 2000 {
 					r := testRecord("alice", time.Hour)
 					m.Create(t.Context(), r, limit)
-					owned, _ := m.ByOwner(t.Context(), "alice")
+					owned, _ := m.ByOwner(t.Context(), "alice", "", MaxPage)
 					if len(owned) > limit.Max {
 						exceeded.Store(true)
 					}

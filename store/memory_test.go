@@ -44,7 +44,7 @@ func TestMemoryDistinguishesOwnersWithSameHash(t *testing.T) {
 	shared.owner = "bob"
 	require.Equal(t, []Record{bob}, m.records(shared))
 	shared.Unlock()
-	owned, err := m.ByOwner(t.Context(), "alice")
+	owned, err := m.ByOwner(t.Context(), "alice", "", MaxPage)
 	require.NoError(t, err)
 	require.Equal(t, []Record{alice}, owned)
 	shared.Lock()
@@ -127,6 +127,7 @@ func testRecord(owner string, idle time.Duration) Record {
 	return Record{
 		Session: &Session{
 			Key:         newTestKey(),
+			ID:          rand.Text(),
 			Owner:       owner,
 			Expires:     now.Add(12 * time.Hour),
 			IdleTimeout: idle,

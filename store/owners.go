@@ -38,12 +38,30 @@ func (o *owners) lock(owner string) ownerList {
 
 func (l ownerList) entries() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
-		for e := l.first[l.hash]; e != nil; e = e.next {
+		for e := l.first[l.hash]; e != nil; {
+			next := e.next // e may be removed meanwhile
 			if e.session.Load().Owner == l.owner && !yield(e) {
 				return
 			}
+			e = next
 		}
 	}
+}
+
+// page returns the first max entries whose ID is greater than after, in the order of IDs.
+func (l ownerList) page(after string, max int) []*entry {
+	idOf := func(e *entry) string { return e.session.Load().ID }
+	var page []*entry
+	for e := range l.entries() {
+		id := idOf(e)
+		if id <= after || len(page) == max && id >= idOf(page[max-1]) {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(page, id, func(e *entry, id string) int { return cmp.Compare(idOf(e), id) })
+		page = slices.Insert(page, at, e)
+		page = page[:min(len(page), max)]
+	}
+	return page
 }
 
 func (l ownerList) add(e *entry) {
@@ -89,10 +107,15 @@ func (m *Memory) prune(list ownerList) []Record {
 func (m *Memory) records(list ownerList) []Record {
 	var records []Record
 	for e := range list.entries() {
-		s := m.shard(e.session.Load().Key)
-		s.Lock()
-		records = append(records, e.record())
-		s.Unlock()
+		records = append(records, m.recordOf(e))
 	}
 	return records
+}
+
+// recordOf returns the record of an entry of a locked list.
+func (m *Memory) recordOf(e *entry) Record {
+	s := m.shard(e.session.Load().Key)
+	s.Lock()
+	defer s.Unlock()
+	return e.record()
 }

@@ -43,7 +43,7 @@ func TestMemoryWatcherMayCallMemory(t *testing.T) {
 	called := 0
 	require.NoError(t, m.Watch(t.Context(), func(Ending) {
 		called++
-		owned, err := m.ByOwner(t.Context(), "alice")
+		owned, err := m.ByOwner(t.Context(), "alice", "", MaxPage)
 		require.NoError(t, err)
 		require.Len(t, owned, 2-called, "called before the session had ended")
 		for i := range m.shards {

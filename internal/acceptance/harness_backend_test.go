@@ -112,9 +112,23 @@ func (f *failingBackend) Delete(ctx context.Context, key store.Key, reason store
 	return f.Backend.Delete(ctx, key, reason)
 }
 
-func (f *failingBackend) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
+func (f *failingBackend) LoadByID(ctx context.Context, owner, id string) (store.Record, error) {
+	if err := f.enter("LoadByID"); err != nil {
+		return store.Record{}, err
+	}
+	return f.Backend.LoadByID(ctx, owner, id)
+}
+
+func (f *failingBackend) ByOwner(ctx context.Context, owner, after string, max int) ([]store.Record, error) {
 	if err := f.enter("ByOwner"); err != nil {
 		return nil, err
 	}
-	return f.Backend.ByOwner(ctx, owner)
+	return f.Backend.ByOwner(ctx, owner, after, max)
+}
+
+func (f *failingBackend) DeleteByID(ctx context.Context, ends []store.End) ([]store.Record, error) {
+	if err := f.enter("DeleteByID"); err != nil {
+		return nil, err
+	}
+	return f.Backend.DeleteByID(ctx, ends)
 }

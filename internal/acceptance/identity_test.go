@@ -308,7 +308,7 @@ func TestEndUserEndsASessionBeingReauthenticated(t *testing.T) {
 		b.login("ada")
 		moved := false
 		var failed error
-		backend.beforeCall("Delete", func() {
+		backend.beforeCall("DeleteByID", func() {
 			if !moved {
 				moved = true
 				resp, err := b.Client.Do(b.Request("POST", "/login?user=ada"))

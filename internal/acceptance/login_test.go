@@ -17,7 +17,7 @@ import (
 // sessionsOf returns a user's records, for a guard with the default cookie name.
 func sessionsOf(t *testing.T, backend store.Backend, id string) []store.Record {
 	t.Helper()
-	records, err := backend.ByOwner(context.Background(), sessionCookie+"="+id)
+	records, err := backend.ByOwner(context.Background(), sessionCookie+"="+id, "", store.MaxPage)
 	require.NoError(t, err)
 	return records
 }

@@ -44,12 +44,25 @@ func (s skewedBackend) Delete(ctx context.Context, key store.Key, reason store.R
 	return shift(r, -s.ahead), err
 }
 
-func (s skewedBackend) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
-	records, err := s.Backend.ByOwner(ctx, owner)
+func (s skewedBackend) LoadByID(ctx context.Context, owner, id string) (store.Record, error) {
+	r, err := s.Backend.LoadByID(ctx, owner, id)
+	return shift(r, -s.ahead), err
+}
+
+func (s skewedBackend) ByOwner(ctx context.Context, owner, after string, max int) ([]store.Record, error) {
+	records, err := s.Backend.ByOwner(ctx, owner, after, max)
 	for i := range records {
 		records[i] = shift(records[i], -s.ahead)
 	}
 	return records, err
+}
+
+func (s skewedBackend) DeleteByID(ctx context.Context, ends []store.End) ([]store.Record, error) {
+	ended, err := s.Backend.DeleteByID(ctx, ends)
+	for i := range ended {
+		ended[i] = shift(ended[i], -s.ahead)
+	}
+	return ended, err
 }
 
 // shift returns a copy of r with all its times later by d.

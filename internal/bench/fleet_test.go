@@ -204,11 +204,12 @@ func thousands(x float64) string {
 // Ada's.
 func populate(t *testing.T, s *redisstore.Store, n int) []store.Key {
 	t.Helper()
-	all, err := s.ByOwner(t.Context(), "__Host-session="+ada.id)
+	all, err := s.ByOwner(t.Context(), "__Host-session="+ada.id, "", 1)
 	if err != nil || len(all) == 0 {
 		t.Fatal(err)
 	}
-	model := all[0]
+	model, err := s.Load(t.Context(), all[0].Key)
+	check(err == nil)
 	keys := make([]store.Key, n)
 	concurrently(n, func(i int) {
 		session, details := *model.Session, *model.Details

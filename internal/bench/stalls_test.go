@@ -88,7 +88,7 @@ func newFilledMemory(t *testing.T, expiring int, at time.Time, _ time.Duration) 
 	m := store.NewMemory()
 	s := newGuardSubject(t, guardName, m)
 	check(len(s.loggedIn(t, 1)) == 1)
-	all, err := m.ByOwner(t.Context(), "__Host-session="+ada.id)
+	all, err := m.ByOwner(t.Context(), "__Host-session="+ada.id, "", 1)
 	check(err == nil && len(all) == 1)
 	for i := range *sessionCount {
 		session, details := *all[0].Session, *all[0].Details

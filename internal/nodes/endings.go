@@ -106,7 +106,7 @@ func (b aged) Create(ctx context.Context, r store.Record, limit store.Limit) ([]
 // ownedBy returns the sessions of a user.
 func ownedBy(t T, n *node, user string) []store.Record {
 	t.Helper()
-	records, err := n.backend.ByOwner(t.Context(), sessionCookie+"="+user)
+	records, err := n.backend.ByOwner(t.Context(), sessionCookie+"="+user, "", store.MaxPage)
 	require.NoError(t, err)
 	return records
 }

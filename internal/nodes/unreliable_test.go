@@ -210,15 +210,34 @@ func (u *unreliable) Delete(ctx context.Context, key store.Key, reason store.Rea
 	return <-ended, nil
 }
 
-func (u *unreliable) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
-	owned := make(chan []store.Record, 1)
-	err := u.call(ctx, func(ctx context.Context, m *store.Memory) error {
-		records, err := m.ByOwner(ctx, owner)
-		owned <- records
+func (u *unreliable) LoadByID(ctx context.Context, owner, id string) (store.Record, error) {
+	return result(u, ctx, func(ctx context.Context, m *store.Memory) (store.Record, error) {
+		return m.LoadByID(ctx, owner, id)
+	})
+}
+
+func (u *unreliable) ByOwner(ctx context.Context, owner, after string, max int) ([]store.Record, error) {
+	return result(u, ctx, func(ctx context.Context, m *store.Memory) ([]store.Record, error) {
+		return m.ByOwner(ctx, owner, after, max)
+	})
+}
+
+func (u *unreliable) DeleteByID(ctx context.Context, ends []store.End) ([]store.Record, error) {
+	return result(u, ctx, func(ctx context.Context, m *store.Memory) ([]store.Record, error) {
+		return m.DeleteByID(ctx, ends)
+	})
+}
+
+// result is call for a method that returns more than an error.
+func result[R any](u *unreliable, ctx context.Context, do func(context.Context, *store.Memory) (R, error)) (none R, err error) {
+	results := make(chan R, 1)
+	err = u.call(ctx, func(ctx context.Context, m *store.Memory) error {
+		r, err := do(ctx, m)
+		results <- r
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	return <-owned, nil
+	return <-results, nil
 }

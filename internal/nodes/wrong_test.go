@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,9 +51,25 @@ type wrongNode struct {
 // bubble too.
 func (*wrongNode) travel() { time.Sleep(time.Millisecond) }
 
-func (w *wrongNode) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
+func (w *wrongNode) LoadByID(ctx context.Context, owner, id string) (store.Record, error) {
 	w.travel()
-	return w.Memory.ByOwner(ctx, owner)
+	return w.Memory.LoadByID(ctx, owner, id)
+}
+
+func (w *wrongNode) ByOwner(ctx context.Context, owner, after string, max int) ([]store.Record, error) {
+	w.travel()
+	return w.Memory.ByOwner(ctx, owner, after, max)
+}
+
+func (w *wrongNode) DeleteByID(ctx context.Context, ends []store.End) ([]store.Record, error) {
+	w.travel()
+	if w.mistake == losesReasons {
+		ends = slices.Clone(ends)
+		for i := range ends {
+			ends[i].Reason = store.ReasonLoggedOut
+		}
+	}
+	return w.Memory.DeleteByID(ctx, ends)
 }
 
 func (w *wrongNode) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
@@ -60,7 +77,7 @@ func (w *wrongNode) Create(ctx context.Context, r store.Record, limit store.Limi
 	if w.mistake != miscounts || limit.Max == 0 {
 		return w.Memory.Create(ctx, r, limit)
 	}
-	records, err := w.ByOwner(ctx, r.Owner)
+	records, err := w.ByOwner(ctx, r.Owner, "", store.MaxPage)
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func TestMovingSlotNeverMakesSessionsLookGone(t *testing.T) {
 						requireInconclusive(t, err, name)
 					}
 				}
-				records, err := s.ByOwner(t.Context(), owner)
+				records, err := s.ByOwner(t.Context(), owner, "", store.MaxPage)
 				require.True(t, inconclusive(err), "%v %v", err, records)
 				require.NoError(t, load(t, s, r))
 			}
@@ -162,7 +162,7 @@ func TestMovingSlotNeverMakesSessionsLookGone(t *testing.T) {
 			for _, node := range []*servers.Server{to, from, c[2]} {
 				require.NoError(t, runOnServer(t, node, "CLUSTER", "SETSLOT", slot, "NODE", nodeIDs[to]).Error())
 			}
-			records, err := s.ByOwner(t.Context(), owner)
+			records, err := s.ByOwner(t.Context(), owner, "", store.MaxPage)
 			require.NoError(t, err)
 			remaining := 2
 			if ended.Session != nil {

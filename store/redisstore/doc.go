@@ -9,18 +9,19 @@
 //
 // Every other call is one round trip as well: a script that uses the keys of one owner.
 // Owners form 64 groups, spread evenly over the slots of a cluster, and all keys of a group
-// share a slot. ByOwner reads more than 256 sessions in pages of 256, one round trip each.
+// share a slot. ByOwner takes more round trips where sessions have expired, and DeleteByID
+// one for each group.
 //
-// ByOwner, and Create with a limit, read all sessions of the owner. Create does so in a
-// single script, and Redis serves nobody else meanwhile. A limit that applies from the
-// start (MaxSessions in the guard's Config) keeps the number small; without one, any user
-// can make it large by logging in often.
+// Create with a limit reads all sessions of the owner, without their values, in a single
+// script, and Redis serves nobody else meanwhile. A limit that applies from the start
+// (MaxSessions in the guard's Config) keeps the number small; without one, any user can make
+// it large by logging in often. No other script uses more than [store.MaxPage] sessions.
 //
 // Every connection is pinged four times per Config.Timeout.
 //
 // # Guarantees
 //
-// Touch, Save, Create, Replace and Delete are conditional scripts. A call in flight while
+// Whatever changes a session is a conditional script. A call in flight while
 // a session ends cannot bring it back, and of two saves at the same version one succeeds,
 // on every node.
 //
@@ -29,8 +30,8 @@
 // agree with it.
 //
 // A session's key expires by itself, [store.Grace] after [store.Record.GoneAt]. The index
-// of an owner expires with the last of its sessions. Logins remove stale entries from it,
-// and touches restore missing ones.
+// of an owner expires with the last of its sessions. Logins and ByOwner remove stale entries
+// from it, and touches restore missing ones.
 //
 // If the server is unreachable, slow, a replica or out of memory, the call fails within
 // Config.Timeout: half of it is for connecting and half for the response. A guard then
@@ -48,8 +49,8 @@
 // (min-replicas-to-write, stop-writes-on-bgsave-error). The package is tested with 7.0.
 // Valkey has everything that is used, but has not been tried.
 //
-// A user with an access list needs these commands on the prefix: GET, GETEX, SET,
-// SETRANGE, DEL, EXISTS, PEXPIRE, PTTL, ZADD, ZREM, ZCARD, ZRANGE, ZRANGEBYSCORE, PUBLISH,
+// A user with an access list needs these commands on the prefix: GET, GETEX, GETRANGE, SET,
+// SETRANGE, DEL, EXISTS, PEXPIRE, PTTL, ZADD, ZREM, ZCARD, ZRANGE, ZRANGEBYLEX, PUBLISH,
 // SUBSCRIBE, EVAL and EVALSHA. Not tied to the prefix, the user needs @connection, with
 // CacheFor MULTI and EXEC, and on a cluster CLUSTER SLOTS.
 //
@@ -65,7 +66,8 @@
 //
 // Set maxmemory-policy to noeviction. A server that is full then still accepts logouts
 // and touches, but no logins. With any other policy, eviction logs users out; where it
-// evicts an index, ByOwner and limits miss the sessions in it until they are touched.
+// evicts an index, LoadByID, ByOwner, DeleteByID and limits miss the sessions in it until
+// they are touched.
 //
 // # What Redis does not guarantee
 //

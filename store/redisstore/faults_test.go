@@ -35,7 +35,7 @@ func TestUnreachableServerFailsWithinTimeout(t *testing.T) {
 				}
 				require.NoError(t, fault.end(network))
 				require.Eventually(t, func() bool {
-					_, err := remote.ByOwner(t.Context(), r.Owner)
+					_, err := remote.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
 					return err == nil
 				}, 5*time.Second, 10*time.Millisecond, "the store must recover")
 			})

@@ -1,12 +1,13 @@
 package redisstore
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sessionguard-go/sessionguard/internal/servers"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -31,18 +32,37 @@ func TestIndexDropsSessionsThatAreGone(t *testing.T) {
 		live := newSession(newOwner())
 		createRecord(t, s, live)
 		for range stale {
-			sendCommand(t, s, "ZADD", s.indexKey(live.Owner), "1", member(newSession(live.Owner).Key))
+			sendCommand(t, s, "ZADD", s.indexKey(live.Owner), "0", indexEntry(newSession(live.Owner)))
 		}
 		require.EqualValues(t, 1+stale, indexSize(t, s, live.Owner))
 		return live.Owner
 	}
-	t.Run("eight per login", func(t *testing.T) {
+	t.Run("up to eight per login", func(t *testing.T) {
 		owner := newStaleIndex()
-		createRecord(t, s, newSession(owner))
+		login := func(id string) {
+			r := newSession(owner)
+			r.ID = id + r.ID
+			createRecord(t, s, r)
+		}
+		login("\x01") // the first in the order of IDs
 		require.EqualValues(t, 2+stale-8, indexSize(t, s, owner))
-		createRecord(t, s, newSession(owner))
-		createRecord(t, s, newSession(owner))
-		require.EqualValues(t, 4, indexSize(t, s, owner))
+		login("~")
+		require.EqualValues(t, 3+stale-8, indexSize(t, s, owner))
+		login("\x01")
+		login("\x01")
+		require.LessOrEqual(t, indexSize(t, s, owner), int64(8))
+	})
+	t.Run("in a steady stream of logins", func(t *testing.T) {
+		const live = 64
+		owner, created := newOwner(), []store.Record{}
+		for i := range 10 * live {
+			r := newSession(owner)
+			createRecord(t, s, r)
+			if created = append(created, r); i >= live { // expires in Redis
+				sendCommand(t, s, "DEL", s.sessionKey(created[i-live].Key))
+			}
+		}
+		require.Less(t, indexSize(t, s, owner), int64(2*live))
 	})
 	t.Run("all at a login with a limit", func(t *testing.T) {
 		owner := newStaleIndex()
@@ -52,7 +72,7 @@ func TestIndexDropsSessionsThatAreGone(t *testing.T) {
 	})
 	t.Run("all in ByOwner", func(t *testing.T) {
 		owner := newStaleIndex()
-		records, err := s.ByOwner(t.Context(), owner)
+		records, err := s.ByOwner(t.Context(), owner, "", store.MaxPage)
 		require.NoError(t, err)
 		require.Len(t, records, 1)
 		require.EqualValues(t, 1, indexSize(t, s, owner))
@@ -66,10 +86,11 @@ func TestIndexDropsSessionsThatAreGone(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, exists(t, s, s.indexKey(r.Owner)))
 	})
-	t.Run("but no stored session, whatever the clocks say", func(t *testing.T) {
+	t.Run("but no stored session", func(t *testing.T) {
 		r := createSession(t, s)
-		sendCommand(t, s, "ZADD", s.indexKey(r.Owner), "1", member(r.Key))
-		createRecord(t, s, newSession(r.Owner))
+		r.ID = "\x01" + r.ID
+		r.Key = newSession(r.Owner).Key
+		createRecord(t, s, r)
 		require.EqualValues(t, 2, indexSize(t, s, r.Owner))
 	})
 }
@@ -80,38 +101,55 @@ func TestTouchRestoresTheIndex(t *testing.T) {
 	r := createSession(t, s)
 	sendCommand(t, s, "DEL", s.indexKey(r.Owner))
 	require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen+1))
-	records, err := s.ByOwner(t.Context(), r.Owner)
+	records, err := s.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
 	require.NoError(t, err)
 	require.Len(t, records, 1)
 	requireTTL(t, s, s.indexKey(r.Owner), time.Hour+store.Grace)
 }
 
-func TestByOwnerReadsManySessionsInPages(t *testing.T) {
-	server := servers.Redis(t, servers.RedisOptions{})
-	s := openStore(t, Config{}, server.Addr)
-	owner := newOwner()
-	var want []store.Key
-	for _, n := range []int{pageSize, 1, pageSize} {
-		for range n {
-			r := newSession(owner)
-			createRecord(t, s, r)
-			want = append(want, r.Key)
+// Pages are full even where sessions have expired in Redis, and values do not count.
+func TestPagesAreFullWhereSessionsHaveExpired(t *testing.T) {
+	s, owner := openStore(t, Config{}, sharedServer(t).Addr), newOwner()
+	var live []string
+	for i := range 60 {
+		r := newSession(owner)
+		r.Details = &store.Details{UserAgent: strings.Repeat("u", 100*i)} // some heads are long
+		r.Values = make([]byte, 5000)
+		createRecord(t, s, r)
+		if i%3 == 0 {
+			live = append(live, r.ID)
+		} else {
+			sendCommand(t, s, "DEL", s.sessionKey(r.Key))
 		}
-		records, err := s.ByOwner(t.Context(), owner)
+	}
+	slices.Sort(live)
+	for after := ""; len(live) > 0; {
+		page, err := s.ByOwner(t.Context(), owner, after, 7)
 		require.NoError(t, err)
-		var got []store.Key
-		for _, r := range records {
-			got = append(got, r.Key)
+		require.Len(t, page, min(7, len(live)))
+		for i, r := range page {
+			require.Equal(t, live[i], r.ID)
+			require.Empty(t, r.Values)
+			after = r.ID
 		}
-		require.ElementsMatch(t, want, got)
+		live = live[len(page):]
 	}
-	for i, key := range want { // half of them leave the index, and ByOwner still finds the others
-		if i%2 == 0 {
-			_, err := s.Delete(t.Context(), key, store.ReasonEnded)
-			require.NoError(t, err)
-		}
+	require.EqualValues(t, 20, indexSize(t, s, owner))
+}
+
+// A cluster has several groups of owners, each on one node.
+func TestDeleteByIDSpansGroups(t *testing.T) {
+	s := openStore(t, Config{CacheFor: time.Minute}, sharedCluster(t).addresses()...)
+	var ends []store.End
+	for range store.MaxPage {
+		r := createSession(t, s)
+		require.NoError(t, load(t, s, r))
+		ends = append(ends, store.End{Owner: r.Owner, ID: r.ID, Reason: store.ReasonEnded})
 	}
-	records, err := s.ByOwner(t.Context(), owner)
+	ended, err := s.DeleteByID(t.Context(), ends)
 	require.NoError(t, err)
-	require.Len(t, records, len(want)/2)
+	for i, r := range ended {
+		require.Equal(t, ends[i].ID, r.ID)
+		require.ErrorIs(t, load(t, s, r), store.ErrNotFound)
+	}
 }

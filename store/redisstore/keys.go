@@ -14,13 +14,16 @@ func (s *Store) sessionKey(key store.Key) string {
 	return s.groups[key.Group()] + "s:" + member(key)
 }
 
-// indexKey returns the Redis key of an owner's index, a sorted set of members.
+// indexKey returns the Redis key of an owner's index, a sorted set of entries.
 func (s *Store) indexKey(owner string) string {
 	return s.groups[store.GroupOf(owner)] + "o:" + owner
 }
 
-// member returns a session's name in its owner's index, which also ends its Redis key.
+// member returns what ends a session's Redis key, and its entry in its owner's index.
 func member(key store.Key) string { return base64.RawURLEncoding.EncodeToString(key[:]) }
+
+// indexEntry returns a session's entry in its owner's index: see prelude in scripts.go.
+func indexEntry(r store.Record) string { return r.ID + "\x00" + member(r.Key) }
 
 func parseMember(m string) (key store.Key, ok bool) {
 	b, err := base64.RawURLEncoding.DecodeString(m)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -158,15 +157,14 @@ func (s *Store) Create(ctx context.Context, r store.Record, limit store.Limit) (
 		return nil, err
 	}
 	defer s.noteWrite(r.Key)
-	ttl, expiresAt := expiryArgs(r.GoneAt().Add(store.Grace))
 	refuse := ""
 	if limit.Refuse {
 		refuse = "1"
 	}
 	reply, err := s.runScript(ctx, createScript, s.sessionKey(r.Key), []string{s.indexKey(r.Owner)},
-		nowMillis(), member(r.Key), encodeSession(r), ttl, expiresAt, r.Owner,
+		nowMillis(), indexEntry(r), encodeSession(r), ttlUntil(r.GoneAt().Add(store.Grace)), r.Owner,
 		strconv.Itoa(limit.Max), refuse,
-		encodeTombstone(store.ReasonTooManySessions), formatInt(store.TombstoneLifetime.Milliseconds()))
+		encodeTombstone(store.ReasonTooManySessions), tombstoneTTL(store.ReasonTooManySessions))
 	if err != nil {
 		return nil, err
 	}
@@ -187,27 +185,22 @@ func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r st
 	}
 	defer s.noteWrite(old)
 	defer s.noteWrite(r.Key)
-	ttl, expiresAt := expiryArgs(r.GoneAt().Add(store.Grace))
 	moveUntil := store.TimeOf(time.Now()).Add(store.Grace)
 	if r.Revived() {
 		moveUntil = max(moveUntil, r.Expires)
 	}
-	moveTTL, _ := expiryArgs(moveUntil)
 	_, err := s.runScript(ctx, replaceScript, s.sessionKey(old), []string{s.sessionKey(r.Key), s.indexKey(r.Owner)},
-		encodeVersion(version), r.Owner, member(r.Key), member(old), encodeSession(r), ttl, expiresAt,
-		encodeMove(r), moveTTL)
+		encodeVersion(version), r.Owner, indexEntry(r), member(old), encodeSession(r),
+		ttlUntil(r.GoneAt().Add(store.Grace)), encodeMove(r), ttlUntil(moveUntil))
 	return s.decodeMarker(old, err)
 }
 
 // Delete implements [store.Backend].
 func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	defer s.noteWrite(key)
-	redisKey, tombstoneTTL := s.sessionKey(key), store.Grace
-	if reason.Retained() {
-		tombstoneTTL = store.TombstoneLifetime
-	}
+	redisKey := s.sessionKey(key)
 	reply, err := s.runScript(ctx, deleteScript, redisKey, nil,
-		member(key), encodeTombstone(reason), formatInt(tombstoneTTL.Milliseconds()))
+		member(key), encodeTombstone(reason), tombstoneTTL(reason))
 	err = s.decodeMarker(key, err)
 	var moved *store.MovedError
 	switch {
@@ -220,46 +213,6 @@ func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) 
 	}
 	r, err := decode(key, []byte(reply[0]))
 	return r, s.withKey(redisKey, err)
-}
-
-// pageSize is the number of sessions that ByOwner reads at once. The server serves nobody
-// else meanwhile.
-const pageSize = 256
-
-// ByOwner implements [store.Backend]. It takes one round trip for up to 256 sessions. More
-// are read in pages of 256. It then lists the owner's index again until every session there
-// has been read, and so finds a session that moves meanwhile at its new key.
-func (s *Store) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
-	index := s.indexKey(owner)
-	read := map[string]bool{}
-	var records []store.Record
-	for {
-		reply, err := s.runScript(ctx, byOwnerScript, index, nil, owner)
-		if err != nil {
-			return nil, err
-		}
-		if reply[0] == "sessions" {
-			return s.records(owner, reply[1:])
-		}
-		unread := slices.DeleteFunc(reply[1:], func(member string) bool { return read[member] })
-		if len(unread) == 0 {
-			return records, nil
-		}
-		for page := range slices.Chunk(unread, pageSize) {
-			reply, err := s.runScript(ctx, byOwnerScript, index, nil, append([]string{owner}, page...)...)
-			if err != nil {
-				return nil, err
-			}
-			found, err := s.records(owner, reply[1:])
-			if err != nil {
-				return nil, err
-			}
-			records = append(records, found...)
-			for _, member := range page {
-				read[member] = true
-			}
-		}
-	}
 }
 
 // checkRecord refuses a record without an owner, or with a key outside its owner's group.
@@ -276,11 +229,18 @@ func checkRecord(r store.Record) error {
 // maxLifetime is three thousand years in milliseconds, far from where Redis overflows.
 const maxLifetime = 1e14
 
-// expiryArgs returns, in milliseconds, the time until t and t itself. The time until t is
-// measured by the clock of this process, so that the server's does not matter.
-func expiryArgs(t store.Time) (ttl, expiresAt string) {
-	remaining := min(int64(t-store.TimeOf(time.Now())), maxLifetime)
-	return formatInt(remaining), formatInt(int64(t))
+// ttlUntil returns the time until t in milliseconds. It is measured by the clock of this
+// process, so that the server's does not matter.
+func ttlUntil(t store.Time) string {
+	return formatInt(min(int64(t-store.TimeOf(time.Now())), maxLifetime))
+}
+
+// tombstoneTTL returns how long the server keeps the tombstone of a session that has ended.
+func tombstoneTTL(reason store.Reason) string {
+	if reason.Retained() {
+		return formatInt(store.TombstoneLifetime.Milliseconds())
+	}
+	return formatInt(store.Grace.Milliseconds())
 }
 
 func nowMillis() string { return formatInt(int64(store.TimeOf(time.Now()))) }

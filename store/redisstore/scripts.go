@@ -1,8 +1,6 @@
 package redisstore
 
 import (
-	"strconv"
-
 	"github.com/redis/rueidis"
 )
 
@@ -67,12 +65,11 @@ local function deadlines(s, last_seen)
 	return deadline, math.max(deadline, s.remember_until)
 end
 
--- Returns the session at a key, or nil and the status and result that explain why there
--- is none. EXISTS with two missing keys is an error in a slot that is being moved here;
+-- Returns the session that a value is, or nil and the status and result that explain why
+-- it is none. EXISTS with two missing keys is an error in a slot that is being moved here;
 -- GET of one missing key is not.
-local function get(key)
-	local value = redis.call('GET', key)
-	if not value then
+local function parse(key, value)
+	if not value or value == '' and redis.call('EXISTS', key) == 0 then
 		redis.call('EXISTS', group, key)
 		return nil, 'not found'
 	end
@@ -83,14 +80,38 @@ local function get(key)
 	return nil, 'corrupt', key
 end
 
-local function add_to_index(index, member, expires_at, ttl)
-	if redis.call('EXISTS', index) == 0 then redis.call('EXISTS', group, index) end -- as in get
-	redis.call('ZADD', index, int(expires_at), member)
+-- Returns the session at a key, or what parse returns.
+local function get(key) return parse(key, redis.call('GET', key)) end
+
+-- The same, without reading most of a session's values. Its head is the session without them.
+local function get_head(key)
+	local value = redis.call('GETRANGE', key, 0, 1023)
+	if #value == 1024 and string.sub(value, 1, 1) == 'S' then
+		value = redis.call('GETRANGE', key, 0, 44 + struct.unpack('>I4', string.sub(value, 42, 45)))
+	end
+	local s, status, result = parse(key, value)
+	if s then s.head = string.sub(value, 1, s.values_at - 1) end
+	return s, status, result
+end
+
+-- An entry of an owner's index is the session's ID, a zero byte and the session's member.
+-- All scores are 0, so entries are in the order of IDs.
+local function entry_of(id, member) return id .. '\0' .. member end
+local function member_of(entry) return string.sub(entry, -43) end
+
+-- Returns the index's entries of an ID.
+local function find_entries(index, id)
+	return redis.call('ZRANGEBYLEX', index, '[' .. id .. '\0', '(' .. id .. '\1')
+end
+
+local function add_to_index(index, entry, ttl)
+	if redis.call('EXISTS', index) == 0 then redis.call('EXISTS', group, index) end -- as in parse
+	redis.call('ZADD', index, 0, entry)
 	if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, int(ttl)) end
 end
 
 local function end_session(member, s, tombstone, ttl)
-	redis.call('ZREM', group .. 'o:' .. s.owner, member)
+	redis.call('ZREM', group .. 'o:' .. s.owner, entry_of(s.id, member))
 	redis.call('SET', group .. 's:' .. member, tombstone, 'PX', ttl)
 	redis.call('PUBLISH', prefix .. 'endings', tombstone .. s.id)
 end
@@ -106,7 +127,7 @@ if seen <= s.last_seen then return unchanged('ok') end
 local _, gone_at = deadlines(s, seen)
 local ttl = math.min(math.max(gone_at + grace - now, 1), 1e14)
 redis.call('PEXPIRE', KEYS[1], int(ttl))
-add_to_index(group .. 'o:' .. s.owner, ARGV[3], gone_at + grace, ttl)
+add_to_index(group .. 'o:' .. s.owner, entry_of(s.id, ARGV[3]), ttl)
 redis.call('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))
 return {'ok'}
 `)
@@ -121,31 +142,32 @@ redis.call('SET', KEYS[1], string.sub(s.value, 1, 9) .. ARGV[2] ..
 return {'ok'}
 `)
 
-// createScript has KEYS session, index; ARGV now, member, value, its ttl, the time it
-// expires, owner, limit, "1" to refuse at the limit, tombstone, its ttl.
+// createScript has KEYS session, index; ARGV now, index entry, value, its ttl, owner, limit,
+// "1" to refuse at the limit, tombstone, its ttl. It returns pairs of a member and the head
+// of a session that has ended.
 var createScript = rueidis.NewLuaScript(prelude + `
-local now, ttl, max = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[7])
-local index, live, expired_keys, stale_members = KEYS[2], {}, {}, {}
+local now, ttl, max = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[6])
+local index, live, expired_keys, stale_entries = KEYS[2], {}, {}, {}
 if max > 0 then
-	for _, member in ipairs(redis.call('ZRANGE', index, 0, -1)) do
-		local key = group .. 's:' .. member
-		local s, status = get(key)
-		if status == 'corrupt' or s and s.owner ~= ARGV[6] then return unchanged('corrupt', key) end
+	for _, entry in ipairs(redis.call('ZRANGE', index, 0, -1)) do
+		local key = group .. 's:' .. member_of(entry)
+		local s, status = get_head(key)
+		if status == 'corrupt' or s and s.owner ~= ARGV[5] then return unchanged('corrupt', key) end
 		if not s then
-			stale_members[#stale_members + 1] = member
+			stale_entries[#stale_entries + 1] = entry
 		elseif select(2, deadlines(s, s.last_seen)) > now then
-			s.member = member
+			s.member = member_of(entry)
 			live[#live + 1] = s
 		else -- does not count for the limit; delete it, so that no delayed touch makes it count
 			expired_keys[#expired_keys + 1] = key
-			stale_members[#stale_members + 1] = member
+			stale_entries[#stale_entries + 1] = entry
 		end
 	end
-	if ARGV[8] == '1' and #live >= max then return unchanged('limit') end
-else
-	for _, member in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', ARGV[1], 'LIMIT', 0, 8)) do
-		if redis.call('EXISTS', group, group .. 's:' .. member) == 0 then
-			stale_members[#stale_members + 1] = member
+	if ARGV[7] == '1' and #live >= max then return unchanged('limit') end
+else -- IDs are random, so the next few are a random sample
+	for _, entry in ipairs(redis.call('ZRANGEBYLEX', index, '(' .. ARGV[2], '+', 'LIMIT', 0, 8)) do
+		if redis.call('EXISTS', group, group .. 's:' .. member_of(entry)) == 0 then
+			stale_entries[#stale_entries + 1] = entry
 		end
 	end
 end
@@ -153,23 +175,23 @@ if redis.call('EXISTS', KEYS[1]) == 1 then return unchanged('key taken') end
 
 if ttl > 0 then
 	redis.call('SET', KEYS[1], ARGV[3], 'PX', int(ttl))
-	add_to_index(index, ARGV[2], tonumber(ARGV[5]), ttl)
+	add_to_index(index, ARGV[2], ttl)
 end
 for _, key in ipairs(expired_keys) do redis.call('DEL', key) end
-for _, member in ipairs(stale_members) do redis.call('ZREM', index, member) end
+for _, entry in ipairs(stale_entries) do redis.call('ZREM', index, entry) end
 table.sort(live, function(a, b) return a.last_seen < b.last_seen end)
 local ended = {'ok'}
 for i = 1, max > 0 and #live - max + 1 or 0 do
-	end_session(live[i].member, live[i], ARGV[9], ARGV[10])
+	end_session(live[i].member, live[i], ARGV[8], ARGV[9])
 	ended[#ended + 1] = live[i].member
-	ended[#ended + 1] = live[i].value
+	ended[#ended + 1] = live[i].head
 end
 redis.call('DEL', group)
 return ended
 `)
 
-// replaceScript has KEYS old session, new session, index; ARGV version, owner, new member,
-// old member, value, its ttl, the time it expires, move marker, its ttl.
+// replaceScript has KEYS old session, new session, index; ARGV version, owner, new index
+// entry, old member, value, its ttl, move marker, its ttl.
 var replaceScript = rueidis.NewLuaScript(prelude + `
 local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
@@ -180,49 +202,83 @@ redis.call('ZCARD', KEYS[3]) -- fails here, before any change, if the index is n
 local ttl = tonumber(ARGV[6])
 if ttl > 0 then
 	redis.call('SET', KEYS[2], ARGV[5], 'PX', int(ttl))
-	add_to_index(KEYS[3], ARGV[3], tonumber(ARGV[7]), ttl)
+	add_to_index(KEYS[3], ARGV[3], ttl)
 end
-redis.call('SET', KEYS[1], ARGV[8], 'PX', ARGV[9])
-redis.call('ZREM', KEYS[3], ARGV[4])
+redis.call('SET', KEYS[1], ARGV[7], 'PX', ARGV[8])
+redis.call('ZREM', KEYS[3], entry_of(s.id, ARGV[4]))
 return {'ok'}
 `)
 
-// deleteScript has KEYS session; ARGV member, tombstone, its ttl. It returns the session
-// without its values.
+// deleteScript has KEYS session; ARGV member, tombstone, its ttl. It returns the head of the
+// session.
 var deleteScript = rueidis.NewLuaScript(prelude + `
-local s, status, result = get(KEYS[1])
+local s, status, result = get_head(KEYS[1])
 if not s then return unchanged(status, result) end
 end_session(ARGV[1], s, ARGV[2], ARGV[3])
-return {'ok', string.sub(s.value, 1, s.values_at - 1)}
+return {'ok', s.head}
 `)
 
-// byOwnerScript has KEYS index; ARGV owner, members. It returns "sessions", and pairs of a
-// member and its value. Without members in ARGV it returns all sessions or, if they are
-// more than a page, "names" and only their members.
-var byOwnerScript = rueidis.NewLuaScriptRetryable(prelude + `
-local reply, stale_members, members = {'ok', 'sessions'}, {}, ARGV
-local owner = table.remove(members, 1)
-if #members == 0 then
-	members = redis.call('ZRANGE', KEYS[1], 0, -1)
-	if #members > ` + strconv.Itoa(pageSize) + ` then
-		redis.call('DEL', group)
-		reply = {'ok', 'names'}
-		for _, member in ipairs(members) do reply[#reply + 1] = member end
-		return reply
-	end
-end
-for _, member in ipairs(members) do
-	local key = group .. 's:' .. member
+// loadByIDScript has KEYS index; ARGV owner, ID. It returns the session's member and value.
+var loadByIDScript = rueidis.NewLuaScriptRetryable(prelude + `
+for _, entry in ipairs(find_entries(KEYS[1], ARGV[2])) do
+	local key = group .. 's:' .. member_of(entry)
 	local s, status = get(key)
-	if status == 'corrupt' or s and s.owner ~= owner then return unchanged('corrupt', key) end
+	if status == 'corrupt' or s and s.owner ~= ARGV[1] then return unchanged('corrupt', key) end
+	if s then return unchanged('ok', member_of(entry), s.value) end
+end
+redis.call('EXISTS', group, KEYS[1]) -- as in parse
+return unchanged('not found')
+`)
+
+// byOwnerScript has KEYS index; ARGV owner, the least entry that may be returned, the number
+// of entries to read. It returns the last entry that it has read, or "" if there are no more,
+// and pairs of a member and a session's head.
+var byOwnerScript = rueidis.NewLuaScriptRetryable(prelude + `
+local index, reply, stale_entries = KEYS[1], {'ok', ''}, {}
+local entries = redis.call('ZRANGEBYLEX', index, ARGV[2], '+', 'LIMIT', 0, ARGV[3])
+if #entries == 0 then redis.call('EXISTS', group, index) end -- as in parse
+if #entries == tonumber(ARGV[3]) then reply[2] = entries[#entries] end
+for _, entry in ipairs(entries) do
+	local member = member_of(entry)
+	local key = group .. 's:' .. member
+	local s, status = get_head(key)
+	if status == 'corrupt' or s and s.owner ~= ARGV[1] then return unchanged('corrupt', key) end
 	if s then
 		reply[#reply + 1] = member
-		reply[#reply + 1] = s.value
+		reply[#reply + 1] = s.head
 	else
-		stale_members[#stale_members + 1] = member
+		stale_entries[#stale_entries + 1] = entry
 	end
 end
-for _, member in ipairs(stale_members) do redis.call('ZREM', KEYS[1], member) end
+for _, entry in ipairs(stale_entries) do redis.call('ZREM', index, entry) end
+redis.call('DEL', group)
+return reply
+`)
+
+// deleteByIDScript has as many KEYS, each an index, as there are sessions to end; ARGV for
+// each of them owner, ID, tombstone, its ttl. It returns the position among KEYS, the member
+// and the head of each session that it has ended.
+var deleteByIDScript = rueidis.NewLuaScript(prelude + `
+local found, reply = {}, {'ok'}
+for i, index in ipairs(KEYS) do
+	local owner, id = ARGV[4 * i - 3], ARGV[4 * i - 2]
+	local entries = find_entries(index, id)
+	if #entries == 0 then redis.call('EXISTS', group, index) end -- as in parse
+	for _, entry in ipairs(entries) do
+		local member = member_of(entry)
+		local key = group .. 's:' .. member
+		local s, status = get_head(key)
+		if status == 'corrupt' or s and s.owner ~= owner then return unchanged('corrupt', key) end
+		if s then
+			s.member, s.position = member, i
+			found[member] = s
+		end
+	end
+end
+for _, s in pairs(found) do
+	end_session(s.member, s, ARGV[4 * s.position - 1], ARGV[4 * s.position])
+	for _, result in ipairs({int(s.position), s.member, s.head}) do reply[#reply + 1] = result end
+end
 redis.call('DEL', group)
 return reply
 `)

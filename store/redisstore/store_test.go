@@ -106,12 +106,17 @@ func successor(r store.Record) store.Record {
 // allCalls returns a call of each method of [store.Backend] for r.
 func allCalls(ctx context.Context, s *Store, r store.Record) map[string]func() error {
 	return map[string]func() error{
-		"Load":    func() error { _, err := s.Load(ctx, r.Key); return err },
-		"Touch":   func() error { return s.Touch(ctx, r.Key, r.LastSeen+1) },
-		"Save":    func() error { return s.Save(ctx, r.Key, r.Version, []byte("new")) },
-		"Replace": func() error { return s.Replace(ctx, r.Key, r.Version, successor(r)) },
-		"Delete":  func() error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
-		"ByOwner": func() error { _, err := s.ByOwner(ctx, r.Owner); return err },
+		"Load":     func() error { _, err := s.Load(ctx, r.Key); return err },
+		"Touch":    func() error { return s.Touch(ctx, r.Key, r.LastSeen+1) },
+		"Save":     func() error { return s.Save(ctx, r.Key, r.Version, []byte("new")) },
+		"Replace":  func() error { return s.Replace(ctx, r.Key, r.Version, successor(r)) },
+		"Delete":   func() error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
+		"ByOwner":  func() error { _, err := s.ByOwner(ctx, r.Owner, "", store.MaxPage); return err },
+		"LoadByID": func() error { _, err := s.LoadByID(ctx, r.Owner, r.ID); return err },
+		"DeleteByID": func() error {
+			_, err := s.DeleteByID(ctx, []store.End{{Owner: r.Owner, ID: r.ID, Reason: store.ReasonEnded}})
+			return err
+		},
 		"Create": func() error {
 			_, err := s.Create(ctx, newSession(r.Owner), store.Limit{Max: 1, Refuse: true})
 			return err

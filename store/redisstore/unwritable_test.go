@@ -40,7 +40,7 @@ func TestServerOutOfMemoryAcceptsOnlyTouchAndDelete(t *testing.T) {
 		got, err := s.Load(t.Context(), r.Key)
 		require.NoError(t, err)
 		require.Equal(t, r.Version, got.Version)
-		records, err := s.ByOwner(t.Context(), r.Owner)
+		records, err := s.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
 		require.NoError(t, err)
 		require.Len(t, records, 1)
 		require.Equal(t, r.Key, records[0].Key)

@@ -171,17 +171,3 @@ func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) 
 	}
 	return was, err
 }
-
-// ByOwner implements [store.Backend].
-func (s *Store) ByOwner(ctx context.Context, owner string) (records []store.Record, err error) {
-	err = s.call(ctx, "listing an owner's sessions", func(ctx context.Context) error {
-		return s.retry(ctx, func() (err error) {
-			records, err = readByOwner(ctx, s.db, s.sql.byOwner, owner)
-			return err
-		})
-	})
-	if err != nil {
-		records = nil
-	}
-	return records, err
-}

@@ -31,14 +31,17 @@ type statements struct {
 	save             string
 	insert           string
 	retire           string // turns a session into a tombstone or a move marker
-	endBatch         string // ends endBatchSize sessions: a round trip each would take too long
-	endBatchSize     int
+	endBatch         string // ends store.MaxPage sessions, whose rows are locked; "" if there are no round trips to save
 	deleteGone       string // deletes an owner's sessions that are past their GoneAt
+	loadByID         string
+	page             string // a page of an owner's sessions, in the order of their IDs
+	byIDs            string // store.MaxPage sessions, by owner and ID
+	byIDsForUpdate   string // like byIDs, and locks the rows
 	byOwner          string
 	byOwnerForUpdate string // like byOwner, and locks the rows
 	lockGroup        string // makes the Creates of an owner wait for each other; "" if they do anyway
 	notify           string // "" if the database has no notifications
-	notifyBatch      string // like notify, with endBatchSize payloads
+	notifyBatch      string // like notify, with store.MaxPage payloads
 	sweep            string // deletes up to sweepBatchSize rows that are past delete_after
 	findSchema       string // returns a row if the last statement of the schema has run
 	lockSchema       string // makes concurrent EnsureSchemas wait for each other; "" if they need not
@@ -70,24 +73,32 @@ var standard = statements{
 	save: `UPDATE sessionguard_sessions SET version = version + 1, session_values = ?
 		WHERE session_key = ? AND kind = 0 AND version = ?`,
 	insert: `INSERT INTO sessionguard_sessions
-		(session_key, kind, owner_hash, version, last_seen, idle_timeout_ms, expires, remember_until, delete_after, record, session_values)
-		VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-	retire: `UPDATE sessionguard_sessions SET kind = ?, delete_after = ?, record = ?, owner_hash = NULL, session_values = NULL
+		(session_key, kind, owner_hash, session_id, version, last_seen, idle_timeout_ms, expires, remember_until, delete_after, record, session_values)
+		VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	retire: `UPDATE sessionguard_sessions SET kind = ?, delete_after = ?, record = ?, owner_hash = NULL, session_id = NULL, session_values = NULL
 		WHERE session_key = ? AND kind = 0 AND version = ? AND last_seen = ?`,
-	byOwner: `SELECT session_key, kind, version, last_seen, record, session_values FROM sessionguard_sessions
-		WHERE owner_hash = ? AND kind = 0`,
-	endBatchSize: 100,
+	loadByID: `SELECT session_key, kind, version, last_seen, record, session_values FROM sessionguard_sessions
+		WHERE owner_hash = ? AND session_id = ? AND kind = 0`,
+	byOwner: selectHeads + `WHERE owner_hash = ? AND kind = 0`,
+	page:    selectHeads + `WHERE owner_hash = ? AND session_id > ? AND kind = 0 ORDER BY session_id LIMIT ?`,
+	byIDs:   selectHeads + `WHERE kind = 0 AND (owner_hash, session_id) IN (` + repeat(`(?, ?)`, store.MaxPage) + `)`,
 	deleteGone: `DELETE FROM sessionguard_sessions
 		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_timeout_ms, expires), remember_until) <= ?`,
 }
 
-// endBatch returns the statement that ends standard.endBatchSize sessions. record is the SQL
-// expression for a tombstone's record: the row's key and then the reason.
+// selectHeads begins a query for sessions without their values.
+const selectHeads = `SELECT session_key, session_id, kind, version, last_seen, record FROM sessionguard_sessions `
+
+// endBatch returns the statement that ends store.MaxPage sessions: a round trip each would take
+// too long. record is the SQL expression for a tombstone's record: the row's key and then the
+// reason.
 func endBatch(record string) string {
-	const unchanged = `session_key = ? AND version = ? AND last_seen = ?`
-	return `UPDATE sessionguard_sessions SET kind = ?, delete_after = ?, record = ` + record + `, owner_hash = NULL, session_values = NULL
-		WHERE kind = 0 AND (` + unchanged + strings.Repeat(` OR `+unchanged, standard.endBatchSize-1) + `)`
+	return `UPDATE sessionguard_sessions SET kind = ?, delete_after = ?, record = ` + record + `, owner_hash = NULL, session_id = NULL, session_values = NULL
+		WHERE session_key IN (` + repeat(`?`, store.MaxPage) + `)`
 }
+
+// repeat returns n copies of text with commas between them.
+func repeat(text string, n int) string { return text + strings.Repeat(`, `+text, n-1) }
 
 // withCallTimeout adapts the statements to the Timeout of calls. In PostgreSQL the server
 // then rolls back a transaction that was idle for longer than a call can take, because its
@@ -112,12 +123,17 @@ func postgreSQL() *statements {
 	s := standard
 	s.schema = PostgreSQLSchema
 	s.begin = []string{`BEGIN ISOLATION LEVEL READ COMMITTED`}
-	s.loadForUpdate, s.byOwnerForUpdate = s.load+` FOR UPDATE`, s.byOwner+` FOR UPDATE`
+	s.loadForUpdate, s.byOwnerForUpdate = s.load+` FOR UPDATE`, s.byOwner+` ORDER BY session_id FOR UPDATE`
+	// One search of the index for each ID, whatever the planner thinks of the table. With a
+	// list of IDs it reads all sessions that there are if its statistics are out of date.
+	s.byIDs = `SELECT s.* FROM (VALUES ` + repeat(`(CAST(? AS BYTEA), CAST(? AS BYTEA))`, store.MaxPage) + `) AS wanted (hash, id)
+		CROSS JOIN LATERAL (` + selectHeads + `WHERE owner_hash = hash AND session_id = id AND kind = 0 OFFSET 0) AS s`
+	s.byIDsForUpdate = strings.Replace(s.byIDs, `OFFSET 0`, `FOR UPDATE`, 1)
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
 	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // an arbitrary number, ours alone
 	s.notify = `SELECT pg_notify(?, ?)`
-	s.notifyBatch = `SELECT ` + strings.Repeat(`pg_notify('`+channel+`', ?), `, s.endBatchSize-1) + `pg_notify('` + channel + `', ?)`
+	s.notifyBatch = `SELECT ` + repeat(`pg_notify('`+channel+`', ?)`, store.MaxPage)
 	s.endBatch = endBatch(`session_key || CAST(? AS BYTEA)`)
 	// The array is built once; a plain IN may be evaluated again for every row. A row that
 	// was touched before it was locked is checked again and skipped.
@@ -126,7 +142,7 @@ func postgreSQL() *statements {
 		ORDER BY delete_after LIMIT %d FOR UPDATE SKIP LOCKED))`, sweepBatchSize)
 	for _, text := range []*string{
 		&s.load, &s.loadForUpdate, &s.touch, &s.save, &s.insert, &s.retire, &s.endBatch, &s.deleteGone,
-		&s.byOwner, &s.byOwnerForUpdate, &s.lockGroup, &s.notify, &s.notifyBatch, &s.sweep,
+		&s.loadByID, &s.page, &s.byIDs, &s.byIDsForUpdate, &s.byOwner, &s.byOwnerForUpdate, &s.lockGroup, &s.notify, &s.notifyBatch, &s.sweep,
 	} {
 		*text = numberPlaceholders(*text)
 	}
@@ -143,10 +159,11 @@ func mySQL() *statements {
 	s.loadForUpdate = s.load + ` FOR UPDATE`
 	// If one owner has many of the rows, MySQL would otherwise scan the whole table, and
 	// wait for the locked rows of other owners.
-	s.byOwnerForUpdate = `SELECT session_key, kind, version, last_seen, record, session_values
-		FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner_hash)
-		WHERE owner_hash = ? AND kind = 0 FOR UPDATE`
-	s.deleteGone = `DELETE sessionguard_sessions FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner_hash)
+	byIndex := strings.NewReplacer(`FROM sessionguard_sessions `, `FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner) `)
+	s.page, s.byIDs = byIndex.Replace(s.page), byIndex.Replace(s.byIDs)
+	s.byIDsForUpdate = s.byIDs + ` FOR UPDATE`
+	s.byOwnerForUpdate = byIndex.Replace(s.byOwner) + ` ORDER BY session_id FOR UPDATE`
+	s.deleteGone = `DELETE sessionguard_sessions FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner)
 		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_timeout_ms, expires), remember_until) <= ?`
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
@@ -156,7 +173,7 @@ func mySQL() *statements {
 	s.sweep = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE delete_after < ?
 		ORDER BY delete_after, session_key LIMIT %d`, sweepBatchSize)
 	s.prepare = true
-	s.endBatch = endBatch(`CONCAT(session_key, ?)`)
+	s.endBatch = strings.Replace(endBatch(`CONCAT(session_key, ?)`), ` SET `, ` FORCE INDEX (PRIMARY) SET `, 1)
 	return &s
 }
 
@@ -164,7 +181,6 @@ func sqlite() *statements {
 	s := standard
 	s.schema = SQLiteSchema
 	s.begin = []string{`BEGIN IMMEDIATE`}
-	s.loadForUpdate, s.byOwnerForUpdate = s.load, s.byOwner
 	s.settings = `SELECT name, file FROM pragma_database_list WHERE name = 'main'
 		UNION ALL SELECT 'read_uncommitted', read_uncommitted FROM pragma_read_uncommitted`
 	s.findSchema = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_delete_after'`
@@ -172,7 +188,8 @@ func sqlite() *statements {
 		SELECT session_key FROM sessionguard_sessions WHERE delete_after < ?
 		ORDER BY delete_after LIMIT %d)`, sweepBatchSize)
 	s.prepare = true
-	s.endBatchSize = 1 // there are no round trips to save
+	s.byIDs = strings.Replace(s.byIDs, `IN (`, `IN (VALUES `, 1)
+	s.loadForUpdate, s.byOwnerForUpdate, s.byIDsForUpdate = s.load, s.byOwner, s.byIDs
 	functions := strings.NewReplacer("GREATEST(", "MAX(", "LEAST(", "MIN(")
 	s.touch, s.deleteGone = functions.Replace(s.touch), functions.Replace(s.deleteGone)
 	return &s

@@ -25,16 +25,38 @@ func (s *Store) makeRoom(ctx context.Context, q querier, owner string, limit sto
 	}
 	slices.SortFunc(live, func(a, b store.Record) int { return cmp.Compare(a.LastSeen, b.LastSeen) })
 	ended = live[:max(len(live)-limit.Max+1, 0)]
-	for batch := range slices.Chunk(ended, s.sql.endBatchSize) {
-		unchanged, err := s.endBatch(ctx, q, batch, store.ReasonTooManySessions)
-		if err != nil {
+	for batch := range slices.Chunk(ended, store.MaxPage) {
+		if err := s.endVictims(ctx, q, batch); err != nil {
 			return nil, err
-		}
-		if !unchanged {
-			return nil, errVictimChanged
 		}
 	}
 	return ended, nil
+}
+
+// endVictims ends sessions unless they have changed since they were read.
+func (s *Store) endVictims(ctx context.Context, q querier, was []store.Record) error {
+	if len(was) == 1 {
+		unchanged, err := s.endSession(ctx, q, was[0], store.ReasonTooManySessions)
+		if err == nil && !unchanged {
+			err = errVictimChanged
+		}
+		return err
+	}
+	ends := make([]store.End, len(was))
+	for i, r := range was {
+		ends[i] = store.End{Owner: r.Owner, ID: r.ID}
+	}
+	locked, err := s.lockByID(ctx, q, ends)
+	if err != nil {
+		return err
+	}
+	for _, r := range was {
+		now := locked[ownedID{r.Owner, r.ID}]
+		if now.Session == nil || now.Key != r.Key || now.Version != r.Version || now.LastSeen != r.LastSeen {
+			return errVictimChanged
+		}
+	}
+	return s.endBatch(ctx, q, was, store.ReasonTooManySessions)
 }
 
 var (

@@ -17,6 +17,10 @@ import (
 )
 
 // No call waits longer than the Timeout, whichever statement the server hangs at.
+func endsOf(r store.Record) []store.End {
+	return []store.End{{Owner: r.Owner, ID: r.ID, Reason: store.ReasonEnded}}
+}
+
 func TestTimeoutHoldsAtEveryStatement(t *testing.T) {
 	for _, hangAt := range []string{"BEGIN", "SELECT kind", "SELECT id", "SELECT session_key", "INSERT", "UPDATE", "DELETE", "COMMIT", "ROLLBACK"} {
 		t.Run(hangAt, func(t *testing.T) {
@@ -36,7 +40,9 @@ func TestTimeoutHoldsAtEveryStatement(t *testing.T) {
 				func() error { return s.Save(t.Context(), r.Key, 0, nil) },
 				func() error { return s.Replace(t.Context(), r.Key, 0, r) },
 				func() error { _, err := s.Delete(t.Context(), r.Key, store.ReasonEnded); return err },
-				func() error { _, err := s.ByOwner(t.Context(), r.Owner); return err },
+				func() error { _, err := s.ByOwner(t.Context(), r.Owner, "", store.MaxPage); return err },
+				func() error { _, err := s.LoadByID(t.Context(), r.Owner, r.ID); return err },
+				func() error { _, err := s.DeleteByID(t.Context(), endsOf(r)); return err },
 				func() error { return s.sweep(t.Context()) },
 			} {
 				start := time.Now()

@@ -68,15 +68,16 @@ func readSession(ctx context.Context, q querier, text string, key store.Key) (re
 	return rec, err
 }
 
-// readByOwner returns the sessions of an owner. text is byOwner or byOwnerForUpdate.
-func readByOwner(ctx context.Context, q querier, text, owner string) (records []store.Record, err error) {
-	err = forEachRow(ctx, q, text, []any{ownerHash(owner)}, func(scan func(...any) error) error {
+// readHeads returns the sessions, without values, that a query finds.
+func readHeads(ctx context.Context, q querier, text string, args ...any) (records []store.Record, err error) {
+	err = forEachRow(ctx, q, text, args, func(scan func(...any) error) error {
 		var r row
-		if err := scan(&r.key, &r.kind, &r.version, &r.lastSeen, &r.record, &r.values); err != nil {
+		var id []byte
+		if err := scan(&r.key, &id, &r.kind, &r.version, &r.lastSeen, &r.record); err != nil {
 			return scanError(r.key, err)
 		}
 		rec, err := r.parse()
-		if err == nil && rec.Owner != owner {
+		if err == nil && rec.ID != string(id) { // else a caller might never get to the last page
 			err = corruptRow(r.key)
 		}
 		if err == nil {
@@ -84,6 +85,18 @@ func readByOwner(ctx context.Context, q querier, text, owner string) (records []
 		}
 		return err
 	})
+	return records, err
+}
+
+// readByOwner returns the sessions of an owner. text is page, byOwner or byOwnerForUpdate, and
+// args are its arguments after the first.
+func readByOwner(ctx context.Context, q querier, text, owner string, args ...any) ([]store.Record, error) {
+	records, err := readHeads(ctx, q, text, append([]any{ownerHash(owner)}, args...)...)
+	for _, rec := range records {
+		if rec.Owner != owner {
+			return nil, corruptRow(rec.Key[:])
+		}
+	}
 	return records, err
 }
 
@@ -96,7 +109,7 @@ func ownerHash(owner string) []byte {
 func (s *Store) insertSession(ctx context.Context, q querier, r store.Record) error {
 	afterNextTouches := r.LastSeen.Add(r.IdleTimeout).Add(r.IdleTimeout) // see standard
 	deleteAfter := max(min(afterNextTouches, r.Expires), r.Detail().RememberUntil).Add(store.Grace)
-	_, err := q.ExecContext(ctx, s.sql.insert, r.Key[:], ownerHash(r.Owner), int64(r.Version), int64(r.LastSeen),
+	_, err := q.ExecContext(ctx, s.sql.insert, r.Key[:], ownerHash(r.Owner), []byte(r.ID), int64(r.Version), int64(r.LastSeen),
 		r.IdleTimeout.Milliseconds(), int64(r.Expires), int64(r.Detail().RememberUntil), int64(deleteAfter),
 		record.Append(nil, r.Session), r.Values)
 	return err
@@ -117,30 +130,40 @@ func (s *Store) endSession(ctx context.Context, q querier, was store.Record, rea
 	return true, err
 }
 
-// endBatch does the same as endSession for up to endBatchSize sessions in one statement. If
-// it reports false, at least one of them has changed, and the others have ended unless the
-// transaction is rolled back.
-func (s *Store) endBatch(ctx context.Context, q querier, was []store.Record, reason store.Reason) (bool, error) {
-	if len(was) == 1 {
-		return s.endSession(ctx, q, was[0], reason)
+// endBatch does the same for up to store.MaxPage sessions whose rows are locked.
+func (s *Store) endBatch(ctx context.Context, q querier, was []store.Record, reason store.Reason) error {
+	if s.sql.endBatch == "" {
+		for _, r := range was {
+			unchanged, err := s.endSession(ctx, q, r, reason)
+			if err == nil && !unchanged {
+				err = errRowNotLocked
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	args := []any{kindTombstone, int64(now().Add(store.TombstoneLifetime)), []byte(reason)}
-	payloads := make([]any, s.sql.endBatchSize)
+	payloads := make([]any, store.MaxPage)
 	for i := range payloads {
 		r := was[min(i, len(was)-1)] // one text serves any number: repeating the last does no harm
-		args = append(args, r.Key[:], int64(r.Version), int64(r.LastSeen))
+		args = append(args, r.Key[:])
 		payloads[i] = encodeEnding(store.Ending{ID: r.ID, Reason: reason})
 	}
 	result, err := q.ExecContext(ctx, s.sql.endBatch, args...)
 	if err != nil {
-		return false, err
+		return err
 	}
 	n, err := result.RowsAffected()
-	if n != int64(len(was)) || err != nil || s.sql.notify == "" {
-		return n == int64(len(was)), err
+	if err == nil && n != int64(len(was)) {
+		err = errRowNotLocked
+	}
+	if err != nil || s.sql.notify == "" {
+		return err
 	}
 	_, err = q.ExecContext(ctx, s.sql.notifyBatch, payloads...)
-	return true, err
+	return err
 }
 
 // moveSession replaces a session with a move marker that names its new key. It reports

@@ -11,6 +11,7 @@ const PostgreSQLSchema = `CREATE TABLE IF NOT EXISTS sessionguard_sessions (
 	session_key     BYTEA    NOT NULL PRIMARY KEY,
 	kind            SMALLINT NOT NULL,
 	owner_hash      BYTEA,
+	session_id      BYTEA,
 	version         BIGINT   NOT NULL,
 	last_seen       BIGINT   NOT NULL,
 	idle_timeout_ms BIGINT   NOT NULL,
@@ -20,7 +21,7 @@ const PostgreSQLSchema = `CREATE TABLE IF NOT EXISTS sessionguard_sessions (
 	record          BYTEA    NOT NULL,
 	session_values  BYTEA
 ) WITH (fillfactor = 80);
-CREATE INDEX IF NOT EXISTS sessionguard_sessions_owner_hash ON sessionguard_sessions (owner_hash) WHERE kind = 0;
+CREATE INDEX IF NOT EXISTS sessionguard_sessions_owner ON sessionguard_sessions (owner_hash, session_id) WHERE kind = 0;
 CREATE INDEX IF NOT EXISTS sessionguard_sessions_delete_after ON sessionguard_sessions (delete_after);
 CREATE TABLE IF NOT EXISTS sessionguard_locks (id SMALLINT NOT NULL PRIMARY KEY);
 INSERT INTO sessionguard_locks SELECT generate_series(0, 63) ON CONFLICT DO NOTHING;
@@ -32,6 +33,7 @@ const MySQLSchema = `CREATE TABLE IF NOT EXISTS sessionguard_sessions (
 	session_key     VARBINARY(32) NOT NULL PRIMARY KEY,
 	kind            SMALLINT      NOT NULL,
 	owner_hash      VARBINARY(32),
+	session_id      VARBINARY(255),
 	version         BIGINT        NOT NULL,
 	last_seen       BIGINT        NOT NULL,
 	idle_timeout_ms BIGINT        NOT NULL,
@@ -40,7 +42,7 @@ const MySQLSchema = `CREATE TABLE IF NOT EXISTS sessionguard_sessions (
 	delete_after    BIGINT        NOT NULL,
 	record          LONGBLOB      NOT NULL,
 	session_values  LONGBLOB,
-	INDEX sessionguard_sessions_owner_hash (owner_hash),
+	INDEX sessionguard_sessions_owner (owner_hash, session_id),
 	INDEX sessionguard_sessions_delete_after (delete_after)
 ) ENGINE = InnoDB;
 CREATE TABLE IF NOT EXISTS sessionguard_locks (id SMALLINT NOT NULL PRIMARY KEY) ENGINE = InnoDB;
@@ -57,6 +59,7 @@ const SQLiteSchema = `CREATE TABLE IF NOT EXISTS sessionguard_sessions (
 	session_key     BLOB    NOT NULL PRIMARY KEY,
 	kind            INTEGER NOT NULL,
 	owner_hash      BLOB,
+	session_id      BLOB,
 	version         INTEGER NOT NULL,
 	last_seen       INTEGER NOT NULL,
 	idle_timeout_ms INTEGER NOT NULL,
@@ -66,7 +69,7 @@ const SQLiteSchema = `CREATE TABLE IF NOT EXISTS sessionguard_sessions (
 	record          BLOB    NOT NULL,
 	session_values  BLOB
 );
-CREATE INDEX IF NOT EXISTS sessionguard_sessions_owner_hash ON sessionguard_sessions (owner_hash) WHERE kind = 0;
+CREATE INDEX IF NOT EXISTS sessionguard_sessions_owner ON sessionguard_sessions (owner_hash, session_id) WHERE kind = 0;
 CREATE INDEX IF NOT EXISTS sessionguard_sessions_delete_after ON sessionguard_sessions (delete_after);
 `
 

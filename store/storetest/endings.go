@@ -237,7 +237,7 @@ func requireEnded(t T, b store.Backend, r store.Record, reason store.Reason) {
 	require.Equal(t, reason, ended.Reason)
 }
 
-// requireSameExceptValues is requireSame for a record that Delete returned.
+// requireSameExceptValues is requireSame for a record whose Values may be missing.
 func requireSameExceptValues(t T, want, got store.Record) {
 	t.Helper()
 	require.NotNil(t, got.Session)

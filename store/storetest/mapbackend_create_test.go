@@ -45,7 +45,7 @@ func (b *mapBackend) asStored(r store.Record) store.Record {
 		s.Details = detailsWith(r, func(d *store.Details) { d.SuccessorToken = nil })
 	case b.makes("create: truncates the successor token at a zero byte"):
 		s.Details = detailsWith(r, func(d *store.Details) { d.SuccessorToken, _, _ = bytes.Cut(d.SuccessorToken, []byte{0}) })
-	case b.makes("create: loses the details of a session without an ID") && s.ID == "":
+	case b.makes("create: loses the details of a session without a stamp") && s.Stamp == "":
 		s.Details = nil
 	case b.makes("create: truncates values to 64 KB"):
 		s.Values = s.Values[:min(len(s.Values), 64<<10)]

@@ -156,19 +156,6 @@ func (b *mapBackend) Save(_ context.Context, key store.Key, version uint64, valu
 	return nil
 }
 
-func (b *mapBackend) ByOwner(_ context.Context, owner string) ([]store.Record, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	owned := b.owned(owner, "by owner: matches a prefix")
-	if b.makes("by owner: omits sessions past the deadline") {
-		owned = slices.DeleteFunc(owned, func(r store.Record) bool { return hasPassed(r.Deadline()) })
-	}
-	if b.makes("by owner: fails for an unknown owner") && len(owned) == 0 {
-		return nil, store.ErrNotFound
-	}
-	return owned, nil
-}
-
 // lookupErr returns the error for a key that has no session.
 func (b *mapBackend) lookupErr(key store.Key) error {
 	if to, moved := b.moved[b.key(key)]; moved {

@@ -57,6 +57,14 @@ func (n *alternatingNodes) Delete(ctx context.Context, key store.Key, reason sto
 	return n.next().Delete(ctx, key, reason)
 }
 
-func (n *alternatingNodes) ByOwner(ctx context.Context, owner string) ([]store.Record, error) {
-	return n.next().ByOwner(ctx, owner)
+func (n *alternatingNodes) LoadByID(ctx context.Context, owner, id string) (store.Record, error) {
+	return n.next().LoadByID(ctx, owner, id)
+}
+
+func (n *alternatingNodes) ByOwner(ctx context.Context, owner, after string, max int) ([]store.Record, error) {
+	return n.next().ByOwner(ctx, owner, after, max)
+}
+
+func (n *alternatingNodes) DeleteByID(ctx context.Context, ends []store.End) ([]store.Record, error) {
+	return n.next().DeleteByID(ctx, ends)
 }

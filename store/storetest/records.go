@@ -21,9 +21,9 @@ var recordChecks = []check{
 	}},
 	{"sessions with empty fields are stored", func(t T, b store.Backend) {
 		r := newRecord()
-		r.ID, r.Stamp, r.Authenticated, r.Version, r.Values = "", "", 0, 0, nil
+		r.Stamp, r.Authenticated, r.Version, r.Values = "", 0, 0, nil
 		for _, details := range []*store.Details{nil, {}, {Address: "only"}} {
-			r.Key, r.Details = newKeyFor(r.Owner), details
+			r.Key, r.ID, r.Details = newKeyFor(r.Owner), rand.Text(), details
 			mustCreate(t, b, r)
 			requireSame(t, r, mustLoad(t, b, r.Key))
 		}

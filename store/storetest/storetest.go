@@ -72,11 +72,11 @@ type T interface {
 	Context() context.Context
 }
 
-var backendChecks = slices.Concat(recordChecks, moveChecks, endingChecks, ownerChecks, raceChecks)
+var backendChecks = slices.Concat(recordChecks, moveChecks, endingChecks, ownerChecks, byIDChecks, raceChecks)
 
 func checksFor(b store.Backend) []check {
 	if _, watches := b.(store.Watcher); watches {
-		return slices.Concat(backendChecks, watcherChecks)
+		return slices.Concat(backendChecks, watcherChecks, byIDWatcherChecks)
 	}
 	return backendChecks
 }
@@ -178,7 +178,7 @@ func requireOwned(t T, b store.Backend, owner string, want ...store.Key) {
 // ownedKeys returns the keys of an owner's sessions, without those that are gone.
 func ownedKeys(t T, b store.Backend, owner string) []store.Key {
 	t.Helper()
-	records, err := b.ByOwner(t.Context(), owner)
+	records, err := b.ByOwner(t.Context(), owner, "", store.MaxPage)
 	require.NoError(t, err)
 	records = slices.DeleteFunc(records, func(r store.Record) bool {
 		return r.GoneAt() <= store.TimeOf(time.Now())

@@ -52,9 +52,9 @@ func TestMapBackendNodesPass(t *testing.T) {
 func TestWatcherChecksAreOnlyForWatchers(t *testing.T) {
 	w := newMapBackend("")
 	require.Len(t, checksFor(w.mapBackend), len(backendChecks))
-	require.Len(t, checksFor(w), len(backendChecks)+len(watcherChecks))
+	require.Len(t, checksFor(w), len(backendChecks)+len(watcherChecks)+len(byIDWatcherChecks))
 	require.Len(t, checksFor(alternate(w.mapBackend, w.mapBackend)), len(backendChecks))
-	require.Len(t, checksFor(alternate(w, w)), len(backendChecks)+len(watcherChecks))
+	require.Len(t, checksFor(alternate(w, w)), len(backendChecks)+len(watcherChecks)+len(byIDWatcherChecks))
 }
 
 // No check would notice the loss of a field that newRecord or successor leaves out.

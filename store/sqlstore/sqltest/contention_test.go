@@ -50,7 +50,7 @@ func TestContentionCausesNoErrors(t *testing.T) {
 				require.NoError(t, err)
 			}
 			for _, owner := range owners {
-				records, err := a.ByOwner(t.Context(), owner)
+				records, err := a.ByOwner(t.Context(), owner, "", store.MaxPage)
 				require.NoError(t, err)
 				require.LessOrEqual(t, len(records), 2, fmt.Sprint(records))
 			}
@@ -91,7 +91,7 @@ func TestProcessesShareASQLiteFile(t *testing.T) {
 		processes.Wait()
 		require.Equal(t, 100, created)
 		require.Equal(t, 1, revived, "a remembered session is revived once")
-		records, err := s.ByOwner(t.Context(), "session=ada")
+		records, err := s.ByOwner(t.Context(), "session=ada", "", store.MaxPage)
 		require.NoError(t, err)
 		require.Len(t, records, 3)
 	}

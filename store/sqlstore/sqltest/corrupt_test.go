@@ -142,7 +142,7 @@ func TestSessionOfAnotherOwnerInAListIsAnError(t *testing.T) {
 		var hash []byte
 		c.readColumns(t, c.db, other.Key, "owner_hash", &hash)
 		c.setColumn(t, r.Key, "owner_hash", hash)
-		records, err := c.ByOwner(t.Context(), other.Owner)
+		records, err := c.ByOwner(t.Context(), other.Owner, "", store.MaxPage)
 		requireNamesKey(t, err, r)
 		require.Empty(t, records)
 		_, err = c.Create(t.Context(), newRecordOf(other.Owner), store.Limit{Max: 1})
@@ -157,7 +157,7 @@ func TestCorruptSessionInAListIsAnErrorAndHoldsNoLock(t *testing.T) {
 		r := newRecord()
 		create(t, c, r)
 		c.setRecord(t, r, []byte("noise"))
-		_, err := c.ByOwner(t.Context(), r.Owner)
+		_, err := c.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
 		requireNamesKey(t, err, r)
 		_, err = c.Create(t.Context(), newRecordOf(r.Owner), store.Limit{Max: 1})
 		requireNamesKey(t, err, r)
@@ -185,7 +185,7 @@ func TestColumnOfTheWrongTypeIsAnError(t *testing.T) {
 	c.setColumn(t, r.Key, "version", "noise")
 	_, err := c.Load(t.Context(), r.Key)
 	requireNamesKey(t, err, r)
-	_, err = c.ByOwner(t.Context(), r.Owner)
+	_, err = c.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
 	requireNamesKey(t, err, r)
 }
 

@@ -44,15 +44,20 @@ func requireFails(t *testing.T, s *sqlstore.Store, timeout time.Duration, calls 
 	t.Helper()
 	r, next := newRecord(), newRecord()
 	for name, call := range map[string]func(ctx context.Context) error{
-		"Create":  func(ctx context.Context) error { _, err := s.Create(ctx, r, store.Limit{}); return err },
-		"Limit":   func(ctx context.Context) error { _, err := s.Create(ctx, r, store.Limit{Max: 1}); return err },
-		"Load":    func(ctx context.Context) error { _, err := s.Load(ctx, r.Key); return err },
-		"Touch":   func(ctx context.Context) error { return s.Touch(ctx, r.Key, r.LastSeen+1) },
-		"Save":    func(ctx context.Context) error { return s.Save(ctx, r.Key, 1, nil) },
-		"Replace": func(ctx context.Context) error { return s.Replace(ctx, r.Key, 1, next) },
-		"Delete":  func(ctx context.Context) error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
-		"ByOwner": func(ctx context.Context) error { _, err := s.ByOwner(ctx, r.Owner); return err },
-		"Schema":  s.EnsureSchema,
+		"Create":   func(ctx context.Context) error { _, err := s.Create(ctx, r, store.Limit{}); return err },
+		"Limit":    func(ctx context.Context) error { _, err := s.Create(ctx, r, store.Limit{Max: 1}); return err },
+		"Load":     func(ctx context.Context) error { _, err := s.Load(ctx, r.Key); return err },
+		"Touch":    func(ctx context.Context) error { return s.Touch(ctx, r.Key, r.LastSeen+1) },
+		"Save":     func(ctx context.Context) error { return s.Save(ctx, r.Key, 1, nil) },
+		"Replace":  func(ctx context.Context) error { return s.Replace(ctx, r.Key, 1, next) },
+		"Delete":   func(ctx context.Context) error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
+		"ByOwner":  func(ctx context.Context) error { _, err := s.ByOwner(ctx, r.Owner, "", store.MaxPage); return err },
+		"LoadByID": func(ctx context.Context) error { _, err := s.LoadByID(ctx, r.Owner, r.ID); return err },
+		"DeleteByID": func(ctx context.Context) error {
+			_, err := s.DeleteByID(ctx, []store.End{{Owner: r.Owner, ID: r.ID, Reason: store.ReasonEnded}})
+			return err
+		},
+		"Schema": s.EnsureSchema,
 	} {
 		if len(calls) > 0 && !strings.Contains(strings.Join(calls, " "), name) {
 			continue
@@ -123,7 +128,7 @@ func TestMissingTablesAreAnErrorThatNamesEnsureSchema(t *testing.T) {
 			d := start(t)
 			dropTables(t, d.open(t))
 			s := d.unprepared(t, time.Second)
-			requireFails(t, s, time.Second, "Create Limit Load Touch Save Replace Delete ByOwner")
+			requireFails(t, s, time.Second, "Create Limit Load Touch Save Replace Delete LoadByID ByOwner DeleteByID")
 			_, err := s.Load(t.Context(), newRecord().Key)
 			require.ErrorContains(t, err, "(EnsureSchema creates it)")
 			_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})

@@ -109,7 +109,7 @@ func TestOwnersThatLookAlikeAreDistinct(t *testing.T) {
 				keys[r.Owner] = r.Key
 			}
 			for owner, key := range keys {
-				records, err := s.ByOwner(t.Context(), owner)
+				records, err := s.ByOwner(t.Context(), owner, "", store.MaxPage)
 				require.NoError(t, err)
 				require.Len(t, records, 1)
 				require.Equal(t, key, records[0].Key)

@@ -161,7 +161,8 @@ func (e *exchange) presented() (sessions []*modelSession) {
 			}
 		}
 	}
-	if e.login != nil && !e.login.gone {
+	undone := e.began && e.status >= 500 // and reported, if it could not be deleted
+	if e.login != nil && !e.login.gone && !undone {
 		sessions = append(sessions, e.login)
 	}
 	return sessions
@@ -190,7 +191,24 @@ func (e *exchange) mustBeGone(sessions []*modelSession, by string) {
 func (e *exchange) judge() {
 	cookies := e.cookies(e.header)
 	deleted := slices.ContainsFunc(cookies, func(c *http.Cookie) bool { return c.Name == sessionCookie && c.MaxAge < 0 })
+	set := slices.IndexFunc(cookies, func(c *http.Cookie) bool { return c.Name == sessionCookie && c.MaxAge >= 0 })
+	var of *modelSession
+	if set >= 0 {
+		of = e.byKey[keyOf(cookies[set].Value)]
+	}
+	unavailable := e.status == http.StatusServiceUnavailable && e.header.Get("Retry-After") != ""
+	replaced := unavailable || e.status == http.StatusInternalServerError && !e.wrote500
 	switch {
+	case replaced && of != nil && of.by == e && !e.committed:
+		e.breaks("the handler's response is replaced with %d, which sets a session's cookie", e.status)
+	case unavailable && !e.reported:
+		e.breaks("the response is 503, and no event tells why")
+	case of != nil && of.by != e && of.gone && !e.committed:
+		e.breaks("the response gives a new token to a session that has ended")
+	case e.userFailed && e.asked && e.status < 500:
+		e.breaks("FindUser failed, and the response is %d", e.status)
+	case e.gated && e.lateForTouch() && e.status < 300:
+		e.breaks("the page of a session that has ended is sent with %d", e.status)
 	case e.asked && !slices.Equal(e.header["Cache-Control"], []string{noStore}):
 		e.breaks("a response that depends on the session may be cached: %v", e.header)
 	case e.failed && e.status < 500:
@@ -198,6 +216,14 @@ func (e *exchange) judge() {
 	case e.signedOut && !deleted && !e.gone:
 		e.breaks("the response after a logout does not delete the cookie: %d %v", e.status, e.header)
 	}
+}
+
+// lateForTouch reports whether the session of a request that is activity has ended before
+// its response, where the guard notices that: with a *store.Memory it records all activity.
+func (e *exchange) lateForTouch() bool {
+	s := e.session
+	return !e.p.remote && !e.passive && !e.committed && !e.leaving && e.known >= 0 && len(e.logins) == 0 &&
+		s != nil && s.gone && len(e.sent) == 1 && s.Key == keyOf(e.sent[0]) && s.LastSeen < e.looked
 }
 
 // finish checks what must hold when a request has ended, and all of its handlers.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -48,6 +49,11 @@ type exchange struct {
 	asked      bool            // something was asked that forbids caching
 	signedOut  bool            // the response has to delete the cookie
 	failed     bool            // an End could not reach the backend, and nothing was sent before it
+	userFailed bool            // FindUser failed, before anything was sent
+	ending     bool            // EndUser asks FindUser for its own ends
+	gated      bool            // a gate let the client in
+	leaving    bool            // End or Logout was called
+	wrote500   bool            // the handler has responded with 500 itself, or tried to
 	done       bool
 
 	calls       map[string]int
@@ -103,7 +109,7 @@ func (l *lab) serve(v *visit, inCall bool) {
 	l.mu.Unlock()
 	r := e.request()
 	w := &wire{e: e, h: http.Header{}}
-	aborted := panics(func() { e.body(v.tree)(w, r) })
+	aborted := e.panics(func() { e.body(v.tree)(w, r) })
 	if !aborted && !e.hijacked {
 		w.WriteHeader(http.StatusOK)
 		e.deliver()
@@ -117,16 +123,16 @@ func (l *lab) serve(v *visit, inCall bool) {
 	e.finish()
 }
 
-// panics reports whether do panics. A value that no handler panics with is a mistake of
-// this test or of the guard.
-func panics(do func()) (aborted bool) {
+// panics reports whether do panics.
+func (e *exchange) panics(do func()) (aborted bool) {
 	defer func() {
 		switch p := recover(); p {
 		case nil:
 		case http.ErrAbortHandler, errHandler, errFault:
 			aborted = true
 		default:
-			panic(p)
+			aborted = true
+			e.breaks("a panic: %v\n%s", p, debug.Stack())
 		}
 	}()
 	do()

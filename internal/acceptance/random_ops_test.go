@@ -23,7 +23,7 @@ type op struct {
 var errHandler = errors.New("a handler's panic")
 
 var ops = []op{
-	{name: "Login", weight: 22, args: 4, do: (*exchange).stepLogin},
+	{name: "Login", weight: 22, args: 6, do: (*exchange).stepLogin},
 	{name: "End", weight: 8, do: (*exchange).stepEnd},
 	{name: "Logout", weight: 4, do: (*exchange).stepLogout},
 	{name: "EndUser", weight: 3, args: 2, do: (*exchange).stepEndUser},
@@ -40,12 +40,14 @@ var ops = []op{
 	}},
 	{name: "Status", weight: 1, do: func(e *exchange, w http.ResponseWriter, r *http.Request, _ *node) {
 		e.before()
+		e.passive = true
 		e.guard.Status().ServeHTTP(w, r)
 	}},
 	{name: "set a value", weight: 9, args: 3, do: (*exchange).stepSet},
 	{name: "set an unsaveable value", weight: 2, args: 3, do: (*exchange).stepSetUnsaveable},
 	{name: "write", weight: 6, do: func(_ *exchange, w http.ResponseWriter, _ *http.Request, _ *node) { io.WriteString(w, "page") }},
-	{name: "WriteHeader", weight: 4, args: len(statuses), do: func(_ *exchange, w http.ResponseWriter, _ *http.Request, n *node) {
+	{name: "WriteHeader", weight: 4, args: len(statuses), do: func(e *exchange, w http.ResponseWriter, _ *http.Request, n *node) {
+		e.wrote500 = e.wrote500 || statuses[n.n] == http.StatusInternalServerError
 		w.WriteHeader(statuses[n.n])
 	}},
 	{name: "Flush", weight: 3, do: func(e *exchange, w http.ResponseWriter, _ *http.Request, _ *node) {
@@ -109,7 +111,8 @@ var ops = []op{
 		e.enter(e.guard.CancelOnEnd(e.body(n.kids)), w, r)
 	}},
 	{name: "recoverer", weight: 6, wraps: true, do: func(e *exchange, w http.ResponseWriter, r *http.Request, n *node) {
-		if panics(func() { e.body(n.kids)(w, r) }) {
+		if e.panics(func() { e.body(n.kids)(w, r) }) {
+			e.wrote500 = true
 			http.Error(w, "recovered", http.StatusInternalServerError)
 		}
 	}},
@@ -117,9 +120,10 @@ var ops = []op{
 		e.limited(e.body(n.kids), w, r)
 	}},
 	{name: "buffer", weight: 3, wraps: true, do: func(e *exchange, w http.ResponseWriter, r *http.Request, n *node) {
-		b := &bufferWriter{h: w.Header().Clone(), status: http.StatusOK}
+		b := &bufferWriter{h: w.Header().Clone()}
 		e.body(n.kids)(b, r)
-		maps.Copy(w.Header(), b.h)
+		b.WriteHeader(http.StatusOK)
+		maps.Copy(w.Header(), b.sent)
 		w.WriteHeader(b.status)
 		w.Write(b.body)
 	}},
@@ -132,22 +136,21 @@ var statuses = []int{200, 204, 303, 404, 408, 500, 503}
 
 // bufferWriter is a middleware's that sends a response when its handler has returned.
 type bufferWriter struct {
-	h      http.Header
-	status int
-	began  bool
-	body   []byte
+	h, sent http.Header
+	status  int
+	body    []byte
 }
 
 func (b *bufferWriter) Header() http.Header { return b.h }
 
 func (b *bufferWriter) WriteHeader(status int) {
-	if !b.began && status >= 200 {
-		b.began, b.status = true, status
+	if b.sent == nil && status >= 200 {
+		b.sent, b.status = b.h.Clone(), status
 	}
 }
 
 func (b *bufferWriter) Write(p []byte) (int, error) {
-	b.began = true
+	b.WriteHeader(http.StatusOK)
 	b.body = append(b.body, p...)
 	return len(p), nil
 }

@@ -75,21 +75,25 @@ type generator struct {
 	*rand.Rand
 	remote bool
 	depth  int // of visits during visits
+	client int // of the visit
 	inCall bool
 }
 
 func (g *generator) oneIn(n int) bool { return g.IntN(n) == 0 }
 
 var (
-	backendCalls = []string{"Create", "Replace", "Load", "Touch", "Save", "Delete", "ByOwner"}
-	pauses       = []time.Duration{time.Millisecond, time.Millisecond, time.Second, 20 * time.Second, 2 * time.Minute, 31 * time.Minute, 13 * time.Hour}
+	backendCalls = []string{"Create", "Replace", "Load", "Touch", "Save", "Delete", "Delete", "ByOwner"}
+	pauses       = []time.Duration{time.Millisecond, time.Millisecond, time.Second, 20 * time.Second, 2 * time.Minute, 16 * time.Minute, 31 * time.Minute, 13 * time.Hour}
 )
 
 func (g *generator) visit() *visit {
 	v := &visit{
-		client: min(g.IntN(4), clients-1), path: "/page", page: g.oneIn(2), upgrade: g.oneIn(12), planted: g.oneIn(25),
+		client: min(g.IntN(4), clients-1), path: "/page", page: g.oneIn(2), upgrade: g.oneIn(12), planted: g.oneIn(12),
 		method: []string{http.MethodGet, http.MethodPost, http.MethodPost, http.MethodHead}[g.IntN(4)],
 		after:  pauses[min(g.IntN(len(pauses)), g.IntN(len(pauses)))],
+	}
+	if g.depth == 0 {
+		g.client = v.client
 	}
 	if g.inCall {
 		v.after = time.Millisecond
@@ -136,7 +140,11 @@ func (g *generator) others(inCall bool) []*visit {
 	defer func(was bool) { g.depth--; g.inCall = was }(g.inCall)
 	g.depth++
 	g.inCall = g.inCall || inCall
-	return []*visit{g.visit()}
+	v := g.visit()
+	if g.oneIn(2) {
+		v.client = g.client // another tab
+	}
+	return []*visit{v}
 }
 
 // steps returns a random part of a handler, in which wrappers are nested up to depth.

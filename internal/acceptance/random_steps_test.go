@@ -31,10 +31,11 @@ func (e *exchange) gate(gate func(http.Handler) http.Handler, w http.ResponseWri
 		case n.op.name == "RequireRole" && n.n%2 == 1 && i == 0:
 			e.breaks("RequireRole let in a user without the role")
 		case n.op.name == "RequireFresh":
-			if s := e.current(); s != nil && e.looked.Sub(s.login) >= freshFor {
+			if s := e.current(); s != nil && (e.looked.Sub(s.login) >= freshFor || s.Revived() && !e.client.overlapped) {
 				e.breaks("RequireFresh let in a user whose login was %v ago", e.looked.Sub(s.login))
 			}
 		}
+		e.gated = true
 		e.body(n.kids)(w, r)
 	})), w, r)
 }
@@ -65,8 +66,13 @@ func (e *exchange) change(i int, do func(*user)) {
 func (e *exchange) stepLogin(w http.ResponseWriter, r *http.Request, n *node) {
 	u := e.userNow(n.n % 2)
 	var options []sessionguard.LoginOption
-	if n.n >= 2 {
+	limit := absolute
+	switch n.n / 2 {
+	case 1:
 		options = append(options, sessionguard.Remember())
+	case 2:
+		limit = idle
+		options = append(options, sessionguard.AbsoluteTimeout(limit))
 	}
 	if !u.Inactive {
 		e.before()
@@ -89,12 +95,22 @@ func (e *exchange) stepLogin(w http.ResponseWriter, r *http.Request, n *node) {
 		e.breaks("Login returned nil and stored %d sessions (inactive: %v, the response has begun: %v)", len(e.changed), u.Inactive, e.began)
 		return
 	}
-	e.loggedIn(e.changed[0], u.Stamp, n.n >= 2)
+	e.loggedIn(e.changed[0], u.Stamp, limit, n.n/2 == 1)
+	count := 0
+	for _, s := range e.live(n.n % 2) {
+		if s.GoneAt() > store.TimeOf(time.Now()) {
+			count++
+		}
+	}
+	if limit := e.p.limit.Max; limit > 0 && count > limit {
+		e.breaks("a user has %d sessions, more than %d", count, limit)
+	}
 }
 
 func (e *exchange) stepEnd(w http.ResponseWriter, r *http.Request, _ *node) {
 	e.before()
 	presented := e.presented()
+	e.leaving = true
 	err := e.guard.End(w, r)
 	e.sync()
 	switch {
@@ -111,7 +127,7 @@ func (e *exchange) stepLogout(w http.ResponseWriter, r *http.Request, _ *node) {
 	e.before()
 	presented, began := e.presented(), e.began
 	if r.Method == http.MethodPost {
-		e.failed = false // this attempt counts
+		e.failed, e.userFailed, e.leaving = false, false, true // this attempt counts
 	}
 	e.guard.Logout("/").ServeHTTP(w, r)
 	e.sync()
@@ -127,6 +143,8 @@ func (e *exchange) stepLogout(w http.ResponseWriter, r *http.Request, _ *node) {
 
 func (e *exchange) stepEndUser(_ http.ResponseWriter, r *http.Request, n *node) {
 	sessions := e.live(n.n)
+	e.ending = true
+	defer func() { e.ending = false }()
 	if err := e.guard.EndUser(r.Context(), e.userNow(n.n).ID); err == nil {
 		e.sync()
 		e.mustBeGone(sessions, "EndUser")
@@ -240,7 +258,7 @@ func (e *exchange) deadline() time.Duration {
 }
 
 // loggedIn notes a Login of this request.
-func (e *exchange) loggedIn(s *modelSession, stamp string, remember bool) {
+func (e *exchange) loggedIn(s *modelSession, stamp string, limit time.Duration, remember bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := store.TimeOf(time.Now())
@@ -248,7 +266,7 @@ func (e *exchange) loggedIn(s *modelSession, stamp string, remember bool) {
 	if remember {
 		s.remembered = now.Add(rememberFor)
 	}
-	s.ends = max(now.Add(absolute), s.remembered)
+	s.ends = max(now.Add(limit), s.remembered)
 	e.known, e.login, e.signedOut = s.user, s, false
 	e.looked = now
 	e.logins = append(e.logins, s)
@@ -258,6 +276,6 @@ func (e *exchange) loggedIn(s *modelSession, stamp string, remember bool) {
 func (e *exchange) loggedOut(deletes bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.known = noUser
+	e.known, e.userFailed = noUser, false
 	e.signedOut = e.signedOut || deletes
 }

@@ -42,10 +42,9 @@ func newLab() *lab {
 }
 
 const (
-	clients       = 3
-	rememberFor   = 14 * 24 * time.Hour
-	rememberGrace = 30 * time.Second
-	freshFor      = time.Minute
+	clients     = 3
+	rememberFor = 14 * 24 * time.Hour
+	freshFor    = 40 * time.Minute // longer than it takes to revive a session
 )
 
 // A world is what a program has done so far: the browsers, and all that is known of
@@ -143,9 +142,16 @@ func ownerOf(userID string) string { return sessionCookie + "=" + userID }
 
 func (l *lab) findUser(ctx context.Context, id string) (*user, error) {
 	if e := exchangeOf(ctx); e != nil {
+		var returned bool
+		defer func() {
+			if !returned && !e.ending && !e.began && !e.committed {
+				e.userFailed = true
+			}
+		}()
 		if err := e.call("FindUser", store.Key{}, "", func() error { return nil }); err != nil {
 			return nil, err
 		}
+		returned = true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,6 +172,8 @@ func (l *lab) onEvent(ctx context.Context, e sessionguard.Event) {
 		x.reported = true
 	case e.Reason == store.ReasonLoginIncomplete && x != nil:
 		x.undone[e.SessionHash] = true
+	case e.Name == sessionguard.EventTheftSuspected && x != nil && len(x.sent) == 1 && l.replaced[keyOf(x.sent[0])] && l.wrong == "":
+		l.wrong = "a token that a login has replaced ends the session as if it were stolen"
 	}
 }
 

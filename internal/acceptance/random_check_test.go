@@ -24,7 +24,7 @@ func (e *exchange) sync() {
 	now := store.TimeOf(time.Now())
 	present := map[*modelSession]bool{}
 	for i, u := range e.users {
-		records, _ := e.memory.ByOwner(context.Background(), ownerOf(u.ID))
+		records, _ := e.memory.ByOwner(context.Background(), ownerOf(u.ID), "", store.MaxPage)
 		for _, rec := range records {
 			s := e.sessions[rec.ID]
 			switch {
@@ -139,7 +139,7 @@ func (e *exchange) live(i int) (sessions []*modelSession) {
 	e.sync()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	records, _ := e.memory.ByOwner(context.Background(), ownerOf(e.users[i].ID))
+	records, _ := e.memory.ByOwner(context.Background(), ownerOf(e.users[i].ID), "", store.MaxPage)
 	for _, rec := range records {
 		sessions = append(sessions, e.byKey[rec.Key])
 	}

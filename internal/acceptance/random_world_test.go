@@ -108,7 +108,7 @@ func (l *lab) run(p *program) string {
 	}
 	l.probe()
 	for _, u := range l.users {
-		records, _ := l.memories[i].ByOwner(context.Background(), ownerOf(u.ID))
+		records, _ := l.memories[i].ByOwner(context.Background(), ownerOf(u.ID), "", store.MaxPage)
 		for _, rec := range records {
 			_, _ = l.memories[i].Delete(context.Background(), rec.Key, store.ReasonLoggedOut)
 		}
@@ -272,6 +272,19 @@ func (e *exchange) prevented(method string, key store.Key, owner string) {
 	}
 }
 
+// undeleted notes which sessions may not have been deleted.
+func (e *exchange) undeleted(ends []store.End) {
+	e.sync()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, end := range ends {
+		if s := e.sessions[end.ID]; s != nil {
+			s.unreachable = e
+			e.undeletable[s.Key] = true
+		}
+	}
+}
+
 func (b *faultyBackend) Create(ctx context.Context, r store.Record, limit store.Limit) (ended []store.Record, err error) {
 	err = exchangeOf(ctx).call("Create", r.Key, "", func() error {
 		ended, err = b.Memory.Create(ctx, r, limit)
@@ -311,10 +324,31 @@ func (b *faultyBackend) Delete(ctx context.Context, key store.Key, reason store.
 	return rec, err
 }
 
-func (b *faultyBackend) ByOwner(ctx context.Context, owner string) (records []store.Record, err error) {
+func (b *faultyBackend) LoadByID(ctx context.Context, owner, id string) (rec store.Record, err error) {
+	err = exchangeOf(ctx).call("LoadByID", store.Key{}, owner, func() error {
+		rec, err = b.Memory.LoadByID(ctx, owner, id)
+		return err
+	})
+	return rec, err
+}
+
+func (b *faultyBackend) ByOwner(ctx context.Context, owner, after string, max int) (records []store.Record, err error) {
 	err = exchangeOf(ctx).call("ByOwner", store.Key{}, owner, func() error {
-		records, err = b.Memory.ByOwner(ctx, owner)
+		records, err = b.Memory.ByOwner(ctx, owner, after, max)
 		return err
 	})
 	return records, err
+}
+
+func (b *faultyBackend) DeleteByID(ctx context.Context, ends []store.End) (ended []store.Record, err error) {
+	e := exchangeOf(ctx)
+	err = e.call("DeleteByID", store.Key{}, "", func() error {
+		ended, err = b.Memory.DeleteByID(ctx, ends)
+		return err
+	})
+	if errors.Is(err, errFault) {
+		ended = nil
+		e.undeleted(ends)
+	}
+	return ended, err
 }

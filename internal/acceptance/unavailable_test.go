@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -191,7 +192,7 @@ func TestLogoutAfterAnIncompleteEndTriesAgain(t *testing.T) {
 				s.guard.Logout("/").ServeHTTP(w, r)
 			})
 			require.Equal(t, want, s.browse().Post("/twice").StatusCode)
-			records, err := backend.Backend.ByOwner(s.Context(), sessionCookie+"=ada")
+			records, err := backend.Backend.ByOwner(s.Context(), sessionCookie+"=ada", "", store.MaxPage)
 			require.NoError(t, err)
 			require.Equal(t, want == http.StatusServiceUnavailable, len(records) == 1)
 		})

@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -20,7 +21,9 @@ func (req *request) Commit(status int) bool {
 	if v == allow {
 		return true
 	}
-	clearForRefusal(req.writer.Unwrap().Header(), req.encoded)
+	h := req.writer.Unwrap().Header()
+	req.core.takeBackCookies(req, h)
+	clearForRefusal(h, req.encoded)
 	req.core.refuse(req, &req.writer, &req.http, v)
 	return false
 }
@@ -217,6 +220,12 @@ func (l *locked) writeCookies() {
 		return
 	}
 	w, cookies := l.writer.Unwrap(), &l.core.cookies
+	if e.session.kind != keepCookie {
+		l.core.takeBackCookies(l.ctx(), w.Header())
+	}
+	if e.visitor.kind != keepCookie {
+		removeCookie(w.Header(), cookies.Visitor.Name)
+	}
 	maxAge := time.Duration(0) // until the browser is closed
 	if l.rec.Session != nil && l.rec.Detail().RememberUntil > 0 {
 		// Longer than RememberUntil: an active session lives on, and after its end the
@@ -225,6 +234,35 @@ func (l *locked) writeCookies() {
 	}
 	e.session.write(w, cookies.Session, maxAge)
 	e.visitor.write(w, cookies.Visitor, 0)
+}
+
+// takeBackCookies removes the session cookies from a header that has not been sent, and
+// ends the sessions that were created with them: their browser will not get the cookie.
+// They were set by another state of the guard for the same response: see requestOf.
+func (c *core) takeBackCookies(ctx context.Context, h http.Header) {
+	for _, value := range removeCookie(h, c.cookies.Session.Name) {
+		d, cancel := detached(ctx)
+		defer cancel()
+		rec, err := c.backend.Load(d, c.cookies.Key(value))
+		if err == nil && c.owns(rec) && !rec.Revived() { // after a revival the browser may keep the old cookie
+			_ = c.endOver(d, rec, store.ReasonLoginIncomplete)
+		}
+	}
+}
+
+// removeCookie removes a cookie from a header, and returns the values that it was set to.
+func removeCookie(h http.Header, name string) (values []string) {
+	if len(h["Set-Cookie"]) == 0 {
+		return nil
+	}
+	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
+		value, ok := strings.CutPrefix(line, name+"=")
+		if value, _, _ = strings.Cut(value, ";"); ok && value != "" {
+			values = append(values, value)
+		}
+		return ok
+	})
+	return values
 }
 
 // A cookieChange is what the response does to a cookie. The zero value leaves it alone.
@@ -300,6 +338,9 @@ func (req *request) cleanUp(returned *bool) {
 func (l *locked) abandon() {
 	l.enforceNoStore()
 	l.undoLogin()
+	if !l.committed {
+		l.core.takeBackCookies(l.ctx(), l.writer.Unwrap().Header())
+	}
 	l.committed = true
 	l.writer.Discard()
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -28,6 +29,8 @@ type request struct {
 	writer response.Writer
 	core   *core
 	caller *http.Request
+
+	cookies *string // the Cookie header that came: see cookie.Header
 
 	mu sync.Mutex // guards all that follows; see locked
 
@@ -230,7 +233,43 @@ func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // requestOf returns the guard's state of r, or nil if r did not pass a wrapper.
-func (c *core) requestOf(r *http.Request) *request { return c.requestFrom(r.Context()) }
+func (c *core) requestOf(r *http.Request) *request {
+	if req := c.requestFrom(r.Context()); req != nil && req.is(r) {
+		return req
+	}
+	return nil
+}
+
+// is reports whether r is this request or a copy of it. A context is not enough to know
+// that by, since others are made with it: by a handler that includes other pages, or by a
+// server of a hijacked connection, such as golang.org/x/net/http2/h2c. They may be another
+// client's, or come long after the session has ended.
+func (req *request) is(r *http.Request) bool {
+	return req.core.cookies.Same(req.cookies, r.Header) && (!req.writer.Hijacked() || req.hijackedBy(r))
+}
+
+// hijackedBy reports whether r is the request whose handler took the connection, or a
+// shallow copy. It is not if the connection was taken to serve r as HTTP/2 (RFC 7540
+// section 3.2).
+func (req *request) hijackedBy(r *http.Request) bool {
+	_, servedAnew := r.Header["Http2-Settings"]
+	return !servedAnew && sameHeader(r.Header, req.http.Header)
+}
+
+// sameHeader reports whether a and b are one map.
+func sameHeader(a, b http.Header) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// requestIn returns the guard's state of the request that ctx belongs to, or nil. Of a
+// hijacked connection it is nil, since ctx may be that of any request served on it.
+func (c *core) requestIn(ctx context.Context) *request {
+	req := c.requestFrom(ctx)
+	if req == nil || req.writer.Hijacked() || !c.cookies.Same(req.cookies, req.http.Header) {
+		return nil
+	}
+	return req
+}
 
 // requestFrom returns the guard's state of the request that ctx derives from, or nil.
 func (c *core) requestFrom(ctx context.Context) *request {
@@ -245,7 +284,7 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 	req := c.requestOf(r)
 	if req == nil {
 		if c.unwrappedLogged.CompareAndSwap(false, true) {
-			c.log.Error("sessionguard: this request did not come through guard.Handler: nobody is logged in and nothing is stored",
+			c.log.Error("sessionguard: this request, with these cookies, did not come through guard.Handler: nobody is logged in and nothing is stored",
 				"path", r.URL.Path)
 		}
 		return nil, ErrNotWrapped
@@ -258,24 +297,29 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 }
 
 // wrap returns a handler that calls serve with the guard's state of the request. The
-// outermost wrapper of a request attaches the state, and the others find it.
+// outermost wrapper of a request attaches the state, and the others find it, as long as
+// its response can still be made.
 func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if req := c.requestOf(r); req != nil {
+		if req := c.requestFrom(r.Context()); req != nil && req.is(r) && !req.writer.Over() {
 			serve(req, w, r)
 		} else {
-			c.attach(w, r, serve)
+			c.attach(req, w, r, serve)
 		}
 	})
 }
 
 // attach is a function of its own so that [http.Request.WithContext] is inlined into it,
-// which keeps its copy of the request off the heap.
-func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*request, http.ResponseWriter, *http.Request)) {
-	req := &request{parent: r.Context(), core: c, caller: r}
+// which keeps its copy of the request off the heap. other is the state of another request
+// from whose context that of r derives, or nil.
+func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, serve func(*request, http.ResponseWriter, *http.Request)) {
+	req := &request{parent: r.Context(), core: c, caller: r, cookies: cookie.Header(r.Header)}
 	req.writer.Init(w, req)
 	req.http = *r.WithContext(req)
 	_, req.encoded = w.Header()["Content-Encoding"]
+	if other != nil {
+		req.committed, req.exposure = other.hasBegun(w)
+	}
 	returned := false
 	defer req.cleanUp(&returned)
 	if c.crossOriginAllowed(r) {
@@ -288,4 +332,15 @@ func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*reques
 	if late {
 		req.saveLate()
 	}
+}
+
+// hasBegun reports whether w is for the response of req and that has begun, so that no
+// other state can set a cookie there either, and how far it is kept out of caches.
+func (req *request) hasBegun(w http.ResponseWriter) (bool, exposure) {
+	if !req.writer.Started() || !sameHeader(w.Header(), req.writer.Unwrap().Header()) {
+		return false, public
+	}
+	l := req.lock()
+	defer l.unlock()
+	return true, l.exposure
 }

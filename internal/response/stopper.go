@@ -40,6 +40,7 @@ func (w *Writer) Stopper() *Stopper {
 // underlying writer any more when it returns. A hijacked connection can still be
 // stopped.
 func (w *Writer) Release() {
+	w.life.CompareAndSwap(attached, over)
 	if w.stopper.CompareAndSwap(nil, released) {
 		return
 	}

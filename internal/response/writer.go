@@ -81,6 +81,7 @@ type Writer struct {
 	hooks   Hooks
 	stopper atomic.Pointer[Stopper] // nil until somebody may want to stop the response
 	state   progress
+	life    atomic.Uint32 // attached, over or hijacked
 }
 
 var (
@@ -100,6 +101,13 @@ func (w *Writer) Unwrap() http.ResponseWriter { return w.w }
 // Started reports whether a final status has been sent, or the connection hijacked.
 // The bytes of a ReadFrom count when it returns.
 func (w *Writer) Started() bool { return w.state.reached(started) }
+
+// Over reports whether the Writer was released, or its connection hijacked: it is no
+// longer that of a response.
+func (w *Writer) Over() bool { return w.life.Load() != attached }
+
+// Hijacked reports whether the connection was hijacked.
+func (w *Writer) Hijacked() bool { return w.life.Load() == hijacked }
 
 // Discarding reports whether the response is no longer the handler's.
 func (w *Writer) Discarding() bool { return w.state.reached(discarding) }
@@ -240,6 +248,7 @@ func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return conn, rw, err
 	}
 	w.markStarted()
+	w.life.Store(hijacked)
 	if s := w.stopper.Load(); s != nil {
 		conn = s.hijacked(conn)
 	}

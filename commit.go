@@ -3,6 +3,7 @@ package sessionguard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -98,7 +99,9 @@ func (l *locked) noteStatus(status int) {
 // saveEffects sends the request's activity and changed values to the backend.
 func (l *locked) saveEffects() verdict {
 	err := l.failure()
-	if err == nil {
+	if err == nil && l.loginIsLost() {
+		err = fmt.Errorf("nobody waits for the login any more: %w", l.parent.Err())
+	} else if err == nil {
 		err = l.revalidateRotation()
 	} else if l.rotatesToken() {
 		// It cannot be revalidated. Without it the browser keeps the old cookie, which is
@@ -118,6 +121,13 @@ func (l *locked) saveEffects() verdict {
 		return allow
 	}
 	return l.saveFailed(err)
+}
+
+// loginIsLost reports whether this request has logged in, and its client has gone or an
+// outer http.TimeoutHandler has given up: the session would live with nobody's cookie, and
+// count within the user's limit.
+func (l *locked) loginIsLost() bool {
+	return l.effects != nil && l.effects.session.kind == setCookie && l.parent.Err() != nil
 }
 
 // saveFailed returns the refusal for a request whose effects could not be saved.
@@ -307,6 +317,10 @@ func (req *request) finish() (late bool) {
 func (l *locked) finish() (late bool) {
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
+	if l.loginIsLost() {
+		removeCookie(l.writer.Unwrap().Header(), l.core.cookies.Session.Name)
+		l.undoLogin()
+	}
 	l.enforceNoStore()
 	return l.effects != nil
 }

@@ -22,6 +22,7 @@ func (req *request) Commit(status int) bool {
 	if v == allow {
 		return true
 	}
+	defer req.writer.Discard() // also if the refusal panics: a middleware may recover, and the handler go on
 	h := req.writer.Unwrap().Header()
 	req.core.takeBackCookies(req, h)
 	clearForRefusal(h, req.encoded)

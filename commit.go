@@ -32,8 +32,12 @@ func (req *request) Commit(status int) bool {
 
 // BeforeHeader implements [response.Hooks]. It sets the no-store headers as late as
 // possible, because http.ServeFile deletes caching headers when it reports an error.
-func (req *request) BeforeHeader(http.Header) {
-	l := req.lock()
+func (req *request) BeforeHeader(h http.Header) {
+	l := req.lockToRespond((*request).lock)
+	if l == nil {
+		new(noStoreValues).enforce(h)
+		return
+	}
 	defer l.unlock()
 	l.enforceNoStore()
 }
@@ -54,7 +58,14 @@ func (l *locked) setsCookie() bool {
 }
 
 func (req *request) commit(status int) verdict {
-	l := req.lock()
+	switch status {
+	case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusRequestTimeout:
+		req.timeout.CompareAndSwap(inTime, timedOut)
+	}
+	l := req.lockToRespond((*request).lock)
+	if l == nil {
+		return allow
+	}
 	defer l.unlock()
 	return l.commit(status)
 }
@@ -82,18 +93,13 @@ func (l *locked) commit(status int) verdict {
 }
 
 // noteStatus draws from the status what the guard has not seen itself: whether a refusal
-// inside somebody else's ResponseWriter was sent, and whether http.TimeoutHandler has
-// given its handler up.
+// inside somebody else's ResponseWriter was sent.
 func (l *locked) noteStatus(status int) {
 	switch {
 	case l.inner == failed && status >= 500:
 		raise(&l.outcome, failed)
 	case l.inner >= denied && status >= 300 && status < 500:
 		raise(&l.outcome, denied)
-	}
-	switch status {
-	case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusRequestTimeout:
-		l.needEffects().timedOut = true
 	}
 }
 
@@ -310,7 +316,11 @@ func (c cookieChange) write(w http.ResponseWriter, attributes http.Cookie, maxAg
 // something left to save.
 func (req *request) finish() (late bool) {
 	req.writer.Finish()
-	l := req.lockAtEnd()
+	l := req.lockToRespond((*request).lockAtEnd)
+	if l == nil {
+		new(noStoreValues).enforce(req.writer.Unwrap().Header())
+		return false
+	}
 	defer l.unlock()
 	return l.finish()
 }
@@ -344,7 +354,12 @@ func (req *request) cleanUp(returned *bool) {
 			defer panic(p)
 		}
 	}
-	l := req.lockAtEnd()
+	l := req.lockToRespond((*request).lockAtEnd)
+	if l == nil {
+		new(noStoreValues).enforce(req.writer.Unwrap().Header())
+		req.writer.Discard()
+		return
+	}
 	defer l.unlock()
 	l.abandon()
 }

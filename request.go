@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -30,13 +31,10 @@ type request struct {
 	core   *core
 	caller *http.Request
 
-	cookies *string // the Cookie header that came: see cookie.Header
+	cookies *string       // the Cookie header that came: see cookie.Header
+	timeout atomic.Uint32 // inTime, timedOut or stuck
 
 	mu sync.Mutex // guards all that follows; see locked
-
-	rec  store.Record // the live session, if stage says so
-	user User         // its user, or nil
-	now  store.Time   // when the session was first needed: the request counts as accepted then
 
 	stage    stage
 	exposure exposure
@@ -48,6 +46,10 @@ type request struct {
 	inCustomHandler bool // a handler from Config.Refusals is running
 	encoded         bool // the caller set Content-Encoding, so an outer writer encodes whatever is written
 	committed       bool // the response's cookies are final: nothing more can be stored in one
+
+	rec  store.Record // the live session, if stage says so
+	user User         // its user, or nil
+	now  store.Time   // when the session was first needed: the request counts as accepted then
 
 	effects *effects // nil for a request that only passes gates
 	noStore noStoreValues
@@ -94,6 +96,14 @@ const (
 	failed                // refused with 5xx, or by a commit that failed: nothing is saved
 )
 
+// Whether a timeout middleware has responded in place of its handler: commit and
+// lockToRespond raise it.
+const (
+	inTime   uint32 = iota // as far as is known
+	timedOut               // the handler may still run
+	stuck                  // the handler was inside the guard, and the response did not wait for it: see lockToRespond
+)
+
 // raise moves a state machine of a request. None of them ever falls.
 func raise[T ~uint8](state *T, to T) { *state = max(*state, to) }
 
@@ -106,9 +116,8 @@ type effects struct {
 
 	session, visitor cookieChange
 
-	open     values.OpenSessions
-	stored   values.Bag // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
-	timedOut bool       // http.TimeoutHandler has responded, and its handler may still run
+	open   values.OpenSessions
+	stored values.Bag // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
 
 	// derived maps the Done channels of contexts made by CancelOnEnd to those of their
 	// parents: that a session ends does not mean that its handler was abandoned.
@@ -121,8 +130,7 @@ type effects struct {
 //
 // Lock order: a request's mutex first. While it is held, one of these may be taken, which
 // hold no other while they call out: the mutexes of internal/stream, of a
-// response.Stopper, of a throttle, and those of a backend. No two requests' mutexes are
-// held at a time.
+// response.Stopper, of a throttle, and those of a backend. No two are of requests.
 //
 // Application code runs while the mutex is held: FindUser, OnEvent, the Logger, ClientAddr,
 // MaxSessions, the user's methods but HasRole, the encoders of stored values, an outer
@@ -148,9 +156,12 @@ func (req *request) lock() *locked {
 	return (*locked)(req)
 }
 
-// tryLock waits for the mutex, or returns [ErrInCallback] where waiting would never end.
+// tryLock is lock, but returns its error, or [ErrUnavailable] if the response did not wait.
 func (req *request) tryLock() (*locked, error) {
 	if !req.mu.TryLock() {
+		if req.timeout.Load() == stuck {
+			return nil, ErrUnavailable
+		}
 		if err := req.waitForLock(); err != nil {
 			return nil, err
 		}
@@ -173,7 +184,50 @@ func (req *request) lockAtEnd() *locked {
 	return (*locked)(req)
 }
 
-func (l *locked) unlock() { l.mu.Unlock() }
+// lockToRespond is lock for the goroutine that responds, which waits as wait does. But the
+// response of a timeout middleware does not wait for a handler that is inside a callback or
+// the backend. It goes out without the lock, kept out of caches and with nothing saved:
+// lockToRespond then returns nil, and whoever has the lock gives up what was to be stored.
+func (req *request) lockToRespond(wait func(*request) *locked) *locked {
+	if req.mu.TryLock() {
+		return (*locked)(req)
+	}
+	if req.timeout.Load() == inTime || holdsLock() {
+		return wait(req)
+	}
+	for range 1000 { // which is longer than what only computes has the lock
+		runtime.Gosched()
+		if req.mu.TryLock() {
+			return (*locked)(req)
+		}
+	}
+	req.timeout.Store(stuck)
+	if req.mu.TryLock() { // what unlock does may have come too early to see that
+		return (*locked)(req)
+	}
+	return nil
+}
+
+func (l *locked) unlock() {
+	l.mu.Unlock()
+	if l.timeout.Load() == stuck {
+		(*request)(l).giveUp()
+	}
+}
+
+// giveUp gives up what a response that went out without the lock can no longer store.
+func (req *request) giveUp() {
+	req.mu.Lock()
+	defer req.mu.Unlock()
+	(*locked)(req).giveUp()
+}
+
+func (l *locked) giveUp() {
+	if !l.committed {
+		l.undoLogin()
+		l.committed = true
+	}
+}
 
 // lockedMethods is what the names of the methods of *locked begin with.
 var lockedMethods = strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf((*locked).unlock).Pointer()).Name(), "unlock")

@@ -130,7 +130,8 @@ type effects struct {
 //
 // Lock order: a request's mutex first. While it is held, one of these may be taken, which
 // hold no other while they call out: the mutexes of internal/stream, of a
-// response.Stopper, of a throttle, and those of a backend. No two are of requests.
+// response.Stopper, of a throttle, and those of a backend. No two requests' mutexes are
+// held at a time.
 //
 // Application code runs while the mutex is held: FindUser, OnEvent, the Logger, ClientAddr,
 // MaxSessions, the user's methods but HasRole, the encoders of stored values, an outer
@@ -294,10 +295,9 @@ func (c *core) requestOf(r *http.Request) *request {
 	return nil
 }
 
-// is reports whether r is this request or a copy of it. A context is not enough to know
-// that by, since others are made with it: by a handler that includes other pages, or by a
-// server of a hijacked connection, such as golang.org/x/net/http2/h2c. They may be another
-// client's, or come long after the session has ended.
+// is reports whether r is this request or a copy of it. Others have its context too, if a
+// handler includes pages with it, or if a hijacked connection is served with it, as by
+// golang.org/x/net/http2/h2c. They may be another client's, or come after the session's end.
 func (req *request) is(r *http.Request) bool {
 	return req.core.cookies.Same(req.cookies, r.Header) && (!req.writer.Hijacked() || req.hijackedBy(r))
 }

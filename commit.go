@@ -1,7 +1,9 @@
 package sessionguard
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,15 +22,22 @@ func (req *request) Commit(status int) bool {
 	if v == allow {
 		return true
 	}
-	clearForRefusal(req.writer.Unwrap().Header(), req.writer.Encoded())
+	defer req.writer.Discard() // also if the refusal panics: a middleware may recover, and the handler go on
+	h := req.writer.Unwrap().Header()
+	req.core.takeBackCookies(req, h)
+	clearForRefusal(h, req.writer.Encoded())
 	req.core.refuse(req, &req.writer, &req.http, v)
 	return false
 }
 
 // BeforeHeader implements [response.Hooks]. It sets the no-store headers again, because
 // http.ServeFile deletes caching headers when it reports an error.
-func (req *request) BeforeHeader(http.Header) {
-	l := req.lock()
+func (req *request) BeforeHeader(h http.Header) {
+	l := req.lockToRespond((*request).lock)
+	if l == nil {
+		new(noStoreValues).enforce(h)
+		return
+	}
 	defer l.unlock()
 	l.enforceNoStore()
 }
@@ -55,7 +64,11 @@ func (l *locked) setsCookie() bool {
 }
 
 func (req *request) commit(status int) verdict {
-	l := req.lock()
+	l := req.lockToRespond((*request).lock)
+	if l == nil {
+		new(noStoreValues).enforce(req.writer.Unwrap().Header())
+		return allow
+	}
 	defer l.unlock()
 	v := l.commit(status)
 	if v == allow {
@@ -99,8 +112,7 @@ func (l *locked) commit(status int) verdict {
 }
 
 // noteStatus draws from the status what the guard has not seen itself: whether a refusal
-// inside somebody else's ResponseWriter was sent, and whether http.TimeoutHandler has
-// given its handler up.
+// inside somebody else's ResponseWriter was sent.
 func (l *locked) noteStatus(status int) {
 	switch {
 	case l.inner == failed && status >= 500:
@@ -108,16 +120,14 @@ func (l *locked) noteStatus(status int) {
 	case l.inner >= denied && status >= 300 && status < 500:
 		raise(&l.outcome, denied)
 	}
-	switch status {
-	case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusRequestTimeout:
-		l.needEffects().timedOut = true
-	}
 }
 
 // saveEffects sends the request's activity and changed values to the backend.
 func (l *locked) saveEffects() verdict {
 	err := l.failure()
-	if err == nil {
+	if err == nil && l.loginIsLost() {
+		err = fmt.Errorf("nobody waits for the login any more: %w", l.parent.Err())
+	} else if err == nil {
 		err = l.revalidateRotation()
 	} else if l.rotatesToken() {
 		// It cannot be revalidated. Without it the browser keeps the old cookie, which is
@@ -139,6 +149,13 @@ func (l *locked) saveEffects() verdict {
 		return allow
 	}
 	return l.saveFailed(err)
+}
+
+// loginIsLost reports whether this request has logged in, and its client has gone or an
+// outer http.TimeoutHandler has given up: the session would live with nobody's cookie, and
+// count within the user's limit.
+func (l *locked) loginIsLost() bool {
+	return l.effects != nil && l.effects.session.kind == setCookie && l.parent.Err() != nil
 }
 
 // saveFailed returns the refusal for a request whose effects could not be saved.
@@ -241,6 +258,12 @@ func (l *locked) writeCookies() {
 		return
 	}
 	w, cookies := l.writer.Unwrap(), &l.core.cookies
+	if e.session.kind != keepCookie {
+		l.core.takeBackCookies(l.ctx(), w.Header())
+	}
+	if e.visitor.kind != keepCookie {
+		removeCookie(w.Header(), cookies.Visitor.Name)
+	}
 	maxAge := time.Duration(0) // until the browser is closed
 	if l.rec.Session != nil && l.rec.Detail().RememberUntil > 0 {
 		// Longer than RememberUntil: an active session lives on, and after its end the
@@ -249,6 +272,35 @@ func (l *locked) writeCookies() {
 	}
 	e.session.write(w, cookies.Session, maxAge)
 	e.visitor.write(w, cookies.Visitor, 0)
+}
+
+// takeBackCookies removes the session cookies from a header that has not been sent, and
+// ends the sessions that were created with them: their browser will not get the cookie.
+// They were set by another state of the guard for the same response: see requestOf.
+func (c *core) takeBackCookies(ctx context.Context, h http.Header) {
+	for _, value := range removeCookie(h, c.cookies.Session.Name) {
+		d, cancel := detached(ctx)
+		defer cancel()
+		rec, err := c.backend.Load(d, c.cookies.Key(value))
+		if err == nil && c.owns(rec) && !rec.Revived() { // after a revival the browser may keep the old cookie
+			_ = c.endOver(d, rec, store.ReasonLoginIncomplete)
+		}
+	}
+}
+
+// removeCookie removes a cookie from a header, and returns the values that it was set to.
+func removeCookie(h http.Header, name string) (values []string) {
+	if len(h["Set-Cookie"]) == 0 {
+		return nil
+	}
+	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
+		value, ok := strings.CutPrefix(line, name+"=")
+		if value, _, _ = strings.Cut(value, ";"); ok && value != "" {
+			values = append(values, value)
+		}
+		return ok
+	})
+	return values
 }
 
 // A cookieChange is what the response does to a cookie. The zero value leaves it alone.
@@ -286,7 +338,11 @@ func (c cookieChange) write(w http.ResponseWriter, attributes http.Cookie, maxAg
 // something left to save.
 func (req *request) finish() (late bool) {
 	req.writer.Finish()
-	l := req.lockAtEnd()
+	l := req.lockToRespond((*request).lockAtEnd)
+	if l == nil {
+		new(noStoreValues).enforce(req.writer.Unwrap().Header())
+		return false
+	}
 	defer l.unlock()
 	return l.finish()
 }
@@ -294,6 +350,10 @@ func (req *request) finish() (late bool) {
 func (l *locked) finish() (late bool) {
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
+	if l.loginIsLost() {
+		removeCookie(l.writer.Unwrap().Header(), l.core.cookies.Session.Name)
+		l.undoLogin()
+	}
 	l.enforceNoStore()
 	return l.hasOpen()
 }
@@ -316,7 +376,12 @@ func (req *request) cleanUp(returned *bool) {
 			defer panic(p)
 		}
 	}
-	l := req.lockAtEnd()
+	l := req.lockToRespond((*request).lockAtEnd)
+	if l == nil {
+		new(noStoreValues).enforce(req.writer.Unwrap().Header())
+		req.writer.Discard()
+		return
+	}
 	defer l.unlock()
 	l.abandon()
 }
@@ -332,6 +397,9 @@ func giveBack(caller, handlers *http.Request) {
 func (l *locked) abandon() {
 	l.enforceNoStore()
 	l.undoLogin()
+	if !l.committed {
+		l.core.takeBackCookies(l.ctx(), l.writer.Unwrap().Header())
+	}
 	l.committed = true
 	l.writer.Discard()
 }

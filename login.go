@@ -30,7 +30,9 @@ import (
 // Config.MaxSessions refuses the login, [ErrNotWrapped], [ErrInCallback], and
 // [ErrUnavailable] (wrapped) if the backend fails; nobody is then logged in. If the guard
 // has to replace the response, or the handler panics (and nothing inside the guard
-// recovers), the login is undone.
+// recovers), the login is undone. So it is if the context of the request that the guard got
+// ends before the handler returns: the client has gone, or a middleware around the guard has
+// given up.
 func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options ...LoginOption) error {
 	if isNil(user) {
 		return ErrNoUser

@@ -193,7 +193,8 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, acto
 // (wrapped), or [ErrInCallback].
 //
 // If ctx derives from the context of a request whose user is known, as behind a gate, the
-// next page of the ended session says whether that user or somebody else ended it.
+// next page of the ended session says whether that user or somebody else ended it. On a
+// hijacked connection that is not known.
 func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	reasonFor, actor, err := g.endingActor(ctx, userID)
 	if err != nil {
@@ -259,7 +260,7 @@ func (g *core) EndOthers(r *http.Request) error {
 // for which a session of userID ends there.
 func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(sessionID string) store.Reason, actor string, err error) {
 	current := ""
-	if req := c.requestFrom(ctx); req != nil {
+	if req := c.requestIn(ctx); req != nil {
 		l, err := req.tryLock()
 		if err != nil {
 			return nil, "", err

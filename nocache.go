@@ -49,7 +49,7 @@ func NoCache(next http.Handler) http.Handler {
 // noCache is the state of a response behind [NoCache].
 type noCache struct {
 	request *http.Request
-	writer  response.Writer
+	writer  response.Writer[*noCache]
 	noStore noStoreValues
 }
 

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"html"
 	"log/slog"
+	"maps"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
-	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -25,7 +26,8 @@ import (
 // A replacement serves programs as well as browsers. One that needs the guard itself can
 // use a variable that is set later: var guard *Guard[*User] first, then guard, err =
 // New(…). Its response is never cached. If a replacement is itself behind a gate that
-// refuses, or writes nothing, the default response is sent.
+// refuses, writes nothing, or panics before it has written anything, the default response is
+// sent. The panic is logged.
 type Refusals struct {
 	// Login refuses a client that is not, or no longer, logged in. Default: a redirect
 	// to Config.LoginPath, for a GET with the page as "next"; else 401
@@ -185,11 +187,11 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	if custom != nil {
-		req.serveCustom(custom, w, r)
-		if outermost, ok := w.(*response.Writer); !ok || outermost.Started() {
+		if req.serveCustom(custom, w, r) {
 			return
 		}
 		// The handler wrote nothing, which a client would take for success.
+		w.Header().Del("Content-Length")
 	}
 	if !navigates(r) {
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -256,16 +258,57 @@ func (l *locked) neverCache() {
 	}
 }
 
-// serveCustom runs a handler from Config.Refusals.
-func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *http.Request) {
-	set := func(running bool) {
-		l := req.lock()
-		defer l.unlock()
-		l.inCustomHandler = running
+// serveCustom runs a handler from Config.Refusals, and reports whether it has responded. If
+// it panics before that, the default response takes its place: a middleware that recovers
+// from the panic might let the refused handler go on, or send an empty 200.
+func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *http.Request) (responded bool) {
+	var watched interface {
+		http.ResponseWriter
+		Started() bool
+	} = &req.writer
+	if w != http.ResponseWriter(&req.writer) { // somebody else's does not tell whether it was written to
+		n := &noCache{request: r}
+		n.writer.Init(w, n)
+		watched = &n.writer
 	}
-	set(true)
-	defer set(false)
-	custom.ServeHTTP(w, r)
+	before := w.Header().Clone()
+	req.setInCustomHandler(true)
+	panicked := recovered(func() { custom.ServeHTTP(watched, r) })
+	req.setInCustomHandler(false)
+	if panicked == nil {
+		return watched.Started()
+	}
+	if watched.Started() {
+		panic(panicked.value)
+	}
+	req.core.log.Error("sessionguard: a handler of Config.Refusals panicked", "panic", panicked.value, "stack", string(panicked.stack))
+	h := w.Header()
+	clear(h)
+	maps.Copy(h, before)
+	return false
+}
+
+func (req *request) setInCustomHandler(running bool) {
+	l := req.lock()
+	defer l.unlock()
+	l.inCustomHandler = running
+}
+
+// A recoveredPanic is what a function has panicked with, and where.
+type recoveredPanic struct {
+	value any
+	stack []byte
+}
+
+// recovered calls do, and returns its panic or nil.
+func recovered(do func()) (p *recoveredPanic) {
+	defer func() {
+		if value := recover(); value != nil {
+			p = &recoveredPanic{value, debug.Stack()}
+		}
+	}()
+	do()
+	return nil
 }
 
 // navigates reports whether the client shows the response as a page. Only browsers send

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -25,15 +26,13 @@ import (
 type request struct {
 	parent context.Context // of the caller's request
 	http   http.Request    // what handlers get
-	writer response.Writer
+	writer response.Writer[*request]
 	core   *core
 	caller *http.Request
 
-	mu sync.Mutex // guards all that follows; see locked
+	cookies *string // the Cookie header that came: see cookie.Header
 
-	rec  store.Record // the live session, if stage says so
-	user User         // its user, or nil
-	now  store.Time   // when the session was first needed: the request counts as accepted then
+	mu sync.Mutex // guards all that follows; see locked
 
 	stage    stage
 	exposure exposure
@@ -44,6 +43,10 @@ type request struct {
 	direct          bool // the cookie carries rec's current token, not a superseded one
 	inCustomHandler bool // a handler from Config.Refusals is running
 	committed       bool // the response's cookies are final: nothing more can be stored in one
+
+	rec  store.Record // the live session, if stage says so
+	user User         // its user, or nil
+	now  store.Time   // when the session was first needed: the request counts as accepted then
 
 	effects *effects // nil for a request that only passes gates
 	noStore noStoreValues
@@ -102,9 +105,8 @@ type effects struct {
 
 	session, visitor cookieChange
 
-	open     values.OpenSessions
-	stored   values.Bag // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
-	timedOut bool       // http.TimeoutHandler has responded, and its handler may still run
+	open   values.OpenSessions
+	stored values.Bag // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
 
 	// derived maps the Done channels of contexts made by CancelOnEnd to those of their
 	// parents: that a session ends does not mean that its handler was abandoned.
@@ -145,9 +147,12 @@ func (req *request) lock() *locked {
 	return (*locked)(req)
 }
 
-// tryLock waits for the mutex, or returns [ErrInCallback] where waiting would never end.
+// tryLock is lock, but returns its error, or [ErrUnavailable] if the response did not wait.
 func (req *request) tryLock() (*locked, error) {
 	if !req.mu.TryLock() {
+		if req.writer.Detached() {
+			return nil, ErrUnavailable
+		}
 		if err := req.waitForLock(); err != nil {
 			return nil, err
 		}
@@ -170,7 +175,50 @@ func (req *request) lockAtEnd() *locked {
 	return (*locked)(req)
 }
 
-func (l *locked) unlock() { l.mu.Unlock() }
+// lockToRespond is lock for the goroutine that responds, which waits as wait does. But the
+// response of a timeout middleware does not wait for a handler that is inside a callback or
+// the backend. It goes out without the lock, kept out of caches and with nothing saved:
+// lockToRespond then returns nil, and whoever has the lock gives up what was to be stored.
+func (req *request) lockToRespond(wait func(*request) *locked) *locked {
+	if req.mu.TryLock() {
+		return (*locked)(req)
+	}
+	if !req.writer.TimedOut() || holdsLock() {
+		return wait(req)
+	}
+	for range 1000 { // which is longer than what only computes has the lock
+		runtime.Gosched()
+		if req.mu.TryLock() {
+			return (*locked)(req)
+		}
+	}
+	req.writer.Detach()
+	if req.mu.TryLock() { // what unlock does may have come too early to see that
+		return (*locked)(req)
+	}
+	return nil
+}
+
+func (l *locked) unlock() {
+	l.mu.Unlock()
+	if l.writer.Detached() {
+		(*request)(l).giveUp()
+	}
+}
+
+// giveUp gives up what a response that went out without the lock can no longer store.
+func (req *request) giveUp() {
+	req.mu.Lock()
+	defer req.mu.Unlock()
+	(*locked)(req).giveUp()
+}
+
+func (l *locked) giveUp() {
+	if !l.committed {
+		l.undoLogin()
+		l.committed = true
+	}
+}
 
 // lockedMethods is what the names of the methods of *locked begin with.
 var lockedMethods = strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf((*locked).unlock).Pointer()).Name(), "unlock")
@@ -230,7 +278,42 @@ func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // requestOf returns the guard's state of r, or nil if r did not pass a wrapper.
-func (c *core) requestOf(r *http.Request) *request { return c.requestFrom(r.Context()) }
+func (c *core) requestOf(r *http.Request) *request {
+	if req := c.requestFrom(r.Context()); req != nil && req.is(r) {
+		return req
+	}
+	return nil
+}
+
+// is reports whether r is this request or a copy of it. Others have its context too, if a
+// handler includes pages with it, or if a hijacked connection is served with it, as by
+// golang.org/x/net/http2/h2c. They may be another client's, or come after the session's end.
+func (req *request) is(r *http.Request) bool {
+	return req.core.cookies.Same(req.cookies, r.Header) && (!req.writer.Hijacked() || req.hijackedBy(r))
+}
+
+// hijackedBy reports whether r is the request whose handler took the connection, or a
+// shallow copy. It is not if the connection was taken to serve r as HTTP/2 (RFC 7540
+// section 3.2).
+func (req *request) hijackedBy(r *http.Request) bool {
+	_, servedAnew := r.Header["Http2-Settings"]
+	return !servedAnew && sameHeader(r.Header, req.http.Header)
+}
+
+// sameHeader reports whether a and b are one map.
+func sameHeader(a, b http.Header) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// requestIn returns the guard's state of the request that ctx belongs to, or nil. Of a
+// hijacked connection it is nil, since ctx may be that of any request served on it.
+func (c *core) requestIn(ctx context.Context) *request {
+	req := c.requestFrom(ctx)
+	if req == nil || req.writer.Hijacked() || !c.cookies.Same(req.cookies, req.http.Header) {
+		return nil
+	}
+	return req
+}
 
 // requestFrom returns the guard's state of the request that ctx derives from, or nil.
 func (c *core) requestFrom(ctx context.Context) *request {
@@ -259,7 +342,7 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 	req := c.requestOf(r)
 	if req == nil || req.madeUnsafe(r) {
 		if c.logged.unwrapped.CompareAndSwap(false, true) {
-			c.log.Error("sessionguard: this request did not come through guard.Handler, or not with this method: nobody is logged in and nothing is stored",
+			c.log.Error("sessionguard: this request did not come through guard.Handler, or not with these cookies, or not with this method: nobody is logged in and nothing is stored",
 				"path", r.URL.Path, "method", r.Method)
 		}
 		return nil, ErrNotWrapped
@@ -272,12 +355,14 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 }
 
 // wrap returns a handler that calls serve with the guard's state of the request. The
-// outermost wrapper of a request attaches the state, and the others find it.
+// outermost wrapper of a request attaches the state, and the others find it. So does a
+// handler that its response has not waited for, but not another request that is made later
+// with the context of this one.
 func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch req := c.requestOf(r); {
-		case req == nil:
-			c.attach(w, r, serve)
+		switch req := c.requestFrom(r.Context()); {
+		case req == nil || !req.is(r) || req.writer.Over() && !sameHeader(r.Header, req.http.Header) && r.Context().Err() == nil:
+			c.attach(req, w, r, serve)
 		case req.madeUnsafe(r):
 			c.refuse(req, w, r, crossOrigin)
 		default:
@@ -287,11 +372,15 @@ func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) ht
 }
 
 // attach is a function of its own so that [http.Request.WithContext] is inlined into it,
-// which keeps its copy of the request off the heap.
-func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*request, http.ResponseWriter, *http.Request)) {
-	req := &request{parent: r.Context(), core: c, caller: r}
+// which keeps its copy of the request off the heap. other is the state of another request
+// from whose context that of r derives, or nil.
+func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, serve func(*request, http.ResponseWriter, *http.Request)) {
+	req := &request{parent: r.Context(), core: c, caller: r, cookies: cookie.Header(r.Header)}
 	req.writer.Init(w, req)
 	req.http = *r.WithContext(req)
+	if other != nil {
+		req.committed, req.exposure = other.hasBegun(w)
+	}
 	returned := false
 	defer req.cleanUp(&returned)
 	if c.crossOriginAllowed(r) {
@@ -305,4 +394,15 @@ func (c *core) attach(w http.ResponseWriter, r *http.Request, serve func(*reques
 	if late {
 		req.saveLate()
 	}
+}
+
+// hasBegun reports whether w is for the response of req and that has begun, so that no
+// other state can set a cookie there either, and how far it is kept out of caches.
+func (req *request) hasBegun(w http.ResponseWriter) (bool, exposure) {
+	if !req.writer.Started() || !sameHeader(w.Header(), req.writer.Unwrap().Header()) {
+		return false, public
+	}
+	l := req.lock()
+	defer l.unlock()
+	return true, l.exposure
 }

@@ -51,7 +51,9 @@ var (
 	// ErrUnavailable is returned if the backend or FindUser fails.
 	ErrUnavailable = errors.New("sessionguard: sessions are unavailable")
 	// ErrNotWrapped is returned for a request that did not come through
-	// [Guard.Handler] or another wrapper of this guard, or not with this method: see Handler.
+	// [Guard.Handler] or another wrapper of this guard, or came through it with other
+	// cookies of the guard or another method (see Handler), or is served on a connection
+	// that such a request's handler has hijacked.
 	ErrNotWrapped = errors.New("sessionguard: wrap the server in guard.Handler")
 	// ErrHeadersSent is returned if the response has begun: it is too late to set a
 	// cookie or to forbid caching. Use the session before writing.
@@ -190,8 +192,9 @@ func (s Session) FreshUntil(age time.Duration) time.Time {
 // Sessions lists a user's live sessions, the last active first. Users see where they are
 // logged in and end what they do not recognise (OWASP ASVS 7.5.2 requires
 // [Guard.RequireFresh] before that), and administrators see anyone's (7.4.5). If ctx
-// derives from a request's context, that request's session is Current. The error is
-// [ErrUnavailable] (wrapped) if the backend fails, or [ErrInCallback].
+// derives from a request's context, that request's session is Current, unless the
+// connection was hijacked. The error is [ErrUnavailable] (wrapped) if the backend fails, or
+// [ErrInCallback].
 func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	current, err := g.currentRecord(ctx)
 	if err != nil {
@@ -231,7 +234,7 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 
 // currentRecord returns the live session of the request that ctx derives from, if any.
 func (c *core) currentRecord(ctx context.Context) (store.Record, error) {
-	req := c.requestFrom(ctx)
+	req := c.requestIn(ctx)
 	if req == nil {
 		return store.Record{}, nil
 	}

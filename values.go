@@ -24,7 +24,9 @@ var errUnsaveable = values.ErrUnsaveable
 // handler of a logged-in user makes later are saved when it returns; those of a visitor
 // need a cookie and come too late. If the response is 408, 503 or 504, or a middleware gave r
 // a context that has ended by itself, only what Save was called for is saved, because
-// http.TimeoutHandler has given up and its handler may still write to Values. If two
+// http.TimeoutHandler has given up and its handler may still write to Values. Nothing is
+// saved if the handler is inside a call of the guard by then, such as a FindUser that hangs,
+// which the response does not wait for. If two
 // requests of a logged-in user change different values, both changes are saved; for the
 // same value the last one wins, but flashes of both are kept. For a visitor, the cookie
 // that arrives last wins.
@@ -168,7 +170,7 @@ func (l *locked) storedValues() (values.Bag, error) {
 
 // changes returns what the handlers have changed.
 func (l *locked) changes() (values.Changes, error) {
-	return l.effects.open.Changes(l.effects.timedOut)
+	return l.effects.open.Changes(l.writer.TimedOut())
 }
 
 // saveSession stores the changes in the live session. What other requests have saved
@@ -239,9 +241,10 @@ func (l *locked) visitorValues() []byte {
 
 // saveLate saves what was changed after the first byte of the response.
 func (req *request) saveLate() {
-	l := req.lockAtEnd()
-	defer l.unlock()
-	l.saveLate()
+	if l := req.lockToRespond((*request).lockAtEnd); l != nil {
+		defer l.unlock()
+		l.saveLate()
+	}
 }
 
 func (l *locked) saveLate() {

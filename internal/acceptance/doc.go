@@ -29,7 +29,8 @@
 // reports that with a 503, although it clears the browser's cookie.
 //
 // L6, commit failures: If the session cannot be stored, the page is not sent. A client
-// that disconnects does not interrupt a login or a logout.
+// that disconnects does not interrupt a logout. A login is then undone, since nobody has
+// the cookie.
 //
 // # Identity
 //

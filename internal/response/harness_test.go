@@ -23,7 +23,7 @@ var errTest = errors.New("test")
 
 // An owner embeds a Writer, as requests do, and records its hooks.
 type owner struct {
-	writer Writer
+	writer Writer[*owner]
 	trace  *trace
 	commit func(status int) bool // nil: true
 	hijack func() error          // nil: no error

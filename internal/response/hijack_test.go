@@ -200,3 +200,25 @@ func TestAfterCloseWithoutAHijackedConnection(t *testing.T) {
 	s.Stop(errTest)
 	require.False(t, s.AfterClose(never))
 }
+
+// A Writer that has been released belongs to no response, and one whose connection was
+// taken to that for ever.
+func TestWriterIsOverOnceReleasedOrHijacked(t *testing.T) {
+	_, o := newFull()
+	require.False(t, o.writer.Over())
+	o.writer.Release()
+	require.True(t, o.writer.Over())
+	require.False(t, o.writer.Hijacked())
+
+	o, _ = newHijackable(t)
+	_, _, err := o.writer.Hijack()
+	require.NoError(t, err)
+	require.True(t, o.writer.Over())
+	o.writer.Release()
+	require.True(t, o.writer.Hijacked())
+
+	_, o = newFull() // which cannot be hijacked
+	_, _, err = o.writer.Hijack()
+	require.ErrorIs(t, err, errTest)
+	require.False(t, o.writer.Over())
+}

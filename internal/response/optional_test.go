@@ -141,7 +141,7 @@ func (w nullWriter) Header() http.Header       { return w.header }
 func (nullWriter) WriteHeader(int)             {}
 func (nullWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-type quietOwner struct{ writer Writer }
+type quietOwner struct{ writer Writer[*quietOwner] }
 
 func (o *quietOwner) Commit(int) bool                      { return true }
 func (o *quietOwner) BeforeHeader(http.Header)             {}

@@ -39,3 +39,21 @@ func (p *progress) raise(to state) {
 		}
 	}
 }
+
+// A mark is a fact about a Writer. Once it is true it stays so.
+type mark uint32
+
+const (
+	encoded  mark = 1 << iota // an outer writer encodes whatever is written
+	over                      // Release was called
+	hijacked                  // Hijack has taken the connection
+	timedOut                  // the status was one with which a middleware responds in place of its handler
+	detached                  // Detach was called
+)
+
+// A markSet holds marks that any goroutine may read and add.
+type markSet struct{ value atomic.Uint32 }
+
+func (s *markSet) has(m mark) bool { return mark(s.value.Load())&m != 0 }
+
+func (s *markSet) add(m mark) { s.value.Or(uint32(m)) }

@@ -28,7 +28,7 @@ var released = new(Stopper)
 // Stopper returns the Writer's Stopper. It must be called before the handler whose
 // response may be stopped. All calls return the same one, except that those after
 // Release may return one that stops nothing.
-func (w *Writer) Stopper() *Stopper {
+func (w *Writer[O]) Stopper() *Stopper {
 	w.stopper.CompareAndSwap(nil, &Stopper{w: w.w})
 	if s := w.stopper.Load(); s != released {
 		return s
@@ -39,7 +39,8 @@ func (w *Writer) Stopper() *Stopper {
 // Release must be called at the end of the request. The Stopper does not use the
 // underlying writer any more when it returns. A hijacked connection can still be
 // stopped.
-func (w *Writer) Release() {
+func (w *Writer[O]) Release() {
+	w.marks.add(over)
 	if w.stopper.CompareAndSwap(nil, released) {
 		return
 	}
@@ -49,9 +50,9 @@ func (w *Writer) Release() {
 	s.w = nil
 }
 
-func (w *Writer) stopped() bool { return w.stopErr() != nil }
+func (w *Writer[O]) stopped() bool { return w.stopErr() != nil }
 
-func (w *Writer) stopErr() error {
+func (w *Writer[O]) stopErr() error {
 	if s := w.stopper.Load(); s != nil {
 		return s.stopErr()
 	}

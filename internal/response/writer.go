@@ -84,44 +84,66 @@ type Hooks interface {
 //
 // It has the optional methods that handlers look for by type assertion. The others are
 // reached by [http.ResponseController] through Unwrap, and commit nothing.
-type Writer struct {
+//
+// The type of the owner is a parameter because an interface would be 8 bytes longer, and
+// there is one Writer for each request.
+type Writer[O Hooks] struct {
 	w       http.ResponseWriter
-	hooks   Hooks
+	owner   O
 	stopper atomic.Pointer[Stopper] // nil until somebody may want to stop the response
 	state   progress
-	encoded bool
+	marks   markSet
 }
 
 var (
-	_ http.Flusher    = (*Writer)(nil)
-	_ http.Hijacker   = (*Writer)(nil)
-	_ http.Pusher     = (*Writer)(nil)
-	_ io.ReaderFrom   = (*Writer)(nil)
-	_ io.StringWriter = (*Writer)(nil)
+	_ http.Flusher    = (*Writer[Hooks])(nil)
+	_ http.Hijacker   = (*Writer[Hooks])(nil)
+	_ http.Pusher     = (*Writer[Hooks])(nil)
+	_ io.ReaderFrom   = (*Writer[Hooks])(nil)
+	_ io.StringWriter = (*Writer[Hooks])(nil)
 )
 
 // Init sets the underlying writer and the owner.
-func (w *Writer) Init(under http.ResponseWriter, hooks Hooks) {
-	w.w, w.hooks = under, hooks
-	_, w.encoded = under.Header()["Content-Encoding"]
+func (w *Writer[O]) Init(under http.ResponseWriter, owner O) {
+	w.w, w.owner = under, owner
+	if _, ok := under.Header()["Content-Encoding"]; ok {
+		w.marks.add(encoded)
+	}
 }
 
 // Encoded reports whether Content-Encoding was set before Init. The underlying writer
 // then encodes whatever is written.
-func (w *Writer) Encoded() bool { return w.encoded }
+func (w *Writer[O]) Encoded() bool { return w.marks.has(encoded) }
 
 // Unwrap returns the underlying writer.
-func (w *Writer) Unwrap() http.ResponseWriter { return w.w }
+func (w *Writer[O]) Unwrap() http.ResponseWriter { return w.w }
 
 // Started reports whether a final status has been sent, or the connection hijacked.
 // The bytes of a ReadFrom count when it returns.
-func (w *Writer) Started() bool { return w.state.reached(started) }
+func (w *Writer[O]) Started() bool { return w.state.reached(started) }
+
+// Over reports whether the Writer was released, or its connection hijacked: it is no
+// longer that of a response.
+func (w *Writer[O]) Over() bool { return w.marks.has(over | hijacked) }
+
+// Hijacked reports whether the connection was hijacked.
+func (w *Writer[O]) Hijacked() bool { return w.marks.has(hijacked) }
+
+// TimedOut reports whether the status was 408, 503 or 504, with which a middleware such as
+// http.TimeoutHandler responds in place of a handler that may still run.
+func (w *Writer[O]) TimedOut() bool { return w.marks.has(timedOut) }
+
+// Detach records that the response goes out without its owner, who could not be waited for.
+func (w *Writer[O]) Detach() { w.marks.add(detached) }
+
+// Detached reports whether Detach was called.
+func (w *Writer[O]) Detached() bool { return w.marks.has(detached) }
 
 // Discarding reports whether the response is no longer the handler's.
-func (w *Writer) Discarding() bool { return w.state.reached(discarding) }
+func (w *Writer[O]) Discarding() bool { return w.state.reached(discarding) }
 
 // Discard drops whatever is written from now on.
-func (w *Writer) Discard() { w.state.raise(discarding) }
+func (w *Writer[O]) Discard() { w.state.raise(discarding) }
 
 // Finish commits the response of a handler that has returned without writing anything.
 // It sends nothing: the server does, after the outermost handler, so the owner can
@@ -129,7 +151,7 @@ func (w *Writer) Discard() { w.state.raise(discarding) }
 //
 // It panics with [http.ErrAbortHandler] if the response was stopped. Otherwise half a
 // response would look complete.
-func (w *Writer) Finish() {
+func (w *Writer[O]) Finish() {
 	if w.stopped() {
 		panic(http.ErrAbortHandler)
 	}
@@ -138,9 +160,13 @@ func (w *Writer) Finish() {
 
 // commit reports whether the response is the handler's to write, and asks the owner if
 // that is undecided.
-func (w *Writer) commit(status int) bool {
+func (w *Writer[O]) commit(status int) bool {
 	if !w.state.reached(committed) {
-		if w.hooks.Commit(status) {
+		switch status {
+		case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusRequestTimeout:
+			w.marks.add(timedOut)
+		}
+		if w.owner.Commit(status) {
 			w.state.raise(committed)
 		} else {
 			w.Discard()
@@ -150,22 +176,22 @@ func (w *Writer) commit(status int) bool {
 }
 
 // begin reports whether the handler may write. If not, writeErr is the reason.
-func (w *Writer) begin(status int) bool {
+func (w *Writer[O]) begin(status int) bool {
 	switch {
 	case w.stopped():
 		return false
 	case !w.state.reached(committed):
 		return w.commit(status)
 	case !w.Started():
-		w.hooks.BeforeHeader(w.w.Header())
+		w.owner.BeforeHeader(w.w.Header())
 	}
 	return !w.Discarding()
 }
 
-func (w *Writer) markStarted() { w.state.raise(started) }
+func (w *Writer[O]) markStarted() { w.state.raise(started) }
 
 // writeErr returns the error for a write that begin refused.
-func (w *Writer) writeErr() error {
+func (w *Writer[O]) writeErr() error {
 	if err := w.stopErr(); err != nil {
 		return err
 	}
@@ -174,7 +200,7 @@ func (w *Writer) writeErr() error {
 
 // Header returns a scratch map once the response has been replaced: if an outer writer
 // buffers the response, headers that are set now would still be sent.
-func (w *Writer) Header() http.Header {
+func (w *Writer[O]) Header() http.Header {
 	if w.Discarding() {
 		return http.Header{}
 	}
@@ -182,7 +208,7 @@ func (w *Writer) Header() http.Header {
 }
 
 // WriteHeader passes informational statuses on without committing.
-func (w *Writer) WriteHeader(status int) {
+func (w *Writer[O]) WriteHeader(status int) {
 	if status < 200 && status != http.StatusSwitchingProtocols {
 		w.inform(status)
 	} else if w.begin(status) {
@@ -192,13 +218,13 @@ func (w *Writer) WriteHeader(status int) {
 }
 
 // inform sends an informational response, unless the owner forbids it.
-func (w *Writer) inform(status int) {
+func (w *Writer[O]) inform(status int) {
 	if w.stopped() || w.Discarding() {
 		return
 	}
 	h := w.w.Header()
 	before := maps.Clone(h)
-	if w.hooks.BeforeInformational(h) {
+	if w.owner.BeforeInformational(h) {
 		w.w.WriteHeader(status)
 	}
 	clear(h)
@@ -207,7 +233,7 @@ func (w *Writer) inform(status int) {
 
 // Write returns [ErrReplaced] if the response has been replaced, or the cause with
 // which it was stopped. So do the other methods that return an error.
-func (w *Writer) Write(b []byte) (int, error) {
+func (w *Writer[O]) Write(b []byte) (int, error) {
 	if !w.begin(http.StatusOK) {
 		return 0, w.writeErr()
 	}
@@ -216,7 +242,7 @@ func (w *Writer) Write(b []byte) (int, error) {
 }
 
 // WriteString spares the conversion to a byte slice.
-func (w *Writer) WriteString(s string) (int, error) {
+func (w *Writer[O]) WriteString(s string) (int, error) {
 	if !w.begin(http.StatusOK) {
 		return 0, w.writeErr()
 	}
@@ -227,7 +253,7 @@ func (w *Writer) WriteString(s string) (int, error) {
 // ReadFrom lets io.Copy use sendfile and splice, unless the response can be stopped. A
 // source that fails before its first byte starts nothing: the handler may still send
 // an error.
-func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
+func (w *Writer[O]) ReadFrom(src io.Reader) (int64, error) {
 	if !w.begin(http.StatusOK) {
 		return 0, w.writeErr()
 	}
@@ -242,10 +268,10 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 }
 
 // Flush is FlushError for handlers that use [http.Flusher].
-func (w *Writer) Flush() { _ = w.FlushError() }
+func (w *Writer[O]) Flush() { _ = w.FlushError() }
 
 // FlushError starts nothing if the underlying writer cannot flush.
-func (w *Writer) FlushError() error {
+func (w *Writer[O]) FlushError() error {
 	if !w.begin(http.StatusOK) {
 		return w.writeErr()
 	}
@@ -258,11 +284,11 @@ func (w *Writer) FlushError() error {
 
 // Hijack hands over the connection, for example for a WebSocket. If the response can be
 // stopped, so can the connection.
-func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (w *Writer[O]) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.stopped() || !w.commit(http.StatusSwitchingProtocols) {
 		return nil, nil, w.writeErr()
 	}
-	if err := w.hooks.BeforeHijack(); err != nil {
+	if err := w.owner.BeforeHijack(); err != nil {
 		return nil, nil, err
 	}
 	conn, rw, err := http.NewResponseController(w.w).Hijack()
@@ -270,6 +296,7 @@ func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return conn, rw, err
 	}
 	w.markStarted()
+	w.marks.add(hijacked)
 	if s := w.stopper.Load(); s != nil {
 		conn = s.hijacked(conn)
 	}
@@ -277,7 +304,7 @@ func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // Push commits nothing: what it sends is a request, not a response.
-func (w *Writer) Push(target string, options *http.PushOptions) error {
+func (w *Writer[O]) Push(target string, options *http.PushOptions) error {
 	if pusher, ok := w.w.(http.Pusher); ok {
 		return pusher.Push(target, options)
 	}

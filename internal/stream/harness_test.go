@@ -139,7 +139,7 @@ func record(id string, key store.Key, end time.Time) store.Record {
 type testResponse struct {
 	*fixture
 	*Stream
-	writer response.Writer
+	writer response.Writer[hooks]
 	ctx    context.Context
 }
 

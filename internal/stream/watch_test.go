@@ -296,7 +296,7 @@ func TestStreamsBesideEverythingElse(t *testing.T) {
 // Behind two CancelOnEnd there are two streams of one response.
 func TestTwoStreamsMayStopOneResponse(t *testing.T) {
 	unwatched(t, func(f *fixture) {
-		var w response.Writer
+		var w response.Writer[hooks]
 		w.Init(httptest.NewRecorder(), hooks{})
 		rec := record("a", store.Key{1}, time.Now().Add(lifetime))
 		var cancelled atomic.Int64

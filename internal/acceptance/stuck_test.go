@@ -1,0 +1,172 @@
+package acceptance
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+// stuckSite is a site in which the callback of the given name hangs, and ignores its
+// context, until release is called. hangs starts that.
+func stuckSite(t *testing.T, callback string) (s *site, backend *failingBackend, hangs, release func()) {
+	var hanging atomic.Bool
+	goOn := make(chan struct{})
+	hang := func(name string) {
+		if hanging.Load() && name == callback {
+			select {
+			case <-goOn:
+			case <-time.After(patience):
+				t.Error("the response waited for " + name)
+			}
+		}
+	}
+	backend = newFailingBackend()
+	s = newSite(t, func(c *sessionguard.Config[*user]) {
+		find, onEvent := c.FindUser, c.OnEvent
+		c.Backend = backend
+		c.FindUser = func(ctx context.Context, id string) (*user, error) { hang("FindUser"); return find(ctx, id) }
+		c.MaxSessions = func(*user) store.Limit { hang("MaxSessions"); return store.Limit{} }
+		c.ClientAddr = func(*http.Request) string { hang("ClientAddr"); return "" }
+		c.OnEvent = func(ctx context.Context, e sessionguard.Event) { hang(string(e.Name)); onEvent(ctx, e) }
+	})
+	for _, method := range []string{"Load", "Create", "Delete"} {
+		backend.beforeCall(method, func() { hang(method) })
+	}
+	return s, backend, func() { hanging.Store(true) }, func() { hanging.Store(false); close(goOn) }
+}
+
+// impatient is a timeout middleware that gives its handler no context of its own and does
+// not buffer what it writes.
+func impatient(next http.Handler, status int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			next.ServeHTTP(discarding{http.Header{}}, r)
+		}()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Millisecond):
+			http.Error(w, "too slow", status)
+		}
+	})
+}
+
+type discarding struct{ header http.Header }
+
+func (d discarding) Header() http.Header       { return d.header }
+func (discarding) WriteHeader(int)             {}
+func (discarding) Write(b []byte) (int, error) { return len(b), nil }
+
+// W2: the response of a timeout middleware does not wait for a callback that hangs, whoever
+// calls it. It is not cached, sets no cookie, and nothing of its handler is saved.
+func TestATimeoutDoesNotWaitForAHangingCallback(t *testing.T) {
+	look := func(s *site, w http.ResponseWriter, r *http.Request) {
+		s.guard.User(r)
+		session, _ := s.guard.Get(r, "app")
+		session.Values["k"] = "v"
+	}
+	login := func(s *site, w http.ResponseWriter, r *http.Request) { _ = s.guard.Login(w, r, &user{ID: "grace"}) }
+	end := func(s *site, w http.ResponseWriter, r *http.Request) { _ = s.guard.End(w, r) }
+	for callback, use := range map[string]func(*site, http.ResponseWriter, *http.Request){
+		"FindUser": look, "Load": look, "MaxSessions": login, "ClientAddr": login, "Create": login,
+		string(sessionguard.EventLogin): login, "Delete": end, string(sessionguard.EventLogout): end,
+	} {
+		timeout := func(h http.Handler) http.Handler { return http.TimeoutHandler(h, 10*time.Millisecond, "too slow") }
+		for name, limit := range map[string]func(http.Handler) http.Handler{
+			"http.TimeoutHandler": timeout,
+			"status 408":          func(h http.Handler) http.Handler { return impatient(h, http.StatusRequestTimeout) },
+			"status 504":          func(h http.Handler) http.Handler { return impatient(h, http.StatusGatewayTimeout) },
+			"outer middleware": func(h http.Handler) http.Handler {
+				limited := timeout(h)
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					limited.ServeHTTP(w, r)
+					w.Header().Set("Cache-Control", "public")
+				})
+			},
+		} {
+			t.Run(callback+", "+name, func(t *testing.T) {
+				s, backend, hangs, release := stuckSite(t, callback)
+				returned := make(chan struct{})
+				limited := limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					defer close(returned)
+					use(s, w, r)
+				}))
+				var after error
+				s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, r *http.Request) {
+					limited.ServeHTTP(w, r)
+					_, after = s.guard.Get(r, "app") // as a middleware that logs the user
+				})
+				b := s.browse()
+				b.login("ada")
+				hangs()
+				resp := b.Post("/slow")
+				require.Contains(t, resp.Body, "too slow")
+				requireNoStore(t, resp.Header)
+				require.Empty(t, resp.Cookies())
+				require.ErrorIs(t, after, sessionguard.ErrUnavailable)
+				release()
+				<-returned
+				require.Empty(t, sessionsOf(t, backend, "grace"), "nobody has its cookie")
+				require.Len(t, sessionsOf(t, backend, "ada"), map[bool]int{true: 1}[callback == "FindUser" || callback == "Load"], callback)
+				require.Equal(t, "<nil> <nil>", b.Get("/value?k=k").Body)
+			})
+		}
+	}
+}
+
+// W2: the same for a gate inside http.TimeoutHandler, which is in the way of every page. An
+// outer middleware that buffers reads the header only at the end.
+func TestATimeoutDoesNotWaitForAGateThatHangs(t *testing.T) {
+	for name, outer := range map[string]func(http.Handler) http.Handler{
+		"unbuffered": func(h http.Handler) http.Handler { return h },
+		"buffered":   func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Hour, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, hangs, release := stuckSite(t, "FindUser")
+			limited := http.TimeoutHandler(s.guard.RequireLogin(http.NotFoundHandler()), 10*time.Millisecond, "too slow")
+			s.mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
+				limited.ServeHTTP(w, r)
+				w.Header().Set("Cache-Control", "public")
+			})
+			b := browse(t, serve(t, outer(s.guard.Handler(s.mux))))
+			b.login("ada")
+			hangs()
+			resp := b.Get("/slow")
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+			require.Equal(t, "too slow", resp.Body)
+			requireNoStore(t, resp.Header)
+			release()
+			require.True(t, b.loggedIn())
+		})
+	}
+}
+
+// Every other response waits for a goroutine of its handler that is inside the guard.
+func TestAnOrdinaryResponseWaitsForTheGuard(t *testing.T) {
+	inside := make(chan struct{})
+	s := newSite(t, func(c *sessionguard.Config[*user]) {
+		c.MaxSessions = func(*user) store.Limit {
+			close(inside)
+			for range 10_000 {
+				runtime.Gosched()
+			}
+			return store.Limit{}
+		}
+	})
+	s.mux.HandleFunc("POST /in", func(w http.ResponseWriter, r *http.Request) {
+		go s.guard.Login(w, r, &user{ID: "ada"})
+		<-inside
+		w.WriteHeader(http.StatusNoContent)
+	})
+	b := s.browse()
+	b.Post("/in")
+	require.True(t, b.loggedIn())
+}

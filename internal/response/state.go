@@ -39,11 +39,3 @@ func (p *progress) raise(to state) {
 		}
 	}
 }
-
-// What a Writer belongs to. Release moves it from attached to over, and Hijack to
-// hijacked, which is final.
-const (
-	attached uint32 = iota // a response
-	over                   // a response that has ended
-	hijacked               // a connection that the handler took
-)

@@ -40,7 +40,6 @@ func (w *Writer) Stopper() *Stopper {
 // underlying writer any more when it returns. A hijacked connection can still be
 // stopped.
 func (w *Writer) Release() {
-	w.life.CompareAndSwap(attached, over)
 	if w.stopper.CompareAndSwap(nil, released) {
 		return
 	}
@@ -48,6 +47,16 @@ func (w *Writer) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.w = nil
+}
+
+func (w *Writer) isReleased() bool {
+	s := w.stopper.Load()
+	if s == nil || s == released {
+		return s == released
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w == nil
 }
 
 func (w *Writer) stopped() bool { return w.stopErr() != nil }

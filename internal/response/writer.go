@@ -81,7 +81,7 @@ type Writer struct {
 	hooks   Hooks
 	stopper atomic.Pointer[Stopper] // nil until somebody may want to stop the response
 	state   progress
-	life    atomic.Uint32 // attached, over or hijacked
+	taken   atomic.Bool // by Hijack
 }
 
 var (
@@ -104,10 +104,10 @@ func (w *Writer) Started() bool { return w.state.reached(started) }
 
 // Over reports whether the Writer was released, or its connection hijacked: it is no
 // longer that of a response.
-func (w *Writer) Over() bool { return w.life.Load() != attached }
+func (w *Writer) Over() bool { return w.taken.Load() || w.isReleased() }
 
 // Hijacked reports whether the connection was hijacked.
-func (w *Writer) Hijacked() bool { return w.life.Load() == hijacked }
+func (w *Writer) Hijacked() bool { return w.taken.Load() }
 
 // Discarding reports whether the response is no longer the handler's.
 func (w *Writer) Discarding() bool { return w.state.reached(discarding) }
@@ -248,7 +248,7 @@ func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return conn, rw, err
 	}
 	w.markStarted()
-	w.life.Store(hijacked)
+	w.taken.Store(true)
 	if s := w.stopper.Load(); s != nil {
 		conn = s.hijacked(conn)
 	}

@@ -19,15 +19,19 @@ import (
 // Config.Refusals may leave a flash.
 func (req *request) Commit(status int) bool {
 	v := req.commit(status)
-	if v == allow {
-		return true
+	if v != allow {
+		req.replace(v)
 	}
+	return v == allow
+}
+
+// replace responds with a refusal in place of the handler.
+func (req *request) replace(v verdict) {
 	defer req.writer.Discard() // also if the refusal panics: a middleware may recover, and the handler go on
 	h := req.writer.Unwrap().Header()
 	req.core.takeBackCookies(req, h)
 	clearForRefusal(h, req.writer.Encoded())
 	req.core.refuse(req, &req.writer, &req.http, v)
-	return false
 }
 
 // BeforeHeader implements [response.Hooks]. It sets the no-store headers again, because

@@ -210,6 +210,12 @@ func TestWriterIsOverOnceReleasedOrHijacked(t *testing.T) {
 	require.True(t, o.writer.Over())
 	require.False(t, o.writer.Hijacked())
 
+	_, o = newFull()
+	o.writer.Stopper()
+	require.False(t, o.writer.Over())
+	o.writer.Release()
+	require.True(t, o.writer.Over(), "also if it can be stopped")
+
 	o, _ = newHijackable(t)
 	_, _, err := o.writer.Hijack()
 	require.NoError(t, err)

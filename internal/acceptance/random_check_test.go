@@ -199,7 +199,7 @@ func (e *exchange) judge() {
 	unavailable := e.status == http.StatusServiceUnavailable && e.header.Get("Retry-After") != ""
 	replaced := unavailable || e.status == http.StatusInternalServerError && !e.wrote500
 	switch {
-	case replaced && of != nil && of.by == e && !e.committed:
+	case replaced && of != nil && of.by == e && !e.committed && !e.leaving:
 		e.breaks("the handler's response is replaced with %d, which sets a session's cookie", e.status)
 	case unavailable && !e.reported:
 		e.breaks("the response is 503, and no event tells why")

@@ -63,6 +63,9 @@ func (e *exchange) before() {
 	e.session = s
 	if ended == "" {
 		e.sessionMay = true
+		if !e.passive {
+			s.seen = store.TimeOf(time.Now()) // the call may be activity
+		}
 	}
 	if wrongUser == "" {
 		e.userMay = true
@@ -108,9 +111,6 @@ func (e *exchange) saw(id string) int {
 	accepted := known == unknown && e.sessionMay && e.userMay && e.session != nil && e.session.user == i
 	if accepted {
 		e.known = i
-		if !e.passive {
-			e.session.seen = store.TimeOf(time.Now())
-		}
 	}
 	why := e.whyNot
 	e.mu.Unlock()
@@ -199,7 +199,7 @@ func (e *exchange) judge() {
 	unavailable := e.status == http.StatusServiceUnavailable && e.header.Get("Retry-After") != ""
 	replaced := unavailable || e.status == http.StatusInternalServerError && !e.wrote500
 	switch {
-	case replaced && of != nil && of.by == e && !e.committed:
+	case replaced && of != nil && of.by == e && !e.committed && !e.leaving:
 		e.breaks("the handler's response is replaced with %d, which sets a session's cookie", e.status)
 	case unavailable && !e.reported:
 		e.breaks("the response is 503, and no event tells why")
@@ -264,7 +264,7 @@ func (e *exchange) held(s *modelSession) bool {
 func (e *exchange) orphaned(s *modelSession) {
 	s.excused = true
 	at, what := s.by, "the session of a login exists, although its browser has not got the cookie"
-	if s.by.client.got[s.Key] {
+	if s.by.client.had(func(key store.Key) bool { return e.byKey[key] == s && !e.replaced[key] }) {
 		at, what = e, "a browser has lost the cookie of a session that still exists"
 	}
 	switch {

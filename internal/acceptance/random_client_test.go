@@ -23,6 +23,16 @@ type client struct {
 	overlapped bool               // several were: the response that came last has set its cookie
 }
 
+// had reports whether the browser ever had a cookie with such a key.
+func (c *client) had(such func(store.Key) bool) bool {
+	for key := range c.got {
+		if such(key) {
+			return true
+		}
+	}
+	return false
+}
+
 // An exchange is one request under way, and what its handler has done.
 type exchange struct {
 	*lab

@@ -100,7 +100,7 @@ var ops = []op{
 	{name: "RequireFresh", weight: 3, wraps: true, do: func(e *exchange, w http.ResponseWriter, r *http.Request, n *node) {
 		e.gate(e.guard.RequireFresh(freshFor), w, r, n)
 	}},
-	{name: "Passive", weight: 2, wraps: true, do: func(e *exchange, w http.ResponseWriter, r *http.Request, n *node) {
+	{name: "Passive", weight: 4, wraps: true, do: func(e *exchange, w http.ResponseWriter, r *http.Request, n *node) {
 		e.enter(e.guard.Passive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			e.passive = true
 			e.body(n.kids)(w, r)
@@ -110,8 +110,8 @@ var ops = []op{
 		e.before()
 		e.enter(e.guard.CancelOnEnd(e.body(n.kids)), w, r)
 	}},
-	{name: "recoverer", weight: 6, wraps: true, do: func(e *exchange, w http.ResponseWriter, r *http.Request, n *node) {
-		if e.panics(func() { e.body(n.kids)(w, r) }) {
+	{name: "recoverer", weight: 6, args: 2, wraps: true, do: func(e *exchange, w http.ResponseWriter, r *http.Request, n *node) {
+		if e.panics(func() { e.body(n.kids)(w, r) }) && n.n == 0 { // otherwise it hides the panic
 			e.wrote500 = true
 			http.Error(w, "recovered", http.StatusInternalServerError)
 		}

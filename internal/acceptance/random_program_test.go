@@ -63,7 +63,7 @@ type node struct {
 func generate(seed uint64) *program {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0x5e551094ad))}
 	p := &program{seed: seed, remote: g.IntN(3) == 0}
-	p.limit = []store.Limit{{}, {}, {Max: 1}, {Max: 1, Refuse: true}, {Max: 2}}[g.IntN(5)]
+	p.limit = []store.Limit{{}, {Max: 1}, {Max: 1, Refuse: true}, {Max: 2, Refuse: true}, {Max: 2}}[g.IntN(5)]
 	g.remote = p.remote
 	for range 2 + g.IntN(4) {
 		p.visits = append(p.visits, g.visit())

@@ -91,7 +91,7 @@ func (e *exchange) stepLogin(w http.ResponseWriter, r *http.Request, n *node) {
 		}
 		return
 	}
-	if u.Inactive || e.began || len(e.changed) != 1 || e.changed[0].user != n.n%2 || e.changed[0].gone {
+	if u.Inactive || e.began || len(e.changed) != 1 || e.changed[0].user != n.n%2 || e.changed[0].gone && len(e.v.faults) == 0 {
 		e.breaks("Login returned nil and stored %d sessions (inactive: %v, the response has begun: %v)", len(e.changed), u.Inactive, e.began)
 		return
 	}

@@ -84,7 +84,9 @@ type modelSession struct {
 
 // run runs a program and returns the promise that was broken, if any.
 func (l *lab) run(p *program) string {
-	time.Sleep(time.Hour) // what the program before it has left to timers
+	// What the program before it has left to timers comes to its end.
+	time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(2 * time.Hour)))
+	l.naps = 0
 	l.programs++
 	i := 0
 	if p.remote {

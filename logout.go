@@ -26,7 +26,8 @@ import (
 // what arrived as a POST: a logout changes state, and links are prefetched.
 //
 // The session is dead on the server, on every node, before the browser sees the response,
-// and so is every copy of its cookies. The cookie is deleted and a new HttpOnly one is
+// and so is every copy of its cookies. Of many cookies with the session's name, which no
+// browser sends unless somebody has planted them, only the last few are looked at. The cookie is deleted and a new HttpOnly one is
 // set: that change evicts earlier pages from Chromium's back/forward cache, which a mere
 // deletion does not (measured with Chromium 156). Do not add Clear-Site-Data: "cookies",
 // which would undo it; "storage" is for the application to add.
@@ -218,8 +219,11 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 // account first: EndUser calls FindUser, so that the next page can say that the account
 // is deactivated. A login that was under way may still complete with the account as it
 // was before. If the SessionStamp changes with a deactivation as well, its session ends
-// with the next request, even if the account has been activated again. EndUser returns
-// [ErrUnavailable] (wrapped) or [ErrInCallback].
+// with the next request, even if the account has been activated again.
+//
+// EndUser ends the sessions that began before the call, wherever they move meanwhile, in
+// pages of [store.MaxPage]. It returns [ErrInCallback], or [ErrUnavailable] (wrapped): some
+// have then ended, and another call ends the rest.
 func (g *core) EndUser(ctx context.Context, userID string) error {
 	reasonFor, actor, err := g.endingActor(ctx, userID)
 	if err != nil {
@@ -235,8 +239,8 @@ func (g *core) EndUser(ctx context.Context, userID string) error {
 	return err
 }
 
-// EndOthers ends every session of the current user except this one: after a password
-// change (OWASP ASVS 7.4.3). It returns [ErrNoSession] if nobody is logged in,
+// EndOthers ends every session of the current user except this one, as EndUser does: after
+// a password change (OWASP ASVS 7.4.3). It returns [ErrNoSession] if nobody is logged in,
 // [ErrUnavailable] (wrapped), [ErrNotWrapped], [ErrHeadersSent] or [ErrInCallback].
 func (g *core) EndOthers(r *http.Request) error {
 	id := g.identityOf(r)
@@ -248,10 +252,13 @@ func (g *core) EndOthers(r *http.Request) error {
 	}
 	userID := id.user.UserID()
 	_, err := g.endOwned(r.Context(), userID, userID, func(s *store.Session) (store.Reason, bool) {
-		if s.Stamp != id.rec.Stamp {
+		switch {
+		case s.ID == id.rec.ID: // also if another request has logged in again meanwhile
+			return "", false
+		case s.Stamp != id.rec.Stamp:
 			return store.ReasonCredentialsChanged, true
 		}
-		return store.ReasonLoggedOutElsewhere, s.ID != id.rec.ID
+		return store.ReasonLoggedOutElsewhere, true
 	})
 	return err
 }

@@ -3,6 +3,7 @@ package acceptance
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -155,6 +156,34 @@ func TestNoSessionEscapesEndUserByMoving(t *testing.T) {
 		}
 		require.Empty(t, sessionsOf(t, backend, "ada"))
 		requireEventsOnce(t, s, 640)
+	})
+}
+
+// I4: EndOthers keeps its own session even if another request of the same browser has logged
+// in again meanwhile, with new credentials.
+func TestEndOthersKeepsItsSessionDuringReauthentication(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		s.on("POST /others", func(_ http.ResponseWriter, r *http.Request) error {
+			s.guard.User(r)
+			return s.guard.EndOthers(r)
+		})
+		s.on("POST /password", func(w http.ResponseWriter, r *http.Request) error {
+			s.guard.User(r)
+			s.users.change("ada", func(u *user) { u.Stamp = "new" })
+			u, err := s.users.Find(r.Context(), "ada")
+			return errors.Join(err, s.guard.Login(w, r, u))
+		})
+		b, phone := s.browse(), s.browse()
+		b.login("ada")
+		phone.login("ada")
+		tab := s.copyOf(b)
+		backend.beforeCall("ByOwner", func() { tab.Post("/password") })
+		b.Post("/others")
+		backend.beforeCall("ByOwner", nil)
+		require.True(t, tab.loggedIn())
+		require.False(t, phone.loggedIn())
+		require.Len(t, sessionsOf(t, backend, "ada"), 1)
 	})
 }
 

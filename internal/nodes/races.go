@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -65,6 +66,26 @@ var races = []promise{
 		require.NotContains(t, tokens, before)
 		require.Len(t, ownedBy(t, one, name), 1)
 		require.Equal(t, 1, one.count(sessionguard.EventRevived)+two.count(sessionguard.EventRevived), "exactly one revival")
+	}},
+	{"sessions that both nodes end at once all end, and each is reported once", func(t T, a, b store.Backend) {
+		one, two := newNode(t, a), newNode(t, b)
+		name, browsers := newUser(), make([]*browser, 30)
+		for i := range browsers {
+			browsers[i] = browse(t, one)
+			browsers[i].login([]*node{one, two}[i%2], name)
+		}
+		errs := make([]error, 2)
+		var both sync.WaitGroup
+		for i, n := range []*node{one, two} {
+			both.Go(func() { errs[i] = n.guard.EndUser(t.Context(), name) })
+		}
+		both.Wait()
+		require.NoError(t, errors.Join(errs...))
+		for _, b := range browsers {
+			b.requireEnded(store.ReasonEnded, one, two)
+		}
+		require.Empty(t, ownedBy(t, one, name))
+		require.Equal(t, len(browsers), one.count(sessionguard.EventEnded)+two.count(sessionguard.EventEnded))
 	}},
 	{"requests on two nodes that change different values are both saved", func(t T, a, b store.Backend) {
 		one, two := newNode(t, a), newNode(t, b)

@@ -21,6 +21,7 @@ const (
 	resurrects    = "saving brings a session back"
 	touchesBack   = "touching brings a session back"
 	watchIsSilent = "a watcher gets no endings"
+	reportsTwice  = "two nodes get a session that they end at once"
 )
 
 // mistakes lists the mistakes that break a promise, by the promise's name.
@@ -31,6 +32,7 @@ var mistakes = map[string][]string{
 	"a slow request on one node does not bring back a session logged out on the other": {resurrects, touchesBack},
 	"100 logins on both nodes at once keep the session limit":                          {miscounts},
 	"50 requests on both nodes at once revive a remembered session once":               {forksReplace},
+	"sessions that both nodes end at once all end, and each is reported once":          {reportsTwice, losesDeletes},
 	"requests on two nodes that change different values are both saved":                {overwrites},
 	"100 requests on both nodes at once that change one session are all saved":         {overwrites},
 	"a stream on one node is cut when its session ends on the other":                   {watchIsSilent},
@@ -63,7 +65,19 @@ func (w *wrongNode) ByOwner(ctx context.Context, owner, after string, max int) (
 
 func (w *wrongNode) DeleteByID(ctx context.Context, ends []store.End) ([]store.Record, error) {
 	w.travel()
-	if w.mistake == losesReasons {
+	switch w.mistake {
+	case reportsTwice, losesDeletes:
+		found := make([]store.Record, len(ends))
+		for i, end := range ends {
+			found[i], _ = w.Memory.LoadByID(ctx, end.Owner, end.ID)
+		}
+		if w.mistake == losesDeletes {
+			return found, nil
+		}
+		w.travel()
+		_, err := w.Memory.DeleteByID(ctx, ends)
+		return found, err
+	case losesReasons:
 		ends = slices.Clone(ends)
 		for i := range ends {
 			ends[i].Reason = store.ReasonLoggedOut

@@ -30,6 +30,7 @@ func TestIndexDropsSessionsThatAreGone(t *testing.T) {
 	const stale = 20
 	newStaleIndex := func() (owner string) { // one live session, the others expired in Redis
 		live := newSession(newOwner())
+		live.ID = "z" // the last in the order of IDs
 		createRecord(t, s, live)
 		for range stale {
 			sendCommand(t, s, "ZADD", s.indexKey(live.Owner), "0", indexEntry(newSession(live.Owner)))

@@ -51,7 +51,7 @@
 // go-sql-driver/mysql. If a connection was idle for a second, pgx adds a round trip to
 // check that it is still open. A change of values is one more UPDATE. A login is one
 // INSERT, or a short transaction if there is a session limit. A logout is a short
-// transaction.
+// transaction. So is the end of up to [store.MaxPage] of a user's sessions.
 //
 // # PostgreSQL
 //

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -64,7 +66,7 @@ func (req *request) BeforeHijack() error {
 
 func (l *locked) setsCookie() bool {
 	e := l.effects
-	return e != nil && (e.session.kind != keepCookie || e.visitor.kind != keepCookie)
+	return e != nil && (e.session.Kind != cookie.Keep || e.visitor.Kind != cookie.Keep)
 }
 
 func (req *request) commit(status int) verdict {
@@ -136,7 +138,7 @@ func (l *locked) saveEffects() verdict {
 	} else if l.rotatesToken() {
 		// It cannot be revalidated. Without it the browser keeps the old cookie, which is
 		// accepted until the new one has been used.
-		l.effects.session = cookieChange{}
+		l.effects.session = cookie.Change{}
 	}
 	switch {
 	case err != nil:
@@ -159,7 +161,7 @@ func (l *locked) saveEffects() verdict {
 // outer http.TimeoutHandler has given up: the session would live with nobody's cookie, and
 // count within the user's limit.
 func (l *locked) loginIsLost() bool {
-	return l.effects != nil && l.effects.session.kind == setCookie && l.parent.Err() != nil
+	return l.effects != nil && l.effects.session.Kind == cookie.Set && l.parent.Err() != nil
 }
 
 // saveFailed returns the refusal for a request whose effects could not be saved.
@@ -181,7 +183,7 @@ func (l *locked) saveFailed(err error) verdict {
 		_ = l.fail(err)
 	}
 	l.undoLogin()
-	if l.effects.session.kind == deleteCookie {
+	if l.effects.session.Kind == cookie.Delete {
 		return logoutIncomplete
 	}
 	return unavailable
@@ -189,7 +191,7 @@ func (l *locked) saveFailed(err error) verdict {
 
 // touches reports whether this request moves the idle deadline.
 func (l *locked) touches() bool {
-	return l.user != nil && l.activity < passive && l.outcome == served && touchDue(l.rec, l.now, l.core.local) &&
+	return l.user != nil && l.activity < passive && l.outcome == served && touchDue(l.rec, l.now, l.core.local) && !fetch.Prefetches(&l.http) &&
 		!l.rotatesToken() // the browser has not used the new token yet
 }
 
@@ -220,7 +222,7 @@ func (l *locked) touch() error {
 // rotatesToken reports whether the response gives the browser a new token for a session
 // that goes on.
 func (l *locked) rotatesToken() bool {
-	return l.effects != nil && l.effects.session.kind == rotateCookie
+	return l.effects != nil && l.effects.session.Kind == cookie.Rotate
 }
 
 // revalidateRotation drops the rotated token if the session was ended or replaced while
@@ -233,7 +235,7 @@ func (l *locked) revalidateRotation() error {
 	defer cancel()
 	_, err := l.core.backend.Load(ctx, l.rec.Key)
 	if err != nil {
-		l.effects.session.kind = keepCookie
+		l.effects.session.Kind = cookie.Keep
 	}
 	if errors.Is(err, store.ErrNotFound) && l.exposure < protected {
 		return nil // the page does not need a session
@@ -247,10 +249,10 @@ func (l *locked) dropRotatedCookie() {
 	if !l.rotatesToken() {
 		return
 	}
-	if _ = l.revalidateRotation(); l.effects.session.kind == keepCookie {
+	if _ = l.revalidateRotation(); l.effects.session.Kind == cookie.Keep {
 		h := l.writer.Unwrap().Header()
 		h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
-			return strings.HasPrefix(line, l.core.cookies.Session.Name+"="+l.effects.session.value)
+			return strings.HasPrefix(line, l.core.cookies.Session.Name+"="+l.effects.session.Value)
 		})
 	}
 }
@@ -262,11 +264,11 @@ func (l *locked) writeCookies() {
 		return
 	}
 	w, cookies := l.writer.Unwrap(), &l.core.cookies
-	if e.session.kind != keepCookie {
+	if e.session.Kind != cookie.Keep {
 		l.core.takeBackCookies(l.ctx(), w.Header())
 	}
-	if e.visitor.kind != keepCookie {
-		removeCookie(w.Header(), cookies.Visitor.Name)
+	if e.visitor.Kind != cookie.Keep {
+		cookie.Remove(w.Header(), cookies.Visitor.Name)
 	}
 	maxAge := time.Duration(0) // until the browser is closed
 	if l.rec.Session != nil && l.rec.Detail().RememberUntil > 0 {
@@ -274,15 +276,15 @@ func (l *locked) writeCookies() {
 		// cookie lets the login page say why it ended.
 		maxAge = l.rec.Expires.Add(store.TombstoneLifetime).Sub(l.now)
 	}
-	e.session.write(w, cookies.Session, maxAge)
-	e.visitor.write(w, cookies.Visitor, 0)
+	e.session.Write(w, cookies.Session, maxAge)
+	e.visitor.Write(w, cookies.Visitor, 0)
 }
 
 // takeBackCookies removes the session cookies from a header that has not been sent, and
 // ends the sessions that were created with them: their browser will not get the cookie.
 // They were set by another state of the guard for the same response: see requestOf.
 func (c *core) takeBackCookies(ctx context.Context, h http.Header) {
-	for _, value := range removeCookie(h, c.cookies.Session.Name) {
+	for _, value := range cookie.Remove(h, c.cookies.Session.Name) {
 		d, cancel := detached(ctx)
 		defer cancel()
 		rec, err := c.backend.Load(d, c.cookies.Key(value))
@@ -290,52 +292,6 @@ func (c *core) takeBackCookies(ctx context.Context, h http.Header) {
 			_ = c.endOver(d, rec, store.ReasonLoginIncomplete)
 		}
 	}
-}
-
-// removeCookie removes a cookie from a header, and returns the values that it was set to.
-func removeCookie(h http.Header, name string) (values []string) {
-	if len(h["Set-Cookie"]) == 0 {
-		return nil
-	}
-	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
-		value, ok := strings.CutPrefix(line, name+"=")
-		if value, _, _ = strings.Cut(value, ";"); ok && value != "" {
-			values = append(values, value)
-		}
-		return ok
-	})
-	return values
-}
-
-// A cookieChange is what the response does to a cookie. The zero value leaves it alone.
-type cookieChange struct {
-	kind  changeKind
-	value string // of setCookie and rotateCookie
-}
-
-type changeKind uint8
-
-const (
-	keepCookie   changeKind = iota
-	setCookie               // of a new session or new values; undone if the response cannot be sent
-	rotateCookie            // a new token for a session that goes on
-	deleteCookie
-)
-
-// write adds the Set-Cookie header of c to w, if it changes anything. It has every
-// attribute, also for a deletion, since browsers ignore one that does not match. maxAge is
-// how long the browser keeps the cookie; with 0, until it is closed. Browsers keep none for
-// longer than 400 days (RFC 6265bis section 5.5).
-func (c cookieChange) write(w http.ResponseWriter, attributes http.Cookie, maxAge time.Duration) {
-	switch c.kind {
-	case setCookie, rotateCookie:
-		attributes.Value, attributes.MaxAge = c.value, int(min(maxAge, 400*24*time.Hour)/time.Second)
-	case deleteCookie:
-		attributes.MaxAge = -1
-	default:
-		return
-	}
-	http.SetCookie(w, &attributes)
 }
 
 // finish ends the response of a handler that has returned. It reports whether there may be
@@ -355,7 +311,7 @@ func (l *locked) finish() (late bool) {
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
 	if l.loginIsLost() {
-		removeCookie(l.writer.Unwrap().Header(), l.core.cookies.Session.Name)
+		cookie.Remove(l.writer.Unwrap().Header(), l.core.cookies.Session.Name)
 		l.undoLogin()
 	}
 	l.enforceNoStore()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -87,7 +88,7 @@ func (l *locked) apply(res *resolution) error {
 	case rotated, revived:
 		l.rec = res.rec
 		e := l.needEffects()
-		e.session = cookieChange{rotateCookie, res.token}
+		e.session = cookie.Change{Kind: cookie.Rotate, Value: res.token}
 		e.revived = res.kind == revived
 	case waiting:
 		e := l.needEffects()
@@ -151,7 +152,7 @@ func checkUser(user User, err error, id, stamp string) (store.Reason, error) {
 func (l *locked) setEnded(reason store.Reason) {
 	l.rec, l.user = store.Record{}, nil
 	if l.rotatesToken() {
-		l.effects.session = cookieChange{}
+		l.effects.session = cookie.Change{}
 	}
 	if reason.Retained() {
 		l.needEffects().endReason = reason
@@ -312,7 +313,7 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 	lost := tokenUnused(rec) && phase == alive && (moved.To == rec.Key || !rec.Revived())
 	switch {
 	case opened && phase == alive && rec.Revived() && (recent || lost):
-		if upgrades(q.request) {
+		if fetch.Upgrades(q.request) {
 			return resolution{kind: superseded, rec: rec}
 		}
 		return resolution{kind: rotated, rec: rec, token: token}
@@ -331,14 +332,8 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 // mayRevive reports whether a person seems to be asking, whose browser can be given a
 // cookie. It parses the URL, so it is called only if there is a session to revive.
 func (c *core) mayRevive(q query) bool {
-	return q.activity == active && !upgrades(q.request) &&
-		q.request.Header.Get("Sec-Purpose") == "" && localpath.Requested(q.request, c.basePath).Path != c.login.Path
-}
-
-// upgrades reports whether r asks for a connection whose response cannot set a cookie: a
-// WebSocket in HTTP/1.1, or in HTTP/2 (RFC 8441).
-func upgrades(r *http.Request) bool {
-	return r.Method == http.MethodConnect || isUpgrade(r.Header)
+	return q.activity == active && !fetch.Upgrades(q.request) &&
+		!fetch.Prefetches(q.request) && localpath.Requested(q.request, c.basePath).Path != c.login.Path
 }
 
 // revive continues a dormant session under a new token.

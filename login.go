@@ -343,10 +343,10 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 	}
 	l.rec, l.user = next, user
 	raise(&l.stage, resolved)
-	e.session = cookieChange{kind: setCookie, value: token}
+	e.session = cookie.Change{Kind: cookie.Set, Value: token}
 	e.dormantOwner, e.stored = "", nil
 	for range cookie.Values(l.http.Header, l.core.cookies.Visitor.Name) {
-		e.visitor = cookieChange{kind: deleteCookie}
+		e.visitor = cookie.Change{Kind: cookie.Delete}
 	}
 	event := EventLogin
 	if reauthenticated {
@@ -359,10 +359,10 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 // cookie will not be sent.
 func (l *locked) undoLogin() {
 	e := l.effects
-	if e == nil || e.session.kind != setCookie {
+	if e == nil || e.session.Kind != cookie.Set {
 		return
 	}
-	e.session, e.visitor = cookieChange{}, cookieChange{}
+	e.session, e.visitor = cookie.Change{}, cookie.Change{}
 	_ = l.endNow(store.ReasonLoginIncomplete)
 }
 

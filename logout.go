@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -46,7 +47,7 @@ func (g *core) Logout(to string) http.Handler {
 			return // the session has ended, but an earlier handler's response has begun
 		}
 		req.leaveLogoutFlash(r.Context())
-		if navigates(r) {
+		if fetch.Navigates(r) {
 			http.Redirect(w, r, to, http.StatusSeeOther)
 		} else {
 			w.WriteHeader(http.StatusNoContent)
@@ -96,7 +97,7 @@ func (l *locked) logOut() error {
 	e := l.needEffects()
 	e.clearOpen()
 	e.stored = values.Bag{} // not what the visitor's cookie held before the login
-	e.session = cookieChange{kind: deleteCookie}
+	e.session = cookie.Change{Kind: cookie.Delete}
 	if l.stage == unresolved {
 		l.now = store.TimeOf(time.Now())
 	}
@@ -113,7 +114,7 @@ func (l *locked) logOut() error {
 	}
 	raise(&l.exposure, personal)
 	value, _ := l.core.cookies.EncodeVisitor(nil) // so short that it always fits
-	e.visitor = cookieChange{kind: setCookie, value: value}
+	e.visitor = cookie.Change{Kind: cookie.Set, Value: value}
 	return err
 }
 

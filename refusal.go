@@ -3,7 +3,6 @@ package sessionguard
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"html"
 	"log/slog"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -47,47 +47,6 @@ type Refusals struct {
 	// Default: 503 "unavailable". It is also called after a logout that could not end
 	// the session on the server, so it must not say that all is well.
 	Unavailable http.Handler
-}
-
-// EndReason returns why the session named by r's cookie ended. A login page uses it to
-// explain why the visitor is there. It is empty if there is no such cookie, if the session
-// is alive, for a logout in the same browser, and for a token that a new login has
-// replaced. Reasons are retained for at least an hour; for a session that ended longer ago
-// or expired unnoticed, EndReason is [store.ReasonExpired]. [store.ReasonRemembered] means
-// that the session has not ended, but waits for a person: see [Remember].
-//
-// The default refusals and [Guard.Status] carry the same as "reason". A client learns it
-// only with the cookie of the session, but anyone can make up a query value: choose a text
-// by it, never show it.
-func (g *core) EndReason(r *http.Request) store.Reason {
-	l, err := g.lockRequest(r)
-	if err != nil {
-		return ""
-	}
-	defer l.unlock()
-	if l.resolve(r.Context()) != nil {
-		return ""
-	}
-	return l.endReason()
-}
-
-func (l *locked) endReason() store.Reason {
-	if l.effects == nil || l.rec.Session != nil {
-		return ""
-	}
-	return l.effects.endReason
-}
-
-// endReasonOf returns why a session has ended that was alive when the request began.
-func (l *locked) endReasonOf(key store.Key) store.Reason {
-	ctx, cancel := detached(l.ctx())
-	defer cancel()
-	_, err := l.core.loadMoved(ctx, key)
-	var ended *store.EndedError
-	if errors.As(err, &ended) {
-		return ended.Reason
-	}
-	return store.ReasonLoggedOut // which leaves nothing behind
 }
 
 // A verdict is the decision about a request: allow, or why it is refused. Each verdict but
@@ -183,7 +142,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	switch {
 	case refusal.status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
-	case refusal.status == http.StatusUnauthorized && (custom != nil || !navigates(r)):
+	case refusal.status == http.StatusUnauthorized && (custom != nil || !fetch.Navigates(r)):
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	if custom != nil {
@@ -193,7 +152,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		// The handler wrote nothing, which a client would take for success.
 		w.Header().Del("Content-Length")
 	}
-	if !navigates(r) {
+	if !fetch.Navigates(r) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(refusal.status)
 		_, _ = w.Write(refusal.problem(reason))
@@ -311,20 +270,6 @@ func recovered(do func()) (p *recoveredPanic) {
 	return nil
 }
 
-// navigates reports whether the client shows the response as a page. Only browsers send
-// Sec-Fetch-Mode, and scripts cannot forge it.
-func navigates(r *http.Request) bool {
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate"
-	}
-	for _, accept := range r.Header["Accept"] {
-		if strings.Contains(accept, "text/html") {
-			return true
-		}
-	}
-	return false
-}
-
 // problem returns the application/problem+json (RFC 9457). All but the reason is encoded
 // once, since any client can ask for it.
 func (r *refusal) problem(reason store.Reason) []byte {
@@ -402,7 +347,7 @@ func clearForRefusal(h http.Header, encoded bool) {
 // crossOriginAllowed decides whether r may have its effect. A WebSocket handshake is a GET
 // that browsers let every site make with the user's cookies.
 func (c *core) crossOriginAllowed(r *http.Request) bool {
-	if r.Method == http.MethodGet && isUpgrade(r.Header) {
+	if r.Method == http.MethodGet && fetch.Upgrades(r) {
 		probe := *r
 		probe.Method = http.MethodPost
 		r = &probe
@@ -415,9 +360,4 @@ func (c *core) warnOfNullOrigin(r *http.Request) {
 	if r.Header.Get("Origin") == "null" && c.logged.nullOrigin.CompareAndSwap(false, true) {
 		c.log.Warn("sessionguard: a request with Origin: null was refused: forms of this site send that if its Referrer-Policy is no-referrer (same-origin will do) or it is in a sandboxed frame", "path", r.URL.Path)
 	}
-}
-
-func isUpgrade(h http.Header) bool {
-	_, ok := h["Upgrade"]
-	return ok
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/response"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -103,7 +104,7 @@ type effects struct {
 	dormantOwner string       // the owner of a session that idled out and may be revived
 	revived      bool         // this request revived the session, and no event has said so yet
 
-	session, visitor cookieChange
+	session, visitor cookie.Change
 
 	open   values.OpenSessions
 	stored values.Bag // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
@@ -297,12 +298,7 @@ func (req *request) is(r *http.Request) bool {
 // section 3.2).
 func (req *request) hijackedBy(r *http.Request) bool {
 	_, servedAnew := r.Header["Http2-Settings"]
-	return !servedAnew && sameHeader(r.Header, req.http.Header)
-}
-
-// sameHeader reports whether a and b are one map.
-func sameHeader(a, b http.Header) bool {
-	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+	return !servedAnew && fetch.SameHeader(r.Header, req.http.Header)
 }
 
 // requestIn returns the guard's state of the request that ctx belongs to, or nil. Of a
@@ -326,13 +322,8 @@ func (c *core) requestFrom(ctx context.Context) *request {
 // or a header. That also counts if the client says only that no page has caused the
 // request, as for a link in an e-mail, or says nothing.
 func (req *request) madeUnsafe(r *http.Request) bool {
-	return r.Method != req.caller.Method && isSafe(req.caller.Method) && !isSafe(r.Method) &&
+	return r.Method != req.caller.Method && fetch.IsSafe(req.caller.Method) && !fetch.IsSafe(r.Method) &&
 		req.caller.Header.Get("Sec-Fetch-Site") != "same-origin"
-}
-
-// isSafe has the methods that [http.CrossOriginProtection] does not check.
-func isSafe(method string) bool {
-	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // lockRequest locks the guard's state of r. It returns [ErrNotWrapped] or
@@ -361,7 +352,7 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch req := c.requestFrom(r.Context()); {
-		case req == nil || !req.is(r) || req.writer.Over() && !sameHeader(r.Header, req.http.Header) && r.Context().Err() == nil:
+		case req == nil || !req.is(r) || req.writer.Over() && !fetch.SameHeader(r.Header, req.http.Header) && r.Context().Err() == nil:
 			c.attach(req, w, r, serve)
 		case req.madeUnsafe(r):
 			c.refuse(req, w, r, crossOrigin)
@@ -399,7 +390,7 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 // hasBegun reports whether w is for the response of req and that has begun, so that no
 // other state can set a cookie there either, and how far it is kept out of caches.
 func (req *request) hasBegun(w http.ResponseWriter) (bool, exposure) {
-	if !req.writer.Started() || !sameHeader(w.Header(), req.writer.Unwrap().Header()) {
+	if !req.writer.Started() || !fetch.SameHeader(w.Header(), req.writer.Unwrap().Header()) {
 		return false, public
 	}
 	l := req.lock()

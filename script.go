@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -128,7 +129,7 @@ func (c *core) resume() http.Handler {
 			http.Redirect(w, r, next, http.StatusSeeOther)
 		case id.user != nil:
 			http.Redirect(w, r, c.welcome.Target, http.StatusSeeOther)
-		case c.refusals.Login != nil || !navigates(r):
+		case c.refusals.Login != nil || !fetch.Navigates(r):
 			c.refuse(req, w, r, loginRequired)
 		default:
 			if u, err := url.Parse(next); err != nil || u.Path == c.login.Path {

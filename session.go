@@ -272,6 +272,47 @@ func sessionOf(rec store.Record, now store.Time) Session {
 	return s
 }
 
+// EndReason returns why the session named by r's cookie ended. A login page uses it to
+// explain why the visitor is there. It is empty if there is no such cookie, if the session
+// is alive, for a logout in the same browser, and for a token that a new login has
+// replaced. Reasons are retained for at least an hour; for a session that ended longer ago
+// or expired unnoticed, EndReason is [store.ReasonExpired]. [store.ReasonRemembered] means
+// that the session has not ended, but waits for a person: see [Remember].
+//
+// The default refusals and [Guard.Status] carry the same as "reason". A client learns it
+// only with the cookie of the session, but anyone can make up a query value: choose a text
+// by it, never show it.
+func (g *core) EndReason(r *http.Request) store.Reason {
+	l, err := g.lockRequest(r)
+	if err != nil {
+		return ""
+	}
+	defer l.unlock()
+	if l.resolve(r.Context()) != nil {
+		return ""
+	}
+	return l.endReason()
+}
+
+func (l *locked) endReason() store.Reason {
+	if l.effects == nil || l.rec.Session != nil {
+		return ""
+	}
+	return l.effects.endReason
+}
+
+// endReasonOf returns why a session has ended that was alive when the request began.
+func (l *locked) endReasonOf(key store.Key) store.Reason {
+	ctx, cancel := detached(l.ctx())
+	defer cancel()
+	_, err := l.core.loadMoved(ctx, key)
+	var ended *store.EndedError
+	if errors.As(err, &ended) {
+		return ended.Reason
+	}
+	return store.ReasonLoggedOut // which leaves nothing behind
+}
+
 // userID returns the ID of a session's user.
 func (c *core) userID(rec store.Record) string { return rec.Owner[len(c.ownerPrefix):] }
 

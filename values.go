@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/gorilla/sessions"
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -204,15 +205,15 @@ func (l *locked) saveVisitor() error {
 	e := l.needEffects()
 	e.stored = bag
 	changes.Stored()
-	if len(stored) == 0 && e.visitor.kind != setCookie {
-		e.visitor = cookieChange{kind: deleteCookie}
+	if len(stored) == 0 && e.visitor.Kind != cookie.Set {
+		e.visitor = cookie.Change{Kind: cookie.Delete}
 		return nil
 	}
 	value, err := l.core.cookies.EncodeVisitor(stored)
 	if err != nil {
 		return fmt.Errorf("%w: a visitor's cookie: %w", errUnsaveable, err)
 	}
-	e.visitor = cookieChange{kind: setCookie, value: value}
+	e.visitor = cookie.Change{Kind: cookie.Set, Value: value}
 	return nil
 }
 

@@ -1,0 +1,55 @@
+package cookie
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Change is what a response does to a cookie. The zero value leaves it alone.
+type Change struct {
+	Kind  ChangeKind
+	Value string // of Set and Rotate
+}
+
+// A ChangeKind is the kind of a Change.
+type ChangeKind uint8
+
+const (
+	Keep   ChangeKind = iota
+	Set               // of a new session or new values; undone if the response cannot be sent
+	Rotate            // a new token for a session that goes on
+	Delete
+)
+
+// Write adds the Set-Cookie header of c to w, if it changes anything. It has every
+// attribute, also for a deletion, since browsers ignore one that does not match. maxAge is
+// how long the browser keeps the cookie; with 0, until it is closed. Browsers keep none for
+// longer than 400 days (RFC 6265bis section 5.5).
+func (c Change) Write(w http.ResponseWriter, attributes http.Cookie, maxAge time.Duration) {
+	switch c.Kind {
+	case Set, Rotate:
+		attributes.Value, attributes.MaxAge = c.Value, int(min(maxAge, 400*24*time.Hour)/time.Second)
+	case Delete:
+		attributes.MaxAge = -1
+	default:
+		return
+	}
+	http.SetCookie(w, &attributes)
+}
+
+// Remove removes a cookie from a header, and returns the values that it was set to.
+func Remove(h http.Header, name string) (values []string) {
+	if len(h["Set-Cookie"]) == 0 {
+		return nil
+	}
+	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
+		value, ok := strings.CutPrefix(line, name+"=")
+		if value, _, _ = strings.Cut(value, ";"); ok && value != "" {
+			values = append(values, value)
+		}
+		return ok
+	})
+	return values
+}

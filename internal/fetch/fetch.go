@@ -1,0 +1,58 @@
+// Package fetch tells from a request's headers why it was sent: to show a page, by a
+// script, for a connection, or ahead of time.
+package fetch
+
+import (
+	"net/http"
+	"reflect"
+	"strings"
+)
+
+// Navigates reports whether the client shows the response as a page. Only browsers send
+// Sec-Fetch-Mode, and scripts cannot forge it.
+func Navigates(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	for _, accept := range r.Header["Accept"] {
+		if strings.Contains(accept, "text/html") {
+			return true
+		}
+	}
+	return false
+}
+
+// Upgrades reports whether r asks for a connection whose response cannot set a cookie: a
+// WebSocket in HTTP/1.1, or in HTTP/2 (RFC 8441).
+func Upgrades(r *http.Request) bool {
+	_, ok := r.Header["Upgrade"]
+	return ok || r.Method == http.MethodConnect
+}
+
+// Prefetches reports whether a browser sent r ahead of time, without knowing whether
+// anybody wants the page. Older ones have other headers for that than Sec-Purpose: Purpose
+// (Chromium, Safari), X-Purpose (Safari) and X-Moz (Firefox).
+func Prefetches(r *http.Request) bool {
+	if len(r.Header["Sec-Purpose"]) > 0 {
+		return true
+	}
+	for _, name := range [...]string{"Purpose", "X-Purpose", "X-Moz"} {
+		for _, purpose := range r.Header[name] {
+			if purpose == "prefetch" || purpose == "preview" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// IsSafe reports whether a method changes nothing (RFC 9110, section 9.2.1), so that
+// [http.CrossOriginProtection] does not check it.
+func IsSafe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// SameHeader reports whether a and b are one map.
+func SameHeader(a, b http.Header) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}

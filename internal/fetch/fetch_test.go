@@ -1,0 +1,72 @@
+package fetch
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func request(method string, header ...string) *http.Request {
+	r := httptest.NewRequest(method, "https://app.example/", nil)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	return r
+}
+
+func TestNavigates(t *testing.T) {
+	for _, c := range []struct {
+		header []string
+		want   bool
+	}{
+		{nil, false},
+		{[]string{"Sec-Fetch-Mode", "navigate"}, true},
+		{[]string{"Sec-Fetch-Mode", "navigate", "Accept", "*/*"}, true},
+		{[]string{"Sec-Fetch-Mode", "cors", "Accept", "text/html"}, false},
+		{[]string{"Sec-Fetch-Mode", "Navigate", "Accept", "text/html"}, false},
+		{[]string{"Accept", "text/html"}, true},
+		{[]string{"Accept", "application/json", "Accept", "application/xml, text/html;q=0.9"}, true},
+		{[]string{"Accept", "*/*"}, false},
+		{[]string{"Accept", "application/json"}, false},
+	} {
+		require.Equal(t, c.want, Navigates(request("GET", c.header...)), "%q", c.header)
+	}
+}
+
+func TestUpgrades(t *testing.T) {
+	require.False(t, Upgrades(request("GET")))
+	require.False(t, Upgrades(request("POST", "Connection", "Upgrade")))
+	require.True(t, Upgrades(request("GET", "Upgrade", "websocket")))
+	require.True(t, Upgrades(request("GET", "Upgrade", "")))
+	require.True(t, Upgrades(request("CONNECT")))
+}
+
+func TestPrefetches(t *testing.T) {
+	for _, c := range []struct {
+		name, value string
+		want        bool
+	}{
+		{"Sec-Purpose", "prefetch", true}, {"Sec-Purpose", "prefetch;prerender", true}, {"Purpose", "prefetch", true},
+		{"X-Moz", "prefetch", true}, {"X-Purpose", "preview", true}, {"Purpose", "shipping", false}, {"X-Requested-With", "prefetch", false},
+	} {
+		require.Equal(t, c.want, Prefetches(request("GET", c.name, c.value)), "%s: %s", c.name, c.value)
+	}
+}
+
+func TestIsSafe(t *testing.T) {
+	for method, want := range map[string]bool{
+		"GET": true, "HEAD": true, "OPTIONS": true, "POST": false, "PUT": false, "DELETE": false, "TRACE": false, "get": false, "": false,
+	} {
+		require.Equal(t, want, IsSafe(method), method)
+	}
+}
+
+func TestSameHeader(t *testing.T) {
+	h := http.Header{"A": {"b"}}
+	require.True(t, SameHeader(h, h))
+	require.False(t, SameHeader(h, h.Clone()))
+	require.False(t, SameHeader(h, nil))
+	require.True(t, SameHeader(nil, nil))
+}

@@ -236,3 +236,17 @@ func TestARefusedFormWithoutAnOriginIsExplainedOnce(t *testing.T) {
 	require.Equal(t, 1, strings.Count(s.log.String(), "\n"), s.log)
 	require.Contains(t, s.log.String(), "no-referrer")
 }
+
+// A browser that fetches a page ahead of time shows nobody's activity.
+func TestAPrefetchDoesNotKeepASessionAlive(t *testing.T) {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		for name, value := range map[string]string{"Sec-Purpose": "prefetch;prerender", "Purpose": "prefetch", "X-Moz": "prefetch", "X-Purpose": "preview"} {
+			b := s.browse()
+			b.login("ada")
+			advance(idle - time.Minute)
+			require.Equal(s.T, "secret of ada", b.Get("/home", name, value).Body)
+			advance(time.Minute)
+			require.False(s.T, b.loggedIn(), name)
+		}
+	})
+}

@@ -101,7 +101,9 @@ type Config[U User] struct {
 	// LoginPath is where a page that needs a login sends a browser, with its own path as
 	// the query value "next". Default: "/login".
 	LoginPath string
-	// ReauthPath is the same for [Guard.RequireFresh]. Default: LoginPath.
+	// ReauthPath is the same for [Guard.RequireFresh]. It must ask for the password although
+	// the user is logged in: a page that sends such users on would send them round in
+	// circles. Default: none, and the browser gets a page that says what is missing.
 	ReauthPath string
 	// WelcomePath is where a browser goes if the user lacks the role. Default: "/".
 	WelcomePath string
@@ -111,12 +113,15 @@ type Config[U User] struct {
 	// Refusals replaces the responses to refused requests, one by one.
 	Refusals Refusals
 
-	// FlashSession names the gorilla session in which [Guard.Logout] leaves its flash.
-	// Default: "flash".
+	// FlashSession names the gorilla session in which the guard leaves its flashes for the
+	// next page. Default: "flash".
 	FlashSession string
-	// LogoutFlash is that flash. An own type needs [encoding/gob.Register] first.
-	// Default: "You have been logged out."
+	// LogoutFlash is that of [Guard.Logout]. An own type needs [encoding/gob.Register]
+	// first. Default: "You have been logged out." The empty string leaves none.
 	LogoutFlash any
+	// ForbiddenFlash is that for a user who is sent to WelcomePath because the page is not
+	// for them. Default: "You may not see that page." The empty string leaves none.
+	ForbiddenFlash any
 
 	// CrossOrigin decides which unsafe cross-origin requests are allowed. Default: none,
 	// as with a zero [http.CrossOriginProtection]: not even those from a subdomain with a
@@ -185,7 +190,6 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		crossOrigin:     config.CrossOrigin,
 		refusals:        config.Refusals,
 		flashSession:    config.FlashSession,
-		logoutFlash:     config.LogoutFlash,
 		clientAddr:      config.ClientAddr,
 		onEvent:         config.OnEvent,
 		log:             config.Logger,
@@ -199,8 +203,12 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	c.saves = saver.New(c.backend, c.maxValuesBytes)
 	c.streams = c.newStreams()
 
-	if _, err := values.Encode(map[any]any{"flash": c.logoutFlash}, nil); err != nil {
+	var err error
+	if c.logoutFlash, err = checkFlash(config.LogoutFlash, "You have been logged out."); err != nil {
 		return nil, fmt.Errorf("sessionguard: Config.LogoutFlash: %w", err)
+	}
+	if c.forbiddenFlash, err = checkFlash(config.ForbiddenFlash, "You may not see that page."); err != nil {
+		return nil, fmt.Errorf("sessionguard: Config.ForbiddenFlash: %w", err)
 	}
 	if err := c.checkLimits(); err != nil {
 		return nil, fmt.Errorf("sessionguard: Config: %w", err)
@@ -225,14 +233,10 @@ func (config *Config[U]) setDefaults() {
 	config.RememberGrace = cmp.Or(config.RememberGrace, min(defaultRememberGrace, config.IdleTimeout))
 	config.LoginPath = cmp.Or(config.LoginPath, config.BasePath+"/login")
 	config.MaxValuesBytes = cmp.Or(config.MaxValuesBytes, defaultMaxValuesBytes)
-	config.ReauthPath = cmp.Or(config.ReauthPath, config.LoginPath)
 	config.WelcomePath = cmp.Or(config.WelcomePath, config.BasePath+"/")
 	config.ScriptPath = cmp.Or(config.ScriptPath, config.BasePath+"/sessionguard/")
 	config.FlashSession = cmp.Or(config.FlashSession, "flash")
 	config.Logger = cmp.Or(config.Logger, slog.Default())
-	if config.LogoutFlash == nil {
-		config.LogoutFlash = "You have been logged out."
-	}
 	if config.CrossOrigin == nil {
 		config.CrossOrigin = http.NewCrossOriginProtection()
 	}
@@ -251,6 +255,19 @@ func (config *Config[U]) findUser(ctx context.Context, id string) (User, error) 
 		return nil, ErrNoUser
 	}
 	return user, nil
+}
+
+// checkFlash returns the flash, the default if it is nil, or nil if it is empty. It returns
+// an error for a flash that cannot be stored.
+func checkFlash(flash, otherwise any) (any, error) {
+	switch flash {
+	case nil:
+		return otherwise, nil
+	case "":
+		return nil, nil
+	}
+	_, err := values.Encode(map[any]any{"flash": flash}, nil)
+	return flash, err
 }
 
 func (c *core) checkLimits() error {
@@ -284,6 +301,9 @@ func (config *Config[U]) parsePages(c *core) error {
 		{"ReauthPath", config.ReauthPath, &c.reauth},
 		{"WelcomePath", config.WelcomePath, &c.welcome},
 	} {
+		if page.path == "" {
+			continue // ReauthPath has no default
+		}
 		var ok bool
 		if *page.to, ok = localpath.Parse(page.path); !ok {
 			return fmt.Errorf("sessionguard: Config.%s: %q is not a path on this server", page.field, page.path)

@@ -95,9 +95,10 @@ func TestZeroConfigIsTheSecureDefault(t *testing.T) {
 	require.True(t, c.local)
 	require.Equal(t, 30*time.Minute, c.idleTimeout)
 	require.Equal(t, 12*time.Hour, c.absoluteTimeout)
-	require.Equal(t, []localpath.Page{{Target: "/login", Path: "/login"}, {Target: "/login", Path: "/login"}, {Target: "/", Path: "/"}}, []localpath.Page{c.login, c.reauth, c.welcome})
+	require.Equal(t, []localpath.Page{{Target: "/login", Path: "/login"}, {}, {Target: "/", Path: "/"}}, []localpath.Page{c.login, c.reauth, c.welcome})
 	require.Equal(t, "flash", c.flashSession)
 	require.Equal(t, "You have been logged out.", c.logoutFlash)
+	require.Equal(t, "You may not see that page.", c.forbiddenFlash)
 	require.NotNil(t, c.crossOrigin)
 	require.Equal(t, Refusals{}, c.refusals)
 	want := http.Cookie{Name: "__Host-session", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
@@ -132,7 +133,6 @@ func TestDefaultsThatDependOnOtherFields(t *testing.T) {
 	require.Equal(t, 30*time.Second, with(func(*Config[*configUser]) {}).rememberGrace)
 	require.Equal(t, 10*time.Second, with(func(c *Config[*configUser]) { c.IdleTimeout = 10 * time.Second }).rememberGrace)
 	require.Equal(t, time.Minute, with(func(c *Config[*configUser]) { c.IdleTimeout, c.RememberGrace = time.Minute, time.Minute }).rememberGrace)
-	require.Equal(t, "/in", with(func(c *Config[*configUser]) { c.LoginPath = "/in" }).reauth.Target)
 	require.Equal(t, "/again", with(func(c *Config[*configUser]) { c.LoginPath, c.ReauthPath = "/in", "/again" }).reauth.Target)
 	require.False(t, with(func(c *Config[*configUser]) { c.Backend = remoteBackend{} }).local)
 

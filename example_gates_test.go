@@ -43,7 +43,7 @@ func ExampleGuard_RequireRole() {
 	}
 	// Output:
 	// ada 200 Reports
-	// ada 303 to /
+	// ada 303 to /?reason=forbidden
 	// grace 200 Reports
 	// grace 200 Deployed
 }
@@ -62,7 +62,7 @@ func ExampleGuard_RequireFunc() {
 	fmt.Println(exampleVisitAs("grace", guard, mux).get("/people/ada"))
 	// Output:
 	// 200 Salary: 100
-	// 303 to /
+	// 303 to /?reason=forbidden
 	// 200 Salary: 100
 }
 
@@ -79,7 +79,7 @@ func ExampleGuard_RequireFresh() {
 	fmt.Println(browser.get("/account/keys"))
 	// Output:
 	// 200 New address:
-	// 303 to /login?next=%2Faccount%2Fkeys
+	// 303 to /reauth?next=%2Faccount%2Fkeys
 }
 
 // Next accepts only paths on this server.

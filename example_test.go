@@ -41,8 +41,9 @@ func exampleFind(_ context.Context, id string) (*exampleUser, error) {
 
 func exampleGuard() *sessionguard.Guard[*exampleUser] {
 	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
-		FindUser: exampleFind,
-		Logger:   slog.New(slog.DiscardHandler),
+		FindUser:   exampleFind,
+		ReauthPath: "/reauth",
+		Logger:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		panic(err)

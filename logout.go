@@ -46,7 +46,7 @@ func (g *core) Logout(to string) http.Handler {
 		} else if err != nil {
 			return // the session has ended, but an earlier handler's response has begun
 		}
-		req.leaveLogoutFlash(r.Context())
+		req.leaveFlash(r.Context(), g.logoutFlash)
 		if fetch.Navigates(r) {
 			http.Redirect(w, r, to, http.StatusSeeOther)
 		} else {
@@ -73,19 +73,6 @@ func (req *request) logOut() error {
 	l := req.lock()
 	defer l.unlock()
 	return l.logOut()
-}
-
-// leaveLogoutFlash leaves Config.LogoutFlash, while nothing else reads the visitor's values.
-func (req *request) leaveLogoutFlash(ctx context.Context) {
-	l := req.lock()
-	defer l.unlock()
-	l.leaveLogoutFlash(ctx)
-}
-
-func (l *locked) leaveLogoutFlash(ctx context.Context) {
-	if flash := l.open(ctx, l.core.flashSession); flash.Err == nil {
-		flash.Session.AddFlash(l.core.logoutFlash)
-	}
 }
 
 // logOut ends the sessions that the browser presented, and makes the request a visitor's.

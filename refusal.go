@@ -34,11 +34,13 @@ type Refusals struct {
 	// "login_required". Both have the [Guard.EndReason], if there is one, as "reason".
 	Login http.Handler
 	// Forbidden refuses a user without the role, or whom [Guard.RequireFunc] does not
-	// let in. Default: a redirect to
-	// Config.WelcomePath, or 403 if that is the requested page; else 403 "forbidden".
+	// let in. Default: a redirect to Config.WelcomePath with "reason=forbidden" and the
+	// flash Config.ForbiddenFlash, or 403 if that is the requested page; else 403
+	// "forbidden".
 	Forbidden http.Handler
 	// Reauth refuses a user whose last login is too old. Default: a redirect to
-	// Config.ReauthPath, for a GET with "next"; else 401 "reauthentication_required".
+	// Config.ReauthPath, for a GET with "next", or a page that says what is missing if
+	// there is none; else 401 "reauthentication_required".
 	Reauth http.Handler
 	// CrossOrigin refuses an unsafe request from another site. Default: 403
 	// "cross_origin".
@@ -119,6 +121,14 @@ var refusals = [verdicts]refusal{
 	},
 }
 
+// pageOf returns where a browser is redirected, or a zero Page: nowhere.
+func (r *refusal) pageOf(c *core) localpath.Page {
+	if r.page == nil {
+		return localpath.Page{}
+	}
+	return *r.page(c)
+}
+
 // outcome returns what a refusal makes of a request.
 func (r *refusal) outcome() outcome {
 	if r.status >= http.StatusInternalServerError {
@@ -159,15 +169,23 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		return
 	}
 	asked := localpath.Requested(r, c.basePath)
-	if refusal.page == nil || refusal.page(c).Path == asked.Path {
+	page := refusal.pageOf(c)
+	if page.Target == "" && v == reauthRequired && c.logged.reauthPath.CompareAndSwap(false, true) {
+		c.log.Error("sessionguard: RequireFresh refused a page, and Config.ReauthPath does not say where to log in again", "path", r.URL.Path)
+	}
+	if page.Target == "" || page.Path == asked.Path {
 		refusal.writePage(w)
 		return
 	}
-	target := refusal.page(c).Target
-	if refusal.next {
-		target = refusal.page(c).From(r.Method, asked, "reason", string(reason))
+	if v == forbidden {
+		req.leaveFlash(r.Context(), c.forbiddenFlash)
+		reason = store.Reason(refusal.code)
 	}
-	http.Redirect(w, r, target, http.StatusSeeOther)
+	method := r.Method
+	if !refusal.next {
+		method = "" // the page is no place to come back to
+	}
+	http.Redirect(w, r, page.From(method, asked, "reason", string(reason)), http.StatusSeeOther)
 }
 
 // noteRefusal records a refusal that is about to be written to w. It returns the

@@ -101,15 +101,16 @@ type core struct {
 	ownerPrefix     string // of this guard's sessions in the backend
 	crossOrigin     *http.CrossOriginProtection
 
-	basePath     string
-	challenge    string // of a 401: WWW-Authenticate
-	login        localpath.Page
-	reauth       localpath.Page
-	welcome      localpath.Page
-	scriptPath   string
-	refusals     Refusals
-	flashSession string
-	logoutFlash  any
+	basePath       string
+	challenge      string // of a 401: WWW-Authenticate
+	login          localpath.Page
+	reauth         localpath.Page
+	welcome        localpath.Page
+	scriptPath     string
+	refusals       Refusals
+	flashSession   string
+	logoutFlash    any // nil: none
+	forbiddenFlash any // nil: none
 
 	clientAddr func(*http.Request) string
 	onEvent    func(context.Context, Event) // nil: log
@@ -122,7 +123,7 @@ type core struct {
 	crossOrigins      throttle
 	scriptServed      atomic.Bool // Script was called
 	logged            struct {    // mistakes, each of which is logged once
-		script, unwrapped, callback, unverified, overHTTP, nullOrigin atomic.Bool
+		script, unwrapped, callback, unverified, overHTTP, nullOrigin, reauthPath atomic.Bool
 	}
 }
 

@@ -263,6 +263,22 @@ func (l *locked) saveLate() {
 	}
 }
 
+// leaveFlash adds a flash to Config.FlashSession for the next page, if there is one.
+func (req *request) leaveFlash(ctx context.Context, flash any) {
+	if flash == nil {
+		return
+	}
+	l := req.lock()
+	defer l.unlock()
+	l.leaveFlash(ctx, flash)
+}
+
+func (l *locked) leaveFlash(ctx context.Context, flash any) {
+	if session := l.open(ctx, l.core.flashSession); session.Err == nil {
+		session.Session.AddFlash(flash)
+	}
+}
+
 // clearOpen empties the sessions that handlers have opened: they were another user's.
 func (e *effects) clearOpen() {
 	e.open.Clear()

@@ -250,3 +250,52 @@ func TestAPrefetchDoesNotKeepASessionAlive(t *testing.T) {
 		}
 	})
 }
+
+// Whoever lacks a role is told so on the page they are sent to.
+func TestAMissingRoleLeavesAFlash(t *testing.T) {
+	for name, test := range map[string]struct {
+		flash any
+		want  string
+	}{
+		"by default": {nil, "welcome ada [You may not see that page.]"}, "the application's own": {"No.", "welcome ada [No.]"}, "none": {"", "welcome ada []"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, func(c *sessionguard.Config[*user]) { c.ForbiddenFlash = test.flash })
+			b := s.browse()
+			b.login("ada")
+			require.Equal(t, "/?reason=forbidden", b.Get("/admin").Header.Get("Location"))
+			require.Equal(t, test.want, b.Get("/").Body)
+			require.Equal(t, "welcome ada []", b.Get("/").Body, "once")
+			require.Equal(t, http.StatusForbidden, b.Get("/admin", "Accept", "application/json").StatusCode)
+			require.Equal(t, "welcome ada []", b.Get("/").Body, "a program has been told")
+		})
+	}
+}
+
+func TestAnEmptyLogoutFlashLeavesNone(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.LogoutFlash = "" })
+	b := s.browse()
+	b.login("ada")
+	b.Post("/logout")
+	require.Equal(t, "welcome nobody []", b.Get("/").Body)
+}
+
+// Without a page for it, RequireFresh redirects nowhere: the login page may send on whoever
+// is logged in, back to the page that is too fresh.
+func TestWithoutAReauthPathThereIsAPage(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.ReauthPath = "" })
+	s.mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, s.guard.Next(r, "/"), http.StatusSeeOther)
+	})
+	s.mux.Handle("GET /safe", s.guard.RequireFresh(0)(s.mux))
+	b := s.browse()
+	b.login("ada")
+	for range 2 {
+		resp, path, redirects := followRedirects(b, "/safe")
+		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+		require.Equal(t, "/safe", path)
+		require.Zero(t, redirects)
+		require.Contains(t, resp.Body, "Confirm your password")
+	}
+	require.Equal(t, 1, strings.Count(s.log.String(), "ReauthPath"), s.log)
+}

@@ -57,9 +57,10 @@ func newSite(t *testing.T, configure func(*sessionguard.Config[*user])) *site {
 	t.Helper()
 	s := &site{T: t, users: &userDatabase{users: maps.Clone(testUsers)}, mux: http.NewServeMux(), log: &logBuffer{}, events: &eventList{}}
 	s.config = sessionguard.Config[*user]{
-		FindUser: s.users.Find,
-		Keys:     testKeys,
-		Logger:   slog.New(slog.NewTextHandler(s.log, nil)),
+		ReauthPath: "/login",
+		FindUser:   s.users.Find,
+		Keys:       testKeys,
+		Logger:     slog.New(slog.NewTextHandler(s.log, nil)),
 	}
 	s.config.OnEvent = func(ctx context.Context, e sessionguard.Event) {
 		s.events.add(e)

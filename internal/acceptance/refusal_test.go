@@ -127,7 +127,7 @@ func TestRefusalFitsItsClient(t *testing.T) {
 	ada.login("ada")
 	for _, kind := range []refusalKind{
 		{name: "login", path: "/r/login?a=b%20c&d=%2F", browser: visitor, location: "/login", next: true, status: 401, code: "login_required"},
-		{name: "role", path: "/r/role", browser: ada, location: "/", status: 403, code: "forbidden"},
+		{name: "role", path: "/r/role", browser: ada, location: "/?reason=forbidden", status: 403, code: "forbidden"},
 		{name: "fresh", path: "/r/fresh?x", browser: ada, location: "/reauth", next: true, status: 401, code: "reauthentication_required"},
 		{name: "cross-origin", path: "/r/login", browser: ada, crossSite: true, status: 403, code: "cross_origin"},
 		{name: "unavailable", path: "/r/login", browser: ada, down: true, status: 503, code: "unavailable"},
@@ -189,7 +189,7 @@ func TestRefusalNeverRedirectsToItself(t *testing.T) {
 		},
 		"welcome page behind a role": {
 			gate: func(g *sessionguard.Guard[*user]) func(http.Handler) http.Handler { return g.RequireRole("Admin") },
-			user: "ada", path: "/gated/home", finalPath: "/gated/", status: 403,
+			user: "ada", path: "/gated/home", finalPath: "/gated/?reason=forbidden", status: 403,
 		},
 		"reauthentication page behind freshness": {
 			configure: func(c *sessionguard.Config[*user]) { c.ReauthPath = "/gated/reauth" },

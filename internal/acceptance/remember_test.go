@@ -342,7 +342,7 @@ func TestRefusalForMissingRoleRevivesSession(t *testing.T) {
 		b.login("ada")
 		advance(idle)
 		resp := b.Get("/admin")
-		require.Equal(s.T, "/", resp.Header.Get("Location"))
+		require.Equal(s.T, "/?reason=forbidden", resp.Header.Get("Location"))
 		require.NotNil(s.T, resp.Cookie(sessionCookie))
 		advance(time.Minute)
 		require.Equal(s.T, "secret of ada", b.Get("/home").Body)

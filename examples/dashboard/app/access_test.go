@@ -14,7 +14,7 @@ import (
 
 func TestWhoGetsInWhere(t *testing.T) {
 	s := serve(t)
-	const welcome = "/"
+	const welcome = "/?reason=forbidden"
 	for _, route := range []struct {
 		path       string
 		ada, grace string // where they are sent, "" if they get in
@@ -55,7 +55,7 @@ func TestWhoGetsInWhere(t *testing.T) {
 		s.browse().PostForm(path).Expect(http.StatusSeeOther, "/login")
 	}
 	for _, path := range forAdmins {
-		s.as("ada").PostForm(path).Expect(http.StatusSeeOther, "/")
+		s.as("ada").PostForm(path).Expect(http.StatusSeeOther, "/?reason=forbidden")
 	}
 	grace.Get("/home").Expect(http.StatusOK, "")
 	apptest.Login(s.browse(), "eve").Expect(http.StatusUnprocessableEntity, "")
@@ -74,7 +74,7 @@ func TestSomeoneWithoutARoleGetsTheAccountOnly(t *testing.T) {
 	b.Get("/account").Expect(http.StatusOK, "").Lacks(`href="/home"`).Lacks(`href="/admin"`)
 	b.Get("/").Expect(http.StatusOK, "").Lacks(`href="/home"`)
 	for _, path := range []string{"/home", "/reports/q3.csv", "/admin"} {
-		b.Get(path).Expect(http.StatusSeeOther, "/")
+		b.Get(path).Expect(http.StatusSeeOther, "/?reason=forbidden")
 	}
 }
 

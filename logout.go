@@ -23,15 +23,16 @@ import (
 //	those but endByID         end: one session, in the backend, with its streams and event
 
 // Logout ends the session. It then redirects a browser to the path to, where it leaves the
-// flash Config.LogoutFlash, and responds to any other client with 204. It accepts only
-// what arrived as a POST: a logout changes state, and links are prefetched.
+// flash Config.LogoutFlash, and responds to any other client with 204 (to htmx with
+// HX-Redirect): see [Refusals] for what a browser is. It accepts only what arrived as a POST: a logout changes state, and links are prefetched.
 //
 // The session is dead on the server, on every node, before the browser sees the response,
 // and so is every copy of its cookies. Of many cookies with the session's name, which no
-// browser sends unless somebody has planted them, only the last few are looked at. The cookie is deleted and a new HttpOnly one is
-// set: that change evicts earlier pages from Chromium's back/forward cache, which a mere
-// deletion does not (measured with Chromium 156). Do not add Clear-Site-Data: "cookies",
-// which would undo it; "storage" is for the application to add.
+// browser sends unless somebody has planted them, only the last few are looked at. The
+// cookie is deleted and a new HttpOnly one is set: that change evicts earlier pages from
+// Chromium's back/forward cache, which a mere deletion does not (measured with Chromium
+// 156). Do not add Clear-Site-Data: "cookies", which would undo it; "storage" is for the
+// application to add.
 //
 // If the backend fails, the cookies are deleted all the same, and the response is a 503
 // that says so: the session then ends with its timeouts.
@@ -49,9 +50,12 @@ func (g *core) Logout(to string) http.Handler {
 		req.leaveFlash(r.Context(), g.logoutFlash)
 		if fetch.Navigates(r) {
 			http.Redirect(w, r, to, http.StatusSeeOther)
-		} else {
-			w.WriteHeader(http.StatusNoContent)
+			return
 		}
+		if fetch.ByHTMX(r) {
+			w.Header().Set("HX-Redirect", to)
+		}
+		w.WriteHeader(http.StatusNoContent)
 	})
 }
 

@@ -20,8 +20,10 @@ import (
 // which fits the client: a browser that navigates is redirected with 303 or gets a short
 // page, and any other client gets application/problem+json (RFC 9457) with a member
 // "error" as named below, and with a 401 the header WWW-Authenticate: Cookie with the login
-// page as "form-action". A navigation is a request with Sec-Fetch-Mode: navigate or, if
-// the client does not send that header, one that accepts text/html.
+// page as "form-action". A navigation is a request with Sec-Fetch-Mode: navigate, or one
+// that accepts text/html, as Turbo's do, without X-Requested-With and Turbo-Frame. htmx gets
+// the program's response with the header HX-Redirect, so that no login page becomes part of
+// another page; "next" is then the page that the browser shows.
 //
 // A replacement serves programs as well as browsers. One that needs the guard itself can
 // use a variable that is set later: var guard *Guard[*User] first, then guard, err =
@@ -121,14 +123,6 @@ var refusals = [verdicts]refusal{
 	},
 }
 
-// pageOf returns where a browser is redirected, or a zero Page: nowhere.
-func (r *refusal) pageOf(c *core) localpath.Page {
-	if r.page == nil {
-		return localpath.Page{}
-	}
-	return *r.page(c)
-}
-
 // outcome returns what a refusal makes of a request.
 func (r *refusal) outcome() outcome {
 	if r.status >= http.StatusInternalServerError {
@@ -162,30 +156,55 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		// The handler wrote nothing, which a client would take for success.
 		w.Header().Del("Content-Length")
 	}
-	if !fetch.Navigates(r) {
-		w.Header().Set("Content-Type", "application/problem+json")
-		w.WriteHeader(refusal.status)
-		_, _ = w.Write(refusal.problem(reason))
+	if fetch.Navigates(r) {
+		if target := c.redirectTarget(r, v, reason); target != "" {
+			if v == forbidden {
+				req.leaveFlash(r.Context(), c.forbiddenFlash)
+			}
+			http.Redirect(w, r, target, http.StatusSeeOther)
+		} else {
+			refusal.writePage(w)
+		}
 		return
 	}
-	asked := localpath.Requested(r, c.basePath)
-	page := refusal.pageOf(c)
-	if page.Target == "" && v == reauthRequired && c.logged.reauthPath.CompareAndSwap(false, true) {
-		c.log.Error("sessionguard: RequireFresh refused a page, and Config.ReauthPath does not say where to log in again", "path", r.URL.Path)
+	if fetch.ByHTMX(r) {
+		if target := c.redirectTarget(r, v, reason); target != "" {
+			w.Header().Set("HX-Redirect", target)
+		}
 	}
-	if page.Target == "" || page.Path == asked.Path {
-		refusal.writePage(w)
-		return
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(refusal.status)
+	_, _ = w.Write(refusal.problem(reason))
+}
+
+// redirectTarget returns where a browser that is refused goes, or "": nowhere.
+func (c *core) redirectTarget(r *http.Request, v verdict, reason store.Reason) string {
+	refusal := &refusals[v]
+	if refusal.page == nil {
+		return ""
 	}
-	if v == forbidden {
-		req.leaveFlash(r.Context(), c.forbiddenFlash)
-		reason = store.Reason(refusal.code)
+	page := *refusal.page(c)
+	asked, method := localpath.Requested(r, c.basePath), r.Method
+	if fetch.ByHTMX(r) {
+		asked = localpath.Shown(r, c.basePath)
+		if r.Header.Get("HX-Boosted") != "true" {
+			method = http.MethodGet // by which the page was shown
+		}
 	}
-	method := r.Method
-	if !refusal.next {
-		method = "" // the page is no place to come back to
+	switch {
+	case page.Target == "":
+		if v == reauthRequired && c.logged.reauthPath.CompareAndSwap(false, true) {
+			c.log.Error("sessionguard: RequireFresh refused a page, and Config.ReauthPath does not say where to log in again", "path", r.URL.Path)
+		}
+		return ""
+	case page.Path == asked.Path:
+		return ""
+	case v == forbidden:
+		return page.With("reason", refusal.code)
+	case !refusal.next:
+		return page.Target
 	}
-	http.Redirect(w, r, page.From(method, asked, "reason", string(reason)), http.StatusSeeOther)
+	return page.From(method, asked, "reason", string(reason))
 }
 
 // noteRefusal records a refusal that is about to be written to w. It returns the

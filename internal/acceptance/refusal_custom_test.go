@@ -148,6 +148,9 @@ func TestCustomRefusalThatWritesNothingGetsDefault(t *testing.T) {
 		for mode, status := range map[string]int{"navigate": http.StatusSeeOther, "cors": http.StatusUnauthorized} {
 			b := s.browse()
 			b.Header.Set("Sec-Fetch-Mode", mode)
+			if mode == "cors" {
+				b.Header.Set("Accept", "*/*")
+			}
 			resp := b.Get("/home")
 			require.Equal(t, status, resp.StatusCode)
 			requireNoStore(t, resp.Header)

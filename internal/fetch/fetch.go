@@ -9,18 +9,35 @@ import (
 )
 
 // Navigates reports whether the client shows the response as a page. Only browsers send
-// Sec-Fetch-Mode, and scripts cannot forge it.
+// Sec-Fetch-Mode, and scripts cannot forge it. A script that asks for text/html, as Turbo
+// does, follows redirects and shows the page at their end, unless it says that it puts the
+// response into a part of one.
 func Navigates(r *http.Request) bool {
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate"
+	h := r.Header
+	if h.Get("HX-History-Restore-Request") == "true" {
+		return true
 	}
-	for _, accept := range r.Header["Accept"] {
+	switch h.Get("Sec-Fetch-Mode") {
+	case "navigate":
+		return true
+	case "", "cors", "same-origin":
+	default:
+		return false
+	}
+	if h.Get("HX-Request") != "" || h.Get("Turbo-Frame") != "" || h.Get("X-Requested-With") != "" {
+		return false
+	}
+	for _, accept := range h["Accept"] {
 		if strings.Contains(accept, "text/html") {
 			return true
 		}
 	}
 	return false
 }
+
+// ByHTMX reports whether htmx sent r for a part of a page, which then obeys the header
+// HX-Redirect of the response, whatever its status.
+func ByHTMX(r *http.Request) bool { return r.Header.Get("HX-Request") == "true" && !Navigates(r) }
 
 // Upgrades reports whether r asks for a connection whose response cannot set a cookie: a
 // WebSocket in HTTP/1.1, or in HTTP/2 (RFC 8441).

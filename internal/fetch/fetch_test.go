@@ -24,8 +24,16 @@ func TestNavigates(t *testing.T) {
 		{nil, false},
 		{[]string{"Sec-Fetch-Mode", "navigate"}, true},
 		{[]string{"Sec-Fetch-Mode", "navigate", "Accept", "*/*"}, true},
-		{[]string{"Sec-Fetch-Mode", "cors", "Accept", "text/html"}, false},
-		{[]string{"Sec-Fetch-Mode", "Navigate", "Accept", "text/html"}, false},
+		{[]string{"Sec-Fetch-Mode", "navigate", "X-Requested-With", "XMLHttpRequest"}, true},
+		{[]string{"Sec-Fetch-Mode", "cors", "Accept", "text/vnd.turbo-stream.html, text/html, application/xhtml+xml"}, true},
+		{[]string{"Sec-Fetch-Mode", "same-origin", "Accept", "text/html"}, true},
+		{[]string{"Sec-Fetch-Mode", "no-cors", "Accept", "text/html"}, false},
+		{[]string{"Sec-Fetch-Mode", "websocket", "Accept", "text/html"}, false},
+		{[]string{"Sec-Fetch-Mode", "cors", "Accept", "*/*"}, false},
+		{[]string{"Sec-Fetch-Mode", "cors", "Accept", "text/html", "Turbo-Frame", "a"}, false},
+		{[]string{"Accept", "text/html, */*; q=0.01", "X-Requested-With", "XMLHttpRequest"}, false},
+		{[]string{"Accept", "text/html", "HX-Request", "true"}, false},
+		{[]string{"Accept", "*/*", "HX-Request", "true", "HX-History-Restore-Request", "true"}, true},
 		{[]string{"Accept", "text/html"}, true},
 		{[]string{"Accept", "application/json", "Accept", "application/xml, text/html;q=0.9"}, true},
 		{[]string{"Accept", "*/*"}, false},
@@ -33,6 +41,12 @@ func TestNavigates(t *testing.T) {
 	} {
 		require.Equal(t, c.want, Navigates(request("GET", c.header...)), "%q", c.header)
 	}
+}
+
+func TestByHTMX(t *testing.T) {
+	require.True(t, ByHTMX(request("GET", "HX-Request", "true", "Accept", "*/*")))
+	require.False(t, ByHTMX(request("GET", "HX-Request", "true", "HX-History-Restore-Request", "true")))
+	require.False(t, ByHTMX(request("GET", "Accept", "*/*")))
 }
 
 func TestUpgrades(t *testing.T) {

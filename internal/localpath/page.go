@@ -41,6 +41,21 @@ func Requested(r *http.Request, base string) Page {
 	return Page{target, base + u.Path}
 }
 
+// Shown returns the page that a browser shows while htmx asks for a part of it: what htmx
+// says, which a client may have made up, or with a link that htmx follows by itself, the
+// page that Requested returns.
+func Shown(r *http.Request, base string) Page {
+	u, err := url.Parse(r.Header.Get("HX-Current-URL"))
+	if err != nil || r.Header.Get("HX-Boosted") == "true" {
+		return Requested(r, base)
+	}
+	target := u.RequestURI()
+	if u.Host == "" || !IsLocal(target) {
+		target = ""
+	}
+	return Page{target, u.Path}
+}
+
 // From returns the page's address with query, as With does, for a client that
 // asked for another page. The address of that page becomes the value "next", before
 // query, if it was asked for with GET: a redirect back can repeat no other method.

@@ -173,3 +173,24 @@ func TestRequestedAddsThePrefixThatAProxyHasCutOff(t *testing.T) {
 		require.Equal(t, c.want, Requested(r, c.base), "%+v", c)
 	}
 }
+
+func TestShownIsWhatHTMXSaysThatTheBrowserShows(t *testing.T) {
+	for _, c := range []struct {
+		current, boosted string
+		want             Page
+	}{
+		{"https://app.example/board?tab=1#top", "", Page{"/board?tab=1", "/board"}},
+		{"https://app.example/app/board", "", Page{"/app/board", "/app/board"}},
+		{"https://app.example/board", "true", Page{"/app/part", "/app/part"}},
+		{"https://app.example//evil.example", "", Page{"", "//evil.example"}},
+		{"javascript:alert(1)", "", Page{"", ""}},
+		{"/board", "", Page{"", "/board"}},
+		{"", "", Page{"", ""}},
+		{"%", "", Page{"/app/part", "/app/part"}},
+	} {
+		r := httptest.NewRequest("GET", "/part", nil)
+		r.Header.Set("HX-Current-URL", c.current)
+		r.Header.Set("HX-Boosted", c.boosted)
+		require.Equal(t, c.want, Shown(r, "/app"), "%+v", c)
+	}
+}

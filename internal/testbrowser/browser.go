@@ -116,6 +116,9 @@ func (b *Browser) request(method, path string, body io.Reader, header ...string)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" && r.Header.Get("Accept") == "" {
+		r.Header.Set("Accept", "*/*") // as a script's fetch does
+	}
 	return r
 }
 

@@ -197,9 +197,10 @@
   // could make itself visible again. The adopted sheet is exempt from CSP and also hides
   // a body that replaces this one; #_#_#_ matches nothing and adds the specificity of
   // three IDs. The body's inline style overrides all !important rules of the page's sheets.
-  // A transition of the page, with allow-discrete, would delay display.
+  // A transition of the page, with allow-discrete, would delay display. A view transition
+  // shows a picture of the page above everything else.
   const blank = new CSSStyleSheet();
-  blank.replaceSync(":root > :not(head, sessionguard-dialog, #_#_#_) { display: none !important; transition-property: none !important }");
+  blank.replaceSync(":root > :not(sessionguard-dialog, #_#_#_) { display: none !important; transition-property: none !important }");
   const bodies = new Map(); // with their own inline style, to be restored
   let hidden = null; // while the page is hidden, the state to restore
   function hide() {
@@ -214,6 +215,7 @@
       bodies.set(body, names.map((name) => [name, style.getPropertyValue(name), style.getPropertyPriority(name)]));
       for (const name of names) style.setProperty(name, "none", "important");
     }
+    page.activeViewTransition?.skipTransition();
     if (!page.adoptedStyleSheets.includes(blank)) page.adoptedStyleSheets = [...page.adoptedStyleSheets, blank];
   }
   function show() {
@@ -269,8 +271,9 @@
   function build() {
     host = page.createElement.call(document, "sessionguard-dialog");
     const style = new CSSStyleSheet();
+    // A page may hide whatever is not :defined. In a shadow tree !important is stronger.
     style.replaceSync(`
-      :host { all: initial; color-scheme: inherit }
+      :host { all: initial !important; color-scheme: inherit !important }
       dialog {
         box-sizing: border-box; width: min(28rem, 100vw - 2rem); padding: 1.5rem;
         font: 1rem/1.5 var(--sessionguard-font, system-ui, sans-serif); overflow-wrap: break-word;
@@ -354,9 +357,22 @@
   // ---- The page's events ----
 
   // Every submission of a form fires formdata, also that by form.submit(), which fires no
-  // submit. It may be a logout, whatever the form and the button say about the method.
+  // submit. It may be a logout, whatever the form and the button say about the method. The
+  // event does not leave a shadow tree. There navigate tells; without it (WebKitGTK 2.50),
+  // other tabs check whenever a page is left.
   let submitted = false;
+  let link; // where the user has gone, unless with a form
   on(window, "formdata", () => (submitted = true));
+  const navigates = Object.hasOwn(window, "navigation");
+  if (navigates) on(navigation, "navigate", ({ formData, userInitiated, destination }) => {
+    if (formData) submitted = true;
+    link = userInitiated && !formData ? destination.url : "";
+  });
+  // A view transition shows a picture of this page on the next one, which may follow a
+  // logout. It remains for a link without a redirect, such as a gate's to the login.
+  on(window, "pageswap", ({ activation, viewTransition }) => {
+    if (session !== "" && (hidden || link !== activation?.entry.url)) viewTransition?.skipTransition();
+  });
   on(window, "beforeunload", (event) => { // no "Leave site?" prompt: the content is gone
     if (leaving) event.stopImmediatePropagation();
   });
@@ -365,7 +381,7 @@
     checks++; // a late response must not show the page again
     // A logout may lead to a page without the script to announce it, so ask the other
     // tabs to check.
-    if (submitted) channel.postMessage({});
+    if (submitted || !navigates) channel.postMessage({});
     submitted = false;
     channel.close(); // an open one keeps the page out of the back/forward cache
   });
@@ -373,6 +389,12 @@
     if (!event.persisted) return;
     listen();
     if (session !== "") check();
+  });
+  // Since the page was prerendered, its session may have ended.
+  on(document, "prerenderingchange", () => {
+    if (session === "") return;
+    hide();
+    check();
   });
   const wake = () => (hidden ? check() : tick());
   on(document, "visibilitychange", () => { if (page.visibilityState === "visible") wake(); });

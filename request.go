@@ -319,11 +319,10 @@ func (c *core) requestFrom(ctx context.Context) *request {
 
 // madeUnsafe reports whether r is unsafe, but arrived as a safe request, which is not
 // checked for its origin: a middleware inside the guard took the method from a parameter
-// or a header. That also counts if the client says only that no page has caused the
-// request, as for a link in an e-mail, or says nothing.
+// or a header. Its Sec-Fetch-Site would not tell: "same-origin" is also that of an image in
+// the page, and of the redirect after a login to the page that another site has named.
 func (req *request) madeUnsafe(r *http.Request) bool {
-	return r.Method != req.caller.Method && fetch.IsSafe(req.caller.Method) && !fetch.IsSafe(r.Method) &&
-		req.caller.Header.Get("Sec-Fetch-Site") != "same-origin"
+	return r.Method != req.caller.Method && fetch.IsSafe(req.caller.Method) && !fetch.IsSafe(r.Method)
 }
 
 // lockRequest locks the guard's state of r. It returns [ErrNotWrapped] or

@@ -45,12 +45,15 @@ var guardScriptName = func() string {
 //
 // (beside a pattern such as "GET /", an http.ServeMux wants two patterns, "GET
 // /sessionguard/" and "POST /sessionguard/"), and put [Guard.ScriptTag] in the head
-// of every page that is only for logged-in users. In the browser the script
+// of every page that is only for logged-in users, before anything that users write:
+// markup could swallow a later tag. In the browser the script
 //
 //   - hides the page when the browser leaves it, and shows it again on Back only if the
 //     server confirms that the session it was made for is alive. Without the script,
 //     current Chromium shows such a page for up to three minutes after a silent expiry,
-//     whatever its headers (measured with Chromium 156);
+//     whatever its headers (measured with Chromium 156). It treats a prerendered page
+//     likewise, and keeps a view transition from showing the page on the next one, except
+//     after a link without a redirect;
 //   - counts down to the end of the session by the server's time, warns a minute before,
 //     and at the end takes the page off the screen and goes to Config.LoginPath, with the
 //     page as "next" (without its fragment, which the server never learns) and the

@@ -134,8 +134,7 @@ type core struct {
 // A middleware that overrides the method (_method, X-HTTP-Method-Override) belongs inside:
 // only there the guard sees the method that arrived. Logout and the routes of Script go by
 // that. If a safe request has become an unsafe one, gates refuse it as cross-origin, and
-// every other method of the guard takes it for one that is not wrapped, unless its
-// Sec-Fetch-Site is same-origin.
+// every other method of the guard takes it for one that is not wrapped.
 //
 // It does not access the backend until a handler or a gate needs the session. Responses
 // that never needed it keep their caching headers; all others are sent with those of

@@ -167,6 +167,10 @@ func TestEveryFormTakesOtherTabsAlong(t *testing.T) {
 		"requestSubmit":          {`<form method="post" action="/logout"></form>`, `form.requestSubmit()`},
 		"submit":                 {`<form method="post" action="/logout"></form>`, `form.submit()`},
 		"submit, and a field":    {`<form method="post" action="/logout"><input name="submit"></form>`, `HTMLFormElement.prototype.submit.call(form)`},
+		"shadow tree": {`<div id="host"><template shadowrootmode="open"><form method="post" action="/logout"><button>Out</button></form></template></div>`,
+			`document.querySelector("#host").shadowRoot.querySelector("button").click()`},
+		"shadow tree, submit": {`<div id="host"><template shadowrootmode="open"><form method="post" action="/logout"></form></template></div>`,
+			`document.querySelector("#host").shadowRoot.querySelector("form").submit()`},
 		"field called getAttribute": {`<form method="post" action="/logout"><input name="getAttribute"><input name="method"><button>Out</button></form>`,
 			`form.querySelector("button").click()`},
 	}

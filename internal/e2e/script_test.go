@@ -23,6 +23,7 @@ type fakeApplication struct {
 	down    bool
 	tag     string // the attributes of the page's script element besides src
 	page    string // its body; {script} in it is where the script element goes, instead of the head
+	login   string // the rest of the login page's body
 }
 
 func (app *fakeApplication) update(change func()) {
@@ -34,7 +35,7 @@ func (app *fakeApplication) update(change func()) {
 func (app *fakeApplication) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	app.mu.Lock()
 	defer app.mu.Unlock()
-	w.Header().Set("Content-Security-Policy", "default-src 'self'; style-src 'self' 'unsafe-inline'; require-trusted-types-for 'script'; trusted-types 'none'")
+	w.Header().Set("Content-Security-Policy", "default-src 'self'; script-src 'self' 'inline-speculation-rules'; style-src 'self' 'unsafe-inline'; require-trusted-types-for 'script'; trusted-types 'none'")
 	w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
 	switch path := r.URL.Path; {
 	case path == "/sessionguard/guard.js":
@@ -64,9 +65,11 @@ func (app *fakeApplication) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			app.endsAt = time.Time{}
 		}
 		http.Redirect(w, r, "/login", http.StatusSeeOther)
+	case path == "/gated":
+		http.Redirect(w, r, "/login", http.StatusSeeOther)
 	case path == "/login":
 		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprint(w, "<!DOCTYPE html><head></head>Log in")
+		fmt.Fprint(w, "<!DOCTYPE html><head></head><body>Log in"+app.login)
 	default:
 		w.Header().Set("Content-Type", "text/html")
 		script := fmt.Sprintf(`<script src="/sessionguard/guard.js" %s></script>`, app.tag)
@@ -107,6 +110,7 @@ func TestPageStylesCannotShowHiddenPage(t *testing.T) {
 	pages := map[string]string{
 		"layer, id, descendant": `<style>@layer u { .flex { display: flex !important } } html body#app { display: flex !important }
 			p { visibility: visible !important; display: block !important }</style><body id="app" class="flex"><p>the secret`,
+		"head":       `<style>head, head * { display: block !important }</style><body>`,
 		"inline":     `<body style="display: flex !important">the secret`,
 		"dialog":     `<body><dialog id="d">the secret</dialog>`,
 		"transition": `<style>@layer a { * { transition: all 60s allow-discrete !important } }</style><body style="transition: all 60s allow-discrete">the secret`,
@@ -116,6 +120,9 @@ func TestPageStylesCannotShowHiddenPage(t *testing.T) {
 			v, app := openPage(t, b, 2, scriptAttributes(2, ""), page)
 			if name == "dialog" {
 				must(t, b.Eval(`document.querySelector("#d").showModal()`, nil))
+			}
+			if name == "head" {
+				must(t, b.Eval(`document.head.append("the secret")`, nil))
 			}
 			must(t, b.Until(secretVisible))
 			app.update(func() { app.down = true })
@@ -173,6 +180,20 @@ func TestWarningIsAccessibleDialog(t *testing.T) {
 			must(t, b.Press("-filled"))
 			must(t, b.Until(`return document.activeElement.value === "half-filled"`))
 		}
+	})
+}
+
+// A page may hide whatever is not :defined. That a warning nobody sees keeps the page from
+// any input would be worse than none.
+func TestPageStylesCannotHideWarning(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, b *browser) {
+		openPage(t, b, 9, scriptAttributes(9, ""), `<style>:not(:defined), sessionguard-dialog { display: none !important; visibility: hidden !important; opacity: 0 !important }
+			html { visibility: hidden } * { pointer-events: none !important }</style><body>the secret`)
+		must(t, b.Until(dialogContains, "Stay signed in"))
+		must(t, b.Until(`const root = document.querySelector("sessionguard-dialog").shadowRoot, button = root.querySelector("button"),
+				at = button.getBoundingClientRect()
+			return root.activeElement === button && button.checkVisibility({ visibilityProperty: true, opacityProperty: true }) &&
+				root.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2) === button`))
 	})
 }
 

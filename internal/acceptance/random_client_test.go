@@ -64,6 +64,7 @@ type exchange struct {
 	gated      bool            // a gate let the client in
 	leaving    bool            // End or Logout was called
 	wrote500   bool            // the handler has responded with 500 itself, or tried to
+	split      bool            // a wrapper was entered after the response: the request may have two states
 	done       bool
 
 	calls       map[string]int

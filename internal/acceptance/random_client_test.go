@@ -126,7 +126,9 @@ func (l *lab) serve(v *visit, inCall bool) {
 		e.deliver()
 	}
 	e.cancel()
+	e.turn()
 	e.wait.Wait()
+	e.turn()
 	l.mu.Lock()
 	c.active--
 	l.running = l.running[:len(l.running)-1]
@@ -197,6 +199,7 @@ type wire struct {
 func (w *wire) Header() http.Header { return w.h }
 
 func (w *wire) WriteHeader(status int) {
+	w.e.turn()
 	if (status >= 200 || status == http.StatusSwitchingProtocols) && w.e.wire == nil {
 		w.e.wire = w.h.Clone()
 	}
@@ -270,6 +273,7 @@ type tap struct {
 func (t *tap) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
 func (t *tap) begin(status int) {
+	t.e.turn()
 	if t.e.began || t.e.hijacked || status < 200 && status != http.StatusSwitchingProtocols {
 		return
 	}

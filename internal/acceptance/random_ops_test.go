@@ -76,10 +76,12 @@ var ops = []op{
 		e.nap(pauses[n.n])
 	}},
 	{name: "wait for the request's end", weight: 3, slow: true, do: func(e *exchange, _ http.ResponseWriter, r *http.Request, _ *node) {
+		e.turn()
 		select {
 		case <-r.Context().Done():
 		case <-time.After(time.Minute):
 		}
+		e.turn()
 	}},
 	{name: "meanwhile", weight: 3, slow: true, visits: true, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, n *node) {
 		for _, v := range n.visits {

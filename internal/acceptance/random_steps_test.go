@@ -247,13 +247,17 @@ func (e *exchange) limited(h http.Handler, w http.ResponseWriter, r *http.Reques
 	outside := !e.entered
 	var ctx context.Context
 	e.wait.Add(1)
+	e.turn()
 	http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer e.wait.Done()
+		defer e.turn()
+		e.turn()
 		e.mu.Lock()
 		ctx = r.Context()
 		e.mu.Unlock()
 		h.ServeHTTP(w, r)
 	}), e.deadline(), "too slow").ServeHTTP(w, r)
+	e.turn()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.dropped = e.dropped || outside && errors.Is(ctx.Err(), context.DeadlineExceeded)

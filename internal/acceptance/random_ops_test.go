@@ -64,6 +64,7 @@ var ops = []op{
 	{name: "abort", weight: 1, do: func(*exchange, http.ResponseWriter, *http.Request, *node) { panic(http.ErrAbortHandler) }},
 	{name: "the client hangs up", weight: 1, slow: true, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, _ *node) {
 		e.hungUp = true
+		e.turn()
 		e.cancel()
 	}},
 	{name: "the password changes", weight: 2, args: 2, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, n *node) {

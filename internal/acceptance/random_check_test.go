@@ -230,7 +230,7 @@ func (e *exchange) lateForTouch() bool {
 func (e *exchange) finish() {
 	e.sync()
 	for _, s := range e.logins {
-		if e.undone[hashOf(s.ID)] && !e.hungUp && !e.dropped && e.began && !e.panicked && !e.gone && e.status < 500 {
+		if e.undone[hashOf(s.ID)] && e.began && !e.panicked && !e.gone && !e.hungUp && !e.dropped && e.status < 500 {
 			e.breaks("the response of a login was sent with %d, but the login was undone", e.status)
 		}
 	}

@@ -244,6 +244,10 @@ func (e *exchange) stepSetUnsaveable(w http.ResponseWriter, r *http.Request, n *
 
 // limited serves h behind an http.TimeoutHandler.
 func (e *exchange) limited(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	if r.Context().Err() != nil { // it would give up while h begins
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	outside := !e.entered
 	var ctx context.Context
 	e.wait.Add(1)

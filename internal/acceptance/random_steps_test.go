@@ -86,7 +86,7 @@ func (e *exchange) stepLogin(w http.ResponseWriter, r *http.Request, n *node) {
 	if err != nil {
 		if errors.Is(err, sessionguard.ErrTooManySessions) && len(e.v.faults) == 0 {
 			for _, s := range others {
-				if s.gone && s.stamp == u.Stamp {
+				if s.gone && s.stamp == u.Stamp && s.GoneAt() > store.TimeOf(time.Now()) {
 					e.breaks("a login that was refused has ended a session")
 				}
 			}

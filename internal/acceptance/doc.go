@@ -3,7 +3,8 @@
 // cookies. Tests of timeouts run on the fake clock of testing/synctest.
 //
 // The files called harness have what the tests share: the application and its users, the
-// server, the browser, and a backend that fails on demand. The other files are named
+// server, the browser, and a backend that fails on demand. Those called random run random
+// handlers against a model of browsers and sessions. The other files are named
 // after the part of the library that they test. bench_test.go compares the library with
 // gorilla's own store.
 //

@@ -115,7 +115,7 @@ func (e *exchange) saw(id string) int {
 	why := e.whyNot
 	e.mu.Unlock()
 	switch {
-	case accepted || known == i:
+	case accepted || known == i || e.split:
 	case known == unknown:
 		e.breaks("user %d was accepted: %s", i, cmp.Or(why, "it is another user's session"))
 	default:
@@ -162,7 +162,7 @@ func (e *exchange) presented() (sessions []*modelSession) {
 		}
 	}
 	undone := e.began && e.status >= 500 // and reported, if it could not be deleted
-	if e.login != nil && !e.login.gone && !undone {
+	if e.login != nil && !e.login.gone && !undone && !e.split {
 		sessions = append(sessions, e.login)
 	}
 	return sessions

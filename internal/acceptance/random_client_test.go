@@ -64,6 +64,7 @@ type exchange struct {
 	gated      bool            // a gate let the client in
 	leaving    bool            // End or Logout was called
 	wrote500   bool            // the handler has responded with 500 itself, or tried to
+	split      bool            // a wrapper was entered after the response: the request may have two states
 	done       bool
 
 	calls       map[string]int
@@ -125,7 +126,9 @@ func (l *lab) serve(v *visit, inCall bool) {
 		e.deliver()
 	}
 	e.cancel()
+	e.turn()
 	e.wait.Wait()
+	e.turn()
 	l.mu.Lock()
 	c.active--
 	l.running = l.running[:len(l.running)-1]
@@ -196,6 +199,7 @@ type wire struct {
 func (w *wire) Header() http.Header { return w.h }
 
 func (w *wire) WriteHeader(status int) {
+	w.e.turn()
 	if (status >= 200 || status == http.StatusSwitchingProtocols) && w.e.wire == nil {
 		w.e.wire = w.h.Clone()
 	}
@@ -269,6 +273,7 @@ type tap struct {
 func (t *tap) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
 func (t *tap) begin(status int) {
+	t.e.turn()
 	if t.e.began || t.e.hijacked || status < 200 && status != http.StatusSwitchingProtocols {
 		return
 	}

@@ -64,6 +64,7 @@ var ops = []op{
 	{name: "abort", weight: 1, do: func(*exchange, http.ResponseWriter, *http.Request, *node) { panic(http.ErrAbortHandler) }},
 	{name: "the client hangs up", weight: 1, slow: true, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, _ *node) {
 		e.hungUp = true
+		e.turn()
 		e.cancel()
 	}},
 	{name: "the password changes", weight: 2, args: 2, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, n *node) {
@@ -76,10 +77,12 @@ var ops = []op{
 		e.nap(pauses[n.n])
 	}},
 	{name: "wait for the request's end", weight: 3, slow: true, do: func(e *exchange, _ http.ResponseWriter, r *http.Request, _ *node) {
+		e.turn()
 		select {
 		case <-r.Context().Done():
 		case <-time.After(time.Minute):
 		}
+		e.turn()
 	}},
 	{name: "meanwhile", weight: 3, slow: true, visits: true, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, n *node) {
 		for _, v := range n.visits {

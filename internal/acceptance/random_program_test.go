@@ -73,10 +73,11 @@ func generate(seed uint64) *program {
 
 type generator struct {
 	*rand.Rand
-	remote bool
-	depth  int // of visits during visits
-	client int // of the visit
-	inCall bool
+	remote   bool
+	depth    int // of visits during visits
+	client   int // of the visit
+	inCall   bool
+	inStream bool // inside CancelOnEnd
 }
 
 func (g *generator) oneIn(n int) bool { return g.IntN(n) == 0 }
@@ -106,12 +107,11 @@ func (g *generator) visit() *visit {
 			v.faults = append(v.faults, g.fault())
 		}
 	}
-	v.tree = g.steps(3)
 	entry := "Handler"
 	if g.oneIn(4) {
 		entry = []string{"RequireLogin", "RequireRole", "RequireFresh", "Passive", "CancelOnEnd"}[g.IntN(5)]
 	}
-	v.tree = []*node{{op: opNamed(entry), n: g.IntN(4), kids: v.tree, fixed: true}}
+	v.tree = []*node{{op: opNamed(entry), n: g.IntN(4), kids: g.kids(opNamed(entry), 3), fixed: true}}
 	for g.oneIn(3) {
 		outer := []string{"recoverer", "TimeoutHandler", "buffer", "copy of the request"}[g.IntN(4)]
 		v.tree = []*node{{op: opNamed(outer), n: g.IntN(2), kids: v.tree}}
@@ -137,8 +137,9 @@ func (g *generator) others(inCall bool) []*visit {
 	if g.depth > 0 {
 		return nil
 	}
-	defer func(was bool) { g.depth--; g.inCall = was }(g.inCall)
+	defer func(inCall, inStream bool) { g.depth--; g.inCall, g.inStream = inCall, inStream }(g.inCall, g.inStream)
 	g.depth++
+	g.inStream = false
 	g.inCall = g.inCall || inCall
 	v := g.visit()
 	if g.oneIn(2) {
@@ -151,12 +152,12 @@ func (g *generator) others(inCall bool) []*visit {
 func (g *generator) steps(depth int) (nodes []*node) {
 	for range 1 + g.IntN(4) {
 		o := g.op()
-		if o.wraps && depth == 0 || o.slow && g.inCall {
-			continue
+		if o.wraps && depth == 0 || o.slow && g.inCall || o.name == "TimeoutHandler" && g.inStream {
+			continue // an end that ends a stream would let http.TimeoutHandler respond at the same time
 		}
 		n := &node{op: o, n: g.IntN(max(1, o.args))}
 		if o.wraps {
-			n.kids = g.steps(depth - 1)
+			n.kids = g.kids(o, depth-1)
 		}
 		if o.visits {
 			n.visits = g.others(false)
@@ -164,6 +165,13 @@ func (g *generator) steps(depth int) (nodes []*node) {
 		nodes = append(nodes, n)
 	}
 	return nodes
+}
+
+// kids returns what is inside of a wrapper.
+func (g *generator) kids(o *op, depth int) []*node {
+	defer func(was bool) { g.inStream = was }(g.inStream)
+	g.inStream = g.inStream || o.name == "CancelOnEnd"
+	return g.steps(depth)
 }
 
 func (g *generator) op() *op {

@@ -13,6 +13,8 @@ import (
 // enter serves a wrapper of the guard.
 func (e *exchange) enter(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	if e.entered {
+		// A wrapper may take what comes after the response for another request.
+		e.split = e.split || e.began || e.hijacked
 		h.ServeHTTP(w, r)
 		return
 	}
@@ -84,14 +86,14 @@ func (e *exchange) stepLogin(w http.ResponseWriter, r *http.Request, n *node) {
 	if err != nil {
 		if errors.Is(err, sessionguard.ErrTooManySessions) && len(e.v.faults) == 0 {
 			for _, s := range others {
-				if s.gone && s.stamp == u.Stamp {
+				if s.gone && s.stamp == u.Stamp && s.GoneAt() > store.TimeOf(time.Now()) {
 					e.breaks("a login that was refused has ended a session")
 				}
 			}
 		}
 		return
 	}
-	if u.Inactive || e.began || len(e.changed) != 1 || e.changed[0].user != n.n%2 || e.changed[0].gone && len(e.v.faults) == 0 {
+	if u.Inactive || e.began && !e.hijacked && r.Context().Err() == nil || len(e.changed) != 1 || e.changed[0].user != n.n%2 || e.changed[0].gone && len(e.v.faults) == 0 {
 		e.breaks("Login returned nil and stored %d sessions (inactive: %v, the response has begun: %v)", len(e.changed), u.Inactive, e.began)
 		return
 	}
@@ -114,6 +116,8 @@ func (e *exchange) stepEnd(w http.ResponseWriter, r *http.Request, _ *node) {
 	err := e.guard.End(w, r)
 	e.sync()
 	switch {
+	case errors.Is(err, sessionguard.ErrNotWrapped):
+		return
 	case errors.Is(err, sessionguard.ErrUnavailable):
 		e.failed = e.failed || !errors.Is(err, sessionguard.ErrHeadersSent)
 	case err == nil || errors.Is(err, sessionguard.ErrHeadersSent):
@@ -125,16 +129,17 @@ func (e *exchange) stepEnd(w http.ResponseWriter, r *http.Request, _ *node) {
 
 func (e *exchange) stepLogout(w http.ResponseWriter, r *http.Request, _ *node) {
 	e.before()
-	presented, began := e.presented(), e.began
+	presented, began := e.presented(), e.began || e.hijacked
+	e.split = e.split || began
 	if r.Method == http.MethodPost {
 		e.failed, e.userFailed, e.leaving = false, false, true // this attempt counts
 	}
 	e.guard.Logout("/").ServeHTTP(w, r)
 	e.sync()
-	if r.Method != http.MethodPost {
+	if r.Method != http.MethodPost || began {
 		return
 	}
-	if !began && e.began && (e.status == http.StatusSeeOther || e.status == http.StatusNoContent) {
+	if e.began && (e.status == http.StatusSeeOther || e.status == http.StatusNoContent) {
 		e.mustBeGone(presented, "Logout")
 		e.login = nil
 	}
@@ -152,15 +157,17 @@ func (e *exchange) stepEndUser(_ http.ResponseWriter, r *http.Request, n *node) 
 }
 
 func (e *exchange) stepEndSession(_ http.ResponseWriter, r *http.Request, n *node) {
-	for _, s := range e.live(n.n) {
-		if err := e.guard.EndSession(r.Context(), e.userNow(1-n.n).ID, s.ID); err == nil {
-			e.breaks("EndSession ended another user's session")
-		}
-		if err := e.guard.EndSession(r.Context(), e.userNow(n.n).ID, s.ID); err == nil {
-			e.sync()
-			e.mustBeGone([]*modelSession{s}, "EndSession")
-		}
+	sessions := e.live(n.n)
+	if len(sessions) == 0 {
 		return
+	}
+	first := sessions[0]
+	if err := e.guard.EndSession(r.Context(), e.userNow(1-n.n).ID, first.ID); err == nil {
+		e.breaks("EndSession ended another user's session")
+	}
+	if err := e.guard.EndSession(r.Context(), e.userNow(n.n).ID, first.ID); err == nil {
+		e.sync()
+		e.mustBeGone(sessions[:1], "EndSession")
 	}
 }
 
@@ -176,6 +183,9 @@ func (e *exchange) stepEndOthers(_ http.ResponseWriter, r *http.Request, _ *node
 		return
 	}
 	current := e.current()
+	if e.split {
+		return
+	}
 	for _, s := range sessions {
 		if s != current {
 			e.mustBeGone([]*modelSession{s}, "EndOthers")
@@ -200,7 +210,7 @@ func (e *exchange) stepSet(w http.ResponseWriter, r *http.Request, n *node) {
 		owner = e.users[e.known].ID
 	}
 	for _, value := range session.Values {
-		if value, ok := value.(string); ok && value != "visitor" && value != owner {
+		if value, ok := value.(string); ok && value != "visitor" && value != owner && !e.split {
 			e.mu.Unlock()
 			e.breaks("%s reads a value of %s", owner, value)
 			return
@@ -234,16 +244,24 @@ func (e *exchange) stepSetUnsaveable(w http.ResponseWriter, r *http.Request, n *
 
 // limited serves h behind an http.TimeoutHandler.
 func (e *exchange) limited(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	if r.Context().Err() != nil { // it would give up while h begins
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	outside := !e.entered
 	var ctx context.Context
 	e.wait.Add(1)
+	e.turn()
 	http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer e.wait.Done()
+		defer e.turn()
+		e.turn()
 		e.mu.Lock()
 		ctx = r.Context()
 		e.mu.Unlock()
 		h.ServeHTTP(w, r)
 	}), e.deadline(), "too slow").ServeHTTP(w, r)
+	e.turn()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.dropped = e.dropped || outside && errors.Is(ctx.Err(), context.DeadlineExceeded)
@@ -267,6 +285,10 @@ func (e *exchange) loggedIn(s *modelSession, stamp string, limit time.Duration, 
 		s.remembered = now.Add(rememberFor)
 	}
 	s.ends = max(now.Add(limit), s.remembered)
+	if e.began || e.hijacked {
+		s.excused = e.hijacked
+		return
+	}
 	e.known, e.login, e.signedOut = s.user, s, false
 	e.looked = now
 	e.logins = append(e.logins, s)

@@ -33,6 +33,10 @@ const programsPerLab = 200
 // A failure prints its program, shrunk. To run one again:
 //
 //	go test ./internal/acceptance -run TestRandomPrograms -args -programs 1 -seed 42
+//
+// The clock is that of testing/synctest, so a seed always does the same, as far as the guard
+// does: the order in which it ends the sessions of two cookies is random, and so is whether
+// CancelOnEnd goes on for a client that has hung up.
 func TestRandomPrograms(t *testing.T) {
 	var next, handlers atomic.Int64
 	t.Cleanup(func() { t.Logf("%d handlers", handlers.Load()) })
@@ -66,7 +70,7 @@ func runPrograms(t *testing.T, handlers *atomic.Int64, seed uint64, n int) {
 				continue
 			}
 			tries := 0
-			p.shrink(func() bool { tries++; runs.Add(1); return tries < 5000 && (l.run(p) != "" || l.run(p) != "") })
+			p.shrink(func() bool { tries++; runs.Add(1); return tries < 5000 && l.run(p) != "" })
 			t.Errorf("%s\n(%s in the program as generated)\n%v", l.run(p), wrong, p)
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
@@ -18,6 +19,7 @@ type lab struct {
 	memories       [2]*store.Memory
 	guards         [2]*sessionguard.Guard[*user] // one with a *store.Memory, one with a remote backend
 	programs, naps int
+	turns          atomic.Int64
 }
 
 func newLab() *lab {
@@ -128,8 +130,14 @@ func (e *exchange) nap(d time.Duration) {
 	e.naps++
 	d += time.Duration(e.naps % 1e6)
 	e.mu.Unlock()
+	e.turn()
 	time.Sleep(d)
+	e.turn()
 }
+
+// turn tells the race detector what the clock ensures: of the goroutines of a program, one
+// runs at a time. It is called wherever one may have waited for another.
+func (l *lab) turn() { l.turns.Add(1) }
 
 // breaks records that a promise is broken.
 func (w *world) breaks(format string, args ...any) {
@@ -213,6 +221,7 @@ func (e *exchange) call(method string, key store.Key, owner string, do func() er
 	if e == nil {
 		return do()
 	}
+	e.turn()
 	f := e.faultOf(method, key)
 	switch {
 	case f == nil:

@@ -165,8 +165,11 @@ func (l *lab) findUser(ctx context.Context, id string) (*user, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, u := range l.users {
+	for i, u := range l.users {
 		if u.ID == id {
+			if e := exchangeOf(ctx); e != nil && e.session != nil && e.session.user == i && !u.Inactive && u.Stamp == e.session.stamp {
+				e.userMay = true // others may have changed the user during this very call
+			}
 			return &u, nil
 		}
 	}

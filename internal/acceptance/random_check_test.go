@@ -13,10 +13,6 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// toleratesGoneClients is whether a login may leave a session if the request's context is
-// done by the time of the response.
-const toleratesGoneClients = true
-
 // sync brings what is known of sessions up to the contents of the backend.
 func (e *exchange) sync() {
 	e.mu.Lock()
@@ -268,7 +264,6 @@ func (e *exchange) orphaned(s *modelSession) {
 		at, what = e, "a browser has lost the cookie of a session that still exists"
 	}
 	switch {
-	case at == s.by && at.gone && toleratesGoneClients:
 	case at == s.by && at.began && !at.panicked && (!at.delivered || at.dropped) && !at.gone:
 		// The response was lost after the guard had sent it.
 	case !at.undeletable[s.Key] && (at == s.by || s.unreachable == nil):

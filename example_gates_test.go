@@ -149,3 +149,21 @@ func ExampleAbsoluteTimeout() {
 	// ada 30m0s 12h0m0s
 	// grace 30m0s 2h0m0s
 }
+
+// A server behind a reverse proxy learns no token of a session.
+func ExampleGuard_HideCookies() {
+	guard := exampleGuard()
+	proxy := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // an httputil.ReverseProxy, in a real program
+		fmt.Fprint(w, "cookies: ", len(r.Cookies()))
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /open/", guard.RequireLogin(proxy))
+	mux.Handle("GET /reports/", guard.RequireLogin(guard.HideCookies(proxy)))
+
+	browser := exampleVisitAs("ada", guard, mux)
+	fmt.Println(browser.get("/open/"))
+	fmt.Println(browser.get("/reports/"))
+	// Output:
+	// 200 cookies: 1
+	// 200 cookies: 0
+}

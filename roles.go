@@ -89,6 +89,15 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 	})
 }
 
+// HideCookies keeps the guard's cookies from next, which is for a reverse proxy to a server
+// that is not trusted with the user's session:
+//
+//	mux.Handle("/reports/", guard.RequireRole("Reporter")(guard.HideCookies(proxy)))
+//
+// next gets the request without them, so that nobody is logged in there, and cannot set
+// cookies of their names. Other cookies pass.
+func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hide(next) }
+
 // Next returns where to go after a login: the form or query value "next" if it is a path
 // on this server, else fallback (OWASP ASVS 3.7.2). Gates set it to the requested page.
 //

@@ -39,17 +39,22 @@ func (c Change) Write(w http.ResponseWriter, attributes http.Cookie, maxAge time
 	http.SetCookie(w, &attributes)
 }
 
-// Remove removes a cookie from a header, and returns the values that it was set to.
+// Remove removes a cookie from the header of a response, and returns the values that it
+// was set to.
 func Remove(h http.Header, name string) (values []string) {
 	if len(h["Set-Cookie"]) == 0 {
 		return nil
 	}
 	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
-		value, ok := strings.CutPrefix(line, name+"=")
-		if value, _, _ = strings.Cut(value, ";"); ok && value != "" {
+		pair, _, _ := strings.Cut(line, ";")
+		other, value, _ := strings.Cut(pair, "=")
+		if strings.TrimSpace(other) != name {
+			return false
+		}
+		if value = strings.TrimSpace(value); value != "" {
 			values = append(values, value)
 		}
-		return ok
+		return true
 	})
 	return values
 }

@@ -1,0 +1,72 @@
+package cookie
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/sessionguard-go/sessionguard/internal/response"
+)
+
+// Hide returns a handler that calls next without c's cookies: next gets a request
+// without them, and cannot set them.
+func (c *Codec) Hide(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := &hiding{codec: c}
+		h.writer.Init(w, h)
+		defer h.writer.Release()
+		without := r.WithContext(r.Context())
+		without.Header = c.withoutCookies(r.Header)
+		defer func() { r.MultipartForm, r.Pattern = without.MultipartForm, without.Pattern }()
+		next.ServeHTTP(&h.writer, without)
+		h.writer.Finish()
+	})
+}
+
+// withoutCookies returns a copy of a request's header without c's cookies.
+func (c *Codec) withoutCookies(h http.Header) http.Header {
+	h = h.Clone()
+	var kept []string
+	for _, line := range h["Cookie"] {
+		pairs := slices.DeleteFunc(strings.Split(line, ";"), func(pair string) bool {
+			name, _, _ := strings.Cut(pair, "=")
+			name = strings.Trim(name, " \t")
+			return name == c.Session.Name || name == c.Visitor.Name
+		})
+		if len(pairs) > 0 {
+			kept = append(kept, strings.TrimLeft(strings.Join(pairs, ";"), " "))
+		}
+	}
+	h["Cookie"] = kept
+	if kept == nil {
+		delete(h, "Cookie")
+	}
+	return h
+}
+
+// hiding is the state of one response.
+type hiding struct {
+	codec  *Codec
+	writer response.Writer[*hiding]
+}
+
+// remove removes c's cookies from the header that next has made.
+func (h *hiding) remove(header http.Header) {
+	Remove(header, h.codec.Session.Name)
+	Remove(header, h.codec.Visitor.Name)
+}
+
+// Commit implements [response.Hooks].
+func (h *hiding) Commit(int) bool {
+	h.remove(h.writer.Unwrap().Header())
+	return true
+}
+
+// BeforeHeader implements [response.Hooks].
+func (h *hiding) BeforeHeader(header http.Header) { h.remove(header) }
+
+// BeforeInformational implements [response.Hooks].
+func (h *hiding) BeforeInformational(header http.Header) bool { h.remove(header); return true }
+
+// BeforeHijack implements [response.Hooks].
+func (h *hiding) BeforeHijack() error { return nil }

@@ -199,8 +199,8 @@ func BenchmarkRevocation(b *testing.B) {
 			stop := make(chan struct{})
 			defer close(stop)
 			for range busyClients {
+				busy := createSession(b, here)
 				go func() {
-					busy := createSession(b, here)
 					for {
 						select {
 						case <-stop:

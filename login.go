@@ -255,9 +255,11 @@ func (l *locked) reauthenticate(ctx context.Context, next store.Record, o loginO
 	}
 	l.setLimits(next, o, l.rec.Session, rememberUntil)
 
-	err := l.core.retryMoved(ctx, l.rec, func(latest store.Record) error {
-		next.Values, next.Version, next.Details.Rotated = latest.Values, latest.Version, l.now
-		return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
+	err := l.core.renewals.Do(ctx, l.rec.ID, l.rec, func(latest store.Record) (store.Record, error) {
+		return next, l.core.retryMoved(ctx, latest, func(latest store.Record) error {
+			next.Values, next.Version, next.Details.Rotated = latest.Values, latest.Version, l.now
+			return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
+		})
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		next.ID, next.Values, next.Version = newPublicID(), nil, 0

@@ -121,7 +121,8 @@ type effects struct {
 // hold no other while they call out: the mutexes of internal/stream, of a
 // response.Stopper, of a throttle, of a saver.Queue, and those of a backend. No two
 // requests' mutexes are held at a time. A request that saves values may wait for the backend
-// call of another that saves the same session, but for nothing else of it.
+// call of another that saves the same session, and a login that renews a session for those
+// of another that renews it, but for nothing else of it.
 //
 // Application code runs while the mutex is held: FindUser, OnEvent, the Logger, ClientAddr,
 // MaxSessions, the user's methods but HasRole, the encoders of stored values, an outer

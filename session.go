@@ -34,6 +34,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
 	"github.com/sessionguard-go/sessionguard/internal/stream"
+	"github.com/sessionguard-go/sessionguard/internal/turns"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -115,9 +116,10 @@ type core struct {
 	onEvent    func(context.Context, Event) // nil: log
 	log        *slog.Logger
 
-	saves             *saver.Queue     // changes
-	streams           *stream.Registry // changes
-	unverifiedCookies throttle         // these three change
+	saves             *saver.Queue                      // changes
+	renewals          turns.Turns[string, store.Record] // changes; by the session's ID
+	streams           *stream.Registry                  // changes
+	unverifiedCookies throttle                          // these three change
 	unknownCookies    throttle
 	crossOrigins      throttle
 	scriptServed      atomic.Bool // Script was called
@@ -323,8 +325,11 @@ func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.
 // retryMoved calls do with rec, and again with the session as it is by then, for as long
 // as do finds that it has moved or changed meanwhile.
 func (c *core) retryMoved(ctx context.Context, rec store.Record, do func(store.Record) error) error {
-	for ctx.Err() == nil {
+	for attempts := 1; ctx.Err() == nil; attempts++ {
 		err := do(rec)
+		if errors.Is(err, store.ErrConflict) || errors.As(err, new(*store.MovedError)) {
+			turns.BackOff(ctx, attempts)
+		}
 		var moved *store.MovedError
 		switch {
 		case errors.As(err, &moved):

@@ -322,19 +322,23 @@ func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.
 	}
 }
 
+// maxRenewalConflicts is how often a login tries to renew a session that others save.
+const maxRenewalConflicts = 8
+
 // retryMoved calls do with rec, and again with the session as it is by then, for as long
-// as do finds that it has moved or changed meanwhile.
+// as do finds that it has moved, or has changed at most maxRenewalConflicts times.
 func (c *core) retryMoved(ctx context.Context, rec store.Record, do func(store.Record) error) error {
+	conflicts := 0
 	for attempts := 1; ctx.Err() == nil; attempts++ {
 		err := do(rec)
-		if errors.Is(err, store.ErrConflict) || errors.As(err, new(*store.MovedError)) {
-			turns.BackOff(ctx, attempts)
-		}
 		var moved *store.MovedError
 		switch {
 		case errors.As(err, &moved):
+			turns.BackOff(ctx, attempts)
 			rec, err = c.followMove(ctx, moved)
-		case errors.Is(err, store.ErrConflict):
+		case errors.Is(err, store.ErrConflict) && conflicts < maxRenewalConflicts:
+			conflicts++
+			turns.BackOff(ctx, attempts)
 			rec, err = c.loadMoved(ctx, rec.Key)
 		default:
 			return err

@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -110,4 +111,31 @@ func TestParallelReauthenticationsTakeFewCalls(t *testing.T) {
 			require.Len(t, sessionsOf(t, backend, "ada"), 1)
 		})
 	}
+}
+
+// I1: whoever keeps saving values of a session, perhaps with a copied cookie, cannot keep its
+// user from logging in again and so ending the copy.
+func TestALoginIsNotHeldUpByAClientThatKeepsSaving(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		b := s.browse()
+		b.login("ada")
+		thief, saves := s.copyOf(b), 0
+		thief.Post("/value?k=k&v=kept")
+		save := func() {
+			if saves++; saves < 1000 {
+				thief.Post(fmt.Sprintf("/value?k=n&v=%d", saves))
+			}
+		}
+		backend.beforeCall("Replace", save)
+		before := backend.callCounts()
+		begun := time.Now()
+		b.login("ada")
+		t.Log(callsSince(backend, before), time.Since(begun))
+		require.Less(t, saves, 20)
+		require.False(t, thief.loggedIn())
+		require.True(t, b.loggedIn())
+		require.Equal(t, "kept <nil>", b.Get("/value?k=k").Body)
+		require.Len(t, sessionsOf(t, backend, "ada"), 1)
+	})
 }

@@ -151,7 +151,7 @@ func (c *core) warnOfHTTP(r *http.Request) {
 	if !isHTTP || !c.cookies.Session.Secure || isLocalhost(host) || !c.logged.overHTTP.CompareAndSwap(false, true) {
 		return
 	}
-	c.log.Warn("sessionguard: a login arrived over http, where browsers drop Secure cookies: serve the site over https, or set Config.InsecureHTTP for development", "host", host)
+	c.log.Warn("sessionguard: a login arrived over http, where browsers drop Secure cookies: serve the site over https, or set Config.InsecureHTTP for development", "host", truncate(host))
 }
 
 // isLocalhost reports whether host, with or without a port, is this machine to a browser.

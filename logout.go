@@ -161,7 +161,7 @@ func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reaso
 	defer cancel()
 	err := c.end(d, rec.Key, reason, "")
 	if err != nil {
-		c.log.Error("sessionguard: could not delete an ended session", "reason", reason, "error", err)
+		c.logError("could not delete an ended session", "reason", reason, "error", err)
 	}
 	return err
 }

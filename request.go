@@ -344,13 +344,13 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 	if req == nil || req.madeUnsafe(r) {
 		if c.logged.unwrapped.CompareAndSwap(false, true) {
 			c.log.Error("sessionguard: this request did not come through guard.Handler, or not with these cookies, or not with this method: nobody is logged in and nothing is stored",
-				"path", r.URL.Path, "method", r.Method)
+				"path", truncate(r.URL.Path), "method", truncate(r.Method))
 		}
 		return nil, ErrNotWrapped
 	}
 	l, err := req.tryLock()
 	if err != nil && c.logged.callback.CompareAndSwap(false, true) {
-		c.log.Error("sessionguard: a callback used the guard for the request that it was called for", "path", r.URL.Path)
+		c.log.Error("sessionguard: a callback used the guard for the request that it was called for", "path", truncate(r.URL.Path))
 	}
 	return l, err
 }

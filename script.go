@@ -194,6 +194,7 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 			add("data-absolute-seconds", strconv.FormatInt(now.AbsoluteSeconds, 10))
 		}
 	}
+	var others []string
 	for len(attributes) > 0 {
 		name, value := attributes[0], ""
 		if len(attributes) > 1 {
@@ -201,10 +202,13 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 		}
 		attributes = attributes[min(2, len(attributes)):]
 		if !plainAttribute(name) {
-			g.log.Error("sessionguard: ScriptTag: not an attribute to add: only data-…, nonce and id are", "name", name)
+			others = append(others, name)
 			continue
 		}
 		add(name, value)
+	}
+	if others != nil {
+		g.logError("ScriptTag: not attributes to add: only data-…, nonce and id are", "names", others)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		add("data-next", "") // the response to a POST has no page to come back to; of two attributes the first counts

@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -119,9 +120,12 @@ type core struct {
 	saves             *saver.Queue                      // changes
 	renewals          turns.Turns[string, store.Record] // changes; by the session's ID
 	streams           *stream.Registry                  // changes
-	unverifiedCookies throttle                          // these three change
+	unverifiedCookies throttle                          // these change
 	unknownCookies    throttle
 	crossOrigins      throttle
+	notLoggedIn       throttle
+	disconnected      throttle
+	errors            sync.Map    // *throttle by message: see logError
 	scriptServed      atomic.Bool // Script was called
 	logged            struct {    // mistakes, each of which is logged once
 		script, unwrapped, callback, unverified, overHTTP, nullOrigin atomic.Bool

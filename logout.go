@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -131,8 +130,7 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	if l.rec.Session != nil {
 		keys[l.rec.Key] = true
 	}
-	values := slices.Collect(cookie.Values(l.http.Header, c.cookies.Session.Name))
-	for _, value := range values[max(0, len(values)-maxPresented):] {
+	for _, value := range cookie.Last(l.http.Header, c.cookies.Session.Name, maxPresented) {
 		if c.shouldLoad(value) {
 			keys[c.cookies.Key(value)] = true
 		}

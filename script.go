@@ -110,6 +110,10 @@ func serveScript(w http.ResponseWriter, r *http.Request, name string) {
 	if name == guardScriptName {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
+	if _, ok := r.Header["Range"]; ok { // thousands of which make a response of megabytes
+		r = r.Clone(r.Context())
+		r.Header.Del("Range")
+	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(guardScript))
 }
 

@@ -187,17 +187,27 @@ func (req *request) lockToRespond(wait func(*request) *locked) *locked {
 	if !req.writer.TimedOut() || holdsLock() {
 		return wait(req)
 	}
-	for range 1000 { // which is longer than what only computes has the lock
-		runtime.Gosched()
-		if req.mu.TryLock() {
-			return (*locked)(req)
-		}
+	if !req.writer.Detached() && soon(req.mu.TryLock) {
+		return (*locked)(req)
 	}
 	req.writer.Detach()
 	if req.mu.TryLock() { // what unlock does may have come too early to see that
 		return (*locked)(req)
 	}
 	return nil
+}
+
+// soon tries for longer than what only computes has the lock. If thousands of responses do
+// that at once, each time that they let the others run takes long, and a few suffice.
+func soon(try func() bool) bool {
+	begun := time.Now()
+	for i := 0; i < 1000 && (i < 20 || time.Since(begun) < time.Millisecond); i++ {
+		runtime.Gosched()
+		if try() {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *locked) unlock() {

@@ -296,11 +296,12 @@ func (c *core) loadMoved(ctx context.Context, key store.Key) (store.Record, erro
 	return rec, err
 }
 
-// followMove loads a moved session. It follows at most eight moves and then asks for the
-// session by its ID, so that no client can force an unbounded chain.
+// followMove loads a moved session. It follows at most three moves and then asks for the
+// session by its ID, so that no client can force a long chain. Of a session that has moved
+// more often, nobody learns why it ended.
 func (c *core) followMove(ctx context.Context, moved *store.MovedError) (store.Record, error) {
 	owner, id := moved.Owner, moved.ID
-	for range 8 {
+	for range 3 {
 		rec, err := c.backend.Load(ctx, moved.To)
 		if !errors.As(err, &moved) {
 			var ended *store.EndedError

@@ -26,8 +26,7 @@ func TestAStrangersFloodCausesFewEventsAndNoBackendCalls(t *testing.T) {
 		s, backend := remoteSite(t)
 		guard, err := sessionguard.New(sessionguard.Config[*user]{
 			FindUser: s.users.Find, Keys: testKeys, Backend: backend, Logger: s.config.Logger,
-			OnEvent:  func(ctx context.Context, e sessionguard.Event) { events++; e.Log(ctx, s.config.Logger) },
-			Refusals: sessionguard.Refusals{Forbidden: http.NotFoundHandler(), Reauth: nil},
+			OnEvent: func(ctx context.Context, e sessionguard.Event) { events++; e.Log(ctx, s.config.Logger) },
 		})
 		require.NoError(t, err)
 		s.guard, s.mux = guard, http.NewServeMux()
@@ -71,6 +70,7 @@ func TestAStrangersFloodCausesFewEventsAndNoBackendCalls(t *testing.T) {
 			}
 		}
 		require.Equal(t, before, backend.callCounts())
+		require.Zero(t, s.users.lookups)
 	})
 }
 

@@ -175,7 +175,7 @@ func (l *locked) saveFailed(err error) verdict {
 		l.setEnded(l.endReasonOf(key))
 		return loginRequired
 	case errors.Is(err, errUnsaveable):
-		l.core.log.Error("sessionguard: the response was replaced", "error", err)
+		l.core.logError("the response was replaced", "error", err)
 		l.undoLogin()
 		l.effects.open.Forget()
 		return unsaveable

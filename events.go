@@ -21,8 +21,8 @@ import (
 // An Event is an entry of the audit trail (OWASP ASVS 16.3.1, 16.3.2). Each goes to
 // Config.OnEvent as it happens; by default it is logged.
 //
-// It contains no token and nothing else that could be replayed. Path and UserAgent are what
-// the client sent, cut to 256 bytes: mind what your paths reveal, and quote both, as
+// It contains no token and nothing else that could be replayed. Method, Path and UserAgent
+// are what the client sent, cut to 256 bytes: mind what your paths reveal, and quote them, as
 // log/slog does. A session that times out is reported when a client comes back with its
 // cookie, and not at all if none does.
 type Event struct {
@@ -50,10 +50,10 @@ const (
 	EventExpired          EventName = "expired"           // (info) by the idle or absolute timeout
 	EventEnded            EventName = "ended"             // (info) by another session, an administrator, a limit, the user's state
 	EventTheftSuspected   EventName = "theft_suspected"   // (warn) a superseded token was presented: the session was ended
-	EventRefused          EventName = "refused"           // (warn; debug if not logged in, info if the login is too old; "cross_origin" at most once a second)
+	EventRefused          EventName = "refused"           // (warn; debug if not logged in, info if the login is too old; "cross_origin" and "login_required" at most once a second each)
 	EventUnknownCookie    EventName = "unknown_cookie"    // (info) signed with our keys, but of no session: at most once a second
 	EventUnverifiedCookie EventName = "unverified_cookie" // (info) not signed with our keys, or two of them: at most once a second
-	EventUnavailable      EventName = "unavailable"       // (error) the backend or FindUser failed
+	EventUnavailable      EventName = "unavailable"       // (error) the backend or FindUser failed; because a client has disconnected: at most once a second
 )
 
 var eventMessages = map[EventName]string{
@@ -153,7 +153,7 @@ func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
 	}
 	if req := c.requestFrom(ctx); req != nil {
 		r := req.caller
-		e.Method, e.Path, e.Address, e.UserAgent = r.Method, truncate(r.URL.Path), c.addressOf(r), truncate(r.UserAgent())
+		e.Method, e.Path, e.Address, e.UserAgent = truncate(r.Method), truncate(r.URL.Path), c.addressOf(r), truncate(r.UserAgent())
 	}
 	if c.onEvent != nil {
 		c.onEvent(ctx, e)
@@ -185,6 +185,25 @@ func (c *core) emitLoginRefused(ctx context.Context, user User, reason store.Rea
 func (c *core) emitThrottled(ctx context.Context, e Event, t *throttle) {
 	if e.Count = t.allow(store.TimeOf(time.Now())); e.Count > 0 {
 		c.emit(ctx, e, store.Record{})
+	}
+}
+
+// emitUnavailable reports a failure. One that a client causes by disconnecting is throttled.
+func (c *core) emitUnavailable(ctx context.Context, err error, rec store.Record) {
+	e := Event{Name: EventUnavailable, Err: err}
+	if errors.Is(err, context.Canceled) {
+		c.emitThrottled(ctx, e, &c.disconnected)
+	} else {
+		c.emit(ctx, e, rec)
+	}
+}
+
+// logError logs an error that any client may be able to cause, because the application makes
+// a mistake: at most once a second for each message.
+func (c *core) logError(message string, args ...any) {
+	t, _ := c.errors.LoadOrStore(message, new(throttle))
+	if n := t.(*throttle).allow(store.TimeOf(time.Now())); n > 0 {
+		c.log.Error("sessionguard: "+message, append(args, "count", n)...)
 	}
 }
 

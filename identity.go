@@ -50,8 +50,8 @@ func (l *locked) authenticate(ctx context.Context) identity {
 // which may end before the request's.
 func (l *locked) resolve(ctx context.Context) error {
 	if l.committed && l.exposure == public {
-		l.core.log.Error("sessionguard: use the session before writing: the headers of this response let it be cached",
-			"path", l.caller.URL.Path)
+		l.core.logError("use the session before writing: the headers of this response let it be cached",
+			"path", truncate(l.caller.URL.Path))
 		return ErrHeadersSent
 	}
 	if err := l.loadSession(ctx); err != nil {
@@ -165,7 +165,7 @@ func (l *locked) fail(err error) error {
 	e := l.needEffects()
 	e.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	l.user = nil
-	l.core.emit(l.ctx(), Event{Name: EventUnavailable, Err: err}, l.rec)
+	l.core.emitUnavailable(l.ctx(), err, l.rec)
 	return e.failure
 }
 

@@ -151,7 +151,7 @@ func (c *core) warnOfHTTP(r *http.Request) {
 	if !isHTTP || !c.cookies.Session.Secure || isLocalhost(host) || !c.logged.overHTTP.CompareAndSwap(false, true) {
 		return
 	}
-	c.log.Warn("sessionguard: a login arrived over http, where browsers drop Secure cookies: serve the site over https, or set Config.InsecureHTTP for development", "host", host)
+	c.log.Warn("sessionguard: a login arrived over http, where browsers drop Secure cookies: serve the site over https, or set Config.InsecureHTTP for development", "host", truncate(host))
 }
 
 // isLocalhost reports whether host, with or without a port, is this machine to a browser.
@@ -245,7 +245,8 @@ func (l *locked) setLimits(next store.Record, o loginOptions, old *store.Session
 // reauthenticate moves the request's session, as and where it is by now, to next's key. Of
 // the old session, next gets the ID, the values, when it was created and, if there is one,
 // RememberUntil; all else is of this login. If the session has ended meanwhile,
-// reauthenticate takes that back and returns false, and next is a new session.
+// reauthenticate takes that back and returns false, and next is a new session. So it is,
+// with what it got but the ID, if the session never stays the same for long enough.
 func (l *locked) reauthenticate(ctx context.Context, next store.Record, o loginOptions) (bool, error) {
 	old := l.rec.Detail()
 	next.ID, next.Details.Created = l.rec.ID, old.Created
@@ -255,17 +256,24 @@ func (l *locked) reauthenticate(ctx context.Context, next store.Record, o loginO
 	}
 	l.setLimits(next, o, l.rec.Session, rememberUntil)
 
-	err := l.core.retryMoved(ctx, l.rec, func(latest store.Record) error {
-		next.Values, next.Version, next.Details.Rotated = latest.Values, latest.Version, l.now
-		return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
+	err := l.core.renewals.Do(ctx, l.rec.ID, l.rec, func(latest store.Record) (store.Record, error) {
+		return next, l.core.retryMoved(ctx, latest, func(latest store.Record) error {
+			next.Values, next.Version, next.Details.Rotated = latest.Values, latest.Version, l.now
+			return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
+		})
 	})
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrConflict):
+		// Somebody keeps saving values, perhaps a thief who would lose the session. As it was
+		// last seen it becomes a new one, and create ends the old one however it changes.
+		next.ID, next.Version, next.Details.Rotated = newPublicID(), 0, 0
+		return false, nil
+	case errors.Is(err, store.ErrNotFound):
 		next.ID, next.Values, next.Version = newPublicID(), nil, 0
 		next.Details.Created, next.Details.Rotated = l.now, 0
 		l.setLimits(next, o, l.rec.Session, 0)
 		return false, nil
-	}
-	if err == nil {
+	case err == nil:
 		l.core.streams.Moved(next)
 	}
 	return err == nil, err

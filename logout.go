@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -123,8 +122,7 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	if l.rec.Session != nil {
 		keys[l.rec.Key] = true
 	}
-	values := slices.Collect(cookie.Values(l.http.Header, c.cookies.Session.Name))
-	for _, value := range values[max(0, len(values)-maxPresented):] {
+	for _, value := range cookie.Last(l.http.Header, c.cookies.Session.Name, maxPresented) {
 		if c.shouldLoad(value) {
 			keys[c.cookies.Key(value)] = true
 		}
@@ -153,7 +151,7 @@ func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reaso
 	defer cancel()
 	err := c.end(d, rec.Key, reason, "")
 	if err != nil {
-		c.log.Error("sessionguard: could not delete an ended session", "reason", reason, "error", err)
+		c.logError("could not delete an ended session", "reason", reason, "error", err)
 	}
 	return err
 }
@@ -162,20 +160,19 @@ func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reaso
 // theft ends the session even if it has moved to a new key meanwhile, for example because
 // of a login in another tab whose new cookie has not reached the browser.
 func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, actor string) error {
-	follow := reason == store.ReasonLoggedOut || reason == store.ReasonReplaced || reason == store.ReasonTheftSuspected
-	err := c.retryMoved(ctx, store.Record{Session: &store.Session{Key: key}}, func(rec store.Record) error {
-		ended, err := c.backend.Delete(ctx, rec.Key, reason)
-		if err == nil && ended.Session != nil {
-			c.streams.End(ended.ID, reason)
-			c.emitEnd(ctx, ended, reason, actor)
-		}
-		if moved := new(store.MovedError); !follow && errors.As(err, &moved) {
+	rec, err := c.backend.Delete(ctx, key, reason)
+	var moved *store.MovedError
+	switch {
+	case errors.As(err, &moved):
+		if reason != store.ReasonLoggedOut && reason != store.ReasonReplaced && reason != store.ReasonTheftSuspected {
 			return nil
 		}
-		return err
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
+		var ended []endedSession
+		ended, err = c.endByID(ctx, []store.End{{Owner: moved.Owner, ID: moved.ID, Reason: reason}})
+		c.emitEnded(ctx, ended, actor)
+	case err == nil && rec.Session != nil:
+		c.streams.End(rec.ID, reason)
+		c.emitEnd(ctx, rec, reason, actor)
 	}
 	return err
 }

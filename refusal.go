@@ -89,6 +89,7 @@ var refusals = [verdicts]refusal{
 		custom: func(r *Refusals) http.Handler { return r.Login },
 		page:   func(c *core) *localpath.Page { return &c.login }, next: true,
 		event: true, level: slog.LevelDebug,
+		often: func(c *core) *throttle { return &c.notLoggedIn },
 	},
 	forbidden: {
 		status: http.StatusForbidden, code: "forbidden", detail: "You may not see this page.",
@@ -277,7 +278,7 @@ func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *h
 	if watched.Started() {
 		panic(panicked.value)
 	}
-	req.core.log.Error("sessionguard: a handler of Config.Refusals panicked", "panic", panicked.value, "stack", string(panicked.stack))
+	req.core.logError("a handler of Config.Refusals panicked", "panic", panicked.value, "stack", string(panicked.stack))
 	h := w.Header()
 	clear(h)
 	maps.Copy(h, before)
@@ -395,6 +396,6 @@ func (c *core) crossOriginAllowed(r *http.Request) bool {
 // warnOfNullOrigin logs, once, why a form of this very site may have been refused.
 func (c *core) warnOfNullOrigin(r *http.Request) {
 	if r.Header.Get("Origin") == "null" && c.logged.nullOrigin.CompareAndSwap(false, true) {
-		c.log.Warn("sessionguard: a request with Origin: null was refused: forms of this site send that if its Referrer-Policy is no-referrer (same-origin will do) or it is in a sandboxed frame", "path", r.URL.Path)
+		c.log.Warn("sessionguard: a request with Origin: null was refused: forms of this site send that if its Referrer-Policy is no-referrer (same-origin will do) or it is in a sandboxed frame", "path", truncate(r.URL.Path))
 	}
 }

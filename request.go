@@ -122,7 +122,8 @@ type effects struct {
 // hold no other while they call out: the mutexes of internal/stream, of a
 // response.Stopper, of a throttle, of a saver.Queue, and those of a backend. No two
 // requests' mutexes are held at a time. A request that saves values may wait for the backend
-// call of another that saves the same session, but for nothing else of it.
+// call of another that saves the same session, and a login that renews a session for those
+// of another that renews it, but for nothing else of it.
 //
 // Application code runs while the mutex is held: FindUser, OnEvent, the Logger, ClientAddr,
 // MaxSessions, the user's methods but HasRole, the encoders of stored values, an outer
@@ -187,17 +188,27 @@ func (req *request) lockToRespond(wait func(*request) *locked) *locked {
 	if !req.writer.TimedOut() || holdsLock() {
 		return wait(req)
 	}
-	for range 1000 { // which is longer than what only computes has the lock
-		runtime.Gosched()
-		if req.mu.TryLock() {
-			return (*locked)(req)
-		}
+	if !req.writer.Detached() && soon(req.mu.TryLock) {
+		return (*locked)(req)
 	}
 	req.writer.Detach()
 	if req.mu.TryLock() { // what unlock does may have come too early to see that
 		return (*locked)(req)
 	}
 	return nil
+}
+
+// soon tries for longer than what only computes has the lock. If thousands of responses do
+// that at once, each time that they let the others run takes long, and a few suffice.
+func soon(try func() bool) bool {
+	begun := time.Now()
+	for i := 0; i < 1000 && (i < 20 || time.Since(begun) < time.Millisecond); i++ {
+		runtime.Gosched()
+		if try() {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *locked) unlock() {
@@ -333,13 +344,13 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 	if req == nil || req.madeUnsafe(r) {
 		if c.logged.unwrapped.CompareAndSwap(false, true) {
 			c.log.Error("sessionguard: this request did not come through guard.Handler, or not with these cookies, or not with this method: nobody is logged in and nothing is stored",
-				"path", r.URL.Path, "method", r.Method)
+				"path", truncate(r.URL.Path), "method", truncate(r.Method))
 		}
 		return nil, ErrNotWrapped
 	}
 	l, err := req.tryLock()
 	if err != nil && c.logged.callback.CompareAndSwap(false, true) {
-		c.log.Error("sessionguard: a callback used the guard for the request that it was called for", "path", r.URL.Path)
+		c.log.Error("sessionguard: a callback used the guard for the request that it was called for", "path", truncate(r.URL.Path))
 	}
 	return l, err
 }

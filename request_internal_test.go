@@ -3,6 +3,8 @@ package sessionguard
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -37,6 +39,22 @@ func TestACallbackIsNoticedOnTheStack(t *testing.T) {
 		go func() { done <- holdsLock() }()
 		return <-done
 	}), "another goroutine's stack is another stack")
+}
+
+// W2: thousands of responses of a timeout middleware do not keep all processors busy while they
+// wait for their locks.
+func TestSoonGivesUpEarlierIfManyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		require.False(t, soon(func() bool { tries++; return false }))
+		require.Equal(t, 1000, tries)
+		tries = 0
+		require.False(t, soon(func() bool { tries++; time.Sleep(time.Millisecond); return false }))
+		require.Equal(t, 20, tries)
+		tries = 0
+		require.True(t, soon(func() bool { tries++; return tries == 7 }))
+		require.Equal(t, 7, tries)
+	})
 }
 
 // The machines only rise, and max is what combines them: so the order of their values is

@@ -2,9 +2,9 @@ package sessionguard
 
 import (
 	"fmt"
-	"mime"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
@@ -125,8 +125,9 @@ func formValue(r *http.Request, name string) string {
 		return r.URL.Query().Get(name)
 	}
 	if r.Form == nil {
-		contentType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-		if err != nil || contentType != "application/x-www-form-urlencoded" {
+		// mime.ParseMediaType would also parse the parameters, which may be a megabyte.
+		contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+		if !strings.EqualFold(strings.TrimSpace(contentType), "application/x-www-form-urlencoded") {
 			return r.URL.Query().Get(name)
 		}
 		_ = r.ParseForm() // what could be read is in r.Form

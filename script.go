@@ -114,6 +114,10 @@ func serveScript(w http.ResponseWriter, r *http.Request, name string) {
 	if name == guardScriptName {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
+	if _, ok := r.Header["Range"]; ok { // thousands of which make a response of megabytes
+		r = r.Clone(r.Context())
+		r.Header.Del("Range")
+	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(guardScript))
 }
 
@@ -198,6 +202,7 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 			add("data-absolute-seconds", strconv.FormatInt(now.AbsoluteSeconds, 10))
 		}
 	}
+	var others []string
 	for len(attributes) > 0 {
 		name, value := attributes[0], ""
 		if len(attributes) > 1 {
@@ -205,10 +210,13 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 		}
 		attributes = attributes[min(2, len(attributes)):]
 		if !plainAttribute(name) {
-			g.log.Error("sessionguard: ScriptTag: not an attribute to add: only data-…, nonce and id are", "name", name)
+			others = append(others, name)
 			continue
 		}
 		add(name, value)
+	}
+	if others != nil {
+		g.logError("ScriptTag: not attributes to add: only data-…, nonce and id are", "names", others)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		add("data-next", "") // the response to a POST has no page to come back to; of two attributes the first counts

@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
 	"github.com/sessionguard-go/sessionguard/internal/stream"
+	"github.com/sessionguard-go/sessionguard/internal/turns"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -116,11 +118,15 @@ type core struct {
 	onEvent    func(context.Context, Event) // nil: log
 	log        *slog.Logger
 
-	saves             *saver.Queue     // changes
-	streams           *stream.Registry // changes
-	unverifiedCookies throttle         // these three change
+	saves             *saver.Queue                      // changes
+	renewals          turns.Turns[string, store.Record] // changes; by the session's ID
+	streams           *stream.Registry                  // changes
+	unverifiedCookies throttle                          // these change
 	unknownCookies    throttle
 	crossOrigins      throttle
+	notLoggedIn       throttle
+	disconnected      throttle
+	errors            sync.Map    // *throttle by message: see logError
 	scriptServed      atomic.Bool // Script was called
 	logged            struct {    // mistakes, each of which is logged once
 		script, unwrapped, callback, unverified, overHTTP, nullOrigin, reauthPath atomic.Bool
@@ -331,11 +337,12 @@ func (c *core) loadMoved(ctx context.Context, key store.Key) (store.Record, erro
 	return rec, err
 }
 
-// followMove loads a moved session. It follows at most eight moves and then asks for the
-// session by its ID, so that no client can force an unbounded chain.
+// followMove loads a moved session. It follows at most three moves and then asks for the
+// session by its ID, so that no client can force a long chain. Of a session that has moved
+// more often, nobody learns why it ended.
 func (c *core) followMove(ctx context.Context, moved *store.MovedError) (store.Record, error) {
 	owner, id := moved.Owner, moved.ID
-	for range 8 {
+	for range 3 {
 		rec, err := c.backend.Load(ctx, moved.To)
 		if !errors.As(err, &moved) {
 			var ended *store.EndedError
@@ -361,16 +368,23 @@ func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.
 	}
 }
 
+// maxRenewalConflicts is how often a login tries to renew a session that others save.
+const maxRenewalConflicts = 8
+
 // retryMoved calls do with rec, and again with the session as it is by then, for as long
-// as do finds that it has moved or changed meanwhile.
+// as do finds that it has moved, or has changed at most maxRenewalConflicts times.
 func (c *core) retryMoved(ctx context.Context, rec store.Record, do func(store.Record) error) error {
-	for ctx.Err() == nil {
+	conflicts := 0
+	for attempts := 1; ctx.Err() == nil; attempts++ {
 		err := do(rec)
 		var moved *store.MovedError
 		switch {
 		case errors.As(err, &moved):
+			turns.BackOff(ctx, attempts)
 			rec, err = c.followMove(ctx, moved)
-		case errors.Is(err, store.ErrConflict):
+		case errors.Is(err, store.ErrConflict) && conflicts < maxRenewalConflicts:
+			conflicts++
+			turns.BackOff(ctx, attempts)
 			rec, err = c.loadMoved(ctx, rec.Key)
 		default:
 			return err

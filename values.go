@@ -144,7 +144,7 @@ func (l *locked) fill(ctx context.Context, s *values.OpenSession) error {
 		return err
 	}
 	if err := s.Fill(bag); err != nil {
-		l.core.log.Error("sessionguard: stored values cannot be decoded", "session", s.Session.Name(), "error", err)
+		l.core.logError("stored values cannot be decoded", "session", s.Session.Name(), "error", err)
 		return err
 	}
 	return nil
@@ -259,7 +259,7 @@ func (l *locked) saveLate() {
 		err = ErrHeadersSent
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		l.core.log.Error("sessionguard: values changed after the response began are lost", "error", err)
+		l.core.logError("values changed after the response began are lost", "error", err)
 	}
 }
 

@@ -60,7 +60,7 @@ func TestAuditTrailHasEachEventOnce(t *testing.T) {
 		after := func(do func(), want ...sessionguard.Event) { s.Helper(); s.requireEvents(b, do, want...) }
 		get := func(path string) func() { return func() { b.Get(path) } }
 
-		after(get("/home"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Method: "GET", Path: "/home"})
+		after(get("/home"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Count: 1, Method: "GET", Path: "/home"})
 		after(func() { b.login("ada") }, sessionguard.Event{Name: sessionguard.EventLogin, UserID: "ada", SessionHash: sessionHash, Method: "POST", Path: "/login"})
 		after(get("/home"))
 		after(get("/admin"), sessionguard.Event{Name: sessionguard.EventRefused, UserID: "ada", SessionHash: sessionHash, Code: "forbidden", Method: "GET", Path: "/admin"})
@@ -70,7 +70,7 @@ func TestAuditTrailHasEachEventOnce(t *testing.T) {
 		after(func() { b.Post("/value", "Sec-Fetch-Site", "cross-site") },
 			sessionguard.Event{Name: sessionguard.EventRefused, Code: "cross_origin", Count: 1, Method: "POST", Path: "/value"})
 		advance(idle)
-		after(get("/poll"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Reason: store.ReasonRemembered, Method: "GET", Path: "/poll"})
+		after(get("/poll"), sessionguard.Event{Name: sessionguard.EventRefused, Code: "login_required", Count: 1, Reason: store.ReasonRemembered, Method: "GET", Path: "/poll"})
 		after(get("/home"), sessionguard.Event{Name: sessionguard.EventRevived, UserID: "ada", SessionHash: sessionHash, Method: "GET", Path: "/home"})
 		after(func() { b.Post("/logout") }, sessionguard.Event{Name: sessionguard.EventLogout, UserID: "ada", SessionHash: sessionHash, Reason: store.ReasonLoggedOut, Method: "POST", Path: "/logout"})
 

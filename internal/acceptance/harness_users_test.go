@@ -41,15 +41,19 @@ type userDatabase struct {
 	mu      sync.Mutex
 	users   map[string]user
 	err     error
-	lookups int // calls of Find
+	hear    bool // Find fails if its context has ended
+	lookups int  // calls of Find
 }
 
-func (d *userDatabase) Find(_ context.Context, id string) (*user, error) {
+func (d *userDatabase) Find(ctx context.Context, id string) (*user, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lookups++
 	if d.err != nil {
 		return nil, d.err
+	}
+	if d.hear && ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	u, ok := d.users[id]
 	if !ok {

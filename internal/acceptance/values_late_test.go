@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -29,6 +30,7 @@ func TestChangesAfterAReplacedPageAreNotSaved(t *testing.T) {
 			require.Equal(s.T, http.StatusInternalServerError, resp.StatusCode)
 			require.Contains(s.T, resp.Body, "was not saved")
 			require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=k").Body)
+			advance(time.Second)
 		}
 		require.Equal(s.T, 2, strings.Count(s.log.String(), "the response was replaced"), "once each: %s", s.log)
 		require.NotContains(s.T, s.log.String(), "values changed after the response began")

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sessionguard-go/sessionguard"
 	"github.com/stretchr/testify/require"
@@ -146,6 +147,7 @@ func TestLateChangesAreSavedForASessionAndFailForAVisitor(t *testing.T) {
 			s.log.mu.Lock()
 			s.log.b.Reset()
 			s.log.mu.Unlock()
+			advance(time.Second)
 		}
 	})
 }

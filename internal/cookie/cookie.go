@@ -71,17 +71,45 @@ type Codec struct {
 // around a value are removed, as net/http does.
 func Values(h http.Header, name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for _, line := range h["Cookie"] {
-			for line != "" {
-				var pair string
-				pair, line, _ = strings.Cut(line, ";")
-				key, value, ok := strings.Cut(pair, "=")
-				if ok && strings.Trim(key, " \t") == name && !yield(unquote(strings.Trim(value, " \t"))) {
-					return
-				}
-			}
+		r := reader{name: name, lines: h["Cookie"]}
+		for value, ok := r.next(); ok && yield(value); {
+			value, ok = r.next()
 		}
 	}
+}
+
+// Last returns the values of the last n cookies with that name.
+func Last(h http.Header, name string, n int) []string {
+	var last []string
+	for value := range Values(h, name) {
+		if len(last) == n {
+			last = last[:copy(last, last[1:])]
+		}
+		last = append(last, value)
+	}
+	return last
+}
+
+// A reader finds the values that Values yields.
+type reader struct {
+	name  string
+	lines []string
+	line  string // what is left of the line before lines
+}
+
+func (r *reader) next() (value string, found bool) {
+	for r.line != "" || len(r.lines) > 0 {
+		if r.line == "" {
+			r.line, r.lines = r.lines[0], r.lines[1:]
+		}
+		var pair string
+		pair, r.line, _ = strings.Cut(r.line, ";")
+		key, value, ok := strings.Cut(pair, "=")
+		if ok && strings.Trim(key, " \t") == r.name {
+			return unquote(strings.Trim(value, " \t")), true
+		}
+	}
+	return "", false
 }
 
 func unquote(value string) string {

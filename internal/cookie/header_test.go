@@ -3,6 +3,7 @@ package cookie
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -73,4 +74,15 @@ func TestReadingCookiesAllocatesNothing(t *testing.T) {
 		for range Values(h, "__Host-session") {
 		}
 	}))
+}
+
+func TestLastCookies(t *testing.T) {
+	h := http.Header{"Cookie": {"s=1; t=0; s=2", "s=3; s="}}
+	for n, want := range [][]string{nil, {""}, {"3", ""}, {"2", "3", ""}, {"1", "2", "3", ""}, {"1", "2", "3", ""}} {
+		if n > 0 {
+			require.Equal(t, want, Last(h, "s", n))
+		}
+	}
+	h = http.Header{"Cookie": {strings.Repeat("s=1; ", 100_000)}}
+	require.LessOrEqual(t, testing.AllocsPerRun(3, func() { Last(h, "s", 8) }), 5.0)
 }

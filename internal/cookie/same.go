@@ -1,11 +1,12 @@
 package cookie
 
 import (
-	"iter"
 	"net/http"
-	"slices"
 	"strings"
 )
+
+// separator is between the cookies of a header.
+const separator = "; "
 
 // Header returns the Cookie header of a request as one string, or nil if it has none. It
 // points to the string that the header has now, not to what is set later.
@@ -16,32 +17,52 @@ func Header(h http.Header) *string {
 	case 1:
 		return &lines[0]
 	default:
-		joined := strings.Join(lines, "; ")
+		joined := strings.Join(lines, separator)
 		return &joined
 	}
 }
 
 // Same reports whether h has the same session and visitor cookies as the header from
-// which before was made. Other cookies may differ: middleware adds some of its own.
+// which before was made. Other cookies may differ: middleware adds some of its own. It is
+// called often, and allocates nothing, however many cookies there are.
 func (c *Codec) Same(before *string, h http.Header) bool {
 	lines := h["Cookie"]
-	if before == nil && len(lines) == 0 || before != nil && len(lines) == 1 && lines[0] == *before {
+	if before == nil && len(lines) == 0 || before != nil && isJoined(lines, *before) {
 		return true
 	}
-	return c.sameOfOurs(before, h)
+	return sameValues(c.Session.Name, before, lines) && sameValues(c.Visitor.Name, before, lines)
 }
 
-func (c *Codec) sameOfOurs(before *string, h http.Header) bool {
-	then := http.Header{}
-	if before != nil {
-		then["Cookie"] = []string{*before}
+// isJoined reports whether joined is what Header makes of lines.
+func isJoined(lines []string, joined string) bool {
+	if len(lines) == 1 {
+		return lines[0] == joined
 	}
-	for _, name := range []string{c.Session.Name, c.Visitor.Name} {
-		if !equal(Values(then, name), Values(h, name)) {
-			return false
+	ok := len(lines) > 0
+	for i, line := range lines {
+		if i > 0 && ok {
+			joined, ok = strings.CutPrefix(joined, separator)
+		}
+		if ok {
+			joined, ok = strings.CutPrefix(joined, line)
 		}
 	}
-	return true
+	return ok && joined == ""
 }
 
-func equal(a, b iter.Seq[string]) bool { return slices.Equal(slices.Collect(a), slices.Collect(b)) }
+func sameValues(name string, before *string, lines []string) bool {
+	then, now := reader{name: name}, reader{name: name, lines: lines}
+	if before != nil {
+		then.line = *before
+	}
+	for {
+		a, ok := then.next()
+		b, alsoOK := now.next()
+		if ok != alsoOK || a != b {
+			return false
+		}
+		if !ok {
+			return true
+		}
+	}
+}

@@ -7,11 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
-	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/turns"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -173,7 +172,7 @@ func (q *Queue) saveMerged(ctx context.Context, latest *store.Session, batch []*
 		if !errors.Is(err, store.ErrConflict) {
 			return nil, err
 		}
-		backOff(ctx, conflicts)
+		turns.BackOff(ctx, conflicts+1)
 		rec, err := q.backend.Load(ctx, latest.Key)
 		if err != nil {
 			return nil, err
@@ -196,25 +195,4 @@ func (q *Queue) merge(stored []byte, batch []*task) (merged []byte, changed bool
 		}
 	}
 	return stored, changed
-}
-
-const (
-	firstPause = 2 * time.Millisecond
-	maxPause   = 250 * time.Millisecond
-)
-
-// backOff waits before a session is loaded and saved once more. After the first conflict it
-// does not: the session has changed since the request began, which need not happen again.
-// After that, processes that save the same session wait for random times, so that they do
-// not go on meeting.
-func backOff(ctx context.Context, conflicts int) {
-	if conflicts == 0 {
-		return
-	}
-	timer := time.NewTimer(rand.N(min(firstPause<<min(conflicts, 16), maxPause)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -24,7 +24,8 @@ type watch struct {
 	ready   chan struct{} // closed when Watch has returned
 	err     error         // set before ready is closed
 	stop    context.CancelFunc
-	streams int // guarded by Registry.mu
+	streams int         // guarded by Registry.mu, as is idle
+	idle    *time.Timer // one, however often a client opens a stream and closes it; nil until the first is closed
 }
 
 // joinWatchLocked adds s to the watch, which the first stream starts.
@@ -45,8 +46,13 @@ func (r *Registry) leaveWatchLocked(s *Stream) {
 	if w == nil {
 		return
 	}
-	if w.streams--; w.streams == 0 {
-		time.AfterFunc(watchLinger, func() { r.dropIdleWatch(w) })
+	if w.streams--; w.streams > 0 {
+		return
+	}
+	if w.idle == nil {
+		w.idle = time.AfterFunc(watchLinger, func() { r.dropIdleWatch(w) })
+	} else {
+		w.idle.Reset(watchLinger)
 	}
 }
 

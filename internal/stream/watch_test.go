@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"net/http/httptest"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -313,5 +314,32 @@ func TestTwoStreamsMayStopOneResponse(t *testing.T) {
 		}
 		_, err := w.Write(nil)
 		require.ErrorIs(f, err, errStopped)
+	})
+}
+
+// A client that opens streams and closes them at once leaves nothing behind but the watch.
+func TestStreamsThatCloseAtOnceLeaveNothingBehind(t *testing.T) {
+	watched(t, func(f *fixture) {
+		open := func() {
+			r, err := f.tryOpen(context.Background(), "s", httptest.NewRecorder())
+			require.NoError(f, err)
+			r.Close()
+		}
+		open()
+		heap := func() int64 {
+			runtime.GC()
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
+		}
+		const streams = 20_000
+		before := heap()
+		for range streams {
+			open()
+		}
+		perStream := (heap() - before) / streams
+		f.Logf("%d bytes for each", perStream)
+		require.Less(f, perStream, int64(50))
 	})
 }

@@ -2,6 +2,8 @@ package values
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -83,10 +85,10 @@ func (b Bag) Marshal() []byte {
 }
 
 // MarshalWithin is like Marshal, for at most size bytes. If the bag is larger, it removes
-// the oldest messages of the largest flash list (in bytes) from b, and a list with its
-// last message. Only lists under gorilla's default flash key count. MarshalWithin reports
-// false if the bag is too large even without them. The time it takes is proportional to
-// the number of messages.
+// the oldest messages of the largest flash list (in bytes) from b, a list with its last
+// message, and so on. Only lists under gorilla's default flash key count. MarshalWithin
+// reports false if the bag is too large even without them. The time it takes is proportional
+// to the number of messages and lists.
 func (b Bag) MarshalWithin(size int) ([]byte, bool) {
 	for {
 		out := b.Marshal()
@@ -99,22 +101,32 @@ func (b Bag) MarshalWithin(size int) ([]byte, bool) {
 	}
 }
 
-// trimFlash removes messages from the front of the largest flash list, until excess bytes
-// are gone or the list is. It reports false if there are no messages.
+// trimFlash removes messages, at least one, until about excess bytes are gone. It may
+// remove too few, but not too many. It reports false if there are no messages.
 func (b Bag) trimFlash(excess int) bool {
-	var name, list string
-	for n, entries := range b {
-		v := entries.value(flashKey)
-		if l, ok := listElements(v); !ok || l == "" {
-			continue
-		}
-		if len(v) > len(list) || len(v) == len(list) && n < name {
-			name, list = n, v
+	type flashes struct{ name, list string }
+	var all []flashes
+	for name, entries := range b {
+		list := entries.value(flashKey)
+		if messages, ok := listElements(list); ok && messages != "" {
+			all = append(all, flashes{name, list})
 		}
 	}
-	if list == "" {
-		return false
+	slices.SortFunc(all, func(a, b flashes) int {
+		return cmp.Or(cmp.Compare(len(b.list), len(a.list)), cmp.Compare(a.name, b.name))
+	})
+	for _, f := range all {
+		if excess <= 0 {
+			break
+		}
+		excess -= b.trimList(f.name, f.list, excess)
 	}
+	return len(all) > 0
+}
+
+// trimList removes messages from the front of a list, until excess bytes are gone or the
+// list is. It returns no fewer bytes than the bag is then shorter, if the list is gone.
+func (b Bag) trimList(name, list string, excess int) (removed int) {
 	messages, _ := listElements(list)
 	for before := len(messages); messages != "" && before-len(messages) < excess; {
 		// cutPart returns no rest if the list is corrupt, so all of it goes.
@@ -122,11 +134,15 @@ func (b Bag) trimFlash(excess int) bool {
 	}
 	i, _ := b[name].search(flashKey)
 	trimmed := slices.Clone(b[name])
-	if messages == "" {
-		trimmed = slices.Delete(trimmed, i, i+1)
-	} else {
+	if messages != "" {
 		trimmed[i].Value = listOf(messages)
+		b[name] = trimmed
+		return excess
 	}
-	b[name] = trimmed
-	return true
+	b[name] = slices.Delete(trimmed, i, i+1)
+	removed = len(flashKey) + len(list) + 4*binary.MaxVarintLen32
+	if len(trimmed) == 1 {
+		removed += len(name)
+	}
+	return removed
 }

@@ -3,6 +3,7 @@ package values
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -210,4 +211,24 @@ func FuzzUnmarshal(f *testing.F) {
 		_, err = Unmarshal(bag.Marshal())
 		require.NoError(t, err)
 	})
+}
+
+// A session with thousands of names, each with one message, is marshalled a few times only
+// when a large value takes the place of all.
+func TestMarshalWithinDropsManyListsTogether(t *testing.T) {
+	allocations := func(lists int) float64 {
+		message, err := Encode(map[any]any{"_flash": []any{"x"}}, nil)
+		require.NoError(t, err)
+		bag := Bag{"kept": {{"\x10k", strings.Repeat("x", 60_000)}}}
+		for i := range lists {
+			bag[strconv.Itoa(i)] = message
+		}
+		return testing.AllocsPerRun(1, func() {
+			b := maps.Clone(bag)
+			stored, fits := b.MarshalWithin(60_100)
+			require.True(t, fits)
+			require.Greater(t, len(stored), 60_050, "no more are dropped than necessary")
+		})
+	}
+	require.Less(t, allocations(1000), 3000.0) // 24,000 if each list were dropped alone
 }

@@ -91,9 +91,10 @@ func (s *OpenSession) encode() (Entries, error) {
 
 // RecordContext records the Done channel of a context with which a handler was given the
 // session. If that context ends before the session is saved, the handler was abandoned,
-// as http.TimeoutHandler does, and may still write to the session's map.
+// as http.TimeoutHandler does, and may still write to the session's map. After one that has
+// ended no other matters: a stream may use the session with thousands.
 func (s *OpenSession) RecordContext(done <-chan struct{}) {
-	if done != nil && !slices.Contains(s.given, done) {
+	if done != nil && !slices.Contains(s.given, done) && !s.mayStillRun() {
 		s.given = append(s.given, done)
 	}
 }

@@ -240,3 +240,14 @@ func TestClearEmptiesSessionsInPlace(t *testing.T) {
 	require.Empty(t, changed(t, &o, false))
 	require.Empty(t, changed(t, &o, true), "what was saved before is not saved either")
 }
+
+func TestAStreamThatUsesASessionWithManyContextsKeepsOne(t *testing.T) {
+	s := NewOpenSession(nil, "s")
+	for range 1000 {
+		ctx, cancel := context.WithCancel(t.Context())
+		s.RecordContext(ctx.Done())
+		cancel()
+	}
+	require.Len(t, s.given, 1)
+	require.True(t, s.mayStillRun())
+}

@@ -21,9 +21,9 @@ import (
 // page, and any other client gets application/problem+json (RFC 9457) with a member
 // "error" as named below, and with a 401 the header WWW-Authenticate: Cookie with the login
 // page as "form-action". A navigation is a request with Sec-Fetch-Mode: navigate, or one
-// that accepts text/html, as Turbo's do, without X-Requested-With and Turbo-Frame. htmx gets
-// the program's response with the header HX-Redirect, so that no login page becomes part of
-// another page; "next" is then the page that the browser shows.
+// that accepts text/html, as Turbo's do, without X-Requested-With and Turbo-Frame. htmx
+// (HX-Request) gets the program's response with the header HX-Redirect, so that no login page
+// becomes part of another page; "next" is then the page that the browser shows.
 //
 // A replacement serves programs as well as browsers. One that needs the guard itself can
 // use a variable that is set later: var guard *Guard[*User] first, then guard, err =

@@ -132,7 +132,7 @@ func (l *locked) noteStatus(status int) {
 func (l *locked) saveEffects() verdict {
 	err := l.failure()
 	if err == nil && l.loginIsLost() {
-		err = fmt.Errorf("nobody waits for the login any more: %w", l.parent.Err())
+		err = fmt.Errorf("nobody waits for the login any more: %w", context.Canceled) // also if time is up: no backend has failed
 	} else if err == nil {
 		err = l.revalidateRotation()
 	} else if l.rotatesToken() {

@@ -51,9 +51,10 @@ type Config[U User] struct {
 
 	// Keys are secrets of at least 32 random bytes each, newest first. The cookies' own keys
 	// are derived from them (HKDF, RFC 5869). The first signs and encrypts, and the others
-	// read cookies made before it came: to rotate, put a new one in front. Default: a
-	// random one and a warning, since visitors' cookies then become invalid when the process
-	// ends. Required with any Backend but [store.Memory].
+	// read cookies made before it came: to rotate, put a new one in front, and keep the
+	// old one for as long as a session can last. Default: a random one and a warning, since
+	// visitors' cookies then become invalid when the process ends. Required with any Backend
+	// but [store.Memory].
 	Keys [][]byte
 
 	// Backend keeps the sessions. Default: [store.NewMemory], for one process. Guards
@@ -95,8 +96,9 @@ type Config[U User] struct {
 
 	// BasePath is the prefix that a proxy removes from the paths of requests, such as
 	// "/app". A path that arrives with it is left as it is. All other paths here, "next",
-	// and what a handler redirects to, are paths as browsers see them, with the prefix; so
-	// are the defaults. Default: none.
+	// the arguments of [Guard.Next] and [Guard.Logout], and what a handler redirects to, are
+	// paths as browsers see them, with the prefix; so are the defaults. The cookies' path
+	// is "/" all the same: applications on one host need different CookieNames. Default: none.
 	BasePath string
 	// LoginPath is where a page that needs a login sends a browser, with its own path as
 	// the query value "next". Default: "/login".

@@ -52,7 +52,7 @@ const (
 	EventTheftSuspected   EventName = "theft_suspected"   // (warn) a superseded token was presented: the session was ended
 	EventRefused          EventName = "refused"           // (warn; debug if not logged in, info if the login is too old; "cross_origin" and "login_required" at most once a second each)
 	EventUnknownCookie    EventName = "unknown_cookie"    // (info) signed with our keys, but of no session: at most once a second
-	EventUnverifiedCookie EventName = "unverified_cookie" // (info) not signed with our keys, or two of them: at most once a second
+	EventUnverifiedCookie EventName = "unverified_cookie" // (info) a session cookie not signed with our keys, or several session cookies: at most once a second
 	EventUnavailable      EventName = "unavailable"       // (error) the backend or FindUser failed; because a client has disconnected: at most once a second
 )
 

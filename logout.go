@@ -23,7 +23,9 @@ import (
 
 // Logout ends the session. It then redirects a browser to the path to, where it leaves the
 // flash Config.LogoutFlash, and responds to any other client with 204 (to htmx with
-// HX-Redirect): see [Refusals] for what a browser is. It accepts only what arrived as a POST: a logout changes state, and links are prefetched.
+// HX-Redirect): see [Refusals] for what a browser is. With a [Config.BasePath], to includes
+// it. Logout accepts only what arrived as a POST: a logout changes state, and links are
+// prefetched.
 //
 // The session is dead on the server, on every node, before the browser sees the response,
 // and so is every copy of its cookies. Of many cookies with the session's name, which no

@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 
+	"github.com/sessionguard-go/sessionguard/internal/callstack"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -21,9 +21,9 @@ import (
 // page, and any other client gets application/problem+json (RFC 9457) with a member
 // "error" as named below, and with a 401 the header WWW-Authenticate: Cookie with the login
 // page as "form-action". A navigation is a request with Sec-Fetch-Mode: navigate, or one
-// that accepts text/html, as Turbo's do, without X-Requested-With and Turbo-Frame. htmx gets
-// the program's response with the header HX-Redirect, so that no login page becomes part of
-// another page; "next" is then the page that the browser shows.
+// that accepts text/html, as Turbo's do, without X-Requested-With and Turbo-Frame. htmx
+// (HX-Request) gets the program's response with the header HX-Redirect, so that no login page
+// becomes part of another page; "next" is then the page that the browser shows.
 //
 // A replacement serves programs as well as browsers. One that needs the guard itself can
 // use a variable that is set later: var guard *Guard[*User] first, then guard, err =
@@ -270,15 +270,15 @@ func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *h
 	}
 	before := w.Header().Clone()
 	req.setInCustomHandler(true)
-	panicked := recovered(func() { custom.ServeHTTP(watched, r) })
+	panicked := callstack.Recover(func() { custom.ServeHTTP(watched, r) })
 	req.setInCustomHandler(false)
 	if panicked == nil {
 		return watched.Started()
 	}
 	if watched.Started() {
-		panic(panicked.value)
+		panic(panicked.Value)
 	}
-	req.core.logError("a handler of Config.Refusals panicked", "panic", panicked.value, "stack", string(panicked.stack))
+	req.core.logError("a handler of Config.Refusals panicked", "panic", panicked.Value, "stack", string(panicked.Stack))
 	h := w.Header()
 	clear(h)
 	maps.Copy(h, before)
@@ -289,23 +289,6 @@ func (req *request) setInCustomHandler(running bool) {
 	l := req.lock()
 	defer l.unlock()
 	l.inCustomHandler = running
-}
-
-// A recoveredPanic is what a function has panicked with, and where.
-type recoveredPanic struct {
-	value any
-	stack []byte
-}
-
-// recovered calls do, and returns its panic or nil.
-func recovered(do func()) (p *recoveredPanic) {
-	defer func() {
-		if value := recover(); value != nil {
-			p = &recoveredPanic{value, debug.Stack()}
-		}
-	}()
-	do()
-	return nil
 }
 
 // problem returns the application/problem+json (RFC 9457). All but the reason is encoded

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/callstack"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/response"
@@ -236,24 +237,7 @@ func (l *locked) giveUp() {
 var lockedMethods = strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf((*locked).unlock).Pointer()).Name(), "unlock")
 
 // holdsLock reports whether the calling goroutine is inside a method of *locked.
-func holdsLock() bool {
-	pcs := make([]uintptr, 64)
-	n := runtime.Callers(1, pcs)
-	for n == len(pcs) {
-		pcs = make([]uintptr, 2*len(pcs))
-		n = runtime.Callers(1, pcs)
-	}
-	frames := runtime.CallersFrames(pcs[:n])
-	for {
-		frame, more := frames.Next()
-		if strings.HasPrefix(frame.Function, lockedMethods) {
-			return true
-		}
-		if !more {
-			return false
-		}
-	}
-}
+func holdsLock() bool { return callstack.Has(lockedMethods) }
 
 // needEffects returns l.effects, which it makes if there are none.
 func (l *locked) needEffects() *effects {

@@ -94,8 +94,10 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 //
 //	mux.Handle("/reports/", guard.RequireRole("Reporter")(guard.HideCookies(proxy)))
 //
-// next gets the request without them, so that nobody is logged in there, and cannot set
-// cookies of their names. Other cookies pass.
+// next gets the request without them, so that nobody is logged in there, and can neither set
+// cookies of their names nor send Clear-Site-Data, which would delete them. Other cookies
+// pass. The server's pages still have the application's origin: a script in them
+// can act as the user, so a server that is not trusted with that needs a host of its own.
 func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hide(next) }
 
 // Next returns where to go after a login: the form or query value "next" if it is a path

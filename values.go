@@ -46,10 +46,11 @@ var errUnsaveable = values.ErrUnsaveable
 //
 // The values and flashes of one session, under all names together, take at most
 // Config.MaxValuesBytes, and those of a visitor as much as fits into a cookie, whose name
-// and value have 4096 bytes together. If they are more, the oldest flashes are dropped
-// (those under gorilla's default key; others count as values). If they are still more,
-// nothing is saved: Save returns [ErrValuesTooLarge], and unless the handler takes away
-// what is too much, the response is replaced with 500.
+// and value have 4096 bytes together: about 2 KB, because they are encrypted and encoded.
+// If they are more, the oldest flashes are dropped (those under gorilla's default key;
+// others count as values). If they are still more, nothing is saved: Save returns
+// [ErrValuesTooLarge], and unless the handler removes what is too much, the response is
+// replaced with 500.
 func (g *core) Get(r *http.Request, name string) (*sessions.Session, error) {
 	l, err := g.lockRequest(r)
 	if err != nil {

@@ -22,6 +22,7 @@ func TestHideCookiesKeepsTheGuardsCookiesFromAProxysServer(t *testing.T) {
 		if r.URL.Query().Has("hint") {
 			w.WriteHeader(http.StatusEarlyHints)
 		}
+		w.Header().Set("Clear-Site-Data", `"cookies"`)
 		fmt.Fprintf(w, "%q", r.Header["Cookie"])
 	}))
 	t.Cleanup(upstream.Close)
@@ -51,12 +52,13 @@ func TestHideCookiesKeepsTheGuardsCookiesFromAProxysServer(t *testing.T) {
 	b.Client.Jar = nil
 	require.Equal(t, `["a=b;c=d" "e=f"]`, b.Do(req).Body)
 
-	for name, value := range map[string]string{"name": sessionCookie + "=evil; Path=/; Secure", "space": " " + sessionCookie + " =evil", "visitor": visitorCookie + "=evil; Path=/", "deletion": sessionCookie + "=; Max-Age=0"} {
+	for name, value := range map[string]string{"name": sessionCookie + "=evil; Path=/; Secure", "space": " " + sessionCookie + " =evil", "visitor": visitorCookie + "=evil; Path=/", "deletion": sessionCookie + "=; Max-Age=0", "no name": "=" + sessionCookie + "=evil", "spaces": " = " + sessionCookie + "=evil"} {
 		for _, more := range []string{"", "&hint"} {
 			req := b.Request("GET", "/gated/?set="+url.QueryEscape(value)+"&set=theme%3Dlight"+more)
 			req.Header.Set("Cookie", sessionCookie+"="+token)
 			resp := b.Do(req)
 			require.Equal(t, []string{"theme=light"}, resp.Header["Set-Cookie"], "%s%s", name, more)
+			require.Empty(t, resp.Header.Get("Clear-Site-Data"))
 		}
 	}
 }

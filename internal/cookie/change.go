@@ -48,6 +48,9 @@ func Remove(h http.Header, name string) (values []string) {
 	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
 		pair, _, _ := strings.Cut(line, ";")
 		other, value, _ := strings.Cut(pair, "=")
+		if strings.TrimSpace(other) == "" { // browsers send back a cookie without a name as its value
+			other, value, _ = strings.Cut(value, "=")
+		}
 		if strings.TrimSpace(other) != name {
 			return false
 		}

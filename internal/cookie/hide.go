@@ -50,8 +50,9 @@ type hiding struct {
 	writer response.Writer[*hiding]
 }
 
-// remove removes c's cookies from the header that next has made.
+// remove removes c's cookies from the header that next has made, and whatever deletes them.
 func (h *hiding) remove(header http.Header) {
+	header.Del("Clear-Site-Data")
 	Remove(header, h.codec.Session.Name)
 	Remove(header, h.codec.Visitor.Name)
 }

@@ -94,7 +94,7 @@ func (l *locked) logOut() error {
 	err := l.endPresented(ctx, store.ReasonLoggedOut)
 
 	e := l.needEffects()
-	e.clearOpen()
+	l.clearOpen()
 	e.stored = values.Bag{} // not what the visitor's cookie held before the login
 	e.session = cookieChange{kind: deleteCookie}
 	if l.stage == unresolved {
@@ -131,7 +131,7 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	if l.rec.Session != nil {
 		keys[l.rec.Key] = true
 	}
-	values := slices.Collect(cookie.Values(l.http.Header, c.cookies.Session.Name))
+	values := slices.Collect(cookie.Values(l.cookies, c.cookies.Session.Name))
 	for _, value := range values[max(0, len(values)-maxPresented):] {
 		if c.shouldLoad(value) {
 			keys[c.cookies.Key(value)] = true

@@ -289,9 +289,10 @@ func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *h
 }
 
 func (req *request) setInCustomHandler(running bool) {
-	l := req.lock()
-	defer l.unlock()
-	l.inCustomHandler = running
+	if l := req.lockToRespond((*request).lock); l != nil {
+		defer l.unlock()
+		l.inCustomHandler = running
+	}
 }
 
 // A recoveredPanic is what a function has panicked with, and where.

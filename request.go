@@ -309,7 +309,7 @@ func sameHeader(a, b http.Header) bool {
 // hijacked connection it is nil, since ctx may be that of any request served on it.
 func (c *core) requestIn(ctx context.Context) *request {
 	req := c.requestFrom(ctx)
-	if req == nil || req.writer.Hijacked() || !c.cookies.Same(req.cookies, req.http.Header) {
+	if req == nil || req.writer.Hijacked() {
 		return nil
 	}
 	return req
@@ -355,13 +355,13 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 }
 
 // wrap returns a handler that calls serve with the guard's state of the request. The
-// outermost wrapper of a request attaches the state, and the others find it. So does a
-// handler that its response has not waited for, but not another request that is made later
-// with the context of this one.
+// outermost wrapper of a request attaches the state, and the others find it until the
+// response is over or the connection was taken. Whatever is served with the request's
+// context after that is decided anew, since its session may have ended.
 func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch req := c.requestFrom(r.Context()); {
-		case req == nil || !req.is(r) || req.writer.Over() && !sameHeader(r.Header, req.http.Header) && r.Context().Err() == nil:
+		case req == nil || !req.is(r) || req.writer.Over():
 			c.attach(req, w, r, serve)
 		case req.madeUnsafe(r):
 			c.refuse(req, w, r, crossOrigin)
@@ -379,7 +379,7 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 	req.writer.Init(w, req)
 	req.http = *r.WithContext(req)
 	if other != nil {
-		req.committed, req.exposure = other.hasBegun(w)
+		req.follow(other, w)
 	}
 	returned := false
 	defer req.cleanUp(&returned)
@@ -396,13 +396,25 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 	}
 }
 
-// hasBegun reports whether w is for the response of req and that has begun, so that no
-// other state can set a cookie there either, and how far it is kept out of caches.
-func (req *request) hasBegun(w http.ResponseWriter) (bool, exposure) {
-	if !req.writer.Started() || !sameHeader(w.Header(), req.writer.Unwrap().Header()) {
-		return false, public
+// follow notes what a request that is served to w cannot do any more, because the response
+// of other has begun: no cookie can be set, and it is or is not kept out of caches.
+func (req *request) follow(other *request, w http.ResponseWriter) {
+	over := other.writer.Over() && !other.writer.Hijacked()
+	switch {
+	case other.writer.Over() && other.is(req.caller) && sameHeader(req.caller.Header, other.http.Header):
+		// A copy of other itself, which a handler has kept.
+		req.committed, req.exposure, req.activity = true, personal, passive
+		if over {
+			req.writer.Release() // the connection may be serving another request
+		}
+	case over: // and the server's ResponseWriter may panic
+	case other.writer.Started() && sameHeader(w.Header(), other.writer.Unwrap().Header()):
+		req.committed, req.exposure = true, other.exposed()
 	}
+}
+
+func (req *request) exposed() exposure {
 	l := req.lock()
 	defer l.unlock()
-	return true, l.exposure
+	return l.exposure
 }

@@ -158,7 +158,7 @@ func (l *locked) storedValues() (values.Bag, error) {
 	var err error
 	if l.rec.Session == nil {
 		// Signed values that do not decode are a stranger's, as all that is not ours.
-		e.stored, _ = values.Unmarshal(l.core.cookies.DecodeVisitor(l.http.Header))
+		e.stored, _ = values.Unmarshal(l.core.cookies.DecodeVisitor(l.cookies))
 	} else if e.stored, err = values.Unmarshal(l.rec.Values); err != nil {
 		return nil, fmt.Errorf("sessionguard: stored values: %w", err)
 	}
@@ -260,10 +260,11 @@ func (l *locked) saveLate() {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		l.core.log.Error("sessionguard: values changed after the response began are lost", "error", err)
 	}
+	l.undoLostLogin() // saving may have taken long
 }
 
 // clearOpen empties the sessions that handlers have opened: they were another user's.
-func (e *effects) clearOpen() {
-	e.open.Clear()
-	e.stored = nil
+func (l *locked) clearOpen() {
+	l.effects.open.Clear(l.writer.TimedOut())
+	l.effects.stored = nil
 }

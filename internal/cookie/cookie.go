@@ -65,20 +65,21 @@ type Codec struct {
 	verified                     *verifiedCookies
 }
 
-// Values yields the value of every cookie with that name in a request's header.
+// Values yields the value of every cookie with that name, of what Header has returned.
 // Names are compared byte for byte, and only spaces and tabs are trimmed (RFC
 // 6265bis section 5.6), so that no look-alike of a __Host- name passes for it. Quotes
 // around a value are removed, as net/http does.
-func Values(h http.Header, name string) iter.Seq[string] {
+func Values(cookies *string, name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for _, line := range h["Cookie"] {
-			for line != "" {
-				var pair string
-				pair, line, _ = strings.Cut(line, ";")
-				key, value, ok := strings.Cut(pair, "=")
-				if ok && strings.Trim(key, " \t") == name && !yield(unquote(strings.Trim(value, " \t"))) {
-					return
-				}
+		if cookies == nil {
+			return
+		}
+		for line := *cookies; line != ""; {
+			var pair string
+			pair, line, _ = strings.Cut(line, ";")
+			key, value, ok := strings.Cut(pair, "=")
+			if ok && strings.Trim(key, " \t") == name && !yield(unquote(strings.Trim(value, " \t"))) {
+				return
 			}
 		}
 	}
@@ -94,8 +95,8 @@ func unquote(value string) string {
 // Unique returns the number of cookies with that name, and the cookie's value if
 // there is exactly one. Of two cookies, one may have been planted, and nothing
 // shows which.
-func Unique(h http.Header, name string) (value string, count int) {
-	for v := range Values(h, name) {
+func Unique(cookies *string, name string) (value string, count int) {
+	for v := range Values(cookies, name) {
 		value = v
 		count++
 	}
@@ -175,11 +176,11 @@ func (c *Codec) EncodeVisitor(values []byte) (string, error) {
 	return securecookie.EncodeMulti(c.Visitor.Name, append(payload, values...), c.visitorCodecs...)
 }
 
-// DecodeVisitor returns the values in the visitor cookie of a request's header.
+// DecodeVisitor returns the values in the visitor cookie of what Header has returned.
 // It returns nil if there is no such cookie or more than one, or if the cookie
 // does not verify or is older than the idle timeout.
-func (c *Codec) DecodeVisitor(h http.Header) []byte {
-	value, _ := Unique(h, c.Visitor.Name)
+func (c *Codec) DecodeVisitor(cookies *string) []byte {
+	value, _ := Unique(cookies, c.Visitor.Name)
 	if value == "" {
 		return nil
 	}

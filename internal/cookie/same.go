@@ -32,12 +32,9 @@ func (c *Codec) Same(before *string, h http.Header) bool {
 }
 
 func (c *Codec) sameOfOurs(before *string, h http.Header) bool {
-	then := http.Header{}
-	if before != nil {
-		then["Cookie"] = []string{*before}
-	}
+	now := Header(h)
 	for _, name := range []string{c.Session.Name, c.Visitor.Name} {
-		if !equal(Values(then, name), Values(h, name)) {
+		if !equal(Values(before, name), Values(now, name)) {
 			return false
 		}
 	}

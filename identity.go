@@ -24,6 +24,7 @@ type identity struct {
 func (req *request) authenticate(ctx context.Context) identity {
 	l := req.lock()
 	defer l.unlock()
+	l.revalidate()
 	return l.authenticate(ctx)
 }
 
@@ -108,6 +109,10 @@ func (l *locked) loadUser(ctx context.Context) error {
 		return l.failure()
 	}
 	raise(&l.stage, resolved)
+	return l.askForUser(ctx)
+}
+
+func (l *locked) askForUser(ctx context.Context) error {
 	id := l.core.userID(l.rec)
 	returned := false
 	defer l.failUnless(&returned)

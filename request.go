@@ -355,13 +355,13 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 }
 
 // wrap returns a handler that calls serve with the guard's state of the request. The
-// outermost wrapper of a request attaches the state, and the others find it until the
-// response is over or the connection was taken. Whatever is served with the request's
-// context after that is decided anew, since its session may have ended.
+// outermost wrapper of a request attaches the state, and the others find it. So does a
+// handler that its response has not waited for or that has taken the connection, but not
+// another request that is made later with the context of this one.
 func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch req := c.requestFrom(r.Context()); {
-		case req == nil || !req.is(r) || req.writer.Over():
+		case req == nil || !req.is(r) || req.writer.Over() && !sameHeader(r.Header, req.http.Header) && r.Context().Err() == nil:
 			c.attach(req, w, r, serve)
 		case req.madeUnsafe(r):
 			c.refuse(req, w, r, crossOrigin)
@@ -379,7 +379,7 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 	req.writer.Init(w, req)
 	req.http = *r.WithContext(req)
 	if other != nil {
-		req.follow(other, w)
+		req.committed, req.exposure = other.hasBegun(w)
 	}
 	returned := false
 	defer req.cleanUp(&returned)
@@ -396,25 +396,14 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 	}
 }
 
-// follow notes what a request that is served to w cannot do any more, because the response
-// of other has begun: no cookie can be set, and it is or is not kept out of caches.
-func (req *request) follow(other *request, w http.ResponseWriter) {
-	over := other.writer.Over() && !other.writer.Hijacked()
-	switch {
-	case other.writer.Over() && other.is(req.caller) && sameHeader(req.caller.Header, other.http.Header):
-		// A copy of other itself, which a handler has kept.
-		req.committed, req.exposure, req.activity = true, personal, passive
-		if over {
-			req.writer.Release() // the connection may be serving another request
-		}
-	case over: // and the server's ResponseWriter may panic
-	case other.writer.Started() && sameHeader(w.Header(), other.writer.Unwrap().Header()):
-		req.committed, req.exposure = true, other.exposed()
+// hasBegun reports whether w is for the response of req and that has begun, so that no
+// other state can set a cookie there either, and how far it is kept out of caches.
+func (req *request) hasBegun(w http.ResponseWriter) (bool, exposure) {
+	over := req.writer.Over() && !req.writer.Hijacked() // and the server's ResponseWriter may panic
+	if over || !req.writer.Started() || !sameHeader(w.Header(), req.writer.Unwrap().Header()) {
+		return false, public
 	}
-}
-
-func (req *request) exposed() exposure {
 	l := req.lock()
 	defer l.unlock()
-	return l.exposure
+	return true, l.exposure
 }

@@ -253,7 +253,8 @@ func (e *exchange) held(s *modelSession) bool {
 	for _, c := range e.clients {
 		value, ok := c.jar[sessionCookie]
 		key := keyOf(value)
-		if ok && e.byKey[key] == s && !e.replaced[key] || c.overlapped && c.got[s.Key] {
+		had := func(key store.Key) bool { return e.byKey[key] == s && !e.replaced[key] }
+		if ok && had(key) || c.overlapped && c.had(had) {
 			return true
 		}
 	}
@@ -268,7 +269,7 @@ func (e *exchange) orphaned(s *modelSession) {
 		at, what = e, "a browser has lost the cookie of a session that still exists"
 	}
 	switch {
-	case at == s.by && at.gone && toleratesGoneClients:
+	case at == s.by && (at.gone && toleratesGoneClients || at.hijacked && at.copied):
 	case at == s.by && at.began && !at.panicked && (!at.delivered || at.dropped) && !at.gone:
 		// The response was lost after the guard had sent it.
 	case !at.undeletable[s.Key] && (at == s.by || s.unreachable == nil):

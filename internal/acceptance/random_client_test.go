@@ -82,6 +82,7 @@ type exchange struct {
 	// What the server has sent.
 	wire      http.Header // nil before the first byte
 	hijacked  bool
+	copied    bool // the request: after a hijack, a copy is a request of its own
 	hungUp    bool // the client
 	delivered bool
 	dropped   bool // outer middleware has dropped what the guard sent
@@ -120,6 +121,7 @@ func (l *lab) serve(v *visit, inCall bool) {
 	r := e.request()
 	w := &wire{e: e, h: http.Header{}}
 	aborted := e.panics(func() { e.body(v.tree)(w, r) })
+	e.ordered()
 	if !aborted && !e.hijacked {
 		w.WriteHeader(http.StatusOK)
 		e.deliver()
@@ -223,6 +225,8 @@ func (w *wire) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // deliver gives the response's header to the browser, if that is still there.
 func (e *exchange) deliver() {
+	e.ordered()
+	defer e.ordered()
 	if e.hungUp || e.delivered {
 		return
 	}
@@ -269,6 +273,8 @@ type tap struct {
 func (t *tap) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
 func (t *tap) begin(status int) {
+	t.e.ordered()
+	defer t.e.ordered()
 	if t.e.began || t.e.hijacked || status < 200 && status != http.StatusSwitchingProtocols {
 		return
 	}
@@ -300,11 +306,14 @@ func (e *exchange) attached(h http.Handler, w http.ResponseWriter, r *http.Reque
 	t := &tap{w, e, r.Context()}
 	e.panicked = true
 	defer func() {
+		e.ordered()
+		defer e.ordered()
 		if e.panicked && e.asked && !e.began && !e.hijacked && w.Header().Get("Cache-Control") != noStore {
 			e.breaks("after a panic, what outer middleware sends may be cached: %v", w.Header())
 		}
 	}()
 	h.ServeHTTP(t, r)
+	e.ordered()
 	e.panicked = false
 	if !e.hijacked {
 		t.begin(http.StatusOK)

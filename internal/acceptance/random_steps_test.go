@@ -114,6 +114,8 @@ func (e *exchange) stepEnd(w http.ResponseWriter, r *http.Request, _ *node) {
 	err := e.guard.End(w, r)
 	e.sync()
 	switch {
+	case errors.Is(err, sessionguard.ErrNotWrapped):
+		return // a clone of a request that has taken the connection; nothing was done
 	case errors.Is(err, sessionguard.ErrUnavailable):
 		e.failed = e.failed || !errors.Is(err, sessionguard.ErrHeadersSent)
 	case err == nil || errors.Is(err, sessionguard.ErrHeadersSent):
@@ -131,8 +133,8 @@ func (e *exchange) stepLogout(w http.ResponseWriter, r *http.Request, _ *node) {
 	}
 	e.guard.Logout("/").ServeHTTP(w, r)
 	e.sync()
-	if r.Method != http.MethodPost {
-		return
+	if r.Method != http.MethodPost || e.hijacked && e.copied {
+		return // of the latter, User goes on to know the user of the handler's own request
 	}
 	if !began && e.began && (e.status == http.StatusSeeOther || e.status == http.StatusNoContent) {
 		e.mustBeGone(presented, "Logout")
@@ -242,6 +244,9 @@ func (e *exchange) limited(h http.Handler, w http.ResponseWriter, r *http.Reques
 		e.mu.Lock()
 		ctx = r.Context()
 		e.mu.Unlock()
+		if r.Context().Err() != nil {
+			e.nap(time.Millisecond) // as in body
+		}
 		h.ServeHTTP(w, r)
 	}), e.deadline(), "too slow").ServeHTTP(w, r)
 	e.mu.Lock()

@@ -310,12 +310,17 @@ func (req *request) finish() (late bool) {
 func (l *locked) finish() (late bool) {
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
+	l.undoLostLogin()
+	l.enforceNoStore()
+	return l.hasOpen()
+}
+
+// undoLostLogin undoes a login whose response nobody gets.
+func (l *locked) undoLostLogin() {
 	if l.loginIsLost() {
 		cookie.Remove(l.writer.Unwrap().Header(), l.core.cookies.Session.Name)
 		l.undoLogin()
 	}
-	l.enforceNoStore()
-	return l.hasOpen()
 }
 
 // hasOpen reports whether handlers have opened values, which they may have changed.

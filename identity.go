@@ -25,6 +25,7 @@ type identity struct {
 func (req *request) authenticate(ctx context.Context) identity {
 	l := req.lock()
 	defer l.unlock()
+	l.revalidate()
 	return l.authenticate(ctx)
 }
 
@@ -71,7 +72,7 @@ func (l *locked) loadSession(ctx context.Context) error {
 	returned := false
 	defer l.failUnless(&returned)
 
-	res := l.core.resolveCookie(ctx, query{&l.http, l.now, l.activity})
+	res := l.core.resolveCookie(ctx, query{&l.http, l.cookies, l.now, l.activity})
 	returned = true
 	return l.apply(&res)
 }
@@ -109,6 +110,10 @@ func (l *locked) loadUser(ctx context.Context) error {
 		return l.failure()
 	}
 	raise(&l.stage, resolved)
+	return l.askForUser(ctx)
+}
+
+func (l *locked) askForUser(ctx context.Context) error {
 	id := l.core.userID(l.rec)
 	returned := false
 	defer l.failUnless(&returned)
@@ -187,6 +192,7 @@ func (l *locked) failure() error {
 // A query is what resolveCookie needs of a request.
 type query struct {
 	request  *http.Request
+	cookies  *string // as they came
 	now      store.Time
 	activity activity
 }
@@ -224,7 +230,7 @@ var errForeign = errors.New("the backend returned a session that is not this gua
 // resolveCookie finds the session of a request's cookie, follows it where it has moved,
 // revives it if the request may, and ends it if it is over.
 func (c *core) resolveCookie(ctx context.Context, q query) resolution {
-	value, n := cookie.Unique(q.request.Header, c.cookies.Session.Name)
+	value, n := cookie.Unique(q.cookies, c.cookies.Session.Name)
 	if n == 0 {
 		return resolution{}
 	}

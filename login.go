@@ -348,13 +348,13 @@ func (l *locked) loginFailed(next store.Record, user User, err error) error {
 func (l *locked) completeLogin(token string, next store.Record, user User, reauthenticated bool) {
 	e := l.needEffects()
 	if l.rec.Session != nil && !reauthenticated {
-		e.clearOpen() // what is open was another user's
+		l.clearOpen() // what is open was another user's
 	}
 	l.rec, l.user = next, user
 	raise(&l.stage, resolved)
 	e.session = cookie.Change{Kind: cookie.Set, Value: token}
 	e.dormantOwner, e.stored = "", nil
-	for range cookie.Values(l.http.Header, l.core.cookies.Visitor.Name) {
+	for range cookie.Values(l.cookies, l.core.cookies.Visitor.Name) {
 		e.visitor = cookie.Change{Kind: cookie.Delete}
 	}
 	event := EventLogin

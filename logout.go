@@ -87,7 +87,7 @@ func (l *locked) logOut() error {
 	err := l.endPresented(ctx, store.ReasonLoggedOut)
 
 	e := l.needEffects()
-	e.clearOpen()
+	l.clearOpen()
 	e.stored = values.Bag{} // not what the visitor's cookie held before the login
 	e.session = cookie.Change{Kind: cookie.Delete}
 	if l.stage == unresolved {
@@ -124,7 +124,7 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	if l.rec.Session != nil {
 		keys[l.rec.Key] = true
 	}
-	for _, value := range cookie.Last(l.http.Header, c.cookies.Session.Name, maxPresented) {
+	for _, value := range cookie.Last(l.cookies, c.cookies.Session.Name, maxPresented) {
 		if c.shouldLoad(value) {
 			keys[c.cookies.Key(value)] = true
 		}

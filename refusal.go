@@ -286,9 +286,10 @@ func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *h
 }
 
 func (req *request) setInCustomHandler(running bool) {
-	l := req.lock()
-	defer l.unlock()
-	l.inCustomHandler = running
+	if l := req.lockToRespond((*request).lock); l != nil {
+		defer l.unlock()
+		l.inCustomHandler = running
+	}
 }
 
 // problem returns the application/problem+json (RFC 9457). All but the reason is encoded

@@ -300,7 +300,7 @@ func (req *request) hijackedBy(r *http.Request) bool {
 // hijacked connection it is nil, since ctx may be that of any request served on it.
 func (c *core) requestIn(ctx context.Context) *request {
 	req := c.requestFrom(ctx)
-	if req == nil || req.writer.Hijacked() || !c.cookies.Same(req.cookies, req.http.Header) {
+	if req == nil || req.writer.Hijacked() {
 		return nil
 	}
 	return req
@@ -341,8 +341,8 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 
 // wrap returns a handler that calls serve with the guard's state of the request. The
 // outermost wrapper of a request attaches the state, and the others find it. So does a
-// handler that its response has not waited for, but not another request that is made later
-// with the context of this one.
+// handler that its response has not waited for or that has taken the connection, but not
+// another request that is made later with the context of this one.
 func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch req := c.requestFrom(r.Context()); {
@@ -384,7 +384,8 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 // hasBegun reports whether w is for the response of req and that has begun, so that no
 // other state can set a cookie there either, and how far it is kept out of caches.
 func (req *request) hasBegun(w http.ResponseWriter) (bool, exposure) {
-	if !req.writer.Started() || !fetch.SameHeader(w.Header(), req.writer.Unwrap().Header()) {
+	over := req.writer.Over() && !req.writer.Hijacked() // and the server's ResponseWriter may panic
+	if over || !req.writer.Started() || !fetch.SameHeader(w.Header(), req.writer.Unwrap().Header()) {
 		return false, public
 	}
 	l := req.lock()

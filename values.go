@@ -160,7 +160,7 @@ func (l *locked) storedValues() (values.Bag, error) {
 	var err error
 	if l.rec.Session == nil {
 		// Signed values that do not decode are a stranger's, as all that is not ours.
-		e.stored, _ = values.Unmarshal(l.core.cookies.DecodeVisitor(l.http.Header))
+		e.stored, _ = values.Unmarshal(l.core.cookies.DecodeVisitor(l.cookies))
 	} else if e.stored, err = values.Unmarshal(l.rec.Values); err != nil {
 		return nil, fmt.Errorf("sessionguard: stored values: %w", err)
 	}
@@ -262,6 +262,7 @@ func (l *locked) saveLate() {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		l.core.logError("values changed after the response began are lost", "error", err)
 	}
+	l.undoLostLogin() // saving may have taken long
 }
 
 // leaveFlash adds a flash to Config.FlashSession for the next page, if there is one.
@@ -281,7 +282,7 @@ func (l *locked) leaveFlash(ctx context.Context, flash any) {
 }
 
 // clearOpen empties the sessions that handlers have opened: they were another user's.
-func (e *effects) clearOpen() {
-	e.open.Clear()
-	e.stored = nil
+func (l *locked) clearOpen() {
+	l.effects.open.Clear(l.writer.TimedOut())
+	l.effects.stored = nil
 }

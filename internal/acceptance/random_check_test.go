@@ -197,7 +197,7 @@ func (e *exchange) judge() {
 	switch {
 	case replaced && of != nil && of.by == e && !e.committed && !e.leaving:
 		e.breaks("the handler's response is replaced with %d, which sets a session's cookie", e.status)
-	case unavailable && !e.reported:
+	case unavailable && !e.reported && time.Since(e.reportedAt) >= time.Second: // of the same failure, one a second is reported
 		e.breaks("the response is 503, and no event tells why")
 	case of != nil && of.by != e && of.gone && !e.committed:
 		e.breaks("the response gives a new token to a session that has ended")
@@ -249,7 +249,8 @@ func (e *exchange) held(s *modelSession) bool {
 	for _, c := range e.clients {
 		value, ok := c.jar[sessionCookie]
 		key := keyOf(value)
-		if ok && e.byKey[key] == s && !e.replaced[key] || c.overlapped && c.got[s.Key] {
+		had := func(key store.Key) bool { return e.byKey[key] == s && !e.replaced[key] }
+		if ok && had(key) || c.overlapped && c.had(had) {
 			return true
 		}
 	}
@@ -264,6 +265,7 @@ func (e *exchange) orphaned(s *modelSession) {
 		at, what = e, "a browser has lost the cookie of a session that still exists"
 	}
 	switch {
+	case at == s.by && at.hijacked && at.copied:
 	case at == s.by && at.began && !at.panicked && (!at.delivered || at.dropped) && !at.gone:
 		// The response was lost after the guard had sent it.
 	case !at.undeletable[s.Key] && (at == s.by || s.unreachable == nil):

@@ -83,6 +83,7 @@ type exchange struct {
 	// What the server has sent.
 	wire      http.Header // nil before the first byte
 	hijacked  bool
+	copied    bool // the request: after a hijack, a copy is a request of its own
 	hungUp    bool // the client
 	delivered bool
 	dropped   bool // outer middleware has dropped what the guard sent
@@ -121,6 +122,7 @@ func (l *lab) serve(v *visit, inCall bool) {
 	r := e.request()
 	w := &wire{e: e, h: http.Header{}}
 	aborted := e.panics(func() { e.body(v.tree)(w, r) })
+	e.turn()
 	if !aborted && !e.hijacked {
 		w.WriteHeader(http.StatusOK)
 		e.deliver()
@@ -227,6 +229,8 @@ func (w *wire) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // deliver gives the response's header to the browser, if that is still there.
 func (e *exchange) deliver() {
+	e.turn()
+	defer e.turn()
 	if e.hungUp || e.delivered {
 		return
 	}
@@ -305,11 +309,14 @@ func (e *exchange) attached(h http.Handler, w http.ResponseWriter, r *http.Reque
 	t := &tap{w, e, r.Context()}
 	e.panicked = true
 	defer func() {
+		e.turn()
+		defer e.turn()
 		if e.panicked && e.asked && !e.began && !e.hijacked && w.Header().Get("Cache-Control") != noStore {
 			e.breaks("after a panic, what outer middleware sends may be cached: %v", w.Header())
 		}
 	}()
 	h.ServeHTTP(t, r)
+	e.turn()
 	e.panicked = false
 	if !e.hijacked {
 		t.begin(http.StatusOK)

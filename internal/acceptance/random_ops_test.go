@@ -130,7 +130,15 @@ var ops = []op{
 		w.WriteHeader(b.status)
 		w.Write(b.body)
 	}},
+	{name: "include with another browser's cookies", weight: 2, args: clients, do: (*exchange).stepInclude},
+	{name: "keep the request", weight: 2, do: func(e *exchange, _ http.ResponseWriter, r *http.Request, _ *node) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.kept = append(e.kept, keptRequest{r, e})
+	}},
+	{name: "serve a request that was kept", weight: 2, args: 5, do: (*exchange).stepServeKept},
 	{name: "copy of the request", weight: 1, wraps: true, do: func(e *exchange, w http.ResponseWriter, r *http.Request, n *node) {
+		e.copied = true
 		e.body(n.kids)(w, r.Clone(r.Context()))
 	}},
 }
@@ -162,7 +170,9 @@ func (b *bufferWriter) Write(p []byte) (int, error) {
 func (e *exchange) body(nodes []*node) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		for _, n := range nodes {
+			e.turn()
 			n.op.do(e, w, r, n)
+			e.turn()
 			if r.Context().Err() != nil {
 				e.nap(time.Millisecond) // an http.TimeoutHandler that gives up goes first
 			}

@@ -117,7 +117,7 @@ func (e *exchange) stepEnd(w http.ResponseWriter, r *http.Request, _ *node) {
 	e.sync()
 	switch {
 	case errors.Is(err, sessionguard.ErrNotWrapped):
-		return
+		return // a clone of a request that has taken the connection; nothing was done
 	case errors.Is(err, sessionguard.ErrUnavailable):
 		e.failed = e.failed || !errors.Is(err, sessionguard.ErrHeadersSent)
 	case err == nil || errors.Is(err, sessionguard.ErrHeadersSent):
@@ -136,8 +136,8 @@ func (e *exchange) stepLogout(w http.ResponseWriter, r *http.Request, _ *node) {
 	}
 	e.guard.Logout("/").ServeHTTP(w, r)
 	e.sync()
-	if r.Method != http.MethodPost || began {
-		return
+	if r.Method != http.MethodPost || began || e.hijacked && e.copied {
+		return // of the last, User goes on to know the user of the handler's own request
 	}
 	if e.began && (e.status == http.StatusSeeOther || e.status == http.StatusNoContent) {
 		e.mustBeGone(presented, "Logout")
@@ -259,6 +259,9 @@ func (e *exchange) limited(h http.Handler, w http.ResponseWriter, r *http.Reques
 		e.mu.Lock()
 		ctx = r.Context()
 		e.mu.Unlock()
+		if r.Context().Err() != nil {
+			e.nap(time.Millisecond) // as in body
+		}
 		h.ServeHTTP(w, r)
 	}), e.deadline(), "too slow").ServeHTTP(w, r)
 	e.turn()

@@ -58,15 +58,17 @@ type world struct {
 	memory   *store.Memory
 	clients  [clients]*client
 
-	mu       sync.Mutex
-	users    [2]user // as they are now
-	running  []*exchange
-	sessions map[string]*modelSession    // by public ID
-	byKey    map[store.Key]*modelSession // every key that a session has had
-	replaced map[store.Key]bool          // keys that a login in the same session has replaced
-	tokens   map[string]bool             // every session cookie that a response has set
-	ordinals map[store.Key]int
-	wrong    string // the first promise that was broken
+	mu         sync.Mutex
+	users      [2]user // as they are now
+	running    []*exchange
+	sessions   map[string]*modelSession    // by public ID
+	byKey      map[store.Key]*modelSession // every key that a session has had
+	replaced   map[store.Key]bool          // keys that a login in the same session has replaced
+	tokens     map[string]bool             // every session cookie that a response has set
+	ordinals   map[store.Key]int
+	kept       []keptRequest
+	wrong      string    // the first promise that was broken
+	reportedAt time.Time // when a failure was last in the log or the events
 }
 
 // A modelSession is a session as the test knows it.
@@ -182,7 +184,7 @@ func (l *lab) onEvent(ctx context.Context, e sessionguard.Event) {
 	defer l.mu.Unlock()
 	switch x := exchangeOf(ctx); {
 	case e.Name == sessionguard.EventUnavailable && x != nil:
-		x.reported = true
+		x.reported, l.reportedAt = true, time.Now()
 	case e.Reason == store.ReasonLoginIncomplete && x != nil:
 		x.undone[e.SessionHash] = true
 	case e.Name == sessionguard.EventTheftSuspected && x != nil && len(x.sent) == 1 && l.replaced[keyOf(x.sent[0])] && l.wrong == "":
@@ -204,6 +206,7 @@ func (l labLog) Handle(_ context.Context, r slog.Record) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.reportedAt = time.Now()
 	for _, e := range l.running {
 		e.reported = true
 	}

@@ -170,3 +170,35 @@ func TestAnOrdinaryResponseWaitsForTheGuard(t *testing.T) {
 	b.Post("/in")
 	require.True(t, b.loggedIn())
 }
+
+// W2: the same for a handler of Config.Refusals that has such a timeout itself.
+func TestATimeoutInARefusalDoesNotWaitForAHangingCallback(t *testing.T) {
+	var hanging atomic.Bool
+	goOn, returned := make(chan struct{}), make(chan struct{})
+	var s *site
+	s = newSite(t, func(c *sessionguard.Config[*user]) {
+		find := c.FindUser
+		c.FindUser = func(ctx context.Context, id string) (*user, error) {
+			if hanging.Load() {
+				select {
+				case <-goOn:
+				case <-time.After(patience):
+					t.Error("the response waited for FindUser")
+				}
+			}
+			return find(ctx, id)
+		}
+		c.Refusals.CrossOrigin = http.TimeoutHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			defer close(returned)
+			s.guard.User(r)
+		}), 10*time.Millisecond, "too slow")
+	})
+	b := s.browse()
+	b.login("ada")
+	hanging.Store(true)
+	resp := b.Post("/value", "Sec-Fetch-Site", "cross-site")
+	require.Equal(t, "too slow", resp.Body)
+	requireNoStore(t, resp.Header)
+	close(goOn)
+	<-returned
+}

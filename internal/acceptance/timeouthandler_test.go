@@ -213,3 +213,43 @@ func TestTimeoutMiddlewareDoesNotRaceWithItsHandler(t *testing.T) {
 		})
 	}
 }
+
+// W2: a logout beside an abandoned handler leaves its map alone, which it may be writing to,
+// and its values are not seen afterwards.
+func TestEndBesideAnAbandonedHandlerLeavesItsValuesAlone(t *testing.T) {
+	for name, giveUp := range map[string]func(h http.Handler, w http.ResponseWriter, r *http.Request){
+		"its context has ended": func(h http.Handler, _ http.ResponseWriter, r *http.Request) {
+			http.TimeoutHandler(h, time.Second, "").ServeHTTP(httptest.NewRecorder(), r)
+		},
+		"status 408": func(h http.Handler, w http.ResponseWriter, r *http.Request) {
+			go h.ServeHTTP(httptest.NewRecorder(), r)
+			time.Sleep(time.Second)
+			w.WriteHeader(http.StatusRequestTimeout)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(s *site, _ *failingBackend) {
+				ended, abandoned := make(chan struct{}), make(chan any, 1)
+				var after any
+				s.mux.HandleFunc("POST /out", func(w http.ResponseWriter, r *http.Request) {
+					giveUp(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+						session, _ := s.guard.Get(r, "app")
+						session.Values["k"] = "v"
+						<-ended
+						abandoned <- session.Values["k"]
+					}), w, r)
+					_ = s.guard.End(w, r)
+					session, _ := s.guard.Get(r, "app")
+					after = session.Values["k"]
+					close(ended)
+				})
+				b := s.browse()
+				b.login("ada")
+				b.Post("/out")
+				require.Equal(s.T, "v", <-abandoned)
+				require.Nil(s.T, after)
+				require.False(s.T, b.loggedIn())
+			})
+		})
+	}
+}

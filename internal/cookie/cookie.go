@@ -65,13 +65,16 @@ type Codec struct {
 	verified                     *verifiedCookies
 }
 
-// Values yields the value of every cookie with that name in a request's header.
+// Values yields the value of every cookie with that name, of what Header has returned.
 // Names are compared byte for byte, and only spaces and tabs are trimmed (RFC
 // 6265bis section 5.6), so that no look-alike of a __Host- name passes for it. Quotes
 // around a value are removed, as net/http does.
-func Values(h http.Header, name string) iter.Seq[string] {
+func Values(cookies *string, name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		r := reader{name: name, lines: h["Cookie"]}
+		if cookies == nil {
+			return
+		}
+		r := reader{name: name, line: *cookies}
 		for value, ok := r.next(); ok && yield(value); {
 			value, ok = r.next()
 		}
@@ -79,9 +82,9 @@ func Values(h http.Header, name string) iter.Seq[string] {
 }
 
 // Last returns the values of the last n cookies with that name.
-func Last(h http.Header, name string, n int) []string {
+func Last(cookies *string, name string, n int) []string {
 	var last []string
-	for value := range Values(h, name) {
+	for value := range Values(cookies, name) {
 		if len(last) == n {
 			last = last[:copy(last, last[1:])]
 		}
@@ -122,8 +125,8 @@ func unquote(value string) string {
 // Unique returns the number of cookies with that name, and the cookie's value if
 // there is exactly one. Of two cookies, one may have been planted, and nothing
 // shows which.
-func Unique(h http.Header, name string) (value string, count int) {
-	for v := range Values(h, name) {
+func Unique(cookies *string, name string) (value string, count int) {
+	for v := range Values(cookies, name) {
 		value = v
 		count++
 	}
@@ -203,11 +206,11 @@ func (c *Codec) EncodeVisitor(values []byte) (string, error) {
 	return securecookie.EncodeMulti(c.Visitor.Name, append(payload, values...), c.visitorCodecs...)
 }
 
-// DecodeVisitor returns the values in the visitor cookie of a request's header.
+// DecodeVisitor returns the values in the visitor cookie of what Header has returned.
 // It returns nil if there is no such cookie or more than one, or if the cookie
 // does not verify or is older than the idle timeout.
-func (c *Codec) DecodeVisitor(h http.Header) []byte {
-	value, _ := Unique(h, c.Visitor.Name)
+func (c *Codec) DecodeVisitor(cookies *string) []byte {
+	value, _ := Unique(cookies, c.Visitor.Name)
 	if value == "" {
 		return nil
 	}

@@ -14,13 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// visitorHeader returns a request's header with these visitor cookies.
-func visitorHeader(values ...string) http.Header {
+// visitorHeader returns the cookies of a request with these visitor cookies.
+func visitorHeader(values ...string) *string {
 	h := http.Header{}
 	for _, value := range values {
 		h.Add("Cookie", "__Host-session-anonymous="+value)
 	}
-	return h
+	return Header(h)
 }
 
 func encodeTestVisitor(t *testing.T, c Codec, values string) string {
@@ -37,7 +37,7 @@ func TestVisitorValuesComeBackWhateverTheKeys(t *testing.T) {
 			t.Run(fmt.Sprintf("name %d, key of %d bytes", len(name), length), func(t *testing.T) {
 				c := codecWith(t, name, length)
 				h := http.Header{"Cookie": {c.Visitor.Name + "=" + newTestToken(t, c)}}
-				require.Nil(t, c.DecodeVisitor(h), "one is not the other")
+				require.Nil(t, c.DecodeVisitor(Header(h)), "one is not the other")
 				for _, values := range [][]byte{nil, []byte("v"), bytes.Repeat([]byte("v"), 1500), make([]byte, c.MaxVisitorBytes)} {
 					value, err := c.EncodeVisitor(values)
 					require.NoError(t, err)
@@ -45,7 +45,7 @@ func TestVisitorValuesComeBackWhateverTheKeys(t *testing.T) {
 					require.NoError(t, (&http.Cookie{Name: c.Visitor.Name, Value: value}).Valid())
 					require.False(t, c.Verify(value))
 					h.Set("Cookie", c.Visitor.Name+"="+value)
-					require.Equal(t, string(values), string(c.DecodeVisitor(h)))
+					require.Equal(t, string(values), string(c.DecodeVisitor(Header(h))))
 					again, err := c.EncodeVisitor(values)
 					require.NoError(t, err)
 					require.NotEqual(t, value, again, "the nonce")
@@ -123,7 +123,7 @@ func TestAVisitorCookieThatIsNotExactlyOursHasNoValues(t *testing.T) {
 	for i := range len(value) - 3 { // base64 ignores the last bits before "=="
 		require.Nil(t, c.DecodeVisitor(visitorHeader(withOtherCharacter(value, i))), "character %d of %d", i, len(value))
 	}
-	require.Nil(t, c.DecodeVisitor(http.Header{"Cookie": {"__Host-session=" + value}}), "under the other name")
+	require.Nil(t, c.DecodeVisitor(Header(http.Header{"Cookie": {"__Host-session=" + value}})), "under the other name")
 }
 
 func TestVisitorValuesAreEncrypted(t *testing.T) {

@@ -130,10 +130,15 @@ func (o *OpenSessions) Add(s *OpenSession) { o.all = append(o.all, s) }
 // Forget removes all sessions: nothing of them is saved any more.
 func (o *OpenSessions) Forget() { o.all = nil }
 
-// Clear empties all sessions in place, because handlers hold pointers to them.
-func (o *OpenSessions) Clear() {
+// Clear empties all sessions in place, because handlers hold pointers to them. Those that an
+// abandoned handler may still write to (all if abandoned) are left to it, and replaced.
+func (o *OpenSessions) Clear(abandoned bool) {
 	for _, s := range o.all {
-		clear(s.Session.Values)
+		if abandoned || s.mayStillRun() {
+			s.Session = sessions.NewSession(s.Session.Store(), s.name)
+		} else {
+			clear(s.Session.Values)
+		}
 		s.Session.IsNew = true
 		s.stored, s.entries, s.saved, s.deleted = nil, nil, false, false
 	}

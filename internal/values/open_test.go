@@ -220,7 +220,7 @@ func TestAChangeStaysAsItWas(t *testing.T) {
 	before, err := changes.Merge(nil, 1000)
 	require.NoError(t, err)
 	s.Session.Values["other"] = 3
-	o.Clear()
+	o.Clear(false)
 	after, err := changes.Merge(nil, 1000)
 	require.NoError(t, err)
 	require.Equal(t, before, after)
@@ -233,7 +233,7 @@ func TestClearEmptiesSessionsInPlace(t *testing.T) {
 	m, session := s.Session.Values, s.Session
 	session.Values["secret"] = true
 	require.NoError(t, s.Save(session, noCheck))
-	o.Clear()
+	o.Clear(false)
 	require.Empty(t, m, "the map that the handler holds")
 	require.Same(t, session, s.Session)
 	require.True(t, session.IsNew)

@@ -57,6 +57,10 @@ func (p protection) editResponse(response *http.Response) error {
 			response.Header.Del(name)
 		}
 	}
+	if !p.keepsHeaders() || p == recipe || p == recipeResent { // by which a cookie that changes is another page
+		response.Header.Del("X-Accel-Expires")
+		response.Header.Del("Vary")
+	}
 	page, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err

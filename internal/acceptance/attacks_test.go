@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,11 +54,11 @@ func TestTimeoutLeavesValuesInAContextAlone(t *testing.T) {
 // L5: resolving the session fails at the deadline of the caller's context.
 func TestResolveStopsAtTheCallersDeadline(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
-		hang := false
+		var hang atomic.Bool // the response does not wait for FindUser
 		s := newSite(t, func(c *sessionguard.Config[*user]) {
 			find := c.FindUser
 			c.FindUser = func(ctx context.Context, id string) (*user, error) {
-				if hang {
+				if hang.Load() {
 					select {
 					case <-ctx.Done():
 					case <-time.After(time.Minute): // so that this test fails in time
@@ -71,11 +72,11 @@ func TestResolveStopsAtTheCallersDeadline(t *testing.T) {
 		s.mux.Handle("GET /timed", http.TimeoutHandler(page, time.Second, "too slow"))
 		b := s.browse()
 		b.login("ada")
-		hang = true
+		hang.Store(true)
 		start := time.Now()
 		require.Equal(t, http.StatusServiceUnavailable, b.Get("/timed").StatusCode)
 		require.Equal(t, time.Second, time.Since(start))
-		hang = false
+		hang.Store(false)
 		require.True(t, b.loggedIn(), "the session has not ended")
 	})
 }

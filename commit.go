@@ -282,7 +282,7 @@ func (l *locked) writeCookies() {
 
 // takeBackCookies removes the session cookies from a header that has not been sent, and
 // ends the sessions that were created with them: their browser will not get the cookie.
-// They were set by another state of the guard for the same response: see requestOf.
+// They were set by another state of the guard for the same response: see request.is.
 func (c *core) takeBackCookies(ctx context.Context, h http.Header) {
 	for _, value := range cookie.Remove(h, c.cookies.Session.Name) {
 		d, cancel := detached(ctx)

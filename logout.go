@@ -49,11 +49,11 @@ func (g *core) Logout(to string) http.Handler {
 			return // the session has ended, but an earlier handler's response has begun
 		}
 		req.leaveFlash(r.Context(), g.logoutFlash)
-		if fetch.Navigates(r) {
+		switch fetch.KindOf(r) {
+		case fetch.Navigation:
 			http.Redirect(w, r, to, http.StatusSeeOther)
 			return
-		}
-		if fetch.ByHTMX(r) {
+		case fetch.HTMX:
 			w.Header().Set("HX-Redirect", to)
 		}
 		w.WriteHeader(http.StatusNoContent)

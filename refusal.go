@@ -143,11 +143,11 @@ func (c *core) refuse(req *request, w http.ResponseWriter, r *http.Request, v ve
 func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.Request, v verdict, challenge string) {
 	custom, reason, rec := req.noteRefusal(w, v)
 	c.emitRefusal(req, v, reason, rec)
-	refusal := &refusals[v]
+	refusal, kind := &refusals[v], fetch.KindOf(r)
 	switch {
 	case refusal.status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
-	case refusal.status == http.StatusUnauthorized && (custom != nil || !fetch.Navigates(r)):
+	case refusal.status == http.StatusUnauthorized && (custom != nil || kind != fetch.Navigation):
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	if custom != nil {
@@ -157,8 +157,8 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		// The handler wrote nothing, which a client would take for success.
 		w.Header().Del("Content-Length")
 	}
-	if fetch.Navigates(r) {
-		if target := c.redirectTarget(r, v, reason); target != "" {
+	if kind == fetch.Navigation {
+		if target := c.redirectTarget(r, kind, v, reason); target != "" {
 			if v == forbidden {
 				req.leaveFlash(r.Context(), c.forbiddenFlash)
 			}
@@ -168,8 +168,8 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		}
 		return
 	}
-	if fetch.ByHTMX(r) {
-		if target := c.redirectTarget(r, v, reason); target != "" {
+	if kind == fetch.HTMX {
+		if target := c.redirectTarget(r, kind, v, reason); target != "" {
 			w.Header().Set("HX-Redirect", target)
 		}
 	}
@@ -179,14 +179,14 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 }
 
 // redirectTarget returns where a browser that is refused goes, or "": nowhere.
-func (c *core) redirectTarget(r *http.Request, v verdict, reason store.Reason) string {
+func (c *core) redirectTarget(r *http.Request, kind fetch.Kind, v verdict, reason store.Reason) string {
 	refusal := &refusals[v]
 	if refusal.page == nil {
 		return ""
 	}
 	page := *refusal.page(c)
 	asked, method := localpath.Requested(r, c.basePath), r.Method
-	if fetch.ByHTMX(r) {
+	if kind == fetch.HTMX {
 		asked = localpath.Shown(r, c.basePath)
 		if r.Header.Get("HX-Boosted") != "true" {
 			method = http.MethodGet // by which the page was shown

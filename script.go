@@ -136,7 +136,7 @@ func (c *core) resume() http.Handler {
 			http.Redirect(w, r, next, http.StatusSeeOther)
 		case id.user != nil:
 			http.Redirect(w, r, c.welcome.Target, http.StatusSeeOther)
-		case c.refusals.Login != nil || !fetch.Navigates(r):
+		case c.refusals.Login != nil || fetch.KindOf(r) != fetch.Navigation:
 			c.refuse(req, w, r, loginRequired)
 		default:
 			if u, err := url.Parse(next); err != nil || u.Path == c.login.Path {

@@ -66,7 +66,7 @@ func (e *exchange) before() {
 	if wrongUser == "" {
 		e.userMay = true
 	}
-	e.whyNot = cmp.Or(ended, wrongUser)
+	e.denial = cmp.Or(ended, wrongUser)
 }
 
 // denials returns the session of the request's cookie, and why it must not be accepted now.
@@ -108,12 +108,12 @@ func (e *exchange) saw(id string) int {
 	if accepted {
 		e.known = i
 	}
-	why := e.whyNot
+	reason := e.denial
 	e.mu.Unlock()
 	switch {
 	case accepted || known == i || e.split:
 	case known == unknown:
-		e.breaks("user %d was accepted: %s", i, cmp.Or(why, "it is another user's session"))
+		e.breaks("user %d was accepted: %s", i, cmp.Or(reason, "it is another user's session"))
 	default:
 		e.breaks("user %d was accepted in a request of user %d", i, known)
 	}
@@ -183,8 +183,8 @@ func (e *exchange) mustBeGone(sessions []*modelSession, by string) {
 	}
 }
 
-// judge checks the response at the moment when the guard sends it.
-func (e *exchange) judge() {
+// checkResponse checks the response at the moment when the guard sends it.
+func (e *exchange) checkResponse() {
 	cookies := e.cookies(e.header)
 	deleted := slices.ContainsFunc(cookies, func(c *http.Cookie) bool { return c.Name == sessionCookie && c.MaxAge < 0 })
 	set := slices.IndexFunc(cookies, func(c *http.Cookie) bool { return c.Name == sessionCookie && c.MaxAge >= 0 })
@@ -287,7 +287,7 @@ func (l *lab) probe() {
 		rec, err := l.memory.Load(context.Background(), keyOf(value))
 		l.guard.Passive(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			i := e.look(r)
-			if err == nil && rec.Deadline() > store.TimeOf(time.Now()) && e.whyNot == "" && i == noUser {
+			if err == nil && rec.Deadline() > store.TimeOf(time.Now()) && e.denial == "" && i == noUser {
 				e.breaks("a live session is not accepted")
 			}
 		})).ServeHTTP(&wire{e: e, h: http.Header{}}, r)

@@ -52,7 +52,7 @@ type exchange struct {
 	session    *modelSession
 	sessionMay bool          // be accepted, when the guard was last called or before
 	userMay    bool          // likewise
-	whyNot     string        // when the guard was last called
+	denial     string        // when the guard was last called
 	login      *modelSession // of a Login of this request, unless ended since
 	logins     []*modelSession
 	changed    []*modelSession // that are new or have a new token
@@ -283,7 +283,7 @@ func (t *tap) begin(status int) {
 	}
 	t.e.began, t.e.status, t.e.header = true, status, t.Header().Clone()
 	t.e.gone = t.ctx.Err() != nil
-	t.e.judge()
+	t.e.checkResponse()
 }
 
 func (t *tap) WriteHeader(status int) {

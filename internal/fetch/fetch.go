@@ -8,36 +8,50 @@ import (
 	"strings"
 )
 
-// Navigates reports whether the client shows the response as a page. Only browsers send
+// A Kind is what a client does with the response to a request.
+type Kind uint8
+
+const (
+	Program    Kind = iota // reads it
+	Navigation             // shows it as a page
+	HTMX                   // puts it into a part of a page, but obeys its header HX-Redirect, whatever the status
+)
+
+// KindOf returns what the client does with the response to r. Only browsers send
 // Sec-Fetch-Mode, and scripts cannot forge it. A script that asks for text/html, as Turbo
 // does, follows redirects and shows the page at their end, unless it says that it puts the
 // response into a part of one.
-func Navigates(r *http.Request) bool {
-	h := r.Header
-	if h.Get("HX-History-Restore-Request") == "true" {
-		return true
+func KindOf(r *http.Request) Kind {
+	h := r.Header // indexed, because Get has to find the canonical form of HX first
+	if first(h["Hx-History-Restore-Request"]) == "true" {
+		return Navigation
 	}
-	switch h.Get("Sec-Fetch-Mode") {
+	byHTMX := first(h["Hx-Request"]) == "true"
+	switch first(h["Sec-Fetch-Mode"]) {
 	case "navigate":
-		return true
+		return Navigation
 	case "", "cors", "same-origin":
-	default:
-		return false
-	}
-	if h.Get("HX-Request") != "" || h.Get("Turbo-Frame") != "" || h.Get("X-Requested-With") != "" {
-		return false
-	}
-	for _, accept := range h["Accept"] {
-		if strings.Contains(accept, "text/html") {
-			return true
+		if first(h["Hx-Request"]) != "" || first(h["Turbo-Frame"]) != "" || first(h["X-Requested-With"]) != "" {
+			break
+		}
+		for _, accept := range h["Accept"] {
+			if strings.Contains(accept, "text/html") {
+				return Navigation
+			}
 		}
 	}
-	return false
+	if byHTMX {
+		return HTMX
+	}
+	return Program
 }
 
-// ByHTMX reports whether htmx sent r for a part of a page, which then obeys the header
-// HX-Redirect of the response, whatever its status.
-func ByHTMX(r *http.Request) bool { return r.Header.Get("HX-Request") == "true" && !Navigates(r) }
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
 
 // Upgrades reports whether r asks for a connection whose response cannot set a cookie: a
 // WebSocket in HTTP/1.1, or in HTTP/2 (RFC 8441).

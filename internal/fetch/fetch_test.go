@@ -16,7 +16,7 @@ func request(method string, header ...string) *http.Request {
 	return r
 }
 
-func TestNavigates(t *testing.T) {
+func TestKindOfAPage(t *testing.T) {
 	for _, c := range []struct {
 		header []string
 		want   bool
@@ -39,14 +39,22 @@ func TestNavigates(t *testing.T) {
 		{[]string{"Accept", "*/*"}, false},
 		{[]string{"Accept", "application/json"}, false},
 	} {
-		require.Equal(t, c.want, Navigates(request("GET", c.header...)), "%q", c.header)
+		require.Equal(t, c.want, KindOf(request("GET", c.header...)) == Navigation, "%q", c.header)
 	}
 }
 
-func TestByHTMX(t *testing.T) {
-	require.True(t, ByHTMX(request("GET", "HX-Request", "true", "Accept", "*/*")))
-	require.False(t, ByHTMX(request("GET", "HX-Request", "true", "HX-History-Restore-Request", "true")))
-	require.False(t, ByHTMX(request("GET", "Accept", "*/*")))
+func TestKindOfAPart(t *testing.T) {
+	require.Equal(t, HTMX, KindOf(request("GET", "HX-Request", "true", "Accept", "*/*")))
+	require.Equal(t, HTMX, KindOf(request("GET", "HX-Request", "true", "Accept", "text/html", "Sec-Fetch-Mode", "cors")))
+	require.Equal(t, Navigation, KindOf(request("GET", "HX-Request", "true", "HX-History-Restore-Request", "true")))
+	require.Equal(t, Program, KindOf(request("GET", "HX-Request", "1", "Accept", "text/html")))
+	require.Equal(t, Program, KindOf(request("GET", "Accept", "*/*")))
+}
+
+// A client that is refused can ask for this as often as it likes.
+func TestKindOfAllocatesNothing(t *testing.T) {
+	r := request("GET", "Accept", "application/json", "HX-Request", "true")
+	require.Zero(t, testing.AllocsPerRun(100, func() { KindOf(r) }))
 }
 
 func TestUpgrades(t *testing.T) {

@@ -47,13 +47,13 @@ func TestTimeoutHoldsAtEveryStatement(t *testing.T) {
 			} {
 				start := time.Now()
 				_ = call()
-				require.Less(t, time.Since(start), time.Second)
+				require.Less(t, time.Since(start), 5*time.Second)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
 			start := time.Now()
 			_ = s.transact(ctx, func(context.Context, querier) error { return nil })
-			require.Less(t, time.Since(start), time.Second)
+			require.Less(t, time.Since(start), 5*time.Second)
 		})
 	}
 }

@@ -236,7 +236,7 @@ func requireWatchFails(t *testing.T, l *sqlstore.Listener) {
 	err := l.Watch(t.Context(), func(store.Ending) {})
 	require.Error(t, err)
 	require.NotErrorIs(t, err, store.ErrNotFound)
-	require.Less(t, time.Since(start), watchTimeout+time.Second)
+	require.Less(t, time.Since(start), watchTimeout+slack)
 	requireNoSecret(t, err)
 }
 

@@ -45,8 +45,10 @@ type Config[U User] struct {
 	// FindUser returns the user with this ID. If there is none it returns [ErrNoUser]
 	// (wrapped counts) or a nil user, which ends the session. Any other error means that
 	// this cannot be decided now: the response is a 503 and nothing ends, so translate
-	// sql.ErrNoRows and the like. FindUser is called at most once per request, before a
-	// gate lets anyone in, with the context of the caller that needs the user. Required.
+	// sql.ErrNoRows and the like. Its UserID must be this very ID, in the same spelling.
+	// FindUser is called at most once per request, before a gate lets anyone in, and by
+	// Login for a user it has not found yet, with the context of the caller that needs the
+	// user. Required.
 	FindUser func(ctx context.Context, id string) (U, error)
 
 	// Keys are secrets of at least 32 random bytes each, newest first. The cookies' own keys
@@ -247,14 +249,18 @@ func (config *Config[U]) setDefaults() {
 	}
 }
 
+var errOtherUser = errors.New("FindUser returned another user")
+
 // findUser is FindUser for a core, which does not know U.
 func (config *Config[U]) findUser(ctx context.Context, id string) (User, error) {
 	user, err := config.FindUser(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if isNil(user) {
+	switch {
+	case errors.Is(err, ErrNoUser), err == nil && isNil(user):
 		return nil, ErrNoUser
+	case err != nil:
+		return nil, fmt.Errorf("FindUser (for no such user it returns ErrNoUser): %w", err)
+	case user.UserID() != id:
+		return nil, fmt.Errorf("%w: %q for %q", errOtherUser, user.UserID(), id)
 	}
 	return user, nil
 }

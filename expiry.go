@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -273,4 +274,19 @@ func (l *locked) revalidate() {
 	default:
 		_ = l.fail(err)
 	}
+}
+
+// checkTimeouts checks the timeouts of a guard or of one login.
+func checkTimeouts(idle, absolute time.Duration) error {
+	switch {
+	case idle < 0:
+		return errors.New("the IdleTimeout must be positive")
+	case absolute < 0:
+		return errors.New("the AbsoluteTimeout must be positive")
+	case idle < time.Second:
+		return fmt.Errorf("an IdleTimeout of %v is shorter than a second", idle)
+	case idle > absolute:
+		return fmt.Errorf("an IdleTimeout of %v is longer than the AbsoluteTimeout of %v", idle, absolute)
+	}
+	return nil
 }

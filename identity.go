@@ -118,7 +118,7 @@ func (l *locked) askForUser(ctx context.Context) error {
 	returned := false
 	defer l.failUnless(&returned)
 	user, err := l.core.findUser(ctx, id)
-	reason, err := checkUser(user, err, id, l.rec.Stamp)
+	reason, err := checkUser(user, err, l.rec.Stamp)
 	returned = true
 	switch {
 	case err != nil:
@@ -135,16 +135,14 @@ func (l *locked) askForUser(ctx context.Context) error {
 	return nil
 }
 
-// checkUser decides whether what FindUser returned for id may use a session issued under
-// stamp. It returns the reason to end the session, or an error if that cannot be decided.
-func checkUser(user User, err error, id, stamp string) (store.Reason, error) {
+// checkUser decides whether what findUser returned may use a session issued under stamp.
+// It returns the reason to end the session, or an error if that cannot be decided.
+func checkUser(user User, err error, stamp string) (store.Reason, error) {
 	switch {
 	case errors.Is(err, ErrNoUser):
 		return store.ReasonNoUser, nil
 	case err != nil:
-		return "", fmt.Errorf("FindUser (for no such user it returns ErrNoUser): %w", err)
-	case user.UserID() != id:
-		return "", fmt.Errorf("FindUser returned user %q for %q", user.UserID(), id)
+		return "", err
 	case !user.IsActive():
 		return store.ReasonDeactivated, nil
 	case stampOf(user) != stamp:

@@ -6,13 +6,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"reflect"
 	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -26,9 +26,12 @@ import (
 // Otherwise the visitor's values move into the session; another user's never do.
 //
 // Call it before the response begins: later it returns [ErrHeadersSent]. It also returns
-// [ErrInactive], [ErrNoUser] for a nil user or an empty ID, [ErrTooManySessions] if
-// Config.MaxSessions refuses the login, [ErrNotWrapped], [ErrInCallback], and
-// [ErrUnavailable] (wrapped) if the backend fails; nobody is then logged in. If the guard
+// [ErrInactive], [ErrNoUser] for a nil user or an empty ID, another error if FindUser
+// returns a user whose ID differs from the one it was asked for, if only in its spelling,
+// [ErrTooManySessions] if Config.MaxSessions refuses the login, [ErrNotWrapped],
+// [ErrInCallback], and [ErrUnavailable] (wrapped) if the backend or FindUser fails; nobody
+// is then logged in. A user whom FindUser does not find yet, because a transaction is still
+// open, is logged in all the same. If the guard
 // has to replace the response, or the handler panics (and nothing inside the guard
 // recovers), the login is undone. So it is if the context of the request that the guard got
 // ends before the handler returns: the client has gone, or a middleware around the guard has
@@ -66,21 +69,6 @@ func explicit(d time.Duration) time.Duration {
 		return -1
 	}
 	return d
-}
-
-// checkTimeouts checks the timeouts of a guard or of one login.
-func checkTimeouts(idle, absolute time.Duration) error {
-	switch {
-	case idle < 0:
-		return errors.New("the IdleTimeout must be positive")
-	case absolute < 0:
-		return errors.New("the AbsoluteTimeout must be positive")
-	case idle < time.Second:
-		return fmt.Errorf("an IdleTimeout of %v is shorter than a second", idle)
-	case idle > absolute:
-		return fmt.Errorf("an IdleTimeout of %v is longer than the AbsoluteTimeout of %v", idle, absolute)
-	}
-	return nil
 }
 
 // Remember makes a login outlast its idle timeout and the closing of the browser, until
@@ -149,19 +137,10 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 // take Secure cookies from localhost also over http.
 func (c *core) warnOfHTTP(r *http.Request) {
 	host, isHTTP := strings.CutPrefix(r.Header.Get("Origin"), "http://")
-	if !isHTTP || !c.cookies.Session.Secure || isLocalhost(host) || !c.logged.overHTTP.CompareAndSwap(false, true) {
+	if !isHTTP || !c.cookies.Session.Secure || fetch.IsLocalhost(host) || !c.logged.overHTTP.CompareAndSwap(false, true) {
 		return
 	}
 	c.log.Warn("sessionguard: a login arrived over http, where browsers drop Secure cookies: serve the site over https, or set Config.InsecureHTTP for development", "host", truncate(host))
-}
-
-// isLocalhost reports whether host, with or without a port, is this machine to a browser.
-func isLocalhost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.Trim(host, "[]")
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback()
 }
 
 // logIn stores a new session, or moves the user's present one to a new token, and makes
@@ -172,6 +151,9 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 	}
 	raise(&l.activity, noRevival) // a login needs none
 	if err := l.loadSession(ctx); err != nil {
+		return err
+	}
+	if err := l.checkFound(ctx, user.UserID()); err != nil {
 		return err
 	}
 	token, next, err := l.newSession(user)
@@ -197,6 +179,28 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 	}
 	l.completeLogin(token, next, user, reauthenticated)
 	return nil
+}
+
+// checkFound checks that FindUser does not find a user of another ID, such as the same one
+// in another spelling: every request after the login would fail. It may not find the user
+// yet, whom a transaction that is still open has created.
+func (l *locked) checkFound(ctx context.Context, id string) error {
+	if l.user != nil && l.core.userID(l.rec) == id {
+		return nil
+	}
+	returned := false
+	defer l.failUnless(&returned)
+	_, err := l.core.findUser(ctx, id)
+	switch {
+	case errors.Is(err, ErrNoUser):
+		err = nil
+	case errors.Is(err, errOtherUser):
+		err = fmt.Errorf("sessionguard: Login: %w", err)
+	case err != nil:
+		err = l.fail(err)
+	}
+	returned = true
+	return err
 }
 
 // newSession returns a session for user, without its limits, and its cookie's value.

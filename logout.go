@@ -222,7 +222,7 @@ func (g *core) EndUser(ctx context.Context, userID string) error {
 	}
 	user, findErr := g.findUser(ctx, userID)
 	_, err = g.endOwned(ctx, userID, actor, func(s *store.Session) (store.Reason, bool) {
-		if reason, err := checkUser(user, findErr, userID, s.Stamp); err == nil && reason != "" {
+		if reason, err := checkUser(user, findErr, s.Stamp); err == nil && reason != "" {
 			return reason, true
 		}
 		return reasonFor(s.ID), true

@@ -326,8 +326,8 @@ func TestEndUserEndsASessionBeingReauthenticated(t *testing.T) {
 	})
 }
 
-// I2: whom the application has just logged in is who asks, without another look, which
-// might not see a user yet whom the same transaction has created.
+// I2: whom the application has just logged in is who asks, also if FindUser does not see the
+// user yet, whom a transaction that is still open has created.
 func TestUserAfterLoginIsTheOneWhoLoggedIn(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		s.on("POST /register", func(w http.ResponseWriter, r *http.Request) error {
@@ -338,6 +338,43 @@ func TestUserAfterLoginIsTheOneWhoLoggedIn(t *testing.T) {
 			return err
 		})
 		require.Equal(s.T, http.StatusOK, s.browse().Post("/register").StatusCode)
-		require.Zero(s.T, s.users.lookups)
+		require.Equal(s.T, 1, s.users.lookups)
+	})
+}
+
+// I2: under an ID that FindUser spells in another way, every page would be a 503. Login says
+// so, and nobody is logged in or out.
+func TestLoginWithAnIDThatFindUserSpellsInAnotherWayIsRefused(t *testing.T) {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		s.users.change("ADA", func(u *user) { u.ID = "ada" }) // a case-insensitive database
+		var refused error
+		s.on("POST /enter", func(w http.ResponseWriter, r *http.Request) error {
+			refused = s.guard.Login(w, r, &user{ID: "ADA"})
+			return nil
+		})
+		stranger, grace := s.browse(), s.browse()
+		grace.login("grace")
+		for _, b := range []*browser{stranger, grace} {
+			require.Equal(s.T, http.StatusOK, b.Post("/enter").StatusCode)
+			require.ErrorContains(s.T, refused, `"ada" for "ADA"`)
+			require.NotErrorIs(s.T, refused, sessionguard.ErrUnavailable)
+		}
+		require.Empty(s.T, stranger.Cookies())
+		require.True(s.T, grace.loggedIn())
+		require.Len(s.T, s.events.take(), 1, "the login of grace")
+	})
+}
+
+// I2, L5: Login fails if FindUser does, as every later request would.
+func TestLoginFailsIfFindUserFails(t *testing.T) {
+	onBoth(t, func(s *site, _ *failingBackend) {
+		s.on("POST /enter", func(w http.ResponseWriter, r *http.Request) error {
+			s.users.err = errors.New("sql: connection refused")
+			defer func() { s.users.err = nil }()
+			return s.guard.Login(w, r, &user{ID: "ada"})
+		})
+		b := s.browse()
+		require.Equal(s.T, http.StatusServiceUnavailable, b.Post("/enter").StatusCode)
+		require.Empty(s.T, b.Cookies())
 	})
 }

@@ -3,6 +3,7 @@
 package fetch
 
 import (
+	"net"
 	"net/http"
 	"reflect"
 	"strings"
@@ -86,4 +87,13 @@ func IsSafe(method string) bool {
 // SameHeader reports whether a and b are one map.
 func SameHeader(a, b http.Header) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// IsLocalhost reports whether host, with or without a port, is this machine to a browser.
+func IsLocalhost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback()
 }

@@ -276,6 +276,31 @@ func (l *locked) revalidate() {
 	}
 }
 
+// IdleTimeout gives one login an idle timeout of its own: an administrator may get ten
+// minutes where others get thirty. A login without it that re-authenticates the user keeps
+// the session's own if that is shorter than the guard's, so that a page that asks for the
+// password again need not know of it. Where a first login with a short timeout waits for a
+// second step, the login that completes it gives the longer one:
+//
+//	err := guard.Login(w, r, user, sessionguard.IdleTimeout(30*time.Minute), sessionguard.AbsoluteTimeout(12*time.Hour))
+func IdleTimeout(d time.Duration) LoginOption {
+	return func(o *loginOptions) { o.idle = explicit(d) }
+}
+
+// AbsoluteTimeout gives one login an absolute timeout of its own. As with [IdleTimeout], a
+// re-authentication without it keeps a shorter one.
+func AbsoluteTimeout(d time.Duration) LoginOption {
+	return func(o *loginOptions) { o.absolute = explicit(d) }
+}
+
+// explicit prevents that a computed zero means the default.
+func explicit(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
 // checkTimeouts checks the timeouts of a guard or of one login.
 func checkTimeouts(idle, absolute time.Duration) error {
 	switch {

@@ -52,25 +52,6 @@ type loginOptions struct {
 	remember       bool
 }
 
-// IdleTimeout gives one login an idle timeout of its own: an administrator may get ten
-// minutes where others get thirty.
-func IdleTimeout(d time.Duration) LoginOption {
-	return func(o *loginOptions) { o.idle = explicit(d) }
-}
-
-// AbsoluteTimeout gives one login an absolute timeout of its own.
-func AbsoluteTimeout(d time.Duration) LoginOption {
-	return func(o *loginOptions) { o.absolute = explicit(d) }
-}
-
-// explicit prevents that a computed zero means the default.
-func explicit(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
-	}
-	return d
-}
-
 // Remember makes a login outlast its idle timeout and the closing of the browser, until
 // Config.RememberFor after it. It is for a checkbox "Remember me" that the user has
 // ticked:

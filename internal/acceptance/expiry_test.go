@@ -282,7 +282,7 @@ func TestLoginMayHaveItsOwnTimeouts(t *testing.T) {
 }
 
 // L2: if the application omits the options at re-authentication, an administrator's ten
-// minutes must not become thirty.
+// minutes must not become thirty. The second step of a login gives longer ones explicitly.
 func TestReauthenticationNeverLengthensTheTimeouts(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
 		var options []sessionguard.LoginOption

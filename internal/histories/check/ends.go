@@ -1,0 +1,132 @@
+package check
+
+import "time"
+
+// recordEnds records what a request has ended, and what it may have ended.
+func (c *checker) recordEnds(op *Op) {
+	sent := c.tokens[op.Token]
+	switch op.Kind {
+	case Logout:
+		if sent != nil {
+			sent.session.mayEndBy(op)
+			if end, ok := c.endOf(op); ok {
+				sent.session.endBy(end)
+			}
+		}
+	case Login:
+		c.recordLoginEnds(op, sent)
+	case EndSession:
+		if s := c.ids[op.Session]; s != nil {
+			s.mayEndBy(op)
+			if op.Outcome == Done {
+				s.endBy(op.End)
+			}
+		}
+	case EndOthers:
+		if sent != nil {
+			c.recordUserEnds(op, sent.user, sent.session)
+		}
+	case EndUser:
+		c.recordUserEnds(op, op.User, nil)
+	}
+	if sent != nil && op.Outcome == Out && !c.mayReturn(sent, op) {
+		sent.ended = min(sent.ended, op.End) // who was sent away once is sent away from then on
+	}
+}
+
+// endOf returns when the sessions of a logout have certainly ended.
+func (c *checker) endOf(op *Op) (at time.Duration, known bool) {
+	switch {
+	case op.Outcome == Done:
+		return op.End, true
+	case op.Outcome == Unavailable && c.EndsWithin > 0:
+		return op.End + c.EndsWithin, true
+	}
+	return 0, false
+}
+
+// recordLoginEnds: a login of the same user replaces the token that was sent, and any other
+// login ends its session. A limit may end other sessions of the user.
+func (c *checker) recordLoginEnds(op *Op, sent *token) {
+	if sent != nil {
+		sent.session.mayEndBy(op)
+	}
+	if op.Session != "" && op.Outcome != Done {
+		c.ids[op.Session].mayEndBy(op) // a doubted login
+	}
+	if sent != nil && op.Outcome == Done {
+		if op.Session == sent.id {
+			sent.ended = min(sent.ended, op.End)
+		} else {
+			sent.session.endBy(op.End)
+		}
+	}
+	if max, refuse := c.Limit(op.User); max == 0 || refuse {
+		return
+	}
+	for _, s := range c.users[op.User] {
+		if s.login.Start <= op.latest() && (op.Outcome != Done || s.id != op.Session) {
+			s.mayEndBy(op)
+		}
+	}
+}
+
+// recordUserEnds: the sessions that began before the request have ended when it is done.
+func (c *checker) recordUserEnds(op *Op, user string, except *session) {
+	for _, s := range c.users[user] {
+		if s == except || s.login.Start > op.latest() {
+			continue
+		}
+		s.mayEndBy(op)
+		if op.Outcome == Done && s.login.End < op.Start {
+			s.endBy(op.End)
+		}
+	}
+}
+
+func (s *session) mayEndBy(op *Op)        { s.mayEnd = min(s.mayEnd, op.Start) }
+func (s *session) endBy(at time.Duration) { s.ended = min(s.ended, at) }
+
+func (c *checker) checkEnds() {
+	lastSeen := map[*session]time.Duration{}
+	for n := range c.ops {
+		op := &c.ops[n]
+		t := c.tokens[op.Token]
+		switch {
+		case t == nil:
+		case op.letIn():
+			lastSeen[t.session] = max(lastSeen[t.session], op.Start)
+			if end := min(t.session.ended, t.ended); end < never && op.Start > end+c.CacheFor {
+				c.report(EndIsFinal, op, "let in %v after the end of session %s of %s", op.Start-end, t.id, t.user)
+			}
+		case op.Outcome == Out && op.End < t.mayEnd && !c.mayReturn(t, op) && !c.mayExpire(t, op, lastSeen[t.session]):
+			c.report(NoEarlyEnd, op, "sent away (%s) from session %s of %s", op.Reason, t.id, t.user)
+		}
+	}
+}
+
+// mayReturn reports whether a request may be sent away although its session goes on. That
+// of a remembered session goes on under another token, from the request that revives it;
+// the token before it is recognized only for a while. If the response of that request was
+// lost, nobody knows the token, and the old one is taken for a copy in the end.
+func (c *checker) mayReturn(t *token, op *Op) bool {
+	if !t.remembered {
+		return false
+	}
+	if op.Reason == "remembered" || op.Reason == "theft_suspected" && c.TheftSuspected {
+		return true
+	}
+	for _, other := range t.ops {
+		if other != op && other.Start <= op.End && (!other.Outcome.clear() || other.NewToken != "" && op.Reason != "theft_suspected") {
+			return true
+		}
+	}
+	return false
+}
+
+// mayExpire reports whether the session may have idled out. Activity is recorded once in
+// 1/30 of the idle timeout.
+func (c *checker) mayExpire(t *token, op *Op, lastSeen time.Duration) bool {
+	lastSeen = max(lastSeen, t.login.Start)
+	return !t.remembered && op.End-lastSeen >= c.IdleTimeout-c.IdleTimeout/30-c.Skew
+}

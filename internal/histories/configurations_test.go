@@ -1,0 +1,119 @@
+package histories
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/histories/check"
+	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store/sqlstore"
+)
+
+type configuration struct {
+	name  string
+	start func(t *testing.T) setup
+}
+
+var configurations = []configuration{
+	{"Redis", func(t *testing.T) setup { return redisSetup(t, nodeConfig{}) }},
+	{"Redis, CacheFor 1 s", func(t *testing.T) setup {
+		s := redisSetup(t, nodeConfig{CacheFor: time.Second})
+		s.policy.CacheFor = time.Second
+		return s
+	}},
+	{"Redis, clocks a minute apart", clocksSetup},
+	{"Redis, a node frozen", frozenSetup},
+	{"PostgreSQL", func(t *testing.T) setup {
+		return serverSetup(t, servers.PostgreSQL(t), func(dsn string) nodeConfig { return nodeConfig{Dialect: sqlstore.PostgreSQL, DSN: dsn} })
+	}},
+	{"MariaDB", func(t *testing.T) setup {
+		return serverSetup(t, servers.MariaDB(t), func(dsn string) nodeConfig { return nodeConfig{Dialect: sqlstore.MySQL, DSN: dsn} })
+	}},
+	{"SQLite, a node killed", sqliteSetup},
+}
+
+// redisSetup keeps the sessions on a Redis server that loses nothing when it is killed.
+func redisSetup(t *testing.T, config nodeConfig) setup {
+	return serverSetup(t, servers.Redis(t, servers.RedisOptions{Keeps: true}), nil, config)
+}
+
+// serverSetup has one server, and a network of its own for each node.
+func serverSetup(t *testing.T, server *servers.Server, withDSN func(dsn string) nodeConfig, redis ...nodeConfig) setup {
+	t.Helper()
+	var networks []*servers.Proxy
+	for range nodeCount {
+		networks = append(networks, servers.NewProxy(t, server.Addr))
+	}
+	f := startFleet(t, func(n int) nodeConfig {
+		if withDSN != nil {
+			return withDSN(server.DSN(networks[n].Addr))
+		}
+		c := redis[0]
+		c.Redis = []string{networks[n].Addr}
+		return c
+	})
+	cutAll := func(f func(*servers.Proxy) error) func() error {
+		return func() error {
+			for _, n := range networks {
+				if err := f(n); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	return setup{fleet: f, faults: []fault{
+		{name: "server killed", begin: server.Kill, end: server.Start, lasts: 500 * time.Millisecond},
+		{name: "server paused", begin: server.Pause, end: server.Resume, lasts: 1500 * time.Millisecond},
+		{name: "server cut off", begin: cutAll((*servers.Proxy).Cut), end: cutAll((*servers.Proxy).Restore), lasts: 500 * time.Millisecond},
+		{name: "one node cut off", begin: networks[0].Cut, end: networks[0].Restore, lasts: 500 * time.Millisecond},
+		{name: "one node's packets lost", begin: networks[1].Stall, end: networks[1].Restore, lasts: 1500 * time.Millisecond},
+	}}
+}
+
+// clocksSetup has three nodes whose clocks are half a minute apart.
+func clocksSetup(t *testing.T) setup {
+	server := servers.Redis(t, servers.RedisOptions{})
+	f := startFleet(t, func(n int) nodeConfig {
+		return nodeConfig{Redis: []string{server.Addr}, Ahead: time.Duration(n-1) * 30 * time.Second}
+	})
+	nothing := func() error { return nil }
+	return setup{
+		fleet:  f,
+		faults: []fault{{name: "clocks apart", begin: nothing, end: nothing, lasts: 4 * time.Second}},
+		policy: check.Policy{Skew: time.Minute, Exceptions: check.Exceptions{TheftSuspected: true}},
+	}
+}
+
+// frozenSetup stops a node, between what its requests have loaded and their commits, for
+// longer than RememberGrace.
+func frozenSetup(t *testing.T) setup {
+	server := servers.Redis(t, servers.RedisOptions{})
+	f := startFleet(t, func(int) nodeConfig {
+		return nodeConfig{Redis: []string{server.Addr}, RememberGrace: 500 * time.Millisecond}
+	})
+	var faults []fault
+	for n, node := range f.nodes {
+		faults = append(faults, fault{
+			name:  "node frozen",
+			begin: func() error { return node.freeze(time.Duration(700+200*n) * time.Millisecond) },
+			end:   func() error { return nil },
+		})
+	}
+	// A request that was held for longer than RememberGrace may make its honest browser look
+	// like a thief. Without the exception, this configuration shows whether that is mended.
+	return setup{fleet: f, faults: faults, policy: check.Policy{Exceptions: check.Exceptions{TheftSuspected: true}}}
+}
+
+// sqliteSetup has three processes that share a file, and kills one.
+func sqliteSetup(t *testing.T) setup {
+	file := "file:" + filepath.Join(t.TempDir(), "sessions.db") + "?_pragma=journal_mode(WAL)"
+	f := startFleet(t, func(int) nodeConfig { return nodeConfig{Dialect: sqlstore.SQLite, DSN: file} })
+	var faults []fault
+	for _, node := range f.nodes[:2] {
+		faults = append(faults, fault{name: "node killed", begin: node.kill, end: node.start, lasts: 500 * time.Millisecond})
+	}
+	// The requests of a node that was killed get no response.
+	return setup{fleet: f, faults: faults, policy: check.Policy{Exceptions: check.Exceptions{Unanswered: true}}}
+}

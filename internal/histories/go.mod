@@ -1,0 +1,45 @@
+module github.com/sessionguard-go/sessionguard/internal/histories
+
+go 1.26.0
+
+replace (
+	github.com/sessionguard-go/sessionguard => ../..
+	github.com/sessionguard-go/sessionguard/store/redisstore => ../../store/redisstore
+	github.com/sessionguard-go/sessionguard/store/sqlstore => ../../store/sqlstore
+)
+
+require (
+	github.com/anishathalye/porcupine v1.3.1
+	github.com/stretchr/testify v1.12.1
+)
+
+require (
+	filippo.io/edwards25519 v1.2.0 // indirect
+	github.com/dustin/go-humanize v1.1.0 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/gorilla/securecookie v1.1.2 // indirect
+	github.com/gorilla/sessions v1.4.0 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	github.com/mattn/go-isatty v0.0.24 // indirect
+	github.com/ncruces/go-strftime v1.1.0 // indirect
+	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
+	modernc.org/libc v1.80.1 // indirect
+	modernc.org/mathutil v1.7.1 // indirect
+	modernc.org/memory v1.12.1 // indirect
+)
+
+require (
+	github.com/go-sql-driver/mysql v1.10.1
+	github.com/jackc/pgx/v5 v5.12.0
+	github.com/redis/rueidis v1.0.79
+	github.com/sessionguard-go/sessionguard v0.1.0
+	github.com/sessionguard-go/sessionguard/store/redisstore v0.1.0
+	github.com/sessionguard-go/sessionguard/store/sqlstore v0.1.0
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	modernc.org/sqlite v1.62.0
+)

@@ -1,0 +1,166 @@
+package histories
+
+import (
+	"context"
+	"flag"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/internal/histories/check"
+)
+
+var (
+	runFor = flag.Duration("for", 0, "how long each configuration runs; 0: until each fault has happened once")
+	seed   = flag.Uint64("seed", 1, "of what the browsers do; when it happens is up to the machine")
+)
+
+// A setup is a fleet, what fails, and what is promised.
+type setup struct {
+	fleet  *fleet
+	faults []fault
+	policy check.Policy
+}
+
+// A fault begins, lasts, and ends.
+type fault struct {
+	name       string
+	begin, end func() error
+	lasts      time.Duration
+	// loses is set for a failover to a replica that lags behind: what was confirmed from
+	// the beginning to the end of the fault may be lost.
+	loses bool
+}
+
+// An occurrence is a fault that has happened.
+type occurrence struct {
+	fault
+	from, to time.Duration
+}
+
+// calm is the time before a fault and after it.
+const calm = time.Second
+
+// run lets browsers use a fleet while faults happen, and returns what was recorded.
+func (s setup) run(t *testing.T, seed uint64, atLeast time.Duration) (history []check.Op, happened []occurrence) {
+	t.Helper()
+	l := newLoad(s.fleet, seed)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	l.start(ctx)
+	pause(ctx, calm)
+	for n := 0; n < len(s.faults) || l.now() < atLeast; n++ {
+		if len(s.faults) == 0 {
+			pause(ctx, atLeast)
+			break
+		}
+		f := s.faults[n%len(s.faults)]
+		o := occurrence{fault: f, from: l.now()}
+		require.NoError(t, f.begin(), f.name)
+		pause(ctx, f.lasts)
+		require.NoError(t, f.end(), f.name)
+		o.to = l.now()
+		happened = append(happened, o)
+		pause(ctx, calm)
+	}
+	stop()
+	l.running.Wait()
+	l.sendAllAgain(t.Context())
+	return l.history, happened
+}
+
+// sendAllAgain sends the tokens that were last used once more, now that nothing fails.
+func (l *load) sendAllAgain(ctx context.Context) {
+	remembered, seen := map[string]bool{}, map[string]bool{}
+	var tokens []string
+	for _, op := range l.history {
+		remembered[op.NewToken] = remembered[op.NewToken] || op.Remembered || remembered[op.Token]
+		if op.Token != "" && !seen[op.Token] && !remembered[op.Token] {
+			seen[op.Token] = true
+			tokens = append(tokens, op.Token)
+		}
+	}
+	work := make(chan string)
+	var workers sync.WaitGroup
+	for n := range uint64(4) {
+		workers.Go(func() {
+			r, b := rand.New(rand.NewPCG(l.seed, n)), &browser{load: l}
+			for token := range work {
+				b.send(ctx, r, check.Op{Kind: check.Page, Token: token})
+			}
+		})
+	}
+	for _, token := range tokens[max(0, len(tokens)-300):] {
+		work <- token
+	}
+	close(work)
+	workers.Wait()
+}
+
+// policyFor completes the policy of a run with the times at which something may be lost.
+func (s setup) policyFor(happened []occurrence) check.Policy {
+	p := s.policy
+	p.IdleTimeout, p.Limit = idleTimeout, limitOf
+	for _, o := range happened {
+		if o.loses {
+			p.Lost = append(p.Lost, check.Interval{Start: o.from - 50*time.Millisecond, End: o.to})
+		}
+	}
+	return p
+}
+
+func TestHistories(t *testing.T) {
+	var all results
+	for _, c := range configurations {
+		t.Run(c.name, func(t *testing.T) {
+			s := c.start(t)
+			history, happened := s.run(t, *seed, *runFor)
+			p := s.policyFor(happened)
+			found := check.Check(history, p)
+			r := summarize(c.name, history, happened, p, found)
+			all = append(all, r)
+			t.Log(r)
+			for n, v := range found {
+				if n == 10 {
+					break
+				}
+				t.Error(v)
+			}
+			require.Greater(t, r.operations, 300, "too few requests to show anything")
+		})
+	}
+	if *tableFile != "" && !t.Failed() {
+		require.NoError(t, all.write(*tableFile))
+	}
+}
+
+func TestEveryMistakeIsFound(t *testing.T) {
+	for m, expected := range mistakes {
+		t.Run(string(m), func(t *testing.T) {
+			s := redisSetup(t, nodeConfig{Mistake: m})
+			if !expected.faults {
+				s.faults = nil
+			} else {
+				s.faults = s.faults[2:3]
+			}
+			var seen map[check.Rule]int
+			for round := range uint64(8) {
+				history, happened := s.run(t, *seed+round, 1500*time.Millisecond)
+				seen = map[check.Rule]int{}
+				for _, v := range check.Check(history, s.policyFor(happened)) {
+					seen[v.Rule]++
+				}
+				if seen[expected.rule] > 0 {
+					t.Log(seen)
+					return
+				}
+			}
+			t.Errorf("not found: %v", seen)
+		})
+	}
+}
+
+var tableFile = flag.String("table", "", "write the table into this `file`, between its markers")

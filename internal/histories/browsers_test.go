@@ -135,6 +135,7 @@ func (b *browser) step(ctx context.Context, r *rand.Rand, turn int) {
 	switch {
 	case op.Kind == check.Logout:
 		b.forget(token)
+		b.retire(token)
 		b.setUser(b.userOf(b.number, b.turnAfter(user, turn)))
 	case op.Outcome == check.Out:
 		b.logIn(ctx, r, user) // with the cookie that it has
@@ -158,15 +159,13 @@ func (b *browser) turnAfter(user string, turn int) int {
 func (b *browser) logIn(ctx context.Context, r *rand.Rand, user string) {
 	_, token := b.state()
 	op := b.send(ctx, r, check.Op{Kind: check.Login, Token: token, User: user, Remembered: b.isRemembered()})
+	b.retire(token)
 	b.load.mu.Lock()
 	defer b.load.mu.Unlock()
 	switch op.Outcome {
 	case check.Done:
 		b.refusals[user] = 0
 		b.sessions[user] = append(b.sessions[user], op.Session)
-		if token != "" && !op.Remembered {
-			b.retired = append(b.retired, token)
-		}
 	case check.Full:
 		b.refusals[user]++
 	}
@@ -201,6 +200,17 @@ func (b *browser) setUser(user string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.user = user
+}
+
+// retire notes a token that may have ended. That of a remembered session would be taken for a
+// copy if it was sent later.
+func (b *browser) retire(token string) {
+	if token == "" || b.isRemembered() {
+		return
+	}
+	b.load.mu.Lock()
+	defer b.load.mu.Unlock()
+	b.retired = append(b.retired, token)
 }
 
 // forget deletes the cookie, unless it is another one by now.

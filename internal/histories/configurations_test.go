@@ -1,6 +1,7 @@
 package histories
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -24,51 +25,55 @@ var configurations = []configuration{
 	}},
 	{"Redis, clocks a minute apart", clocksSetup},
 	{"Redis, a node frozen", frozenSetup},
-	{"PostgreSQL", func(t *testing.T) setup {
-		return serverSetup(t, servers.PostgreSQL(t), func(dsn string) nodeConfig { return nodeConfig{Dialect: sqlstore.PostgreSQL, DSN: dsn} })
-	}},
-	{"MariaDB", func(t *testing.T) setup {
-		return serverSetup(t, servers.MariaDB(t), func(dsn string) nodeConfig { return nodeConfig{Dialect: sqlstore.MySQL, DSN: dsn} })
-	}},
+	{"PostgreSQL", func(t *testing.T) setup { return sqlSetup(t, servers.PostgreSQL(t), sqlstore.PostgreSQL) }},
+	{"MariaDB", func(t *testing.T) setup { return sqlSetup(t, servers.MariaDB(t), sqlstore.MySQL) }},
 	{"SQLite, a node killed", sqliteSetup},
+	{"Redis Cluster, slots moving", func(t *testing.T) setup { return slotsSetup(t, nodeConfig{}) }},
+	{"Redis Cluster, slots moving, CacheFor 1 s", func(t *testing.T) setup {
+		s := slotsSetup(t, nodeConfig{CacheFor: time.Second})
+		s.policy.CacheFor = time.Second
+		s.policy.Unanswered = true // the client panics; without the exception, this shows whether that is mended
+		return s
+	}},
+	{"Redis Cluster, promotion", promotionSetup},
+	{"Redis Sentinel, failover with a lag of 100 ms", sentinelSetup},
+	{"PostgreSQL, failover with a lag of 100 ms", standbySetup},
 }
 
 // redisSetup keeps the sessions on a Redis server that loses nothing when it is killed.
 func redisSetup(t *testing.T, config nodeConfig) setup {
-	return serverSetup(t, servers.Redis(t, servers.RedisOptions{Keeps: true}), nil, config)
+	server := servers.Redis(t, servers.RedisOptions{Keeps: true})
+	return serverSetup(t, server, func(network *servers.Proxy) nodeConfig {
+		c := config
+		c.Redis = []string{network.Addr}
+		return c
+	})
+}
+
+func sqlSetup(t *testing.T, server *servers.Server, dialect sqlstore.Dialect) setup {
+	return serverSetup(t, server, func(network *servers.Proxy) nodeConfig {
+		return nodeConfig{Dialect: dialect, DSN: server.DSN(network.Addr)}
+	})
 }
 
 // serverSetup has one server, and a network of its own for each node.
-func serverSetup(t *testing.T, server *servers.Server, withDSN func(dsn string) nodeConfig, redis ...nodeConfig) setup {
+func serverSetup(t *testing.T, server *servers.Server, config func(network *servers.Proxy) nodeConfig) setup {
 	t.Helper()
 	var networks []*servers.Proxy
-	for range nodeCount {
-		networks = append(networks, servers.NewProxy(t, server.Addr))
-	}
 	f := startFleet(t, func(n int) nodeConfig {
-		if withDSN != nil {
-			return withDSN(server.DSN(networks[n].Addr))
-		}
-		c := redis[0]
-		c.Redis = []string{networks[n].Addr}
-		return c
+		networks = append(networks, servers.NewProxy(t, server.Addr))
+		return config(networks[n])
 	})
-	cutAll := func(f func(*servers.Proxy) error) func() error {
-		return func() error {
-			for _, n := range networks {
-				if err := f(n); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
+	all := func(do func(*servers.Proxy) error) func() error {
+		return func() error { return errors.Join(do(networks[0]), do(networks[1]), do(networks[2])) }
 	}
+	const short, longerThanTimeout = 500 * time.Millisecond, backendTimeout * 3 / 2
 	return setup{fleet: f, faults: []fault{
-		{name: "server killed", begin: server.Kill, end: server.Start, lasts: 500 * time.Millisecond},
-		{name: "server paused", begin: server.Pause, end: server.Resume, lasts: 1500 * time.Millisecond},
-		{name: "server cut off", begin: cutAll((*servers.Proxy).Cut), end: cutAll((*servers.Proxy).Restore), lasts: 500 * time.Millisecond},
-		{name: "one node cut off", begin: networks[0].Cut, end: networks[0].Restore, lasts: 500 * time.Millisecond},
-		{name: "one node's packets lost", begin: networks[1].Stall, end: networks[1].Restore, lasts: 1500 * time.Millisecond},
+		{name: "server killed", begin: server.Kill, end: server.Start, lasts: short},
+		{name: "server paused", begin: server.Pause, end: server.Resume, lasts: longerThanTimeout},
+		{name: "server cut off", begin: all((*servers.Proxy).Cut), end: all((*servers.Proxy).Restore), lasts: short},
+		{name: "one node cut off", begin: networks[0].Cut, end: networks[0].Restore, lasts: short},
+		{name: "one node's packets lost", begin: networks[1].Stall, end: networks[1].Restore, lasts: longerThanTimeout},
 	}}
 }
 

@@ -16,6 +16,8 @@ import (
 var (
 	runFor = flag.Duration("for", 0, "how long each configuration runs; 0: until each fault has happened once")
 	seed   = flag.Uint64("seed", 1, "of what the browsers do; when it happens is up to the machine")
+
+	tableFile = flag.String("table", "", "write the table into this `file`, between its markers")
 )
 
 // A setup is a fleet, what fails, and what is promised.
@@ -23,6 +25,7 @@ type setup struct {
 	fleet  *fleet
 	faults []fault
 	policy check.Policy
+	once   bool // the faults cannot happen again
 }
 
 // A fault begins, lasts, and ends.
@@ -53,8 +56,8 @@ func (s setup) run(t *testing.T, seed uint64, atLeast time.Duration) (history []
 	l.start(ctx)
 	pause(ctx, calm)
 	for n := 0; n < len(s.faults) || l.now() < atLeast; n++ {
-		if len(s.faults) == 0 {
-			pause(ctx, atLeast)
+		if n == len(s.faults) && (n == 0 || s.once) {
+			pause(ctx, atLeast-l.now())
 			break
 		}
 		f := s.faults[n%len(s.faults)]
@@ -72,17 +75,8 @@ func (s setup) run(t *testing.T, seed uint64, atLeast time.Duration) (history []
 	return l.history, happened
 }
 
-// sendAllAgain sends the tokens that were last used once more, now that nothing fails.
+// sendAllAgain sends the tokens that may have ended once more, now that nothing fails.
 func (l *load) sendAllAgain(ctx context.Context) {
-	remembered, seen := map[string]bool{}, map[string]bool{}
-	var tokens []string
-	for _, op := range l.history {
-		remembered[op.NewToken] = remembered[op.NewToken] || op.Remembered || remembered[op.Token]
-		if op.Token != "" && !seen[op.Token] && !remembered[op.Token] {
-			seen[op.Token] = true
-			tokens = append(tokens, op.Token)
-		}
-	}
 	work := make(chan string)
 	var workers sync.WaitGroup
 	for n := range uint64(4) {
@@ -93,7 +87,7 @@ func (l *load) sendAllAgain(ctx context.Context) {
 			}
 		})
 	}
-	for _, token := range tokens[max(0, len(tokens)-300):] {
+	for _, token := range l.retired[max(0, len(l.retired)-3000):] {
 		work <- token
 	}
 	close(work)
@@ -123,17 +117,34 @@ func TestHistories(t *testing.T) {
 			r := summarize(c.name, history, happened, p, found)
 			all = append(all, r)
 			t.Log(r)
-			for n, v := range found {
-				if n == 10 {
-					break
-				}
-				t.Error(v)
+			for _, o := range happened {
+				t.Logf("%12v–%12v %s", o.from, o.to, o.name)
 			}
+			reportAll(t, found)
 			require.Greater(t, r.operations, 300, "too few requests to show anything")
+			requireAgreement(t, history, p)
 		})
 	}
 	if *tableFile != "" && !t.Failed() {
 		require.NoError(t, all.write(*tableFile))
+	}
+}
+
+// requireAgreement checks that another checker comes to the same result.
+func requireAgreement(t *testing.T, history []check.Op, p check.Policy) {
+	t.Helper()
+	compared, disagreements := check.Compare(history, p)
+	t.Logf("porcupine has checked %d sessions", compared)
+	reportAll(t, disagreements)
+}
+
+func reportAll(t *testing.T, violations []check.Violation) {
+	t.Helper()
+	for _, v := range violations[:min(len(violations), 5)] {
+		t.Error(v)
+		for _, op := range v.Related[max(0, len(v.Related)-50):] {
+			t.Log(op)
+		}
 	}
 }
 
@@ -150,9 +161,11 @@ func TestEveryMistakeIsFound(t *testing.T) {
 			for round := range uint64(8) {
 				history, happened := s.run(t, *seed+round, 1500*time.Millisecond)
 				seen = map[check.Rule]int{}
-				for _, v := range check.Check(history, s.policyFor(happened)) {
+				p := s.policyFor(happened)
+				for _, v := range check.Check(history, p) {
 					seen[v.Rule]++
 				}
+				requireAgreement(t, history, p)
 				if seen[expected.rule] > 0 {
 					t.Log(seen)
 					return
@@ -162,5 +175,3 @@ func TestEveryMistakeIsFound(t *testing.T) {
 		})
 	}
 }
-
-var tableFile = flag.String("table", "", "write the table into this `file`, between its markers")

@@ -12,6 +12,8 @@ type Violation struct {
 	Rule    Rule
 	Session string // whose, if it is one session's
 	Text    string
+	// Related are the requests that used the session or may have ended it, by Start.
+	Related []Op
 }
 
 func (v Violation) String() string { return string(v.Rule) + ": " + v.Text }
@@ -34,6 +36,16 @@ const (
 // Check returns the violations of a history, by the time of the response that shows them.
 func Check(history []Op, p Policy) []Violation {
 	c := newChecker(doubt(history, p.Lost), p)
+	c.check()
+	slices.SortStableFunc(c.found, func(a, b violationAt) int { return cmp.Compare(a.at, b.at) })
+	violations := make([]Violation, len(c.found))
+	for n, v := range c.found {
+		violations[n] = v.Violation
+	}
+	return violations
+}
+
+func (c *checker) check() {
 	for n := range c.ops {
 		c.recordEnds(&c.ops[n])
 	}
@@ -46,12 +58,6 @@ func Check(history []Op, p Policy) []Violation {
 	for user := range c.users {
 		c.checkLimit(user)
 	}
-	slices.SortStableFunc(c.found, func(a, b violationAt) int { return cmp.Compare(a.at, b.at) })
-	violations := make([]Violation, len(c.found))
-	for n, v := range c.found {
-		violations[n] = v.Violation
-	}
-	return violations
 }
 
 type checker struct {
@@ -86,7 +92,8 @@ type session struct {
 // A token is the value of a session cookie.
 type token struct {
 	*session
-	ended time.Duration // when it stopped to be its session's, at the latest
+	doubted bool          // a failover may have lost that it is the session's
+	ended   time.Duration // when it stopped to be its session's, at the latest
 }
 
 func newChecker(history []Op, p Policy) *checker {
@@ -112,7 +119,7 @@ func newChecker(history []Op, p Policy) *checker {
 			c.writes[op.Value] = op
 		}
 		if sent != nil && op.NewToken != "" && c.tokens[op.NewToken] == nil { // a revival
-			c.tokens[op.NewToken] = &token{session: sent.session, ended: never}
+			c.tokens[op.NewToken] = &token{session: sent.session, doubted: op.Outcome != Done, ended: never}
 		}
 	}
 	return c
@@ -128,16 +135,29 @@ func (c *checker) recordLogin(op *Op) {
 	}
 	s.logins = append(s.logins, op)
 	s.remembered = s.remembered || op.Remembered
-	c.tokens[op.NewToken] = &token{session: s, ended: never}
+	c.tokens[op.NewToken] = &token{session: s, doubted: op.Outcome != Done, ended: never}
 }
 
 func (c *checker) report(rule Rule, op *Op, format string, args ...any) {
 	text := fmt.Sprintf("%s at node %d, %v–%v: %s", op.Kind, op.Node, op.Start.Round(time.Microsecond), op.End.Round(time.Microsecond), fmt.Sprintf(format, args...))
 	v := Violation{Rule: rule, Text: text}
 	if t := c.tokens[op.Token]; t != nil {
-		v.Session = t.id
+		v.Session, v.Related = t.id, c.related(t.session)
 	}
 	c.found = append(c.found, violationAt{v, op.End})
+}
+
+func (c *checker) related(s *session) (related []Op) {
+	for _, op := range slices.Concat(s.logins, s.ops) {
+		related = append(related, *op)
+	}
+	for n := range c.ops {
+		if op := &c.ops[n]; op.Session == s.id && op.Kind == EndSession || op.User == s.user && op.Kind == EndUser {
+			related = append(related, *op)
+		}
+	}
+	slices.SortFunc(related, func(a, b Op) int { return cmp.Compare(a.Start, b.Start) })
+	return slices.CompactFunc(related, func(a, b Op) bool { return a == b })
 }
 
 func (c *checker) checkResponses() {

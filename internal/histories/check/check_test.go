@@ -71,6 +71,10 @@ func TestCheck(t *testing.T) {
 		{"let in for longer than a cache may", EndIsFinal, policy(cached), []Op{ada, op(2, 3, Logout, with("t")), op(9, 10, Page, with("t"))}},
 		{"a logout that a failover may have lost", "", policy(lost), []Op{ada, op(2, 3, Logout, with("t")), op(5, 6, Page, with("t"))}},
 		{"a logout after the failover", EndIsFinal, policy(lost), []Op{ada, op(4, 5, Logout, with("t")), op(6, 7, Page, with("t"))}},
+		{"a logout with a token that a failover may have lost", "", policy(lost), []Op{
+			ada, op(2, 3, Login, with("t"), gets("u"), names("s")), op(5, 6, Logout, with("u")), op(7, 8, Page, with("t"))}},
+		{"a login with such a token", "", policy(lost), []Op{
+			ada, op(2, 3, Login, with("t"), gets("u"), names("s")), op(5, 6, Login, with("u"), gets("w"), names("v")), op(7, 8, Page, with("t"))}},
 		{"a value written after a logout", EndIsFinal, policy(), []Op{ada, op(2, 3, Logout, with("t")), op(4, 5, Write, with("t"), value("k", "1"))}},
 		{"let in after having been sent away", EndIsFinal, policy(), []Op{
 			ada, op(2, 3, EndUser, is(HungUp)), op(4, 5, Page, with("t"), is(Out)), op(6, 7, Page, with("t"))}},

@@ -9,7 +9,7 @@ func (c *checker) recordEnds(op *Op) {
 	case Logout:
 		if sent != nil {
 			sent.session.mayEndBy(op)
-			if end, ok := c.endOf(op); ok {
+			if end, ok := c.endOf(op); ok && !sent.doubted {
 				sent.session.endBy(end)
 			}
 		}
@@ -54,12 +54,12 @@ func (c *checker) recordLoginEnds(op *Op, sent *token) {
 	if op.Session != "" && op.Outcome != Done {
 		c.ids[op.Session].mayEndBy(op) // a doubted login
 	}
-	if sent != nil && op.Outcome == Done {
-		if op.Session == sent.id {
-			sent.ended = min(sent.ended, op.End)
-		} else {
-			sent.session.endBy(op.End)
-		}
+	switch {
+	case sent == nil || op.Outcome != Done:
+	case op.Session == sent.id:
+		sent.ended = min(sent.ended, op.End)
+	case !sent.doubted:
+		sent.session.endBy(op.End)
 	}
 	if max, refuse := c.Limit(op.User); max == 0 || refuse {
 		return

@@ -11,7 +11,10 @@
 // responses. The converse does not hold everywhere, because each rule is checked by itself.
 package check
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // An Op is one request and its response.
 type Op struct {
@@ -63,6 +66,13 @@ const (
 )
 
 func (o Outcome) clear() bool { return o == Done || o == Out || o == Full }
+
+func (o Op) String() string {
+	short := func(token string) string { return token[max(0, len(token)-6):] }
+	return fmt.Sprintf("%12v–%12v node %d %-11s %-15s %s token …%s → …%s session %s %s=%q %s",
+		o.Start.Round(time.Microsecond), o.End.Round(time.Microsecond), o.Node, o.Kind, o.Outcome, o.User,
+		short(o.Token), short(o.NewToken), o.Session, o.Key, o.Value, o.Reason)
+}
 
 // letIn reports whether the response was one for somebody who is logged in.
 func (o *Op) letIn() bool {

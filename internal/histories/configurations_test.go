@@ -96,13 +96,13 @@ func clocksSetup(t *testing.T) setup {
 func frozenSetup(t *testing.T) setup {
 	server := servers.Redis(t, servers.RedisOptions{})
 	f := startFleet(t, func(int) nodeConfig {
-		return nodeConfig{Redis: []string{server.Addr}, RememberGrace: 500 * time.Millisecond}
+		return nodeConfig{Redis: []string{server.Addr}, RememberGrace: 300 * time.Millisecond}
 	})
 	var faults []fault
 	for n, node := range f.nodes {
 		faults = append(faults, fault{
 			name:  "node frozen",
-			begin: func() error { return node.freeze(time.Duration(700+200*n) * time.Millisecond) },
+			begin: func() error { return node.freeze(time.Duration(700+500*n) * time.Millisecond) },
 			end:   func() error { return nil },
 		})
 	}

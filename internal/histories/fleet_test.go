@@ -2,7 +2,6 @@ package histories
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -101,13 +100,4 @@ func (n *node) kill() error {
 func (n *node) freeze(d time.Duration) error {
 	return exec.Command("/bin/sh", "-c", `kill -STOP "$0" && sleep "$1"; kill -CONT "$0"`,
 		fmt.Sprint(n.command.Process.Pid), fmt.Sprint(d.Seconds())).Run()
-}
-
-// panics counts the requests that made a handler panic.
-func (f *fleet) panics() (count int) {
-	for _, n := range f.nodes {
-		text, _ := os.ReadFile(n.log)
-		count += bytes.Count(text, []byte("http: panic serving"))
-	}
-	return count
 }

@@ -107,6 +107,7 @@ func (all results) write(file string) error {
 
 func (all results) markdown() string {
 	var out strings.Builder
+	fmt.Fprintf(&out, "Seed %d, on %s.\n\n", *seed, time.Now().UTC().Format("2 January 2006"))
 	out.WriteString("| | time | operations | faults | 503 | no response | first success | last failure | violations | documented |\n" +
 		"|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range all {

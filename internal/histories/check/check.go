@@ -68,6 +68,7 @@ type checker struct {
 	tokens map[string]*token     // those that a response has set
 	users  map[string][]*session // by user, in the order of the logins
 	logins map[string][]*Op      // by user
+	enders map[string][]*Op      // by user: all that may have ended any of the sessions
 	writes map[string]*Op        // by value: each is written once
 	found  []violationAt
 }
@@ -83,23 +84,28 @@ type session struct {
 	login      *Op   // the first
 	logins     []*Op // all that named it
 	ops        []*Op // all that sent one of its tokens
+	enders     []*Op // all that may have ended it, without those of checker.enders
 	remembered bool
 
-	mayEnd time.Duration // when it can have ended, at the earliest
-	ended  time.Duration // when it has ended, at the latest
+	ended time.Duration // when it has ended, at the latest
 }
 
 // A token is the value of a session cookie.
 type token struct {
 	*session
+	setBy   *Op
 	doubted bool          // a failover may have lost that it is the session's
 	ended   time.Duration // when it stopped to be its session's, at the latest
+}
+
+func newToken(s *session, setBy *Op) *token {
+	return &token{session: s, setBy: setBy, doubted: setBy.Outcome != Done, ended: never}
 }
 
 func newChecker(history []Op, p Policy) *checker {
 	c := &checker{
 		Policy: p, ops: history, ids: map[string]*session{}, tokens: map[string]*token{},
-		users: map[string][]*session{}, logins: map[string][]*Op{}, writes: map[string]*Op{},
+		users: map[string][]*session{}, logins: map[string][]*Op{}, enders: map[string][]*Op{}, writes: map[string]*Op{},
 	}
 	// Nobody can send a token before the response that set it.
 	slices.SortStableFunc(c.ops, func(a, b Op) int { return cmp.Compare(a.End, b.End) })
@@ -119,7 +125,7 @@ func newChecker(history []Op, p Policy) *checker {
 			c.writes[op.Value] = op
 		}
 		if sent != nil && op.NewToken != "" && c.tokens[op.NewToken] == nil { // a revival
-			c.tokens[op.NewToken] = &token{session: sent.session, doubted: op.Outcome != Done, ended: never}
+			c.tokens[op.NewToken] = newToken(sent.session, op)
 		}
 	}
 	return c
@@ -128,14 +134,14 @@ func newChecker(history []Op, p Policy) *checker {
 func (c *checker) recordLogin(op *Op) {
 	s := c.ids[op.Session]
 	if s == nil {
-		s = &session{id: op.Session, user: op.User, login: op, mayEnd: never, ended: never}
+		s = &session{id: op.Session, user: op.User, login: op, ended: never}
 		c.ids[s.id] = s
 		c.all = append(c.all, s)
 		c.users[s.user] = append(c.users[s.user], s)
 	}
 	s.logins = append(s.logins, op)
 	s.remembered = s.remembered || op.Remembered
-	c.tokens[op.NewToken] = &token{session: s, doubted: op.Outcome != Done, ended: never}
+	c.tokens[op.NewToken] = newToken(s, op)
 }
 
 func (c *checker) report(rule Rule, op *Op, format string, args ...any) {

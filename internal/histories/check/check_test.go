@@ -98,6 +98,16 @@ func TestCheck(t *testing.T) {
 		{"sent away while a logout runs", "", policy(), []Op{ada, op(2, 5, Page, with("t"), is(Out)), op(4, 6, Logout, with("t"))}},
 		{"sent away after a logout that got no response", "", policy(), []Op{ada, op(1, 2, Logout, with("t"), is(HungUp)), op(9, 10, Page, with("t"), is(Out))}},
 		{"sent away because another user was logged out", NoEarlyEnd, policy(), []Op{ada, bob, op(2, 3, Logout, with("b")), op(4, 5, Page, with("t"), is(Out))}},
+		{"sent away although nobody has done anything since", NoEarlyEnd, policy(), []Op{
+			op(0, 1, Login, of("two"), gets("t"), names("s")), op(2, 3, Login, of("two"), gets("u"), names("v")),
+			op(4, 5, Page, of("two"), with("t")), op(6, 7, Page, with("t"), is(Out))}},
+		{"sent away with the token of a re-authentication", NoEarlyEnd, policy(), []Op{
+			ada, op(2, 3, Login, with("t"), gets("u"), names("s")), op(4, 5, Page, with("u"), is(Out))}},
+		{"sent away by the later of two re-authentications", "", policy(), []Op{
+			ada, op(2, 3, Login, with("t"), gets("u"), names("s")), op(3, 5, Login, with("t"), gets("v"), names("s")),
+			op(4, 5, Page, with("u"), is(Out))}},
+		{"sent away by EndOthers of its own", NoEarlyEnd, policy(), []Op{
+			ada, op(2, 3, EndOthers, with("t")), op(2, 3, Page, with("t"), is(Out))}},
 		{"sent away after the idle timeout", "", policy(), []Op{ada, op(3600, 3601, Page, with("t"), is(Out))}},
 		{"sent away by a limit", "", policy(), []Op{
 			op(0, 1, Login, of("two"), gets("t"), names("s")), op(2, 3, Login, of("two"), gets("u"), names("v")),

@@ -60,9 +60,9 @@ func (c *checker) modelled(s *session) (ops []Op, ok bool) {
 		}
 		ends, certain := c.ends(&op, s, sent)
 		if ends && op.latest() >= s.login.Start {
-			op.Kind = Logout
-			if !certain {
-				op.Outcome = HungUp
+			op.Kind = mayEnd
+			if certain {
+				op.Kind = Logout
 			}
 			ops = append(ops, op)
 		}
@@ -142,23 +142,28 @@ type registerState struct {
 	value string
 }
 
-var sessionModel = porcupine.Model{
-	Init: func() any { return registerState{} },
-	Step: func(state, input, _ any) (bool, any) {
+// mayEnd is what a request is to the model that may have ended the session or not.
+const mayEnd Kind = "may end"
+
+var sessionModel = (&porcupine.NondeterministicModel{
+	Init: func() []any { return []any{registerState{}} },
+	Step: func(state, input, _ any) []any {
 		s, op := state.(registerState), input.(Op)
-		unclear := !op.Outcome.clear()
+		ended := registerState{ended: true}
 		switch {
 		case op.Kind == Logout:
-			return true, registerState{ended: true}
-		case op.Outcome == Out:
-			return s.ended, s
+			return []any{ended}
+		case op.Kind == mayEnd:
+			return []any{s, ended}
+		case op.Outcome == Out != s.ended && op.Outcome.clear():
+			return nil
 		case s.ended:
-			return unclear, s
+			return []any{s}
 		case op.Kind == Write:
-			return true, registerState{value: op.Value}
-		case op.Kind == Read:
-			return unclear || s.value == op.Value, s
+			return []any{registerState{value: op.Value}}
+		case op.Kind == Read && op.Outcome == Done && s.value != op.Value:
+			return nil
 		}
-		return true, s
+		return []any{s}
 	},
-}
+}).ToModel()

@@ -8,7 +8,7 @@ func (c *checker) recordEnds(op *Op) {
 	switch op.Kind {
 	case Logout:
 		if sent != nil {
-			sent.session.mayEndBy(op)
+			sent.enders = append(sent.enders, op)
 			if end, ok := c.endOf(op); ok && !sent.doubted {
 				sent.session.endBy(end)
 			}
@@ -17,7 +17,7 @@ func (c *checker) recordEnds(op *Op) {
 		c.recordLoginEnds(op, sent)
 	case EndSession:
 		if s := c.ids[op.Session]; s != nil {
-			s.mayEndBy(op)
+			s.enders = append(s.enders, op)
 			if op.Outcome == Done {
 				s.endBy(op.End)
 			}
@@ -49,10 +49,10 @@ func (c *checker) endOf(op *Op) (at time.Duration, known bool) {
 // login ends its session. A limit may end other sessions of the user.
 func (c *checker) recordLoginEnds(op *Op, sent *token) {
 	if sent != nil {
-		sent.session.mayEndBy(op)
+		sent.enders = append(sent.enders, op)
 	}
-	if op.Session != "" && op.Outcome != Done {
-		c.ids[op.Session].mayEndBy(op) // a doubted login
+	if op.Session != "" && op.Outcome != Done { // a doubted login
+		c.ids[op.Session].enders = append(c.ids[op.Session].enders, op)
 	}
 	switch {
 	case sent == nil || op.Outcome != Done:
@@ -61,31 +61,45 @@ func (c *checker) recordLoginEnds(op *Op, sent *token) {
 	case !sent.doubted:
 		sent.session.endBy(op.End)
 	}
-	if max, refuse := c.Limit(op.User); max == 0 || refuse {
-		return
-	}
-	for _, s := range c.users[op.User] {
-		if s.login.Start <= op.latest() && (op.Outcome != Done || s.id != op.Session) {
-			s.mayEndBy(op)
-		}
+	if max, refuse := c.Limit(op.User); max > 0 && !refuse {
+		c.enders[op.User] = append(c.enders[op.User], op)
 	}
 }
 
 // recordUserEnds: the sessions that began before the request have ended when it is done.
 func (c *checker) recordUserEnds(op *Op, user string, except *session) {
+	c.enders[user] = append(c.enders[user], op)
 	for _, s := range c.users[user] {
-		if s == except || s.login.Start > op.latest() {
-			continue
-		}
-		s.mayEndBy(op)
-		if op.Outcome == Done && s.login.End < op.Start {
+		if s != except && op.Outcome == Done && s.login.End < op.Start {
 			s.endBy(op.End)
 		}
 	}
 }
 
-func (s *session) mayEndBy(op *Op)        { s.mayEnd = min(s.mayEnd, op.Start) }
 func (s *session) endBy(at time.Duration) { s.ended = min(s.ended, at) }
+
+// mayHaveEnded reports whether a token may have become invalid by the end of a request: by
+// another one that did not certainly come before the last moment at which it was valid.
+func (c *checker) mayHaveEnded(t *token, by time.Duration) bool {
+	valid := t.setBy.Start
+	for _, op := range t.ops {
+		if c.tokens[op.Token] == t && op.letIn() && op.Start <= by {
+			valid = max(valid, op.Start-c.CacheFor)
+		}
+	}
+	for _, enders := range [][]*Op{t.enders, c.enders[t.user]} {
+		for _, op := range enders {
+			switch {
+			case op.Start > by || op.latest() < valid:
+			case op.Outcome == Done && op.Session == t.id && op.NewToken != "" && c.tokens[op.NewToken] == t: // it has set the token
+			case op.Kind == EndOthers && c.tokens[op.Token].session == t.session:
+			default:
+				return true
+			}
+		}
+	}
+	return false
+}
 
 func (c *checker) checkEnds() {
 	lastSeen := map[*session]time.Duration{}
@@ -99,7 +113,7 @@ func (c *checker) checkEnds() {
 			if end := min(t.session.ended, t.ended); end < never && op.Start > end+c.CacheFor {
 				c.report(EndIsFinal, op, "let in %v after the end of session %s of %s", op.Start-end, t.id, t.user)
 			}
-		case op.Outcome == Out && op.End < t.mayEnd && !c.mayReturn(t, op) && !c.mayExpire(t, op, lastSeen[t.session]):
+		case op.Outcome == Out && !c.mayHaveEnded(t, op.End) && !c.mayReturn(t, op) && !c.mayExpire(t, op, lastSeen[t.session]):
 			c.report(NoEarlyEnd, op, "sent away (%s) from session %s of %s", op.Reason, t.id, t.user)
 		}
 	}

@@ -27,7 +27,10 @@ var configurations = []configuration{
 	{"Redis, a node frozen", frozenSetup},
 	{"PostgreSQL", func(t *testing.T) setup { return sqlSetup(t, servers.PostgreSQL(t), sqlstore.PostgreSQL) }},
 	{"MariaDB", func(t *testing.T) setup { return sqlSetup(t, servers.MariaDB(t), sqlstore.MySQL) }},
-	{"SQLite, a node killed", sqliteSetup},
+	{"SQLite, a node killed", func(t *testing.T) setup { return sqliteSetup(t, t.TempDir()) }},
+	{"Redis, disk full", redisDiskSetup},
+	{"PostgreSQL, disk full", postgresDiskSetup},
+	{"SQLite, disk full", sqliteDiskSetup},
 	{"Redis Cluster, slots moving", func(t *testing.T) setup { return slotsSetup(t, nodeConfig{}) }},
 	{"Redis Cluster, slots moving, CacheFor 1 s", func(t *testing.T) setup {
 		s := slotsSetup(t, nodeConfig{CacheFor: time.Second})
@@ -111,9 +114,9 @@ func frozenSetup(t *testing.T) setup {
 	return setup{fleet: f, faults: faults, policy: check.Policy{Exceptions: check.Exceptions{TheftSuspected: true}}}
 }
 
-// sqliteSetup has three processes that share a file, and kills one.
-func sqliteSetup(t *testing.T) setup {
-	file := "file:" + filepath.Join(t.TempDir(), "sessions.db") + "?_pragma=journal_mode(WAL)"
+// sqliteSetup has three processes that share a file in a directory, and kills one.
+func sqliteSetup(t *testing.T, dir string) setup {
+	file := "file:" + filepath.Join(dir, "sessions.db") + "?_pragma=journal_mode(WAL)"
 	f := startFleet(t, func(int) nodeConfig { return nodeConfig{Dialect: sqlstore.SQLite, DSN: file} })
 	var faults []fault
 	for _, node := range f.nodes[:2] {

@@ -12,7 +12,8 @@ type Violation struct {
 	Rule    Rule
 	Session string // whose, if it is one session's
 	Text    string
-	// Related are the requests that used the session or may have ended it, by Start.
+	// Related are, of the first violations, the requests that used the session or may have
+	// ended it, by Start.
 	Related []Op
 }
 
@@ -41,9 +42,14 @@ func Check(history []Op, p Policy) []Violation {
 	violations := make([]Violation, len(c.found))
 	for n, v := range c.found {
 		violations[n] = v.Violation
+		if s := c.ids[v.Session]; s != nil && n < maxExplained {
+			violations[n].Related = c.related(s)
+		}
 	}
 	return violations
 }
+
+const maxExplained = 10 // violations that get their Related
 
 func (c *checker) check() {
 	for n := range c.ops {
@@ -148,7 +154,7 @@ func (c *checker) report(rule Rule, op *Op, format string, args ...any) {
 	text := fmt.Sprintf("%s at node %d, %v–%v: %s", op.Kind, op.Node, op.Start.Round(time.Microsecond), op.End.Round(time.Microsecond), fmt.Sprintf(format, args...))
 	v := Violation{Rule: rule, Text: text}
 	if t := c.tokens[op.Token]; t != nil {
-		v.Session, v.Related = t.id, c.related(t.session)
+		v.Session = t.id
 	}
 	c.found = append(c.found, violationAt{v, op.End})
 }

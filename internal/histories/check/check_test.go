@@ -80,7 +80,10 @@ func TestCheck(t *testing.T) {
 			ada, op(2, 3, EndUser, is(HungUp)), op(4, 5, Page, with("t"), is(Out)), op(6, 7, Page, with("t"))}},
 		{"let in after EndUser", EndIsFinal, policy(), []Op{ada, op(2, 3, EndUser), op(4, 5, Page, with("t"))}},
 		{"a login during EndUser", "", policy(), []Op{op(2, 3, EndUser), op(2, 4, Login, gets("t"), names("s")), op(5, 6, Page, with("t"))}},
-		{"let in after EndSession", EndIsFinal, policy(), []Op{ada, op(2, 3, EndSession, names("s")), op(4, 5, Page, with("t"))}},
+		{"let in after EndSession", EndIsFinal, policy(), []Op{
+			ada, op(0, 1, Login, gets("u"), names("v")), op(2, 3, EndSession, with("u"), names("s")), op(4, 5, Page, with("t"))}},
+		{"sent away after another user's EndSession", NoEarlyEnd, policy(), []Op{
+			ada, bob, op(2, 3, EndSession, of("bob"), with("b"), names("s")), op(4, 5, Page, with("t"), is(Out))}},
 		{"let in after EndOthers", EndIsFinal, policy(), []Op{
 			ada, op(0, 1, Login, gets("u"), names("v")), op(2, 3, EndOthers, with("u")), op(4, 5, Page, with("t"))}},
 		{"EndOthers keeps its own", "", policy(), []Op{

@@ -87,7 +87,7 @@ func (c *checker) ends(op *Op, s *session, sent *token) (may, certain bool) {
 	before := op.Outcome == Done && s.login.End < op.Start
 	switch op.Kind {
 	case EndSession:
-		return op.Session == s.id, op.Outcome == Done
+		return op.Session == s.id && sent != nil && sent.user == s.user, op.Outcome == Done
 	case EndOthers:
 		return sent != nil && sent.user == s.user && sent.session != s, before
 	case EndUser:

@@ -16,7 +16,7 @@ func (c *checker) recordEnds(op *Op) {
 	case Login:
 		c.recordLoginEnds(op, sent)
 	case EndSession:
-		if s := c.ids[op.Session]; s != nil {
+		if s := c.ids[op.Session]; s != nil && sent != nil && sent.user == s.user { // nobody ends another user's
 			s.enders = append(s.enders, op)
 			if op.Outcome == Done {
 				s.endBy(op.End)

@@ -122,6 +122,9 @@ func TestCheck(t *testing.T) {
 		{"a revival takes the token over", "", policy(), []Op{
 			op(0, 1, Login, gets("t"), names("s"), remembered), op(10, 11, Page, with("t"), gets("u")),
 			op(12, 13, Page, with("t"), is(Out)), op(14, 15, Page, with("u"))}},
+		{"a revival that is refused in the end overtakes a request", "", policy(), []Op{
+			op(0, 1, Login, gets("t"), names("s"), remembered), op(10, 14, Page, with("t"), is(Out)),
+			op(11, 13, Page, with("t"), is(Out)), op(12, 15, Login, with("t"), gets("u"), names("s"), remembered)}},
 		{"theft is suspected after a revival", NoEarlyEnd, policy(), []Op{
 			op(0, 1, Login, gets("t"), names("s"), remembered), op(10, 11, Page, with("t"), gets("u")),
 			op(12, 13, Page, with("t"), is(Out), because("theft_suspected"))}},

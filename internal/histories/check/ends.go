@@ -121,17 +121,19 @@ func (c *checker) checkEnds() {
 
 // mayReturn reports whether a request may be sent away although its session goes on. That
 // of a remembered session goes on under another token, from the request that revives it;
-// the token before it is recognized only for a while. If the response of that request was
-// lost, nobody knows the token, and the old one is taken for a copy in the end.
+// the token before it is recognized only for a while. If nobody got the token, because the
+// response was lost or became a refusal, the old one is taken for a copy in the end.
 func (c *checker) mayReturn(t *token, op *Op) bool {
 	if !t.remembered {
 		return false
 	}
-	if op.Reason == "remembered" || op.Reason == "theft_suspected" && c.TheftSuspected {
+	theft := op.Reason == "theft_suspected"
+	if op.Reason == "remembered" || theft && c.TheftSuspected {
 		return true
 	}
 	for _, other := range t.ops {
-		if other != op && other.Start <= op.End && (!other.Outcome.clear() || other.NewToken != "" && op.Reason != "theft_suspected") {
+		revived := other.NewToken != "" || other.Outcome == Out
+		if other != op && other.Start <= op.End && (!other.Outcome.clear() || revived && !theft) {
 			return true
 		}
 	}

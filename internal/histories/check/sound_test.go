@@ -74,7 +74,7 @@ func simulate(r *rand.Rand) (history []Op) {
 			do()
 		}
 		for _, b := range tabs {
-			if b.busy || r.IntN(4) > 0 {
+			if b.busy || now > 540 || r.IntN(4) > 0 { // the last requests are completed
 				continue
 			}
 			o := w.request(b.jar)

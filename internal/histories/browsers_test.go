@@ -27,12 +27,13 @@ type load struct {
 	history  []check.Op
 	sessions map[string][]string // by user: the latest sessions
 	retired  []string            // tokens that may have ended
-	refusals map[string]int      // by user: logins refused by the limit, one after the other
+	refusals int                 // logins refused by the limit, one after the other
+	lockouts int                 // how often they were too many
 	values   int
 }
 
 func newLoad(f *fleet, seed uint64) *load {
-	return &load{fleet: f, seed: seed, began: time.Now(), sessions: map[string][]string{}, refusals: map[string]int{}}
+	return &load{fleet: f, seed: seed, began: time.Now(), sessions: map[string][]string{}}
 }
 
 func (l *load) now() time.Duration { return time.Since(l.began) }
@@ -40,19 +41,37 @@ func (l *load) now() time.Duration { return time.Since(l.began) }
 // A browser has two tabs, which share its cookie.
 type browser struct {
 	*load
-	number int
+	number  int
+	kind    kind
+	patient bool // it waits for every response
 
 	mu    sync.Mutex
 	user  string
 	token string
 }
 
+// A kind of browser begins the names of its users.
+type kind string
+
+const (
+	own        kind = "own"        // a new user after each logout
+	shared     kind = "shared"     // the same user as in other browsers
+	two        kind = "two"        // that too; a third session ends one of two
+	refused    kind = "refused"    // that too; a third session is refused
+	remembered kind = "remembered" // as own, but the session is remembered, and often idles out
+)
+
+var kinds = []kind{own, own, shared, shared, two, two, refused, refused, remembered, remembered}
+
 const browserCount = 20
 
 // start starts the browsers. Each uses the application until ctx is done.
 func (l *load) start(ctx context.Context) {
 	for number := range browserCount {
-		b := &browser{load: l, number: number, user: l.userOf(number, 0)}
+		b := &browser{load: l, number: number, kind: kinds[number%len(kinds)]}
+		// If the response to a revival is lost, the session may end. So some never lose one.
+		b.patient = b.kind == remembered && number%2 == 0
+		b.user = b.nextUser(0)
 		for tab := range 2 {
 			l.running.Go(func() {
 				b.browse(ctx, rand.New(rand.NewPCG(l.seed, uint64(2*number+tab))))
@@ -61,31 +80,38 @@ func (l *load) start(ctx context.Context) {
 	}
 }
 
-// userOf returns the next user of a browser. Some browsers share one, and the name says how
-// many sessions it may have.
-func (l *load) userOf(number, turn int) string {
-	run := fmt.Sprintf("%d-%d", l.seed, l.began.UnixNano())
-	switch kind := number % 10; kind {
-	case 0, 1:
-		return fmt.Sprintf("shared-%s-%d", run, number/10)
-	case 2, 3:
-		return fmt.Sprintf("two-%s-%d", run, turn)
-	case 4, 5:
-		return fmt.Sprintf("refused-%s-%d", run, turn)
-	case 6, 7:
-		return fmt.Sprintf("remembered-%s-%d-%d", run, number, turn)
-	default:
-		return fmt.Sprintf("own-%s-%d-%d", run, number, turn)
+// limitOf returns how many sessions a user may have: it depends on the kind.
+func limitOf(user string) (max int, refuse bool) {
+	name, _, _ := strings.Cut(user, "-")
+	switch kind(name) {
+	case two:
+		return 2, false
+	case refused:
+		return 2, true
 	}
+	return 0, false
 }
 
-func (b *browser) isRemembered() bool { return b.number%10 == 6 || b.number%10 == 7 }
+// nextUser returns the user of a browser after a number of turns. Those with a limit stay
+// the same unless they are locked out.
+func (b *browser) nextUser(turn int) string {
+	run := fmt.Sprintf("%s-%d-%d", b.kind, b.seed, b.began.UnixNano())
+	switch b.kind {
+	case shared:
+		return fmt.Sprintf("%s-%d", run, b.number/len(kinds))
+	case two, refused:
+		b.load.mu.Lock()
+		defer b.load.mu.Unlock()
+		return fmt.Sprintf("%s-%d", run, b.lockouts)
+	}
+	return fmt.Sprintf("%s-%d-%d", run, b.number, turn)
+}
 
 // browse is what a person does in a tab.
 func (b *browser) browse(ctx context.Context, r *rand.Rand) {
 	for turn := 1; ctx.Err() == nil; turn++ {
 		pause(ctx, time.Duration(r.IntN(40))*time.Millisecond)
-		if b.isRemembered() && b.now()%(3*rememberedIdle) > rememberedIdle {
+		if b.kind == remembered && b.now()%(3*rememberedIdle) > rememberedIdle {
 			continue // away until the session has idled out
 		}
 		b.step(ctx, r, turn)
@@ -114,6 +140,10 @@ func (b *browser) step(ctx context.Context, r *rand.Rand, turn int) {
 	case n < 78:
 		op.Kind, op.Key, op.Value = check.Write, key(r), b.newValue()
 	case n < 84:
+		if b.kind == own && n == 83 { // somebody else, in the same browser
+			user = b.nextUser(turn)
+			b.setUser(user)
+		}
 		b.logIn(ctx, r, user)
 		return
 	case n < 94:
@@ -130,7 +160,7 @@ func (b *browser) step(ctx context.Context, r *rand.Rand, turn int) {
 	case op.Kind == check.Logout:
 		b.forget(token)
 		b.retire(token)
-		b.setUser(b.userOf(b.number, b.turnAfter(user, turn)))
+		b.setUser(b.nextUser(turn))
 	case op.Outcome == check.Out:
 		b.logIn(ctx, r, user) // with the cookie that it has
 	}
@@ -139,29 +169,34 @@ func (b *browser) step(ctx context.Context, r *rand.Rand, turn int) {
 	}
 }
 
-// turnAfter returns the turn of the next user of a browser: those with a limit stay the same
-// until they are locked out.
-func (b *browser) turnAfter(user string, turn int) int {
-	b.load.mu.Lock()
-	defer b.load.mu.Unlock()
-	if max, _ := limitOf(user); max > 0 {
-		return b.refusals[user] / 100
-	}
-	return turn
-}
-
 func (b *browser) logIn(ctx context.Context, r *rand.Rand, user string) {
 	_, token := b.state()
-	op := b.send(ctx, r, check.Op{Kind: check.Login, Token: token, User: user, Remembered: b.isRemembered()})
+	op := b.send(ctx, r, check.Op{Kind: check.Login, Token: token, User: user, Remembered: b.kind == remembered})
 	b.retire(token)
-	b.load.mu.Lock()
-	defer b.load.mu.Unlock()
 	switch op.Outcome {
 	case check.Done:
-		b.refusals[user] = 0
-		b.sessions[user] = append(b.sessions[user], op.Session)
+		b.noteSession(user, op.Session)
 	case check.Full:
-		b.refusals[user]++
+		b.noteRefusal()
+		b.setUser(b.nextUser(0))
+	}
+}
+
+func (b *browser) noteSession(user, session string) {
+	b.load.mu.Lock()
+	defer b.load.mu.Unlock()
+	b.sessions[user] = append(b.sessions[user], session)
+	if b.kind == refused {
+		b.refusals = 0
+	}
+}
+
+func (b *browser) noteRefusal() {
+	b.load.mu.Lock()
+	defer b.load.mu.Unlock()
+	if b.refusals++; b.refusals == 100 {
+		b.refusals = 0
+		b.lockouts++
 	}
 }
 
@@ -169,7 +204,7 @@ func (b *browser) logIn(ctx context.Context, r *rand.Rand, user string) {
 func (b *browser) sendAgain(ctx context.Context, seed uint64, token string) {
 	b.running.Go(func() {
 		r := rand.New(rand.NewPCG(seed, 0))
-		thief := &browser{load: b.load, number: b.number}
+		thief := &browser{load: b.load, patient: b.patient}
 		for range 3 {
 			pause(ctx, time.Duration(r.IntN(17))*time.Millisecond)
 			op := check.Op{Kind: check.Page, Token: token}
@@ -199,7 +234,7 @@ func (b *browser) setUser(user string) {
 // retire notes a token that may have ended. That of a remembered session would be taken for a
 // copy if it was sent later.
 func (b *browser) retire(token string) {
-	if token == "" || b.isRemembered() {
+	if token == "" || b.kind == remembered {
 		return
 	}
 	b.load.mu.Lock()
@@ -246,8 +281,7 @@ func (l *load) anyRetired(r *rand.Rand) string {
 }
 
 // send sends a request to any node, records it, and returns it with what came of it. One in
-// twenty clients does not wait for the response, but for some with a remembered session: a
-// lost response may end that.
+// twenty clients does not wait for the response.
 func (b *browser) send(ctx context.Context, r *rand.Rand, op check.Op) check.Op {
 	op.Node = r.IntN(len(b.fleet.nodes))
 	query := url.Values{"k": {op.Key}, "v": {op.Value}, "user": {op.User}, "session": {op.Session}}
@@ -259,7 +293,7 @@ func (b *browser) send(ctx context.Context, r *rand.Rand, op check.Op) check.Op 
 	}
 	ctx = context.WithoutCancel(ctx) // the last requests are completed
 	patience := time.Hour
-	if r.IntN(20) == 0 && b.number%10 != 7 {
+	if r.IntN(20) == 0 && !b.patient {
 		patience = time.Duration(r.IntN(8000)) * time.Microsecond
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)

@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -65,17 +64,6 @@ const (
 	rememberedIdle = time.Second // of remembered sessions: the shortest that a guard accepts
 	cookieName     = "session"
 )
-
-// limitOf returns how many sessions a user may have: it depends on the name.
-func limitOf(user string) (max int, refuse bool) {
-	switch {
-	case strings.HasPrefix(user, "two-"):
-		return 2, false
-	case strings.HasPrefix(user, "refused-"):
-		return 2, true
-	}
-	return 0, false
-}
 
 // user is an active user. Every ID belongs to one.
 type user struct{ id string }

@@ -94,10 +94,15 @@ func (l *load) sendAllAgain(ctx context.Context) {
 	workers.Wait()
 }
 
+// endsWithin is how long after a 503 a logout is carried through: 0, never, as long as nodes
+// do not repeat it.
+const endsWithin = 0
+
 // policyFor completes the policy of a run with the times at which something may be lost.
 func (s setup) policyFor(happened []occurrence) check.Policy {
 	p := s.policy
 	p.IdleTimeout, p.Limit = idleTimeout, limitOf
+	p.EndsWithin = endsWithin
 	for _, o := range happened {
 		if o.loses {
 			p.Lost = append(p.Lost, check.Interval{Start: o.from - 50*time.Millisecond, End: o.to})

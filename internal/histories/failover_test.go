@@ -140,49 +140,46 @@ func moveSlots(cluster []*servers.Server, from, to *servers.Server) error {
 	if err != nil {
 		return err
 	}
+	moved := map[int64]bool{}
+	for _, key := range keys {
+		slot, err := run("CLUSTER", "KEYSLOT", key).AsInt64()
+		if err == nil && !moved[slot] {
+			err = moveSlot(cluster, from, to, fmt.Sprint(slot), run)
+		}
+		if err != nil {
+			return err
+		}
+		moved[slot] = true
+	}
+	return nil
+}
+
+func moveSlot(cluster []*servers.Server, from, to *servers.Server, slot string, run func(...string) rueidis.RedisResult) error {
 	fromID, err := redisCommand(from, "CLUSTER", "MYID")
 	if err != nil {
 		return err
 	}
 	toID, err := redisCommand(to, "CLUSTER", "MYID")
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = redisCommand(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
+	}
+	if err == nil {
+		err = run("CLUSTER", "SETSLOT", slot, "MIGRATING", toID).Error()
 	}
 	host, port, _ := net.SplitHostPort(to.Addr)
-	moved := map[int64]bool{}
-	for _, key := range keys {
-		slot, err := run("CLUSTER", "KEYSLOT", key).AsInt64()
-		if err != nil || moved[slot] {
-			continue
+	for err == nil {
+		var keys []string
+		if keys, err = run("CLUSTER", "GETKEYSINSLOT", slot, "5").AsStrSlice(); len(keys) == 0 {
+			break
 		}
-		moved[slot] = true
-		n := fmt.Sprint(slot)
-		if _, err := redisCommand(to, "CLUSTER", "SETSLOT", n, "IMPORTING", fromID); err != nil {
-			return err
-		}
-		if err := run("CLUSTER", "SETSLOT", n, "MIGRATING", toID).Error(); err != nil {
-			return err
-		}
-		for {
-			batch, err := run("CLUSTER", "GETKEYSINSLOT", n, "5").AsStrSlice()
-			if err != nil {
-				return err
-			}
-			if len(batch) == 0 {
-				break
-			}
-			migrate := append([]string{"MIGRATE", host, port, "", "0", "1000", "KEYS"}, batch...)
-			if err := run(migrate...).Error(); err != nil {
-				return err
-			}
-		}
-		for _, s := range []*servers.Server{to, from, cluster[0], cluster[1], cluster[2]} {
-			if _, err := redisCommand(s, "CLUSTER", "SETSLOT", n, "NODE", toID); err != nil {
-				return err
-			}
+		err = run(append([]string{"MIGRATE", host, port, "", "0", "1000", "KEYS"}, keys...)...).Error()
+	}
+	for _, s := range append([]*servers.Server{to, from}, cluster...) {
+		if err == nil {
+			_, err = redisCommand(s, "CLUSTER", "SETSLOT", slot, "NODE", toID)
 		}
 	}
-	return nil
+	return err
 }
 
 func addresses(cluster []*servers.Server) (all []string) {

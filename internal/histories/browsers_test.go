@@ -26,10 +26,15 @@ type load struct {
 	mu       sync.Mutex
 	history  []check.Op
 	sessions map[string][]string // by user: the latest sessions
-	retired  []string            // tokens that may have ended
+	retired  []retired           // tokens that may have ended
 	refusals int                 // logins refused by the limit, one after the other
 	lockouts int                 // how often they were too many
 	values   int
+}
+
+type retired struct {
+	token string
+	at    time.Duration
 }
 
 func newLoad(f *fleet, seed uint64) *load {
@@ -239,7 +244,7 @@ func (b *browser) retire(token string) {
 	}
 	b.load.mu.Lock()
 	defer b.load.mu.Unlock()
-	b.retired = append(b.retired, token)
+	b.retired = append(b.retired, retired{token, b.now()})
 }
 
 // forget deletes the cookie, unless it is another one by now.
@@ -277,7 +282,7 @@ func (l *load) anyRetired(r *rand.Rand) string {
 	if len(latest) == 0 {
 		return ""
 	}
-	return latest[r.IntN(len(latest))]
+	return latest[r.IntN(len(latest))].token
 }
 
 // send sends a request to any node, records it, and returns it with what came of it. One in

@@ -67,16 +67,27 @@ func (s setup) run(t *testing.T, seed uint64, atLeast time.Duration) (history []
 		require.NoError(t, f.end(), f.name)
 		o.to = l.now()
 		happened = append(happened, o)
+		l.sendRetired(ctx, l.retiredSince(o.from))
 		pause(ctx, calm)
 	}
 	stop()
 	l.running.Wait()
-	l.sendAllAgain(t.Context())
+	l.sendRetired(t.Context(), l.retiredSince(0))
 	return l.history, happened
 }
 
-// sendAllAgain sends the tokens that may have ended once more, now that nothing fails.
-func (l *load) sendAllAgain(ctx context.Context) {
+// retiredSince returns the tokens that may have ended since a moment, at most 3000.
+func (l *load) retiredSince(from time.Duration) (tokens []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for n := len(l.retired) - 1; n >= 0 && l.retired[n].at >= from && len(tokens) < 3000; n-- {
+		tokens = append(tokens, l.retired[n].token)
+	}
+	return tokens
+}
+
+// sendRetired sends tokens that may have ended once more, now that nothing fails.
+func (l *load) sendRetired(ctx context.Context, tokens []string) {
 	work := make(chan string)
 	var workers sync.WaitGroup
 	for n := range uint64(4) {
@@ -87,7 +98,7 @@ func (l *load) sendAllAgain(ctx context.Context) {
 			}
 		})
 	}
-	for _, token := range l.retired[max(0, len(l.retired)-3000):] {
+	for _, token := range tokens {
 		work <- token
 	}
 	close(work)

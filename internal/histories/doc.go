@@ -2,10 +2,11 @@
 // browsers send requests and servers, networks and processes fail. It records every request,
 // and package check decides whether the history keeps sessionguard's promises.
 //
-//	go test .                                   # each configuration for a few seconds
-//	go test . -run Histories/Redis -args -for 10m -seed 7
-//	go test . -args -for 1m -table README.md    # writes the table
+//	go test .                                             # each configuration for a few seconds
+//	go test . -run 'TestHistories/Redis$' -timeout 0 -v -args -for 10m -seed 7
+//	go test . -run TestHistories -timeout 0 -args -for 30s -table README.md
 //
-// node_test.go is the application, browsers_test.go its users, faults_test.go and
-// configurations_test.go say what fails, and mistakes_test.go what the check must find.
+// node_test.go is the application, fleet_test.go its processes and browsers_test.go its users.
+// configurations_test.go says what the backend is and what fails, with failover_test.go,
+// disk_test.go and clocks_test.go. mistakes_test.go has what the check must find.
 package histories

@@ -51,7 +51,12 @@ func startFleet(t *testing.T, config func(n int) nodeConfig) *fleet {
 		node := &node{config: string(text), log: filepath.Join(t.TempDir(), "log")}
 		f.nodes = append(f.nodes, node)
 		require.NoError(t, node.start())
-		t.Cleanup(func() { _ = node.kill() })
+		t.Cleanup(func() {
+			_ = node.kill()
+			if text, _ := os.ReadFile(node.log); t.Failed() && len(text) > 0 {
+				t.Logf("node %d wrote:\n%s", n, text[:min(len(text), 8000)])
+			}
+		})
 	}
 	t.Cleanup(f.client.CloseIdleConnections)
 	return f

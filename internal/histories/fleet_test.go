@@ -2,6 +2,7 @@ package histories
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,6 +32,7 @@ type node struct {
 	url     atomic.Value
 	command *exec.Cmd
 	stdin   io.Closer
+	ended   chan struct{}
 }
 
 const nodeCount = 3
@@ -52,8 +54,12 @@ func startFleet(t *testing.T, config func(n int) nodeConfig) *fleet {
 		f.nodes = append(f.nodes, node)
 		require.NoError(t, node.start())
 		t.Cleanup(func() {
-			_ = node.kill()
-			if text, _ := os.ReadFile(node.log); t.Failed() && len(text) > 0 {
+			err := node.kill()
+			text, _ := os.ReadFile(node.log)
+			if err != nil || bytes.Contains(text, []byte("DATA RACE")) {
+				t.Errorf("node %d: %v", n, err)
+			}
+			if t.Failed() && len(text) > 0 {
 				t.Logf("node %d wrote:\n%s", n, text[:min(len(text), 8000)])
 			}
 		})
@@ -83,6 +89,12 @@ func (n *node) start() error {
 		return err
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
+	ended := make(chan struct{})
+	n.ended = ended
+	go func(command *exec.Cmd) {
+		_ = command.Wait()
+		close(ended)
+	}(n.command)
 	if err != nil {
 		text, _ := os.ReadFile(n.log)
 		_ = n.kill()
@@ -92,11 +104,17 @@ func (n *node) start() error {
 	return nil
 }
 
-// kill kills the process, and waits for its end.
+// kill kills the process, and waits for its end. It returns an error if the process had ended
+// before.
 func (n *node) kill() error {
-	_ = n.stdin.Close()
+	select {
+	case <-n.ended:
+		return fmt.Errorf("the process had ended: %v", n.command.ProcessState)
+	default:
+	}
 	err := n.command.Process.Kill()
-	_ = n.command.Wait()
+	<-n.ended
+	_ = n.stdin.Close()
 	return err
 }
 

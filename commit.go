@@ -287,11 +287,26 @@ func (c *core) takeBackCookies(ctx context.Context, h http.Header) {
 	for _, value := range cookie.Remove(h, c.cookies.Session.Name) {
 		d, cancel := detached(ctx)
 		defer cancel()
-		rec, err := c.backend.Load(d, c.cookies.Key(value))
-		if err == nil && c.owns(rec) && !rec.Revived() { // after a revival the browser may keep the old cookie
-			_ = c.endOver(d, rec, store.ReasonLoginIncomplete)
+		key := c.cookies.Key(value)
+		if err := c.undoLoginOf(d, key); err != nil {
+			c.unfinished.Add(key, err, func(ctx context.Context) error { return c.undoLoginOf(ctx, key) })
 		}
 	}
+}
+
+// undoLoginOf ends a session whose cookie will not be sent.
+func (c *core) undoLoginOf(ctx context.Context, key store.Key) error {
+	rec, err := c.backend.Load(ctx, key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case !c.owns(rec) || rec.Revived(): // after a revival the browser may keep the old cookie
+		return nil
+	}
+	_, err = c.end(ctx, key, store.ReasonLoginIncomplete, "")
+	return err
 }
 
 // finish ends the response of a handler that has returned. It reports whether there may be

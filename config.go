@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/securecookie"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -205,6 +206,9 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	_, c.local = c.backend.(*store.Memory)
 	c.cacher, _ = c.backend.(store.Cacher)
 	c.saves = saver.New(c.backend, c.maxValuesBytes)
+	c.unfinished = &retry.Queue{Max: 1024, Lifetime: 10 * time.Minute, Timeout: detachedTimeout, GiveUp: func(err error) {
+		c.logError("gave up ending a session: it lives until it times out", "error", err)
+	}}
 	c.streams = c.newStreams()
 
 	var err error

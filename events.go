@@ -176,6 +176,14 @@ func (c *core) emitEnd(ctx context.Context, ended store.Record, reason store.Rea
 	c.emit(ctx, e, ended)
 }
 
+// emitEnded reports the ends of sessions, also if the client has disconnected meanwhile.
+func (c *core) emitEnded(ctx context.Context, ended []endedSession, actor string) {
+	ctx = context.WithoutCancel(ctx)
+	for _, s := range ended {
+		c.emitEnd(ctx, s.Record, s.reason, actor)
+	}
+}
+
 // emitLoginRefused reports a login that was refused.
 func (c *core) emitLoginRefused(ctx context.Context, user User, reason store.Reason) {
 	c.emit(ctx, Event{Name: EventRefused, UserID: user.UserID(), Code: string(reason)}, store.Record{})

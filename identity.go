@@ -326,7 +326,8 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 	}
 	d, cancel := detached(ctx)
 	defer cancel()
-	if err := c.end(d, rec.Key, store.ReasonTheftSuspected, ""); err != nil {
+	if _, err := c.end(d, rec.Key, store.ReasonTheftSuspected, ""); err != nil {
+		c.endLater(rec.Key, rec, store.ReasonTheftSuspected, err)
 		c.emitEnd(ctx, rec, store.ReasonTheftSuspected, "")
 		return resolution{kind: unknown, err: err}
 	}

@@ -325,7 +325,9 @@ func (l *locked) loginFailed(next store.Record, user User, err error) error {
 	// The backend may have stored it all the same. Nobody has its token, but it would count.
 	ctx, cancel := detached(l.ctx())
 	defer cancel()
-	_, _ = l.core.backend.Delete(ctx, next.Key, store.ReasonLoginIncomplete)
+	if _, err := l.core.backend.Delete(ctx, next.Key, store.ReasonLoginIncomplete); err != nil {
+		l.core.endLater(next.Key, store.Record{}, store.ReasonLoginIncomplete, err)
+	}
 	return l.fail(err)
 }
 

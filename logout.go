@@ -131,7 +131,11 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	}
 	var failed error
 	for key := range keys {
-		failed = errors.Join(failed, c.end(ctx, key, reason, ""))
+		_, err := c.end(ctx, key, reason, "")
+		if err != nil && reason == store.ReasonLoggedOut { // after a failed login, the browser may go on as before
+			c.endLater(key, l.rec, reason, err)
+		}
+		failed = errors.Join(failed, err)
 	}
 	if failed != nil {
 		c.streams.EndKeys(keys, reason)
@@ -147,36 +151,60 @@ func (l *locked) endNow(reason store.Reason) error {
 }
 
 // endOver ends a session that was found to be over. If the backend fails, the next request
-// finds the same.
+// finds the same; but none will come for a login whose cookie was not sent.
 func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reason) error {
 	d, cancel := detached(ctx)
 	defer cancel()
-	err := c.end(d, rec.Key, reason, "")
+	_, err := c.end(d, rec.Key, reason, "")
 	if err != nil {
 		c.logError("could not delete an ended session", "reason", reason, "error", err)
+		if reason == store.ReasonLoginIncomplete {
+			c.endLater(rec.Key, rec, reason, err)
+		}
 	}
 	return err
 }
 
+// endLater goes on, in the background, trying to end the session at key: known, if that is
+// the one.
+func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, err error) {
+	if known.Session != nil && known.Key == key {
+		known = store.Record{Session: &store.Session{ID: known.ID, Owner: known.Owner}} // without its values
+	} else {
+		known = store.Record{}
+	}
+	c.unfinished.Add(key, err, func(ctx context.Context) error {
+		found, err := c.end(ctx, key, reason, "")
+		if err == nil && !found && known.Session != nil { // the attempt that failed has ended it
+			c.streams.End(known.ID, reason)
+			c.emitEnd(ctx, known, reason, "")
+		}
+		return err
+	})
+}
+
 // end ends a session and its streams, and emits the event. A logout, a login or suspected
 // theft ends the session even if it has moved to a new key meanwhile, for example because
-// of a login in another tab whose new cookie has not reached the browser.
-func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, actor string) error {
+// of a login in another tab whose new cookie has not reached the browser. It reports whether
+// there was a session.
+func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, actor string) (found bool, err error) {
 	rec, err := c.backend.Delete(ctx, key, reason)
 	var moved *store.MovedError
 	switch {
 	case errors.As(err, &moved):
 		if reason != store.ReasonLoggedOut && reason != store.ReasonReplaced && reason != store.ReasonTheftSuspected {
-			return nil
+			return true, nil
 		}
 		var ended []endedSession
 		ended, err = c.endByID(ctx, []store.End{{Owner: moved.Owner, ID: moved.ID, Reason: reason}})
 		c.emitEnded(ctx, ended, actor)
+		return len(ended) > 0, err
 	case err == nil && rec.Session != nil:
 		c.streams.End(rec.ID, reason)
 		c.emitEnd(ctx, rec, reason, actor)
+		return true, nil
 	}
-	return err
+	return false, err
 }
 
 // EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists them).
@@ -194,9 +222,15 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	}
 	d, cancel := detached(ctx)
 	defer cancel()
-	ended, err := g.endByID(d, []store.End{{Owner: g.ownerPrefix + userID, ID: id, Reason: reasonFor(id)}})
+	end := store.End{Owner: g.ownerPrefix + userID, ID: id, Reason: reasonFor(id)}
+	ended, err := g.endByID(d, []store.End{end})
 	g.emitEnded(ctx, ended, actor)
 	if err != nil {
+		g.unfinished.Add(end, err, func(ctx context.Context) error {
+			ended, err := g.endByID(ctx, []store.End{end})
+			g.emitEnded(ctx, ended, actor)
+			return err
+		})
 		return errors.Join(ErrUnavailable, err)
 	}
 	if countLive(ended) == 0 {
@@ -221,13 +255,12 @@ func (g *core) EndUser(ctx context.Context, userID string) error {
 		return err
 	}
 	user, findErr := g.findUser(ctx, userID)
-	_, err = g.endOwned(ctx, userID, actor, func(s *store.Session) (store.Reason, bool) {
+	return g.endAllOwned(ctx, userID, "", actor, func(s *store.Session) (store.Reason, bool) {
 		if reason, err := checkUser(user, findErr, s.Stamp); err == nil && reason != "" {
 			return reason, true
 		}
 		return reasonFor(s.ID), true
 	})
-	return err
 }
 
 // EndOthers ends every session of the current user except this one, as EndUser does: after
@@ -241,16 +274,35 @@ func (g *core) EndOthers(r *http.Request) error {
 	if id.user == nil {
 		return ErrNoSession
 	}
-	userID := id.user.UserID()
-	_, err := g.endOwned(r.Context(), userID, userID, func(s *store.Session) (store.Reason, bool) {
+	userID, own, stamp := id.user.UserID(), id.rec.ID, id.rec.Stamp
+	return g.endAllOwned(r.Context(), userID, own, userID, func(s *store.Session) (store.Reason, bool) {
 		switch {
-		case s.ID == id.rec.ID: // also if another request has logged in again meanwhile
+		case s.ID == own: // also if another request has logged in again meanwhile
 			return "", false
-		case s.Stamp != id.rec.Stamp:
+		case s.Stamp != stamp:
 			return store.ReasonCredentialsChanged, true
 		}
 		return store.ReasonLoggedOutElsewhere, true
 	})
+}
+
+// endAllOwned is endOwned for a caller that has to know that all have ended, or else will:
+// those that began before the call. except is the ID of the one that match spares.
+func (c *core) endAllOwned(ctx context.Context, userID, except, actor string, match func(*store.Session) (store.Reason, bool)) error {
+	began := store.TimeOf(time.Now())
+	_, err := c.endOwned(ctx, userID, actor, match)
+	if err != nil {
+		key := [...]string{userID, except}
+		c.unfinished.Add(key, err, func(ctx context.Context) error {
+			_, err := c.endOwned(ctx, userID, actor, func(s *store.Session) (store.Reason, bool) {
+				if s.Authenticated > began {
+					return "", false
+				}
+				return match(s)
+			})
+			return err
+		})
+	}
 	return err
 }
 
@@ -334,14 +386,6 @@ func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSess
 		}
 	}
 	return ended, err
-}
-
-// emitEnded reports the ends of sessions, also if the client has disconnected meanwhile.
-func (c *core) emitEnded(ctx context.Context, ended []endedSession, actor string) {
-	ctx = context.WithoutCancel(ctx)
-	for _, s := range ended {
-		c.emitEnd(ctx, s.Record, s.reason, actor)
-	}
 }
 
 func countLive(ended []endedSession) (n int) {

@@ -116,7 +116,7 @@ var refusals = [verdicts]refusal{
 	},
 	logoutIncomplete: {
 		status: http.StatusServiceUnavailable, code: "logout_incomplete",
-		detail: "This browser is logged out, but the server could not be told. Until the session times out, a copy of its cookie would still work.",
+		detail: "This browser is logged out, but the server could not be told yet. Until it is, or the session times out, a copy of its cookie would still work.",
 		custom: func(r *Refusals) http.Handler { return r.Unavailable },
 	},
 	unsaveable: {

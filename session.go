@@ -33,6 +33,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
 	"github.com/sessionguard-go/sessionguard/internal/stream"
 	"github.com/sessionguard-go/sessionguard/internal/turns"
@@ -119,6 +120,7 @@ type core struct {
 	log        *slog.Logger
 
 	saves             *saver.Queue                      // changes
+	unfinished        *retry.Queue                      // changes; ends of sessions that have failed
 	renewals          turns.Turns[string, store.Record] // changes; by the session's ID
 	streams           *stream.Registry                  // changes
 	unverifiedCookies throttle                          // these change

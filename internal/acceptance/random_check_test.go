@@ -272,6 +272,19 @@ func (e *exchange) orphaned(s *modelSession) {
 		e.breaks("%s (status %d)", what, at.status)
 	case !at.reported:
 		e.breaks("%s because of a fault that was not reported (status %d)", what, at.status)
+	case at.undeletable[s.Key]:
+		e.unfinished = append(e.unfinished, s)
+	}
+}
+
+// checkUnfinished checks that the guard has ended in the background what it could not end
+// when it should have.
+func (l *lab) checkUnfinished() {
+	time.Sleep(5 * time.Second)
+	for _, s := range l.unfinished {
+		if _, err := l.memory.LoadByID(context.Background(), s.Owner, s.ID); err == nil {
+			l.breaks("a session that could not be ended is not ended later")
+		}
 	}
 }
 

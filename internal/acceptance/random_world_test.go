@@ -67,8 +67,9 @@ type world struct {
 	tokens     map[string]bool             // every session cookie that a response has set
 	ordinals   map[store.Key]int
 	kept       []keptRequest
-	wrong      string    // the first promise that was broken
-	reportedAt time.Time // when a failure was last in the log or the events
+	unfinished []*modelSession // that should have ended, but for a fault
+	wrong      string          // the first promise that was broken
+	reportedAt time.Time       // when a failure was last in the log or the events
 }
 
 // A modelSession is a session as the test knows it.
@@ -112,6 +113,7 @@ func (l *lab) run(p *program) string {
 		time.Sleep(v.after)
 		l.serve(v, false)
 	}
+	l.checkUnfinished()
 	l.probe()
 	for _, u := range l.users {
 		records, _ := l.memories[i].ByOwner(context.Background(), ownerOf(u.ID), "", store.MaxPage)

@@ -184,6 +184,37 @@ func (c *core) emitEnded(ctx context.Context, ended []endedSession, actor string
 	}
 }
 
+// endingActor returns the ID of the user in whose request ctx is, if any, and the reason
+// for which a session of userID ends there.
+func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(sessionID string) store.Reason, actor string, err error) {
+	current := ""
+	if req := c.requestIn(ctx); req != nil {
+		l, err := req.tryLock()
+		if err != nil {
+			return nil, "", err
+		}
+		defer l.unlock()
+		actor, current = l.known()
+	}
+	return func(sessionID string) store.Reason {
+		switch {
+		case actor != userID:
+			return store.ReasonEnded
+		case sessionID == current:
+			return store.ReasonLoggedOut
+		}
+		return store.ReasonLoggedOutElsewhere
+	}, actor, nil
+}
+
+// known returns the IDs of the user and the session, if they have been resolved.
+func (l *locked) known() (userID, sessionID string) {
+	if l.user == nil {
+		return "", ""
+	}
+	return l.user.UserID(), l.rec.ID
+}
+
 // emitLoginRefused reports a login that was refused.
 func (c *core) emitLoginRefused(ctx context.Context, user User, reason store.Reason) {
 	c.emit(ctx, Event{Name: EventRefused, UserID: user.UserID(), Code: string(reason)}, store.Record{})

@@ -35,8 +35,10 @@ import (
 // 156). Do not add Clear-Site-Data: "cookies", which would undo it; "storage" is for the
 // application to add.
 //
-// If the backend fails, the cookies are deleted all the same, and the response is a 503
-// that says so: the session then ends with its timeouts.
+// If the backend fails, the cookies are deleted all the same, and the response is a 503 that
+// says so. For the next ten minutes the guard goes on trying to end the session (at most 1024
+// ends at a time); the event tells when it has. If the process ends before, or the backend
+// does not come back, the session ends with its timeouts.
 func (g *core) Logout(to string) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodPost) {
@@ -62,7 +64,7 @@ func (g *core) Logout(to string) http.Handler {
 
 // End does what [Guard.Logout] does, within a handler that writes the response itself.
 // [ErrUnavailable] (wrapped) means that the session may still exist in the backend; the
-// response is then replaced with 503. After the first byte of the response, End still
+// response is then replaced with 503, and the guard goes on trying. After the first byte of the response, End still
 // ends the session but cannot delete the cookie, and returns [ErrHeadersSent]. With
 // [ErrNotWrapped] and [ErrInCallback], nothing was done.
 func (g *core) End(w http.ResponseWriter, r *http.Request) error {
@@ -209,8 +211,8 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, acto
 
 // EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists them).
 // It takes the user's ID as well, so that a handler cannot be tricked into ending another
-// user's. It returns [ErrNoSession] if this user has no such session, [ErrUnavailable]
-// (wrapped), or [ErrInCallback].
+// user's. It returns [ErrNoSession] if this user has no such session, [ErrInCallback], or
+// [ErrUnavailable] (wrapped): the guard then goes on trying, as after a [Guard.Logout].
 //
 // If ctx derives from the context of a request whose user is known, as behind a gate, the
 // next page of the ended session says whether that user or somebody else ended it. On a
@@ -248,7 +250,8 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 //
 // EndUser ends the sessions that began before the call, wherever they move meanwhile, in
 // pages of [store.MaxPage]. It returns [ErrInCallback], or [ErrUnavailable] (wrapped): some
-// have then ended, and another call ends the rest.
+// have then ended, another call ends the rest, and the guard goes on trying as after a
+// [Guard.Logout], but spares logins after this call.
 func (g *core) EndUser(ctx context.Context, userID string) error {
 	reasonFor, actor, err := g.endingActor(ctx, userID)
 	if err != nil {
@@ -304,37 +307,6 @@ func (c *core) endAllOwned(ctx context.Context, userID, except, actor string, ma
 		})
 	}
 	return err
-}
-
-// endingActor returns the ID of the user in whose request ctx is, if any, and the reason
-// for which a session of userID ends there.
-func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(sessionID string) store.Reason, actor string, err error) {
-	current := ""
-	if req := c.requestIn(ctx); req != nil {
-		l, err := req.tryLock()
-		if err != nil {
-			return nil, "", err
-		}
-		defer l.unlock()
-		actor, current = l.known()
-	}
-	return func(sessionID string) store.Reason {
-		switch {
-		case actor != userID:
-			return store.ReasonEnded
-		case sessionID == current:
-			return store.ReasonLoggedOut
-		}
-		return store.ReasonLoggedOutElsewhere
-	}, actor, nil
-}
-
-// known returns the IDs of the user and the session, if they have been resolved.
-func (l *locked) known() (userID, sessionID string) {
-	if l.user == nil {
-		return "", ""
-	}
-	return l.user.UserID(), l.rec.ID
 }
 
 // endOwned ends the sessions of a user that match, and counts the live ones. It finds each

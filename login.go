@@ -80,7 +80,10 @@ type loginOptions struct {
 // that the superseded token is taken for a copy: the session ends,
 // [EventTheftSuspected] is emitted, and the legitimate user has to log in again. This
 // cannot tell a thief from a browser that was restored from an old backup, or that never
-// got the response and then idled out as well. It does not notice a thief who never lets
+// got the response and then idled out as well, or one of whose requests is late: a handler
+// or a machine that stood still held it for longer than RememberGrace before the guard
+// looked the session up, while another request revived it. Such a machine must stand still
+// just when somebody comes back. It does not notice a thief who never lets
 // the session idle out, or whose copy is not used again after the token was replaced: as
 // long as nothing is replaced, both have the same cookie.
 func Remember() LoginOption {

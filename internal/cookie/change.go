@@ -27,7 +27,16 @@ const (
 // attribute, also for a deletion, since browsers ignore one that does not match. maxAge is
 // how long the browser keeps the cookie; with 0, until it is closed. Browsers keep none for
 // longer than 400 days (RFC 6265bis section 5.5).
-func (c Change) Write(w http.ResponseWriter, attributes http.Cookie, maxAge time.Duration) {
+//
+// With a Domain, the cookie that the host had before it got a Domain may still be there, to
+// the browser another one: if before, the request's cookies, have one of this name, Write
+// first deletes it. Not for a Rotate, which dropping takes back as if nothing had been sent.
+func (c Change) Write(w http.ResponseWriter, before *string, attributes http.Cookie, maxAge time.Duration) {
+	if _, sent := Unique(before, attributes.Name); sent > 0 && attributes.Domain != "" && (c.Kind == Set || c.Kind == Delete) {
+		hostOnly := attributes
+		hostOnly.Domain, hostOnly.MaxAge = "", -1
+		http.SetCookie(w, &hostOnly)
+	}
 	switch c.Kind {
 	case Set, Rotate:
 		attributes.Value, attributes.MaxAge = c.Value, int(min(maxAge, 400*24*time.Hour)/time.Second)

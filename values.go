@@ -40,7 +40,10 @@ var errUnsaveable = values.ErrUnsaveable
 // The error is [ErrUnavailable] (wrapped) if the backend or FindUser fails,
 // [ErrHeadersSent] if the response has begun, [ErrNotWrapped] if r did not pass a wrapper
 // of this guard, [ErrInCallback], or says that the stored values cannot be decoded. The
-// session is then empty and is not saved. A cookie that was tampered with is no error.
+// session is then empty and is not saved. If the values cannot be decoded, perhaps because a
+// type has changed, Save all the same replaces them or, with Options.MaxAge < 0, removes
+// them: those under this name, or under all names if none of them can be read. A cookie that
+// was tampered with is no error.
 //
 // A visitor's values are signed and encrypted, but a client can send an old cookie again:
 // keep no one-time secrets and no counters in them. They are gone if no request has used
@@ -86,9 +89,6 @@ func (g *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Se
 
 func (l *locked) save(ctx context.Context, session *sessions.Session) error {
 	s := l.open(ctx, session.Name())
-	if s.Err != nil {
-		return s.Err
-	}
 	if err := s.Save(session, l.checkSaved); err != nil || !l.committed {
 		return err
 	}
@@ -146,13 +146,14 @@ func (l *locked) fill(ctx context.Context, s *values.OpenSession) error {
 	}
 	bag, err := l.storedValues()
 	if err != nil {
-		return err
+		err = s.FillFailed(err)
+	} else {
+		err = s.Fill(bag)
 	}
-	if err := s.Fill(bag); err != nil {
-		l.core.logError("stored values cannot be decoded", "session", s.Session.Name(), "error", err)
-		return err
+	if err != nil {
+		l.core.logError("stored values cannot be decoded; Save replaces them", "session", s.Session.Name(), "error", err)
 	}
-	return nil
+	return err
 }
 
 // storedValues returns what the named sessions are opened from.
@@ -168,7 +169,7 @@ func (l *locked) storedValues() (values.Bag, error) {
 		stored, e.visitorAge = l.core.cookies.DecodeVisitor(l.cookies)
 		e.stored, _ = values.Unmarshal(stored)
 	} else if e.stored, err = values.Unmarshal(l.rec.Values); err != nil {
-		return nil, fmt.Errorf("sessionguard: stored values: %w", err)
+		return nil, err
 	}
 	if e.stored == nil {
 		e.stored = values.Bag{}

@@ -54,9 +54,9 @@ const (
 	// maxCookie is the longest name and value that browsers store (OWASP ASVS
 	// 3.3.5; RFC 6265bis section 5.6).
 	maxCookie = 4096
-	// maxVisitorLine is the longest Set-Cookie line of a visitor cookie. By default, nginx
-	// responds with 502 if all headers of a response take more than 4096 bytes
-	// (proxy_buffer_size), and 600 should do for the others.
+	// maxVisitorLine is the longest Set-Cookie line of a visitor cookie, with the line that
+	// deletes the host's own if there is a Domain. By default, nginx responds with 502 if all
+	// headers of a response take more than 4096 bytes (proxy_buffer_size).
 	maxVisitorLine = 3500
 
 	visitorSuffix = "-anonymous"
@@ -256,10 +256,13 @@ func signedAt(value string) time.Time {
 // maxVisitorBytes finds MaxVisitorBytes by trying, since the envelope is
 // securecookie's: sort.Search returns the smallest length that does not fit.
 func (c *Codec) maxVisitorBytes() int {
+	sent := c.Visitor.Name + "="
 	return sort.Search(maxCookie, func(n int) bool {
-		cookie := c.Visitor
-		var err error
-		cookie.Value, err = c.encodeVisitor(make([]byte, n))
-		return err != nil || len("Set-Cookie: ")+len(cookie.String()) > maxVisitorLine
+		value, err := c.encodeVisitor(make([]byte, n))
+		size := 0
+		for _, line := range (Change{Set, value}).lines(&sent, c.Visitor, 0) {
+			size += len("Set-Cookie: ") + len(line)
+		}
+		return err != nil || size > maxVisitorLine
 	}) - 1
 }

@@ -276,8 +276,8 @@ func (l *locked) writeCookies() {
 		// cookie lets the login page say why it ended.
 		maxAge = l.rec.Expires.Add(store.TombstoneLifetime).Sub(l.now)
 	}
-	e.session.Write(w, cookies.Session, maxAge)
-	e.visitor.Write(w, cookies.Visitor, 0)
+	e.session.Write(w, l.cookies, cookies.Session, maxAge)
+	e.visitor.Write(w, l.cookies, cookies.Visitor, 0)
 }
 
 // takeBackCookies removes the session cookies from a header that has not been sent, and

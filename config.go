@@ -140,8 +140,12 @@ type Config[U User] struct {
 	// CookieDomain "__Secure-session", and with InsecureHTTP "session". Visitors who are
 	// not logged in may get a second cookie, whose name has the suffix "-anonymous".
 	CookieName string
-	// CookieDomain shares the cookies with subdomains. Default: none, so that they are
-	// the host's alone, as the prefix "__Host-" demands (OWASP ASVS 3.3.3).
+	// CookieDomain shares the cookies with subdomains, which can then set them too: see
+	// "What it does not protect against" in the README. Default: none, so that they are the
+	// host's alone, as the prefix "__Host-" demands (OWASP ASVS 3.3.3). If it is added, the
+	// cookies that browsers have of the host alone are deleted as they are replaced. If it
+	// is changed or removed, choose another CookieName, because those with the old domain
+	// cannot be deleted.
 	CookieDomain string
 	// SameSite is the cookies' attribute of that name. Default: Lax.
 	SameSite http.SameSite

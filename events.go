@@ -31,7 +31,7 @@ type Event struct {
 	SessionHash string       // of the session's public ID, the same in all its events
 	Reason      store.Reason // why the session ended
 	Actor       string       // of EventEnded: ID of the user whose request ended the session, if any
-	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …
+	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …; of EventSeveralCookies: their name
 	Count       int          // of events that are emitted at most once a second: how many since the last, this one included
 	Err         error        // of EventUnavailable
 
@@ -52,7 +52,8 @@ const (
 	EventTheftSuspected   EventName = "theft_suspected"   // (warn) a superseded token was presented: the session was ended
 	EventRefused          EventName = "refused"           // (warn; debug if not logged in, info if the login is too old; "cross_origin" and "login_required" at most once a second each)
 	EventUnknownCookie    EventName = "unknown_cookie"    // (info) signed with our keys, but of no session: at most once a second
-	EventUnverifiedCookie EventName = "unverified_cookie" // (info) a session cookie not signed with our keys, or several session cookies: at most once a second
+	EventUnverifiedCookie EventName = "unverified_cookie" // (info) a session cookie not signed with our keys: at most once a second
+	EventSeveralCookies   EventName = "several_cookies"   // (warn) two session cookies, each of a live session, so that neither counts: at most once a second
 	EventUnavailable      EventName = "unavailable"       // (error) the backend or FindUser failed; because a client has disconnected: at most once a second
 )
 
@@ -67,6 +68,7 @@ var eventMessages = map[EventName]string{
 	EventRefused:          "refused",
 	EventUnknownCookie:    "cookie of no session",
 	EventUnverifiedCookie: "a cookie that these keys did not sign",
+	EventSeveralCookies:   "two cookies named ",
 	EventUnavailable:      "sessions are unavailable",
 }
 
@@ -79,7 +81,7 @@ func (e *Event) level() slog.Level {
 			}
 		}
 		return slog.LevelWarn // a login, with the reason as its code
-	case EventTheftSuspected:
+	case EventTheftSuspected, EventSeveralCookies:
 		return slog.LevelWarn
 	case EventUnavailable:
 		if errors.Is(e.Err, context.Canceled) {
@@ -129,7 +131,9 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	group("url", slog.String("path", e.Path))
 	group("user_agent", slog.String("original", e.UserAgent))
 	message := eventMessages[e.Name]
-	if e.Code == refusals[crossOrigin].code {
+	if e.Name == EventSeveralCookies {
+		message += e.Code
+	} else if e.Code == refusals[crossOrigin].code {
 		message += ": a request from another site; if the site is yours, a subdomain of it, or behind a proxy that changes Host, see Config.CrossOrigin"
 	}
 	log.LogAttrs(ctx, level, "sessionguard: "+message, attrs...)
@@ -225,6 +229,25 @@ func (c *core) emitThrottled(ctx context.Context, e Event, t *throttle) {
 	if e.Count = t.allow(store.TimeOf(time.Now())); e.Count > 0 {
 		c.emit(ctx, e, store.Record{})
 	}
+}
+
+// unverifiedCookie returns no session, and emits the event.
+func (c *core) unverifiedCookie(ctx context.Context) resolution {
+	if c.logged.unverified.CompareAndSwap(false, true) {
+		c.log.Warn("sessionguard: a browser sent a cookie that Config.Keys did not sign: somebody forged it, or the keys have changed, or another program on this host has the same Config.CookieName",
+			"cookie", c.cookies.Session.Name)
+	}
+	c.emitThrottled(ctx, Event{Name: EventUnverifiedCookie}, &c.unverifiedCookies)
+	return resolution{}
+}
+
+// severalCookies returns no session, and emits the event.
+func (c *core) severalCookies(ctx context.Context) resolution {
+	if c.logged.several.CompareAndSwap(false, true) {
+		c.log.Warn("sessionguard: a browser sent two cookies named " + c.cookies.Session.Name + ", and nothing shows which one is this application's: another program of the domain has the same Config.CookieName, or somebody planted one. Neither counts, and a login ends the sessions of both")
+	}
+	c.emitThrottled(ctx, Event{Name: EventSeveralCookies, Code: c.cookies.Session.Name}, &c.severalLive)
+	return resolution{}
 }
 
 // emitUnavailable reports a failure. One that a client causes by disconnecting is throttled.

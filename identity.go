@@ -226,13 +226,23 @@ const maxConflicts = 20
 var errForeign = errors.New("the backend returned a session that is not this guard's")
 
 // resolveCookie finds the session of a request's cookie, follows it where it has moved,
-// revives it if the request may, and ends it if it is over.
+// revives it if the request may, and ends it if it is over. Of several cookies the one of a
+// live session counts.
 func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 	value, n := cookie.Unique(q.cookies, c.cookies.Session.Name)
 	if n == 0 {
 		return resolution{}
 	}
-	if n > 1 || !cookie.Plausible(value) {
+	if n > 1 {
+		var err error
+		value, err = c.cookies.Choose(ctx, c.backend, c.ownerPrefix, q.now, q.cookies)
+		if errors.Is(err, cookie.ErrSeveral) {
+			return c.severalCookies(ctx)
+		} else if err != nil {
+			return resolution{kind: unknown, err: err}
+		}
+	}
+	if !cookie.Plausible(value) {
 		return c.unverifiedCookie(ctx)
 	}
 	key := c.cookies.Key(value)
@@ -382,14 +392,4 @@ func (c *core) cached(key store.Key) (store.Record, bool) {
 		return store.Record{}, false
 	}
 	return c.cacher.Cached(key)
-}
-
-// unverifiedCookie returns no session, and emits the event.
-func (c *core) unverifiedCookie(ctx context.Context) resolution {
-	if c.logged.unverified.CompareAndSwap(false, true) {
-		c.log.Warn("sessionguard: a browser sent a cookie that Config.Keys did not sign: somebody forged it, or the keys have changed, or another program on this host has the same Config.CookieName",
-			"cookie", c.cookies.Session.Name)
-	}
-	c.emitThrottled(ctx, Event{Name: EventUnverifiedCookie}, &c.unverifiedCookies)
-	return resolution{}
 }

@@ -112,12 +112,6 @@ func (l *locked) logOut() error {
 	return err
 }
 
-// maxPresented is how many cookies with our name endPresented looks at. A browser sends
-// those with longer paths first (RFC 6265 section 5.4), and ours has the path "/", where one
-// host can have only one other for each of its parent domains. So ours is among the last few,
-// and more than these are sent only to keep a backend busy.
-const maxPresented = 8
-
 // endPresented ends every session whose cookie the browser sent: of two cookies with our
 // name, one was planted, and nothing tells which.
 func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
@@ -126,7 +120,7 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	if l.rec.Session != nil {
 		keys[l.rec.Key] = true
 	}
-	for _, value := range cookie.Last(l.cookies, c.cookies.Session.Name, maxPresented) {
+	for _, value := range cookie.Last(l.cookies, c.cookies.Session.Name, cookie.MaxPresented) {
 		if c.shouldLoad(value) {
 			keys[c.cookies.Key(value)] = true
 		}

@@ -107,8 +107,9 @@ type effects struct {
 
 	session, visitor cookie.Change
 
-	open   values.OpenSessions
-	stored values.Bag // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
+	open       values.OpenSessions
+	stored     values.Bag    // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
+	visitorAge time.Duration // of the visitor cookie, if stored is from there
 
 	// derived maps the Done channels of contexts made by CancelOnEnd to those of their
 	// parents: that a session ends does not mean that its handler was abandoned.

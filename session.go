@@ -125,13 +125,14 @@ type core struct {
 	streams           *stream.Registry                  // changes
 	unverifiedCookies throttle                          // these change
 	unknownCookies    throttle
+	severalLive       throttle
 	crossOrigins      throttle
 	notLoggedIn       throttle
 	disconnected      throttle
 	errors            sync.Map    // *throttle by message: see logError
 	scriptServed      atomic.Bool // Script was called
 	logged            struct {    // mistakes, each of which is logged once
-		script, unwrapped, callback, unverified, overHTTP, nullOrigin, reauthPath atomic.Bool
+		script, unwrapped, callback, unverified, several, overHTTP, nullOrigin, reauthPath atomic.Bool
 	}
 }
 

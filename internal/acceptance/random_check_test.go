@@ -69,25 +69,20 @@ func (e *exchange) before() {
 	e.denial = cmp.Or(ended, wrongUser)
 }
 
-// denials returns the session of the request's cookie, and why it must not be accepted now.
+// denials returns the session of the request's cookies, and why it must not be accepted now.
 func (e *exchange) denials() (s *modelSession, ended, wrongUser string) {
-	if len(e.sent) != 1 {
-		return nil, "the request has no session cookie, or two", ""
+	ended = "the request has no session cookie"
+	for _, value := range e.sent {
+		other, why := e.denialOf(keyOf(value))
+		switch {
+		case ended != "":
+			s, ended = cmp.Or(other, s), why
+		case why == "" && other != s:
+			return nil, "two of the request's cookies name live sessions", ""
+		}
 	}
-	key := keyOf(e.sent[0])
-	s = e.byKey[key]
-	now := store.TimeOf(time.Now())
-	switch {
-	case s == nil:
-		return nil, "the request's cookie was never a session's", ""
-	case s.dead != "":
-		ended = s.dead
-	case e.replaced[key]:
-		ended = "a login has replaced the token"
-	case now >= s.ends:
-		ended = "the absolute timeout has passed"
-	case now >= max(s.seen.Add(idle), s.remembered):
-		ended = "the idle timeout has passed"
+	if s == nil {
+		return nil, ended, ""
 	}
 	switch u := e.users[s.user]; {
 	case u.Inactive:
@@ -98,12 +93,39 @@ func (e *exchange) denials() (s *modelSession, ended, wrongUser string) {
 	return s, ended, wrongUser
 }
 
+// denialOf is denials for one of several cookies.
+func (e *exchange) denialOf(key store.Key) (s *modelSession, ended string) {
+	s = e.byKey[key]
+	now := store.TimeOf(time.Now())
+	switch {
+	case s == nil:
+		return nil, "the request's cookie was never a session's"
+	case s.dead != "":
+		ended = s.dead
+	case e.replaced[key]:
+		ended = "a login has replaced the token"
+	case now >= s.ends:
+		ended = "the absolute timeout has passed"
+	case now >= max(s.seen.Add(idle), s.remembered):
+		ended = "the idle timeout has passed"
+	case len(e.sent) > 1: // the guard may know better that one has ended, and another counts
+		rec, err := e.memory.LoadByID(context.Background(), s.Owner, s.ID)
+		if err != nil || now >= rec.GoneAt() {
+			ended = "the backend has no such session"
+		}
+	}
+	return s, ended
+}
+
 // saw checks that the guard may have accepted the client as this user, and returns which
 // one it is.
 func (e *exchange) saw(id string) int {
 	e.mu.Lock()
 	i := slices.IndexFunc(e.users[:], func(u user) bool { return u.ID == id })
 	known := e.known
+	if s, ended, _ := e.denials(); known == unknown && len(e.sent) > 1 && ended == "" {
+		e.session, e.sessionMay = s, true // another may have ended during the call of the guard
+	}
 	accepted := known == unknown && e.sessionMay && e.userMay && e.session != nil && e.session.user == i
 	if accepted {
 		e.known = i
@@ -288,22 +310,35 @@ func (l *lab) checkUnfinished() {
 	}
 }
 
-// probe sends every cookie that any response has set, alone. What has ended is refused, and
-// what lives is accepted.
+// probe sends every cookie that any response has set, alone and beside one of no session.
+// What has ended is refused, and what lives is accepted.
 func (l *lab) probe() {
+	dead := ""
 	for value := range l.tokens {
-		e := &exchange{lab: l, v: &visit{method: http.MethodGet, path: "/"}, client: &client{}, known: unknown}
-		e.client.jar = map[string]string{sessionCookie: value}
-		e.v.page = true
-		r := e.request()
-		r = r.WithContext(context.Background()) // no faults
-		rec, err := l.memory.Load(context.Background(), keyOf(value))
-		l.guard.Passive(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			i := e.look(r)
-			if err == nil && rec.Deadline() > store.TimeOf(time.Now()) && e.denial == "" && i == noUser {
-				e.breaks("a live session is not accepted")
-			}
-		})).ServeHTTP(&wire{e: e, h: http.Header{}}, r)
-		e.cancel()
+		if _, err := l.memory.Load(context.Background(), keyOf(value)); err != nil && !errors.As(err, new(*store.MovedError)) {
+			dead = value
+		}
 	}
+	for value := range l.tokens {
+		l.probeWith(value)
+		if dead != "" && dead != value {
+			l.probeWith(dead, value)
+		}
+	}
+}
+
+func (l *lab) probeWith(values ...string) {
+	e := &exchange{lab: l, v: &visit{method: http.MethodGet, path: "/", page: true}, client: &client{}, known: unknown, sent: values}
+	r := e.request().WithContext(context.Background()) // no faults
+	defer e.cancel()
+	for _, value := range values {
+		r.AddCookie(&http.Cookie{Name: sessionCookie, Value: value})
+	}
+	rec, err := l.memory.Load(context.Background(), keyOf(values[len(values)-1]))
+	l.guard.Passive(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		i := e.look(r)
+		if err == nil && rec.Deadline() > store.TimeOf(time.Now()) && e.denial == "" && i == noUser {
+			e.breaks("a live session is not accepted")
+		}
+	})).ServeHTTP(&wire{e: e, h: http.Header{}}, r)
 }

@@ -82,7 +82,7 @@ var sites = []site{
 	{
 		name: "Caddy", language: "caddyfile", protocols: []string{"HTTP/3.0"},
 		start:       func(t *testing.T, config string) *servers.Server { return servers.CaddySite(t, config) },
-		run:         []string{"\treverse_proxy", "\tbind 127.0.0.1\n\t‹tls /etc/ssl/app/cert.pem /etc/ssl/app/key.pem›\n\treverse_proxy"},
+		run:         []string{"\treverse_proxy", "\tbind 127.0.0.1\n\ttls /etc/ssl/app/cert.pem /etc/ssl/app/key.pem\n\treverse_proxy"},
 		prefix:      []string{"\treverse_proxy 127.0.0.1:8080", "\t‹handle_path /app/* {›\n\treverse_proxy 127.0.0.1:8080\n\t}"},
 		nodes:       []string{"127.0.0.1:8080", "127.0.0.1:8080 127.0.0.1:8081"},
 		changedHost: []string{"127.0.0.1:8080", "127.0.0.1:8080 {\n\theader_up Host {upstream_hostport}\n\t}"},

@@ -259,7 +259,8 @@ func (c *core) addressOf(r *http.Request) string {
 // dropped.
 //
 // Trust only proxies: whoever connects from one of these networks, past the proxy, can claim
-// any address. Forwarded (RFC 7239) is not read. ClientAddrFrom panics if header is not the
+// any address. So can whoever reaches a proxy that only passes the header on, past the one
+// that sets it. Forwarded (RFC 7239) is not read. ClientAddrFrom panics if header is not the
 // name of a header, or if a prefix is not valid.
 func ClientAddrFrom(header string, trusted ...netip.Prefix) func(*http.Request) string {
 	client, err := clientaddr.From(header, trusted)

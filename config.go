@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gorilla/securecookie"
+	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/internal/retry"
@@ -154,9 +155,8 @@ type Config[U User] struct {
 	InsecureHTTP bool
 
 	// ClientAddr returns the client's address, for [Guard.Sessions] and events. Default:
-	// that of the connection, which behind a proxy is the proxy's. There, read the header
-	// that your proxy sets, and no other: anyone can send an X-Forwarded-For. Values longer
-	// than 100 bytes or containing control characters are ignored.
+	// that of the connection, which behind a proxy is the proxy's: use [ClientAddrFrom] there.
+	// Values longer than 100 bytes or containing control characters are ignored.
 	ClientAddr func(*http.Request) string
 	// OnEvent gets the audit trail, in place of Logger. It is called while a request is
 	// processed: it must be quick and safe for concurrent use. A panic in it is logged and
@@ -253,7 +253,7 @@ func (config *Config[U]) setDefaults() {
 		config.CrossOrigin = http.NewCrossOriginProtection()
 	}
 	if config.ClientAddr == nil {
-		config.ClientAddr = remoteHost
+		config.ClientAddr = clientaddr.OfConnection
 	}
 }
 

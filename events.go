@@ -6,14 +6,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
 	"github.com/sessionguard-go/sessionguard/internal/useragent"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -308,11 +309,25 @@ func (c *core) addressOf(r *http.Request) string {
 	return address
 }
 
-// remoteHost returns the address that the connection comes from.
-func remoteHost(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+// ClientAddrFrom returns a [Config.ClientAddr] that reads the header in which a proxy names
+// the client: X-Forwarded-For, or one with a single address, such as X-Real-IP or
+// CF-Connecting-IP. It must be a header that your proxy sets or adds to on every request.
+//
+// The header is believed only on connections from trusted, the networks of your proxies,
+// and on those over a Unix domain socket. Any other request has its connection's address,
+// and so has one whose header is missing or ends in something that is not an address. Of
+// several addresses, in one line or in several, the client's is the right-most that is not
+// in trusted: those to the left of it are what the client claims. Ports and zones are
+// dropped.
+//
+// Trust only proxies: whoever connects from one of these networks, past the proxy, can claim
+// any address. So can whoever reaches a proxy that only passes the header on, past the one
+// that sets it. Forwarded (RFC 7239) is not read. ClientAddrFrom panics if header is not the
+// name of a header, or if a prefix is not valid.
+func ClientAddrFrom(header string, trusted ...netip.Prefix) func(*http.Request) string {
+	client, err := clientaddr.From(header, trusted)
 	if err != nil {
-		return r.RemoteAddr
+		panic("sessionguard: ClientAddrFrom: " + err.Error())
 	}
-	return host
+	return client
 }

@@ -62,6 +62,8 @@ func (a *App) Listen(addr string) (*Server, error) {
 			return nil, err
 		}
 		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	case len(a.Proxies) > 0 && !at.IP.IsLoopback():
+		s.Warning = "Plain http: see that only the proxy can connect to this address."
 	case !at.IP.IsLoopback():
 		s.Warning = "Plain http: anyone on the network can read passwords and take sessions. Use -secure."
 	}

@@ -143,12 +143,13 @@
     if (leaving || !session || since(lastCheck) > 5000) ask();
   }
 
-  // fetchStatus returns undefined unless the response is a valid status.
+  // fetchStatus returns undefined unless the response is a valid status. While a form is being
+  // sent from the page, WebKit (2.50) lets only a request with keepalive through.
   async function fetchStatus(name, method) {
     const at = now();
     try {
       const response = await fetch(endpoint(name), {
-        method, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(5000),
+        method, cache: "no-store", redirect: "error", keepalive: true, signal: AbortSignal.timeout(5000),
       });
       const body = response.ok ? await response.json() : {};
       if (body.authenticated === false) return { session: "", idle: 0, absolute: 0, at };
@@ -434,8 +435,10 @@
 
   // Whatever an event says, the server decides. land notes where it has sent a page or part.
   function land(url) {
-    const { origin, href } = new URL(url);
-    if (origin === location.origin) landing = href.split("#")[0];
+    try {
+      const { origin, href } = new URL(url);
+      if (origin === location.origin) landing = href.split("#")[0];
+    } catch {} // it is none
   }
   // Applications dispatch this after a login or logout, and this script when it runs again.
   on(document, "sessionguard:check", ({ detail }) => {
@@ -457,7 +460,7 @@
       const method = requestConfig?.verb ?? ctx?.request?.method, response = xhr ?? ctx?.response;
       if (/^get$/i.test(method) && response?.status !== 401) return glance();
       submitted = true;
-      if (!(xhr?.getResponseHeader("HX-Redirect") ?? ctx?.hx?.redirect)) ask(); // else htmx leaves the page
+      if (!(xhr?.getResponseHeader?.("HX-Redirect") ?? ctx?.hx?.redirect)) ask(); // else htmx leaves the page
     });
   }
   on(window, "popstate", glance);

@@ -10,17 +10,27 @@ import (
 
 // A library shows pages without loading documents. testdata/package.json has the versions.
 type library struct {
-	name string
-	file string // below testdata/node_modules
-	body string // attributes of the body, by which the library takes over links and forms
-	// follow follows a link that the test has added.
-	follow string
+	name   string
+	file   string // below testdata/node_modules
+	body   string // attributes of the body, by which the library takes over links and forms
+	follow string // a script that makes it take over a link that the test has added
+	part   string // a script that loads arguments[0] into the element #part of the page
 }
 
+const htmxPart = `const part = document.querySelector("#part")
+	part.innerHTML = '<button hx-target="#part">'
+	part.firstChild.setAttribute("hx-get", arguments[0])
+	htmx.process(part)
+	part.firstChild.click()`
+
 var (
-	turbo = &library{"Turbo", "@hotwired/turbo/dist/turbo.es2017-umd.js", "", ""}
-	htmx2 = &library{"htmx 2", "htmx2/dist/htmx.js", ` hx-boost="true"`, "htmx.process(link)"}
-	htmx4 = &library{"htmx 4", "htmx4/dist/htmx.js", ` hx-boost:inherited="true"`, "htmx.process(link)"}
+	turbo = &library{"Turbo", "@hotwired/turbo/dist/turbo.es2017-umd.js", "", "",
+		`const frame = document.createElement("turbo-frame")
+		frame.id = "frame"
+		frame.src = arguments[0]
+		document.querySelector("#part").replaceChildren(frame)`}
+	htmx2 = &library{"htmx 2", "htmx2/dist/htmx.js", ` hx-boost="true"`, "htmx.process(link)", htmxPart}
+	htmx4 = &library{"htmx 4", "htmx4/dist/htmx.js", ` hx-boost:inherited="true"`, "htmx.process(link)", htmxPart}
 
 	libraries = []*library{turbo, htmx2, htmx4}
 )

@@ -76,7 +76,7 @@ func (all *results) measure(t *testing.T, e *engine) {
 	}
 	pattern, err := regexp.Compile(*only)
 	must(t, err)
-	if pattern.MatchString(libraryFlows[0].name) {
+	if slices.ContainsFunc(libraryFlows, func(f flow) bool { return pattern.MatchString(f.name) }) {
 		requireLibraries(t)
 	}
 	jobs := make(chan job)

@@ -61,7 +61,7 @@ func upload(t *testing.T, b *browser, idle int, app *uploadApplication) *visit {
 		}, 20)
 		const form = document.querySelector("form")
 		form.elements.file.value = "x".repeat(1000000)
-		setTimeout(() => form.submit())`, nil))
+		setTimeout(() => form.submit(), 500)`, nil)) // chromedriver answers only before the form is sent
 	<-app.received
 	return v
 }

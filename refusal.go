@@ -22,8 +22,9 @@ import (
 // "error" as named below, and with a 401 the header WWW-Authenticate: Cookie with the login
 // page as "form-action". A navigation is a request with Sec-Fetch-Mode: navigate, or one
 // that accepts text/html, as Turbo's do, without X-Requested-With and Turbo-Frame. htmx
-// (HX-Request) gets the program's response with the header HX-Redirect, so that no login page
-// becomes part of another page; "next" is then the page that the browser shows.
+// (HX-Request) gets the program's response with the headers HX-Redirect and HX-Reswap: none,
+// so that no login page or JSON becomes part of another page; "next" is then the page that
+// the browser shows.
 //
 // A replacement serves programs as well as browsers. One that needs the guard itself can
 // use a variable that is set later: var guard *Guard[*User] first, then guard, err =
@@ -172,6 +173,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		if target := c.redirectTarget(r, kind, v, reason); target != "" {
 			w.Header().Set("HX-Redirect", target)
 		}
+		w.Header().Set("HX-Reswap", "none") // htmx 4 shows errors, too
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(refusal.status)

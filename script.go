@@ -57,10 +57,17 @@ var guardScriptName = func() string {
 //   - counts down to the end of the session by the server's time, warns a minute before,
 //     and at the end takes the page off the screen and goes to Config.LoginPath, with the
 //     page as "next" (without its fragment, which the server never learns) and the
-//     [Guard.EndReason] as "reason". If the server cannot be reached, the page is hidden
-//     all the same (OWASP ASVS 14.3.1), until the server confirms the session;
+//     [Guard.EndReason] as "reason". It asks the server just before, since an upload may
+//     have extended the session. If the server cannot be reached, the page is hidden all
+//     the same (OWASP ASVS 14.3.1), until the server confirms the session, and an upload
+//     from it goes on;
 //   - keeps tabs in step: a logout, or a login as another user, takes the pages of all
-//     other tabs away at once, and a warning that is dismissed in one tab closes in all.
+//     other tabs away at once, and a warning that is dismissed in one tab closes in all;
+//   - asks the server after what Turbo and htmx (2 and 4) load without loading a document, and
+//     when the page dispatches the event sessionguard:check on the document, as it should
+//     after a login or logout by fetch. If the session is then another one, or none, the
+//     script loads a new document, without the copies of pages that these libraries keep for
+//     Back. docs/htmx-turbo.md says what to set.
 //
 // It is one file without dependencies, works under a Content-Security-Policy of
 // default-src 'self' and whatever names the page's elements have ("DOM clobbering"), and

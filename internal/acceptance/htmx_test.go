@@ -40,6 +40,7 @@ func TestHTMXIsSentToTheLoginPage(t *testing.T) {
 			resp := test.browser.Do(req)
 			require.Equal(t, test.status, resp.StatusCode)
 			require.Equal(t, test.want, resp.Header.Get("HX-Redirect"))
+			require.Equal(t, "none", resp.Header.Get("HX-Reswap"))
 			require.Empty(t, resp.Header.Get("Location"))
 			require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"))
 		})

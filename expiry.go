@@ -2,11 +2,13 @@ package sessionguard
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/stream"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -66,64 +68,159 @@ func (req *request) raiseActivity(to activity) {
 	raise(&l.activity, to)
 }
 
-// status is the response of Status. Seconds are rounded down, so that no client believes
-// that a session lasts longer than the server does.
-type status struct {
-	Authenticated   bool         `json:"authenticated"`
-	Session         string       `json:"session,omitempty"`
-	IdleSeconds     int64        `json:"idle_seconds"`
-	AbsoluteSeconds int64        `json:"absolute_seconds"`
-	Reason          store.Reason `json:"reason,omitempty"`
+// Active records that a person has done something on a request that goes on, such as a
+// message on a WebSocket, which moves the idle deadline as a new request would:
+//
+//	for {
+//		message, err := connection.Read(ctx)
+//		if err != nil || guard.Active(r) != nil {
+//			return
+//		}
+//		…
+//	}
+//
+// It counts behind [Guard.Passive] too. Call it with the handler's own request, also after
+// the connection was hijacked or the handler has returned. As all activity it is sent to a
+// remote backend at most once per 1/30 of the idle timeout, so it may be called for every
+// message. The absolute timeout stays. Pings and acknowledgements are no person's: a client
+// for which they count never idles out.
+//
+// The error is [ErrNoSession] if nobody is logged in or the session has ended, as far as the
+// backend was asked: only [Guard.CancelOnEnd] notices that at once. It is [ErrUnavailable]
+// (wrapped) if the backend fails, which ends nothing before the deadline, [ErrHeadersSent] if
+// the response began without the session, [ErrNotWrapped], or [ErrInCallback].
+func (g *core) Active(r *http.Request) error {
+	l, err := g.lockRequest(r)
+	if err != nil {
+		return err
+	}
+	defer l.unlock()
+	return l.recordPerson(r.Context())
 }
 
-// status returns the session's status now. The request itself counts as activity if it
-// will be recorded.
-func (l *locked) status() status {
+func (l *locked) recordPerson(ctx context.Context) error {
+	if err := l.resolve(ctx); err != nil {
+		return err
+	}
 	if l.user == nil {
-		return status{Reason: l.endReason()}
+		return ErrNoSession
 	}
+	if now := store.TimeOf(time.Now()); l.againDue(now) {
+		l.touchAgain(now, l.touchWherever)
+	}
+	switch {
+	case l.overtaken():
+		return ErrNoSession
+	case l.effects != nil && l.effects.touchErr != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, l.effects.touchErr)
+	}
+	return nil
+}
+
+// A body is the body of a request. That a person's request is being read is activity: an
+// upload may take longer than the idle timeout.
+type body struct {
+	io.ReadCloser
+	request *request
+}
+
+// Read never waits for another goroutine that uses the guard: the next Read is soon enough.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if req := b.request; n > 0 && !req.writer.Over() && req.mu.TryLock() {
+		l := (*locked)(req)
+		defer l.unlock()
+		l.goesOn()
+	}
+	return n, err
+}
+
+// countReading makes the reading of the body activity. A connection of HTTP/2 (RFC 8441) has
+// a body too, in which not all is a person's: see Active.
+func (req *request) countReading() {
+	// In HTTP/2 a request without a body has one that is not http.NoBody.
+	if r := &req.http; r.Body != nil && r.ContentLength != 0 && r.Method != http.MethodConnect {
+		r.Body = &body{r.Body, req}
+	}
+}
+
+// isActivity reports whether the request is a person's, for whom it was served.
+func (l *locked) isActivity() bool {
+	return l.user != nil && l.activity < passive && l.outcome == served &&
+		l.direct && // otherwise the browser has not used the new token yet
+		!fetch.Prefetches(&l.http)
+}
+
+// goesOn records that a request goes on that was accepted earlier: its body is being read, or
+// its handler has returned.
+func (l *locked) goesOn() {
+	if l.user == nil {
+		return
+	}
+	if now := store.TimeOf(time.Now()); l.againDue(now) && l.isActivity() {
+		l.touchAgain(now, func(ctx context.Context, now store.Time) error { return l.core.backend.Touch(ctx, l.rec.Key, now) })
+	}
+}
+
+// againDue decides whether activity at now is recorded, after what the request has recorded
+// so far or will at its commit.
+func (l *locked) againDue(now store.Time) bool {
 	rec := l.rec
-	if l.touches() && l.inner == served {
-		rec.LastSeen = l.now
+	if l.effects != nil {
+		rec.LastSeen = max(rec.LastSeen, l.effects.touched)
 	}
-	return status{
-		Authenticated:   true,
-		Session:         rec.ID,
-		IdleSeconds:     int64(rec.Deadline().Sub(l.now) / time.Second),
-		AbsoluteSeconds: int64(rec.Expires.Sub(l.now) / time.Second),
+	if !l.committed && l.touches() {
+		rec.LastSeen = max(rec.LastSeen, l.now)
 	}
+	return touchDue(rec, now, l.core.local)
 }
 
-// Status responds with how long the session has to live, as JSON:
-//
-//	{"authenticated":true,"session":"…","idle_seconds":1799,"absolute_seconds":43199}
-//
-// "session" is the session's public ID, which stays the same through re-authentication
-// and changes with any other login. If nobody is logged in, "reason" is the
-// [Guard.EndReason], if there is one. A request of Status is not activity
-// ([Guard.Passive]), and the response is never cached. Activity that has not been sent to
-// a remote backend yet is not counted. Methods other than GET and HEAD get 405.
-func (g *core) Status() http.Handler {
-	return g.Passive(g.statusHandler(http.MethodGet, http.MethodHead))
+// touchAgain records activity at now. A backend that fails replaces no response then. If it
+// panics, that stays here: not every caller of a Read expects it.
+func (l *locked) touchAgain(now store.Time, touch func(context.Context, store.Time) error) {
+	e := l.needEffects()
+	ctx, cancel := detached(l.ctx())
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			e.touchErr = fmt.Errorf("the backend panicked: %v", p)
+		}
+		if e.touched = now; e.touchErr == nil {
+			return
+		}
+		e.touched = store.TimeOf(time.Now()) // the call may have taken long
+		if !l.overtaken() {
+			l.core.emitUnavailable(l.ctx(), e.touchErr, l.rec)
+		}
+	}()
+	e.touchErr = touch(ctx, now)
 }
 
-// statusHandler responds to methods with the status.
-func (c *core) statusHandler(methods ...string) http.Handler {
-	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
-		req.raiseActivity(noRevival) // a script may ask a little too late
-		if !req.accepts(w, methods...) {
-			return
+// touchWherever touches a session that another login of its user may have moved: a stream goes
+// on then.
+func (l *locked) touchWherever(ctx context.Context, now store.Time) error {
+	rec := l.rec
+	err := store.ErrNotFound
+	if l.direct {
+		err = l.core.backend.Touch(ctx, rec.Key, now)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		if rec, err = l.core.streamSession(ctx, rec.Key, rec.Owner, rec.ID); err != nil || tokenUnused(rec) {
+			return err // a new token that the browser has not used yet stays unused
 		}
-		if req.authenticate(r.Context()).err != nil {
-			c.refuse(req, w, r, unavailable)
-			return
-		}
-		l := req.lock()
-		s := l.status()
-		l.unlock()
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s) // an error here means that the client has gone
-	})
+		err = l.core.backend.Touch(ctx, rec.Key, now)
+	}
+	if err == nil {
+		rec.LastSeen = now
+		l.core.streams.Moved(rec) // they need not ask the backend, which may fail
+	}
+	return err
+}
+
+// overtaken reports whether the session has ended, or moved, since the request was accepted,
+// as far as touchAgain has found.
+func (l *locked) overtaken() bool {
+	return l.effects != nil && errors.Is(l.effects.touchErr, store.ErrNotFound)
 }
 
 // ErrSessionEnded is the cause of a context that [Guard.CancelOnEnd] has cancelled.

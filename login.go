@@ -174,6 +174,7 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 	if err := l.loadSession(ctx); err != nil {
 		return err
 	}
+	l.now = store.TimeOf(time.Now()) // the request's body may have come in meanwhile
 	token, next, err := l.newSession(user)
 	if err != nil {
 		return err
@@ -350,7 +351,7 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 	if l.rec.Session != nil && !reauthenticated {
 		l.clearOpen() // what is open was another user's
 	}
-	l.rec, l.user = next, user
+	l.rec, l.user, l.direct = next, user, false
 	raise(&l.stage, resolved)
 	e.session = cookie.Change{Kind: cookie.Set, Value: token}
 	e.dormantOwner, e.stored = "", nil

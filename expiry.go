@@ -254,17 +254,18 @@ func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }
 // A response of type text/event-stream gets the header X-Accel-Buffering: no, unless next
 // sets another value: nginx would hold it back until it ends.
 //
-// A stream is one request: it counts as activity once, at its start, and not at all
-// behind [Guard.Passive]. Routes with CancelOnEnd cost one backend call at the start and
-// one every 5 minutes, or every 30 seconds without a Watcher. If nobody is logged in, next
-// is called as it is.
+// A stream is one request: it counts as activity at its start and at its end, and not at all
+// behind [Guard.Passive]. What a person does on it counts by [Guard.Active], which prolongs
+// the stream too. Routes with CancelOnEnd cost one backend call at the start and one every 5
+// minutes, or every 30 seconds without a Watcher. If nobody is logged in, only
+// [Guard.EndStreams] ends the stream.
 func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		rec, err := req.sessionToWatch(r.Context(), ctx)
 		var s *stream.Stream
-		if err == nil && rec.Session != nil {
+		if err == nil {
 			s, err = req.openStream(r.Context(), rec, cancel)
 		}
 		switch {
@@ -280,6 +281,16 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 		}
 	})
 }
+
+// EndStreams ends everything that is served behind [Guard.CancelOnEnd], which
+// [http.Server.Shutdown] would wait for, and WebSockets, which it would leave open:
+//
+//	server.RegisterOnShutdown(guard.EndStreams)
+//
+// It does so as the end of a session does, but [context.Cause] is [http.ErrServerClosed], and no
+// session ends: clients may go on with another node. Streams that begin later are ended at
+// once, so call EndStreams only before the process ends.
+func (g *core) EndStreams() { g.streams.Close() }
 
 // sessionToWatch returns the session of a logged-in user, or none. It records that derived
 // was made from parent.
@@ -325,6 +336,7 @@ func (c *core) newStreams() *stream.Registry {
 		Cause:       func(reason store.Reason) error { return &SessionEndedError{reason} },
 		Unavailable: ErrUnavailable,
 		Stopped:     ErrSessionEnded,
+		Closed:      http.ErrServerClosed,
 		Timeout:     detachedTimeout,
 		Logger:      c.log,
 	})

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
@@ -54,8 +53,6 @@ type App struct {
 	static        fs.FS
 	reports       fs.FS
 	scriptOptions []string
-	stopping      chan struct{} // closed when the server shuts down
-	stop          func()
 }
 
 // handler returns the application's handler: every route, behind the gate it needs.
@@ -123,8 +120,7 @@ func New(o Options) (*App, error) {
 		}
 	}
 
-	a := &App{Options: o, stopping: make(chan struct{})}
-	a.stop = sync.OnceFunc(func() { close(a.stopping) })
+	a := &App{Options: o}
 	if o.Activity {
 		a.scriptOptions = []string{"data-activity", "on"}
 	}

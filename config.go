@@ -61,9 +61,11 @@ type Config[U User] struct {
 	// with different cookie names may share a backend.
 	Backend store.Backend
 
-	// IdleTimeout ends a session this long after its last request. Default: 30 minutes.
-	// Minimum: a second. With a remote backend, activity is recorded at most once per 1/30
-	// of it, so a session may end that much early, never late.
+	// IdleTimeout ends a session this long after its user's last activity: a request that used
+	// the session, the reading of its body, its end, or [Guard.Active]. A handler that does
+	// none of these for longer loses its session meanwhile. Default: 30 minutes. Minimum: a
+	// second. With a remote backend, activity is recorded at most once per 1/30 of it, so a
+	// session may end that much early, never late.
 	IdleTimeout time.Duration
 	// AbsoluteTimeout ends a session this long after its login, however active it is.
 	// Default: 12 hours (NIST SP 800-63B: at most 24 h at AAL2, 12 h at AAL3), or the

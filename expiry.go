@@ -54,7 +54,8 @@ func fresh(r store.Record, now store.Time, age time.Duration) bool {
 
 // Passive serves requests that are not a person's activity: polling, an event stream, a
 // status check. They are refused like any other once the session has ended, and neither
-// keep it alive nor revive it ([Remember]). Put it outside of whatever needs the session.
+// keep it alive, however long they take, nor revive it ([Remember]). Put it outside of
+// whatever needs the session. What a person does on such a stream counts by [Guard.Active].
 func (g *core) Passive(next http.Handler) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		req.raiseActivity(passive)

@@ -174,9 +174,9 @@ func readAll(http.Handler) http.Handler {
 // and saves nothing, also if it was accepted a moment after other activity.
 func TestUploadWhoseSessionEndsIsRefused(t *testing.T) {
 	for name, end := range sessionEnds {
-		t.Run(name, func(t *testing.T) {
+		test := func(t *testing.T, wrap func(http.Handler) http.Handler) {
 			onBoth(t, func(s *site, backend *failingBackend) {
-				s.addUpload(s.guard.RequireLogin)
+				s.addUpload(func(next http.Handler) http.Handler { return s.guard.RequireLogin(wrap(next)) })
 				b := s.browse()
 				b.login("ada")
 				slow := s.copyOf(b)
@@ -197,7 +197,9 @@ func TestUploadWhoseSessionEndsIsRefused(t *testing.T) {
 					require.Equal(s.T, "<nil> <nil>", b.Get("/value?k=size").Body)
 				}
 			})
-		})
+		}
+		t.Run(name, func(t *testing.T) { test(t, func(next http.Handler) http.Handler { return next }) })
+		t.Run(name+", no values", func(t *testing.T) { test(t, readAll) })
 	}
 }
 

@@ -210,6 +210,30 @@ func TestSlowRequestDoesNotResurrectAnExpiredSession(t *testing.T) {
 	})
 }
 
+// L1: a handler that is silent for longer than the idle timeout loses its session, although its
+// response is sent if nobody has noticed. One that calls Active keeps it.
+func TestSilentHandlerLosesItsSession(t *testing.T) {
+	for name, speaks := range map[string]bool{"silent": false, "calls Active": true} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(s *site, _ *failingBackend) {
+				s.mux.Handle("GET /slow", s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					for range 2 {
+						advance(20 * time.Minute)
+						if speaks {
+							require.NoError(s.T, s.guard.Active(r))
+						}
+					}
+					w.Write([]byte("slow"))
+				})))
+				b := s.browse()
+				b.login("ada")
+				require.Equal(s.T, "slow", b.Get("/slow").Body)
+				require.Equal(s.T, speaks, b.loggedIn())
+			})
+		})
+	}
+}
+
 // L2: a request that was accepted in time does not move the absolute timeout.
 func TestSlowRequestDoesNotMoveTheAbsoluteTimeout(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {

@@ -191,7 +191,8 @@ func (l *locked) saveFailed(err error) verdict {
 // touches reports whether the commit moves the idle deadline. If the session has ended while
 // the body was read, the commit asks in any case, and the request is refused.
 func (l *locked) touches() bool {
-	return l.user != nil && (touchDue(l.rec, l.now, l.core.local) || l.overtaken()) && l.isActivity()
+	return l.user != nil && (touchDue(l.rec, l.now, l.core.local) || l.overtaken()) && l.isActivity() &&
+		l.direct // otherwise the browser has not used the new token yet
 }
 
 // touch moves the idle deadline, if the request is activity. The first request with a

@@ -147,9 +147,7 @@ func (req *request) countReading() {
 
 // isActivity reports whether the request is a person's, for whom it was served.
 func (l *locked) isActivity() bool {
-	return l.user != nil && l.activity < passive && l.outcome == served &&
-		l.direct && // otherwise the browser has not used the new token yet
-		!fetch.Prefetches(&l.http)
+	return l.user != nil && l.activity < passive && l.outcome == served && !fetch.Prefetches(&l.http)
 }
 
 // goesOn records that a request goes on that was accepted earlier: its body is being read, or
@@ -159,8 +157,18 @@ func (l *locked) goesOn() {
 		return
 	}
 	if now := store.TimeOf(time.Now()); l.againDue(now) && l.isActivity() {
-		l.touchAgain(now, func(ctx context.Context, now store.Time) error { return l.core.backend.Touch(ctx, l.rec.Key, now) })
+		l.touchAgain(now, l.touchUsed)
 	}
+}
+
+// touchUsed touches the session, unless it has a new token that the browser has not used yet.
+func (l *locked) touchUsed(ctx context.Context, now store.Time) error {
+	if !l.direct {
+		if rec, err := l.core.backend.Load(ctx, l.rec.Key); err != nil || tokenUnused(rec) {
+			return err
+		}
+	}
+	return l.core.backend.Touch(ctx, l.rec.Key, now)
 }
 
 // againDue decides whether activity at now is recorded, after what the request has recorded

@@ -181,12 +181,8 @@ func TestUploadWhoseSessionEndsIsRefused(t *testing.T) {
 				b.login("ada")
 				slow := s.copyOf(b)
 				slow.Header = http.Header{"Accept": {"application/json"}}
-				page := s.copyOf(b)
 				resp := slow.upload(35, func(left int) {
-					switch left {
-					case 34: // the server gets the request with its first piece
-						page.Get("/home")
-					case 20:
+					if left == 20 {
 						end(s, b)
 					}
 				})
@@ -225,6 +221,22 @@ func TestLongRequestOfALoginLeavesTheTokenUnused(t *testing.T) {
 		old.Get("/home")
 		require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
 		require.True(s.T, b.loggedIn())
+	})
+}
+
+// L1: an upload that revives a remembered session keeps it once the browser has got the new
+// token with another response.
+func TestUploadKeepsTheSessionThatItRevives(t *testing.T) {
+	onBothRemembered(t, func(s *site, _ *failingBackend) {
+		s.addUpload(s.guard.RequireLogin)
+		b := s.browse()
+		b.login("ada")
+		page := s.copyOf(b)
+		advance(idle)
+		resp := b.upload(70, func(left int) { assert.True(s.T, page.loggedIn(), left) })
+		require.Equal(s.T, "received", resp.Body)
+		require.Equal(s.T, "490 <nil>", b.Get("/value?k=size").Body)
+		require.Empty(s.T, s.events.take(sessionguard.EventTheftSuspected))
 	})
 }
 

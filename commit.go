@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
-	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -189,10 +188,11 @@ func (l *locked) saveFailed(err error) verdict {
 	return unavailable
 }
 
-// touches reports whether this request moves the idle deadline.
+// touches reports whether the commit moves the idle deadline. If the session has ended while
+// the body was read, the commit asks in any case, and the request is refused.
 func (l *locked) touches() bool {
-	return l.user != nil && l.activity < passive && l.outcome == served && touchDue(l.rec, l.now, l.core.local) && !fetch.Prefetches(&l.http) &&
-		!l.rotatesToken() // the browser has not used the new token yet
+	return l.user != nil && (touchDue(l.rec, l.now, l.core.local) || l.overtaken()) && l.isActivity() &&
+		l.direct // otherwise the browser has not used the new token yet
 }
 
 // touch moves the idle deadline, if the request is activity. The first request with a
@@ -213,6 +213,9 @@ func (l *locked) touch() error {
 		ctx = d
 	}
 	err := l.core.backend.Touch(ctx, l.rec.Key, seen)
+	if err == nil {
+		l.rec.LastSeen = max(l.rec.LastSeen, seen)
+	}
 	if errors.Is(err, store.ErrNotFound) && l.exposure < protected {
 		return nil // the page does not need a session
 	}
@@ -323,6 +326,7 @@ func (req *request) finish() (late bool) {
 }
 
 func (l *locked) finish() (late bool) {
+	l.goesOn()
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
 	l.undoLostLogin()

@@ -17,7 +17,6 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
-	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -65,9 +64,11 @@ type Config[U User] struct {
 	// with different cookie names may share a backend.
 	Backend store.Backend
 
-	// IdleTimeout ends a session this long after its last request. Default: 30 minutes.
-	// Minimum: a second. With a remote backend, activity is recorded at most once per 1/30
-	// of it, so a session may end that much early, never late.
+	// IdleTimeout ends a session this long after its user's last activity: a request that used
+	// the session, the reading of its body, its end, or [Guard.Active]. A handler that does
+	// none of these for longer loses its session meanwhile. Default: 30 minutes. Minimum: a
+	// second. With a remote backend, activity is recorded at most once per 1/30 of it, so a
+	// session may end that much early, never late.
 	IdleTimeout time.Duration
 	// AbsoluteTimeout ends a session this long after its login, however active it is.
 	// Default: 12 hours (NIST SP 800-63B: at most 24 h at AAL2, 12 h at AAL3), or the
@@ -271,19 +272,6 @@ func (config *Config[U]) findUser(ctx context.Context, id string) (User, error) 
 		return nil, fmt.Errorf("%w: %q for %q", errOtherUser, user.UserID(), id)
 	}
 	return user, nil
-}
-
-// checkFlash returns the flash, the default if it is nil, or nil if it is empty. It returns
-// an error for a flash that cannot be stored.
-func checkFlash(flash, otherwise any) (any, error) {
-	switch flash {
-	case nil:
-		return otherwise, nil
-	case "":
-		return nil, nil
-	}
-	_, err := values.Encode(map[any]any{"flash": flash}, nil)
-	return flash, err
 }
 
 func (c *core) checkLimits() error {

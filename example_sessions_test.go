@@ -181,6 +181,54 @@ func ExampleGuard_CancelOnEnd() {
 	// 200 event: ended, data: ended
 }
 
+// A chat counts each message as activity, although it is Passive: an open chat alone would
+// otherwise keep its session alive.
+func ExampleGuard_Active() {
+	guard := exampleGuard()
+	messages := make(chan string)
+	chat := guard.Passive(guard.RequireLogin(guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for message := range messages { // a real handler reads them from a WebSocket
+			if err := guard.Active(r); err != nil {
+				fmt.Fprint(w, "not sent: ", err)
+				return
+			}
+			fmt.Fprintf(w, "%s; ", message)
+		}
+	}))))
+
+	browser := exampleVisitAs("ada", guard, chat)
+	go func() {
+		messages <- "Hello."
+		messages <- "Is anybody here?"
+		close(messages)
+	}()
+	fmt.Println(browser.get("/chat"))
+	// Output:
+	// 200 Hello.; Is anybody here?;
+}
+
+// Shutdown does not wait for the event stream, whose session lives on.
+func ExampleGuard_EndStreams() {
+	guard := exampleGuard()
+	started := make(chan bool)
+	events := guard.Passive(guard.RequireLogin(guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(started)
+		<-r.Context().Done()
+		fmt.Fprint(w, context.Cause(r.Context()))
+	}))))
+	server := &http.Server{Handler: guard.Handler(events)}
+	server.RegisterOnShutdown(guard.EndStreams)
+
+	browser := exampleVisitAs("ada", guard, events)
+	go func() {
+		<-started
+		_ = server.Shutdown(context.Background())
+	}()
+	fmt.Println(browser.get("/events"))
+	// Output:
+	// 200 http: Server closed
+}
+
 // An own audit trail counts the logins, in addition to the log.
 func ExampleEvent_Log() {
 	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{

@@ -52,6 +52,21 @@ type loginOptions struct {
 	remember       bool
 }
 
+// checkTimeouts checks the timeouts of a guard or of one login.
+func checkTimeouts(idle, absolute time.Duration) error {
+	switch {
+	case idle < 0:
+		return errors.New("the IdleTimeout must be positive")
+	case absolute < 0:
+		return errors.New("the AbsoluteTimeout must be positive")
+	case idle < time.Second:
+		return fmt.Errorf("an IdleTimeout of %v is shorter than a second", idle)
+	case idle > absolute:
+		return fmt.Errorf("an IdleTimeout of %v is longer than the AbsoluteTimeout of %v", idle, absolute)
+	}
+	return nil
+}
+
 // Remember makes a login outlast its idle timeout and the closing of the browser, until
 // Config.RememberFor after it. It is for a checkbox "Remember me" that the user has
 // ticked:
@@ -140,6 +155,7 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 	if err := l.checkFound(ctx, user.UserID()); err != nil {
 		return err
 	}
+	l.now = store.TimeOf(time.Now()) // the request's body may have come in meanwhile
 	token, next, err := l.newSession(user)
 	if err != nil {
 		return err
@@ -340,7 +356,7 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 	if l.rec.Session != nil && !reauthenticated {
 		l.clearOpen() // what is open was another user's
 	}
-	l.rec, l.user = next, user
+	l.rec, l.user, l.direct = next, user, false
 	raise(&l.stage, resolved)
 	e.session = cookie.Change{Kind: cookie.Set, Value: token}
 	e.dormantOwner, e.stored = "", nil

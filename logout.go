@@ -363,3 +363,13 @@ func countLive(ended []endedSession) (n int) {
 	}
 	return n
 }
+
+// ErrSessionEnded is the cause of a context that [Guard.CancelOnEnd] has cancelled.
+var ErrSessionEnded = errors.New("sessionguard: the session has ended")
+
+// A SessionEndedError is an [ErrSessionEnded] with the reason.
+type SessionEndedError struct{ Reason store.Reason }
+
+func (e *SessionEndedError) Error() string { return ErrSessionEnded.Error() + ": " + string(e.Reason) }
+
+func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }

@@ -105,6 +105,9 @@ type effects struct {
 	dormantOwner string       // the owner of a session that idled out and may be revived
 	revived      bool         // this request revived the session, and no event has said so yet
 
+	touched  store.Time // when the request was last recorded as activity since it was accepted
+	touchErr error      // what the backend said to that
+
 	session, visitor cookie.Change
 
 	open       values.OpenSessions
@@ -364,6 +367,7 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 	req := &request{parent: r.Context(), core: c, caller: r, cookies: cookie.Header(r.Header)}
 	req.writer.Init(w, req)
 	req.http = *r.WithContext(req)
+	req.countReading()
 	if other != nil {
 		req.committed, req.exposure = other.hasBegun(w)
 	}

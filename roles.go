@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // RequireLogin lets in users who are logged in, active, and within the idle and the
@@ -87,6 +89,31 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// revalidate is for a gate around a request that is over: somebody has kept it, it has taken
+// the connection, or its response has not waited for its handler. The session may have ended
+// since the request was accepted, and the user may have changed.
+func (l *locked) revalidate() {
+	if !l.writer.Over() || l.rec.Session == nil {
+		return
+	}
+	ctx, cancel := detached(l.ctx())
+	defer cancel()
+	l.now = store.TimeOf(time.Now())
+	_, err := l.core.streamSession(ctx, l.rec.Key, l.rec.Owner, l.rec.ID)
+	switch ended := new(store.EndedError); {
+	case err == nil:
+		if l.stage == resolved { // otherwise resolve asks
+			_ = l.askForUser(ctx)
+		}
+	case errors.As(err, &ended):
+		l.setEnded(ended.Reason)
+	case errors.Is(err, store.ErrNotFound):
+		l.setEnded("")
+	default:
+		_ = l.fail(err)
+	}
 }
 
 // HideCookies keeps the guard's cookies from next, which is for a reverse proxy to a server

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"encoding/json"
 	"html"
 	"html/template"
 	"net/http"
@@ -251,4 +252,64 @@ func (c *core) statusOf(r *http.Request) (status, error) {
 func plainAttribute(name string) bool {
 	return name == "nonce" || name == "id" || strings.HasPrefix(name, "data-") &&
 		!strings.ContainsFunc(name, func(c rune) bool { return c != '-' && (c < 'a' || c > 'z') })
+}
+
+// status is the response of Status. Seconds are rounded down, so that no client believes
+// that a session lasts longer than the server does.
+type status struct {
+	Authenticated   bool         `json:"authenticated"`
+	Session         string       `json:"session,omitempty"`
+	IdleSeconds     int64        `json:"idle_seconds"`
+	AbsoluteSeconds int64        `json:"absolute_seconds"`
+	Reason          store.Reason `json:"reason,omitempty"`
+}
+
+// status returns the session's status now. The request itself counts as activity if it
+// will be recorded.
+func (l *locked) status() status {
+	if l.user == nil {
+		return status{Reason: l.endReason()}
+	}
+	rec := l.rec
+	if l.touches() && l.inner == served {
+		rec.LastSeen = l.now
+	}
+	return status{
+		Authenticated:   true,
+		Session:         rec.ID,
+		IdleSeconds:     int64(rec.Deadline().Sub(l.now) / time.Second),
+		AbsoluteSeconds: int64(rec.Expires.Sub(l.now) / time.Second),
+	}
+}
+
+// Status responds with how long the session has to live, as JSON:
+//
+//	{"authenticated":true,"session":"…","idle_seconds":1799,"absolute_seconds":43199}
+//
+// "session" is the session's public ID, which stays the same through re-authentication
+// and changes with any other login. If nobody is logged in, "reason" is the
+// [Guard.EndReason], if there is one. A request of Status is not activity
+// ([Guard.Passive]), and the response is never cached. Activity that has not been sent to
+// a remote backend yet is not counted. Methods other than GET and HEAD get 405.
+func (g *core) Status() http.Handler {
+	return g.Passive(g.statusHandler(http.MethodGet, http.MethodHead))
+}
+
+// statusHandler responds to methods with the status.
+func (c *core) statusHandler(methods ...string) http.Handler {
+	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+		req.raiseActivity(noRevival) // a script may ask a little too late
+		if !req.accepts(w, methods...) {
+			return
+		}
+		if req.authenticate(r.Context()).err != nil {
+			c.refuse(req, w, r, unavailable)
+			return
+		}
+		l := req.lock()
+		s := l.status()
+		l.unlock()
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s) // an error here means that the client has gone
+	})
 }

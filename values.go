@@ -312,3 +312,16 @@ func (l *locked) clearOpen() {
 	l.effects.open.Clear(l.writer.TimedOut())
 	l.effects.stored = nil
 }
+
+// checkFlash returns the flash, the default if it is nil, or nil if it is empty. It returns
+// an error for a flash that cannot be stored.
+func checkFlash(flash, otherwise any) (any, error) {
+	switch flash {
+	case nil:
+		return otherwise, nil
+	case "":
+		return nil, nil
+	}
+	_, err := values.Encode(map[any]any{"flash": flash}, nil)
+	return flash, err
+}

@@ -69,6 +69,17 @@ func (e *exchange) before() {
 	e.denial = cmp.Or(ended, wrongUser)
 }
 
+// active notes that the request may be activity again. If explicit is true, that is so if it is
+// passive too. What has idled out by then is not brought back.
+func (e *exchange) active(explicit bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := store.TimeOf(time.Now())
+	if s := e.session; s != nil && s.dead == "" && now < s.seen.Add(idle) && (explicit || !e.passive) {
+		s.seen = max(s.seen, now)
+	}
+}
+
 // denials returns the session of the request's cookies, and why it must not be accepted now.
 func (e *exchange) denials() (s *modelSession, ended, wrongUser string) {
 	ended = "the request has no session cookie"

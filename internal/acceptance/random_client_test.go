@@ -188,8 +188,17 @@ func (e *exchange) request() *http.Request {
 		Method: e.v.method, URL: &url.URL{Path: e.v.path}, RequestURI: e.v.path, Host: "app.example",
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: h, Body: http.NoBody, RemoteAddr: "192.0.2.1:1234",
 	}
+	if e.v.method == http.MethodPost {
+		r.Body, r.ContentLength = endlessBody{}, -1
+	}
 	return r.WithContext(ctx)
 }
+
+// endlessBody is the body of a request whose client sends more whenever a handler reads it.
+type endlessBody struct{}
+
+func (endlessBody) Read(b []byte) (int, error) { return min(1, len(b)), nil }
+func (endlessBody) Close() error               { return nil }
 
 // wire is the server's ResponseWriter. As in net/http, a short response leaves the server
 // when its handler returns, unless it is flushed, and not at all if the handler panics.
@@ -318,6 +327,7 @@ func (e *exchange) attached(h http.Handler, w http.ResponseWriter, r *http.Reque
 	h.ServeHTTP(t, r)
 	e.turn()
 	e.panicked = false
+	e.active(false) // the end of the request
 	if !e.hijacked {
 		t.begin(http.StatusOK)
 	}

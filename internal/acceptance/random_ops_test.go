@@ -84,6 +84,17 @@ var ops = []op{
 		}
 		e.turn()
 	}},
+	{name: "read the body", weight: 4, do: func(e *exchange, _ http.ResponseWriter, r *http.Request, _ *node) {
+		e.active(false)
+		_, _ = io.CopyN(io.Discard, r.Body, 1)
+	}},
+	{name: "Active", weight: 3, do: func(e *exchange, _ http.ResponseWriter, r *http.Request, _ *node) {
+		e.before()
+		e.active(true)
+		if err := e.guard.Active(r); err == nil && e.known == noUser && !e.split {
+			e.breaks("Active returned nil although nobody is logged in")
+		}
+	}},
 	{name: "meanwhile", weight: 3, slow: true, visits: true, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, n *node) {
 		for _, v := range n.visits {
 			e.nap(v.after)

@@ -24,6 +24,8 @@ func TestIncompleteLogoutIsCompletedInTheBackground(t *testing.T) {
 		copied.SetCookies(b.Cookies())
 		backend.failOn("Delete", "DeleteByID")
 		requireUnavailable(t, b.Post("/logout"))
+		s.guard.EndStreams()
+		require.Contains(t, s.log.String(), "has not ended these sessions yet", "for whoever ends the process")
 		b.login("ada") // meanwhile, on the same device
 		advance(outage)
 		require.True(t, copied.loggedIn())

@@ -50,7 +50,7 @@ type Stream struct {
 	registry  *Registry
 	stopper   *response.Stopper
 	cancel    context.CancelCauseFunc
-	id, owner string
+	id, owner string // "" without a session
 	watch     *watch // nil without a store.Watcher; set by Registry.add
 
 	mu        sync.Mutex
@@ -62,14 +62,22 @@ type Stream struct {
 }
 
 // Open begins a stream: when the session of rec ends, it calls cancel and, after a
-// grace, stops the response. Call Close when the handler has returned. Open returns an
-// error if the backend could not be watched within the Timeout, or ctx is done before.
+// grace, stops the response. Without a session only Registry.Close does. Call Close when the
+// handler has returned. Open returns an error if the backend could not be watched within the
+// Timeout, or ctx is done before.
 func (r *Registry) Open(ctx context.Context, rec store.Record, stopper *response.Stopper, cancel context.CancelCauseFunc) (*Stream, error) {
-	s := &Stream{registry: r, stopper: stopper, cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.Deadline()}
+	s := &Stream{registry: r, stopper: stopper, cancel: cancel}
+	if rec.Session != nil {
+		s.id, s.owner, s.key, s.end = rec.ID, rec.Owner, rec.Key, rec.Deadline()
+	}
 	if err := r.add(ctx, s); err != nil {
 		return nil, err
 	}
-	s.check() // the session may have ended before the stream was registered
+	if r.isClosed() {
+		s.cut(r.config.Closed)
+	} else {
+		s.check() // the session may have ended before the stream was registered
+	}
 	return s, nil
 }
 
@@ -98,6 +106,9 @@ func (s *Stream) tick() {
 
 // check looks up whether the session still lives, and until when.
 func (s *Stream) check() {
+	if s.id == "" {
+		return
+	}
 	timeout := s.registry.config.Timeout
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -161,7 +172,11 @@ func (s *Stream) cut(cause error) {
 func (s *Stream) cutLocked(cause error) {
 	if s.raiseLocked(cut) {
 		s.cancel(cause)
-		s.afterLocked(grace, func() { s.stopper.Stop(s.registry.config.Stopped) })
+		stopped := s.registry.config.Stopped
+		if s.registry.isClosed() {
+			stopped = s.registry.config.Closed
+		}
+		s.afterLocked(grace, func() { s.stopper.Stop(stopped) })
 	}
 }
 

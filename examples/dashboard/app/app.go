@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
@@ -79,8 +78,6 @@ type App struct {
 	reports       fs.FS
 	scriptOptions []string
 	clientAddr    func(*http.Request) string
-	stopping      chan struct{} // closed when the server shuts down
-	stop          func()
 }
 
 // handler returns the application's handler: every route, behind the gate it needs.
@@ -148,8 +145,7 @@ func New(o Options) (*App, error) {
 		}
 	}
 
-	a := &App{Options: o, stopping: make(chan struct{})}
-	a.stop = sync.OnceFunc(func() { close(a.stopping) })
+	a := &App{Options: o}
 	if o.Activity {
 		a.scriptOptions = []string{"data-activity", "on"}
 	}

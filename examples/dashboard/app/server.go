@@ -43,7 +43,7 @@ func (a *App) Listen(addr string) (*Server, error) {
 		MaxHeaderBytes:    64 << 10,
 	}}
 	// Shutdown waits for all requests to end, and a stream does not end by itself.
-	s.http.RegisterOnShutdown(a.stop)
+	s.http.RegisterOnShutdown(a.guard.EndStreams)
 
 	at := listener.Addr().(*net.TCPAddr)
 	shown := at.String()

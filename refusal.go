@@ -144,6 +144,9 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	custom, reason, rec := req.noteRefusal(w, v)
 	c.emitRefusal(req, v, reason, rec)
 	refusal, kind := &refusals[v], fetch.KindOf(r)
+	if auth := req.authResponse(); auth != nil {
+		auth.Refuse(refusal.status, challenge)
+	}
 	switch {
 	case refusal.status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
@@ -158,7 +161,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		w.Header().Del("Content-Length")
 	}
 	if kind == fetch.Navigation {
-		if target := c.redirectTarget(r, kind, v, reason); target != "" {
+		if target := c.redirectTarget(req, r, kind, v, reason); target != "" {
 			if v == forbidden {
 				req.leaveFlash(r.Context(), c.forbiddenFlash)
 			}
@@ -169,7 +172,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		return
 	}
 	if kind == fetch.HTMX {
-		if target := c.redirectTarget(r, kind, v, reason); target != "" {
+		if target := c.redirectTarget(req, r, kind, v, reason); target != "" {
 			w.Header().Set("HX-Redirect", target)
 		}
 	}
@@ -179,15 +182,18 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 }
 
 // redirectTarget returns where a browser that is refused goes, or "": nowhere.
-func (c *core) redirectTarget(r *http.Request, kind fetch.Kind, v verdict, reason store.Reason) string {
+func (c *core) redirectTarget(req *request, r *http.Request, kind fetch.Kind, v verdict, reason store.Reason) string {
 	refusal := &refusals[v]
 	if refusal.page == nil {
 		return ""
 	}
-	page := *refusal.page(c)
-	asked, method := localpath.Requested(r, c.basePath), r.Method
+	page, base, other := *refusal.page(c), c.basePath, req.authResponse() != nil
+	if other {
+		base = "" // another application's address is the browser's
+	}
+	asked, method := localpath.Requested(r, base), r.Method
 	if kind == fetch.HTMX {
-		asked = localpath.Shown(r, c.basePath)
+		asked = localpath.Shown(r, base)
 		if r.Header.Get("HX-Boosted") != "true" {
 			method = http.MethodGet // by which the page was shown
 		}
@@ -198,8 +204,10 @@ func (c *core) redirectTarget(r *http.Request, kind fetch.Kind, v verdict, reaso
 			c.log.Error("sessionguard: RequireFresh refused a page, and Config.ReauthPath does not say where to log in again", "path", r.URL.Path)
 		}
 		return ""
-	case page.Path == asked.Path:
+	case page.Path == asked.Path || other && v == forbidden:
 		return ""
+	case other && reason == store.ReasonRemembered && c.scriptServed.Load():
+		return localpath.Page{Target: c.scriptPath + "continue"}.From(method, asked)
 	case v == forbidden:
 		return page.With("reason", refusal.code)
 	case !refusal.next:

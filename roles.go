@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/authrequest"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 )
 
@@ -99,6 +100,85 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 // pass. The server's pages still have the application's origin: a script in them
 // can act as the user, so a server that is not trusted with that needs a host of its own.
 func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hide(next) }
+
+// AuthRequest lets a proxy ask whether a request for another application on the same host may
+// pass: nginx's auth_request, Caddy's forward_auth, Traefik's ForwardAuth. It is what gates
+// decide about that request, first RequireLogin:
+//
+//	mux.Handle("/auth", guard.AuthRequest(guard.RequireRole("Engineer")))
+//
+// Its response is 204 with the user's ID in the header Remote-User, percent-encoded as by
+// [url.PathEscape]; 401 or 403, whatever gates and [Refusals] write; or 503 if this cannot be
+// known. It is never a redirect and never cached. Where a gate would send a browser to a login
+// page, the 401 has the address as Location, for nginx, and as Refresh, which browsers obey
+// where the proxy hands the response on. A user without the role gets the 403, and no flash.
+//
+// The proxy must send the method and the address of the original request, and its host, if
+// it has changed that, in X-Forwarded-Method, X-Forwarded-Uri and X-Forwarded-Host, each once,
+// and all other headers as they came: Origin and Sec-Fetch-Site decide whether an unsafe
+// request comes from another site, which is refused as anywhere in the guard. If the method or
+// the address is missing or makes no sense, the response is 403, and the log says why. Gates see
+// the original request, without its body. It counts as activity, unless Passive is among the
+// gates.
+//
+// Proxies drop cookies that such a response sets, so it sets none: a session that waits to be
+// revived ([Remember]) is a 401 that leads the browser by a route of [Guard.Script], without
+// which it leads to the login page.
+//
+// Whoever requests the route directly learns about their own session only. But the other
+// application believes the header Remote-User, so the proxy must replace what a client sends
+// under this name, and nobody else may reach that application. docs/auth-request.md has
+// configurations that are tested.
+func (g *core) AuthRequest(gates ...func(http.Handler) http.Handler) http.Handler {
+	gated := g.RequireLogin(http.HandlerFunc(g.letPass))
+	for _, gate := range slices.Backward(gates) {
+		gated = gate(gated)
+	}
+	return NoCache(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		original, err := authrequest.Original(r)
+		if err != nil {
+			g.logError("AuthRequest refused what a proxy asked, see its documentation", "error", err)
+			http.Error(w, "The proxy does not say what it asks about.", http.StatusForbidden)
+			return
+		}
+		from := g.activityOf(r)
+		resp := authrequest.NewResponse(w, g.challenge)
+		defer resp.End()
+		g.attach(nil, resp, original, func(req *request, w http.ResponseWriter, r *http.Request) {
+			req.raiseActivity(from)
+			gated.ServeHTTP(w, r)
+			if !req.writer.Started() {
+				g.refuse(req, w, r, forbidden)
+			}
+		})
+	}))
+}
+
+// letPass is what AuthRequest has behind its gates.
+func (g *core) letPass(w http.ResponseWriter, r *http.Request) {
+	id := g.identityOf(r)
+	if resp := g.requestOf(r).authResponse(); resp != nil && id.user != nil {
+		resp.Allow(id.user.UserID())
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// authResponse returns the response of a request of AuthRequest, or nil for all others.
+func (req *request) authResponse() *authrequest.Response {
+	resp, _ := req.writer.Unwrap().(*authrequest.Response)
+	return resp
+}
+
+// activityOf returns what wrappers around AuthRequest have said of r.
+func (c *core) activityOf(r *http.Request) activity {
+	req := c.requestOf(r)
+	if req == nil {
+		return active
+	}
+	l := req.lock()
+	defer l.unlock()
+	return l.activity
+}
 
 // Next returns where to go after a login: the form or query value "next" if it is a path
 // on this server, else fallback (OWASP ASVS 3.7.2). Gates set it to the requested page.

@@ -206,7 +206,7 @@ func (c *core) redirectTarget(req *request, r *http.Request, kind fetch.Kind, v 
 		return ""
 	case page.Path == asked.Path || other && v == forbidden:
 		return ""
-	case other && reason == store.ReasonRemembered && c.scriptServed.Load():
+	case other && reason == store.ReasonRemembered && c.scriptServed.Load() && asked.Path != c.scriptPath+"continue":
 		return localpath.Page{Target: c.scriptPath + "continue"}.From(method, asked)
 	case v == forbidden:
 		return page.With("reason", refusal.code)

@@ -219,6 +219,38 @@ func TestAuthRequestLeadsToATokenThatWasLost(t *testing.T) {
 	})
 }
 
+// A proxy that asks about every path asks about the login page and the script's routes too. That
+// leads nowhere, but not in circles.
+func TestAuthRequestForThePagesThatItLeadsTo(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := authSite(rememberingSite(t, nil))
+		b := s.browse()
+		b.login("ada")
+		advance(idle)
+		for n, at := 0, "/wiki"; at != ""; n++ {
+			require.Less(t, n, 4)
+			resp := b.ask("/auth", "GET", at)
+			require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+			at = resp.Header.Get("Location")
+		}
+	})
+}
+
+// The answer is given only when all is stored.
+func TestAuthRequestSays503IfActivityCannotBeRecorded(t *testing.T) {
+	onBoth(t, func(s *site, backend *failingBackend) {
+		if backend == nil {
+			return
+		}
+		authSite(s)
+		b := s.browse()
+		b.login("ada")
+		advance(idle / 2)
+		backend.failOn("Touch")
+		requireAnswer(s.T, b.ask("/auth", "GET", "/wiki"), http.StatusServiceUnavailable, "")
+	})
+}
+
 // Without the script's routes there is the login page, which says why.
 func TestAuthRequestOfARememberedSessionWithoutScript(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {

@@ -3,6 +3,7 @@ package proxies
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -58,6 +59,9 @@ func startWiki(t *testing.T) string {
 			}
 		}
 		fmt.Fprintf(w, "%s %s for %q with %q", r.Method, r.RequestURI, r.Header["Remote-User"], r.Header["Cookie"])
+		if body, _ := io.ReadAll(r.Body); len(body) > 0 {
+			fmt.Fprintf(w, " %q", body)
+		}
 	}))
 	t.Cleanup(wiki.Close)
 	return strings.TrimPrefix(wiki.URL, "http://")
@@ -88,6 +92,14 @@ func TestTheLoginOfAnotherApplication(t *testing.T) {
 			require.Regexp(t, `^GET /wiki/a%20b\?c=d&e=%26&f=%22 for \["ada"\] with \["(theme=dark; asession=1|asession=1; theme=dark)"\]$`, resp.Body)
 			require.Equal(t, []string{"no-store, private"}, resp.Header["Cache-Control"])
 			require.Empty(t, resp.Header["Expires"])
+
+			resp = b.PostForm("/wiki/save", "text", "a long text")
+			require.Contains(t, resp.Body, `POST /wiki/save for ["ada"]`)
+			require.Contains(t, resp.Body, `"text=a+long+text"`, "the body")
+
+			resp = browse(t, proxy).Get("/wiki/?" + strings.Repeat("&", 1900))
+			to = resp.Header.Get("Location") + resp.Header.Get("Refresh")
+			require.Contains(t, to, strings.Repeat("%26", 1900), "a long address")
 
 			program := browse(t, proxy)
 			program.Header.Set("Accept", "application/json")

@@ -233,7 +233,7 @@ func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Hand
 	} else { // its owner may buffer or drop the refusal: see noteStatus
 		raise(&l.inner, refusal.outcome())
 	}
-	if refusal.custom != nil && !l.inCustomHandler { // which may itself be behind a gate
+	if refusal.custom != nil && !l.defaultRefusals { // which may itself be behind a gate
 		custom = refusal.custom(&l.core.refusals)
 	}
 	if v == loginRequired {
@@ -277,9 +277,9 @@ func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *h
 		watched = &n.writer
 	}
 	before := w.Header().Clone()
-	req.setInCustomHandler(true)
+	req.setDefaultRefusals(true)
 	panicked := callstack.Recover(func() { custom.ServeHTTP(watched, r) })
-	req.setInCustomHandler(false)
+	req.setDefaultRefusals(false)
 	if panicked == nil {
 		return watched.Started()
 	}
@@ -293,10 +293,10 @@ func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *h
 	return false
 }
 
-func (req *request) setInCustomHandler(running bool) {
+func (req *request) setDefaultRefusals(only bool) {
 	if l := req.lockToRespond((*request).lock); l != nil {
 		defer l.unlock()
-		l.inCustomHandler = running
+		l.defaultRefusals = only
 	}
 }
 

@@ -43,7 +43,7 @@ type request struct {
 	inner    outcome // of a refusal written to a ResponseWriter of somebody else, who may drop it
 
 	direct          bool // the cookie carries rec's current token, not a superseded one
-	inCustomHandler bool // a handler from Config.Refusals is running
+	defaultRefusals bool // not those of Config.Refusals: one of these is running, or AuthRequest
 	committed       bool // the response's cookies are final: nothing more can be stored in one
 
 	rec  store.Record // the live session, if stage says so

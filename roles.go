@@ -125,6 +125,8 @@ func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hi
 // revived ([Remember]) is a 401 that leads the browser by a route of [Guard.Script], without
 // which it leads to the login page.
 //
+// Put no gate around it, whose refusals would be those of any page.
+//
 // Whoever requests the route directly learns about their own session only. But the other
 // application believes the header Remote-User, so the proxy must replace what a client sends
 // under this name, and nobody else may reach that application. docs/auth-request.md has
@@ -141,7 +143,7 @@ func (g *core) AuthRequest(gates ...func(http.Handler) http.Handler) http.Handle
 			http.Error(w, "The proxy does not say what it asks about.", http.StatusForbidden)
 			return
 		}
-		from := g.activityOf(r)
+		from := g.enclosing(r)
 		resp := authrequest.NewResponse(w, g.challenge)
 		defer resp.End()
 		g.attach(nil, resp, original, func(req *request, w http.ResponseWriter, r *http.Request) {
@@ -169,14 +171,17 @@ func (req *request) authResponse() *authrequest.Response {
 	return resp
 }
 
-// activityOf returns what wrappers around AuthRequest have said of r.
-func (c *core) activityOf(r *http.Request) activity {
+// enclosing prepares the state that wrappers around AuthRequest have of r: should they refuse,
+// because something around AuthRequest has used the session, then not by Config.Refusals. It
+// returns what they have said of its activity.
+func (c *core) enclosing(r *http.Request) activity {
 	req := c.requestOf(r)
 	if req == nil {
 		return active
 	}
 	l := req.lock()
 	defer l.unlock()
+	l.defaultRefusals = true
 	return l.activity
 }
 

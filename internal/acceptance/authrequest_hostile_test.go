@@ -28,7 +28,12 @@ func TestNoRefusalOfTheApplicationsOwnLetsARequestPass(t *testing.T) {
 		"nothing":  http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
 		"a panic":  http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("refusal") }),
 		"a 103":    http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(103); w.WriteHeader(200) }),
-		"a hijack": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _, _ = http.NewResponseController(w).Hijack() }),
+		"a hijack": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				conn.Close()
+			}
+		}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			backend := newFailingBackend()
@@ -37,6 +42,10 @@ func TestNoRefusalOfTheApplicationsOwnLetsARequestPass(t *testing.T) {
 				c.Refusals = sessionguard.Refusals{Login: custom, Forbidden: custom, Reauth: custom, CrossOrigin: custom, Unavailable: custom}
 			}))
 			s.mux.Handle("/auth/never", s.guard.AuthRequest(s.guard.RequireFresh(0)))
+			s.mux.HandleFunc("/auth/logged", func(w http.ResponseWriter, r *http.Request) { // by a middleware
+				_, _ = s.guard.User(r)
+				s.guard.AuthRequest().ServeHTTP(w, r)
+			})
 			b := s.browse()
 			status := func(resp response) int {
 				t.Helper()
@@ -59,6 +68,7 @@ func TestNoRefusalOfTheApplicationsOwnLetsARequestPass(t *testing.T) {
 			}
 			backend.failOn("*")
 			require.Equal(t, 503, status(b.ask("/auth", "GET", "/wiki")))
+			require.Equal(t, 503, status(b.ask("/auth/logged", "GET", "/wiki")))
 		})
 	}
 }

@@ -1,5 +1,5 @@
-// Package proxies tests applications behind real proxies: nginx, Varnish, Squid and
-// Apache, from Debian's packages.
+// Package proxies tests applications behind real proxies: nginx, Varnish, Squid, Apache and
+// Caddy, from Debian's packages.
 package proxies
 
 import (

@@ -21,13 +21,13 @@ func TestNoRefusalOfTheApplicationsOwnLetsARequestPass(t *testing.T) {
 		io.WriteString(w, "Welcome to "+r.URL.Path)
 	})
 	for name, custom := range map[string]http.Handler{
-		"200":      welcoming,
-		"204":      http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }),
-		"303":      http.RedirectHandler("/sso", http.StatusSeeOther),
-		"404":      http.NotFoundHandler(),
-		"nothing":  http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
-		"a panic":  http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("refusal") }),
-		"a 103":    http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(103); w.WriteHeader(200) }),
+		"200":     welcoming,
+		"204":     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }),
+		"303":     http.RedirectHandler("/sso", http.StatusSeeOther),
+		"404":     http.NotFoundHandler(),
+		"nothing": http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+		"a panic": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("refusal") }),
+		"a 103":   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(103); w.WriteHeader(200) }),
 		"a hijack": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 				io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/authrequest"
 	"github.com/sessionguard-go/sessionguard/internal/callstack"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
@@ -372,6 +373,7 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 		serve(req, &req.writer, &req.http)
 	} else {
 		c.warnOfNullOrigin(r)
+		req.defaultRefusals = authrequest.Asks(r) // its own request may be refused on the way to AuthRequest
 		c.refuse(req, &req.writer, &req.http, crossOrigin)
 	}
 	late := req.finish()

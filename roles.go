@@ -101,35 +101,36 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 // can act as the user, so a server that is not trusted with that needs a host of its own.
 func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hide(next) }
 
-// AuthRequest lets a proxy ask whether a request for another application on the same host may
-// pass: nginx's auth_request, Caddy's forward_auth, Traefik's ForwardAuth. It is what gates
-// decide about that request, first RequireLogin:
+// AuthRequest lets a proxy ask whether a request for another application on the same host
+// may pass: nginx's auth_request, Caddy's forward_auth, Traefik's ForwardAuth. The response
+// is what RequireLogin and the gates decide about that request:
 //
 //	mux.Handle("/auth", guard.AuthRequest(guard.RequireRole("Engineer")))
 //
-// Its response is 204 with the user's ID in the header Remote-User, percent-encoded as by
-// [url.PathEscape]; 401 or 403, whatever gates and [Refusals] write; or 503 if this cannot be
-// known. It is never a redirect and never cached. Where a gate would send a browser to a login
-// page, the 401 has the address as Location, for nginx, and as Refresh, which browsers obey
-// where the proxy hands the response on. A user without the role gets the 403, and no flash.
+// It is 204 with the user's ID in the header Remote-User, percent-encoded as by
+// [url.PathEscape]; 401 or 403, whatever gates and [Refusals] write; or 503 if this cannot
+// be known. It is never a redirect and never cached. Where a gate would send a browser to
+// log in, the 401 has the address as Location, for nginx, and as Refresh, which browsers
+// obey where the proxy hands the response on. A missing role is a 403 and leaves no flash.
 //
-// The proxy must send the method and the address of the original request, and its host, if
-// it has changed that, in X-Forwarded-Method, X-Forwarded-Uri and X-Forwarded-Host, each once,
-// and all other headers as they came: Origin and Sec-Fetch-Site decide whether an unsafe
-// request comes from another site, which is refused as anywhere in the guard. If the method or
-// the address is missing or makes no sense, the response is 403, and the log says why. Gates see
-// the original request, without its body. It counts as activity, unless Passive is among the
-// gates.
+// The proxy must send the method and the address of the original request, and its host if
+// the proxy changes that, in X-Forwarded-Method, X-Forwarded-Uri and X-Forwarded-Host, each
+// once, and all other headers as they came: Origin and Sec-Fetch-Site decide whether an
+// unsafe request comes from another site, which is refused as anywhere in the guard. If the
+// method or the address is missing or makes no sense, the response is 403, and the log says
+// why. Gates see the original request, without its body. It counts as activity, unless
+// Passive is one of the gates.
 //
-// Proxies drop cookies that such a response sets, so it sets none: a session that waits to be
-// revived ([Remember]) is a 401 that leads the browser by a route of [Guard.Script], without
-// which it leads to the login page.
+// Proxies drop the cookies of such a response, so it sets none: if a session waits to be
+// revived ([Remember]), the 401 leads the browser to a route of [Guard.Script] that revives
+// it, or to the login page if Script is not served.
 //
 // Put no gate around it, whose refusals would be those of any page.
 //
 // Whoever requests the route directly learns about their own session only. But the other
-// application believes the header Remote-User, so the proxy must replace what a client sends
-// under this name, and nobody else may reach that application. docs/auth-request.md has
+// application believes the header Remote-User, so the proxy must replace what a client
+// sends under this name, and nobody else may reach that application. What has begun there,
+// such as a WebSocket, does not end with the session. docs/auth-request.md has
 // configurations that are tested.
 func (g *core) AuthRequest(gates ...func(http.Handler) http.Handler) http.Handler {
 	gated := g.RequireLogin(http.HandlerFunc(g.letPass))
@@ -137,13 +138,13 @@ func (g *core) AuthRequest(gates ...func(http.Handler) http.Handler) http.Handle
 		gated = gate(gated)
 	}
 	return NoCache(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from := g.enclosing(r)
 		original, err := authrequest.Original(r)
 		if err != nil {
 			g.logError("AuthRequest refused what a proxy asked, see its documentation", "error", err)
 			http.Error(w, "The proxy does not say what it asks about.", http.StatusForbidden)
 			return
 		}
-		from := g.enclosing(r)
 		resp := authrequest.NewResponse(w, g.challenge)
 		defer resp.End()
 		g.attach(nil, resp, original, func(req *request, w http.ResponseWriter, r *http.Request) {

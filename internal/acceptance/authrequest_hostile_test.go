@@ -63,12 +63,15 @@ func TestNoRefusalOfTheApplicationsOwnLetsARequestPass(t *testing.T) {
 			require.Equal(t, 403, status(b.ask("/auth/admin", "GET", "/wiki")))
 			require.Equal(t, 401, status(b.ask("/auth/never", "GET", "/wiki")))
 			require.Equal(t, 403, status(b.ask("/auth", "POST", "/wiki", "Sec-Fetch-Site", "cross-site")))
+			require.Equal(t, 403, status(b.ask("/auth", "GET", "/wiki", "Origin", "https://evil.example", "Connection", "Upgrade", "Upgrade", "websocket")))
+			require.Equal(t, 403, status(b.Post("/auth", "X-Forwarded-Method", "POST", "X-Forwarded-Uri", "/wiki", "Sec-Fetch-Site", "cross-site")))
 			if name == "200" {
 				require.Equal(t, "Welcome to /wiki", b.ask("/auth/admin", "GET", "/wiki").Body)
 			}
 			backend.failOn("*")
 			require.Equal(t, 503, status(b.ask("/auth", "GET", "/wiki")))
 			require.Equal(t, 503, status(b.ask("/auth/logged", "GET", "/wiki")))
+			require.Equal(t, 503, status(b.Get("/auth/logged")))
 		})
 	}
 }
@@ -229,8 +232,8 @@ func TestAuthRequestLeadsToATokenThatWasLost(t *testing.T) {
 	})
 }
 
-// A proxy that asks about every path asks about the login page and the script's routes too. That
-// leads nowhere, but not in circles.
+// A proxy that asks about every path asks about the login page and the script's routes too.
+// That leads nowhere, but not in circles.
 func TestAuthRequestForThePagesThatItLeadsTo(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := authSite(rememberingSite(t, nil))

@@ -49,7 +49,7 @@ func requireAnswer(t *testing.T, resp response, status int, location string) {
 	require.Equal(t, refresh, resp.Header.Get("Refresh"))
 }
 
-// A proxy gets 204, 401 or 403 for what a gate of the guard would let pass, redirect or refuse.
+// A proxy gets 204, 401 or 403 for what a gate would let pass, redirect or refuse.
 func TestAuthRequestAnswersForTheOriginalRequest(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := authSite(newSite(t, nil))
@@ -202,7 +202,7 @@ func TestAuthRequestSays503IfTheUserCannotBeKnown(t *testing.T) {
 	requireAnswer(t, b.ask("/auth", "GET", "/wiki"), http.StatusNoContent, "")
 }
 
-// With a BasePath the address that the proxy asks about is another application's, outside of it.
+// The address that the proxy asks about is another application's, outside of the BasePath.
 func TestAuthRequestTakesTheAddressAsItIs(t *testing.T) {
 	s := authSite(newSite(t, func(c *sessionguard.Config[*user]) { c.BasePath = "/app" }))
 	requireAnswer(t, s.browse().ask("/auth", "GET", "/wiki/a"), http.StatusUnauthorized, "/app/login?next=%2Fwiki%2Fa")

@@ -12,6 +12,13 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 )
 
+// Asks reports whether r may be of a proxy that asks about another request. It takes any 2xx
+// for permission.
+func Asks(r *http.Request) bool {
+	_, ok := r.Header["X-Forwarded-Method"]
+	return ok
+}
+
 // Original returns the request that the proxy asks about. Its method and address are in
 // X-Forwarded-Method and X-Forwarded-Uri, without which it returns an error, and its host in
 // X-Forwarded-Host, or that of r if the proxy has kept it. All else is the client's, as the

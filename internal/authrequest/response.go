@@ -24,9 +24,9 @@ func NewResponse(w http.ResponseWriter, challenge string) *Response {
 	return &Response{w: w, challenge: challenge}
 }
 
-// Allow decides that the original request may pass, as that of the user with this ID. The ID is
-// percent-encoded: it may contain what no header can, or what means something in one, such as
-// a comma or a placeholder of Caddy's, "{env.SECRET}".
+// Allow decides that the original request may pass, as that of the user with this ID. The
+// ID is percent-encoded: it may contain what no header can, or what means something in one,
+// such as a comma or a placeholder of Caddy's, "{env.SECRET}".
 func (w *Response) Allow(id string) {
 	w.verdict = http.StatusNoContent
 	w.w.Header()[UserHeader] = []string{url.PathEscape(id)}

@@ -1,7 +1,7 @@
 package servers
 
-// NginxSite starts nginx with what Debian's configuration includes from /etc/nginx/conf.d. Here
-// and in CaddySite, ADDR is the server's host and port.
+// NginxSite starts nginx with what Debian's configuration includes from /etc/nginx/conf.d.
+// Here and in CaddySite, ADDR is the server's host and port.
 func NginxSite(t T, site string) *Server {
 	t.Helper()
 	path := findProgram(t, "nginx", "nginx", "/usr/sbin")

@@ -72,7 +72,7 @@ func (l *locked) loadSession(ctx context.Context) error {
 	returned := false
 	defer l.failUnless(&returned)
 
-	res := l.core.resolveCookie(ctx, query{&l.http, l.cookies, l.now, l.activity})
+	res := l.core.resolveCookie(ctx, query{&l.http, l.cookies, l.now, l.activity, (*request)(l).authResponse() != nil})
 	returned = true
 	return l.apply(&res)
 }
@@ -193,6 +193,7 @@ type query struct {
 	cookies  *string // as they came
 	now      store.Time
 	activity activity
+	auth     bool // of AuthRequest: a proxy drops the response's cookies
 }
 
 // A resolution is what a request's session cookie stands for. It fits into the registers
@@ -327,7 +328,10 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 	lost := tokenUnused(rec) && phase == alive && (moved.To == rec.Key || !rec.Revived())
 	switch {
 	case opened && phase == alive && rec.Revived() && (recent || lost):
-		if fetch.Upgrades(q.request) {
+		if q.auth && !recent {
+			return resolution{kind: waiting, rec: rec} // for a page that can set the cookie
+		}
+		if q.auth || fetch.Upgrades(q.request) {
 			return resolution{kind: superseded, rec: rec}
 		}
 		return resolution{kind: rotated, rec: rec, token: token}
@@ -347,7 +351,7 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 // mayRevive reports whether a person seems to be asking, whose browser can be given a
 // cookie. It parses the URL, so it is called only if there is a session to revive.
 func (c *core) mayRevive(q query) bool {
-	return q.activity == active && !fetch.Upgrades(q.request) &&
+	return q.activity == active && !q.auth && !fetch.Upgrades(q.request) &&
 		!fetch.Prefetches(q.request) && localpath.Requested(q.request, c.basePath).Path != c.login.Path
 }
 

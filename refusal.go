@@ -145,6 +145,9 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	custom, reason, rec := req.noteRefusal(w, v)
 	c.emitRefusal(req, v, reason, rec)
 	refusal, kind := &refusals[v], fetch.KindOf(r)
+	if auth := req.authResponse(); auth != nil {
+		auth.Refuse(refusal.status, challenge)
+	}
 	switch {
 	case refusal.status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
@@ -159,7 +162,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		w.Header().Del("Content-Length")
 	}
 	if kind == fetch.Navigation {
-		if target := c.redirectTarget(r, kind, v, reason); target != "" {
+		if target := c.redirectTarget(req, r, kind, v, reason); target != "" {
 			if v == forbidden {
 				req.leaveFlash(r.Context(), c.forbiddenFlash)
 			}
@@ -170,7 +173,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		return
 	}
 	if kind == fetch.HTMX {
-		if target := c.redirectTarget(r, kind, v, reason); target != "" {
+		if target := c.redirectTarget(req, r, kind, v, reason); target != "" {
 			w.Header().Set("HX-Redirect", target)
 		}
 		w.Header().Set("HX-Reswap", "none") // htmx 4 shows errors, too
@@ -181,15 +184,18 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 }
 
 // redirectTarget returns where a browser that is refused goes, or "": nowhere.
-func (c *core) redirectTarget(r *http.Request, kind fetch.Kind, v verdict, reason store.Reason) string {
+func (c *core) redirectTarget(req *request, r *http.Request, kind fetch.Kind, v verdict, reason store.Reason) string {
 	refusal := &refusals[v]
 	if refusal.page == nil {
 		return ""
 	}
-	page := *refusal.page(c)
-	asked, method := localpath.Requested(r, c.basePath), r.Method
+	page, base, other := *refusal.page(c), c.basePath, req.authResponse() != nil
+	if other {
+		base = "" // another application's address is the browser's
+	}
+	asked, method := localpath.Requested(r, base), r.Method
 	if kind == fetch.HTMX {
-		asked = localpath.Shown(r, c.basePath)
+		asked = localpath.Shown(r, base)
 		if r.Header.Get("HX-Boosted") != "true" {
 			method = http.MethodGet // by which the page was shown
 		}
@@ -200,8 +206,10 @@ func (c *core) redirectTarget(r *http.Request, kind fetch.Kind, v verdict, reaso
 			c.log.Error("sessionguard: RequireFresh refused a page, and Config.ReauthPath does not say where to log in again", "path", r.URL.Path)
 		}
 		return ""
-	case page.Path == asked.Path:
+	case page.Path == asked.Path || other && v == forbidden:
 		return ""
+	case other && reason == store.ReasonRemembered && c.scriptServed.Load() && asked.Path != c.scriptPath+"continue":
+		return localpath.Page{Target: c.scriptPath + "continue"}.From(method, asked)
 	case v == forbidden:
 		return page.With("reason", refusal.code)
 	case !refusal.next:
@@ -227,7 +235,7 @@ func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Hand
 	} else { // its owner may buffer or drop the refusal: see noteStatus
 		raise(&l.inner, refusal.outcome())
 	}
-	if refusal.custom != nil && !l.inCustomHandler { // which may itself be behind a gate
+	if refusal.custom != nil && !l.defaultRefusals { // which may itself be behind a gate
 		custom = refusal.custom(&l.core.refusals)
 	}
 	if v == loginRequired {
@@ -271,9 +279,9 @@ func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *h
 		watched = &n.writer
 	}
 	before := w.Header().Clone()
-	req.setInCustomHandler(true)
+	req.setDefaultRefusals(true)
 	panicked := callstack.Recover(func() { custom.ServeHTTP(watched, r) })
-	req.setInCustomHandler(false)
+	req.setDefaultRefusals(false)
 	if panicked == nil {
 		return watched.Started()
 	}
@@ -287,10 +295,10 @@ func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *h
 	return false
 }
 
-func (req *request) setInCustomHandler(running bool) {
+func (req *request) setDefaultRefusals(only bool) {
 	if l := req.lockToRespond((*request).lock); l != nil {
 		defer l.unlock()
-		l.inCustomHandler = running
+		l.defaultRefusals = only
 	}
 }
 

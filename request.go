@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/authrequest"
 	"github.com/sessionguard-go/sessionguard/internal/callstack"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
@@ -43,7 +44,7 @@ type request struct {
 	inner    outcome // of a refusal written to a ResponseWriter of somebody else, who may drop it
 
 	direct          bool // the cookie carries rec's current token, not a superseded one
-	inCustomHandler bool // a handler from Config.Refusals is running
+	defaultRefusals bool // not those of Config.Refusals: one of these is running, or AuthRequest
 	committed       bool // the response's cookies are final: nothing more can be stored in one
 
 	rec  store.Record // the live session, if stage says so
@@ -377,6 +378,7 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 		serve(req, &req.writer, &req.http)
 	} else {
 		c.warnOfNullOrigin(r)
+		req.defaultRefusals = authrequest.Asks(r) // its own request may be refused on the way to AuthRequest
 		c.refuse(req, &req.writer, &req.http, crossOrigin)
 	}
 	late := req.finish()

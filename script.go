@@ -81,11 +81,13 @@ var guardScriptName = func() string {
 //	GET  status      as [Guard.Status]
 //	POST stay        the same, and counts as activity
 //	GET  resume      redirects to "next" if a user is logged in, else to the login
+//	GET  continue    the same, and revives a remembered session (for AuthRequest)
 //	POST logout      [Guard.Logout] to Config.WelcomePath
 func (g *core) Script() http.Handler {
 	g.scriptServed.Store(true)
 	status, stay := g.Status(), g.statusHandler(http.MethodPost)
-	resume, logout := g.resume(), g.Logout(g.welcome.Target)
+	continued, logout := g.resume(), g.Logout(g.welcome.Target)
+	resume := g.Passive(continued)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The last segment, since a router may have stripped a prefix.
 		switch name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]; name {
@@ -95,6 +97,8 @@ func (g *core) Script() http.Handler {
 			stay.ServeHTTP(w, r)
 		case "resume":
 			resume.ServeHTTP(w, r)
+		case "continue":
+			continued.ServeHTTP(w, r)
 		case "logout":
 			logout.ServeHTTP(w, r)
 		default:
@@ -132,7 +136,7 @@ func serveScript(w http.ResponseWriter, r *http.Request, name string) {
 // resume is where the script goes when it has taken a page away: the server decides what
 // comes next.
 func (c *core) resume() http.Handler {
-	return c.Passive(c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodGet, http.MethodHead) {
 			return
 		}
@@ -152,7 +156,7 @@ func (c *core) resume() http.Handler {
 			}
 			http.Redirect(w, r, c.login.With("next", next, "reason", string(req.resumeReason(r))), http.StatusSeeOther)
 		}
-	}))
+	})
 }
 
 // resumeReason returns why a page's session ended. If the server no longer knows, it is

@@ -37,7 +37,8 @@ var pages = map[string]http.HandlerFunc{
 // startApp starts an application whose pages show a user's secret, and returns its address.
 // remove are headers that are taken out of its responses.
 //
-//	POST /login?user=…  logs in
+//	POST /login?user=…  logs in, and redirects to "next" if there is one
+//	     /auth          guard.AuthRequest()
 //	POST /logout
 //	GET  /plain …       the pages
 //	GET  /hints         103 Early Hints, and then a page
@@ -53,6 +54,7 @@ func startApp(t *testing.T, remove ...string) string {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", logInAs(guard))
+	mux.Handle("/auth", guard.AuthRequest())
 	mux.Handle("POST /logout", guard.Logout("/"))
 	for path, prepare := range pages {
 		mux.Handle("GET "+path, guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -86,6 +88,8 @@ func logInAs(guard *sessionguard.Guard[user]) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := guard.Login(w, r, user(r.URL.Query().Get("user"))); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
+		} else if next := guard.Next(r, ""); next != "" {
+			http.Redirect(w, r, next, http.StatusSeeOther)
 		}
 	}
 }

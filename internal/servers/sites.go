@@ -1,6 +1,9 @@
 package servers
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"strings"
+)
 
 // NginxSite starts nginx with what Debian's configuration includes from /etc/nginx/conf.d. Here
 // and in the functions below, ADDR is the server's host and port, PORT that port, and DIR a
@@ -33,14 +36,18 @@ CONFIG
 `, site, "-db", "-f", "DIR/config")
 }
 
-// CaddySite starts Caddy with the sites of a Caddyfile.
+// CaddySite starts Caddy with the sites of a Caddyfile: for https, unless a site is http://ADDR.
 func CaddySite(t T, site string) *Server {
 	t.Helper()
+	scheme := "https"
+	if strings.Contains(site, "http://ADDR") {
+		scheme = "http"
+	}
 	path := findProgram(t, "caddy", "caddy")
 	return startWeb(t, nil, path, `{
 	admin off
 	auto_https disable_redirects
-	https_port PORT
+	`+scheme+`_port PORT
 }
 CONFIG
 `, site, "run", "--config", "DIR/config", "--adapter", "caddyfile")

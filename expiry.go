@@ -74,7 +74,7 @@ func (req *request) raiseActivity(to activity) {
 //
 //	for {
 //		message, err := connection.Read(ctx)
-//		if err != nil || guard.Active(r) != nil {
+//		if err != nil || errors.Is(guard.Active(r), sessionguard.ErrNoSession) {
 //			return
 //		}
 //		…

@@ -188,9 +188,8 @@ func ExampleGuard_Active() {
 	messages := make(chan string)
 	chat := guard.Passive(guard.RequireLogin(guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for message := range messages { // a real handler reads them from a WebSocket
-			if err := guard.Active(r); err != nil {
-				fmt.Fprint(w, "not sent: ", err)
-				return
+			if errors.Is(guard.Active(r), sessionguard.ErrNoSession) {
+				return // after any other error the session may still live
 			}
 			fmt.Fprintf(w, "%s; ", message)
 		}

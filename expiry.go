@@ -74,7 +74,7 @@ func (req *request) raiseActivity(to activity) {
 //
 //	for {
 //		message, err := connection.Read(ctx)
-//		if err != nil || guard.Active(r) != nil {
+//		if err != nil || errors.Is(guard.Active(r), sessionguard.ErrNoSession) {
 //			return
 //		}
 //		…
@@ -175,6 +175,7 @@ func (l *locked) touchUsed(ctx context.Context, now store.Time) error {
 // so far or will at its commit.
 func (l *locked) againDue(now store.Time) bool {
 	rec := l.rec
+	rec.LastSeen = max(rec.LastSeen, rec.Detail().Rotated) // a revival is activity
 	if l.effects != nil {
 		rec.LastSeen = max(rec.LastSeen, l.effects.touched)
 	}
@@ -187,9 +188,12 @@ func (l *locked) againDue(now store.Time) bool {
 // touchAgain records activity at now. A backend that fails replaces no response then. If it
 // panics, that stays here: not every caller of a Read expects it.
 func (l *locked) touchAgain(now store.Time, touch func(context.Context, store.Time) error) {
-	e := l.needEffects()
-	ctx, cancel := detached(l.ctx())
-	defer cancel()
+	e, ctx := l.needEffects(), l.ctx()
+	if !l.core.local {
+		d, cancel := detached(ctx)
+		defer cancel()
+		ctx = d
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			e.touchErr = fmt.Errorf("the backend panicked: %v", p)

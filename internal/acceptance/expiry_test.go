@@ -363,3 +363,17 @@ func TestLoginWithInvalidTimeoutsIsRefused(t *testing.T) {
 		require.Zero(t, backend.callCounts()["Create"])
 	})
 }
+
+// A revival is recorded as such: of its request, nothing more is when it ends.
+func TestRevivalIsRecordedOnce(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
+		s := rememberingSite(t, backend)
+		b := s.browse()
+		b.login("ada")
+		advance(idle)
+		before := backend.callCounts()
+		require.NotNil(t, b.Get("/home").Cookie(sessionCookie))
+		require.Equal(t, map[string]int{"Load": 3, "Replace": 1}, callsSince(backend, before))
+	})
+}

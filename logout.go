@@ -21,6 +21,12 @@ import (
 //	is found to be over       endNow: its own; endOver: any
 //	those but endByID         end: one session, in the backend, with its streams and event
 
+// detached returns a context, bounded by detachedTimeout, for work that must complete
+// even if the client disconnects.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
+}
+
 // Logout ends the session. It then redirects a browser to the path to, where it leaves the
 // flash Config.LogoutFlash, and responds to any other client with 204 (to htmx with
 // HX-Redirect): see [Refusals] for what a browser is. With a [Config.BasePath], to includes

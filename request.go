@@ -126,7 +126,7 @@ type effects struct {
 //
 // Lock order: a request's mutex first. While it is held, one of these may be taken, which
 // hold no other while they call out: the mutexes of internal/stream, of a
-// response.Stopper, of a throttle, of a saver.Queue, and those of a backend. No two
+// response.Stopper, of a throttle, of a saver.Queue or a retry.Queue, and those of a backend. No two
 // requests' mutexes are held at a time. A request that saves values may wait for the backend
 // call of another that saves the same session, and a login that renews a session for those
 // of another that renews it, but for nothing else of it.
@@ -271,12 +271,6 @@ func (req *request) Done() <-chan struct{} { return req.parent.Done() }
 
 // Err implements [context.Context].
 func (req *request) Err() error { return req.parent.Err() }
-
-// detached returns a context, bounded by detachedTimeout, for work that must complete
-// even if the client disconnects.
-func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
-}
 
 // requestOf returns the guard's state of r, or nil if r did not pass a wrapper.
 func (c *core) requestOf(r *http.Request) *request {

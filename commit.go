@@ -64,6 +64,9 @@ func (req *request) BeforeHijack() error {
 	return nil
 }
 
+// Context implements [response.Hooks].
+func (req *request) Context() context.Context { return req.parent }
+
 func (l *locked) setsCookie() bool {
 	e := l.effects
 	return e != nil && (e.session.Kind != cookie.Keep || e.visitor.Kind != cookie.Keep)
@@ -297,6 +300,7 @@ func (c *core) takeBackCookies(ctx context.Context, h http.Header) {
 // finish ends the response of a handler that has returned. It reports whether there may be
 // something left to save.
 func (req *request) finish() (late bool) {
+	bypassed := req.writer.Bypassed()
 	req.writer.Finish()
 	l := req.lockToRespond((*request).lockAtEnd)
 	if l == nil {
@@ -304,10 +308,14 @@ func (req *request) finish() (late bool) {
 		return false
 	}
 	defer l.unlock()
-	return l.finish()
+	return l.finish(bypassed)
 }
 
-func (l *locked) finish() (late bool) {
+func (l *locked) finish(bypassed bool) (late bool) {
+	if bypassed && l.exposure > public {
+		l.undoLogin()
+		l.core.logBypass(l.caller)
+	}
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
 	l.undoLostLogin()
@@ -344,7 +352,7 @@ func (req *request) cleanUp(returned *bool) {
 	l := req.lockToRespond((*request).lockAtEnd)
 	if l == nil {
 		new(noStoreValues).enforce(req.writer.Unwrap().Header())
-		req.writer.Discard()
+		req.writer.Abandon()
 		return
 	}
 	defer l.unlock()
@@ -366,7 +374,7 @@ func (l *locked) abandon() {
 		l.core.takeBackCookies(l.ctx(), l.writer.Unwrap().Header())
 	}
 	l.committed = true
-	l.writer.Discard()
+	l.writer.Abandon()
 }
 
 // enforceNoStore sets the no-store headers of a response that must not be cached.

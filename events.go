@@ -207,6 +207,12 @@ func (c *core) logError(message string, args ...any) {
 	}
 }
 
+// logBypass logs that the response to r goes around the guard's ResponseWriter.
+func (c *core) logBypass(r *http.Request) {
+	c.logError("a response goes around the guard, which can neither set its cookies nor forbid caching: an adapter for a framework has to hand on the ResponseWriter that it gets, as docs/frameworks.md shows",
+		"path", truncate(r.URL.Path), "method", truncate(r.Method))
+}
+
 func truncate(s string) string { return s[:min(256, len(s))] }
 
 // A throttle allows one event a second and counts the others.

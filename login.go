@@ -38,6 +38,10 @@ func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options
 	if isNil(user) {
 		return ErrNoUser
 	}
+	if req := g.requestOf(r); req != nil && req.writer.BypassedBy(w) {
+		g.logBypass(r)
+		return fmt.Errorf("%w, and hand on the ResponseWriter that it gives you", ErrNotWrapped)
+	}
 	return g.logIn(r, user, options)
 }
 

@@ -1,6 +1,7 @@
 package response
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -147,3 +148,4 @@ func (o *quietOwner) Commit(int) bool                      { return true }
 func (o *quietOwner) BeforeHeader(http.Header)             {}
 func (o *quietOwner) BeforeInformational(http.Header) bool { return true }
 func (o *quietOwner) BeforeHijack() error                  { return nil }
+func (o *quietOwner) Context() context.Context             { return context.Background() }

@@ -1,7 +1,6 @@
 package frameworks
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -99,9 +98,9 @@ func TestWebTransportEndsWithItsSession(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, resp.Header.Get("Cache-Control"), "no-store", "the response has passed the guard")
 	require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
-	<-session.Context().Done()
+	_, err = session.AcceptStream(t.Context())
 	var ended *webtransport.SessionError
-	require.ErrorAs(t, context.Cause(session.Context()), &ended)
+	require.ErrorAs(t, err, &ended)
 	require.Equal(t, "ended", ended.Message)
 	require.Empty(t, s.log.String())
 }

@@ -50,6 +50,10 @@ func TestPushReachesAWriterThatHasIt(t *testing.T) {
 	require.NoError(t, http.Pusher(&o.writer).Push("/style.css", nil))
 	require.Equal(t, []string{"Push /style.css"}, w.take(), "and commits nothing")
 
+	o = own(wrapped{struct{ wrapped }{wrapped{w}}}, w.trace)
+	require.NoError(t, o.writer.Push("/style.css", nil), "below a middleware's")
+	require.Equal(t, []string{"Push /style.css"}, w.take())
+
 	_, o = newPlain()
 	require.ErrorIs(t, o.writer.Push("/style.css", nil), http.ErrNotSupported)
 }

@@ -32,7 +32,8 @@ import (
 // has to replace the response, or the handler panics (and nothing inside the guard
 // recovers), the login is undone. So it is if the context of the request that the guard got
 // ends before the handler returns: the client has gone, or a middleware around the guard has
-// given up. An [http.TimeoutHandler] inside the guard undoes nothing: if it gives up after
+// given up. So it is if a framework has written the response to its own ResponseWriter, as
+// far as that tells; the mistake is logged. An [http.TimeoutHandler] inside the guard undoes nothing: if it gives up after
 // Login has returned, its 503 sets the cookie, and the user is logged in.
 func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options ...LoginOption) error {
 	if isNil(user) {

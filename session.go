@@ -55,7 +55,8 @@ var (
 	// ErrNotWrapped is returned for a request that did not come through
 	// [Guard.Handler] or another wrapper of this guard, or came through it with other
 	// cookies of the guard or another method (see Handler), or is served on a connection
-	// that such a request's handler has hijacked.
+	// that such a request's handler has hijacked. Login returns it also (wrapped) for a
+	// ResponseWriter that goes around the guard's.
 	ErrNotWrapped = errors.New("sessionguard: wrap the server in guard.Handler")
 	// ErrHeadersSent is returned if the response has begun: it is too late to set a
 	// cookie or to forbid caching. Use the session before writing.

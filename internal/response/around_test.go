@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -126,22 +127,38 @@ func TestAfterAPanicOnlyAnErrorIsSent(t *testing.T) {
 	require.Empty(t, w.take(), "the response was replaced")
 }
 
+// soon returns what c gets, or false if it gets nothing.
+func soon(t *testing.T, c <-chan bool) bool {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case v := <-c:
+		return v
+	default:
+		return false
+	}
+}
+
 func TestCloseNotifyTellsThatTheClientHasGoneOrTheResponseWasStopped(t *testing.T) {
+	synctest.Test(t, testCloseNotify)
+}
+
+func testCloseNotify(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var w Writer[contextHooks]
 	w.Init(nullWriter{http.Header{}}, contextHooks{ctx})
 	gone := w.CloseNotify()
 	require.Empty(t, gone)
 	cancel()
-	require.True(t, <-gone)
+	require.True(t, soon(t, gone))
 
 	w.Init(nullWriter{http.Header{}}, contextHooks{t.Context()})
 	stopper := w.Stopper()
 	gone = w.CloseNotify()
 	require.Empty(t, gone)
 	stopper.Stop(errTest)
-	require.True(t, <-gone)
-	require.True(t, <-w.CloseNotify(), "it was stopped before")
+	require.True(t, soon(t, gone))
+	require.True(t, soon(t, w.CloseNotify()), "it was stopped before")
 }
 
 type contextHooks struct{ ctx context.Context }

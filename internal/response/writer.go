@@ -3,7 +3,7 @@
 // cookies, forbid caching, or send another response instead. It knows nothing of
 // sessions and imports only the standard library.
 //
-// Wrapping a ResponseWriter is hard for four reasons:
+// Wrapping a ResponseWriter is hard for five reasons:
 //
 //   - A response can begin in many ways: WriteHeader, Write, WriteString, ReadFrom,
 //     Flush, FlushError, Hijack, or a handler that returns without calling any of
@@ -14,6 +14,9 @@
 //     [http.ResponseController] through Unwrap. A wrapper that hides one breaks
 //     WebSockets, streaming or sendfile; a wrapper that has one must return the
 //     truth where the writer below lacks it.
+//   - A panic passes through, and whoever recovers it may write an error to the same
+//     wrapper, as with echo.WrapMiddleware ([Writer.Abandon]). And a framework's adapter
+//     may drop the wrapper, and write around it ([Writer.BypassedBy], [Writer.Bypassed]).
 //   - The header stays the handler's until the first byte, and http.ServeFile removes
 //     caching headers when it reports an error. What must be in it has to be set
 //     last.

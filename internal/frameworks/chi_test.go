@@ -18,8 +18,10 @@ func chiApp(guard *sessionguard.Guard[*User]) http.Handler {
 }
 
 func chiRoutes(r chi.Router, guard *sessionguard.Guard[*User]) {
-	h := plain{guard}
-	r.Get("/", h.welcome)
+	h := struct {
+		plain
+		pages
+	}{plain{guard}, pages{guard}}
 	r.Post("/login", h.login)
 	r.Method("POST", "/logout", guard.Logout("/"))
 	r.Mount("/sessionguard/", guard.Script())
@@ -27,22 +29,23 @@ func chiRoutes(r chi.Router, guard *sessionguard.Guard[*User]) {
 	r.Group(func(r chi.Router) {
 		r.Use(guard.RequireLogin)
 		r.Get("/home", h.home)
-		r.Get("/panic", pages{guard}.panics)
-		r.Handle("/files/*", http.StripPrefix("/files", http.HandlerFunc(h.file)))
 	})
 	r.Route("/admin", func(r chi.Router) {
 		r.Use(guard.RequireRole("Admin"))
 		r.Get("/users", h.users)
 	})
-	r.Group(func(r chi.Router) {
-		r.Use(guard.Passive, guard.RequireLogin, guard.CancelOnEnd)
-		r.Get("/stream", pages{guard}.events)
-		r.Get("/events", pages{guard}.events)
-		r.Get("/socket", pages{guard}.socket)
-	})
-	r.Get("/public", pages{guard}.public)
-	r.Post("/cart", pages{guard}.cart)
-	r.Post("/login-panic", pages{guard}.loginThenPanic)
+	r.With(guard.Passive, guard.RequireLogin, guard.CancelOnEnd).Get("/events", h.events)
+
+	r.Get("/", h.welcome)
+	r.Get("/public", h.public)
+	r.Post("/cart", h.cart)
+	r.Post("/login-panic", h.loginThenPanic)
+	members := r.With(guard.RequireLogin)
+	members.Get("/panic", h.panics)
+	members.Handle("/files/*", http.StripPrefix("/files", http.HandlerFunc(h.file)))
+	live := r.With(guard.Passive, guard.RequireLogin, guard.CancelOnEnd)
+	live.Get("/stream", h.events)
+	live.Get("/socket", h.socket)
 }
 
 // plain has the handlers of the README.

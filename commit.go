@@ -63,6 +63,9 @@ func (req *request) BeforeHijack() error {
 	return nil
 }
 
+// Context implements [response.Hooks].
+func (req *request) Context() context.Context { return req.parent }
+
 func (l *locked) setsCookie() bool {
 	e := l.effects
 	return e != nil && (e.session.Kind != cookie.Keep || e.visitor.Kind != cookie.Keep)
@@ -315,6 +318,7 @@ func (c *core) undoLoginOf(ctx context.Context, key store.Key) error {
 // finish ends the response of a handler that has returned. It reports whether there may be
 // something left to save.
 func (req *request) finish() (late bool) {
+	bypassed := req.writer.Bypassed()
 	req.writer.Finish()
 	l := req.lockToRespond((*request).lockAtEnd)
 	if l == nil {
@@ -322,11 +326,15 @@ func (req *request) finish() (late bool) {
 		return false
 	}
 	defer l.unlock()
-	return l.finish()
+	return l.finish(bypassed)
 }
 
-func (l *locked) finish() (late bool) {
+func (l *locked) finish(bypassed bool) (late bool) {
 	l.goesOn()
+	if bypassed && l.exposure > public {
+		l.undoLogin()
+		l.core.logBypass(l.caller)
+	}
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
 	l.undoLostLogin()
@@ -363,7 +371,7 @@ func (req *request) cleanUp(returned *bool) {
 	l := req.lockToRespond((*request).lockAtEnd)
 	if l == nil {
 		new(noStoreValues).enforce(req.writer.Unwrap().Header())
-		req.writer.Discard()
+		req.writer.Abandon()
 		return
 	}
 	defer l.unlock()
@@ -385,12 +393,5 @@ func (l *locked) abandon() {
 		l.core.takeBackCookies(l.ctx(), l.writer.Unwrap().Header())
 	}
 	l.committed = true
-	l.writer.Discard()
-}
-
-// enforceNoStore sets the no-store headers of a response that must not be cached.
-func (l *locked) enforceNoStore() {
-	if l.exposure > public {
-		l.noStore.enforce(l.writer.Unwrap().Header())
-	}
+	l.writer.Abandon()
 }

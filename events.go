@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/useragent"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -268,6 +269,22 @@ func (c *core) logError(message string, args ...any) {
 	if n := t.(*throttle).allow(store.TimeOf(time.Now())); n > 0 {
 		c.log.Error("sessionguard: "+message, append(args, "count", n)...)
 	}
+}
+
+// warnOfHTTP logs, once, that a browser logs in over http and will drop the cookie. Browsers
+// take Secure cookies from localhost also over http.
+func (c *core) warnOfHTTP(r *http.Request) {
+	host, isHTTP := strings.CutPrefix(r.Header.Get("Origin"), "http://")
+	if !isHTTP || !c.cookies.Session.Secure || fetch.IsLocalhost(host) || !c.logged.overHTTP.CompareAndSwap(false, true) {
+		return
+	}
+	c.log.Warn("sessionguard: a login arrived over http, where browsers drop Secure cookies: serve the site over https, or set Config.InsecureHTTP for development", "host", truncate(host))
+}
+
+// logBypass logs that the response to r goes around the guard's ResponseWriter.
+func (c *core) logBypass(r *http.Request) {
+	c.logError("a response goes around the guard, which can neither set its cookies nor forbid caching: an adapter for a framework has to hand on the ResponseWriter that it gets, as docs/frameworks.md shows",
+		"path", truncate(r.URL.Path), "method", truncate(r.Method))
 }
 
 func truncate(s string) string { return s[:min(256, len(s))] }

@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
-	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -35,11 +33,16 @@ import (
 // has to replace the response, or the handler panics (and nothing inside the guard
 // recovers), the login is undone. So it is if the context of the request that the guard got
 // ends before the handler returns: the client has gone, or a middleware around the guard has
-// given up. An [http.TimeoutHandler] inside the guard undoes nothing: if it gives up after
+// given up. So it is if a framework has written the response to its own ResponseWriter, as
+// far as that tells; the mistake is logged. An [http.TimeoutHandler] inside the guard undoes nothing: if it gives up after
 // Login has returned, its 503 sets the cookie, and the user is logged in.
 func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options ...LoginOption) error {
 	if isNil(user) {
 		return ErrNoUser
+	}
+	if req := g.requestOf(r); req != nil && req.writer.BypassedBy(w) {
+		g.logBypass(r)
+		return fmt.Errorf("%w, and hand on the ResponseWriter that it gives you", ErrNotWrapped)
 	}
 	return g.logIn(r, user, options)
 }
@@ -130,16 +133,6 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	}
 	defer l.unlock()
 	return l.logIn(r.Context(), user, o)
-}
-
-// warnOfHTTP logs, once, that a browser logs in over http and will drop the cookie. Browsers
-// take Secure cookies from localhost also over http.
-func (c *core) warnOfHTTP(r *http.Request) {
-	host, isHTTP := strings.CutPrefix(r.Header.Get("Origin"), "http://")
-	if !isHTTP || !c.cookies.Session.Secure || fetch.IsLocalhost(host) || !c.logged.overHTTP.CompareAndSwap(false, true) {
-		return
-	}
-	c.log.Warn("sessionguard: a login arrived over http, where browsers drop Secure cookies: serve the site over https, or set Config.InsecureHTTP for development", "host", truncate(host))
 }
 
 // logIn stores a new session, or moves the user's present one to a new token, and makes

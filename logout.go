@@ -3,6 +3,7 @@ package sessionguard
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
 	"time"
 
@@ -338,6 +339,19 @@ func (c *core) endOwned(ctx context.Context, userID, actor string, match func(*s
 		}
 	}
 	return countLive(ended), nil
+}
+
+// ownedPages yields a user's sessions, also dead ones, without their values.
+func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.Record, error] {
+	return func(yield func([]store.Record, error) bool) {
+		for after := ""; ; {
+			page, err := c.backend.ByOwner(ctx, c.ownerPrefix+userID, after, store.MaxPage)
+			if !yield(page, err) || err != nil || len(page) < store.MaxPage {
+				return
+			}
+			after = page[len(page)-1].ID
+		}
+	}
 }
 
 type endedSession struct {

@@ -350,6 +350,9 @@ func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) ht
 		case req.madeUnsafe(r):
 			c.refuse(req, w, r, crossOrigin)
 		default:
+			if req.writer.BypassedBy(w) {
+				c.logBypass(r)
+			}
 			serve(req, w, r)
 		}
 	})

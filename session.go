@@ -23,7 +23,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -56,7 +55,8 @@ var (
 	// ErrNotWrapped is returned for a request that did not come through
 	// [Guard.Handler] or another wrapper of this guard, or came through it with other
 	// cookies of the guard or another method (see Handler), or is served on a connection
-	// that such a request's handler has hijacked.
+	// that such a request's handler has hijacked. Login returns it also (wrapped) for a
+	// ResponseWriter that goes around the guard's.
 	ErrNotWrapped = errors.New("sessionguard: wrap the server in guard.Handler")
 	// ErrHeadersSent is returned if the response has begun: it is too late to set a
 	// cookie or to forbid caching. Use the session before writing.
@@ -356,19 +356,6 @@ func (c *core) followMove(ctx context.Context, moved *store.MovedError) (store.R
 		}
 	}
 	return c.backend.LoadByID(ctx, owner, id)
-}
-
-// ownedPages yields a user's sessions, also dead ones, without their values.
-func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.Record, error] {
-	return func(yield func([]store.Record, error) bool) {
-		for after := ""; ; {
-			page, err := c.backend.ByOwner(ctx, c.ownerPrefix+userID, after, store.MaxPage)
-			if !yield(page, err) || err != nil || len(page) < store.MaxPage {
-				return
-			}
-			after = page[len(page)-1].ID
-		}
-	}
 }
 
 // maxRenewalConflicts is how often a login tries to renew a session that others save.

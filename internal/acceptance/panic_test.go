@@ -92,3 +92,47 @@ func TestPanicAfterLoginAndLogoutLeavesNoSession(t *testing.T) {
 		}
 	})
 }
+
+// L6: echo.WrapMiddleware leaves the guard's ResponseWriter in place, so that a recoverer
+// outside of the guard has no other.
+func TestARecovererWithTheGuardsWriterSendsItsError(t *testing.T) {
+	for _, wrapper := range []string{"Handler", "NoCache", "RequireLogin"} {
+		for _, status := range []int{http.StatusInternalServerError, http.StatusBadRequest, http.StatusSeeOther} {
+			t.Run(fmt.Sprint(wrapper, status), func(t *testing.T) {
+				onBoth(t, func(s *site, backend *failingBackend) {
+					wrap := map[string]func(http.Handler) http.Handler{
+						"Handler": s.guard.Handler, "NoCache": sessionguard.NoCache, "RequireLogin": s.guard.RequireLogin,
+					}[wrapper]
+					var inner http.ResponseWriter
+					page := wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						inner = w
+						w.Header().Set("Cache-Control", "public")
+						s.guard.User(r)
+						panic("bug")
+					}))
+					mux := http.NewServeMux()
+					mux.Handle("/", s.guard.Handler(s.mux))
+					mux.HandleFunc("/panic", func(_ http.ResponseWriter, r *http.Request) {
+						_ = recovered(func() { page.ServeHTTP(inner, r) })
+						w := inner
+						w.Header().Set("Content-Type", "text/x-error")
+						w.Header().Set("Location", "/error")
+						w.WriteHeader(status)
+						fmt.Fprint(w, "sorry")
+					})
+					b := browse(s.T, serve(s.T, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						inner = w
+						mux.ServeHTTP(w, r)
+					})))
+					b.login("ada")
+					resp := b.Get("/panic")
+					require.Equal(s.T, status, resp.StatusCode)
+					require.Equal(s.T, "sorry", resp.Body)
+					require.Equal(s.T, "text/x-error", resp.Header.Get("Content-Type"))
+					requireNoStore(s.T, resp.Header)
+					require.True(s.T, b.loggedIn())
+				})
+			})
+		}
+	}
+}

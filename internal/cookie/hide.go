@@ -1,6 +1,7 @@
 package cookie
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,7 +13,7 @@ import (
 // without them, and cannot set them.
 func (c *Codec) Hide(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := &hiding{codec: c}
+		h := &hiding{codec: c, request: r}
 		h.writer.Init(w, h)
 		defer h.writer.Release()
 		without := r.WithContext(r.Context())
@@ -46,8 +47,9 @@ func (c *Codec) withoutCookies(h http.Header) http.Header {
 
 // hiding is the state of one response.
 type hiding struct {
-	codec  *Codec
-	writer response.Writer[*hiding]
+	codec   *Codec
+	request *http.Request
+	writer  response.Writer[*hiding]
 }
 
 // remove removes c's cookies from the header that next has made, and whatever deletes them.
@@ -71,3 +73,6 @@ func (h *hiding) BeforeInformational(header http.Header) bool { h.remove(header)
 
 // BeforeHijack implements [response.Hooks].
 func (h *hiding) BeforeHijack() error { return nil }
+
+// Context implements [response.Hooks].
+func (h *hiding) Context() context.Context { return h.request.Context() }

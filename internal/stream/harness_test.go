@@ -151,6 +151,7 @@ func (hooks) Commit(int) bool                      { return true }
 func (hooks) BeforeHeader(http.Header)             {}
 func (hooks) BeforeInformational(http.Header) bool { return true }
 func (hooks) BeforeHijack() error                  { return nil }
+func (hooks) Context() context.Context             { return context.Background() }
 
 // tryOpen opens a stream on w with the key 1, and the deadline of newFixture.
 func (f *fixture) tryOpen(ctx context.Context, id string, w http.ResponseWriter) (*testResponse, error) {

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A hasty adapter makes a wrapper a middleware, and drops the ResponseWriter that it gets. h
-// is called with the framework's, or with bare, which hides it.
+// A hasty adapter makes a wrapper a middleware, and drops the ResponseWriter that it gets: h
+// is called with the framework's.
 type hasty func(wrap func(http.Handler) http.Handler, h http.HandlerFunc) http.Handler
 
 var hastyAdapters = map[string]hasty{

@@ -88,12 +88,11 @@ func forEachLibrary(t *testing.T, test func(t *testing.T, v *visit, l *library, 
 	})
 }
 
-// C3: a page that comes by a login without loading a document is hidden at the end of its
-// session like any other.
-func TestPageThatComesByALibraryIsHidden(t *testing.T) {
-	const inside, visitor = `data-session="a" data-idle-seconds="3" data-absolute-seconds="3600"`, `data-session=""`
+// C3: a page that comes by a login without loading a document is taken away when its session
+// is no longer the live one, like any other.
+func TestPageThatComesByALibraryIsTakenAway(t *testing.T) {
+	const inside, visitor = `data-session="a" data-idle-seconds="3600" data-absolute-seconds="3600"`, `data-session=""`
 	forEachLibrary(t, func(t *testing.T, v *visit, l *library, app *libraryApplication) {
-		app.idle = 4 * time.Second
 		for name, pages := range map[string][2]libraryPage{
 			"script in the heads":    {{head: guardTag(visitor)}, {head: guardTag(inside)}},
 			"script in the bodies":   {{body: guardTag(visitor)}, {body: guardTag(inside)}},
@@ -101,7 +100,7 @@ func TestPageThatComesByALibraryIsHidden(t *testing.T) {
 			"static pages":           {{head: guardTag("")}, {head: guardTag("")}},
 		} {
 			t.Run(name, func(t *testing.T) {
-				app.update(func() { app.down, app.endsAt = false, time.Time{} })
+				app.update(func() { app.session, app.endsAt = "a", time.Time{} })
 				app.visitor, app.inside = pages[0], pages[1]
 				v.open("/visitor")
 				must(t, v.Eval(`window.first = true; document.querySelector("form").requestSubmit()`, nil))
@@ -109,10 +108,10 @@ func TestPageThatComesByALibraryIsHidden(t *testing.T) {
 				must(t, v.Until(secretVisible))
 				v.waitFor("request for the status", 3*time.Second, func() bool { return v.proxy.Requested("/sessionguard/status") })
 				must(t, v.Until(`return performance.getEntriesByType("resource").some(({ name }) => name.endsWith("/status"))`))
-				app.update(func() { app.down = true })
-				must(t, v.Until(secretHidden))
-				must(t, v.Until(dialogContains, "hidden until the server confirms"))
 				must(t, v.Until(`return window.first`))
+				app.update(func() { app.session = "b" })
+				must(t, v.Eval(`document.dispatchEvent(new Event("sessionguard:check"))`, nil))
+				v.waitForPage("/login")
 			})
 		}
 	})

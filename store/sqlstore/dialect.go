@@ -131,6 +131,7 @@ func postgreSQL() *statements {
 	s.byIDsForUpdate = strings.Replace(s.byIDs, `OFFSET 0`, `FOR UPDATE`, 1)
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
+	s.settings = `SELECT name, COALESCE(current_setting(name, true), '') FROM (VALUES ('fsync'), ('synchronous_commit')) AS settings (name)`
 	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // an arbitrary number, ours alone
 	s.notify = `SELECT pg_notify(?, ?)`
 	s.notifyBatch = `SELECT ` + repeat(`pg_notify('`+channel+`', ?)`, store.MaxPage)
@@ -168,7 +169,8 @@ func mySQL() *statements {
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
 	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'tx_isolation',
-		'transaction_isolation', 'character_set_client', 'sql_select_limit')`
+		'transaction_isolation', 'character_set_client', 'sql_select_limit',
+		'innodb_flush_log_at_trx_commit', 'innodb_flush_method', 'log_bin', 'sync_binlog')`
 	// Ordered like the index, so that concurrent sweeps lock rows in the same order.
 	s.sweep = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE delete_after < ?
 		ORDER BY delete_after, session_key LIMIT %d`, sweepBatchSize)
@@ -182,7 +184,9 @@ func sqlite() *statements {
 	s.schema = SQLiteSchema
 	s.begin = []string{`BEGIN IMMEDIATE`}
 	s.settings = `SELECT name, file FROM pragma_database_list WHERE name = 'main'
-		UNION ALL SELECT 'read_uncommitted', read_uncommitted FROM pragma_read_uncommitted`
+		UNION ALL SELECT 'read_uncommitted', read_uncommitted FROM pragma_read_uncommitted
+		UNION ALL SELECT 'journal_mode', journal_mode FROM pragma_journal_mode
+		UNION ALL SELECT 'synchronous', synchronous FROM pragma_synchronous`
 	s.findSchema = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_delete_after'`
 	s.sweep = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key IN (
 		SELECT session_key FROM sessionguard_sessions WHERE delete_after < ?

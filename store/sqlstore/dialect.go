@@ -40,6 +40,7 @@ type statements struct {
 	byOwner          string
 	byOwnerForUpdate string // like byOwner, and locks the rows
 	lockGroup        string // makes the Creates of an owner wait for each other; "" if they do anyway
+	writeNothing     string // changes nothing, but its COMMIT waits for synchronous standbys; "" if the database cannot
 	notify           string // "" if the database has no notifications
 	notifyBatch      string // like notify, with store.MaxPage payloads
 	sweep            string // deletes up to sweepBatchSize rows that are past delete_after
@@ -133,6 +134,7 @@ func postgreSQL() *statements {
 	s.findSchema = findSchema
 	s.settings = `SELECT name, COALESCE(current_setting(name, true), '') FROM (VALUES ('fsync'), ('synchronous_commit')) AS settings (name)`
 	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // an arbitrary number, ours alone
+	s.writeNothing = `SELECT pg_logical_emit_message(true, 'sessionguard', '')`
 	s.notify = `SELECT pg_notify(?, ?)`
 	s.notifyBatch = `SELECT ` + repeat(`pg_notify('`+channel+`', ?)`, store.MaxPage)
 	s.endBatch = endBatch(`session_key || CAST(? AS BYTEA)`)

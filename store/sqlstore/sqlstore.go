@@ -153,9 +153,24 @@
 //
 // If an asynchronous replica is promoted, the changes that it had not received are undone,
 // recent logouts among them. Those sessions are live again until they time out. If that is
-// not acceptable, use synchronous replication, or end all sessions after a failover: after
-// DELETE FROM sessionguard_sessions, each session ends with its next request, and its
-// streams end within five minutes.
+// not acceptable, let the primary wait for a replica before it confirms a change:
+//
+//   - PostgreSQL with a synchronous standby, such as synchronous_standby_names =
+//     'ANY 1 (one, two)' and synchronous_commit=on, for every change of the Store: not local, and
+//     not remote_write if a machine may lose power. Promote the standby that has received most.
+//   - MySQL and MariaDB with semi-synchronous replication. Set
+//     rpl_semi_sync_master_wait_point=AFTER_SYNC, so that nobody sees a change that a failover
+//     may undo, and a rpl_semi_sync_master_timeout far longer than [Config.Timeout]: after it
+//     the primary goes on without its replicas, silently. MySQL 8.0.26 and later call these
+//     rpl_semi_sync_source_…
+//
+// While no replica answers, changes then fail, and the guard responds with 503. They may have
+// taken effect on the primary. With PostgreSQL, a repeated logout waits for the standby as the
+// first did; an EndUser that finds no session any more waits for nothing. Semi-synchronous
+// replication has not been tried.
+//
+// Or end all sessions after a failover: after DELETE FROM sessionguard_sessions, each session
+// ends with its next request, and its streams end within five minutes.
 //
 // # Clocks
 //

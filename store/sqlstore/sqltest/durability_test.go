@@ -1,6 +1,7 @@
 package sqltest
 
 import (
+	"context"
 	"database/sql"
 	"testing"
 	"time"
@@ -147,4 +148,26 @@ func TestLogoutConfirmedTooEarlyIsUndoneByACrash(t *testing.T) {
 		_, err = s.Load(t.Context(), r.Key)
 		return err == nil
 	}, 30*time.Second, 10*time.Millisecond, "%v", err)
+}
+
+// Without its synchronous standby, a logout is not confirmed, and neither is its repetition.
+func TestLogoutThatNoStandbyHasReceivedIsNotConfirmed(t *testing.T) {
+	server := servers.PostgreSQL(t)
+	d := database{sqlstore.PostgreSQL, "pgx", server.DSN(server.Addr)}
+	s, r := d.node(t, sqlstore.Config{Timeout: time.Second}), newRecord()
+	create(t, s, r)
+	execute(t, d.open(t), `ALTER SYSTEM SET synchronous_standby_names = 'absent'`, `SELECT pg_reload_conf()`)
+	awaitSetting(t, d, "synchronous_standby_names", "absent")
+	for range 2 {
+		_, err := s.Delete(t.Context(), r.Key, store.ReasonLoggedOut)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		ended, err := s.DeleteByID(t.Context(), []store.End{{Owner: r.Owner, ID: r.ID, Reason: store.ReasonLoggedOut}})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Nil(t, ended)
+	}
+	execute(t, d.open(t), `ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`)
+	require.Eventually(t, func() bool {
+		ended, err := s.Delete(t.Context(), r.Key, store.ReasonLoggedOut)
+		return err == nil && ended.Session == nil
+	}, 30*time.Second, 10*time.Millisecond)
 }

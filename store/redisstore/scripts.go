@@ -252,7 +252,7 @@ end
 for _, entry in ipairs(stale_entries) do redis.call('ZREM', index, entry) end
 redis.call('DEL', group)
 return reply
-`)
+`).as(ends) // EndUser may repeat one that could not wait
 
 // deleteByIDScript has as many KEYS, each an index, as there are sessions to end; ARGV for
 // each of them owner, ID, tombstone, its ttl. It returns the position among KEYS, the member

@@ -28,7 +28,8 @@ type WaitReplicas struct {
 
 	// EveryWrite makes every write but Touch wait. By default, only what ends or replaces
 	// a session does: Delete, DeleteByID, Replace, and Create if its limit may end sessions. A
-	// failover may then lose a login or changed values, but no logout.
+	// failover may then lose a login or changed values, but no logout. ByOwner waits too,
+	// because a second EndUser that finds nothing must not confirm what the first could not.
 	EveryWrite bool
 }
 
@@ -43,12 +44,13 @@ type script struct {
 	text   string
 }
 
+// An effect decides whether a script waits for replicas.
 type effect uint8
 
 const (
-	repeatable effect = iota // it reads, or a repetition changes nothing: it never waits for replicas
-	changes
-	ends // it ends or replaces a session
+	repeatable effect = iota // it reads, or a repetition changes nothing: it never waits
+	changes                  // it waits with EveryWrite
+	ends                     // it ends or replaces a session, or says that there is none to end
 )
 
 func newScript(e effect, text string) *script {
@@ -59,7 +61,7 @@ func newScript(e effect, text string) *script {
 	return s
 }
 
-// as returns the same script with another effect.
+// as returns the same script, which waits as those with another effect.
 func (s *script) as(e effect) *script {
 	other := *s
 	other.effect = e

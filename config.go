@@ -15,6 +15,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/recovery"
 	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -191,7 +192,6 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	config.setDefaults()
 	guard := &Guard[U]{core{
 		findUser:        config.findUser,
-		backend:         config.Backend,
 		idleTimeout:     config.IdleTimeout,
 		absoluteTimeout: config.AbsoluteTimeout,
 		rememberFor:     config.RememberFor,
@@ -208,13 +208,14 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	if config.MaxSessions != nil {
 		c.maxSessions = func(user User) store.Limit { return config.MaxSessions(user.(U)) }
 	}
-	_, c.local = c.backend.(*store.Memory)
-	c.cacher, _ = c.backend.(store.Cacher)
+	_, c.local = config.Backend.(*store.Memory)
+	var watcher store.Watcher
+	c.backend, c.cacher, watcher = recovery.Backend(config.Backend, c.logError)
 	c.saves = saver.New(c.backend, c.maxValuesBytes)
 	c.unfinished = &retry.Queue{Max: 1024, Lifetime: 10 * time.Minute, Timeout: detachedTimeout, GiveUp: func(err error) {
 		c.logError("gave up ending a session: it lives until it times out", "error", err)
 	}}
-	c.streams = c.newStreams()
+	c.streams = c.newStreams(watcher)
 
 	var err error
 	if c.logoutFlash, err = checkFlash(config.LogoutFlash, "You have been logged out."); err != nil {

@@ -336,9 +336,8 @@ func (req *request) openStream(ctx context.Context, rec store.Record, cancel con
 	return s, nil
 }
 
-// newStreams makes the registry of the guard's streams.
-func (c *core) newStreams() *stream.Registry {
-	watcher, _ := c.backend.(store.Watcher)
+// newStreams makes the registry of the guard's streams. watcher is nil if the backend is none.
+func (c *core) newStreams(watcher store.Watcher) *stream.Registry {
 	return stream.New(stream.Config{
 		Watcher:     watcher,
 		Lookup:      c.streamSession,

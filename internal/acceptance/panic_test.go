@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -135,4 +137,80 @@ func TestARecovererWithTheGuardsWriterSendsItsError(t *testing.T) {
 			})
 		}
 	}
+}
+
+// L5: whatever a client library does, each request gets a response, and nobody is logged out.
+// A panic is no result, even if its value is one.
+func TestPanicOfTheBackendIs503(t *testing.T) {
+	home := func(b *browser) response { return b.Get("/home") }
+	for method, send := range map[string]func(*browser) response{
+		"Load": home, "Touch": home,
+		"Replace":    func(b *browser) response { return b.Post("/again?user=ada") },
+		"Create":     func(b *browser) response { return b.Post("/again?user=grace") },
+		"Save":       func(b *browser) response { return b.Post("/value?k=k&v=v") },
+		"Delete":     func(b *browser) response { return b.Post("/logout") },
+		"ByOwner":    func(b *browser) response { return b.Post("/others") },
+		"DeleteByID": func(b *browser) response { return b.Post("/others") },
+	} {
+		t.Run(method, func(t *testing.T) {
+			withFakeClock(t, func(t *testing.T) {
+				s, backend := remoteSite(t)
+				s.mux.HandleFunc("POST /again", func(w http.ResponseWriter, r *http.Request) {
+					require.ErrorIs(t, s.guard.Login(w, r, &user{ID: r.FormValue("user")}), sessionguard.ErrUnavailable)
+				})
+				s.mux.HandleFunc("POST /others", func(w http.ResponseWriter, r *http.Request) {
+					require.ErrorIs(t, s.guard.EndOthers(r), sessionguard.ErrUnavailable)
+					w.WriteHeader(http.StatusServiceUnavailable)
+				})
+				b, phone := s.browse(), s.browse()
+				b.login("ada")
+				phone.login("ada")
+				advance(2 * time.Minute)
+				backend.beforeCall(method, func() { panic(store.ErrNotFound) })
+				resp := send(b)
+				require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, resp.Body)
+				require.NotContains(t, resp.Body, "secret")
+				require.Contains(t, s.log.String(), "method="+method)
+				require.Contains(t, s.log.String(), "failingBackend", "the stack")
+				backend.beforeCall(method, nil)
+				require.True(t, phone.loggedIn())
+				if method != "Delete" && method != "Create" { // a login as somebody else ends the session first
+					require.True(t, b.loggedIn())
+				}
+			})
+		})
+	}
+}
+
+// Its session may still come from the server.
+func TestPanicOfTheLocalCacheIsAMiss(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = panickingCacher{backend} })
+		b := s.browse()
+		b.login("ada")
+		require.True(t, b.loggedIn())
+		require.Contains(t, s.log.String(), "panickingCacher", "the stack")
+		backend.beforeCall("Load", func() { panic("a nil client") })
+		requireUnavailable(t, b.Get("/home"))
+	})
+}
+
+type panickingCacher struct{ *failingBackend }
+
+func (panickingCacher) Cached(store.Key) (store.Record, bool) { panic("a nil client") }
+
+// A stream looks its session up on a timer, where nothing else recovers.
+func TestPanicOfTheBackendIsLoggedByAStream(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		s.addStream(s.passiveCancelOnEnd)
+		b := s.browse()
+		b.login("ada")
+		stream := b.openStream("/events")
+		backend.beforeCall("Load", func() { panic("a nil client") })
+		advance(idle)
+		require.Contains(t, <-stream.lines, sessionguard.ErrUnavailable.Error())
+		require.Contains(t, s.log.String(), "failingBackend", "the stack")
+	})
 }

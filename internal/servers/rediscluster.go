@@ -44,6 +44,33 @@ func RedisCluster(t T, o RedisOptions) []*Server {
 	return nodes
 }
 
+// RedisClusterReplica starts a replica of one node of a cluster without a password.
+// Afterwards [Server.Start] no longer recognizes the cluster.
+func RedisClusterReplica(t T, of *Server) *Server {
+	t.Helper()
+	replica := startRedis(t, "", append(RedisOptions{}.args(),
+		"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")...)
+	id, err := sendCommand(context.Background(), of.Addr, "", "CLUSTER", "MYID")
+	if err == nil {
+		_, err = sendCommand(context.Background(), of.Addr, "", "CONFIG", "SET", "repl-diskless-sync-delay", "0")
+	}
+	if err == nil {
+		_, err = sendCommand(context.Background(), replica.Addr, "", append([]string{"CLUSTER", "MEET"}, strings.Split(of.Addr, ":")...)...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := responseContains(replica.Addr, "", []string{"INFO", "replication"}, "master_link_status:up")
+	if err := replica.process.awaitReady(func(ctx context.Context) error {
+		// It does not know the node before the two have met.
+		_, _ = sendCommand(ctx, replica.Addr, "", "CLUSTER", "REPLICATE", id)
+		return linked(ctx)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return replica
+}
+
 // A Failover is a Redis primary with a replica, and a Sentinel that promotes the replica
 // when the primary has been down for half a second. Writes that have not reached the
 // replica by then are lost.

@@ -21,7 +21,7 @@ func TestTwoGuardsOnACluster(t *testing.T) {
 }
 
 func TestTwoGuardsThatWaitForReplicas(t *testing.T) {
-	config := Config{WaitReplicas: WaitReplicas{Number: 1, EveryWrite: true}}
+	config := Config{Timeout: 20 * time.Second, WaitReplicas: WaitReplicas{Number: 1, EveryWrite: true}}
 	addr := newReplication(t).primary.Addr
 	a, b := openStore(t, config, addr), openStore(t, config, addr)
 	nodes.Run(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })

@@ -110,7 +110,7 @@ func TestFailoverBringsBackNoEndThatWaitedForReplicas(t *testing.T) {
 
 func TestEndThatReplicasHaveReceivedSurvivesAFailover(t *testing.T) {
 	servers := newReplication(t)
-	s := openStore(t, Config{WaitReplicas: WaitReplicas{Number: 1, Timeout: time.Second}}, servers.primary.Addr)
+	s := openStore(t, Config{Timeout: 20 * time.Second, WaitReplicas: WaitReplicas{Number: 1}}, servers.primary.Addr)
 	records := map[string]store.Record{}
 	for call := range endingCalls(t, s, store.Record{Session: &store.Session{}}) {
 		records[call] = createSession(t, s)
@@ -139,8 +139,10 @@ func TestRepeatedEndWaitsForReplicasToo(t *testing.T) {
 	}
 	require.NoError(t, servers.link.Restore())
 	servers.await(t)
-	ended, err = s.Delete(t.Context(), r.Key, store.ReasonLoggedOut)
-	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		ended, err = s.Delete(t.Context(), r.Key, store.ReasonLoggedOut)
+		return err == nil
+	}, 30*time.Second, 10*time.Millisecond)
 	require.Nil(t, ended.Session)
 	require.ErrorIs(t, load(t, servers.promote(t), r), store.ErrNotFound)
 }
@@ -174,7 +176,7 @@ func TestWhichWritesWaitForReplicas(t *testing.T) {
 
 func TestConformanceWithWaitReplicas(t *testing.T) {
 	servers := newReplication(t)
-	config := Config{WaitReplicas: WaitReplicas{Number: 1, EveryWrite: true}}
+	config := Config{Timeout: 20 * time.Second, WaitReplicas: WaitReplicas{Number: 1, EveryWrite: true}}
 	a, b := openStore(t, config, servers.primary.Addr), openStore(t, config, servers.primary.Addr)
 	config.CacheFor = time.Minute
 	cached := openStore(t, config, servers.primary.Addr)
@@ -204,7 +206,7 @@ func TestWaitReplicasDoesNotWaitForAnUnknownScript(t *testing.T) {
 func TestWaitReplicasOnACluster(t *testing.T) {
 	c := newCluster(t)
 	servers.RedisClusterReplica(t, c[0])
-	s := openStore(t, Config{WaitReplicas: WaitReplicas{Number: 1, Timeout: 500 * time.Millisecond}}, c.addresses()...)
+	s := openStore(t, Config{Timeout: 10 * time.Second, WaitReplicas: WaitReplicas{Number: 1, Timeout: 2 * time.Second}}, c.addresses()...)
 	owner, slot := ownerInGroup(0), slotOfGroup(t, c, 0)
 	replicated, moving, moved := newSession(owner), newSession(owner), newSession(owner)
 	other := newSession(ownerInGroup(store.Groups - 1))
@@ -236,7 +238,6 @@ func TestCallsThatWaitFailWithinTimeout(t *testing.T) {
 	_, err := s.Create(t.Context(), r, store.Limit{})
 	require.True(t, lags(err), "%v", err)
 
-	const maxConnections = 150 // of 128 calls that wait, and others
 	var callers sync.WaitGroup
 	for range 1000 {
 		callers.Go(func() {
@@ -256,7 +257,7 @@ func TestCallsThatWaitFailWithinTimeout(t *testing.T) {
 	count, _, _ := strings.Cut(after, "\r\n")
 	connections, err := strconv.Atoi(count)
 	require.NoError(t, err)
-	require.Less(t, connections, 2*maxConnections)
+	require.Less(t, connections, 500, "those of 128 calls at a time; a late one closes its own")
 
 	require.NoError(t, network.Pause())
 	requireAllFailInTime(t, s, r)
@@ -290,7 +291,7 @@ func TestLogoutThatReplicasLackIs503(t *testing.T) {
 	guard, err := sessionguard.New(sessionguard.Config[testUser]{
 		FindUser:     func(_ context.Context, id string) (testUser, error) { return testUser(id), nil },
 		Keys:         [][]byte{[]byte(newOwner() + newOwner())},
-		Backend:      openStore(t, Config{WaitReplicas: WaitReplicas{Number: 1, Timeout: 100 * time.Millisecond}}, servers.primary.Addr),
+		Backend:      openStore(t, Config{WaitReplicas: WaitReplicas{Number: 1, Timeout: time.Second}}, servers.primary.Addr),
 		InsecureHTTP: true,
 	})
 	require.NoError(t, err)

@@ -134,9 +134,12 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	}
 	var failed error
 	for key := range keys {
-		_, err := c.end(ctx, key, reason, "")
+		ended, err := c.end(ctx, key, reason, "")
 		if err != nil && reason == store.ReasonLoggedOut { // after a failed login, the browser may go on as before
-			c.endLater(key, l.rec, reason, err)
+			if ended.Session == nil && l.rec.Session != nil && l.rec.Key == key {
+				ended = l.rec
+			}
+			c.endLater(key, ended, reason, err)
 		}
 		failed = errors.Join(failed, err)
 	}
@@ -168,17 +171,15 @@ func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reaso
 	return err
 }
 
-// endLater goes on, in the background, trying to end the session at key: known, if that is
-// the one.
+// endLater goes on, in the background, trying to end the session at key. known is what is
+// known of it, or a zero Record.
 func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, err error) {
-	if known.Session != nil && known.Key == key {
+	if known.Session != nil {
 		known = store.Record{Session: &store.Session{ID: known.ID, Owner: known.Owner}} // without its values
-	} else {
-		known = store.Record{}
 	}
 	c.unfinished.Add(key, err, func(ctx context.Context) error {
-		found, err := c.end(ctx, key, reason, "")
-		if err == nil && !found && known.Session != nil { // the attempt that failed has ended it
+		ended, err := c.end(ctx, key, reason, "")
+		if err == nil && ended.Session == nil && known.Session != nil { // an attempt that failed has ended it
 			c.streams.End(known.ID, reason)
 			c.emitEnd(ctx, known, reason, "")
 		}
@@ -188,26 +189,28 @@ func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, 
 
 // end ends a session and its streams, and emits the event. A logout, a login or suspected
 // theft ends the session even if it has moved to a new key meanwhile, for example because
-// of a login in another tab whose new cookie has not reached the browser. It reports whether
-// there was a session.
-func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, actor string) (found bool, err error) {
-	rec, err := c.backend.Delete(ctx, key, reason)
+// of a login in another tab whose new cookie has not reached the browser. It returns the
+// session, if there was one: with an error too, if that says that not all of the backend
+// knows of the end.
+func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, actor string) (ended store.Record, err error) {
+	ended, err = c.backend.Delete(ctx, key, reason)
 	var moved *store.MovedError
 	switch {
 	case errors.As(err, &moved):
 		if reason != store.ReasonLoggedOut && reason != store.ReasonReplaced && reason != store.ReasonTheftSuspected {
-			return true, nil
+			return store.Record{Session: &store.Session{ID: moved.ID, Owner: moved.Owner}}, nil
 		}
-		var ended []endedSession
-		ended, err = c.endByID(ctx, []store.End{{Owner: moved.Owner, ID: moved.ID, Reason: reason}})
-		c.emitEnded(ctx, ended, actor)
-		return len(ended) > 0, err
-	case err == nil && rec.Session != nil:
-		c.streams.End(rec.ID, reason)
-		c.emitEnd(ctx, rec, reason, actor)
-		return true, nil
+		all, err := c.endByID(ctx, []store.End{{Owner: moved.Owner, ID: moved.ID, Reason: reason}})
+		c.emitEnded(ctx, all, actor)
+		if len(all) > 0 {
+			ended = all[0].Record
+		}
+		return ended, err
+	case err == nil && ended.Session != nil:
+		c.streams.End(ended.ID, reason)
+		c.emitEnd(ctx, ended, reason, actor)
 	}
-	return false, err
+	return ended, err
 }
 
 // EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists them).

@@ -1,8 +1,11 @@
 package acceptance
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +64,38 @@ func TestEndWhoseResponseWasLostIsReported(t *testing.T) {
 		require.Len(t, logouts, 1)
 		require.Equal(t, "ada", logouts[0].UserID)
 	})
+}
+
+// L5: a backend may end the session and return it with an error, because not all of its
+// servers know of the end yet. Who it was is in the event of the attempt that succeeds.
+func TestEndThatNotAllServersKnowOfIsReportedOnceTheyDo(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		backend := &laggingBackend{failingBackend: newFailingBackend()}
+		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+		b := s.browse()
+		b.login("ada")
+		s.events.take()
+		requireUnavailable(t, b.Post("/logout"))
+		require.Empty(t, s.events.take(sessionguard.EventLogout))
+		advance(time.Minute)
+		logouts := s.events.take(sessionguard.EventLogout)
+		require.Len(t, logouts, 1)
+		require.Equal(t, "ada", logouts[0].UserID)
+	})
+}
+
+// laggingBackend returns an error with the first session that it ends.
+type laggingBackend struct {
+	*failingBackend
+	warned atomic.Bool
+}
+
+func (b *laggingBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
+	ended, err := b.failingBackend.Delete(ctx, key, reason)
+	if ended.Session != nil && b.warned.CompareAndSwap(false, true) {
+		err = errors.New("no replica has received it")
+	}
+	return ended, err
 }
 
 // L5: EndUser and the like go on with what began before the call, and with nothing else.

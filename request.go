@@ -326,7 +326,7 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 	req := c.requestOf(r)
 	if req == nil || req.madeUnsafe(r) {
 		if c.logged.unwrapped.CompareAndSwap(false, true) {
-			c.log.Error("sessionguard: this request did not come through guard.Handler, or not with these cookies, or not with this method: nobody is logged in and nothing is stored",
+			c.log.Error("sessionguard: this request did not come through guard.Handler, or a middleware has changed its cookies or its method since: nobody is logged in and nothing is stored",
 				"path", truncate(r.URL.Path), "method", truncate(r.Method))
 		}
 		return nil, ErrNotWrapped

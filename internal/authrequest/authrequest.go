@@ -65,7 +65,7 @@ func Original(r *http.Request) (*http.Request, error) {
 func single(h http.Header, name string) (string, error) {
 	values := h[name]
 	if len(values) != 1 {
-		return "", fmt.Errorf("%s is there %d times, and not once", name, len(values))
+		return "", fmt.Errorf("%s has arrived %d times instead of once", name, len(values))
 	}
 	return values[0], nil
 }

@@ -2,6 +2,7 @@ package frameworks
 
 import (
 	"bufio"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -84,8 +85,9 @@ func TestWebSocketsEndWithTheirSessionInEachFramework(t *testing.T) {
 			require.Equal(t, "hello", string(message))
 			b.Post("/logout")
 			_, _, err = conn.Read(t.Context())
-			require.Error(t, err)
-			require.NoError(t, t.Context().Err())
+			closed, ok := errors.AsType[websocket.CloseError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, websocket.CloseError{Code: websocket.StatusPolicyViolation, Reason: "logged_out"}, closed)
 		})
 	}
 }

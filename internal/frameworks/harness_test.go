@@ -152,19 +152,25 @@ func subscribe(context.Context) <-chan string {
 	return messages
 }
 
-// socket sends back what it receives.
+// socket sends back what it receives, and says why it ends.
 func (p pages) socket(w http.ResponseWriter, r *http.Request) {
+	guard := p.guard
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		return
 	}
 	defer conn.CloseNow()
+	stop := context.AfterFunc(r.Context(), func() {
+		conn.Close(websocket.StatusPolicyViolation, string(reason(r.Context()))) // there is a second for this
+	})
+	defer stop()
+	ctx := context.WithoutCancel(r.Context()) // Read closes the connection without a word when its context ends
 	for {
-		kind, message, err := conn.Read(context.WithoutCancel(r.Context())) // the guard closes the connection
-		if err != nil {
+		kind, message, err := conn.Read(ctx)
+		if err != nil || errors.Is(guard.Active(r), sessionguard.ErrNoSession) {
 			return
 		}
-		if err := conn.Write(r.Context(), kind, message); err != nil {
+		if err := conn.Write(ctx, kind, message); err != nil {
 			return
 		}
 	}

@@ -45,6 +45,7 @@ type site struct {
 	run         []string // for this machine, with http on another loopback address
 	prefix      []string // "/app" is removed
 	nodes       []string // there are two
+	upload      []string // it may be long
 	changedHost []string // the application gets another Host
 	cache       []string // what may be cached is, and its headers say so
 }
@@ -74,6 +75,7 @@ var sites = []site{
 		run:         []string{"listen 80;", "listen 127.0.0.3:PORT;", "listen 443 ssl http2;", "listen ADDR ssl http2;"},
 		prefix:      []string{"location / {", "‹location /app/ {›", "proxy_pass http://app;", "‹proxy_pass http://app/;›"},
 		nodes:       []string{"server 127.0.0.1:8080;", "server 127.0.0.1:8080; server 127.0.0.1:8081;"},
+		upload:      []string{"proxy_pass", "‹proxy_request_buffering off;›\n    ‹client_max_body_size 1g;›\n    proxy_pass"},
 		changedHost: []string{"proxy_set_header Host $http_host;", ""},
 		cache: []string{"proxy_pass", `proxy_cache cache; proxy_cache_valid any 1h;
 			add_header X-Cache $upstream_cache_status; proxy_pass`},

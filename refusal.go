@@ -161,19 +161,22 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		// The handler wrote nothing, which a client would take for success.
 		w.Header().Del("Content-Length")
 	}
-	if kind == fetch.Navigation {
-		if target := c.redirectTarget(req, r, kind, v, reason); target != "" {
-			if v == forbidden {
-				req.leaveFlash(r.Context(), c.forbiddenFlash)
-			}
-			http.Redirect(w, r, target, http.StatusSeeOther)
-		} else {
-			refusal.writePage(w)
-		}
-		return
+	target := ""
+	if kind != fetch.Program {
+		target = c.redirectTarget(req, r, kind, v, reason)
 	}
-	if kind == fetch.HTMX {
-		if target := c.redirectTarget(req, r, kind, v, reason); target != "" {
+	if target != "" && v == forbidden {
+		req.leaveFlash(r.Context(), c.forbiddenFlash)
+	}
+	switch {
+	case kind == fetch.Navigation && target != "":
+		http.Redirect(w, r, target, http.StatusSeeOther)
+		return
+	case kind == fetch.Navigation:
+		refusal.writePage(w)
+		return
+	case kind == fetch.HTMX:
+		if target != "" {
 			w.Header().Set("HX-Redirect", target)
 		}
 		w.Header().Set("HX-Reswap", "none") // htmx 4 shows errors, too

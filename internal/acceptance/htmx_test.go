@@ -45,6 +45,7 @@ func TestHTMXIsSentToTheLoginPage(t *testing.T) {
 			require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"))
 		})
 	}
+	require.Equal(t, "welcome ada [You may not see that page.]", ada.Get("/").Body, "once, of the missing role")
 	require.Equal(t, http.StatusSeeOther, s.browse().Get("/home", "HX-Request", "true", "HX-History-Restore-Request", "true").StatusCode, "a whole page")
 }
 

@@ -19,7 +19,7 @@ func (c *Codec) Hide(next http.Handler) http.Handler {
 		without := r.WithContext(r.Context())
 		without.Header = c.withoutCookies(r.Header)
 		defer func() { r.MultipartForm, r.Pattern = without.MultipartForm, without.Pattern }()
-		next.ServeHTTP(&h.writer, without)
+		next.ServeHTTP(&hidingWriter{&h.writer, h}, without)
 		h.writer.Finish()
 	})
 }
@@ -50,6 +50,12 @@ type hiding struct {
 	codec   *Codec
 	request *http.Request
 	writer  response.Writer[*hiding]
+}
+
+// hidingWriter is what next writes to.
+type hidingWriter struct {
+	*response.Writer[*hiding]
+	hiding *hiding
 }
 
 // remove removes c's cookies from the header that next has made, and whatever deletes them.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -131,4 +132,43 @@ func TestHideCookiesKeepsAProxysServerFromSettingTheGuardsCookiesInAHandshake(t 
 		require.Equal(t, "Set-Cookie: hello\r\n", line, "what follows is not touched")
 		raw.Close()
 	}
+}
+
+// What buffers a response, or recovers from a panic in it, sends the header as it was left.
+func TestHideCookiesWithAHeaderThatIsSentLater(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "Set-Cookie, Clear-Site-Data, X-Sum")
+		_, _ = io.WriteString(w, "page")
+		w.Header().Set("Set-Cookie", sessionCookie+"=evil; Path=/; Secure")
+		w.Header().Set("Clear-Site-Data", `"cookies"`)
+		w.Header().Set("X-Sum", "1")
+	}))
+	t.Cleanup(upstream.Close)
+	target, err := url.Parse(upstream.URL)
+	require.NoError(t, err)
+	s := newSite(t, nil)
+	hidden := s.guard.HideCookies(httputil.NewSingleHostReverseProxy(target))
+	panicking := s.guard.HideCookies(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", sessionCookie+"=evil")
+		panic("no page")
+	}))
+	login := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := s.guard.Login(w, r, &user{ID: "ada"}); err != nil {
+			t.Error(err)
+		}
+		hidden.ServeHTTP(w, r)
+	})
+	b := browse(t, serve(t, http.TimeoutHandler(s.guard.Handler(login), time.Minute, "")))
+	resp := b.Post("/")
+	require.Equal(t, "page", resp.Body)
+	require.Equal(t, "1", resp.Header.Get("X-Sum"))
+	require.Empty(t, resp.Header["Clear-Site-Data"])
+	require.Len(t, resp.Header["Set-Cookie"], 1, "the guard's own")
+	require.NotContains(t, resp.Header.Get("Set-Cookie"), "evil")
+
+	resp = browse(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { _ = recover() }()
+		panicking.ServeHTTP(w, r)
+	}))).Get("/")
+	require.Empty(t, resp.Header["Set-Cookie"])
 }

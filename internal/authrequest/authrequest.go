@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
+	"github.com/sessionguard-go/sessionguard/internal/localpath"
 )
 
 // Asks reports whether r may be of a proxy that asks about another request. It takes any 2xx
@@ -45,6 +46,11 @@ func Original(r *http.Request) (*http.Request, error) {
 	if err != nil || !strings.HasPrefix(uri, "/") {
 		return nil, fmt.Errorf("X-Forwarded-Uri is %.100q, which is no path", uri)
 	}
+	// A browser resolves "..", but not "..%2f". The proxy has resolved it to choose the
+	// application and the gates, and these would decide about another path than that.
+	if path, _, _ := strings.Cut(uri, "?"); localpath.Climbs(path) {
+		return nil, fmt.Errorf("X-Forwarded-Uri is %.100q, which has a segment . or ..", uri)
+	}
 	host := r.Host
 	if _, ok := r.Header["X-Forwarded-Host"]; ok {
 		if host, err = single(r.Header, "X-Forwarded-Host"); err != nil {
@@ -57,6 +63,7 @@ func Original(r *http.Request) (*http.Request, error) {
 	original := r.WithContext(r.Context())
 	original.Method, original.URL, original.RequestURI, original.Host = method, address, uri, host
 	original.Body, original.ContentLength = http.NoBody, 0
+	original.Form, original.PostForm, original.MultipartForm = nil, nil, nil // of the proxy's, if it was parsed
 	original.Header = withUpgrade(r.Header)
 	return original, nil
 }

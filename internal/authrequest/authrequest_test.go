@@ -31,7 +31,7 @@ func TestResponseHasOneOfFourStatuses(t *testing.T) {
 		return http.StatusForbidden
 	}
 	allowed := func(written int) int {
-		if written/100 == 2 {
+		if written == http.StatusNoContent {
 			return http.StatusNoContent
 		}
 		return refused(written)
@@ -58,5 +58,23 @@ func TestResponseHasOneOfFourStatuses(t *testing.T) {
 			require.Equal(t, rec.Code == http.StatusNoContent, rec.Header().Get(UserHeader) == "ada")
 			require.Equal(t, rec.Code == http.StatusUnauthorized, rec.Header().Get("WWW-Authenticate") != "")
 		}
+	}
+}
+
+// A handler that http.TimeoutHandler does not wait for may decide while the response is
+// sent, or after that. It must not write to its header, which another goroutine reads.
+func TestADecisionAfterTheResponseChangesNothing(t *testing.T) {
+	for name, decide := range map[string]func(*Response){
+		"allowed": func(w *Response) { w.Allow("ada") },
+		"refused": func(w *Response) { w.Refuse(401, "Cookie") },
+	} {
+		rec := httptest.NewRecorder()
+		w := NewResponse(rec, "Cookie")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		decide(w)
+		w.WriteHeader(http.StatusNoContent)
+		w.End()
+		require.Equal(t, http.StatusServiceUnavailable, rec.Code, name)
+		require.Empty(t, rec.Header(), name)
 	}
 }

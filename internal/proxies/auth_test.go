@@ -2,15 +2,19 @@ package proxies
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
-	"net"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/sessionguard-go/sessionguard"
 	"github.com/sessionguard-go/sessionguard/internal/servers"
 	"github.com/stretchr/testify/require"
 )
@@ -47,6 +51,10 @@ func startAsking(t *testing.T, name string, start func(t servers.T, site string)
 	return start(t, section)
 }
 
+// remoteUser has the names that are REMOTE_USER to a CGI application, of which some servers
+// take any such character for "_".
+var remoteUser = regexp.MustCompile(`(?i)^remote[^a-z]user$`)
+
 // startWiki starts another application. Its pages say what arrived, and may be cached.
 func startWiki(t *testing.T) string {
 	t.Helper()
@@ -54,7 +62,7 @@ func startWiki(t *testing.T) string {
 		w.Header().Set("Cache-Control", "public, max-age=3600")
 		w.Header().Set("Expires", "Fri, 01 Jan 2100 00:00:00 GMT")
 		for name := range r.Header {
-			if strings.EqualFold(strings.ReplaceAll(name, "_", "-"), "Remote-User") && name != "Remote-User" {
+			if remoteUser.MatchString(name) && name != "Remote-User" {
 				fmt.Fprintf(w, "smuggled %s ", name)
 			}
 		}
@@ -147,7 +155,13 @@ func TestNobodySmugglesAnythingPastAuthRequest(t *testing.T) {
 				{"GET /wiki/ HTTP/1.1\nSec-Fetch-Site: cross-site", 200},
 				{"HEAD /wiki/ HTTP/1.1\nSec-Fetch-Site: cross-site", 200},
 				{"GET /wiki/ HTTP/1.1\nOrigin: https://evil.example\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==", 403},
-				{"GET /wiki/../wiki/ HTTP/1.1", 200},
+				{"GET /wiki/../wiki/ HTTP/1.1", 403},
+				{"GET /x/..%2fwiki/ HTTP/1.1", 0},
+				{"POST /x/..%2fwiki/ HTTP/1.1\nContent-Length: 0\nOrigin: https://evil.example", 0},
+				{"GET /wiki/public/..%2fsecret HTTP/1.1", 403},
+				{"GET //wiki/ HTTP/1.1", 0},
+				{"GET /wiki/{env.PATH}?{env.PATH} HTTP/1.1", 200},
+				{"GET /wiki/ HTTP/1.1\nRemote.User: root\nRemote~User: root\nREMOTE_USER: root\nRemote_user: root", 200},
 				{"GET http://ADDR/wiki/ HTTP/1.1", 200},
 				{"GET /wiki/ HTTP/1.1\nCookie: session=planted", 0},
 				{"GET /wiki/ HTTP/1.1\nCookie: a=1;session=planted ;b=2", 0},
@@ -171,10 +185,47 @@ func TestNobodySmugglesAnythingPastAuthRequest(t *testing.T) {
 	}
 }
 
+// What a client says of its address is not in the audit trail, whichever route it requests.
+func TestNobodyForgesAnAddressPastAuthRequest(t *testing.T) {
+	for _, p := range asking {
+		t.Run(p.name, func(t *testing.T) {
+			addresses := make(chan string, 10)
+			guard, err := sessionguard.New(sessionguard.Config[user]{
+				FindUser:     func(_ context.Context, id string) (user, error) { return user(id), nil },
+				ClientAddr:   sessionguard.ClientAddrFrom("X-Forwarded-For", netip.MustParsePrefix("127.0.0.1/32")),
+				OnEvent:      func(_ context.Context, e sessionguard.Event) { addresses <- e.Address },
+				Logger:       slog.New(slog.DiscardHandler),
+				InsecureHTTP: true,
+			})
+			require.NoError(t, err)
+			mux := http.NewServeMux()
+			nobody := guard.RequireFunc(func(user, *http.Request) bool { return false })
+			mux.Handle("/auth", guard.AuthRequest(nobody))
+			mux.HandleFunc("POST /login", logInAs(guard))
+			addr := serve(t, guard.Handler(mux))
+			proxy := startAsking(t, p.name, p.start, addr, startWiki(t))
+			cookies := "session=" + login(t, proxy, "ada").Cookies()["session"]
+			<-addresses
+			for _, lines := range []string{"POST /login?user=grace HTTP/1.1\nContent-Length: 0", "GET /wiki/ HTTP/1.1"} {
+				for _, header := range []string{"X-Forwarded-For: " + forged, "X-Forwarded-For: " + forged + "\nX-Forwarded-For: " + forged,
+					"X-Forwarded-For: " + forged + "\nConnection: X-Forwarded-For", "X-Real-IP: " + forged} {
+					send(t, proxy.Addr, lines+"\n"+header, cookies)
+					require.NotEmpty(t, addresses, "the event")
+					for len(addresses) > 0 {
+						require.Equal(t, client, <-addresses, "%s\n%s", lines, header)
+					}
+					cookies = "session=" + login(t, proxy, "ada").Cookies()["session"]
+					<-addresses
+				}
+			}
+		})
+	}
+}
+
 // send sends a request as it is, with cookies, and returns the response's status and body.
 func send(t *testing.T, addr, lines, cookies string) (int, string) {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
+	conn, err := dialFrom(client).Dial("tcp", addr)
 	require.NoError(t, err)
 	defer conn.Close()
 	lines = strings.ReplaceAll(lines+"\nHost: ADDR\nCookie: "+cookies, "ADDR", addr)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -389,3 +390,8 @@ func (c *core) newToken(owner string) (value string, key store.Key, err error) {
 }
 
 func newPublicID() string { return rand.Text() }
+
+// isPublicID reports whether newPublicID may have returned id.
+func isPublicID(id string) bool {
+	return len(id) == 26 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}

@@ -223,6 +223,9 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	if err != nil {
 		return err
 	}
+	if !isPublicID(id) { // a backend may fail for what a client makes up, and again at each attempt
+		return ErrNoSession
+	}
 	d, cancel := detached(ctx)
 	defer cancel()
 	end := store.End{Owner: g.ownerPrefix + userID, ID: id, Reason: reasonFor(id)}

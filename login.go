@@ -293,7 +293,7 @@ func (l *locked) create(ctx context.Context, next store.Record, user User) error
 	if l.rec.Session != nil {
 		presented = l.rec.Owner
 	}
-	if limit.Refuse && presented != next.Owner {
+	if limit.Refuse && presented != next.Owner && !l.presents(ctx, next.Owner) {
 		// A login that is refused must not end another user's session.
 		if err := c.createWithin(ctx, limit, next); err != nil {
 			return err

@@ -263,7 +263,7 @@ func (e *exchange) finish() {
 			e.breaks("the response of a login was sent with %d, but the login was undone", e.status)
 		}
 	}
-	e.done, e.doneAt = true, store.TimeOf(time.Now())
+	e.done, e.askedAt = true, store.TimeOf(time.Now())
 	for _, s := range e.sessions {
 		if s.by.done && !s.excused && !s.gone && s.GoneAt() > store.TimeOf(time.Now()) && !e.held(s) {
 			e.orphaned(s)

@@ -68,7 +68,7 @@ type exchange struct {
 	split      bool            // a wrapper was entered after the response: the request may have two states
 	served     bool            // the guard's part of the response is over
 	done       bool
-	doneAt     store.Time
+	askedAt    store.Time // when the backend was last asked whether the session lives
 
 	calls       map[string]int
 	undeletable map[store.Key]bool

@@ -116,9 +116,10 @@ func (e *exchange) stepActiveKept(_ http.ResponseWriter, _ *http.Request, n *nod
 	e.mu.Unlock()
 	err := k.e.guard.Active(k.r)
 	e.sync()
-	if gone && err == nil && !e.p.remote && now > k.e.doneAt {
+	if gone && err == nil && !e.p.remote && now > k.e.askedAt {
 		e.breaks("Active returned nil for a request that was kept after its session's end")
 	}
+	k.e.askedAt = now // in the same millisecond, the backend is not asked again
 }
 
 // stepReadMeanwhile reads the body in a goroutine that may outlive the handler.

@@ -135,7 +135,7 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	var failed error
 	for key := range keys {
 		_, err := c.end(ctx, key, reason, "")
-		if err != nil && reason == store.ReasonLoggedOut { // after a failed login, the browser may go on as before
+		if err != nil && reason == store.ReasonLoggedOut && l.mayLive(ctx, key) { // after a failed login, the browser may go on as before
 			c.endLater(key, l.rec, reason, err)
 		}
 		failed = errors.Join(failed, err)
@@ -144,6 +144,16 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 		c.streams.EndKeys(keys, reason)
 	}
 	return failed
+}
+
+// mayLive reports whether there may be a session at key. A client that sends cookies of no
+// session must not take the place of others' ends among those that are tried again.
+func (l *locked) mayLive(ctx context.Context, key store.Key) bool {
+	if l.rec.Session != nil && l.rec.Key == key {
+		return true
+	}
+	_, err := l.core.loadMoved(ctx, key)
+	return !errors.Is(err, store.ErrNotFound)
 }
 
 // endNow ends the request's session, which was found to be over.
@@ -232,11 +242,13 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	ended, err := g.endByID(d, []store.End{end})
 	g.emitEnded(ctx, ended, actor)
 	if err != nil {
-		g.unfinished.Add(end, err, func(ctx context.Context) error {
-			ended, err := g.endByID(ctx, []store.End{end})
-			g.emitEnded(ctx, ended, actor)
-			return err
-		})
+		if _, gone := g.backend.LoadByID(d, end.Owner, id); !errors.Is(gone, store.ErrNotFound) { // see mayLive
+			g.unfinished.Add(end, err, func(ctx context.Context) error {
+				ended, err := g.endByID(ctx, []store.End{end})
+				g.emitEnded(ctx, ended, actor)
+				return err
+			})
+		}
 		return errors.Join(ErrUnavailable, err)
 	}
 	if countLive(ended) == 0 {
@@ -357,11 +369,6 @@ func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.
 	}
 }
 
-type endedSession struct {
-	store.Record
-	reason store.Reason
-}
-
 // endByID ends sessions and their streams, and returns those that it has ended.
 func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSession, err error) {
 	if len(ends) == 0 {
@@ -375,16 +382,6 @@ func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSess
 		}
 	}
 	return ended, err
-}
-
-func countLive(ended []endedSession) (n int) {
-	now := store.TimeOf(time.Now())
-	for _, s := range ended {
-		if s.GoneAt() > now {
-			n++
-		}
-	}
-	return n
 }
 
 // ErrSessionEnded is the cause of a context that [Guard.CancelOnEnd] has cancelled.

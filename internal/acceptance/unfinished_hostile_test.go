@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"crypto/rand"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,38 @@ func TestEndSessionWithAnIDOfNoSessionCostsNothing(t *testing.T) {
 		requireUnavailable(t, b.Post("/logout"))
 		s.guard.EndStreams()
 		require.Contains(t, s.log.String(), "count=1")
+		backend.failOn()
+		advance(time.Minute)
+		require.False(t, copied.loggedIn())
+	})
+}
+
+// L5: a client of many cookies and IDs takes no place among the ends that are tried again for
+// what has ended already, so that others' are, where the backend can still be asked.
+func TestClientsTakeNoPlaceForWhatHasEnded(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		var dead []string
+		for range 16 {
+			b := s.browse()
+			b.login("grace")
+			dead = append(dead, b.Cookies()[sessionCookie])
+			b.Post("/logout")
+		}
+		b, copied := s.browse(), s.browse()
+		b.login("ada")
+		copied.SetCookies(b.Cookies())
+		backend.failOn("Delete", "DeleteByID")
+		for i := 0; i < len(dead); i += 8 {
+			requireUnavailable(t, s.browse().Post("/logout", "Cookie", cookiesNamed(sessionCookie, dead[i:i+8]...)))
+		}
+		for range 1100 {
+			require.ErrorIs(t, s.guard.EndSession(t.Context(), "grace", rand.Text()), sessionguard.ErrUnavailable)
+		}
+		requireUnavailable(t, b.Post("/logout"))
+		s.guard.EndStreams()
+		require.Contains(t, s.log.String(), "count=1")
+		require.NotContains(t, s.log.String(), "gave up")
 		backend.failOn()
 		advance(time.Minute)
 		require.False(t, copied.loggedIn())

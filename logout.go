@@ -179,14 +179,18 @@ func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reaso
 }
 
 // endLater goes on, in the background, trying to end the session at key: known, if that is
-// the one.
+// the one. It spares a session in which the user has logged in again since.
 func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, err error) {
 	if known.Session != nil && known.Key == key {
 		known = store.Record{Session: &store.Session{ID: known.ID, Owner: known.Owner}} // without its values
 	} else {
 		known = store.Record{}
 	}
+	failed := store.TimeOf(time.Now())
 	c.unfinished.Add(key, err, func(ctx context.Context) error {
+		if rec, err := c.loadMoved(ctx, key); err == nil && rec.Key != key && rec.Authenticated > failed {
+			return nil
+		}
 		found, err := c.end(ctx, key, reason, "")
 		if err == nil && !found && known.Session != nil { // the attempt that failed has ended it
 			c.streams.End(known.ID, reason)

@@ -56,7 +56,9 @@ func (e *exchange) before() {
 		e.looked = store.TimeOf(time.Now())
 	}
 	s, ended, wrongUser := e.denials()
-	e.session = s
+	if ended == "" || !e.sessionMay {
+		e.session = s
+	}
 	if ended == "" {
 		e.sessionMay = true
 		if !e.passive {

@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -143,8 +144,10 @@ func (e *exchange) stepDamage(http.ResponseWriter, *http.Request, *node) {
 	}
 }
 
-// isCurrent reports whether value is the present token of its session. The lab is locked.
-func (e *exchange) isCurrent(value string) bool {
-	s := e.byKey[keyOf(value)]
-	return s != nil && s.dead == "" && s.Key == keyOf(value)
+// wasCurrent reports whether value was the token of a session when that ended. The lab is
+// locked.
+func (l *lab) wasCurrent(value, hash string) bool {
+	s := l.byKey[keyOf(value)]
+	_, err := l.memory.Load(context.Background(), keyOf(value))
+	return s != nil && hashOf(s.ID) == hash && errors.As(err, new(*store.EndedError))
 }

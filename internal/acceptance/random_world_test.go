@@ -193,7 +193,7 @@ func (l *lab) onEvent(ctx context.Context, e sessionguard.Event) {
 		x.undone[e.SessionHash] = true
 	case e.Name == sessionguard.EventTheftSuspected && x != nil && len(x.sent) == 1 && l.replaced[keyOf(x.sent[0])] && l.wrong == "":
 		l.wrong = "a token that a login has replaced ends the session as if it were stolen"
-	case e.Name == sessionguard.EventTheftSuspected && x != nil && l.wrong == "" && slices.ContainsFunc(x.sent, x.isCurrent):
+	case e.Name == sessionguard.EventTheftSuspected && x != nil && l.wrong == "" && slices.ContainsFunc(x.sent, func(value string) bool { return l.wasCurrent(value, e.SessionHash) }):
 		l.wrong = "a superseded token beside the current one ends the session as if it were stolen"
 	}
 }

@@ -68,3 +68,28 @@ func TestClientsTakeNoPlaceForWhatHasEnded(t *testing.T) {
 		require.False(t, copied.loggedIn())
 	})
 }
+
+// L5: a browser that has not got the response to a logout that failed logs in again, in the same
+// session. That is later than the logout, whose cookie it has replaced.
+func TestALoginAfterAnIncompleteLogoutStays(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		b, lost := s.browse(), s.browse()
+		lost.login("ada")
+		b.SetCookies(lost.Cookies())
+		old := s.copyOf(b)
+		backend.failOn("Delete")
+		requireUnavailable(t, lost.Post("/logout"))
+		advance(time.Second / 2)
+		id := publicID(b)
+		b.login("ada")
+		require.Equal(t, id, publicID(b))
+		backend.failOn()
+		advance(time.Minute)
+		require.True(t, b.loggedIn())
+		require.False(t, old.loggedIn())
+		calls := backend.callCounts()
+		advance(outage)
+		require.Equal(t, calls, backend.callCounts(), "nothing is left to do")
+	})
+}

@@ -232,7 +232,7 @@ func (e *exchange) checkResponse() {
 	switch {
 	case replaced && of != nil && of.by == e && !e.committed && !e.leaving:
 		e.breaks("the handler's response is replaced with %d, which sets a session's cookie", e.status)
-	case unavailable && !e.reported && time.Since(e.reportedAt) >= time.Second: // of the same failure, one a second is reported
+	case unavailable && !e.reported && e.looked.Sub(store.TimeOf(e.reportedAt)) >= time.Second: // of the same failure, one a second is reported
 		e.breaks("the response is 503, and no event tells why")
 	case of != nil && of.by != e && of.gone && !e.committed:
 		e.breaks("the response gives a new token to a session that has ended")

@@ -181,6 +181,12 @@ const (
 	detachedTimeout = 5 * time.Second
 )
 
+// detached returns a context, bounded by detachedTimeout, for work that must complete
+// even if the client disconnects.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
+}
+
 // New returns a guard, or an error that says what is wrong with the configuration.
 func New[U User](config Config[U]) (*Guard[U], error) {
 	if config.FindUser == nil {

@@ -182,6 +182,21 @@ func (c *core) emitEnd(ctx context.Context, ended store.Record, reason store.Rea
 	c.emit(ctx, e, ended)
 }
 
+type endedSession struct {
+	store.Record
+	reason store.Reason
+}
+
+func countLive(ended []endedSession) (n int) {
+	now := store.TimeOf(time.Now())
+	for _, s := range ended {
+		if s.GoneAt() > now {
+			n++
+		}
+	}
+	return n
+}
+
 // emitEnded reports the ends of sessions, also if the client has disconnected meanwhile.
 func (c *core) emitEnded(ctx context.Context, ended []endedSession, actor string) {
 	ctx = context.WithoutCancel(ctx)

@@ -188,25 +188,31 @@ func (l *locked) againDue(now store.Time) bool {
 // touchAgain records activity at now. A backend that fails replaces no response then. If it
 // panics, that stays here: not every caller of a Read expects it.
 func (l *locked) touchAgain(now store.Time, touch func(context.Context, store.Time) error) {
-	e, ctx := l.needEffects(), l.ctx()
+	ctx := l.ctx()
 	if !l.core.local {
 		d, cancel := detached(ctx)
 		defer cancel()
 		ctx = d
 	}
+	var err error
 	defer func() {
 		if p := recover(); p != nil {
-			e.touchErr = fmt.Errorf("the backend panicked: %v", p)
+			err = fmt.Errorf("the backend panicked: %v", p)
 		}
-		if e.touched = now; e.touchErr == nil {
+		if err == nil && l.committed && l.effects == nil {
+			l.rec.LastSeen = max(l.rec.LastSeen, now) // allocates nothing, as a request usually ends
+			return
+		}
+		e := l.needEffects()
+		if e.touched, e.touchErr = now, err; err == nil {
 			return
 		}
 		e.touched = store.TimeOf(time.Now()) // the call may have taken long
 		if !l.overtaken() {
-			l.core.emitUnavailable(l.ctx(), e.touchErr, l.rec)
+			l.core.emitUnavailable(l.ctx(), err, l.rec)
 		}
 	}()
-	e.touchErr = touch(ctx, now)
+	err = touch(ctx, now)
 }
 
 // touchWherever touches a session that another login of its user may have moved: a stream goes

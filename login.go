@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -292,7 +293,7 @@ func (l *locked) create(ctx context.Context, next store.Record, user User) error
 	if l.rec.Session != nil {
 		presented = l.rec.Owner
 	}
-	if limit.Refuse && presented != next.Owner {
+	if limit.Refuse && presented != next.Owner && !l.presents(ctx, next.Owner) {
 		// A login that is refused must not end another user's session.
 		if err := c.createWithin(ctx, limit, next); err != nil {
 			return err
@@ -389,3 +390,9 @@ func (c *core) newToken(owner string) (value string, key store.Key, err error) {
 }
 
 func newPublicID() string { return rand.Text() }
+
+// isPublicID reports whether newPublicID may have returned id. rand.Text may return more than
+// its 26 characters one day.
+func isPublicID(id string) bool {
+	return len(id) >= 26 && len(id) <= 64 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}

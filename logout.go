@@ -22,12 +22,6 @@ import (
 //	is found to be over       endNow: its own; endOver: any
 //	those but endByID         end: one session, in the backend, with its streams and event
 
-// detached returns a context, bounded by detachedTimeout, for work that must complete
-// even if the client disconnects.
-func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
-}
-
 // Logout ends the session. It then redirects a browser to the path to, where it leaves the
 // flash Config.LogoutFlash, and responds to any other client with 204 (to htmx with
 // HX-Redirect): see [Refusals] for what a browser is. With a [Config.BasePath], to includes
@@ -135,10 +129,11 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	var failed error
 	for key := range keys {
 		ended, err := c.end(ctx, key, reason, "")
-		if err != nil && reason == store.ReasonLoggedOut { // after a failed login, the browser may go on as before
-			if ended.Session == nil && l.rec.Session != nil && l.rec.Key == key {
-				ended = l.rec
-			}
+		if ended.Session == nil && l.rec.Session != nil && l.rec.Key == key {
+			ended = l.rec
+		}
+		// After a failed login, the browser may go on as before.
+		if err != nil && reason == store.ReasonLoggedOut && (ended.Session != nil || l.core.mayLive(ctx, key)) {
 			c.endLater(key, ended, reason, err)
 		}
 		failed = errors.Join(failed, err)
@@ -147,6 +142,13 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 		c.streams.EndKeys(keys, reason)
 	}
 	return failed
+}
+
+// mayLive reports whether there may be a session at key. A client that sends cookies of no
+// session must not take the place of others' ends among those that are tried again.
+func (c *core) mayLive(ctx context.Context, key store.Key) bool {
+	_, err := c.loadMoved(ctx, key)
+	return !errors.Is(err, store.ErrNotFound)
 }
 
 // endNow ends the request's session, which was found to be over.
@@ -172,12 +174,17 @@ func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reaso
 }
 
 // endLater goes on, in the background, trying to end the session at key. known is what is
-// known of it, or a zero Record.
+// known of it, or a zero Record. It spares a session in which the user has logged in again
+// since.
 func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, err error) {
 	if known.Session != nil {
 		known = store.Record{Session: &store.Session{ID: known.ID, Owner: known.Owner}} // without its values
 	}
+	failed := store.TimeOf(time.Now())
 	c.unfinished.Add(key, err, func(ctx context.Context) error {
+		if rec, err := c.loadMoved(ctx, key); err == nil && rec.Key != key && rec.Authenticated > failed {
+			return nil
+		}
 		ended, err := c.end(ctx, key, reason, "")
 		if err == nil && ended.Session == nil && known.Session != nil { // an attempt that failed has ended it
 			c.streams.End(known.ID, reason)
@@ -226,17 +233,22 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	if err != nil {
 		return err
 	}
+	if !isPublicID(id) { // a backend may fail for what a client makes up, and again at each attempt
+		return ErrNoSession
+	}
 	d, cancel := detached(ctx)
 	defer cancel()
 	end := store.End{Owner: g.ownerPrefix + userID, ID: id, Reason: reasonFor(id)}
 	ended, err := g.endByID(d, []store.End{end})
 	g.emitEnded(ctx, ended, actor)
 	if err != nil {
-		g.unfinished.Add(end, err, func(ctx context.Context) error {
-			ended, err := g.endByID(ctx, []store.End{end})
-			g.emitEnded(ctx, ended, actor)
-			return err
-		})
+		if _, gone := g.backend.LoadByID(d, end.Owner, id); !errors.Is(gone, store.ErrNotFound) { // see mayLive
+			g.unfinished.Add(end, err, func(ctx context.Context) error {
+				ended, err := g.endByID(ctx, []store.End{end})
+				g.emitEnded(ctx, ended, actor)
+				return err
+			})
+		}
 		return errors.Join(ErrUnavailable, err)
 	}
 	if countLive(ended) == 0 {
@@ -357,11 +369,6 @@ func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.
 	}
 }
 
-type endedSession struct {
-	store.Record
-	reason store.Reason
-}
-
 // endByID ends sessions and their streams, and returns those that it has ended.
 func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSession, err error) {
 	if len(ends) == 0 {
@@ -375,16 +382,6 @@ func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSess
 		}
 	}
 	return ended, err
-}
-
-func countLive(ended []endedSession) (n int) {
-	now := store.TimeOf(time.Now())
-	for _, s := range ended {
-		if s.GoneAt() > now {
-			n++
-		}
-	}
-	return n
 }
 
 // ErrSessionEnded is the cause of a context that [Guard.CancelOnEnd] has cancelled.

@@ -340,6 +340,19 @@ func (c *core) loadMoved(ctx context.Context, key store.Key) (store.Record, erro
 	return rec, err
 }
 
+// presents reports whether the browser sent the cookie of a session of owner's. It may have
+// sent others too, so that none counts.
+func (l *locked) presents(ctx context.Context, owner string) bool {
+	for _, value := range cookie.Last(l.cookies, l.core.cookies.Session.Name, cookie.MaxPresented) {
+		if l.core.shouldLoad(value) {
+			if rec, err := l.core.loadMoved(ctx, l.core.cookies.Key(value)); err == nil && rec.Owner == owner {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // followMove loads a moved session. It follows at most three moves and then asks for the
 // session by its ID, so that no client can force a long chain. Of a session that has moved
 // more often, nobody learns why it ended.

@@ -56,7 +56,9 @@ func (e *exchange) before() {
 		e.looked = store.TimeOf(time.Now())
 	}
 	s, ended, wrongUser := e.denials()
-	e.session = s
+	if ended == "" || !e.sessionMay {
+		e.session = s
+	}
 	if ended == "" {
 		e.sessionMay = true
 		if !e.passive {
@@ -230,7 +232,7 @@ func (e *exchange) checkResponse() {
 	switch {
 	case replaced && of != nil && of.by == e && !e.committed && !e.leaving:
 		e.breaks("the handler's response is replaced with %d, which sets a session's cookie", e.status)
-	case unavailable && !e.reported && time.Since(e.reportedAt) >= time.Second: // of the same failure, one a second is reported
+	case unavailable && !e.reported && e.looked.Sub(store.TimeOf(e.reportedAt)) >= time.Second: // of the same failure, one a second is reported
 		e.breaks("the response is 503, and no event tells why")
 	case of != nil && of.by != e && of.gone && !e.committed:
 		e.breaks("the response gives a new token to a session that has ended")
@@ -263,7 +265,7 @@ func (e *exchange) finish() {
 			e.breaks("the response of a login was sent with %d, but the login was undone", e.status)
 		}
 	}
-	e.done = true
+	e.done, e.askedAt = true, store.TimeOf(time.Now())
 	for _, s := range e.sessions {
 		if s.by.done && !s.excused && !s.gone && s.GoneAt() > store.TimeOf(time.Now()) && !e.held(s) {
 			e.orphaned(s)
@@ -313,7 +315,18 @@ func (e *exchange) orphaned(s *modelSession) {
 // checkUnfinished checks that the guard has ended in the background what it could not end
 // when it should have.
 func (l *lab) checkUnfinished() {
+	var innocent []store.Record
+	for _, s := range l.sessions {
+		if rec, err := l.memory.Load(context.Background(), s.Key); err == nil && rec.Detail().Created > l.faultAt {
+			innocent = append(innocent, rec)
+		}
+	}
 	time.Sleep(5 * time.Second)
+	for _, rec := range innocent {
+		if _, err := l.memory.LoadByID(context.Background(), rec.Owner, rec.ID); err != nil {
+			l.breaks("a session that began after all that failed has ended in the background")
+		}
+	}
 	for _, s := range l.unfinished {
 		if _, err := l.memory.LoadByID(context.Background(), s.Owner, s.ID); err == nil {
 			l.breaks("a session that could not be ended is not ended later")

@@ -19,6 +19,7 @@ import (
 type client struct {
 	jar        map[string]string
 	got        map[store.Key]bool // the session cookies that it ever had
+	values     []string           // of these, in order
 	active     int                // its requests that are under way
 	overlapped bool               // several were: the response that came last has set its cookie
 }
@@ -65,7 +66,9 @@ type exchange struct {
 	leaving    bool            // End or Logout was called
 	wrote500   bool            // the handler has responded with 500 itself, or tried to
 	split      bool            // a wrapper was entered after the response: the request may have two states
+	served     bool            // the guard's part of the response is over
 	done       bool
+	askedAt    store.Time // when the backend was last asked whether the session lives
 
 	calls       map[string]int
 	undeletable map[store.Key]bool
@@ -164,10 +167,17 @@ func (e *exchange) request() *http.Request {
 			}
 		}
 	}
+	other := e.clients[(e.v.client+1)%clients].jar
+	switch values := e.client.values; {
+	case e.v.planted == plantedFirst:
+		add(sessionCookie, other)
+	case e.v.planted == plantedOld && len(values) > 1:
+		add(sessionCookie, map[string]string{sessionCookie: values[len(values)-2]})
+	}
 	add(sessionCookie, e.client.jar)
 	add(visitorCookie, e.client.jar)
-	if e.v.planted {
-		add(sessionCookie, e.clients[(e.v.client+1)%clients].jar)
+	if e.v.planted == plantedLast {
+		add(sessionCookie, other)
 	}
 	h := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}}
 	if len(cookies) > 0 {
@@ -252,6 +262,7 @@ func (e *exchange) deliver() {
 		e.client.jar[c.Name] = c.Value
 		if c.Name == sessionCookie {
 			e.client.got[keyOf(c.Value)] = true
+			e.client.values = append(e.client.values, c.Value)
 		}
 	}
 }
@@ -324,6 +335,7 @@ func (e *exchange) attached(h http.Handler, w http.ResponseWriter, r *http.Reque
 			e.breaks("after a panic, what outer middleware sends may be cached: %v", w.Header())
 		}
 	}()
+	defer func() { e.served = true }()
 	h.ServeHTTP(t, r)
 	e.turn()
 	e.panicked = false

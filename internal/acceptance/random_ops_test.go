@@ -88,6 +88,8 @@ var ops = []op{
 		e.active(false)
 		_, _ = io.CopyN(io.Discard, r.Body, 1)
 	}},
+	{name: "read the body meanwhile", weight: 2, args: len(pauses), slow: true, do: (*exchange).stepReadMeanwhile},
+	{name: "the stored values are damaged", weight: 1, do: (*exchange).stepDamage},
 	{name: "Active", weight: 3, do: func(e *exchange, _ http.ResponseWriter, r *http.Request, _ *node) {
 		e.before()
 		e.active(true)
@@ -148,6 +150,7 @@ var ops = []op{
 		e.kept = append(e.kept, keptRequest{r, e})
 	}},
 	{name: "serve a request that was kept", weight: 2, args: 5, do: (*exchange).stepServeKept},
+	{name: "Active with a request that was kept", weight: 2, args: 5, do: (*exchange).stepActiveKept},
 	{name: "copy of the request", weight: 1, wraps: true, do: func(e *exchange, w http.ResponseWriter, r *http.Request, n *node) {
 		e.copied = true
 		e.body(n.kids)(w, r.Clone(r.Context()))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,6 +70,7 @@ type world struct {
 	kept       []keptRequest
 	unfinished []*modelSession // that should have ended, but for a fault
 	wrong      string          // the first promise that was broken
+	faultAt    store.Time      // when a call last failed
 	reportedAt time.Time       // when a failure was last in the log or the events
 }
 
@@ -191,6 +193,8 @@ func (l *lab) onEvent(ctx context.Context, e sessionguard.Event) {
 		x.undone[e.SessionHash] = true
 	case e.Name == sessionguard.EventTheftSuspected && x != nil && len(x.sent) == 1 && l.replaced[keyOf(x.sent[0])] && l.wrong == "":
 		l.wrong = "a token that a login has replaced ends the session as if it were stolen"
+	case e.Name == sessionguard.EventTheftSuspected && x != nil && l.wrong == "" && slices.ContainsFunc(x.sent, func(value string) bool { return l.wasCurrent(value, e.SessionHash) }):
+		l.wrong = "a superseded token beside the current one ends the session as if it were stolen"
 	}
 }
 
@@ -231,6 +235,9 @@ func (e *exchange) call(method string, key store.Key, owner string, do func() er
 	}
 	e.turn()
 	f := e.faultOf(method, key)
+	if f != nil && f.how != faultMeanwhile {
+		e.faultAt = store.TimeOf(time.Now())
+	}
 	switch {
 	case f == nil:
 		return do()

@@ -56,6 +56,7 @@ type Stream struct {
 	mu        sync.Mutex
 	state     state
 	key       store.Key   // changes when the user logs in again
+	login     store.Time  // that made key
 	end       store.Time  // the session's deadline, as far as is known
 	checkedAt store.Time  // when the session was last looked up
 	timer     *time.Timer // see state
@@ -68,7 +69,7 @@ type Stream struct {
 func (r *Registry) Open(ctx context.Context, rec store.Record, stopper *response.Stopper, cancel context.CancelCauseFunc) (*Stream, error) {
 	s := &Stream{registry: r, stopper: stopper, cancel: cancel}
 	if rec.Session != nil {
-		s.id, s.owner, s.key, s.end = rec.ID, rec.Owner, rec.Key, rec.Deadline()
+		s.id, s.owner, s.key, s.login, s.end = rec.ID, rec.Owner, rec.Key, rec.Authenticated, rec.Deadline()
 	}
 	if err := r.add(ctx, s); err != nil {
 		return nil, err
@@ -127,8 +128,7 @@ func (s *Stream) check() {
 	var ended *store.EndedError
 	switch {
 	case err == nil:
-		s.key, s.end = rec.Key, rec.Deadline()
-		s.scheduleLocked()
+		s.seeLocked(rec)
 	case errors.As(err, &ended):
 		s.cutLocked(s.registry.config.Cause(ended.Reason))
 	case errors.Is(err, store.ErrNotFound):
@@ -159,7 +159,14 @@ func (s *Stream) currentKey() store.Key {
 func (s *Stream) moved(rec store.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.key, s.end = rec.Key, rec.Deadline()
+	s.seeLocked(rec)
+}
+
+// seeLocked notes the session as it is, unless it was read before a login that has moved it.
+func (s *Stream) seeLocked(rec store.Record) {
+	if rec.Authenticated >= s.login {
+		s.key, s.login, s.end = rec.Key, rec.Authenticated, rec.Deadline()
+	}
 	s.scheduleLocked()
 }
 

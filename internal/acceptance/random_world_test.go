@@ -93,6 +93,8 @@ type modelSession struct {
 func (l *lab) run(p *program) string {
 	// What the program before it has left to timers comes to its end.
 	time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(2 * time.Hour)))
+	l.turn()
+	defer l.turn()
 	l.naps = 0
 	l.programs++
 	i := 0
@@ -184,6 +186,8 @@ func (l *lab) findUser(ctx context.Context, id string) (*user, error) {
 
 // onEvent notes which sessions are undone, and that a failure is reported.
 func (l *lab) onEvent(ctx context.Context, e sessionguard.Event) {
+	l.turn()
+	defer l.turn()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch x := exchangeOf(ctx); {
@@ -207,6 +211,8 @@ type labLog struct {
 func (labLog) Enabled(context.Context, slog.Level) bool { return true }
 
 func (l labLog) Handle(_ context.Context, r slog.Record) error {
+	l.turn()
+	defer l.turn()
 	if l.world == nil || r.Level < slog.LevelError {
 		return nil
 	}

@@ -26,9 +26,9 @@ func (w *Writer[O]) BypassedBy(v http.ResponseWriter) bool {
 
 // Bypassed reports whether the response has begun without the Writer: an underlying writer
 // says that it was written to. Those of gin, negroni, chi and echo tell, and net/http's does
-// not.
+// not. Echo's takes an informational response for the final one, so nobody can tell after that.
 func (w *Writer[O]) Bypassed() bool {
-	if w.Started() {
+	if w.Started() || w.marks.has(informed) {
 		return false
 	}
 	for under := range layers(w.w) {

@@ -388,9 +388,10 @@ func giveBack(caller, handlers *http.Request) {
 // abandon gives up the response of a handler that has panicked.
 func (l *locked) abandon() {
 	l.enforceNoStore()
-	l.undoLogin()
-	if !l.committed {
-		l.core.takeBackCookies(l.ctx(), l.writer.Unwrap().Header())
+	if undone := l.undoLogin(); undone || !l.committed {
+		h := l.writer.Unwrap().Header()
+		l.core.takeBackCookies(l.ctx(), h)
+		cookie.Remove(h, l.core.cookies.Visitor.Name)
 	}
 	l.committed = true
 	l.writer.Abandon()

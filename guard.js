@@ -51,6 +51,7 @@
   // may stop while the machine sleeps, and the wall clock may be set back. Acting too
   // early costs one request; too late would leave an ended session's page visible.
   function now() { return { steady: performance.now(), wall: Date.now() }; }
+  const never = { steady: -Infinity, wall: -Infinity };
   function since(at) { return Math.max(performance.now() - at.steady, Date.now() - at.wall); }
   // The status in the page itself cannot be older than the request for the page.
   function pageRequested() {
@@ -111,9 +112,9 @@
   let wanted = false; // another one is, after that
   let lastCheck = now();
   function check(name = "status", method = "GET") {
+    wanted = false;
     if (leaving) return leave(); // the navigation may have failed
     lastCheck = now();
-    wanted = false;
     const id = ++checks;
     fetchStatus(name, method).then(safe((latest) => {
       if (id !== checks || leaving) return;
@@ -133,11 +134,17 @@
   }
   // ask checks after an event that may be a login or logout. Many events at once cause one
   // request, and those that follow another one, which they cannot keep from its response.
+  // After ten requests there is one a second: an event may be dispatched for every request.
   function ask() {
     wanted = true;
     setTimeout(next);
   }
-  const next = safe(() => { if (wanted && answered === checks) check(); });
+  let asks = 0; // every second, one less
+  const next = safe(() => {
+    if (!wanted || answered !== checks || asks >= 10) return;
+    asks++;
+    check();
+  });
   // glance is for events that are no sign of that, and may be many.
   function glance() {
     if (leaving || !session || since(lastCheck) > 5000) ask();
@@ -174,7 +181,7 @@
   // At most one report a minute is sent, and input in between is dropped, except that
   // tick reports input of the last five seconds instead of warning. So a session may
   // end up to a minute early, never late.
-  let lastActivity = { steady: -Infinity, wall: -Infinity };
+  let lastActivity = never;
   let lastStay = pageRequested();
   function act(event) {
     if (!event.isTrusted || !session || hidden || shown || left() <= 0) return;
@@ -253,17 +260,23 @@
   // The server decides where to go next. It does not learn the fragment, which may be a
   // secret, and which may not be for whoever logs in next.
   let leaving = false;
+  let departure = never; // when the last navigation began, which another one would cancel
   let landing = ""; // where the server has sent the page, without loading a document
   function leave() {
+    const first = !leaving;
     leaving = true;
     try {
       hide();
       page.body?.replaceChildren();
       forget();
+      if (first) channel?.postMessage({}); // the other tabs check
     } finally {
       const query = new URLSearchParams({ next: option("next", location.pathname + location.search) });
       if (left() <= 0) query.set("reason", atLimit() ? "absolute" : "idle");
-      location.replace(landing || endpoint("resume?" + query));
+      if (since(departure) > 10000) {
+        departure = now();
+        location.replace(landing || endpoint("resume?" + query));
+      }
     }
   }
 
@@ -282,6 +295,7 @@
     hide();
     const action = endpoint(option("logout", "logout"));
     element("form", host.shadowRoot, { method: "post", action, target: "_self" }).submit();
+    departure = now();
   }
 
   // ---- The dialog ----
@@ -414,6 +428,7 @@
     if (submitted || !navigates) channel.postMessage({});
     if (submitted) forget();
     submitted = false;
+    departure = never;
     channel.close(); // an open one keeps the page out of the back/forward cache
   });
   on(window, "pageshow", (event) => {
@@ -433,7 +448,15 @@
 
   // ---- Pages and parts of pages that come without loading a document ----
 
-  // Whatever an event says, the server decides. land notes where it has sent a page or part.
+  // Whatever an event says, the server decides, also if reading what it says throws.
+  const heed = (type, run) => on(document, type, (event) => {
+    try {
+      run(event);
+    } catch {
+      ask();
+    }
+  });
+  // land notes where the server has sent a page or part.
   function land(url) {
     try {
       const { origin, href } = new URL(url);
@@ -441,21 +464,21 @@
     } catch {} // it is none
   }
   // Applications dispatch this after a login or logout, and this script when it runs again.
-  on(document, "sessionguard:check", ({ detail }) => {
+  heed("sessionguard:check", ({ detail }) => {
     if (detail === session) return glance();
     if (detail === "") land(location.href); // a visitor's page
-    session ||= detail ?? undefined;
+    session ||= typeof detail === "string" ? detail : undefined;
     ask();
   });
   on(document, "turbo:load", () => { if (page.readyState === "complete") glance(); }); // not the document's own
   on(document, "turbo:submit-end", ask);
-  on(document, "turbo:before-fetch-response", ({ detail }) => {
+  heed("turbo:before-fetch-response", ({ detail }) => {
     const response = detail?.fetchResponse;
     if (response?.redirected) land(response.location);
     if (response?.redirected || response?.statusCode === 401) ask();
   });
   for (const type of ["htmx:afterRequest", "htmx:after:request"]) { // of htmx 2 and 4
-    on(document, type, ({ detail }) => {
+    heed(type, ({ detail }) => {
       const { requestConfig, xhr, ctx } = Object(detail);
       const method = requestConfig?.verb ?? ctx?.request?.method, response = xhr ?? ctx?.response;
       if (/^get$/i.test(method) && response?.status !== 401) return glance();
@@ -470,5 +493,9 @@
   // In a document that is loaded, the age of the script element is unknown.
   if (session === undefined || page.readyState === "complete") check();
   else announce();
-  setInterval(safe(tick), 1000);
+  setInterval(safe(() => {
+    asks &&= asks - 1;
+    next();
+    tick();
+  }), 1000);
 })();

@@ -365,14 +365,15 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 }
 
 // undoLogin ends a session that this request has created, because the response with its
-// cookie will not be sent.
-func (l *locked) undoLogin() {
+// cookie will not be sent, and reports whether there was one.
+func (l *locked) undoLogin() (undone bool) {
 	e := l.effects
 	if e == nil || e.session.Kind != cookie.Set {
-		return
+		return false
 	}
 	e.session, e.visitor = cookie.Change{}, cookie.Change{}
 	_ = l.endNow(store.ReasonLoginIncomplete)
+	return true
 }
 
 // newToken returns a new session cookie's value and the key of its session. Unless the

@@ -151,7 +151,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	switch {
 	case refusal.status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
-	case refusal.status == http.StatusUnauthorized && (custom != nil || kind != fetch.Navigation):
+	case refusal.status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	if custom != nil {
@@ -170,6 +170,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	}
 	switch {
 	case kind == fetch.Navigation && target != "":
+		w.Header().Del("WWW-Authenticate")
 		http.Redirect(w, r, target, http.StatusSeeOther)
 		return
 	case kind == fetch.Navigation:

@@ -1,9 +1,12 @@
 package acceptance
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
@@ -212,5 +215,36 @@ func TestPanicOfTheBackendIsLoggedByAStream(t *testing.T) {
 		advance(idle)
 		require.Contains(t, <-stream.lines, sessionguard.ErrUnavailable.Error())
 		require.Contains(t, s.log.String(), "failingBackend", "the stack")
+	})
+}
+
+// L6: a copy from a source that fails commits the response, and sends nothing of it.
+func TestAPanicTakesBackTheCookieOfALoginThatWasNotSent(t *testing.T) {
+	onBoth(t, func(s *site, backend *failingBackend) {
+		var inner http.ResponseWriter
+		s.mux.HandleFunc("POST /panic", func(w http.ResponseWriter, r *http.Request) {
+			inner = w
+			require.NoError(s.T, s.guard.Login(w, r, &user{ID: "ada"}))
+			_, err := io.Copy(w, iotest.ErrReader(errors.New("broken")))
+			require.Error(s.T, err)
+			panic("bug")
+		})
+		for name, writer := range map[string]func(outer http.ResponseWriter) http.ResponseWriter{
+			"the server's": func(outer http.ResponseWriter) http.ResponseWriter { return outer },
+			"the guard's":  func(http.ResponseWriter) http.ResponseWriter { return inner },
+		} {
+			b := browse(s.T, serve(s.T, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if recovered(func() { s.guard.Handler(s.mux).ServeHTTP(w, r) }) != nil {
+					writer(w).WriteHeader(http.StatusInternalServerError)
+				}
+			})))
+			b.Post("/value") // a visitor's cookie, which the login takes in
+			had := b.Cookies()
+			resp := b.Post("/panic")
+			require.Equal(s.T, http.StatusInternalServerError, resp.StatusCode, name)
+			require.Empty(s.T, resp.Cookies(), name)
+			require.Equal(s.T, had, b.Cookies(), name)
+			requireNoStore(s.T, resp.Header)
+		}
 	})
 }

@@ -194,7 +194,16 @@ func TestEventsDecideNothing(t *testing.T) {
 		must(t, b.Eval(`for (const type of ["sessionguard:check", "turbo:submit-end", "turbo:load", "turbo:before-fetch-response", "htmx:afterRequest", "htmx:after:request"])
 			for (const detail of [undefined, null, "", "a", "b", 1, {}, { xhr: {} }, { ctx: 1 }, { fetchResponse: { redirected: true } }, { xhr: { status: 401, getResponseHeader: () => "" } }, { ctx: { hx: { redirect: "//evil.example" } } },
 				{ fetchResponse: { redirected: true, location: "https://evil.example/" } }, { fetchResponse: { redirected: true, location: "javascript:void(secret = 1)" } }])
-				document.dispatchEvent(new CustomEvent(type, { detail }))`, nil))
+				document.dispatchEvent(new CustomEvent(type, { detail }))
+			const throws = new Proxy(() => {}, { get() { throw new Error("hostile") }, apply() { throw new Error("hostile") } })
+			for (const [type, detail] of [
+				["sessionguard:check", throws], ["sessionguard:check", Symbol("b")],
+				["turbo:before-fetch-response", throws], ["turbo:before-fetch-response", { fetchResponse: throws }],
+				["turbo:before-fetch-response", { fetchResponse: { redirected: true, location: Symbol("b") } }],
+				["htmx:afterRequest", throws], ["htmx:afterRequest", { requestConfig: { verb: Symbol("get") } }],
+				["htmx:afterRequest", { requestConfig: { verb: "post" }, xhr: { getResponseHeader: throws } }],
+				["htmx:after:request", { ctx: throws }],
+			]) document.dispatchEvent(new CustomEvent(type, { detail }))`, nil))
 		v.waitFor("request for the status", 3*time.Second, func() bool { return v.proxy.Requested("/sessionguard/status") })
 		must(t, b.Until(secretVisible))
 		must(t, b.Until(`return location.pathname === "/page" && window.secret === undefined`))

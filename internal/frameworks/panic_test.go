@@ -125,6 +125,22 @@ func TestAPanicAfterALoginLeavesNobodyLoggedIn(t *testing.T) {
 	}
 }
 
+// Echo's own ResponseWriter takes a 103 for the response.
+func TestAnInformationalResponseUndoesNoLogin(t *testing.T) {
+	for name, build := range recovered {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			b := serve(t, 1, build(s.guard.Handler, func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusEarlyHints)
+				require.NoError(t, s.guard.Login(w, r, people["ada"]))
+			}))
+			require.Len(t, b.Get("/").Cookies(), 1)
+			require.Len(t, sessions(s, "ada"), 1)
+			require.Empty(t, s.log.String())
+		})
+	}
+}
+
 func sessions(s *site, id string) []sessionguard.Session {
 	s.Helper()
 	all, err := s.guard.Sessions(s.Context(), id)

@@ -13,28 +13,25 @@ func (w *Writer[O]) BypassedBy(v http.ResponseWriter) bool {
 	if v == http.ResponseWriter(w) || v == nil {
 		return false
 	}
-	last := v
-	for next := unwrap(v); next != nil; next = unwrap(next) {
-		if next == http.ResponseWriter(w) {
+	var last, bottom http.ResponseWriter
+	for last = range layers(v) {
+		if last == http.ResponseWriter(w) {
 			return false
 		}
-		last = next
 	}
-	bottom := w.w
-	for next := unwrap(bottom); next != nil; next = unwrap(next) {
-		bottom = next
+	for bottom = range layers(w.w) {
 	}
 	return reflect.ValueOf(last).Comparable() && last == bottom
 }
 
 // Bypassed reports whether the response has begun without the Writer: an underlying writer
 // says that it was written to. Those of gin, negroni, chi and echo tell, and net/http's does
-// not.
+// not. Echo's takes an informational response for the final one, so nobody can tell after that.
 func (w *Writer[O]) Bypassed() bool {
-	if w.Started() {
+	if w.Started() || w.marks.has(informed) {
 		return false
 	}
-	for under := w.w; under != nil; under = unwrap(under) {
+	for under := range layers(w.w) {
 		switch under := under.(type) {
 		case interface{ Written() bool }: // gin, negroni
 			return under.Written()
@@ -44,9 +41,21 @@ func (w *Writer[O]) Bypassed() bool {
 		}: // chi: 0 before the first byte
 			return under.Status() != 0
 		case interface{ Before(func()) }: // echo, which has a field for it
-			committed := reflect.Indirect(reflect.ValueOf(under)).FieldByName("Committed")
-			return committed.IsValid() && committed.Kind() == reflect.Bool && committed.Bool()
+			return boolField(under, "Committed")
 		}
+	}
+	return false
+}
+
+// boolField returns a field of the struct that v is or points to, or false if there is none.
+func boolField(v any, name string) bool {
+	s := reflect.Indirect(reflect.ValueOf(v))
+	if s.Kind() != reflect.Struct {
+		return false
+	}
+	if f, ok := s.Type().FieldByName(name); ok && f.Type.Kind() == reflect.Bool {
+		field, err := s.FieldByIndexErr(f.Index) // an error if it is in an embedded struct that is nil
+		return err == nil && field.Bool()
 	}
 	return false
 }

@@ -91,6 +91,46 @@ func TestBypassedAsksTheUnderlyingWriters(t *testing.T) {
 	}
 }
 
+// circular is a ResponseWriter whose layers have no end.
+type circular struct {
+	http.ResponseWriter
+	below *circular
+}
+
+func (w *circular) Unwrap() http.ResponseWriter { return w.below }
+
+// notStruct has the methods of echo's ResponseWriter, but no fields.
+type notStruct map[string]bool
+
+func (notStruct) Header() http.Header         { return http.Header{} }
+func (notStruct) WriteHeader(int)             {}
+func (notStruct) Write(b []byte) (int, error) { return len(b), nil }
+func (notStruct) Before(func())               {}
+
+// embedsNil has echo's field in an embedded struct that is nil.
+type embedsNil struct {
+	otherWriter
+	*committedField
+}
+
+type committedField struct{ Committed bool }
+
+func (*embedsNil) Before(func()) {}
+
+func TestNoUnderlyingWriterMakesTheWriterPanicOrLoop(t *testing.T) {
+	plain, _ := newPlain()
+	self, one, other := &circular{plain, nil}, &circular{plain, nil}, &circular{plain, nil}
+	self.below, one.below, other.below = self, other, one
+	for _, under := range []http.ResponseWriter{self, one, notStruct{}, &embedsNil{otherWriter: otherWriter{plain}}} {
+		o := own(under, plain.trace)
+		require.False(t, o.writer.Bypassed(), "%T", under)
+		require.False(t, o.writer.BypassedBy(plain), "%T", under)
+		require.ErrorIs(t, o.writer.Push("/", nil), http.ErrNotSupported)
+	}
+	o := own(plain, plain.trace)
+	require.False(t, o.writer.BypassedBy(self))
+}
+
 func TestAfterAPanicOnlyAnErrorIsSent(t *testing.T) {
 	w, o := newFull()
 	w.header.Set("X-Handler", "set before the panic")

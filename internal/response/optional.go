@@ -2,12 +2,13 @@ package response
 
 import (
 	"context"
+	"iter"
 	"net/http"
 )
 
 // Push commits nothing: what it sends is a request, not a response.
 func (w *Writer[O]) Push(target string, options *http.PushOptions) error {
-	for under := w.w; under != nil; under = unwrap(under) {
+	for under := range layers(w.w) {
 		if pusher, ok := under.(http.Pusher); ok {
 			return pusher.Push(target, options)
 		}
@@ -35,10 +36,21 @@ func (w *Writer[O]) CloseNotify() <-chan bool {
 	return gone
 }
 
-// unwrap returns what is below w, or nil if w does not say.
-func unwrap(w http.ResponseWriter) http.ResponseWriter {
-	if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
-		return u.Unwrap()
+// maxLayers bounds the way down: that of a writer that unwraps to itself has no end.
+const maxLayers = 100
+
+// layers yields w, and what is below it as far as they say so.
+func layers(w http.ResponseWriter) iter.Seq[http.ResponseWriter] {
+	return func(yield func(http.ResponseWriter) bool) {
+		for range maxLayers {
+			if w == nil || !yield(w) {
+				return
+			}
+			u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+			if !ok {
+				return
+			}
+			w = u.Unwrap()
+		}
 	}
-	return nil
 }

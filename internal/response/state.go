@@ -53,6 +53,7 @@ const (
 	hijacked                  // Hijack has taken the connection
 	timedOut                  // the status was one with which a middleware responds in place of its handler
 	detached                  // Detach was called
+	informed                  // an informational response was sent
 )
 
 // A markSet holds marks that any goroutine may read and add.

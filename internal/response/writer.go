@@ -243,6 +243,7 @@ func (w *Writer[O]) inform(status int) {
 	h := w.w.Header()
 	before := maps.Clone(h)
 	if w.owner.BeforeInformational(h) {
+		w.marks.add(informed)
 		w.w.WriteHeader(status)
 	}
 	clear(h)

@@ -49,7 +49,7 @@ func Original(r *http.Request) (*http.Request, error) {
 	// A browser resolves "..", but not "..%2f". The proxy has resolved it to choose the
 	// application and the gates, and these would decide about another path than that.
 	if path, _, _ := strings.Cut(uri, "?"); localpath.Climbs(path) {
-		return nil, fmt.Errorf("X-Forwarded-Uri is %.100q, which has a segment . or ..", uri)
+		return nil, fmt.Errorf("X-Forwarded-Uri is %.100q, which leads elsewhere by a dot segment in it", uri)
 	}
 	host := r.Host
 	if _, ok := r.Header["X-Forwarded-Host"]; ok {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
-	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -63,6 +62,9 @@ func (req *request) BeforeHijack() error {
 	}
 	return nil
 }
+
+// Context implements [response.Hooks].
+func (req *request) Context() context.Context { return req.parent }
 
 func (l *locked) setsCookie() bool {
 	e := l.effects
@@ -189,10 +191,11 @@ func (l *locked) saveFailed(err error) verdict {
 	return unavailable
 }
 
-// touches reports whether this request moves the idle deadline.
+// touches reports whether the commit moves the idle deadline. If the session has ended while
+// the body was read, the commit asks in any case, and the request is refused.
 func (l *locked) touches() bool {
-	return l.user != nil && l.activity < passive && l.outcome == served && touchDue(l.rec, l.now, l.core.local) && !fetch.Prefetches(&l.http) &&
-		!l.rotatesToken() // the browser has not used the new token yet
+	return l.user != nil && (touchDue(l.rec, l.now, l.core.local) || l.overtaken()) && l.isActivity() &&
+		l.direct // otherwise the browser has not used the new token yet
 }
 
 // touch moves the idle deadline, if the request is activity. The first request with a
@@ -213,6 +216,9 @@ func (l *locked) touch() error {
 		ctx = d
 	}
 	err := l.core.backend.Touch(ctx, l.rec.Key, seen)
+	if err == nil {
+		l.rec.LastSeen = max(l.rec.LastSeen, seen)
+	}
 	if errors.Is(err, store.ErrNotFound) && l.exposure < protected {
 		return nil // the page does not need a session
 	}
@@ -276,8 +282,8 @@ func (l *locked) writeCookies() {
 		// cookie lets the login page say why it ended.
 		maxAge = l.rec.Expires.Add(store.TombstoneLifetime).Sub(l.now)
 	}
-	e.session.Write(w, cookies.Session, maxAge)
-	e.visitor.Write(w, cookies.Visitor, 0)
+	e.session.Write(w, l.cookies, cookies.Session, maxAge)
+	e.visitor.Write(w, l.cookies, cookies.Visitor, 0)
 }
 
 // takeBackCookies removes the session cookies from a header that has not been sent, and
@@ -287,16 +293,32 @@ func (c *core) takeBackCookies(ctx context.Context, h http.Header) {
 	for _, value := range cookie.Remove(h, c.cookies.Session.Name) {
 		d, cancel := detached(ctx)
 		defer cancel()
-		rec, err := c.backend.Load(d, c.cookies.Key(value))
-		if err == nil && c.owns(rec) && !rec.Revived() { // after a revival the browser may keep the old cookie
-			_ = c.endOver(d, rec, store.ReasonLoginIncomplete)
+		key := c.cookies.Key(value)
+		if err := c.undoLoginOf(d, key); err != nil {
+			c.unfinished.Add(key, err, func(ctx context.Context) error { return c.undoLoginOf(ctx, key) })
 		}
 	}
+}
+
+// undoLoginOf ends a session whose cookie will not be sent.
+func (c *core) undoLoginOf(ctx context.Context, key store.Key) error {
+	rec, err := c.backend.Load(ctx, key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case !c.owns(rec) || rec.Revived(): // after a revival the browser may keep the old cookie
+		return nil
+	}
+	_, err = c.end(ctx, key, store.ReasonLoginIncomplete, "")
+	return err
 }
 
 // finish ends the response of a handler that has returned. It reports whether there may be
 // something left to save.
 func (req *request) finish() (late bool) {
+	bypassed := req.writer.Bypassed()
 	req.writer.Finish()
 	l := req.lockToRespond((*request).lockAtEnd)
 	if l == nil {
@@ -304,10 +326,15 @@ func (req *request) finish() (late bool) {
 		return false
 	}
 	defer l.unlock()
-	return l.finish()
+	return l.finish(bypassed)
 }
 
-func (l *locked) finish() (late bool) {
+func (l *locked) finish(bypassed bool) (late bool) {
+	l.goesOn()
+	if bypassed && l.exposure > public {
+		l.undoLogin()
+		l.core.logBypass(l.caller)
+	}
 	// An outer handler that buffers, such as http.TimeoutHandler, reads the headers only now.
 	l.dropRotatedCookie()
 	l.undoLostLogin()
@@ -344,7 +371,7 @@ func (req *request) cleanUp(returned *bool) {
 	l := req.lockToRespond((*request).lockAtEnd)
 	if l == nil {
 		new(noStoreValues).enforce(req.writer.Unwrap().Header())
-		req.writer.Discard()
+		req.writer.Abandon()
 		return
 	}
 	defer l.unlock()
@@ -361,17 +388,11 @@ func giveBack(caller, handlers *http.Request) {
 // abandon gives up the response of a handler that has panicked.
 func (l *locked) abandon() {
 	l.enforceNoStore()
-	l.undoLogin()
-	if !l.committed {
-		l.core.takeBackCookies(l.ctx(), l.writer.Unwrap().Header())
+	if undone := l.undoLogin(); undone || !l.committed {
+		h := l.writer.Unwrap().Header()
+		l.core.takeBackCookies(l.ctx(), h)
+		cookie.Remove(h, l.core.cookies.Visitor.Name)
 	}
 	l.committed = true
-	l.writer.Discard()
-}
-
-// enforceNoStore sets the no-store headers of a response that must not be cached.
-func (l *locked) enforceNoStore() {
-	if l.exposure > public {
-		l.noStore.enforce(l.writer.Unwrap().Header())
-	}
+	l.writer.Abandon()
 }

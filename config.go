@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/gorilla/securecookie"
+	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/recovery"
+	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
-	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -63,9 +65,11 @@ type Config[U User] struct {
 	// with different cookie names may share a backend.
 	Backend store.Backend
 
-	// IdleTimeout ends a session this long after its last request. Default: 30 minutes.
-	// Minimum: a second. With a remote backend, activity is recorded at most once per 1/30
-	// of it, so a session may end that much early, never late.
+	// IdleTimeout ends a session this long after its user's last activity: a request that used
+	// the session, the reading of its body, its end, or [Guard.Active]. A handler that does
+	// none of these for longer loses its session meanwhile. Default: 30 minutes. Minimum: a
+	// second. With a remote backend, activity is recorded at most once per 1/30 of it, so a
+	// session may end that much early, never late.
 	IdleTimeout time.Duration
 	// AbsoluteTimeout ends a session this long after its login, however active it is.
 	// Default: 12 hours (NIST SP 800-63B: at most 24 h at AAL2, 12 h at AAL3), or the
@@ -139,8 +143,12 @@ type Config[U User] struct {
 	// CookieDomain "__Secure-session", and with InsecureHTTP "session". Visitors who are
 	// not logged in may get a second cookie, whose name has the suffix "-anonymous".
 	CookieName string
-	// CookieDomain shares the cookies with subdomains. Default: none, so that they are
-	// the host's alone, as the prefix "__Host-" demands (OWASP ASVS 3.3.3).
+	// CookieDomain shares the cookies with subdomains, which can then set them too: see
+	// "What it does not protect against" in the README. Default: none, so that they are the
+	// host's alone, as the prefix "__Host-" demands (OWASP ASVS 3.3.3). If it is added, the
+	// cookies that browsers have of the host alone are deleted as they are replaced. If it
+	// is changed or removed, choose another CookieName, because those with the old domain
+	// cannot be deleted.
 	CookieDomain string
 	// SameSite is the cookies' attribute of that name. Default: Lax.
 	SameSite http.SameSite
@@ -149,9 +157,8 @@ type Config[U User] struct {
 	InsecureHTTP bool
 
 	// ClientAddr returns the client's address, for [Guard.Sessions] and events. Default:
-	// that of the connection, which behind a proxy is the proxy's. There, read the header
-	// that your proxy sets, and no other: anyone can send an X-Forwarded-For. Values longer
-	// than 100 bytes or containing control characters are ignored.
+	// that of the connection, which behind a proxy is the proxy's: use [ClientAddrFrom] there.
+	// Values longer than 100 bytes or containing control characters are ignored.
 	ClientAddr func(*http.Request) string
 	// OnEvent gets the audit trail, in place of Logger. It is called while a request is
 	// processed: it must be quick and safe for concurrent use. A panic in it is logged and
@@ -174,6 +181,12 @@ const (
 	detachedTimeout = 5 * time.Second
 )
 
+// detached returns a context, bounded by detachedTimeout, for work that must complete
+// even if the client disconnects.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
+}
+
 // New returns a guard, or an error that says what is wrong with the configuration.
 func New[U User](config Config[U]) (*Guard[U], error) {
 	if config.FindUser == nil {
@@ -185,7 +198,6 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	config.setDefaults()
 	guard := &Guard[U]{core{
 		findUser:        config.findUser,
-		backend:         config.Backend,
 		idleTimeout:     config.IdleTimeout,
 		absoluteTimeout: config.AbsoluteTimeout,
 		rememberFor:     config.RememberFor,
@@ -202,10 +214,14 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	if config.MaxSessions != nil {
 		c.maxSessions = func(user User) store.Limit { return config.MaxSessions(user.(U)) }
 	}
-	_, c.local = c.backend.(*store.Memory)
-	c.cacher, _ = c.backend.(store.Cacher)
+	_, c.local = config.Backend.(*store.Memory)
+	var watcher store.Watcher
+	c.backend, c.cacher, watcher = recovery.Backend(config.Backend, c.logError)
 	c.saves = saver.New(c.backend, c.maxValuesBytes)
-	c.streams = c.newStreams()
+	c.unfinished = &retry.Queue{Max: 1024, Lifetime: 10 * time.Minute, Timeout: detachedTimeout, GiveUp: func(err error) {
+		c.logError("gave up ending a session: it lives until it times out", "error", err)
+	}}
+	c.streams = c.newStreams(watcher)
 
 	var err error
 	if c.logoutFlash, err = checkFlash(config.LogoutFlash, "You have been logged out."); err != nil {
@@ -245,7 +261,7 @@ func (config *Config[U]) setDefaults() {
 		config.CrossOrigin = http.NewCrossOriginProtection()
 	}
 	if config.ClientAddr == nil {
-		config.ClientAddr = remoteHost
+		config.ClientAddr = clientaddr.OfConnection
 	}
 }
 
@@ -263,19 +279,6 @@ func (config *Config[U]) findUser(ctx context.Context, id string) (User, error) 
 		return nil, fmt.Errorf("%w: %q for %q", errOtherUser, user.UserID(), id)
 	}
 	return user, nil
-}
-
-// checkFlash returns the flash, the default if it is nil, or nil if it is empty. It returns
-// an error for a flash that cannot be stored.
-func checkFlash(flash, otherwise any) (any, error) {
-	switch flash {
-	case nil:
-		return otherwise, nil
-	case "":
-		return nil, nil
-	}
-	_, err := values.Encode(map[any]any{"flash": flash}, nil)
-	return flash, err
 }
 
 func (c *core) checkLimits() error {

@@ -6,14 +6,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/useragent"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -31,7 +33,7 @@ type Event struct {
 	SessionHash string       // of the session's public ID, the same in all its events
 	Reason      store.Reason // why the session ended
 	Actor       string       // of EventEnded: ID of the user whose request ended the session, if any
-	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …
+	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …; of EventSeveralCookies: their name
 	Count       int          // of events that are emitted at most once a second: how many since the last, this one included
 	Err         error        // of EventUnavailable
 
@@ -52,7 +54,8 @@ const (
 	EventTheftSuspected   EventName = "theft_suspected"   // (warn) a superseded token was presented: the session was ended
 	EventRefused          EventName = "refused"           // (warn; debug if not logged in, info if the login is too old; "cross_origin" and "login_required" at most once a second each)
 	EventUnknownCookie    EventName = "unknown_cookie"    // (info) signed with our keys, but of no session: at most once a second
-	EventUnverifiedCookie EventName = "unverified_cookie" // (info) a session cookie not signed with our keys, or several session cookies: at most once a second
+	EventUnverifiedCookie EventName = "unverified_cookie" // (info) a session cookie not signed with our keys: at most once a second
+	EventSeveralCookies   EventName = "several_cookies"   // (warn) two session cookies, each of a live session, so that neither counts: at most once a second
 	EventUnavailable      EventName = "unavailable"       // (error) the backend or FindUser failed; because a client has disconnected: at most once a second
 )
 
@@ -67,6 +70,7 @@ var eventMessages = map[EventName]string{
 	EventRefused:          "refused",
 	EventUnknownCookie:    "cookie of no session",
 	EventUnverifiedCookie: "a cookie that these keys did not sign",
+	EventSeveralCookies:   "two cookies named ",
 	EventUnavailable:      "sessions are unavailable",
 }
 
@@ -79,7 +83,7 @@ func (e *Event) level() slog.Level {
 			}
 		}
 		return slog.LevelWarn // a login, with the reason as its code
-	case EventTheftSuspected:
+	case EventTheftSuspected, EventSeveralCookies:
 		return slog.LevelWarn
 	case EventUnavailable:
 		if errors.Is(e.Err, context.Canceled) {
@@ -129,7 +133,9 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	group("url", slog.String("path", e.Path))
 	group("user_agent", slog.String("original", e.UserAgent))
 	message := eventMessages[e.Name]
-	if e.Code == refusals[crossOrigin].code {
+	if e.Name == EventSeveralCookies {
+		message += e.Code
+	} else if e.Code == refusals[crossOrigin].code {
 		message += ": a request from another site; if the site is yours, a subdomain of it, or behind a proxy that changes Host, see Config.CrossOrigin"
 	}
 	log.LogAttrs(ctx, level, "sessionguard: "+message, attrs...)
@@ -176,6 +182,60 @@ func (c *core) emitEnd(ctx context.Context, ended store.Record, reason store.Rea
 	c.emit(ctx, e, ended)
 }
 
+type endedSession struct {
+	store.Record
+	reason store.Reason
+}
+
+func countLive(ended []endedSession) (n int) {
+	now := store.TimeOf(time.Now())
+	for _, s := range ended {
+		if s.GoneAt() > now {
+			n++
+		}
+	}
+	return n
+}
+
+// emitEnded reports the ends of sessions, also if the client has disconnected meanwhile.
+func (c *core) emitEnded(ctx context.Context, ended []endedSession, actor string) {
+	ctx = context.WithoutCancel(ctx)
+	for _, s := range ended {
+		c.emitEnd(ctx, s.Record, s.reason, actor)
+	}
+}
+
+// endingActor returns the ID of the user in whose request ctx is, if any, and the reason
+// for which a session of userID ends there.
+func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(sessionID string) store.Reason, actor string, err error) {
+	current := ""
+	if req := c.requestIn(ctx); req != nil {
+		l, err := req.tryLock()
+		if err != nil {
+			return nil, "", err
+		}
+		defer l.unlock()
+		actor, current = l.known()
+	}
+	return func(sessionID string) store.Reason {
+		switch {
+		case actor != userID:
+			return store.ReasonEnded
+		case sessionID == current:
+			return store.ReasonLoggedOut
+		}
+		return store.ReasonLoggedOutElsewhere
+	}, actor, nil
+}
+
+// known returns the IDs of the user and the session, if they have been resolved.
+func (l *locked) known() (userID, sessionID string) {
+	if l.user == nil {
+		return "", ""
+	}
+	return l.user.UserID(), l.rec.ID
+}
+
 // emitLoginRefused reports a login that was refused.
 func (c *core) emitLoginRefused(ctx context.Context, user User, reason store.Reason) {
 	c.emit(ctx, Event{Name: EventRefused, UserID: user.UserID(), Code: string(reason)}, store.Record{})
@@ -186,6 +246,25 @@ func (c *core) emitThrottled(ctx context.Context, e Event, t *throttle) {
 	if e.Count = t.allow(store.TimeOf(time.Now())); e.Count > 0 {
 		c.emit(ctx, e, store.Record{})
 	}
+}
+
+// unverifiedCookie returns no session, and emits the event.
+func (c *core) unverifiedCookie(ctx context.Context) resolution {
+	if c.logged.unverified.CompareAndSwap(false, true) {
+		c.log.Warn("sessionguard: a browser sent a cookie that Config.Keys did not sign: somebody forged it, or the keys have changed, or another program on this host has the same Config.CookieName",
+			"cookie", c.cookies.Session.Name)
+	}
+	c.emitThrottled(ctx, Event{Name: EventUnverifiedCookie}, &c.unverifiedCookies)
+	return resolution{}
+}
+
+// severalCookies returns no session, and emits the event.
+func (c *core) severalCookies(ctx context.Context) resolution {
+	if c.logged.several.CompareAndSwap(false, true) {
+		c.log.Warn("sessionguard: a browser sent two cookies named " + c.cookies.Session.Name + ", and nothing shows which one is this application's: another program of the domain has the same Config.CookieName, or somebody planted one. Neither counts, and a login ends the sessions of both")
+	}
+	c.emitThrottled(ctx, Event{Name: EventSeveralCookies, Code: c.cookies.Session.Name}, &c.severalLive)
+	return resolution{}
 }
 
 // emitUnavailable reports a failure. One that a client causes by disconnecting is throttled.
@@ -205,6 +284,22 @@ func (c *core) logError(message string, args ...any) {
 	if n := t.(*throttle).allow(store.TimeOf(time.Now())); n > 0 {
 		c.log.Error("sessionguard: "+message, append(args, "count", n)...)
 	}
+}
+
+// warnOfHTTP logs, once, that a browser logs in over http and will drop the cookie. Browsers
+// take Secure cookies from localhost also over http.
+func (c *core) warnOfHTTP(r *http.Request) {
+	host, isHTTP := strings.CutPrefix(r.Header.Get("Origin"), "http://")
+	if !isHTTP || !c.cookies.Session.Secure || fetch.IsLocalhost(host) || !c.logged.overHTTP.CompareAndSwap(false, true) {
+		return
+	}
+	c.log.Warn("sessionguard: a login arrived over http, where browsers drop Secure cookies: serve the site over https, or set Config.InsecureHTTP for development", "host", truncate(host))
+}
+
+// logBypass logs that the response to r goes around the guard's ResponseWriter.
+func (c *core) logBypass(r *http.Request) {
+	c.logError("a response goes around the guard, which can neither set its cookies nor forbid caching: an adapter for a framework has to hand on the ResponseWriter that it gets, as docs/frameworks.md shows",
+		"path", truncate(r.URL.Path), "method", truncate(r.Method))
 }
 
 func truncate(s string) string { return s[:min(256, len(s))] }
@@ -246,11 +341,25 @@ func (c *core) addressOf(r *http.Request) string {
 	return address
 }
 
-// remoteHost returns the address that the connection comes from.
-func remoteHost(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+// ClientAddrFrom returns a [Config.ClientAddr] that reads the header in which a proxy names
+// the client: X-Forwarded-For, or one with a single address, such as X-Real-IP or
+// CF-Connecting-IP. It must be a header that your proxy sets or adds to on every request.
+//
+// The header is believed only on connections from trusted, the networks of your proxies,
+// and on those over a Unix domain socket. Any other request has its connection's address,
+// and so has one whose header is missing or ends in something that is not an address. Of
+// several addresses, in one line or in several, the client's is the right-most that is not
+// in trusted: those to the left of it are what the client claims. Ports and zones are
+// dropped.
+//
+// Trust only proxies: whoever connects from one of these networks, past the proxy, can claim
+// any address. So can whoever reaches a proxy that only passes the header on, past the one
+// that sets it. Forwarded (RFC 7239) is not read. ClientAddrFrom panics if header is not the
+// name of a header, or if a prefix is not valid.
+func ClientAddrFrom(header string, trusted ...netip.Prefix) func(*http.Request) string {
+	client, err := clientaddr.From(header, trusted)
 	if err != nil {
-		return r.RemoteAddr
+		panic("sessionguard: ClientAddrFrom: " + err.Error())
 	}
-	return host
+	return client
 }

@@ -3,15 +3,15 @@ package sessionguard
 import (
 	"errors"
 	"log/slog"
-	"net/http"
 	"testing"
 
+	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
 func TestDiscardedEventAllocatesNothing(t *testing.T) {
-	c := &core{log: slog.New(slog.DiscardHandler), ownerPrefix: "session=", clientAddr: remoteHost}
+	c := &core{log: slog.New(slog.DiscardHandler), ownerPrefix: "session=", clientAddr: clientaddr.OfConnection}
 	req := &request{parent: t.Context(), core: c}
 	rec := store.Record{Session: &store.Session{ID: "id", Owner: "session=ada"}}
 	failed := errors.New("down")
@@ -25,11 +25,11 @@ func TestDiscardedEventAllocatesNothing(t *testing.T) {
 func TestEveryEventHasALogMessage(t *testing.T) {
 	for _, name := range []EventName{
 		EventLogin, EventReauthenticated, EventRevived, EventLogout, EventExpired, EventEnded,
-		EventTheftSuspected, EventRefused, EventUnknownCookie, EventUnverifiedCookie, EventUnavailable,
+		EventTheftSuspected, EventRefused, EventUnknownCookie, EventUnverifiedCookie, EventSeveralCookies, EventUnavailable,
 	} {
 		require.NotEmpty(t, eventMessages[name], name)
 	}
-	require.Len(t, eventMessages, 11)
+	require.Len(t, eventMessages, 12)
 }
 
 func TestThrottleCountsSuppressedEvents(t *testing.T) {
@@ -53,13 +53,4 @@ func TestThrottleAllowsAnEventAfterTheClockWasSetBack(t *testing.T) {
 	require.Equal(t, 3, limit.allow(now-1))
 	require.Zero(t, limit.allow(now+998))
 	require.Equal(t, 2, limit.allow(now+999))
-}
-
-// The default of Config.ClientAddr.
-func TestRemoteHostIsTheAddressWithoutThePort(t *testing.T) {
-	for remote, want := range map[string]string{
-		"192.0.2.7:1234": "192.0.2.7", "[2001:db8::7]:1234": "2001:db8::7", "@": "@", "": "",
-	} {
-		require.Equal(t, want, remoteHost(&http.Request{RemoteAddr: remote}))
-	}
 }

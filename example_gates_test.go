@@ -167,3 +167,19 @@ func ExampleGuard_HideCookies() {
 	// 200 cookies: 1
 	// 200 cookies: 0
 }
+
+// A proxy asks whether requests for another application, here a wiki, may pass. It says which
+// in two headers, and hands Remote-User on.
+func ExampleGuard_AuthRequest() {
+	guard := exampleGuard()
+	mux := http.NewServeMux()
+	mux.Handle("/auth", guard.AuthRequest(guard.RequireRole("Engineer")))
+
+	for _, browser := range []exampleBrowser{exampleVisit(mux), exampleVisitAs("ada", guard, mux)} {
+		resp := browser.Get("/auth", "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/wiki/start?edit=1")
+		fmt.Println(resp.StatusCode, resp.Header.Get("Location")+resp.Header.Get("Remote-User"))
+	}
+	// Output:
+	// 401 /login?next=%2Fwiki%2Fstart%3Fedit%3D1
+	// 204 ada
+}

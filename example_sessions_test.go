@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"time"
 
@@ -66,6 +67,40 @@ func ExampleGuard_Sessions() {
 	fmt.Println(desk.get("/account/devices"))
 	// Output:
 	// 200 192.0.2.1, current: true, fresh for 5m0s
+}
+
+// The application runs behind a proxy on the same machine, which adds the client's address to
+// X-Forwarded-For. Nobody else is believed.
+func ExampleClientAddrFrom() {
+	clientAddr := sessionguard.ClientAddrFrom("X-Forwarded-For",
+		netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128"))
+	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
+		FindUser:   exampleFind,
+		ClientAddr: clientAddr,
+		Logger:     slog.New(slog.DiscardHandler),
+		OnEvent: func(_ context.Context, e sessionguard.Event) {
+			fmt.Println(e.Name, "from", e.Address)
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	login := guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := guard.Login(w, r, exampleUsers["ada"]); err != nil { // after the password was verified
+			http.Error(w, "You cannot log in.", http.StatusForbidden)
+		}
+	}))
+
+	for _, connection := range []string{"127.0.0.1:50123", "192.0.2.1:50124"} {
+		r := httptest.NewRequest("POST", "/login", nil)
+		r.RemoteAddr = connection
+		r.Header.Set("X-Forwarded-For", "198.51.100.1, 203.0.113.7") // the client claims to be 198.51.100.1
+		login.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	// Output:
+	// logged_in from 203.0.113.7
+	// logged_in from 192.0.2.1
 }
 
 // Every user has at most two sessions. A third login ends the least recently active one,
@@ -144,6 +179,53 @@ func ExampleGuard_CancelOnEnd() {
 	fmt.Println(browser.get("/events"))
 	// Output:
 	// 200 event: ended, data: ended
+}
+
+// A chat counts each message as activity, although it is Passive: an open chat alone would
+// otherwise keep its session alive.
+func ExampleGuard_Active() {
+	guard := exampleGuard()
+	messages := make(chan string)
+	chat := guard.Passive(guard.RequireLogin(guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for message := range messages { // a real handler reads them from a WebSocket
+			if errors.Is(guard.Active(r), sessionguard.ErrNoSession) {
+				return // after any other error the session may still live
+			}
+			fmt.Fprintf(w, "%s; ", message)
+		}
+	}))))
+
+	browser := exampleVisitAs("ada", guard, chat)
+	go func() {
+		messages <- "Hello."
+		messages <- "Is anybody here?"
+		close(messages)
+	}()
+	fmt.Println(browser.get("/chat"))
+	// Output:
+	// 200 Hello.; Is anybody here?;
+}
+
+// Shutdown does not wait for the event stream, whose session lives on.
+func ExampleGuard_EndStreams() {
+	guard := exampleGuard()
+	started := make(chan bool)
+	events := guard.Passive(guard.RequireLogin(guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(started)
+		<-r.Context().Done()
+		fmt.Fprint(w, context.Cause(r.Context()))
+	}))))
+	server := &http.Server{Handler: guard.Handler(events)}
+	server.RegisterOnShutdown(guard.EndStreams)
+
+	browser := exampleVisitAs("ada", guard, events)
+	go func() {
+		<-started
+		_ = server.Shutdown(context.Background())
+	}()
+	fmt.Println(browser.get("/events"))
+	// Output:
+	// 200 http: Server closed
 }
 
 // An own audit trail counts the logins, in addition to the log.

@@ -2,12 +2,13 @@ package sessionguard
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/stream"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -53,7 +54,8 @@ func fresh(r store.Record, now store.Time, age time.Duration) bool {
 
 // Passive serves requests that are not a person's activity: polling, an event stream, a
 // status check. They are refused like any other once the session has ended, and neither
-// keep it alive nor revive it ([Remember]). Put it outside of whatever needs the session.
+// keep it alive, however long they take, nor revive it ([Remember]). Put it outside of
+// whatever needs the session. What a person does on such a stream counts by [Guard.Active].
 func (g *core) Passive(next http.Handler) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		req.raiseActivity(passive)
@@ -67,75 +69,178 @@ func (req *request) raiseActivity(to activity) {
 	raise(&l.activity, to)
 }
 
-// status is the response of Status. Seconds are rounded down, so that no client believes
-// that a session lasts longer than the server does.
-type status struct {
-	Authenticated   bool         `json:"authenticated"`
-	Session         string       `json:"session,omitempty"`
-	IdleSeconds     int64        `json:"idle_seconds"`
-	AbsoluteSeconds int64        `json:"absolute_seconds"`
-	Reason          store.Reason `json:"reason,omitempty"`
+// Active records that a person has done something on a request that goes on, such as a
+// message on a WebSocket, which moves the idle deadline as a new request would:
+//
+//	for {
+//		message, err := connection.Read(ctx)
+//		if err != nil || errors.Is(guard.Active(r), sessionguard.ErrNoSession) {
+//			return
+//		}
+//		…
+//	}
+//
+// It counts behind [Guard.Passive] too. Call it with the handler's own request, also after
+// the connection was hijacked or the handler has returned. As all activity it is sent to a
+// remote backend at most once per 1/30 of the idle timeout, so it may be called for every
+// message. The absolute timeout stays. Pings and acknowledgements are no person's: a client
+// for which they count never idles out.
+//
+// The error is [ErrNoSession] if nobody is logged in or the session has ended, as far as the
+// backend was asked: only [Guard.CancelOnEnd] notices that at once. It is [ErrUnavailable]
+// (wrapped) if the backend fails, which ends nothing before the deadline, [ErrHeadersSent] if
+// the response began without the session, [ErrNotWrapped], or [ErrInCallback].
+func (g *core) Active(r *http.Request) error {
+	l, err := g.lockRequest(r)
+	if err != nil {
+		return err
+	}
+	defer l.unlock()
+	return l.recordPerson(r.Context())
 }
 
-// status returns the session's status now. The request itself counts as activity if it
-// will be recorded.
-func (l *locked) status() status {
+func (l *locked) recordPerson(ctx context.Context) error {
+	if err := l.resolve(ctx); err != nil {
+		return err
+	}
 	if l.user == nil {
-		return status{Reason: l.endReason()}
+		return ErrNoSession
 	}
+	if now := store.TimeOf(time.Now()); l.againDue(now) {
+		l.touchAgain(now, l.touchWherever)
+	}
+	switch {
+	case l.overtaken():
+		return ErrNoSession
+	case l.effects != nil && l.effects.touchErr != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, l.effects.touchErr)
+	}
+	return nil
+}
+
+// A body is the body of a request. That a person's request is being read is activity: an
+// upload may take longer than the idle timeout.
+type body struct {
+	io.ReadCloser
+	request *request
+}
+
+// Read never waits for another goroutine that uses the guard: the next Read is soon enough.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if req := b.request; n > 0 && !req.writer.Over() && req.mu.TryLock() {
+		l := (*locked)(req)
+		defer l.unlock()
+		l.goesOn()
+	}
+	return n, err
+}
+
+// countReading makes the reading of the body activity. A connection of HTTP/2 (RFC 8441) has
+// a body too, in which not all is a person's: see Active.
+func (req *request) countReading() {
+	// In HTTP/2 a request without a body has one that is not http.NoBody.
+	if r := &req.http; r.Body != nil && r.ContentLength != 0 && r.Method != http.MethodConnect {
+		r.Body = &body{r.Body, req}
+	}
+}
+
+// isActivity reports whether the request is a person's, for whom it was served.
+func (l *locked) isActivity() bool {
+	return l.user != nil && l.activity < passive && l.outcome == served && !fetch.Prefetches(&l.http)
+}
+
+// goesOn records that a request goes on that was accepted earlier: its body is being read, or
+// its handler has returned.
+func (l *locked) goesOn() {
+	if l.user == nil {
+		return
+	}
+	if now := store.TimeOf(time.Now()); l.againDue(now) && l.isActivity() {
+		l.touchAgain(now, l.touchUsed)
+	}
+}
+
+// touchUsed touches the session, unless it has a new token that the browser has not used yet.
+func (l *locked) touchUsed(ctx context.Context, now store.Time) error {
+	if !l.direct {
+		if rec, err := l.core.backend.Load(ctx, l.rec.Key); err != nil || tokenUnused(rec) {
+			return err
+		}
+	}
+	return l.core.backend.Touch(ctx, l.rec.Key, now)
+}
+
+// againDue decides whether activity at now is recorded, after what the request has recorded
+// so far or will at its commit.
+func (l *locked) againDue(now store.Time) bool {
 	rec := l.rec
-	if l.touches() && l.inner == served {
-		rec.LastSeen = l.now
+	rec.LastSeen = max(rec.LastSeen, rec.Detail().Rotated) // a revival is activity
+	if l.effects != nil {
+		rec.LastSeen = max(rec.LastSeen, l.effects.touched)
 	}
-	return status{
-		Authenticated:   true,
-		Session:         rec.ID,
-		IdleSeconds:     int64(rec.Deadline().Sub(l.now) / time.Second),
-		AbsoluteSeconds: int64(rec.Expires.Sub(l.now) / time.Second),
+	if !l.committed && l.touches() {
+		rec.LastSeen = max(rec.LastSeen, l.now)
 	}
+	return touchDue(rec, now, l.core.local)
 }
 
-// Status responds with how long the session has to live, as JSON:
-//
-//	{"authenticated":true,"session":"…","idle_seconds":1799,"absolute_seconds":43199}
-//
-// "session" is the session's public ID, which stays the same through re-authentication
-// and changes with any other login. If nobody is logged in, "reason" is the
-// [Guard.EndReason], if there is one. A request of Status is not activity
-// ([Guard.Passive]), and the response is never cached. Activity that has not been sent to
-// a remote backend yet is not counted. Methods other than GET and HEAD get 405.
-func (g *core) Status() http.Handler {
-	return g.Passive(g.statusHandler(http.MethodGet, http.MethodHead))
-}
-
-// statusHandler responds to methods with the status.
-func (c *core) statusHandler(methods ...string) http.Handler {
-	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
-		req.raiseActivity(noRevival) // a script may ask a little too late
-		if !req.accepts(w, methods...) {
+// touchAgain records activity at now. A backend that fails replaces no response then. If it
+// panics, that stays here: not every caller of a Read expects it.
+func (l *locked) touchAgain(now store.Time, touch func(context.Context, store.Time) error) {
+	ctx := l.ctx()
+	if !l.core.local {
+		d, cancel := detached(ctx)
+		defer cancel()
+		ctx = d
+	}
+	var err error
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the backend panicked: %v", p)
+		}
+		if err == nil && l.committed && l.effects == nil {
+			l.rec.LastSeen = max(l.rec.LastSeen, now) // allocates nothing, as a request usually ends
 			return
 		}
-		if req.authenticate(r.Context()).err != nil {
-			c.refuse(req, w, r, unavailable)
+		e := l.needEffects()
+		if e.touched, e.touchErr = now, err; err == nil {
 			return
 		}
-		l := req.lock()
-		s := l.status()
-		l.unlock()
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s) // an error here means that the client has gone
-	})
+		e.touched = store.TimeOf(time.Now()) // the call may have taken long
+		if !l.overtaken() {
+			l.core.emitUnavailable(l.ctx(), err, l.rec)
+		}
+	}()
+	err = touch(ctx, now)
 }
 
-// ErrSessionEnded is the cause of a context that [Guard.CancelOnEnd] has cancelled.
-var ErrSessionEnded = errors.New("sessionguard: the session has ended")
+// touchWherever touches a session that another login of its user may have moved: a stream goes
+// on then.
+func (l *locked) touchWherever(ctx context.Context, now store.Time) error {
+	rec := l.rec
+	err := store.ErrNotFound
+	if l.direct {
+		err = l.core.backend.Touch(ctx, rec.Key, now)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		if rec, err = l.core.streamSession(ctx, rec.Key, rec.Owner, rec.ID); err != nil || tokenUnused(rec) {
+			return err // a new token that the browser has not used yet stays unused
+		}
+		err = l.core.backend.Touch(ctx, rec.Key, now)
+	}
+	if err == nil {
+		rec.LastSeen = now
+		l.core.streams.Moved(rec) // they need not ask the backend, which may fail
+	}
+	return err
+}
 
-// A SessionEndedError is an [ErrSessionEnded] with the reason.
-type SessionEndedError struct{ Reason store.Reason }
-
-func (e *SessionEndedError) Error() string { return ErrSessionEnded.Error() + ": " + string(e.Reason) }
-
-func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }
+// overtaken reports whether the session has ended, or moved, since the request was accepted,
+// as far as touchAgain has found.
+func (l *locked) overtaken() bool {
+	return l.effects != nil && errors.Is(l.effects.touchErr, store.ErrNotFound)
+}
 
 // CancelOnEnd ends a long response, such as server-sent events or a WebSocket, when the
 // session that it was begun with ends: by a logout, from elsewhere, or by a timeout.
@@ -158,17 +263,18 @@ func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }
 // A response of type text/event-stream gets the header X-Accel-Buffering: no, unless next
 // sets another value: nginx would hold it back until it ends.
 //
-// A stream is one request: it counts as activity once, at its start, and not at all
-// behind [Guard.Passive]. Routes with CancelOnEnd cost one backend call at the start and
-// one every 5 minutes, or every 30 seconds without a Watcher. If nobody is logged in, next
-// is called as it is.
+// A stream is one request: it counts as activity at its start and at its end, and not at all
+// behind [Guard.Passive]. What a person does on it counts by [Guard.Active], which prolongs
+// the stream too. Routes with CancelOnEnd cost one backend call at the start and one every 5
+// minutes, or every 30 seconds without a Watcher. If nobody is logged in, only
+// [Guard.EndStreams] ends the stream.
 func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		rec, err := req.sessionToWatch(r.Context(), ctx)
 		var s *stream.Stream
-		if err == nil && rec.Session != nil {
+		if err == nil {
 			s, err = req.openStream(r.Context(), rec, cancel)
 		}
 		switch {
@@ -183,6 +289,22 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 			next.ServeHTTP(w, watched)
 		}
 	})
+}
+
+// EndStreams ends everything that is served behind [Guard.CancelOnEnd], which
+// [http.Server.Shutdown] would wait for, and WebSockets, which it would leave open:
+//
+//	server.RegisterOnShutdown(guard.EndStreams)
+//
+// It does so as the end of a session does, but [context.Cause] is [http.ErrServerClosed], and no
+// session ends: clients may go on with another node. Streams that begin later are ended at
+// once, so call EndStreams only before the process ends. It logs how many ends of sessions the
+// backend has not carried out yet, as after a [Guard.Logout] that it failed.
+func (g *core) EndStreams() {
+	g.streams.Close()
+	if n := g.unfinished.Len(); n > 0 {
+		g.log.Error("sessionguard: the backend has not ended these sessions yet: if this process ends now, they live until they time out", "count", n)
+	}
 }
 
 // sessionToWatch returns the session of a logged-in user, or none. It records that derived
@@ -220,15 +342,15 @@ func (req *request) openStream(ctx context.Context, rec store.Record, cancel con
 	return s, nil
 }
 
-// newStreams makes the registry of the guard's streams.
-func (c *core) newStreams() *stream.Registry {
-	watcher, _ := c.backend.(store.Watcher)
+// newStreams makes the registry of the guard's streams. watcher is nil if the backend is none.
+func (c *core) newStreams(watcher store.Watcher) *stream.Registry {
 	return stream.New(stream.Config{
 		Watcher:     watcher,
 		Lookup:      c.streamSession,
 		Cause:       func(reason store.Reason) error { return &SessionEndedError{reason} },
 		Unavailable: ErrUnavailable,
 		Stopped:     ErrSessionEnded,
+		Closed:      http.ErrServerClosed,
 		Timeout:     detachedTimeout,
 		Logger:      c.log,
 	})
@@ -249,31 +371,6 @@ func (c *core) streamSession(ctx context.Context, key store.Key, owner, id strin
 		return rec, &store.EndedError{Reason: reason}
 	}
 	return rec, nil
-}
-
-// revalidate is for a gate around a request that is over: somebody has kept it, it has taken
-// the connection, or its response has not waited for its handler. The session may have ended
-// since the request was accepted, and the user may have changed.
-func (l *locked) revalidate() {
-	if !l.writer.Over() || l.rec.Session == nil {
-		return
-	}
-	ctx, cancel := detached(l.ctx())
-	defer cancel()
-	l.now = store.TimeOf(time.Now())
-	_, err := l.core.streamSession(ctx, l.rec.Key, l.rec.Owner, l.rec.ID)
-	switch ended := new(store.EndedError); {
-	case err == nil:
-		if l.stage == resolved { // otherwise resolve asks
-			_ = l.askForUser(ctx)
-		}
-	case errors.As(err, &ended):
-		l.setEnded(ended.Reason)
-	case errors.Is(err, store.ErrNotFound):
-		l.setEnded("")
-	default:
-		_ = l.fail(err)
-	}
 }
 
 // IdleTimeout gives one login an idle timeout of its own: an administrator may get ten
@@ -299,19 +396,4 @@ func explicit(d time.Duration) time.Duration {
 		return -1
 	}
 	return d
-}
-
-// checkTimeouts checks the timeouts of a guard or of one login.
-func checkTimeouts(idle, absolute time.Duration) error {
-	switch {
-	case idle < 0:
-		return errors.New("the IdleTimeout must be positive")
-	case absolute < 0:
-		return errors.New("the AbsoluteTimeout must be positive")
-	case idle < time.Second:
-		return fmt.Errorf("an IdleTimeout of %v is shorter than a second", idle)
-	case idle > absolute:
-		return fmt.Errorf("an IdleTimeout of %v is longer than the AbsoluteTimeout of %v", idle, absolute)
-	}
-	return nil
 }

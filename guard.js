@@ -23,12 +23,12 @@
   const on = (target, type, run) =>
     page.addEventListener.call(target, type, safe(run), { capture: true, passive: true });
 
-  // A page that navigates without loading a document may run the script again.
-  const running = Symbol.for("sessionguard");
-  if (document[running]) return page.dispatchEvent.call(document, new Event("sessionguard:check"));
+  // Where pages come without loading a document (Turbo, htmx), each may run the script again.
+  const script = page.currentScript;
+  const running = Symbol.for("sessionguard"), arrival = { detail: script?.dataset.session };
+  if (document[running]) return page.dispatchEvent.call(document, new CustomEvent("sessionguard:check", arrival));
   document[running] = true;
 
-  const script = page.currentScript;
   const source = script.src; // as it is now: a <base> that follows would change it
   const option = (name, fallback) => script.dataset[name] ?? fallback;
   const duration = (name, fallback) => {
@@ -51,6 +51,7 @@
   // may stop while the machine sleeps, and the wall clock may be set back. Acting too
   // early costs one request; too late would leave an ended session's page visible.
   function now() { return { steady: performance.now(), wall: Date.now() }; }
+  const never = { steady: -Infinity, wall: -Infinity };
   function since(at) { return Math.max(performance.now() - at.steady, Date.now() - at.wall); }
   // The status in the page itself cannot be older than the request for the page.
   function pageRequested() {
@@ -66,14 +67,15 @@
     status = latest;
     maxIdle = Math.max(maxIdle, status.idle);
     if (left() > warnFrom()) { // extended, so no warning is due
-      confirmed = dismissed = false;
+      asked = 0;
+      dismissed = false;
       failed = "";
       if (shown !== "hidden") close();
     }
   }
 
   // tick runs every second: a single long timer would stop while the machine sleeps.
-  let confirmed = false; // the server was asked once more before warning
+  let asked = 0; // once before warning, once in time for a response before the end
   let dismissed = false; // the user closed the absolute timeout's warning
   function tick() {
     if (hidden || session === undefined) {
@@ -95,8 +97,8 @@
       if (poll && visible && since(status.at) > poll && since(lastCheck) > poll) check();
     } else if (since(lastActivity) < 5000 && !staying && !failed && !atLimit()) {
       stay();
-    } else if (!confirmed) { // activity elsewhere may have extended the session
-      confirmed = true;
+    } else if (!staying && left() <= [warnFrom(), Math.min(5000, warnFrom() / 2)][asked]) {
+      asked++; // activity elsewhere, or an upload, may have extended the session
       check();
     } else if (!dismissed && !staying) {
       open(atLimit() ? "limit" : "idle");
@@ -106,32 +108,55 @@
   // ---- Asking the server ----
 
   let checks = 0; // only the response to the latest one counts
+  let answered = 0; // the latest one with a response
+  let wanted = false; // another one is, after that
   let lastCheck = now();
   function check(name = "status", method = "GET") {
+    wanted = false;
     if (leaving) return leave(); // the navigation may have failed
     lastCheck = now();
     const id = ++checks;
     fetchStatus(name, method).then(safe((latest) => {
       if (id !== checks || leaving) return;
+      answered = id;
       staying = false;
       if (method === "POST") failed = latest ? "" : option("failed", "The server did not answer, please try again.") + " ";
       if (!latest) return;
       session ||= latest.session; // first known on a static page, or after a login by fetch
       if (latest.session !== session) return leave();
+      landing = "";
       learn(latest);
       announce();
       if (session && left() <= 0) return hide();
       show();
       tick();
-    }));
+    })).then(next);
+  }
+  // ask checks after an event that may be a login or logout. Many events at once cause one
+  // request, and those that follow another one, which they cannot keep from its response.
+  // After ten requests there is one a second: an event may be dispatched for every request.
+  function ask() {
+    wanted = true;
+    setTimeout(next);
+  }
+  let asks = 0; // every second, one less
+  const next = safe(() => {
+    if (!wanted || answered !== checks || asks >= 10) return;
+    asks++;
+    check();
+  });
+  // glance is for events that are no sign of that, and may be many.
+  function glance() {
+    if (leaving || !session || since(lastCheck) > 5000) ask();
   }
 
-  // fetchStatus returns undefined unless the response is a valid status.
+  // fetchStatus returns undefined unless the response is a valid status. While a form is being
+  // sent from the page, WebKit (2.50) lets only a request with keepalive through.
   async function fetchStatus(name, method) {
     const at = now();
     try {
       const response = await fetch(endpoint(name), {
-        method, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(5000),
+        method, cache: "no-store", redirect: "error", keepalive: true, signal: AbortSignal.timeout(5000),
       });
       const body = response.ok ? await response.json() : {};
       if (body.authenticated === false) return { session: "", idle: 0, absolute: 0, at };
@@ -156,7 +181,7 @@
   // At most one report a minute is sent, and input in between is dropped, except that
   // tick reports input of the last five seconds instead of warning. So a session may
   // end up to a minute early, never late.
-  let lastActivity = { steady: -Infinity, wall: -Infinity };
+  let lastActivity = never;
   let lastStay = pageRequested();
   function act(event) {
     if (!event.isTrusted || !session || hidden || shown || left() <= 0) return;
@@ -235,16 +260,34 @@
   // The server decides where to go next. It does not learn the fragment, which may be a
   // secret, and which may not be for whoever logs in next.
   let leaving = false;
+  let departure = never; // when the last navigation began, which another one would cancel
+  let landing = ""; // where the server has sent the page, without loading a document
   function leave() {
+    const first = !leaving;
     leaving = true;
     try {
       hide();
       page.body?.replaceChildren();
+      forget();
+      if (first) channel?.postMessage({}); // the other tabs check
     } finally {
       const query = new URLSearchParams({ next: option("next", location.pathname + location.search) });
       if (left() <= 0) query.set("reason", atLimit() ? "absolute" : "idle");
-      location.replace(endpoint("resume?" + query));
+      if (since(departure) > 10000) {
+        departure = now();
+        location.replace(landing || endpoint("resume?" + query));
+      }
     }
+  }
+
+  // forget removes the copies of pages that htmx keeps for Back, and which would outlive the
+  // session. Turbo's are in the memory of the document that leave ends.
+  function forget() {
+    try {
+      for (const storage of [sessionStorage, localStorage]) {
+        for (const key of Object.keys(storage)) if (key.startsWith("htmx-history")) storage.removeItem(key);
+      }
+    } catch {} // where storage is turned off
   }
 
   function logOut() {
@@ -252,6 +295,7 @@
     hide();
     const action = endpoint(option("logout", "logout"));
     element("form", host.shadowRoot, { method: "post", action, target: "_self" }).submit();
+    departure = now();
   }
 
   // ---- The dialog ----
@@ -378,11 +422,13 @@
   });
   on(window, "pagehide", () => {
     if (session !== "") hide();
-    checks++; // a late response must not show the page again
+    answered = ++checks; // a late response must not show the page again
     // A logout may lead to a page without the script to announce it, so ask the other
     // tabs to check.
     if (submitted || !navigates) channel.postMessage({});
+    if (submitted) forget();
     submitted = false;
+    departure = never;
     channel.close(); // an open one keeps the page out of the back/forward cache
   });
   on(window, "pageshow", (event) => {
@@ -399,11 +445,57 @@
   const wake = () => (hidden ? check() : tick());
   on(document, "visibilitychange", () => { if (page.visibilityState === "visible") wake(); });
   on(window, "online", wake);
-  // Applications dispatch this after a login or logout that does not load a page.
-  on(document, "sessionguard:check", () => check());
+
+  // ---- Pages and parts of pages that come without loading a document ----
+
+  // Whatever an event says, the server decides, also if reading what it says throws.
+  const heed = (type, run) => on(document, type, (event) => {
+    try {
+      run(event);
+    } catch {
+      ask();
+    }
+  });
+  // land notes where the server has sent a page or part.
+  function land(url) {
+    try {
+      const { origin, href } = new URL(url);
+      if (origin === location.origin) landing = href.split("#")[0];
+    } catch {} // it is none
+  }
+  // Applications dispatch this after a login or logout, and this script when it runs again.
+  heed("sessionguard:check", ({ detail }) => {
+    if (detail === session) return glance();
+    if (detail === "") land(location.href); // a visitor's page
+    session ||= typeof detail === "string" ? detail : undefined;
+    ask();
+  });
+  on(document, "turbo:load", () => { if (page.readyState === "complete") glance(); }); // not the document's own
+  on(document, "turbo:submit-end", ask);
+  heed("turbo:before-fetch-response", ({ detail }) => {
+    const response = detail?.fetchResponse;
+    if (response?.redirected) land(response.location);
+    if (response?.redirected || response?.statusCode === 401) ask();
+  });
+  for (const type of ["htmx:afterRequest", "htmx:after:request"]) { // of htmx 2 and 4
+    heed(type, ({ detail }) => {
+      const { requestConfig, xhr, ctx } = Object(detail);
+      const method = requestConfig?.verb ?? ctx?.request?.method, response = xhr ?? ctx?.response;
+      if (/^get$/i.test(method) && response?.status !== 401) return glance();
+      submitted = true;
+      if (!(xhr?.getResponseHeader?.("HX-Redirect") ?? ctx?.hx?.redirect)) ask(); // else htmx leaves the page
+    });
+  }
+  on(window, "popstate", glance);
 
   listen();
-  if (session === undefined) check();
+  if (session === "") forget();
+  // In a document that is loaded, the age of the script element is unknown.
+  if (session === undefined || page.readyState === "complete") check();
   else announce();
-  setInterval(safe(tick), 1000);
+  setInterval(safe(() => {
+    asks &&= asks - 1;
+    next();
+    tick();
+  }), 1000);
 })();

@@ -72,7 +72,7 @@ func (l *locked) loadSession(ctx context.Context) error {
 	returned := false
 	defer l.failUnless(&returned)
 
-	res := l.core.resolveCookie(ctx, query{&l.http, l.cookies, l.now, l.activity})
+	res := l.core.resolveCookie(ctx, query{&l.http, l.cookies, l.now, l.activity, (*request)(l).authResponse() != nil})
 	returned = true
 	return l.apply(&res)
 }
@@ -193,6 +193,7 @@ type query struct {
 	cookies  *string // as they came
 	now      store.Time
 	activity activity
+	auth     bool // of AuthRequest: a proxy drops the response's cookies
 }
 
 // A resolution is what a request's session cookie stands for. It fits into the registers
@@ -226,13 +227,23 @@ const maxConflicts = 20
 var errForeign = errors.New("the backend returned a session that is not this guard's")
 
 // resolveCookie finds the session of a request's cookie, follows it where it has moved,
-// revives it if the request may, and ends it if it is over.
+// revives it if the request may, and ends it if it is over. Of several cookies the one of a
+// live session counts.
 func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 	value, n := cookie.Unique(q.cookies, c.cookies.Session.Name)
 	if n == 0 {
 		return resolution{}
 	}
-	if n > 1 || !cookie.Plausible(value) {
+	if n > 1 {
+		var err error
+		value, err = c.cookies.Choose(ctx, c.backend, c.ownerPrefix, q.now, q.cookies)
+		if errors.Is(err, cookie.ErrSeveral) {
+			return c.severalCookies(ctx)
+		} else if err != nil {
+			return resolution{kind: unknown, err: err}
+		}
+	}
+	if !cookie.Plausible(value) {
 		return c.unverifiedCookie(ctx)
 	}
 	key := c.cookies.Key(value)
@@ -317,7 +328,10 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 	lost := tokenUnused(rec) && phase == alive && (moved.To == rec.Key || !rec.Revived())
 	switch {
 	case opened && phase == alive && rec.Revived() && (recent || lost):
-		if fetch.Upgrades(q.request) {
+		if q.auth && !recent {
+			return resolution{kind: waiting, rec: rec} // for a page that can set the cookie
+		}
+		if q.auth || fetch.Upgrades(q.request) {
 			return resolution{kind: superseded, rec: rec}
 		}
 		return resolution{kind: rotated, rec: rec, token: token}
@@ -326,7 +340,8 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 	}
 	d, cancel := detached(ctx)
 	defer cancel()
-	if err := c.end(d, rec.Key, store.ReasonTheftSuspected, ""); err != nil {
+	if _, err := c.end(d, rec.Key, store.ReasonTheftSuspected, ""); err != nil {
+		c.endLater(rec.Key, rec, store.ReasonTheftSuspected, err)
 		c.emitEnd(ctx, rec, store.ReasonTheftSuspected, "")
 		return resolution{kind: unknown, err: err}
 	}
@@ -336,7 +351,7 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 // mayRevive reports whether a person seems to be asking, whose browser can be given a
 // cookie. It parses the URL, so it is called only if there is a session to revive.
 func (c *core) mayRevive(q query) bool {
-	return q.activity == active && !fetch.Upgrades(q.request) &&
+	return q.activity == active && !q.auth && !fetch.Upgrades(q.request) &&
 		!fetch.Prefetches(q.request) && localpath.Requested(q.request, c.basePath).Path != c.login.Path
 }
 
@@ -381,14 +396,4 @@ func (c *core) cached(key store.Key) (store.Record, bool) {
 		return store.Record{}, false
 	}
 	return c.cacher.Cached(key)
-}
-
-// unverifiedCookie returns no session, and emits the event.
-func (c *core) unverifiedCookie(ctx context.Context) resolution {
-	if c.logged.unverified.CompareAndSwap(false, true) {
-		c.log.Warn("sessionguard: a browser sent a cookie that Config.Keys did not sign: somebody forged it, or the keys have changed, or another program on this host has the same Config.CookieName",
-			"cookie", c.cookies.Session.Name)
-	}
-	c.emitThrottled(ctx, Event{Name: EventUnverifiedCookie}, &c.unverifiedCookies)
-	return resolution{}
 }

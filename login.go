@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
-	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -35,11 +34,16 @@ import (
 // has to replace the response, or the handler panics (and nothing inside the guard
 // recovers), the login is undone. So it is if the context of the request that the guard got
 // ends before the handler returns: the client has gone, or a middleware around the guard has
-// given up. An [http.TimeoutHandler] inside the guard undoes nothing: if it gives up after
+// given up. So it is if a framework has written the response to its own ResponseWriter, as
+// far as that tells; the mistake is logged. An [http.TimeoutHandler] inside the guard undoes nothing: if it gives up after
 // Login has returned, its 503 sets the cookie, and the user is logged in.
 func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options ...LoginOption) error {
 	if isNil(user) {
 		return ErrNoUser
+	}
+	if req := g.requestOf(r); req != nil && req.writer.BypassedBy(w) {
+		g.logBypass(r)
+		return fmt.Errorf("%w, and hand on the ResponseWriter that it gives you", ErrNotWrapped)
 	}
 	return g.logIn(r, user, options)
 }
@@ -50,6 +54,21 @@ type LoginOption func(*loginOptions)
 type loginOptions struct {
 	idle, absolute time.Duration // 0: not given
 	remember       bool
+}
+
+// checkTimeouts checks the timeouts of a guard or of one login.
+func checkTimeouts(idle, absolute time.Duration) error {
+	switch {
+	case idle < 0:
+		return errors.New("the IdleTimeout must be positive")
+	case absolute < 0:
+		return errors.New("the AbsoluteTimeout must be positive")
+	case idle < time.Second:
+		return fmt.Errorf("an IdleTimeout of %v is shorter than a second", idle)
+	case idle > absolute:
+		return fmt.Errorf("an IdleTimeout of %v is longer than the AbsoluteTimeout of %v", idle, absolute)
+	}
+	return nil
 }
 
 // Remember makes a login outlast its idle timeout and the closing of the browser, until
@@ -80,7 +99,10 @@ type loginOptions struct {
 // that the superseded token is taken for a copy: the session ends,
 // [EventTheftSuspected] is emitted, and the legitimate user has to log in again. This
 // cannot tell a thief from a browser that was restored from an old backup, or that never
-// got the response and then idled out as well. It does not notice a thief who never lets
+// got the response and then idled out as well, or one of whose requests is late: a handler
+// or a machine that stood still held it for longer than RememberGrace before the guard
+// looked the session up, while another request revived it. Such a machine must stand still
+// just when somebody comes back. It does not notice a thief who never lets
 // the session idle out, or whose copy is not used again after the token was replaced: as
 // long as nothing is replaced, both have the same cookie.
 func Remember() LoginOption {
@@ -114,16 +136,6 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	return l.logIn(r.Context(), user, o)
 }
 
-// warnOfHTTP logs, once, that a browser logs in over http and will drop the cookie. Browsers
-// take Secure cookies from localhost also over http.
-func (c *core) warnOfHTTP(r *http.Request) {
-	host, isHTTP := strings.CutPrefix(r.Header.Get("Origin"), "http://")
-	if !isHTTP || !c.cookies.Session.Secure || fetch.IsLocalhost(host) || !c.logged.overHTTP.CompareAndSwap(false, true) {
-		return
-	}
-	c.log.Warn("sessionguard: a login arrived over http, where browsers drop Secure cookies: serve the site over https, or set Config.InsecureHTTP for development", "host", truncate(host))
-}
-
 // logIn stores a new session, or moves the user's present one to a new token, and makes
 // it the request's.
 func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
@@ -137,6 +149,7 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 	if err := l.checkFound(ctx, user.UserID()); err != nil {
 		return err
 	}
+	l.now = store.TimeOf(time.Now()) // the request's body may have come in meanwhile
 	token, next, err := l.newSession(user)
 	if err != nil {
 		return err
@@ -280,7 +293,7 @@ func (l *locked) create(ctx context.Context, next store.Record, user User) error
 	if l.rec.Session != nil {
 		presented = l.rec.Owner
 	}
-	if limit.Refuse && presented != next.Owner {
+	if limit.Refuse && presented != next.Owner && !l.presents(ctx, next.Owner) {
 		// A login that is refused must not end another user's session.
 		if err := c.createWithin(ctx, limit, next); err != nil {
 			return err
@@ -325,7 +338,9 @@ func (l *locked) loginFailed(next store.Record, user User, err error) error {
 	// The backend may have stored it all the same. Nobody has its token, but it would count.
 	ctx, cancel := detached(l.ctx())
 	defer cancel()
-	_, _ = l.core.backend.Delete(ctx, next.Key, store.ReasonLoginIncomplete)
+	if _, err := l.core.backend.Delete(ctx, next.Key, store.ReasonLoginIncomplete); err != nil {
+		l.core.endLater(next.Key, store.Record{}, store.ReasonLoginIncomplete, err)
+	}
 	return l.fail(err)
 }
 
@@ -335,7 +350,7 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 	if l.rec.Session != nil && !reauthenticated {
 		l.clearOpen() // what is open was another user's
 	}
-	l.rec, l.user = next, user
+	l.rec, l.user, l.direct = next, user, false
 	raise(&l.stage, resolved)
 	e.session = cookie.Change{Kind: cookie.Set, Value: token}
 	e.dormantOwner, e.stored = "", nil
@@ -350,14 +365,15 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 }
 
 // undoLogin ends a session that this request has created, because the response with its
-// cookie will not be sent.
-func (l *locked) undoLogin() {
+// cookie will not be sent, and reports whether there was one.
+func (l *locked) undoLogin() (undone bool) {
 	e := l.effects
 	if e == nil || e.session.Kind != cookie.Set {
-		return
+		return false
 	}
 	e.session, e.visitor = cookie.Change{}, cookie.Change{}
 	_ = l.endNow(store.ReasonLoginIncomplete)
+	return true
 }
 
 // newToken returns a new session cookie's value and the key of its session. Unless the
@@ -375,3 +391,9 @@ func (c *core) newToken(owner string) (value string, key store.Key, err error) {
 }
 
 func newPublicID() string { return rand.Text() }
+
+// isPublicID reports whether newPublicID may have returned id. rand.Text may return more than
+// its 26 characters one day.
+func isPublicID(id string) bool {
+	return len(id) >= 26 && len(id) <= 64 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}

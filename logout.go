@@ -3,6 +3,7 @@ package sessionguard
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
 	"time"
 
@@ -35,8 +36,10 @@ import (
 // 156). Do not add Clear-Site-Data: "cookies", which would undo it; "storage" is for the
 // application to add.
 //
-// If the backend fails, the cookies are deleted all the same, and the response is a 503
-// that says so: the session then ends with its timeouts.
+// If the backend fails, the cookies are deleted all the same, and the response is a 503 that
+// says so. For the next ten minutes the guard goes on trying to end the session (at most 1024
+// ends at a time); the event tells when it has. If the process ends before, or the backend
+// does not come back, the session ends with its timeouts.
 func (g *core) Logout(to string) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodPost) {
@@ -62,7 +65,7 @@ func (g *core) Logout(to string) http.Handler {
 
 // End does what [Guard.Logout] does, within a handler that writes the response itself.
 // [ErrUnavailable] (wrapped) means that the session may still exist in the backend; the
-// response is then replaced with 503. After the first byte of the response, End still
+// response is then replaced with 503, and the guard goes on trying. After the first byte of the response, End still
 // ends the session but cannot delete the cookie, and returns [ErrHeadersSent]. With
 // [ErrNotWrapped] and [ErrInCallback], nothing was done.
 func (g *core) End(w http.ResponseWriter, r *http.Request) error {
@@ -110,12 +113,6 @@ func (l *locked) logOut() error {
 	return err
 }
 
-// maxPresented is how many cookies with our name endPresented looks at. A browser sends
-// those with longer paths first (RFC 6265 section 5.4), and ours has the path "/", where one
-// host can have only one other for each of its parent domains. So ours is among the last few,
-// and more than these are sent only to keep a backend busy.
-const maxPresented = 8
-
 // endPresented ends every session whose cookie the browser sent: of two cookies with our
 // name, one was planted, and nothing tells which.
 func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
@@ -124,19 +121,34 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	if l.rec.Session != nil {
 		keys[l.rec.Key] = true
 	}
-	for _, value := range cookie.Last(l.cookies, c.cookies.Session.Name, maxPresented) {
+	for _, value := range cookie.Last(l.cookies, c.cookies.Session.Name, cookie.MaxPresented) {
 		if c.shouldLoad(value) {
 			keys[c.cookies.Key(value)] = true
 		}
 	}
 	var failed error
 	for key := range keys {
-		failed = errors.Join(failed, c.end(ctx, key, reason, ""))
+		ended, err := c.end(ctx, key, reason, "")
+		if ended.Session == nil && l.rec.Session != nil && l.rec.Key == key {
+			ended = l.rec
+		}
+		// After a failed login, the browser may go on as before.
+		if err != nil && reason == store.ReasonLoggedOut && (ended.Session != nil || l.core.mayLive(ctx, key)) {
+			c.endLater(key, ended, reason, err)
+		}
+		failed = errors.Join(failed, err)
 	}
 	if failed != nil {
 		c.streams.EndKeys(keys, reason)
 	}
 	return failed
+}
+
+// mayLive reports whether there may be a session at key. A client that sends cookies of no
+// session must not take the place of others' ends among those that are tried again.
+func (c *core) mayLive(ctx context.Context, key store.Key) bool {
+	_, err := c.loadMoved(ctx, key)
+	return !errors.Is(err, store.ErrNotFound)
 }
 
 // endNow ends the request's session, which was found to be over.
@@ -147,42 +159,71 @@ func (l *locked) endNow(reason store.Reason) error {
 }
 
 // endOver ends a session that was found to be over. If the backend fails, the next request
-// finds the same.
+// finds the same; but none will come for a login whose cookie was not sent.
 func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reason) error {
 	d, cancel := detached(ctx)
 	defer cancel()
-	err := c.end(d, rec.Key, reason, "")
+	_, err := c.end(d, rec.Key, reason, "")
 	if err != nil {
 		c.logError("could not delete an ended session", "reason", reason, "error", err)
+		if reason == store.ReasonLoginIncomplete {
+			c.endLater(rec.Key, rec, reason, err)
+		}
 	}
 	return err
+}
+
+// endLater goes on, in the background, trying to end the session at key. known is what is
+// known of it, or a zero Record. It spares a session in which the user has logged in again
+// since.
+func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, err error) {
+	if known.Session != nil {
+		known = store.Record{Session: &store.Session{ID: known.ID, Owner: known.Owner}} // without its values
+	}
+	failed := store.TimeOf(time.Now())
+	c.unfinished.Add(key, err, func(ctx context.Context) error {
+		if rec, err := c.loadMoved(ctx, key); err == nil && rec.Key != key && rec.Authenticated > failed {
+			return nil
+		}
+		ended, err := c.end(ctx, key, reason, "")
+		if err == nil && ended.Session == nil && known.Session != nil { // an attempt that failed has ended it
+			c.streams.End(known.ID, reason)
+			c.emitEnd(ctx, known, reason, "")
+		}
+		return err
+	})
 }
 
 // end ends a session and its streams, and emits the event. A logout, a login or suspected
 // theft ends the session even if it has moved to a new key meanwhile, for example because
-// of a login in another tab whose new cookie has not reached the browser.
-func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, actor string) error {
-	rec, err := c.backend.Delete(ctx, key, reason)
+// of a login in another tab whose new cookie has not reached the browser. It returns the
+// session, if there was one: with an error too, if that says that not all of the backend
+// knows of the end.
+func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, actor string) (ended store.Record, err error) {
+	ended, err = c.backend.Delete(ctx, key, reason)
 	var moved *store.MovedError
 	switch {
 	case errors.As(err, &moved):
 		if reason != store.ReasonLoggedOut && reason != store.ReasonReplaced && reason != store.ReasonTheftSuspected {
-			return nil
+			return store.Record{Session: &store.Session{ID: moved.ID, Owner: moved.Owner}}, nil
 		}
-		var ended []endedSession
-		ended, err = c.endByID(ctx, []store.End{{Owner: moved.Owner, ID: moved.ID, Reason: reason}})
-		c.emitEnded(ctx, ended, actor)
-	case err == nil && rec.Session != nil:
-		c.streams.End(rec.ID, reason)
-		c.emitEnd(ctx, rec, reason, actor)
+		all, err := c.endByID(ctx, []store.End{{Owner: moved.Owner, ID: moved.ID, Reason: reason}})
+		c.emitEnded(ctx, all, actor)
+		if len(all) > 0 {
+			ended = all[0].Record
+		}
+		return ended, err
+	case err == nil && ended.Session != nil:
+		c.streams.End(ended.ID, reason)
+		c.emitEnd(ctx, ended, reason, actor)
 	}
-	return err
+	return ended, err
 }
 
 // EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists them).
 // It takes the user's ID as well, so that a handler cannot be tricked into ending another
-// user's. It returns [ErrNoSession] if this user has no such session, [ErrUnavailable]
-// (wrapped), or [ErrInCallback].
+// user's. It returns [ErrNoSession] if this user has no such session, [ErrInCallback], or
+// [ErrUnavailable] (wrapped): the guard then goes on trying, as after a [Guard.Logout].
 //
 // If ctx derives from the context of a request whose user is known, as behind a gate, the
 // next page of the ended session says whether that user or somebody else ended it. On a
@@ -192,11 +233,22 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	if err != nil {
 		return err
 	}
+	if !isPublicID(id) { // a backend may fail for what a client makes up, and again at each attempt
+		return ErrNoSession
+	}
 	d, cancel := detached(ctx)
 	defer cancel()
-	ended, err := g.endByID(d, []store.End{{Owner: g.ownerPrefix + userID, ID: id, Reason: reasonFor(id)}})
+	end := store.End{Owner: g.ownerPrefix + userID, ID: id, Reason: reasonFor(id)}
+	ended, err := g.endByID(d, []store.End{end})
 	g.emitEnded(ctx, ended, actor)
 	if err != nil {
+		if _, gone := g.backend.LoadByID(d, end.Owner, id); !errors.Is(gone, store.ErrNotFound) { // see mayLive
+			g.unfinished.Add(end, err, func(ctx context.Context) error {
+				ended, err := g.endByID(ctx, []store.End{end})
+				g.emitEnded(ctx, ended, actor)
+				return err
+			})
+		}
 		return errors.Join(ErrUnavailable, err)
 	}
 	if countLive(ended) == 0 {
@@ -214,20 +266,20 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 //
 // EndUser ends the sessions that began before the call, wherever they move meanwhile, in
 // pages of [store.MaxPage]. It returns [ErrInCallback], or [ErrUnavailable] (wrapped): some
-// have then ended, and another call ends the rest.
+// have then ended, another call ends the rest, and the guard goes on trying as after a
+// [Guard.Logout], but spares logins after this call.
 func (g *core) EndUser(ctx context.Context, userID string) error {
 	reasonFor, actor, err := g.endingActor(ctx, userID)
 	if err != nil {
 		return err
 	}
 	user, findErr := g.findUser(ctx, userID)
-	_, err = g.endOwned(ctx, userID, actor, func(s *store.Session) (store.Reason, bool) {
+	return g.endAllOwned(ctx, userID, "", actor, func(s *store.Session) (store.Reason, bool) {
 		if reason, err := checkUser(user, findErr, s.Stamp); err == nil && reason != "" {
 			return reason, true
 		}
 		return reasonFor(s.ID), true
 	})
-	return err
 }
 
 // EndOthers ends every session of the current user except this one, as EndUser does: after
@@ -241,48 +293,36 @@ func (g *core) EndOthers(r *http.Request) error {
 	if id.user == nil {
 		return ErrNoSession
 	}
-	userID := id.user.UserID()
-	_, err := g.endOwned(r.Context(), userID, userID, func(s *store.Session) (store.Reason, bool) {
+	userID, own, stamp := id.user.UserID(), id.rec.ID, id.rec.Stamp
+	return g.endAllOwned(r.Context(), userID, own, userID, func(s *store.Session) (store.Reason, bool) {
 		switch {
-		case s.ID == id.rec.ID: // also if another request has logged in again meanwhile
+		case s.ID == own: // also if another request has logged in again meanwhile
 			return "", false
-		case s.Stamp != id.rec.Stamp:
+		case s.Stamp != stamp:
 			return store.ReasonCredentialsChanged, true
 		}
 		return store.ReasonLoggedOutElsewhere, true
 	})
+}
+
+// endAllOwned is endOwned for a caller that has to know that all have ended, or else will:
+// those that began before the call. except is the ID of the one that match spares.
+func (c *core) endAllOwned(ctx context.Context, userID, except, actor string, match func(*store.Session) (store.Reason, bool)) error {
+	began := store.TimeOf(time.Now())
+	_, err := c.endOwned(ctx, userID, actor, match)
+	if err != nil {
+		key := [...]string{userID, except}
+		c.unfinished.Add(key, err, func(ctx context.Context) error {
+			_, err := c.endOwned(ctx, userID, actor, func(s *store.Session) (store.Reason, bool) {
+				if s.Authenticated > began {
+					return "", false
+				}
+				return match(s)
+			})
+			return err
+		})
+	}
 	return err
-}
-
-// endingActor returns the ID of the user in whose request ctx is, if any, and the reason
-// for which a session of userID ends there.
-func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(sessionID string) store.Reason, actor string, err error) {
-	current := ""
-	if req := c.requestIn(ctx); req != nil {
-		l, err := req.tryLock()
-		if err != nil {
-			return nil, "", err
-		}
-		defer l.unlock()
-		actor, current = l.known()
-	}
-	return func(sessionID string) store.Reason {
-		switch {
-		case actor != userID:
-			return store.ReasonEnded
-		case sessionID == current:
-			return store.ReasonLoggedOut
-		}
-		return store.ReasonLoggedOutElsewhere
-	}, actor, nil
-}
-
-// known returns the IDs of the user and the session, if they have been resolved.
-func (l *locked) known() (userID, sessionID string) {
-	if l.user == nil {
-		return "", ""
-	}
-	return l.user.UserID(), l.rec.ID
 }
 
 // endOwned ends the sessions of a user that match, and counts the live ones. It finds each
@@ -316,9 +356,17 @@ func (c *core) endOwned(ctx context.Context, userID, actor string, match func(*s
 	return countLive(ended), nil
 }
 
-type endedSession struct {
-	store.Record
-	reason store.Reason
+// ownedPages yields a user's sessions, also dead ones, without their values.
+func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.Record, error] {
+	return func(yield func([]store.Record, error) bool) {
+		for after := ""; ; {
+			page, err := c.backend.ByOwner(ctx, c.ownerPrefix+userID, after, store.MaxPage)
+			if !yield(page, err) || err != nil || len(page) < store.MaxPage {
+				return
+			}
+			after = page[len(page)-1].ID
+		}
+	}
 }
 
 // endByID ends sessions and their streams, and returns those that it has ended.
@@ -336,20 +384,12 @@ func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSess
 	return ended, err
 }
 
-// emitEnded reports the ends of sessions, also if the client has disconnected meanwhile.
-func (c *core) emitEnded(ctx context.Context, ended []endedSession, actor string) {
-	ctx = context.WithoutCancel(ctx)
-	for _, s := range ended {
-		c.emitEnd(ctx, s.Record, s.reason, actor)
-	}
-}
+// ErrSessionEnded is the cause of a context that [Guard.CancelOnEnd] has cancelled.
+var ErrSessionEnded = errors.New("sessionguard: the session has ended")
 
-func countLive(ended []endedSession) (n int) {
-	now := store.TimeOf(time.Now())
-	for _, s := range ended {
-		if s.GoneAt() > now {
-			n++
-		}
-	}
-	return n
-}
+// A SessionEndedError is an [ErrSessionEnded] with the reason.
+type SessionEndedError struct{ Reason store.Reason }
+
+func (e *SessionEndedError) Error() string { return ErrSessionEnded.Error() + ": " + string(e.Reason) }
+
+func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }

@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -37,7 +38,7 @@ func NoCache(next http.Handler) http.Handler {
 		defer func() {
 			n.noStore.enforce(w.Header()) // an outer handler may buffer, or recover and write an error page
 			if !returned {
-				n.writer.Discard()
+				n.writer.Abandon()
 			}
 		}()
 		next.ServeHTTP(&n.writer, r)
@@ -67,6 +68,9 @@ func (n *noCache) BeforeInformational(h http.Header) bool { return informational
 
 // BeforeHijack implements [response.Hooks].
 func (n *noCache) BeforeHijack() error { return nil }
+
+// Context implements [response.Hooks].
+func (n *noCache) Context() context.Context { return n.request.Context() }
 
 // informational sets the no-store headers in h, that of an informational response to r, and
 // reports whether it may be sent. HTTP/1.0 has none (RFC 9110, section 15.2): nginx 1.22,
@@ -158,4 +162,11 @@ func governsCaching(name string) bool {
 		return true
 	}
 	return strings.HasSuffix(name, "-Cache-Control")
+}
+
+// enforceNoStore sets the no-store headers of a response that must not be cached.
+func (l *locked) enforceNoStore() {
+	if l.exposure > public {
+		l.noStore.enforce(l.writer.Unwrap().Header())
+	}
 }

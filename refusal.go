@@ -22,8 +22,9 @@ import (
 // "error" as named below, and with a 401 the header WWW-Authenticate: Cookie with the login
 // page as "form-action". A navigation is a request with Sec-Fetch-Mode: navigate, or one
 // that accepts text/html, as Turbo's do, without X-Requested-With and Turbo-Frame. htmx
-// (HX-Request) gets the program's response with the header HX-Redirect, so that no login page
-// becomes part of another page; "next" is then the page that the browser shows.
+// (HX-Request) gets the program's response with the headers HX-Redirect and HX-Reswap: none,
+// so that no login page or JSON becomes part of another page; "next" is then the page that
+// the browser shows.
 //
 // A replacement serves programs as well as browsers. One that needs the guard itself can
 // use a variable that is set later: var guard *Guard[*User] first, then guard, err =
@@ -116,7 +117,7 @@ var refusals = [verdicts]refusal{
 	},
 	logoutIncomplete: {
 		status: http.StatusServiceUnavailable, code: "logout_incomplete",
-		detail: "This browser is logged out, but the server could not be told. Until the session times out, a copy of its cookie would still work.",
+		detail: "This browser is logged out, but the server could not be told yet. Until it is, or the session times out, a copy of its cookie would still work.",
 		custom: func(r *Refusals) http.Handler { return r.Unavailable },
 	},
 	unsaveable: {
@@ -144,10 +145,13 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	custom, reason, rec := req.noteRefusal(w, v)
 	c.emitRefusal(req, v, reason, rec)
 	refusal, kind := &refusals[v], fetch.KindOf(r)
+	if auth := req.authResponse(); auth != nil {
+		auth.Refuse(refusal.status, challenge)
+	}
 	switch {
 	case refusal.status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
-	case refusal.status == http.StatusUnauthorized && (custom != nil || kind != fetch.Navigation):
+	case refusal.status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	if custom != nil {
@@ -157,21 +161,26 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		// The handler wrote nothing, which a client would take for success.
 		w.Header().Del("Content-Length")
 	}
-	if kind == fetch.Navigation {
-		if target := c.redirectTarget(r, kind, v, reason); target != "" {
-			if v == forbidden {
-				req.leaveFlash(r.Context(), c.forbiddenFlash)
-			}
-			http.Redirect(w, r, target, http.StatusSeeOther)
-		} else {
-			refusal.writePage(w)
-		}
-		return
+	target := ""
+	if kind != fetch.Program {
+		target = c.redirectTarget(req, r, kind, v, reason)
 	}
-	if kind == fetch.HTMX {
-		if target := c.redirectTarget(r, kind, v, reason); target != "" {
+	if target != "" && v == forbidden {
+		req.leaveFlash(r.Context(), c.forbiddenFlash)
+	}
+	switch {
+	case kind == fetch.Navigation && target != "":
+		w.Header().Del("WWW-Authenticate")
+		http.Redirect(w, r, target, http.StatusSeeOther)
+		return
+	case kind == fetch.Navigation:
+		refusal.writePage(w)
+		return
+	case kind == fetch.HTMX:
+		if target != "" {
 			w.Header().Set("HX-Redirect", target)
 		}
+		w.Header().Set("HX-Reswap", "none") // htmx 4 shows errors, too
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(refusal.status)
@@ -179,15 +188,18 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 }
 
 // redirectTarget returns where a browser that is refused goes, or "": nowhere.
-func (c *core) redirectTarget(r *http.Request, kind fetch.Kind, v verdict, reason store.Reason) string {
+func (c *core) redirectTarget(req *request, r *http.Request, kind fetch.Kind, v verdict, reason store.Reason) string {
 	refusal := &refusals[v]
 	if refusal.page == nil {
 		return ""
 	}
-	page := *refusal.page(c)
-	asked, method := localpath.Requested(r, c.basePath), r.Method
+	page, base, other := *refusal.page(c), c.basePath, req.authResponse() != nil
+	if other {
+		base = "" // another application's address is the browser's
+	}
+	asked, method := localpath.Requested(r, base), r.Method
 	if kind == fetch.HTMX {
-		asked = localpath.Shown(r, c.basePath)
+		asked = localpath.Shown(r, base)
 		if r.Header.Get("HX-Boosted") != "true" {
 			method = http.MethodGet // by which the page was shown
 		}
@@ -198,8 +210,10 @@ func (c *core) redirectTarget(r *http.Request, kind fetch.Kind, v verdict, reaso
 			c.log.Error("sessionguard: RequireFresh refused a page, and Config.ReauthPath does not say where to log in again", "path", r.URL.Path)
 		}
 		return ""
-	case page.Path == asked.Path:
+	case page.Path == asked.Path || other && v == forbidden:
 		return ""
+	case other && reason == store.ReasonRemembered && c.scriptServed.Load() && asked.Path != c.scriptPath+"continue":
+		return localpath.Page{Target: c.scriptPath + "continue"}.From(method, asked)
 	case v == forbidden:
 		return page.With("reason", refusal.code)
 	case !refusal.next:
@@ -225,7 +239,7 @@ func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Hand
 	} else { // its owner may buffer or drop the refusal: see noteStatus
 		raise(&l.inner, refusal.outcome())
 	}
-	if refusal.custom != nil && !l.inCustomHandler { // which may itself be behind a gate
+	if refusal.custom != nil && !l.defaultRefusals { // which may itself be behind a gate
 		custom = refusal.custom(&l.core.refusals)
 	}
 	if v == loginRequired {
@@ -269,9 +283,9 @@ func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *h
 		watched = &n.writer
 	}
 	before := w.Header().Clone()
-	req.setInCustomHandler(true)
+	req.setDefaultRefusals(true)
 	panicked := callstack.Recover(func() { custom.ServeHTTP(watched, r) })
-	req.setInCustomHandler(false)
+	req.setDefaultRefusals(false)
 	if panicked == nil {
 		return watched.Started()
 	}
@@ -285,10 +299,10 @@ func (req *request) serveCustom(custom http.Handler, w http.ResponseWriter, r *h
 	return false
 }
 
-func (req *request) setInCustomHandler(running bool) {
+func (req *request) setDefaultRefusals(only bool) {
 	if l := req.lockToRespond((*request).lock); l != nil {
 		defer l.unlock()
-		l.inCustomHandler = running
+		l.defaultRefusals = only
 	}
 }
 

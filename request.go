@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/authrequest"
 	"github.com/sessionguard-go/sessionguard/internal/callstack"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
@@ -43,7 +44,7 @@ type request struct {
 	inner    outcome // of a refusal written to a ResponseWriter of somebody else, who may drop it
 
 	direct          bool // the cookie carries rec's current token, not a superseded one
-	inCustomHandler bool // a handler from Config.Refusals is running
+	defaultRefusals bool // not those of Config.Refusals: one of these is running, or AuthRequest
 	committed       bool // the response's cookies are final: nothing more can be stored in one
 
 	rec  store.Record // the live session, if stage says so
@@ -105,10 +106,14 @@ type effects struct {
 	dormantOwner string       // the owner of a session that idled out and may be revived
 	revived      bool         // this request revived the session, and no event has said so yet
 
+	touched  store.Time // when the request was last recorded as activity since it was accepted
+	touchErr error      // what the backend said to that
+
 	session, visitor cookie.Change
 
-	open   values.OpenSessions
-	stored values.Bag // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
+	open       values.OpenSessions
+	stored     values.Bag    // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
+	visitorAge time.Duration // of the visitor cookie, if stored is from there
 
 	// derived maps the Done channels of contexts made by CancelOnEnd to those of their
 	// parents: that a session ends does not mean that its handler was abandoned.
@@ -121,7 +126,7 @@ type effects struct {
 //
 // Lock order: a request's mutex first. While it is held, one of these may be taken, which
 // hold no other while they call out: the mutexes of internal/stream, of a
-// response.Stopper, of a throttle, of a saver.Queue, and those of a backend. No two
+// response.Stopper, of a throttle, of a saver.Queue or a retry.Queue, and those of a backend. No two
 // requests' mutexes are held at a time. A request that saves values may wait for the backend
 // call of another that saves the same session, and a login that renews a session for those
 // of another that renews it, but for nothing else of it.
@@ -267,12 +272,6 @@ func (req *request) Done() <-chan struct{} { return req.parent.Done() }
 // Err implements [context.Context].
 func (req *request) Err() error { return req.parent.Err() }
 
-// detached returns a context, bounded by detachedTimeout, for work that must complete
-// even if the client disconnects.
-func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
-}
-
 // requestOf returns the guard's state of r, or nil if r did not pass a wrapper.
 func (c *core) requestOf(r *http.Request) *request {
 	if req := c.requestFrom(r.Context()); req != nil && req.is(r) {
@@ -327,7 +326,7 @@ func (c *core) lockRequest(r *http.Request) (*locked, error) {
 	req := c.requestOf(r)
 	if req == nil || req.madeUnsafe(r) {
 		if c.logged.unwrapped.CompareAndSwap(false, true) {
-			c.log.Error("sessionguard: this request did not come through guard.Handler, or not with these cookies, or not with this method: nobody is logged in and nothing is stored",
+			c.log.Error("sessionguard: this request did not come through guard.Handler, or a middleware has changed its cookies or its method since: nobody is logged in and nothing is stored",
 				"path", truncate(r.URL.Path), "method", truncate(r.Method))
 		}
 		return nil, ErrNotWrapped
@@ -351,6 +350,9 @@ func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) ht
 		case req.madeUnsafe(r):
 			c.refuse(req, w, r, crossOrigin)
 		default:
+			if req.writer.BypassedBy(w) {
+				c.logBypass(r)
+			}
 			serve(req, w, r)
 		}
 	})
@@ -363,6 +365,7 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 	req := &request{parent: r.Context(), core: c, caller: r, cookies: cookie.Header(r.Header)}
 	req.writer.Init(w, req)
 	req.http = *r.WithContext(req)
+	req.countReading()
 	if other != nil {
 		req.committed, req.exposure = other.hasBegun(w)
 	}
@@ -372,6 +375,7 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 		serve(req, &req.writer, &req.http)
 	} else {
 		c.warnOfNullOrigin(r)
+		req.defaultRefusals = authrequest.Asks(r) // its own request may be refused on the way to AuthRequest
 		c.refuse(req, &req.writer, &req.http, crossOrigin)
 	}
 	late := req.finish()

@@ -1,13 +1,16 @@
 package sessionguard
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/authrequest"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // RequireLogin lets in users who are logged in, active, and within the idle and the
@@ -89,6 +92,31 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 	})
 }
 
+// revalidate is for a gate around a request that is over: somebody has kept it, it has taken
+// the connection, or its response has not waited for its handler. The session may have ended
+// since the request was accepted, and the user may have changed.
+func (l *locked) revalidate() {
+	if !l.writer.Over() || l.rec.Session == nil {
+		return
+	}
+	ctx, cancel := detached(l.ctx())
+	defer cancel()
+	l.now = store.TimeOf(time.Now())
+	_, err := l.core.streamSession(ctx, l.rec.Key, l.rec.Owner, l.rec.ID)
+	switch ended := new(store.EndedError); {
+	case err == nil:
+		if l.stage == resolved { // otherwise resolve asks
+			_ = l.askForUser(ctx)
+		}
+	case errors.As(err, &ended):
+		l.setEnded(ended.Reason)
+	case errors.Is(err, store.ErrNotFound):
+		l.setEnded("")
+	default:
+		_ = l.fail(err)
+	}
+}
+
 // HideCookies keeps the guard's cookies from next, which is for a reverse proxy to a server
 // that is not trusted with the user's session:
 //
@@ -99,6 +127,92 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 // pass. The server's pages still have the application's origin: a script in them
 // can act as the user, so a server that is not trusted with that needs a host of its own.
 func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hide(next) }
+
+// AuthRequest lets a proxy ask whether a request for another application on the same host
+// may pass: nginx's auth_request, Caddy's forward_auth, Traefik's ForwardAuth. The response
+// is what RequireLogin and the gates decide about that request:
+//
+//	mux.Handle("/auth", guard.AuthRequest(guard.RequireRole("Engineer")))
+//
+// It is 204 with the user's ID in the header Remote-User, percent-encoded as by
+// [url.PathEscape]; 401 or 403, whatever gates and [Refusals] write; or 503 if this cannot
+// be known. It is never a redirect and never cached. Where a gate would send a browser to
+// log in, the 401 has the address as Location, for nginx, and as Refresh, which browsers
+// obey where the proxy hands the response on. A missing role is a 403 and leaves no flash.
+//
+// The proxy must send the method and the address of the original request, and its host if
+// the proxy changes that, in X-Forwarded-Method, X-Forwarded-Uri and X-Forwarded-Host, each
+// once, and all other headers as they came: Origin and Sec-Fetch-Site decide whether an
+// unsafe request comes from another site, which is refused as anywhere in the guard. If the
+// method or the address is missing or makes no sense, the response is 403, and the log says
+// why; so it is if the path has a segment ".", "..", or "..%2f", whose meaning depends on who
+// reads it. Gates see the original request, without its body, and its path as the client has
+// spelled it. It counts as activity, unless Passive is one of the gates.
+//
+// Proxies drop the cookies of such a response, so it sets none: if a session waits to be
+// revived ([Remember]), the 401 leads the browser to a route of [Guard.Script] that revives
+// it, or to the login page if Script is not served.
+//
+// Put no gate around it, whose refusals would be those of any page.
+//
+// Whoever requests the route directly learns about their own session only. But the other
+// application believes the header Remote-User, so the proxy must replace what a client
+// sends under this name, and nobody else may reach that application. What has begun there,
+// such as a WebSocket, does not end with the session. docs/auth-request.md has
+// configurations that are tested.
+func (g *core) AuthRequest(gates ...func(http.Handler) http.Handler) http.Handler {
+	gated := g.RequireLogin(http.HandlerFunc(g.letPass))
+	for _, gate := range slices.Backward(gates) {
+		gated = gate(gated)
+	}
+	return NoCache(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from := g.enclosing(r)
+		original, err := authrequest.Original(r)
+		if err != nil {
+			g.logError("AuthRequest refused what a proxy asked, see its documentation", "error", err)
+			http.Error(w, "The proxy does not say what it asks about.", http.StatusForbidden)
+			return
+		}
+		resp := authrequest.NewResponse(w, g.challenge)
+		defer resp.End()
+		g.attach(nil, resp, original, func(req *request, w http.ResponseWriter, r *http.Request) {
+			req.raiseActivity(from)
+			gated.ServeHTTP(w, r)
+			if !req.writer.Started() {
+				g.refuse(req, w, r, forbidden)
+			}
+		})
+	}))
+}
+
+// letPass is what AuthRequest has behind its gates.
+func (g *core) letPass(w http.ResponseWriter, r *http.Request) {
+	id := g.identityOf(r)
+	if resp := g.requestOf(r).authResponse(); resp != nil && id.user != nil {
+		resp.Allow(id.user.UserID())
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// authResponse returns the response of a request of AuthRequest, or nil for all others.
+func (req *request) authResponse() *authrequest.Response {
+	resp, _ := req.writer.Unwrap().(*authrequest.Response)
+	return resp
+}
+
+// enclosing prepares the state that wrappers around AuthRequest have of r: should they refuse,
+// because something around AuthRequest has used the session, then not by Config.Refusals. It
+// returns what they have said of its activity.
+func (c *core) enclosing(r *http.Request) activity {
+	req := c.requestOf(r)
+	if req == nil {
+		return active
+	}
+	l := req.lock()
+	defer l.unlock()
+	l.defaultRefusals = true
+	return l.activity
+}
 
 // Next returns where to go after a login: the form or query value "next" if it is a path
 // on this server, else fallback (OWASP ASVS 3.7.2). Gates set it to the requested page.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"encoding/json"
 	"html"
 	"html/template"
 	"net/http"
@@ -57,10 +58,17 @@ var guardScriptName = func() string {
 //   - counts down to the end of the session by the server's time, warns a minute before,
 //     and at the end takes the page off the screen and goes to Config.LoginPath, with the
 //     page as "next" (without its fragment, which the server never learns) and the
-//     [Guard.EndReason] as "reason". If the server cannot be reached, the page is hidden
-//     all the same (OWASP ASVS 14.3.1), until the server confirms the session;
+//     [Guard.EndReason] as "reason". It asks the server just before, since an upload may
+//     have extended the session. If the server cannot be reached, the page is hidden all
+//     the same (OWASP ASVS 14.3.1), until the server confirms the session, and an upload
+//     from it goes on;
 //   - keeps tabs in step: a logout, or a login as another user, takes the pages of all
-//     other tabs away at once, and a warning that is dismissed in one tab closes in all.
+//     other tabs away at once, and a warning that is dismissed in one tab closes in all;
+//   - asks the server after what Turbo and htmx (2 and 4) load without loading a document, and
+//     when the page dispatches the event sessionguard:check on the document, as it should
+//     after a login or logout by fetch. If the session is then another one, or none, the
+//     script loads a new document, without the copies of pages that these libraries keep for
+//     Back. docs/htmx-turbo.md says what to set.
 //
 // It is one file without dependencies, works under a Content-Security-Policy of
 // default-src 'self' and whatever names the page's elements have ("DOM clobbering"), and
@@ -73,11 +81,13 @@ var guardScriptName = func() string {
 //	GET  status      as [Guard.Status]
 //	POST stay        the same, and counts as activity
 //	GET  resume      redirects to "next" if a user is logged in, else to the login
+//	GET  continue    the same, and revives a remembered session (for AuthRequest)
 //	POST logout      [Guard.Logout] to Config.WelcomePath
 func (g *core) Script() http.Handler {
 	g.scriptServed.Store(true)
 	status, stay := g.Status(), g.statusHandler(http.MethodPost)
-	resume, logout := g.resume(), g.Logout(g.welcome.Target)
+	continued, logout := g.resume(), g.Logout(g.welcome.Target)
+	resume := g.Passive(continued)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The last segment, since a router may have stripped a prefix.
 		switch name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]; name {
@@ -87,6 +97,8 @@ func (g *core) Script() http.Handler {
 			stay.ServeHTTP(w, r)
 		case "resume":
 			resume.ServeHTTP(w, r)
+		case "continue":
+			continued.ServeHTTP(w, r)
 		case "logout":
 			logout.ServeHTTP(w, r)
 		default:
@@ -124,7 +136,7 @@ func serveScript(w http.ResponseWriter, r *http.Request, name string) {
 // resume is where the script goes when it has taken a page away: the server decides what
 // comes next.
 func (c *core) resume() http.Handler {
-	return c.Passive(c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodGet, http.MethodHead) {
 			return
 		}
@@ -144,7 +156,7 @@ func (c *core) resume() http.Handler {
 			}
 			http.Redirect(w, r, c.login.With("next", next, "reason", string(req.resumeReason(r))), http.StatusSeeOther)
 		}
-	}))
+	})
 }
 
 // resumeReason returns why a page's session ended. If the server no longer knows, it is
@@ -244,4 +256,64 @@ func (c *core) statusOf(r *http.Request) (status, error) {
 func plainAttribute(name string) bool {
 	return name == "nonce" || name == "id" || strings.HasPrefix(name, "data-") &&
 		!strings.ContainsFunc(name, func(c rune) bool { return c != '-' && (c < 'a' || c > 'z') })
+}
+
+// status is the response of Status. Seconds are rounded down, so that no client believes
+// that a session lasts longer than the server does.
+type status struct {
+	Authenticated   bool         `json:"authenticated"`
+	Session         string       `json:"session,omitempty"`
+	IdleSeconds     int64        `json:"idle_seconds"`
+	AbsoluteSeconds int64        `json:"absolute_seconds"`
+	Reason          store.Reason `json:"reason,omitempty"`
+}
+
+// status returns the session's status now. The request itself counts as activity if it
+// will be recorded.
+func (l *locked) status() status {
+	if l.user == nil {
+		return status{Reason: l.endReason()}
+	}
+	rec := l.rec
+	if l.touches() && l.inner == served {
+		rec.LastSeen = l.now
+	}
+	return status{
+		Authenticated:   true,
+		Session:         rec.ID,
+		IdleSeconds:     int64(rec.Deadline().Sub(l.now) / time.Second),
+		AbsoluteSeconds: int64(rec.Expires.Sub(l.now) / time.Second),
+	}
+}
+
+// Status responds with how long the session has to live, as JSON:
+//
+//	{"authenticated":true,"session":"…","idle_seconds":1799,"absolute_seconds":43199}
+//
+// "session" is the session's public ID, which stays the same through re-authentication
+// and changes with any other login. If nobody is logged in, "reason" is the
+// [Guard.EndReason], if there is one. A request of Status is not activity
+// ([Guard.Passive]), and the response is never cached. Activity that has not been sent to
+// a remote backend yet is not counted. Methods other than GET and HEAD get 405.
+func (g *core) Status() http.Handler {
+	return g.Passive(g.statusHandler(http.MethodGet, http.MethodHead))
+}
+
+// statusHandler responds to methods with the status.
+func (c *core) statusHandler(methods ...string) http.Handler {
+	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+		req.raiseActivity(noRevival) // a script may ask a little too late
+		if !req.accepts(w, methods...) {
+			return
+		}
+		if req.authenticate(r.Context()).err != nil {
+			c.refuse(req, w, r, unavailable)
+			return
+		}
+		l := req.lock()
+		s := l.status()
+		l.unlock()
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s) // an error here means that the client has gone
+	})
 }

@@ -23,7 +23,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -33,6 +32,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
 	"github.com/sessionguard-go/sessionguard/internal/stream"
 	"github.com/sessionguard-go/sessionguard/internal/turns"
@@ -55,7 +55,8 @@ var (
 	// ErrNotWrapped is returned for a request that did not come through
 	// [Guard.Handler] or another wrapper of this guard, or came through it with other
 	// cookies of the guard or another method (see Handler), or is served on a connection
-	// that such a request's handler has hijacked.
+	// that such a request's handler has hijacked. Login returns it also (wrapped) for a
+	// ResponseWriter that goes around the guard's.
 	ErrNotWrapped = errors.New("sessionguard: wrap the server in guard.Handler")
 	// ErrHeadersSent is returned if the response has begun: it is too late to set a
 	// cookie or to forbid caching. Use the session before writing.
@@ -90,9 +91,9 @@ type Guard[U User] struct {
 // because they are documented as those of a Guard.
 type core struct {
 	findUser        func(ctx context.Context, id string) (User, error)
-	backend         store.Backend
-	cacher          store.Cacher // the backend, if it is one
-	local           bool         // backend is in this process: a call costs nothing
+	backend         store.Backend // see recovery.Backend
+	cacher          store.Cacher  // the backend, if it is one
+	local           bool          // backend is in this process: a call costs nothing
 	idleTimeout     time.Duration
 	absoluteTimeout time.Duration
 	rememberFor     time.Duration
@@ -119,17 +120,19 @@ type core struct {
 	log        *slog.Logger
 
 	saves             *saver.Queue                      // changes
+	unfinished        *retry.Queue                      // changes; ends of sessions that have failed
 	renewals          turns.Turns[string, store.Record] // changes; by the session's ID
 	streams           *stream.Registry                  // changes
 	unverifiedCookies throttle                          // these change
 	unknownCookies    throttle
+	severalLive       throttle
 	crossOrigins      throttle
 	notLoggedIn       throttle
 	disconnected      throttle
 	errors            sync.Map    // *throttle by message: see logError
 	scriptServed      atomic.Bool // Script was called
 	logged            struct {    // mistakes, each of which is logged once
-		script, unwrapped, callback, unverified, overHTTP, nullOrigin, reauthPath atomic.Bool
+		script, unwrapped, callback, unverified, several, overHTTP, nullOrigin, reauthPath atomic.Bool
 	}
 }
 
@@ -337,6 +340,19 @@ func (c *core) loadMoved(ctx context.Context, key store.Key) (store.Record, erro
 	return rec, err
 }
 
+// presents reports whether the browser sent the cookie of a session of owner's. It may have
+// sent others too, so that none counts.
+func (l *locked) presents(ctx context.Context, owner string) bool {
+	for _, value := range cookie.Last(l.cookies, l.core.cookies.Session.Name, cookie.MaxPresented) {
+		if l.core.shouldLoad(value) {
+			if rec, err := l.core.loadMoved(ctx, l.core.cookies.Key(value)); err == nil && rec.Owner == owner {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // followMove loads a moved session. It follows at most three moves and then asks for the
 // session by its ID, so that no client can force a long chain. Of a session that has moved
 // more often, nobody learns why it ended.
@@ -353,19 +369,6 @@ func (c *core) followMove(ctx context.Context, moved *store.MovedError) (store.R
 		}
 	}
 	return c.backend.LoadByID(ctx, owner, id)
-}
-
-// ownedPages yields a user's sessions, also dead ones, without their values.
-func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.Record, error] {
-	return func(yield func([]store.Record, error) bool) {
-		for after := ""; ; {
-			page, err := c.backend.ByOwner(ctx, c.ownerPrefix+userID, after, store.MaxPage)
-			if !yield(page, err) || err != nil || len(page) < store.MaxPage {
-				return
-			}
-			after = page[len(page)-1].ID
-		}
-	}
 }
 
 // maxRenewalConflicts is how often a login tries to renew a session that others save.

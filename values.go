@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorilla/sessions"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -30,7 +31,7 @@ var errUnsaveable = values.ErrUnsaveable
 // which the response does not wait for. If two
 // requests of a logged-in user change different values, both changes are saved; for the
 // same value the last one wins, but flashes of both are kept. For a visitor, the cookie
-// that arrives last wins.
+// that arrives last wins, with all its values.
 //
 // The type of a value is preserved; types other than Go's own need
 // [encoding/gob.Register], as with gorilla's stores. Options are ignored, except that
@@ -39,18 +40,24 @@ var errUnsaveable = values.ErrUnsaveable
 // The error is [ErrUnavailable] (wrapped) if the backend or FindUser fails,
 // [ErrHeadersSent] if the response has begun, [ErrNotWrapped] if r did not pass a wrapper
 // of this guard, [ErrInCallback], or says that the stored values cannot be decoded. The
-// session is then empty and is not saved. A cookie that was tampered with is no error.
+// session is then empty and is not saved. If the values cannot be decoded, perhaps because a
+// type has changed, Save all the same replaces them or, with Options.MaxAge < 0, removes
+// them: those under this name, or under all names if none of them can be read. A cookie that
+// was tampered with is no error.
 //
 // A visitor's values are signed and encrypted, but a client can send an old cookie again:
-// keep no one-time secrets and no counters in them.
+// keep no one-time secrets and no counters in them. They are gone if no request has used
+// them for the idle timeout: a request that only reads them sets the cookie again if it is
+// older than 1/30 of that, unless the request is Passive, a prefetch or refused.
 //
 // The values and flashes of one session, under all names together, take at most
-// Config.MaxValuesBytes, and those of a visitor as much as fits into a cookie, whose name
-// and value have 4096 bytes together: about 2 KB, because they are encrypted and encoded.
-// If they are more, the oldest flashes are dropped (those under gorilla's default key;
-// others count as values). If they are still more, nothing is saved: Save returns
-// [ErrValuesTooLarge], and unless the handler removes what is too much, the response is
-// replaced with 500.
+// Config.MaxValuesBytes, and those of a visitor as much as fits into a cookie: about 1.8 KB,
+// because they are encrypted and encoded, and the whole Set-Cookie line has at most 3500
+// bytes, so that a response's headers fit into the 4096 that nginx allows
+// (proxy_buffer_size). If they are more, the oldest flashes are dropped (those under
+// gorilla's default key; others count as values). If they are still more, nothing is saved:
+// Save returns [ErrValuesTooLarge], and unless the handler removes what is too much, the
+// response is replaced with 500.
 func (g *core) Get(r *http.Request, name string) (*sessions.Session, error) {
 	l, err := g.lockRequest(r)
 	if err != nil {
@@ -82,9 +89,6 @@ func (g *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Se
 
 func (l *locked) save(ctx context.Context, session *sessions.Session) error {
 	s := l.open(ctx, session.Name())
-	if s.Err != nil {
-		return s.Err
-	}
 	if err := s.Save(session, l.checkSaved); err != nil || !l.committed {
 		return err
 	}
@@ -142,13 +146,14 @@ func (l *locked) fill(ctx context.Context, s *values.OpenSession) error {
 	}
 	bag, err := l.storedValues()
 	if err != nil {
-		return err
+		err = s.FillFailed(err)
+	} else {
+		err = s.Fill(bag)
 	}
-	if err := s.Fill(bag); err != nil {
-		l.core.logError("stored values cannot be decoded", "session", s.Session.Name(), "error", err)
-		return err
+	if err != nil {
+		l.core.logError("stored values cannot be decoded; Save replaces them", "session", s.Session.Name(), "error", err)
 	}
-	return nil
+	return err
 }
 
 // storedValues returns what the named sessions are opened from.
@@ -160,9 +165,11 @@ func (l *locked) storedValues() (values.Bag, error) {
 	var err error
 	if l.rec.Session == nil {
 		// Signed values that do not decode are a stranger's, as all that is not ours.
-		e.stored, _ = values.Unmarshal(l.core.cookies.DecodeVisitor(l.cookies))
+		var stored []byte
+		stored, e.visitorAge = l.core.cookies.DecodeVisitor(l.cookies)
+		e.stored, _ = values.Unmarshal(stored)
 	} else if e.stored, err = values.Unmarshal(l.rec.Values); err != nil {
-		return nil, fmt.Errorf("sessionguard: stored values: %w", err)
+		return nil, err
 	}
 	if e.stored == nil {
 		e.stored = values.Bag{}
@@ -196,8 +203,12 @@ func (l *locked) saveSession() error {
 // saveVisitor stores the changes in the visitor's cookie.
 func (l *locked) saveVisitor() error {
 	changes, err := l.changes()
-	if err != nil || len(changes) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(changes) == 0 {
+		l.renewVisitor()
+		return nil
 	}
 	bag, stored, err := l.visitorBag(changes)
 	if err != nil {
@@ -218,6 +229,20 @@ func (l *locked) saveVisitor() error {
 	return nil
 }
 
+// renewVisitor sets the visitor's cookie again, so that its values last for another idle
+// timeout, if a person uses them. Once per 1/30 of the timeout is enough.
+func (l *locked) renewVisitor() {
+	e := l.effects
+	if len(e.stored) == 0 || e.visitor.Kind != cookie.Keep || e.visitorAge < l.core.idleTimeout/30 ||
+		l.activity >= passive || l.outcome != served || fetch.Prefetches(&l.http) {
+		return
+	}
+	// It may not fit if it was made with other attributes, and then lasts as long as it does.
+	if value, err := l.core.cookies.EncodeVisitor(e.stored.Marshal()); err == nil {
+		e.visitor = cookie.Change{Kind: cookie.Set, Value: value}
+	}
+}
+
 // visitorBag returns what the visitor's cookie holds with the changes, and its bytes.
 func (l *locked) visitorBag(changes values.Changes) (values.Bag, []byte, error) {
 	stored, err := l.storedValues()
@@ -225,9 +250,10 @@ func (l *locked) visitorBag(changes values.Changes) (values.Bag, []byte, error) 
 		return nil, nil, err
 	}
 	bag := changes.ReplaceIn(stored)
-	marshalled, fits := bag.MarshalWithin(l.core.cookies.MaxVisitorBytes)
+	limit := l.core.cookies.MaxVisitorBytes
+	marshalled, fits := bag.MarshalWithin(limit)
 	if !fits {
-		return nil, nil, fmt.Errorf("%w: a visitor's values do not fit into a cookie", ErrValuesTooLarge)
+		return nil, nil, fmt.Errorf("%w: a visitor's values do not fit into a cookie: %d bytes, and it holds %d", ErrValuesTooLarge, len(bag.Marshal()), limit)
 	}
 	return bag, marshalled, nil
 }
@@ -285,4 +311,17 @@ func (l *locked) leaveFlash(ctx context.Context, flash any) {
 func (l *locked) clearOpen() {
 	l.effects.open.Clear(l.writer.TimedOut())
 	l.effects.stored = nil
+}
+
+// checkFlash returns the flash, the default if it is nil, or nil if it is empty. It returns
+// an error for a flash that cannot be stored.
+func checkFlash(flash, otherwise any) (any, error) {
+	switch flash {
+	case nil:
+		return otherwise, nil
+	case "":
+		return nil, nil
+	}
+	_, err := values.Encode(map[any]any{"flash": flash}, nil)
+	return flash, err
 }

@@ -58,7 +58,8 @@ type Limit struct {
 // Failure is not absence: [ErrNotFound], [ErrConflict], [ErrLimit], [*MovedError] and
 // [*EndedError] are results. Any other error means that the backend could not find out.
 // The guard then responds with 503, and never treats the user as logged out. A server that
-// is slow or unreachable, and a record that cannot be read, must not become ErrNotFound.
+// is slow or unreachable, and a record that cannot be read, must not become ErrNotFound. A
+// panic counts as such an error, unless it is in a goroutine that the backend has started.
 //
 // IDs: the caller makes a session's ID from fresh randomness, and Replace keeps it, so that
 // no two sessions of an owner have the same. An ID has 1 to 255 bytes, and no zero byte.

@@ -92,6 +92,8 @@ func TestProgramReportsErrors(t *testing.T) {
 		"invalid value":        {"-idle", "soon"},
 		"must be positive":     {"-addr", "127.0.0.1:0", "-fresh", "0s"},
 		"must not be negative": {"-addr", "127.0.0.1:0", "-remember", "-1s"},
+		"neither an address":   {"-addr", "127.0.0.1:0", "-behind-proxy", "localhost"},
+		"BasePath":             {"-addr", "127.0.0.1:0", "-base-path", "app/"},
 		"unexpected argument":  {"-addr", "127.0.0.1:0", "8080"},
 		"listen tcp":           {"-addr", "127.0.0.1:99999"},
 	} {

@@ -203,6 +203,19 @@ func TestProtectedRequestCostsOneAllocationOverTheBareHandler(t *testing.T) {
 	requireNoStore(t, benchHeader(role(benchPage), r))
 }
 
+// The end of a request that has taken a while is activity once more, at no further cost.
+func TestALongerRequestAllocatesNoMore(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := newBenchSite(t, nil)
+		r, w := s.login(t), &benchWriter{header: http.Header{}}
+		allocations := func(takes time.Duration) float64 {
+			h := s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { advance(takes); benchPage(w, r) }))
+			return testing.AllocsPerRun(1000, func() { w.reset(); h.ServeHTTP(w, r) })
+		}
+		require.Equal(t, allocations(time.Microsecond), allocations(time.Second))
+	})
+}
+
 func benchHeader(h http.Handler, r *http.Request) http.Header {
 	w := &benchWriter{header: http.Header{}}
 	h.ServeHTTP(w, r)

@@ -120,12 +120,8 @@ func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 		"swapped":                {sName + v + "; " + vName + s}, "session as visitor": {vName + s}, "visitor as session": {sName + v},
 		"another guard's value": {sName + h.staff, vName + h.staffVisitor}, "another guard's cookies": {"__Host-staff=" + h.staff + "; __Host-staff-anonymous=" + h.staffVisitor},
 		"our values in another guard's cookies": {"__Host-staff=" + s + "; __Host-staff-anonymous=" + v},
-		"twice":                                 {sName + s + "; " + sName + s, vName + v + "; " + vName + v}, "twice, two headers": {sName + s, sName + s, vName + v, vName + v},
-		"real, then forged": {sName + s + "; " + sName + "x; " + vName + v + "; " + vName + "x"}, "forged, then real": {sName + "x; " + sName + s + "; " + vName + "x; " + vName + v},
-		"real, then forged, two headers": {sName + s, sName + "x", vName + v, vName + "x"}, "forged, then real, two headers": {sName + "x", sName + s, vName + "x", vName + v},
-		"real, then empty": {sName + s + "; " + sName, vName + v + "; " + vName}, "empty, then real": {sName + "; " + sName + s, vName + "; " + vName + v},
-		"with another guard's value": {sName + s + "; " + sName + h.staff, vName + v + "; " + vName + h.staffVisitor},
-		"twice quoted":               {sName + `""` + s + `""`, vName + `""` + v + `""`}, "half quoted": {sName + `"` + s, vName + v + `"`},
+		"two, of which we signed none":          {sName + "x; " + sName + h.staff, vName + "x; " + vName + h.staffVisitor},
+		"twice quoted":                          {sName + `""` + s + `""`, vName + `""` + v + `""`}, "half quoted": {sName + `"` + s, vName + v + `"`},
 		"lower case": {"__host-session=" + s, "__host-session-anonymous=" + v}, "upper case": {strings.ToUpper(sessionCookie) + "=" + s},
 		"no-break space": {"\u00a0" + sName + s, "\u00a0" + vName + v}, "ideographic space": {"\u3000" + sName + s, "\u3000" + vName + v},
 		"em space before =": {sessionCookie + "\u2003=" + s, visitorCookie + "\u2003=" + v}, "next line": {"\u0085" + sName + s, "\u0085" + vName + v},
@@ -148,9 +144,11 @@ func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 	}
 	for _, cookies := range [][]string{
 		{sName + s}, {" \t" + sName + s + " \t"}, {"a=b;" + sName + s + ";c=d"}, {"a", sessionCookie + " = " + s},
+		{sName + s + "; " + sName + s}, {sName + s, sName + s}, {sName + s + "; " + sName + "x"}, {sName + "x", sName + s},
+		{sName + s + "; " + sName}, {sName + "; " + sName + s}, {sName + s + "; " + sName + h.staff},
 		{sName + s + "; __host-session=x; " + vName + "x; " + vName + "y"}, {sName + s + "; " + sessionCookie},
 	} {
-		require.Equal(t, http.StatusOK, h.get("/home", cookies...).StatusCode, "the real cookie, once: %q", cookies)
+		require.Equal(t, http.StatusOK, h.get("/home", cookies...).StatusCode, "the real cookie: %q", cookies)
 	}
 	resp := h.get("/value?k=a", vName+v)
 	var body bytes.Buffer
@@ -206,31 +204,4 @@ func TestOtherBase64SpellingsOfTheCookieAreRefused(t *testing.T) {
 	}
 	require.NotZero(t, same, "some spellings decode to the same bytes")
 	require.Equal(t, http.StatusOK, h.get("/home", sessionCookie+"="+h.session).StatusCode)
-}
-
-// K2, over a network, with a client that sends several Cookie headers.
-func TestTwoSessionCookiesCountAsNone(t *testing.T) {
-	overBoth(t, func(t *testing.T, proto string) {
-		s, backend, b := writerSite(t, proto, nil)
-		b.login("ada")
-		real := sessionCookie + "=" + b.Cookies()[sessionCookie]
-		b.Client.Jar = nil
-		send := func(lines ...string) int {
-			req := b.Request("GET", "/home")
-			req.Header["Cookie"] = lines
-			resp := b.Do(req)
-			require.Empty(t, resp.Header["Set-Cookie"])
-			return resp.StatusCode
-		}
-		before := backend.callCounts()
-		for _, lines := range [][]string{
-			{real + "; " + real}, {real, real}, {real, sessionCookie + "=x"}, {sessionCookie + "=x", real}, {real + "; " + sessionCookie + "=x"},
-			{sessionCookie + "=x; " + real}, {sessionCookie + "=; " + real}, {"a=b", real, "c=d; " + real},
-		} {
-			require.Equal(t, http.StatusSeeOther, send(lines...), "%q", lines)
-		}
-		require.Equal(t, before, backend.callCounts())
-		require.Equal(t, http.StatusOK, send("a=b", real, "c=d"))
-		requireNothingLogged(t, s)
-	})
 }

@@ -240,7 +240,7 @@ func TestARefusedFormWithoutAnOriginIsExplainedOnce(t *testing.T) {
 // A browser that fetches a page ahead of time shows nobody's activity.
 func TestAPrefetchDoesNotKeepASessionAlive(t *testing.T) {
 	onBoth(t, func(s *site, _ *failingBackend) {
-		for name, value := range map[string]string{"Sec-Purpose": "prefetch;prerender", "Purpose": "prefetch", "X-Moz": "prefetch", "X-Purpose": "preview"} {
+		for name, value := range map[string]string{"Sec-Purpose": "prefetch;prerender", "Purpose": "prefetch", "X-Moz": "prefetch", "X-Purpose": "preview", "X-Sec-Purpose": "prefetch", "HX-Preloaded": "true"} {
 			b := s.browse()
 			b.login("ada")
 			advance(idle - time.Minute)

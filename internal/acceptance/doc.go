@@ -80,7 +80,8 @@
 //
 // K2, unknown cookies: A cookie that the guard did not sign is treated like no cookie:
 // it causes no backend call, no error page and no deletion. Only a login, a logout and a
-// revival write the session cookie.
+// revival write the session cookie. Of several cookies the one counts that the guard signed
+// and that names a live session; if two do, none counts.
 //
 // # Requests
 //

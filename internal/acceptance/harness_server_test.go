@@ -32,8 +32,15 @@ func serve(t *testing.T, h http.Handler, configure ...func(*httptest.Server)) *s
 	return s
 }
 
-// withFakeClock runs a test on a clock that advance moves.
-func withFakeClock(t *testing.T, test func(t *testing.T)) { t.Helper(); synctest.Test(t, test) }
+// withFakeClock runs a test on a clock that advance moves. It waits for the end of what
+// guards still try to do in the background: when the test has returned, the clock stands.
+func withFakeClock(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { advance(15 * time.Minute) })
+		test(t)
+	})
+}
 
 // advance moves the clock of withFakeClock, after everything else has come to rest.
 func advance(d time.Duration) { time.Sleep(d) }

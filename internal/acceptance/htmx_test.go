@@ -40,10 +40,12 @@ func TestHTMXIsSentToTheLoginPage(t *testing.T) {
 			resp := test.browser.Do(req)
 			require.Equal(t, test.status, resp.StatusCode)
 			require.Equal(t, test.want, resp.Header.Get("HX-Redirect"))
+			require.Equal(t, "none", resp.Header.Get("HX-Reswap"))
 			require.Empty(t, resp.Header.Get("Location"))
 			require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"))
 		})
 	}
+	require.Equal(t, "welcome ada [You may not see that page.]", ada.Get("/").Body, "once, of the missing role")
 	require.Equal(t, http.StatusSeeOther, s.browse().Get("/home", "HX-Request", "true", "HX-History-Restore-Request", "true").StatusCode, "a whole page")
 }
 

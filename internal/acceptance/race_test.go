@@ -4,10 +4,12 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"sync"
 	"testing"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -16,7 +18,7 @@ import (
 
 // serveAs serves a request with the cookies of b to handler behind the guard.
 func (s *site) serveAs(b *browser, handler http.HandlerFunc) {
-	r := httptest.NewRequest("POST", "https://app.example/", nil)
+	r := httptest.NewRequest("POST", "https://app.example/", endlessBody{})
 	for name, value := range b.Cookies() {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
@@ -64,4 +66,46 @@ func TestFlashOfALogoutBesideTheResponse(t *testing.T) {
 		all.Wait()
 	})
 	require.False(t, b.loggedIn())
+}
+
+// A handler's goroutines may read the body and call Active after it has returned, as those of
+// httputil.ReverseProxy do, while other requests log in again and end the session.
+func TestReadsAndActiveBesideTheEndOfTheRequestAndOfItsSession(t *testing.T) {
+	for name, backend := range map[string]store.Backend{"in process": store.NewMemory(), "remote": newFailingBackend()} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+			for range 10 {
+				b := s.browse()
+				b.login("ada")
+				var all sync.WaitGroup
+				s.serveAs(b, func(w http.ResponseWriter, r *http.Request) {
+					s.guard.RequireLogin(s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						for range 2 {
+							all.Go(func() {
+								for range 2000 {
+									_, _ = r.Body.Read(make([]byte, 1))
+								}
+							})
+							all.Go(func() {
+								for range 2000 {
+									_ = s.guard.Active(r)
+								}
+							})
+						}
+						all.Go(func() {
+							s.serveAs(b, func(w http.ResponseWriter, r *http.Request) {
+								require.NoError(t, s.guard.Login(w, r, &user{ID: "ada"}))
+							})
+							require.NoError(t, s.guard.EndUser(t.Context(), "ada"))
+						})
+						for range 1000 {
+							runtime.Gosched()
+						}
+					}))).ServeHTTP(w, r)
+				})
+				all.Wait()
+				require.Empty(t, sessionsOf(t, backend, "ada"))
+			}
+		})
+	}
 }

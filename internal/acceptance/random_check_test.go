@@ -56,7 +56,9 @@ func (e *exchange) before() {
 		e.looked = store.TimeOf(time.Now())
 	}
 	s, ended, wrongUser := e.denials()
-	e.session = s
+	if ended == "" || !e.sessionMay {
+		e.session = s
+	}
 	if ended == "" {
 		e.sessionMay = true
 		if !e.passive {
@@ -69,25 +71,31 @@ func (e *exchange) before() {
 	e.denial = cmp.Or(ended, wrongUser)
 }
 
-// denials returns the session of the request's cookie, and why it must not be accepted now.
-func (e *exchange) denials() (s *modelSession, ended, wrongUser string) {
-	if len(e.sent) != 1 {
-		return nil, "the request has no session cookie, or two", ""
-	}
-	key := keyOf(e.sent[0])
-	s = e.byKey[key]
+// active notes that the request may be activity again. If explicit is true, that is so if it is
+// passive too. What has idled out by then is not brought back.
+func (e *exchange) active(explicit bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	now := store.TimeOf(time.Now())
-	switch {
-	case s == nil:
-		return nil, "the request's cookie was never a session's", ""
-	case s.dead != "":
-		ended = s.dead
-	case e.replaced[key]:
-		ended = "a login has replaced the token"
-	case now >= s.ends:
-		ended = "the absolute timeout has passed"
-	case now >= max(s.seen.Add(idle), s.remembered):
-		ended = "the idle timeout has passed"
+	if s := e.session; s != nil && s.dead == "" && now < s.seen.Add(idle) && (explicit || !e.passive) {
+		s.seen = max(s.seen, now)
+	}
+}
+
+// denials returns the session of the request's cookies, and why it must not be accepted now.
+func (e *exchange) denials() (s *modelSession, ended, wrongUser string) {
+	ended = "the request has no session cookie"
+	for _, value := range e.sent {
+		other, why := e.denialOf(keyOf(value))
+		switch {
+		case ended != "":
+			s, ended = cmp.Or(other, s), why
+		case why == "" && other != s:
+			return nil, "two of the request's cookies name live sessions", ""
+		}
+	}
+	if s == nil {
+		return nil, ended, ""
 	}
 	switch u := e.users[s.user]; {
 	case u.Inactive:
@@ -98,12 +106,39 @@ func (e *exchange) denials() (s *modelSession, ended, wrongUser string) {
 	return s, ended, wrongUser
 }
 
+// denialOf is denials for one of several cookies.
+func (e *exchange) denialOf(key store.Key) (s *modelSession, ended string) {
+	s = e.byKey[key]
+	now := store.TimeOf(time.Now())
+	switch {
+	case s == nil:
+		return nil, "the request's cookie was never a session's"
+	case s.dead != "":
+		ended = s.dead
+	case e.replaced[key]:
+		ended = "a login has replaced the token"
+	case now >= s.ends:
+		ended = "the absolute timeout has passed"
+	case now >= max(s.seen.Add(idle), s.remembered):
+		ended = "the idle timeout has passed"
+	case len(e.sent) > 1: // the guard may know better that one has ended, and another counts
+		rec, err := e.memory.LoadByID(context.Background(), s.Owner, s.ID)
+		if err != nil || now >= rec.GoneAt() {
+			ended = "the backend has no such session"
+		}
+	}
+	return s, ended
+}
+
 // saw checks that the guard may have accepted the client as this user, and returns which
 // one it is.
 func (e *exchange) saw(id string) int {
 	e.mu.Lock()
 	i := slices.IndexFunc(e.users[:], func(u user) bool { return u.ID == id })
 	known := e.known
+	if s, ended, _ := e.denials(); known == unknown && len(e.sent) > 1 && ended == "" {
+		e.session, e.sessionMay = s, true // another may have ended during the call of the guard
+	}
 	accepted := known == unknown && e.sessionMay && e.userMay && e.session != nil && e.session.user == i
 	if accepted {
 		e.known = i
@@ -197,7 +232,7 @@ func (e *exchange) checkResponse() {
 	switch {
 	case replaced && of != nil && of.by == e && !e.committed && !e.leaving:
 		e.breaks("the handler's response is replaced with %d, which sets a session's cookie", e.status)
-	case unavailable && !e.reported && time.Since(e.reportedAt) >= time.Second: // of the same failure, one a second is reported
+	case unavailable && !e.reported && e.looked.Sub(store.TimeOf(e.reportedAt)) >= time.Second: // of the same failure, one a second is reported
 		e.breaks("the response is 503, and no event tells why")
 	case of != nil && of.by != e && of.gone && !e.committed:
 		e.breaks("the response gives a new token to a session that has ended")
@@ -230,7 +265,7 @@ func (e *exchange) finish() {
 			e.breaks("the response of a login was sent with %d, but the login was undone", e.status)
 		}
 	}
-	e.done = true
+	e.done, e.askedAt = true, store.TimeOf(time.Now())
 	for _, s := range e.sessions {
 		if s.by.done && !s.excused && !s.gone && s.GoneAt() > store.TimeOf(time.Now()) && !e.held(s) {
 			e.orphaned(s)
@@ -272,25 +307,62 @@ func (e *exchange) orphaned(s *modelSession) {
 		e.breaks("%s (status %d)", what, at.status)
 	case !at.reported:
 		e.breaks("%s because of a fault that was not reported (status %d)", what, at.status)
+	case at.undeletable[s.Key]:
+		e.unfinished = append(e.unfinished, s)
 	}
 }
 
-// probe sends every cookie that any response has set, alone. What has ended is refused, and
-// what lives is accepted.
-func (l *lab) probe() {
-	for value := range l.tokens {
-		e := &exchange{lab: l, v: &visit{method: http.MethodGet, path: "/"}, client: &client{}, known: unknown}
-		e.client.jar = map[string]string{sessionCookie: value}
-		e.v.page = true
-		r := e.request()
-		r = r.WithContext(context.Background()) // no faults
-		rec, err := l.memory.Load(context.Background(), keyOf(value))
-		l.guard.Passive(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			i := e.look(r)
-			if err == nil && rec.Deadline() > store.TimeOf(time.Now()) && e.denial == "" && i == noUser {
-				e.breaks("a live session is not accepted")
-			}
-		})).ServeHTTP(&wire{e: e, h: http.Header{}}, r)
-		e.cancel()
+// checkUnfinished checks that the guard has ended in the background what it could not end
+// when it should have.
+func (l *lab) checkUnfinished() {
+	var innocent []store.Record
+	for _, s := range l.sessions {
+		if rec, err := l.memory.Load(context.Background(), s.Key); err == nil && rec.Detail().Created > l.faultAt {
+			innocent = append(innocent, rec)
+		}
 	}
+	time.Sleep(5 * time.Second)
+	for _, rec := range innocent {
+		if _, err := l.memory.LoadByID(context.Background(), rec.Owner, rec.ID); err != nil {
+			l.breaks("a session that began after all that failed has ended in the background")
+		}
+	}
+	for _, s := range l.unfinished {
+		if _, err := l.memory.LoadByID(context.Background(), s.Owner, s.ID); err == nil {
+			l.breaks("a session that could not be ended is not ended later")
+		}
+	}
+}
+
+// probe sends every cookie that any response has set, alone and beside one of no session.
+// What has ended is refused, and what lives is accepted.
+func (l *lab) probe() {
+	dead := ""
+	for value := range l.tokens {
+		if _, err := l.memory.Load(context.Background(), keyOf(value)); err != nil && !errors.As(err, new(*store.MovedError)) {
+			dead = value
+		}
+	}
+	for value := range l.tokens {
+		l.probeWith(value)
+		if dead != "" && dead != value {
+			l.probeWith(dead, value)
+		}
+	}
+}
+
+func (l *lab) probeWith(values ...string) {
+	e := &exchange{lab: l, v: &visit{method: http.MethodGet, path: "/", page: true}, client: &client{}, known: unknown, sent: values}
+	r := e.request().WithContext(context.Background()) // no faults
+	defer e.cancel()
+	for _, value := range values {
+		r.AddCookie(&http.Cookie{Name: sessionCookie, Value: value})
+	}
+	rec, err := l.memory.Load(context.Background(), keyOf(values[len(values)-1]))
+	l.guard.Passive(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		i := e.look(r)
+		if err == nil && rec.Deadline() > store.TimeOf(time.Now()) && e.denial == "" && i == noUser {
+			e.breaks("a live session is not accepted")
+		}
+	})).ServeHTTP(&wire{e: e, h: http.Header{}}, r)
 }

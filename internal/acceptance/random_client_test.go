@@ -19,6 +19,7 @@ import (
 type client struct {
 	jar        map[string]string
 	got        map[store.Key]bool // the session cookies that it ever had
+	values     []string           // of these, in order
 	active     int                // its requests that are under way
 	overlapped bool               // several were: the response that came last has set its cookie
 }
@@ -65,7 +66,9 @@ type exchange struct {
 	leaving    bool            // End or Logout was called
 	wrote500   bool            // the handler has responded with 500 itself, or tried to
 	split      bool            // a wrapper was entered after the response: the request may have two states
+	served     bool            // the guard's part of the response is over
 	done       bool
+	askedAt    store.Time // when the backend was last asked whether the session lives
 
 	calls       map[string]int
 	undeletable map[store.Key]bool
@@ -164,10 +167,17 @@ func (e *exchange) request() *http.Request {
 			}
 		}
 	}
+	other := e.clients[(e.v.client+1)%clients].jar
+	switch values := e.client.values; {
+	case e.v.planted == plantedFirst:
+		add(sessionCookie, other)
+	case e.v.planted == plantedOld && len(values) > 1:
+		add(sessionCookie, map[string]string{sessionCookie: values[len(values)-2]})
+	}
 	add(sessionCookie, e.client.jar)
 	add(visitorCookie, e.client.jar)
-	if e.v.planted {
-		add(sessionCookie, e.clients[(e.v.client+1)%clients].jar)
+	if e.v.planted == plantedLast {
+		add(sessionCookie, other)
 	}
 	h := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}}
 	if len(cookies) > 0 {
@@ -188,8 +198,17 @@ func (e *exchange) request() *http.Request {
 		Method: e.v.method, URL: &url.URL{Path: e.v.path}, RequestURI: e.v.path, Host: "app.example",
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: h, Body: http.NoBody, RemoteAddr: "192.0.2.1:1234",
 	}
+	if e.v.method == http.MethodPost {
+		r.Body, r.ContentLength = endlessBody{}, -1
+	}
 	return r.WithContext(ctx)
 }
+
+// endlessBody is the body of a request whose client sends more whenever a handler reads it.
+type endlessBody struct{}
+
+func (endlessBody) Read(b []byte) (int, error) { return min(1, len(b)), nil }
+func (endlessBody) Close() error               { return nil }
 
 // wire is the server's ResponseWriter. As in net/http, a short response leaves the server
 // when its handler returns, unless it is flushed, and not at all if the handler panics.
@@ -243,6 +262,7 @@ func (e *exchange) deliver() {
 		e.client.jar[c.Name] = c.Value
 		if c.Name == sessionCookie {
 			e.client.got[keyOf(c.Value)] = true
+			e.client.values = append(e.client.values, c.Value)
 		}
 	}
 }
@@ -315,9 +335,11 @@ func (e *exchange) attached(h http.Handler, w http.ResponseWriter, r *http.Reque
 			e.breaks("after a panic, what outer middleware sends may be cached: %v", w.Header())
 		}
 	}()
+	defer func() { e.served = true }()
 	h.ServeHTTP(t, r)
 	e.turn()
 	e.panicked = false
+	e.active(false) // the end of the request
 	if !e.hijacked {
 		t.begin(http.StatusOK)
 	}

@@ -84,6 +84,19 @@ var ops = []op{
 		}
 		e.turn()
 	}},
+	{name: "read the body", weight: 4, do: func(e *exchange, _ http.ResponseWriter, r *http.Request, _ *node) {
+		e.active(false)
+		_, _ = io.CopyN(io.Discard, r.Body, 1)
+	}},
+	{name: "read the body meanwhile", weight: 2, args: len(pauses), slow: true, do: (*exchange).stepReadMeanwhile},
+	{name: "the stored values are damaged", weight: 1, do: (*exchange).stepDamage},
+	{name: "Active", weight: 3, do: func(e *exchange, _ http.ResponseWriter, r *http.Request, _ *node) {
+		e.before()
+		e.active(true)
+		if err := e.guard.Active(r); err == nil && e.known == noUser && !e.split {
+			e.breaks("Active returned nil although nobody is logged in")
+		}
+	}},
 	{name: "meanwhile", weight: 3, slow: true, visits: true, do: func(e *exchange, _ http.ResponseWriter, _ *http.Request, n *node) {
 		for _, v := range n.visits {
 			e.nap(v.after)
@@ -137,6 +150,7 @@ var ops = []op{
 		e.kept = append(e.kept, keptRequest{r, e})
 	}},
 	{name: "serve a request that was kept", weight: 2, args: 5, do: (*exchange).stepServeKept},
+	{name: "Active with a request that was kept", weight: 2, args: 5, do: (*exchange).stepActiveKept},
 	{name: "copy of the request", weight: 1, wraps: true, do: func(e *exchange, w http.ResponseWriter, r *http.Request, n *node) {
 		e.copied = true
 		e.body(n.kids)(w, r.Clone(r.Context()))

@@ -26,11 +26,21 @@ type visit struct {
 	path    string
 	page    bool          // the browser navigates; otherwise a script asks
 	upgrade bool          // to a WebSocket
-	planted bool          // the next browser's session cookie is sent as well
+	planted planted       // what other session cookie is sent as well
 	after   time.Duration // since the last
 	faults  []*fault
 	tree    []*node // of the handler
 }
+
+// planted is a second session cookie of a request.
+type planted int
+
+const (
+	plantedNone  planted = iota
+	plantedLast          // the next browser's, after this one's own
+	plantedFirst         // the next browser's, before this one's own
+	plantedOld           // one that this browser had earlier, before the one that it has
+)
 
 // A fault is what happens to one call of the backend or of FindUser during a visit.
 type fault struct {
@@ -89,9 +99,12 @@ var (
 
 func (g *generator) visit() *visit {
 	v := &visit{
-		client: min(g.IntN(4), clients-1), path: "/page", page: g.oneIn(2), upgrade: g.oneIn(12), planted: g.oneIn(12),
+		client: min(g.IntN(4), clients-1), path: "/page", page: g.oneIn(2), upgrade: g.oneIn(12),
 		method: []string{http.MethodGet, http.MethodPost, http.MethodPost, http.MethodHead}[g.IntN(4)],
 		after:  pauses[min(g.IntN(len(pauses)), g.IntN(len(pauses)))],
+	}
+	if g.oneIn(6) {
+		v.planted = planted(min(1+g.IntN(4), int(plantedOld)))
 	}
 	if g.depth == 0 {
 		g.client = v.client
@@ -209,12 +222,12 @@ func (p *program) String() string {
 
 func (v *visit) print(b *strings.Builder, indent string) {
 	fmt.Fprintf(b, "%s%v later, browser %d: %s %s", indent, v.after, v.client, v.method, v.path)
-	for i, is := range []bool{v.page, v.upgrade, v.planted} {
+	for i, is := range []bool{v.page, v.upgrade} {
 		if is {
-			b.WriteString([]string{", page", ", upgrade", ", planted cookie"}[i])
+			b.WriteString([]string{", page", ", upgrade"}[i])
 		}
 	}
-	b.WriteString("\n")
+	b.WriteString([]string{"", ", planted cookie", ", planted cookie first", ", old cookie first"}[v.planted] + "\n")
 	for _, f := range v.faults {
 		how := []string{"fails without effect", "takes effect and fails", "comes after:", "panics"}[f.how]
 		keys := []string{"sessions with an even number", "sessions with an odd number", "any session"}[f.keys]
@@ -246,7 +259,7 @@ func (p *program) shrink(fails func() bool) {
 		smaller = removeEach(&p.visits, fails)
 		p.walk(func(v *visit) {
 			smaller = removeEach(&v.faults, fails) || smaller
-			smaller = try(&v.planted, false, fails) || smaller
+			smaller = try(&v.planted, plantedNone, fails) || smaller
 			smaller = try(&v.upgrade, false, fails) || smaller
 			smaller = try(&v.path, "/page", fails) || smaller
 			smaller = try(&v.after, time.Millisecond, fails) || smaller

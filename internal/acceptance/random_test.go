@@ -59,6 +59,7 @@ func runPrograms(t *testing.T, handlers *atomic.Int64, seed uint64, n int) {
 	var runs atomic.Int64
 	defer watch(&runs, func() { panic(fmt.Sprintf("a deadlock:\n%v", running.Load())) })()
 	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(15 * time.Minute) }) // as withFakeClock does
 		l := newLab()
 		for i := range uint64(n) {
 			p := generate(seed + i)

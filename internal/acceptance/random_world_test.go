@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,8 +68,10 @@ type world struct {
 	tokens     map[string]bool             // every session cookie that a response has set
 	ordinals   map[store.Key]int
 	kept       []keptRequest
-	wrong      string    // the first promise that was broken
-	reportedAt time.Time // when a failure was last in the log or the events
+	unfinished []*modelSession // that should have ended, but for a fault
+	wrong      string          // the first promise that was broken
+	faultAt    store.Time      // when a call last failed
+	reportedAt time.Time       // when a failure was last in the log or the events
 }
 
 // A modelSession is a session as the test knows it.
@@ -90,6 +93,8 @@ type modelSession struct {
 func (l *lab) run(p *program) string {
 	// What the program before it has left to timers comes to its end.
 	time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(2 * time.Hour)))
+	l.turn()
+	defer l.turn()
 	l.naps = 0
 	l.programs++
 	i := 0
@@ -112,6 +117,7 @@ func (l *lab) run(p *program) string {
 		time.Sleep(v.after)
 		l.serve(v, false)
 	}
+	l.checkUnfinished()
 	l.probe()
 	for _, u := range l.users {
 		records, _ := l.memories[i].ByOwner(context.Background(), ownerOf(u.ID), "", store.MaxPage)
@@ -180,6 +186,8 @@ func (l *lab) findUser(ctx context.Context, id string) (*user, error) {
 
 // onEvent notes which sessions are undone, and that a failure is reported.
 func (l *lab) onEvent(ctx context.Context, e sessionguard.Event) {
+	l.turn()
+	defer l.turn()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch x := exchangeOf(ctx); {
@@ -189,6 +197,8 @@ func (l *lab) onEvent(ctx context.Context, e sessionguard.Event) {
 		x.undone[e.SessionHash] = true
 	case e.Name == sessionguard.EventTheftSuspected && x != nil && len(x.sent) == 1 && l.replaced[keyOf(x.sent[0])] && l.wrong == "":
 		l.wrong = "a token that a login has replaced ends the session as if it were stolen"
+	case e.Name == sessionguard.EventTheftSuspected && x != nil && l.wrong == "" && slices.ContainsFunc(x.sent, func(value string) bool { return l.wasCurrent(value, e.SessionHash) }):
+		l.wrong = "a superseded token beside the current one ends the session as if it were stolen"
 	}
 }
 
@@ -201,6 +211,8 @@ type labLog struct {
 func (labLog) Enabled(context.Context, slog.Level) bool { return true }
 
 func (l labLog) Handle(_ context.Context, r slog.Record) error {
+	l.turn()
+	defer l.turn()
 	if l.world == nil || r.Level < slog.LevelError {
 		return nil
 	}
@@ -229,6 +241,9 @@ func (e *exchange) call(method string, key store.Key, owner string, do func() er
 	}
 	e.turn()
 	f := e.faultOf(method, key)
+	if f != nil && f.how != faultMeanwhile {
+		e.faultAt = store.TimeOf(time.Now())
+	}
 	switch {
 	case f == nil:
 		return do()

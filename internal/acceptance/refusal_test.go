@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/stretchr/testify/require"
 )
 
@@ -312,4 +313,21 @@ func TestRefusedRequestIsNoActivity(t *testing.T) {
 		advance(time.Second)
 		require.False(t, b.loggedIn())
 	})
+}
+
+// RFC 9110, section 15.5.2: every 401 has a challenge, also one that is a page because there is
+// nowhere to go, and no redirect has one.
+func TestA401WithAPageHasAChallenge(t *testing.T) {
+	s := newSite(t, func(c *sessionguard.Config[*user]) { c.ReauthPath = "" })
+	s.mux.Handle("GET /login", s.guard.RequireLogin(s.mux))
+	s.mux.Handle("GET /stale", s.guard.RequireFresh(0)(s.mux))
+	ada := s.browse()
+	ada.login("ada")
+	for _, resp := range []testbrowser.Response{s.browse().Get("/login", "Accept", "text/html"), ada.Get("/stale", "Accept", "text/html"), s.browse().Get("/home", "Accept", "*/*")} {
+		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+		require.Contains(t, resp.Header.Get("WWW-Authenticate"), "Cookie")
+	}
+	resp := s.browse().Get("/home", "Accept", "text/html")
+	require.Equal(t, http.StatusSeeOther, resp.StatusCode)
+	require.Empty(t, resp.Header.Get("WWW-Authenticate"))
 }

@@ -3,6 +3,7 @@ package acceptance
 import (
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -115,6 +116,15 @@ func TestClientAddrSetsTheAddress(t *testing.T) {
 		require.Equal(t, "2001:db8::7", list[0].Address)
 		require.Equal(t, "2001:db8::7", s.events.take(sessionguard.EventLogin)[0].Address)
 	})
+}
+
+func TestClientAddrFromRefusesWhatCannotWork(t *testing.T) {
+	for message, construct := range map[string]func(){
+		`sessionguard: ClientAddrFrom: "X Real IP" is not the name of a header`: func() { sessionguard.ClientAddrFrom("X Real IP") },
+		`sessionguard: ClientAddrFrom: trusted proxy 1 is not a valid prefix`:   func() { sessionguard.ClientAddrFrom("X-Real-IP", netip.Prefix{}) },
+	} {
+		require.PanicsWithValue(t, message, construct)
+	}
 }
 
 // L5

@@ -108,7 +108,7 @@ func TestValuesThatAreTooLargeAreAnErrorOfSaveAndAnErrorPage(t *testing.T) {
 					b.Post("/value?k=k&v=v")
 					cookies, size := b.Cookies(), maxValuesBytes
 					if b == visitor {
-						size = 3000
+						size = 2500
 					}
 					path := "/large?size=" + strconv.Itoa(size)
 					for _, query := range []string{"", "&save=1"} {
@@ -124,6 +124,7 @@ func TestValuesThatAreTooLargeAreAnErrorOfSaveAndAnErrorPage(t *testing.T) {
 					require.ErrorIs(s.T, saved[1], sessionguard.ErrValuesTooLarge)
 					require.Equal(s.T, cookies, b.Cookies())
 					require.Contains(s.T, s.log.String(), sessionguard.ErrValuesTooLarge.Error())
+					require.Regexp(s.T, `[0-9]{4,} bytes, and (it holds 18|Config.MaxValuesBytes is 65)`, s.log.String())
 
 					require.Equal(s.T, http.StatusOK, b.Post(path+"&save=1&take_back=1").StatusCode)
 					require.ErrorIs(s.T, saved[1], sessionguard.ErrValuesTooLarge)

@@ -27,16 +27,31 @@ const (
 // attribute, also for a deletion, since browsers ignore one that does not match. maxAge is
 // how long the browser keeps the cookie; with 0, until it is closed. Browsers keep none for
 // longer than 400 days (RFC 6265bis section 5.5).
-func (c Change) Write(w http.ResponseWriter, attributes http.Cookie, maxAge time.Duration) {
+//
+// With a Domain, the cookie that the host had before it got a Domain may still be there, to
+// the browser another one: if before, the request's cookies, have one of this name, Write
+// first deletes it. Not for a Rotate, which may be taken back until the response is sent.
+func (c Change) Write(w http.ResponseWriter, before *string, attributes http.Cookie, maxAge time.Duration) {
+	for _, line := range c.lines(before, attributes, maxAge) {
+		w.Header().Add("Set-Cookie", line)
+	}
+}
+
+func (c Change) lines(before *string, attributes http.Cookie, maxAge time.Duration) (lines []string) {
+	if _, sent := Unique(before, attributes.Name); sent > 0 && attributes.Domain != "" && (c.Kind == Set || c.Kind == Delete) {
+		hostOnly := attributes
+		hostOnly.Domain, hostOnly.MaxAge = "", -1
+		lines = append(lines, hostOnly.String())
+	}
 	switch c.Kind {
 	case Set, Rotate:
 		attributes.Value, attributes.MaxAge = c.Value, int(min(maxAge, 400*24*time.Hour)/time.Second)
 	case Delete:
 		attributes.MaxAge = -1
 	default:
-		return
+		return nil
 	}
-	http.SetCookie(w, &attributes)
+	return append(lines, attributes.String())
 }
 
 // Remove removes a cookie from the header of a response, and returns the values that it

@@ -26,8 +26,36 @@ func TestAChangedCookieIsOneSetCookieWithEveryAttribute(t *testing.T) {
 		{Change{Delete, "v"}, time.Hour, []string{"__Secure-s=; Path=/; Domain=example.com; Max-Age=0" + attributes}},
 	} {
 		w := httptest.NewRecorder()
-		test.change.Write(w, like, test.maxAge)
+		test.change.Write(w, nil, like, test.maxAge)
 		require.Equal(t, test.want, w.Header()["Set-Cookie"], "%+v", test)
 	}
 	require.Empty(t, like.Value)
+}
+
+// A cookie of the host alone, from before it got a Domain, is another one to browsers.
+func TestACookieWithADomainDeletesTheHostsOwn(t *testing.T) {
+	const attributes = "; HttpOnly; Secure; SameSite=Lax"
+	like := http.Cookie{Name: "__Secure-s", Domain: "example.com", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	host := like
+	host.Domain = ""
+	with, without := "__Secure-s=; Path=/; Domain=example.com; Max-Age=0"+attributes, "__Secure-s=; Path=/; Max-Age=0"+attributes
+	set := "__Secure-s=v; Path=/; Domain=example.com" + attributes
+	for _, test := range []struct {
+		change Change
+		sent   string
+		like   http.Cookie
+		want   []string
+	}{
+		{Change{Set, "v"}, "__Secure-s=old", like, []string{without, set}},
+		{Change{Set, "v"}, "__Secure-s=old; __Secure-s=older", like, []string{without, set}},
+		{Change{Delete, ""}, "__Secure-s=old", like, []string{without, with}},
+		{Change{Rotate, "v"}, "__Secure-s=old", like, []string{set}},
+		{Change{}, "__Secure-s=old", like, nil},
+		{Change{Set, "v"}, "s=old", like, []string{set}},
+		{Change{Delete, ""}, "__Secure-s=old", host, []string{without}},
+	} {
+		w := httptest.NewRecorder()
+		test.change.Write(w, &test.sent, test.like, 0)
+		require.Equal(t, test.want, w.Header()["Set-Cookie"], "%+v", test)
+	}
 }

@@ -10,7 +10,7 @@
 // encrypted too. So neither cookie passes for the other, nor for one of a
 // guard with another cookie name. The session cookie's signature never expires,
 // since a session's limits are in its record. The visitor cookie expires with
-// the idle timeout.
+// the idle timeout, and is made again while it is used.
 //
 // A session is stored under a hash of its cookie's name and whole value, see
 // [Codec.Key]. The name is included because guards with different cookie names
@@ -23,14 +23,19 @@
 package cookie
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
 	"hash/maphash"
 	"iter"
 	"net/http"
 	"sort"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/gorilla/securecookie"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -49,6 +54,10 @@ const (
 	// maxCookie is the longest name and value that browsers store (OWASP ASVS
 	// 3.3.5; RFC 6265bis section 5.6).
 	maxCookie = 4096
+	// maxVisitorLine is the longest Set-Cookie line of a visitor cookie, with the line that
+	// deletes the host's own if there is a Domain. By default, nginx responds with 502 if all
+	// headers of a response take more than 4096 bytes (proxy_buffer_size).
+	maxVisitorLine = 3500
 
 	visitorSuffix = "-anonymous"
 )
@@ -122,16 +131,16 @@ func unquote(value string) string {
 	return value
 }
 
-// Unique returns the number of cookies with that name, and the cookie's value if
-// there is exactly one. Of two cookies, one may have been planted, and nothing
-// shows which.
+// Unique returns the value of the cookies with that name, and how many different values
+// they have: 2 also for more. It returns no value then, since cookies may have been planted.
 func Unique(cookies *string, name string) (value string, count int) {
 	for v := range Values(cookies, name) {
-		value = v
-		count++
-	}
-	if count > 1 {
-		return "", count
+		switch {
+		case count == 0:
+			value, count = v, 1
+		case v != value:
+			return "", 2
+		}
 	}
 	return value, count
 }
@@ -199,34 +208,61 @@ func (v *verifiedCookies) slot(value string) (slot *atomic.Uint64, hash uint64) 
 // EncodeVisitor returns a new value for the visitor cookie. It includes a nonce,
 // so that every call changes the cookie: Chromium evicts earlier pages from its
 // back/forward cache when a cookie changes. It returns an error for more than
-// MaxVisitorBytes, which browsers would drop.
+// MaxVisitorBytes.
 func (c *Codec) EncodeVisitor(values []byte) (string, error) {
+	if len(values) > c.MaxVisitorBytes {
+		return "", fmt.Errorf("%d bytes, and the cookie holds %d", len(values), c.MaxVisitorBytes)
+	}
+	return c.encodeVisitor(values)
+}
+
+func (c *Codec) encodeVisitor(values []byte) (string, error) {
 	payload := make([]byte, nonceSize, nonceSize+len(values))
 	_, _ = rand.Read(payload) // never fails: it crashes the program instead
 	return securecookie.EncodeMulti(c.Visitor.Name, append(payload, values...), c.visitorCodecs...)
 }
 
-// DecodeVisitor returns the values in the visitor cookie of what Header has returned.
-// It returns nil if there is no such cookie or more than one, or if the cookie
-// does not verify or is older than the idle timeout.
-func (c *Codec) DecodeVisitor(cookies *string) []byte {
-	value, _ := Unique(cookies, c.Visitor.Name)
-	if value == "" {
-		return nil
+// DecodeVisitor returns the values in the visitor cookie of what Header has returned, and
+// how long ago it was made. It returns nil if there is no such cookie, or none that
+// verifies and is younger than the idle timeout, or two.
+func (c *Codec) DecodeVisitor(cookies *string) (values []byte, age time.Duration) {
+	all, err := distinct(cookies, c.Visitor.Name, 1, maxCookie)
+	if err != nil {
+		return nil, 0
 	}
-	var payload []byte
-	err := securecookie.DecodeMulti(c.Visitor.Name, value, &payload, c.visitorCodecs...)
-	if err != nil || len(payload) < nonceSize {
-		return nil
+	for _, value := range all {
+		var payload []byte
+		err := securecookie.DecodeMulti(c.Visitor.Name, value, &payload, c.visitorCodecs...)
+		if err != nil || len(payload) < nonceSize {
+			continue
+		}
+		if values != nil {
+			return nil, 0
+		}
+		values, age = payload[nonceSize:], time.Since(signedAt(value))
 	}
-	return payload[nonceSize:]
+	return values, age
+}
+
+// signedAt returns when a cookie that has been verified was made: securecookie's envelope is
+// the base64 of the seconds since 1970, "|" and the rest.
+func signedAt(value string) time.Time {
+	envelope, _ := base64.URLEncoding.DecodeString(value)
+	seconds, _, _ := bytes.Cut(envelope, []byte("|"))
+	n, _ := strconv.ParseInt(string(seconds), 10, 64)
+	return time.Unix(n, 0)
 }
 
 // maxVisitorBytes finds MaxVisitorBytes by trying, since the envelope is
 // securecookie's: sort.Search returns the smallest length that does not fit.
 func (c *Codec) maxVisitorBytes() int {
+	sent := c.Visitor.Name + "="
 	return sort.Search(maxCookie, func(n int) bool {
-		_, err := c.EncodeVisitor(make([]byte, n))
-		return err != nil
+		value, err := c.encodeVisitor(make([]byte, n))
+		size := 0
+		for _, line := range (Change{Set, value}).lines(&sent, c.Visitor, 0) {
+			size += len("Set-Cookie: ") + len(line)
+		}
+		return err != nil || size > maxVisitorLine
 	}) - 1
 }

@@ -39,8 +39,8 @@ func TestCookiesAreFoundByTheirExactName(t *testing.T) {
 		{[]string{"s="}, []string{""}, ""},
 		{[]string{"s=; s=1"}, []string{"", "1"}, ""},
 		{[]string{"s=1; s="}, []string{"1", ""}, ""},
-		{[]string{"s=1; s=1"}, []string{"1", "1"}, ""},
-		{[]string{"s=1", "s=1"}, []string{"1", "1"}, ""},
+		{[]string{"s=1; s=1"}, []string{"1", "1"}, "1"},
+		{[]string{"s=1", "s=1"}, []string{"1", "1"}, "1"},
 		{[]string{"s=1;;;", ";s=2"}, []string{"1", "2"}, ""},
 		{[]string{"s=1; s=2; s=3"}, []string{"1", "2", "3"}, ""},
 		{[]string{"s=1; s; t=2"}, []string{"1"}, "1"},
@@ -49,7 +49,11 @@ func TestCookiesAreFoundByTheirExactName(t *testing.T) {
 		require.Equal(t, c.values, slices.Collect(Values(Header(h), "s")), "%q", c.headers)
 		unique, count := Unique(Header(h), "s")
 		require.Equal(t, c.unique, unique, "%q", c.headers)
-		require.Equal(t, len(c.values), count, "%q", c.headers)
+		different := map[string]bool{}
+		for _, value := range c.values {
+			different[value] = true
+		}
+		require.Equal(t, min(len(different), 2), count, "%q", c.headers)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cookie
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,13 +13,15 @@ import (
 // without them, and cannot set them.
 func (c *Codec) Hide(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := &hiding{codec: c}
+		h := &hiding{codec: c, request: r}
 		h.writer.Init(w, h)
 		defer h.writer.Release()
 		without := r.WithContext(r.Context())
 		without.Header = c.withoutCookies(r.Header)
 		defer func() { r.MultipartForm, r.Pattern = without.MultipartForm, without.Pattern }()
-		next.ServeHTTP(&h.writer, without)
+		w = &hidingWriter{Writer: &h.writer, hiding: h}
+		defer w.(*hidingWriter).end()
+		next.ServeHTTP(w, without)
 		h.writer.Finish()
 	})
 }
@@ -46,8 +49,40 @@ func (c *Codec) withoutCookies(h http.Header) http.Header {
 
 // hiding is the state of one response.
 type hiding struct {
-	codec  *Codec
-	writer response.Writer[*hiding]
+	codec   *Codec
+	request *http.Request
+	writer  response.Writer[*hiding]
+}
+
+// hidingWriter is what next writes to.
+type hidingWriter struct {
+	*response.Writer[*hiding]
+	hiding *hiding
+	late   bool     // next has asked for the header after the response began, as for trailers
+	sent   []string // the header's Set-Cookie then: next's, and the guard's own
+}
+
+// Header implements [http.ResponseWriter].
+func (w *hidingWriter) Header() http.Header {
+	h := w.Writer.Header()
+	if w.Started() && !w.late {
+		w.late, w.sent = true, slices.Clone(h["Set-Cookie"])
+	}
+	return h
+}
+
+// end removes what next has left in the header: an outer handler may buffer the response, or
+// recover from a panic and write an error page, and send it.
+func (w *hidingWriter) end() {
+	h := w.Unwrap().Header()
+	if !w.Started() {
+		w.hiding.remove(h)
+	} else if w.late {
+		h.Del("Clear-Site-Data")
+		if h["Set-Cookie"] = w.sent; w.sent == nil {
+			delete(h, "Set-Cookie")
+		}
+	}
 }
 
 // remove removes c's cookies from the header that next has made, and whatever deletes them.
@@ -71,3 +106,6 @@ func (h *hiding) BeforeInformational(header http.Header) bool { h.remove(header)
 
 // BeforeHijack implements [response.Hooks].
 func (h *hiding) BeforeHijack() error { return nil }
+
+// Context implements [response.Hooks].
+func (h *hiding) Context() context.Context { return h.request.Context() }

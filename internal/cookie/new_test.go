@@ -131,8 +131,8 @@ func TestEveryKeyReadsItsOwnCookies(t *testing.T) {
 		require.Equal(t, i == 0, single.Verify(value), "the newest key signs: key %d", i)
 		require.True(t, got.Verify(newTestToken(t, single)), "key %d", i)
 		visitor := encodeTestVisitor(t, single, "values")
-		require.Equal(t, "values", string(got.DecodeVisitor(visitorHeader(visitor))), "key %d", i)
-		require.Equal(t, i == 0, string(single.DecodeVisitor(visitorHeader(encodeTestVisitor(t, got, "values")))) == "values", "key %d", i)
+		require.Equal(t, "values", string(visitorValues(got, visitorHeader(visitor))), "key %d", i)
+		require.Equal(t, i == 0, string(visitorValues(single, visitorHeader(encodeTestVisitor(t, got, "values")))) == "values", "key %d", i)
 	}
 }
 

@@ -38,8 +38,9 @@ var (
 
 const samplerTag = `<script src="/e2e/sampler.js"></script>`
 
-// editResponse removes protections from a response, and adds the sampler to a page.
-func (p protection) editResponse(response *http.Response) error {
+// editResponse removes protections from a response, and adds the sampler to a page, and the
+// library if there is one.
+func (p protection) editResponse(response *http.Response, l *library) error {
 	if !p.keepsVisitorCookie() {
 		response.Header["Set-Cookie"] = slices.DeleteFunc(response.Header["Set-Cookie"], func(line string) bool {
 			name, _, _ := strings.Cut(line, "=")
@@ -71,6 +72,9 @@ func (p protection) editResponse(response *http.Response) error {
 	}
 	if at := headTag.FindIndex(page); at != nil {
 		page = slices.Insert(page, at[1], []byte(samplerTag)...)
+	}
+	if l != nil {
+		page = l.addTo(page)
 	}
 	response.Body = io.NopCloser(bytes.NewReader(page))
 	response.ContentLength = int64(len(page))

@@ -25,6 +25,7 @@ import (
 type testProxy struct {
 	URL        string // without a trailing slash
 	protection protection
+	library    *library // that every page uses; nil: none
 	server     *http.Server
 	reverse    *httputil.ReverseProxy
 
@@ -82,6 +83,7 @@ func newTestProxy(backend *url.URL, kept protection, secure bool) (*testProxy, e
 		w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
 		_, _ = io.WriteString(w, blankPage)
 	})
+	mux.HandleFunc("GET /e2e/library.js", func(w http.ResponseWriter, r *http.Request) { p.library.serve(w, r) })
 	mux.HandleFunc("/e2e/", http.NotFound)
 	mux.HandleFunc("/", p.forward)
 
@@ -140,7 +142,7 @@ func (p *testProxy) modifyResponse(response *http.Response) error {
 	p.mu.Lock()
 	response.Request.Context().Value(requestKey{}).(*recordedRequest).Status = response.StatusCode
 	p.mu.Unlock()
-	return p.protection.editResponse(response)
+	return p.protection.editResponse(response, p.library)
 }
 
 // handleError is called if the application does not respond or during an outage.

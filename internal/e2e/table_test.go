@@ -32,10 +32,10 @@ var variants = []variant{
 }
 
 // includes reports whether the flow is measured in a variant. On the screen, only the
-// script makes a difference, and the scheme makes none. The script alone is measured in
+// script makes a difference, and the scheme makes none; neither is measured with a library. The script alone is measured in
 // one flow, in which the page comes out of the back/forward cache.
 func (f flow) includes(v variant) bool {
-	if strings.HasPrefix(f.name, "on the screen") {
+	if strings.HasPrefix(f.name, "on the screen") || f.library() != nil {
 		return v == variant{"https", none} || v == variant{"https", whole}
 	}
 	return v.protection != scriptOnly || f.name == "idle expiry, Back"
@@ -76,6 +76,9 @@ func (all *results) measure(t *testing.T, e *engine) {
 	}
 	pattern, err := regexp.Compile(*only)
 	must(t, err)
+	if slices.ContainsFunc(libraryFlows, func(f flow) bool { return pattern.MatchString(f.name) }) {
+		requireLibraries(t)
+	}
 	jobs := make(chan job)
 	var work sync.WaitGroup
 	for range *browsers {
@@ -101,7 +104,7 @@ func (all *results) measure(t *testing.T, e *engine) {
 			}
 		})
 	}
-	for _, f := range flows {
+	for _, f := range slices.Concat(flows, libraryFlows) {
 		for _, v := range variants {
 			if f.includes(v) && pattern.MatchString(f.name) {
 				jobs <- job{f, v}
@@ -119,6 +122,7 @@ func measureCell(t *testing.T, b *browser, app *url.URL, f flow, column variant)
 		return o, err
 	}
 	defer proxy.Close()
+	proxy.library = f.library()
 	v := &visit{T: t, browser: b, proxy: proxy, protection: column.protection}
 	defer func() {
 		if p := recover(); p != nil {
@@ -183,7 +187,7 @@ func (all *results) markdown() string {
 		fmt.Fprintf(&out, " %s, %s |", v.protection, v.scheme)
 	}
 	out.WriteString("\n|---|---|" + strings.Repeat("---|", len(variants)) + "\n")
-	for _, f := range flows {
+	for _, f := range slices.Concat(flows, libraryFlows) {
 		name := f.name
 		for _, e := range engines {
 			fmt.Fprintf(&out, "| %s | %s |", name, e.name)

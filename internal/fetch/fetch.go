@@ -63,12 +63,14 @@ func Upgrades(r *http.Request) bool {
 
 // Prefetches reports whether a browser sent r ahead of time, without knowing whether
 // anybody wants the page. Older ones have other headers for that than Sec-Purpose: Purpose
-// (Chromium, Safari), X-Purpose (Safari) and X-Moz (Firefox).
+// (Chromium, Safari), X-Purpose (Safari) and X-Moz (Firefox). Turbo, when the pointer is on
+// a link, has X-Sec-Purpose, since scripts cannot send Sec-Purpose, and htmx's extension
+// preload has HX-Preloaded.
 func Prefetches(r *http.Request) bool {
-	if len(r.Header["Sec-Purpose"]) > 0 {
+	if len(r.Header["Sec-Purpose"]) > 0 || first(r.Header["Hx-Preloaded"]) == "true" {
 		return true
 	}
-	for _, name := range [...]string{"Purpose", "X-Purpose", "X-Moz"} {
+	for _, name := range [...]string{"Purpose", "X-Purpose", "X-Moz", "X-Sec-Purpose"} {
 		for _, purpose := range r.Header[name] {
 			if purpose == "prefetch" || purpose == "preview" {
 				return true

@@ -71,7 +71,7 @@ func TestPrefetches(t *testing.T) {
 		want        bool
 	}{
 		{"Sec-Purpose", "prefetch", true}, {"Sec-Purpose", "prefetch;prerender", true}, {"Purpose", "prefetch", true},
-		{"X-Moz", "prefetch", true}, {"X-Purpose", "preview", true}, {"Purpose", "shipping", false}, {"X-Requested-With", "prefetch", false},
+		{"X-Moz", "prefetch", true}, {"X-Purpose", "preview", true}, {"X-Sec-Purpose", "prefetch", true}, {"HX-Preloaded", "true", true}, {"HX-Preloaded", "false", false}, {"Purpose", "shipping", false}, {"X-Requested-With", "prefetch", false},
 	} {
 		require.Equal(t, c.want, Prefetches(request("GET", c.name, c.value)), "%s: %s", c.name, c.value)
 	}

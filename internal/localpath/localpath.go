@@ -66,6 +66,30 @@ func IsLocal(target string) bool {
 	return false
 }
 
+// Climbs reports whether some server would take a path for one that lies elsewhere: whether
+// it has a segment "." or "..", also after a backslash, with a parameter as in "..;a" (which
+// Tomcat ignores), or percent-encoded, however often.
+func Climbs(path string) bool {
+	for range maxDecodings {
+		slashes := func(c rune) bool { return c == '/' || c == '\\' }
+		for segment := range strings.FieldsFuncSeq(path, slashes) {
+			if segment, _, _ = strings.Cut(segment, ";"); segment == "." || segment == ".." {
+				return true
+			}
+		}
+		decoded := decodeDots.Replace(path)
+		if decoded == path {
+			return false
+		}
+		path = decoded
+	}
+	return true
+}
+
+// decodeDots decodes what matters to Climbs. An invalid escape next to it, at which
+// url.PathUnescape would stop, does not keep another server from decoding it.
+var decodeDots = strings.NewReplacer("%2e", ".", "%2E", ".", "%2f", "/", "%2F", "/", "%5c", `\`, "%5C", `\`, "%3b", ";", "%3B", ";", "%25", "%")
+
 // isPlainPath reports whether every parser reads path, which begins with a slash,
 // in the same way.
 func isPlainPath(path string) bool {

@@ -125,3 +125,20 @@ func FuzzIsLocal(f *testing.F) {
 		}
 	})
 }
+
+func TestClimbs(t *testing.T) {
+	for _, path := range []string{
+		"/..", "/.", "/a/..", "/a/./b", "/a/../b", "../a", "/a/..%2fb", "/a/..%2Fb", "/a/%2e%2e/b", "/a/.%2E/b", "/%2e",
+		`/a/..\b`, `/a\..\b`, "/a/..%5cb", "/a%5C..%5Cb", "/a/..;/b", "/a/..;c=d/b", "/a/.;/b", "/a/..%3bc/b",
+		"/a/%252e%252e/b", "/a/..%252fb", "/a/%25252e./b", "/a/100%25/..%252fb", "/a/%zz/..%2fb", "/a/%zz/%252e%252e/b",
+		"/%" + strings.Repeat("25", 20) + "41",
+	} {
+		require.True(t, Climbs(path), path)
+	}
+	for _, path := range []string{
+		"", "/", "/a/b", "//a//b", "/a..b", "/...", "/a/..b", "/a/b..", "/.well-known/a", "/a/%2e%2ea", "/a%2Fb", "/a%5Cb",
+		"/a;..", "/100%25", "/100%", "/%zz", "/a/%25", "/a;b/c", "/;/", "/a/.%00.",
+	} {
+		require.False(t, Climbs(path), path)
+	}
+}

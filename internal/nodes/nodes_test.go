@@ -88,7 +88,7 @@ func failureOf(t *testing.T, check func(T)) (failure string) {
 		for _, f := range slices.Backward(r.cleanups) {
 			f()
 		}
-		time.Sleep(time.Minute) // until the last goroutines end
+		time.Sleep(15 * time.Minute) // until the last goroutines end
 		failure = r.failure
 	})
 	return failure

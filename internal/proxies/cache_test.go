@@ -41,6 +41,12 @@ var caches = []struct {
 	{"nginx that ignores both", servers.Nginx, `proxy_cache cache; proxy_cache_valid any 1h;
 		proxy_ignore_headers X-Accel-Expires Cache-Control Expires Set-Cookie Vary;`,
 		[4]leak{others, others, others, others}},
+	{"HAProxy", servers.HAProxy, `http-request cache-use cache
+  http-response set-header Cache-Control "public, max-age=3600"
+  http-response del-header Pragma
+  http-response del-header Expires
+  http-response cache-store cache`,
+		[4]leak{nothing, nothing, others, others}},
 	{"Varnish", servers.Varnish, `sub vcl_recv { if (req.method == "GET") { return (hash); } }
 		sub vcl_backend_response {
 			if (!bereq.uncacheable) { set beresp.ttl = 1h; unset beresp.http.Set-Cookie; }

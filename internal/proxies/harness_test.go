@@ -1,5 +1,5 @@
-// Package proxies tests applications behind real proxies: nginx, Varnish, Squid and
-// Apache, from Debian's packages.
+// Package proxies tests applications behind real proxies: nginx, HAProxy, Caddy, Apache,
+// Varnish and Squid, from Debian's packages.
 package proxies
 
 import (
@@ -37,19 +37,14 @@ var pages = map[string]http.HandlerFunc{
 // startApp starts an application whose pages show a user's secret, and returns its address.
 // remove are headers that are taken out of its responses.
 //
-//	POST /login?user=…  logs in
+//	POST /login?user=…  logs in, and redirects to "next" if there is one
+//	     /auth          guard.AuthRequest()
 //	POST /logout
 //	GET  /plain …       the pages
 //	GET  /hints         103 Early Hints, and then a page
 func startApp(t *testing.T, remove ...string) string {
 	t.Helper()
-	guard, err := sessionguard.New(sessionguard.Config[user]{
-		FindUser:     func(_ context.Context, id string) (user, error) { return user(id), nil },
-		InsecureHTTP: true,
-		Logger:       slog.New(slog.DiscardHandler),
-		OnEvent:      func(context.Context, sessionguard.Event) {},
-	})
-	require.NoError(t, err)
+	guard := newGuard(t, nil)
 	secret := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=3600")
 		w.Header().Set("Etag", `"1"`)
@@ -58,11 +53,8 @@ func startApp(t *testing.T, remove ...string) string {
 		http.ServeContent(w, r, "secret.txt", time.Unix(1e9, 0), strings.NewReader("secret of "+string(u)))
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-		if err := guard.Login(w, r, user(r.URL.Query().Get("user"))); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		}
-	})
+	mux.HandleFunc("POST /login", logInAs(guard))
+	mux.Handle("/auth", guard.AuthRequest())
 	mux.Handle("POST /logout", guard.Logout("/"))
 	for path, prepare := range pages {
 		mux.Handle("GET "+path, guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -75,7 +67,37 @@ func startApp(t *testing.T, remove ...string) string {
 		w.WriteHeader(http.StatusEarlyHints)
 		secret(w, r)
 	})
-	app := httptest.NewUnstartedServer(removing(remove, guard.Handler(mux)))
+	return serve(t, removing(remove, guard.Handler(mux)))
+}
+
+func newGuard(t *testing.T, crossOrigin *http.CrossOriginProtection) *sessionguard.Guard[user] {
+	t.Helper()
+	guard, err := sessionguard.New(sessionguard.Config[user]{
+		FindUser:     func(_ context.Context, id string) (user, error) { return user(id), nil },
+		CrossOrigin:  crossOrigin,
+		InsecureHTTP: true,
+		Logger:       slog.New(slog.DiscardHandler),
+		OnEvent:      func(context.Context, sessionguard.Event) {},
+	})
+	require.NoError(t, err)
+	return guard
+}
+
+// logInAs logs in the user that the query names.
+func logInAs(guard *sessionguard.Guard[user]) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := guard.Login(w, r, user(r.URL.Query().Get("user"))); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		} else if next := guard.Next(r, ""); next != "" {
+			http.Redirect(w, r, next, http.StatusSeeOther)
+		}
+	}
+}
+
+// serve serves an application, and returns its address.
+func serve(t *testing.T, h http.Handler) string {
+	t.Helper()
+	app := httptest.NewUnstartedServer(h)
 	app.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	app.Start()
 	t.Cleanup(app.Close)

@@ -18,6 +18,7 @@ var hinted = []struct {
 }{
 	{"nginx", servers.Nginx, `proxy_cache cache; proxy_cache_valid any 1h;`, true},                                       // by HTTP/1.0
 	{"nginx with HTTP/1.1", servers.Nginx, `proxy_cache cache; proxy_cache_valid any 1h; proxy_http_version 1.1;`, true}, // not with keep-alive: see below
+	{"HAProxy", servers.HAProxy, "http-request cache-use cache\n  http-response cache-store cache", true},
 	{"Varnish", servers.Varnish, ``, false},
 	{"Squid", servers.Squid, ``, true},
 	{"Apache", servers.Apache, `CacheEnable disk /`, true},

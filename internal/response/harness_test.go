@@ -51,6 +51,8 @@ func (o *owner) BeforeInformational(h http.Header) bool {
 	return !o.silent
 }
 
+func (o *owner) Context() context.Context { return context.Background() }
+
 func (o *owner) BeforeHijack() error {
 	o.trace.add("BeforeHijack")
 	if o.hijack == nil {

@@ -1,6 +1,7 @@
 package response
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -48,6 +49,10 @@ func TestPushReachesAWriterThatHasIt(t *testing.T) {
 	w, o := newFull()
 	require.NoError(t, http.Pusher(&o.writer).Push("/style.css", nil))
 	require.Equal(t, []string{"Push /style.css"}, w.take(), "and commits nothing")
+
+	o = own(wrapped{struct{ wrapped }{wrapped{w}}}, w.trace)
+	require.NoError(t, o.writer.Push("/style.css", nil), "below a middleware's")
+	require.Equal(t, []string{"Push /style.css"}, w.take())
 
 	_, o = newPlain()
 	require.ErrorIs(t, o.writer.Push("/style.css", nil), http.ErrNotSupported)
@@ -147,3 +152,4 @@ func (o *quietOwner) Commit(int) bool                      { return true }
 func (o *quietOwner) BeforeHeader(http.Header)             {}
 func (o *quietOwner) BeforeInformational(http.Header) bool { return true }
 func (o *quietOwner) BeforeHijack() error                  { return nil }
+func (o *quietOwner) Context() context.Context             { return context.Background() }

@@ -14,6 +14,10 @@ const (
 	// holds what the owner put there and can still change. Writer.commit moves here.
 	committed
 
+	// abandoned: the handler has panicked before it sent anything. Only what looks like the
+	// error of whoever recovers the panic is still sent. Abandon moves here.
+	abandoned
+
 	// started: the underlying writer has been given a final status, or the
 	// connection was taken. The header can no longer change. The method that sent it
 	// moves here.
@@ -22,7 +26,7 @@ const (
 	// discarding: nothing that the handler writes is sent any more, and Header
 	// returns a scratch map. From unstarted or committed, this Writer never sends
 	// anything; from started, what has been sent remains. Writer.commit moves here
-	// when Commit has returned false, and the owner with Discard.
+	// when Commit has returned false, and the owner with Discard or Abandon.
 	discarding
 )
 
@@ -49,6 +53,7 @@ const (
 	hijacked                  // Hijack has taken the connection
 	timedOut                  // the status was one with which a middleware responds in place of its handler
 	detached                  // Detach was called
+	informed                  // an informational response was sent
 )
 
 // A markSet holds marks that any goroutine may read and add.

@@ -17,9 +17,12 @@ import (
 type Stopper struct {
 	cause atomic.Pointer[error] // nil until Stop; then it never changes
 
-	mu   sync.Mutex
-	w    http.ResponseWriter // nil after Release: the server reuses it
-	conn *conn               // nil unless hijacked
+	mu    sync.Mutex
+	w     http.ResponseWriter // nil after Release: the server reuses it
+	conn  *conn               // nil unless hijacked
+	after []func()            // to call when Stop is
+
+	header http.Header // of a Writer that was abandoned: it has no room for it
 }
 
 // released marks a Writer that was released before a Stopper was created.
@@ -73,6 +76,24 @@ func (s *Stopper) stopErr() error {
 func (s *Stopper) Stop(cause error) {
 	s.cause.CompareAndSwap(nil, &cause)
 	s.interrupt()
+	s.mu.Lock()
+	after := s.after
+	s.after = nil
+	s.mu.Unlock()
+	for _, f := range after {
+		f()
+	}
+}
+
+// afterStop arranges for f to be called when the response is stopped, or at once if it was.
+func (s *Stopper) afterStop(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopErr() != nil {
+		f()
+		return
+	}
+	s.after = append(s.after, f)
 }
 
 func (s *Stopper) interrupt() {

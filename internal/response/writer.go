@@ -3,7 +3,7 @@
 // cookies, forbid caching, or send another response instead. It knows nothing of
 // sessions and imports only the standard library.
 //
-// Wrapping a ResponseWriter is hard for four reasons:
+// Wrapping a ResponseWriter is hard for five reasons:
 //
 //   - A response can begin in many ways: WriteHeader, Write, WriteString, ReadFrom,
 //     Flush, FlushError, Hijack, or a handler that returns without calling any of
@@ -14,6 +14,9 @@
 //     [http.ResponseController] through Unwrap. A wrapper that hides one breaks
 //     WebSockets, streaming or sendfile; a wrapper that has one must return the
 //     truth where the writer below lacks it.
+//   - A panic passes through, and whoever recovers it may write an error to the same
+//     wrapper, as with echo.WrapMiddleware ([Writer.Abandon]). And a framework's adapter
+//     may drop the wrapper, and write around it ([Writer.BypassedBy], [Writer.Bypassed]).
 //   - The header stays the handler's until the first byte, and http.ServeFile removes
 //     caching headers when it reports an error. What must be in it has to be set
 //     last.
@@ -27,6 +30,7 @@ package response
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -77,6 +81,9 @@ type Hooks interface {
 	// an error, so does Hijack; the connection stays with the server, and the handler
 	// may still respond.
 	BeforeHijack() error
+
+	// Context returns the context of the request, which ends when its client has gone.
+	Context() context.Context
 }
 
 // A Writer is embedded by value in its owner, which is also its Hooks, so that request
@@ -172,7 +179,7 @@ func (w *Writer[O]) commit(status int) bool {
 			w.Discard()
 		}
 	}
-	return !w.Discarding()
+	return w.open(status)
 }
 
 // begin reports whether the handler may write. If not, writeErr is the reason.
@@ -182,10 +189,18 @@ func (w *Writer[O]) begin(status int) bool {
 		return false
 	case !w.state.reached(committed):
 		return w.commit(status)
+	case !w.open(status):
+		return false
 	case !w.Started():
+		w.restoreHeader()
 		w.owner.BeforeHeader(w.w.Header())
 	}
-	return !w.Discarding()
+	return w.open(status)
+}
+
+// open reports whether status may be sent, or what follows it.
+func (w *Writer[O]) open(status int) bool {
+	return !w.Discarding() && (status >= 300 || !w.abandoned())
 }
 
 func (w *Writer[O]) markStarted() { w.state.raise(started) }
@@ -201,8 +216,11 @@ func (w *Writer[O]) writeErr() error {
 // Header returns a scratch map once the response has been replaced: if an outer writer
 // buffers the response, headers that are set now would still be sent.
 func (w *Writer[O]) Header() http.Header {
-	if w.Discarding() {
+	switch {
+	case w.Discarding():
 		return http.Header{}
+	case w.abandoned():
+		return w.stopper.Load().header
 	}
 	return w.w.Header()
 }
@@ -219,12 +237,13 @@ func (w *Writer[O]) WriteHeader(status int) {
 
 // inform sends an informational response, unless the owner forbids it.
 func (w *Writer[O]) inform(status int) {
-	if w.stopped() || w.Discarding() {
+	if w.stopped() || !w.open(status) {
 		return
 	}
 	h := w.w.Header()
 	before := maps.Clone(h)
 	if w.owner.BeforeInformational(h) {
+		w.marks.add(informed)
 		w.w.WriteHeader(status)
 	}
 	clear(h)
@@ -301,12 +320,4 @@ func (w *Writer[O]) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		conn = s.hijacked(conn)
 	}
 	return conn, rw, nil
-}
-
-// Push commits nothing: what it sends is a request, not a response.
-func (w *Writer[O]) Push(target string, options *http.PushOptions) error {
-	if pusher, ok := w.w.(http.Pusher); ok {
-		return pusher.Push(target, options)
-	}
-	return http.ErrNotSupported
 }

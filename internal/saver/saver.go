@@ -58,7 +58,7 @@ func (q *Queue) Save(ctx context.Context, session *store.Session, changes values
 	t := &task{ctx: ctx, changes: changes}
 	l, first := q.enter(session, t)
 	if first {
-		defer q.next(l) // also if the backend panics
+		defer q.next(l) // also after a panic, such as an encoder's
 		q.save(ctx, l, []*task{t})
 		return t.saved, t.err
 	}

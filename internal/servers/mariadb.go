@@ -10,6 +10,17 @@ import (
 // MariaDB starts a MariaDB server with database "test" and user "root" without a password.
 func MariaDB(t T) *Server {
 	t.Helper()
+	return startMariaDB(t)
+}
+
+// MariaDBWithBinaryLog is MariaDB with a binary log, which it syncs at its own discretion.
+func MariaDBWithBinaryLog(t T) *Server {
+	t.Helper()
+	return startMariaDB(t, "--log-bin=binlog", "--sync-binlog=0")
+}
+
+func startMariaDB(t T, args ...string) *Server {
+	t.Helper()
 	install := findProgram(t, "mariadb-install-db", "mariadb-server", "/usr/bin")
 	path := findProgram(t, "mariadbd", "mariadb-server", "/usr/sbin")
 	user := lookupUser("mysql")
@@ -31,13 +42,13 @@ func MariaDB(t T) *Server {
 			Addr:  addr,
 			dsn:   func(addr string) string { return "root@tcp(" + addr + ")/test" },
 			ready: func(ctx context.Context) error { return checkMariaDB(ctx, addr) },
-			program: program{dir: dir, user: user, path: path, args: []string{
+			program: program{dir: dir, user: user, path: path, args: append([]string{
 				"--no-defaults", "--datadir=" + data, "--socket=" + filepath.Join(dir, "socket"),
 				"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port), "--skip-name-resolve", "--init-file=" + setup,
 				// Commits reach the kernel: they survive a kill of the process, but not a power loss.
 				"--innodb-flush-log-at-trx-commit=2",
 				"--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M", "--max-connections=200",
-			}},
+			}, args...)},
 		}
 	})
 }

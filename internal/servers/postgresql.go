@@ -3,6 +3,8 @@ package servers
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,18 +24,30 @@ func PostgreSQL(t T) *Server {
 		}}); err != nil {
 			t.Fatal(err)
 		}
+		// Commits reach the kernel: they survive a kill of the process, but not a power loss. A
+		// test can change this with ALTER SYSTEM.
+		if err := appendTo(filepath.Join(data, "postgresql.conf"), "fsync = off\n"); err != nil {
+			t.Fatal(err)
+		}
 		return &Server{
 			Addr:  addr,
 			dsn:   func(addr string) string { return "postgres://postgres@" + addr + "/postgres?sslmode=disable" },
 			ready: func(ctx context.Context) error { return checkPostgreSQL(ctx, addr) },
 			program: program{dir: dir, user: user, cleanShutdown: true, path: filepath.Join(bin, "postgres"), args: []string{
 				"-D", data, "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-c", "unix_socket_directories=",
-				// Commits reach the kernel: they survive a kill of the process, but not a power loss.
-				"-c", "fsync=off",
 				"-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "dynamic_shared_memory_type=mmap",
 			}},
 		}
 	})
+}
+
+func appendTo(file, text string) error {
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }
 
 // checkPostgreSQL logs in, because a server that recovers from a crash already accepts

@@ -1,8 +1,9 @@
 // Package servers starts real servers for tests: Redis, PostgreSQL and MariaDB, nginx,
-// Varnish, Squid and Apache, from Debian's packages. Each server listens on a free port of the loopback interface and has
-// data of its own, which is deleted afterwards. It ends with the test, or at the latest
-// with the test binary, even if that is killed. If a server is not installed, the test is
-// skipped with a message that says how to install it.
+// HAProxy, Caddy, Apache, Varnish and Squid, from Debian's packages. Each server listens on
+// a free port of the loopback interface and has data of its own, which is deleted
+// afterwards. It ends with the test, or at the latest with the test binary, even if that is
+// killed. If a server is not installed, the test is skipped with a message that says how to
+// install it.
 //
 // A test can kill a server, start it again on the same data and port, and pause it. A
 // [Proxy] in front of it can cut its connections.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -11,36 +12,40 @@ import (
 // location is what its only location has besides proxy_pass.
 func Nginx(t T, upstream, location string) *Server {
 	t.Helper()
-	path := findProgram(t, "nginx", "nginx", "/usr/sbin")
-	return startWeb(t, nil, path, `daemon off; master_process off; pid DIR/pid; error_log stderr;
-events {}
-http {
-  access_log off;
-  client_body_temp_path DIR/body; proxy_temp_path DIR/proxy; fastcgi_temp_path DIR/fastcgi;
-  uwsgi_temp_path DIR/uwsgi; scgi_temp_path DIR/scgi;
-  proxy_cache_path DIR/cache keys_zone=cache:1m;
-  upstream app { server UPSTREAM; keepalive 4; }
+	return NginxSite(t, `
+  upstream app { server `+upstream+`; keepalive 4; }
   server {
     listen ADDR;
     location / {
       proxy_pass http://app;
       proxy_set_header Host $http_host;
-      CONFIG
+      `+location+`
     }
-  }
+  }`)
 }
-`, upstream, location, "-p", "DIR", "-e", "DIR/error", "-c", "DIR/config")
+
+// HAProxy starts HAProxy in front of upstream, a host and port. lines are added to its
+// backend.
+func HAProxy(t T, upstream, lines string) *Server {
+	t.Helper()
+	return HAProxySite(t, `
+cache cache
+  total-max-size 4
+frontend app
+  bind ADDR
+  default_backend app
+backend app
+  server app `+upstream+`
+  `+lines)
 }
 
 // Varnish starts Varnish in front of upstream, a host and port. vcl has its subroutines.
 func Varnish(t T, upstream, vcl string) *Server {
 	t.Helper()
-	path := findProgram(t, "varnishd", "varnish", "/usr/sbin")
 	host, port, _ := strings.Cut(upstream, ":")
-	return startWeb(t, nil, path, `vcl 4.1;
+	return VarnishSite(t, `vcl 4.1;
 backend default { .host = "`+host+`"; .port = "`+port+`"; }
-CONFIG
-`, upstream, vcl, "-F", "-j", "none", "-a", "ADDR", "-f", "DIR/config", "-n", "DIR/work", "-s", "malloc,16m")
+`+vcl)
 }
 
 // Squid starts Squid as a reverse proxy of upstream, a host and port. lines are added to
@@ -59,42 +64,28 @@ cache_log DIR/cache.log
 coredump_dir DIR
 shutdown_lifetime 0 seconds
 CONFIG
-`, upstream, lines, "-N", "-f", "DIR/config")
+`, lines, "-N", "-f", "DIR/config")
 }
 
 // Apache starts the Apache HTTP server in front of upstream, a host and port. lines are
 // added to its configuration.
 func Apache(t T, upstream, lines string) *Server {
 	t.Helper()
-	path := findProgram(t, "apache2", "apache2", "/usr/sbin")
-	return startWeb(t, lookupUser("www-data"), path, `ServerRoot DIR
-ServerName app.example
-Listen ADDR
-PidFile DIR/pid
-ErrorLog DIR/error
-DefaultRuntimeDir DIR
-Mutex file:DIR default
-LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
-LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
-LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
-LoadModule cache_module /usr/lib/apache2/modules/mod_cache.so
-LoadModule cache_disk_module /usr/lib/apache2/modules/mod_cache_disk.so
-CacheRoot DIR
+	return ApacheSite(t, `CacheRoot DIR
 ProxyPreserveHost On
-ProxyPass / http://UPSTREAM/
-CONFIG
-`, upstream, lines, "-X", "-f", "DIR/config")
+ProxyPass / http://`+upstream+`/
+`+lines, "proxy", "proxy_http", "cache", "cache_disk")
 }
 
-// startWeb starts a server of HTTP with a configuration file. In config and args, DIR is its
-// directory and ADDR its host and port; in config, UPSTREAM and CONFIG are the arguments.
-func startWeb(t T, user *unixUser, path, config, upstream, extra string, args ...string) *Server {
+// startWeb starts a server of HTTP with a configuration file: config, in which CONFIG is
+// site. In all arguments, DIR is its directory, ADDR its host and port, and PORT that port.
+func startWeb(t T, user *unixUser, path, config, site string, args ...string) *Server {
 	t.Helper()
 	return launch(t, func(port int) *Server {
 		dir, addr := makeDataDir(t, user), loopback(port)
-		fill := strings.NewReplacer("DIR", dir, "ADDR", addr, "UPSTREAM", upstream, "CONFIG", extra).Replace
-		if err := os.WriteFile(filepath.Join(dir, "config"), []byte(fill(config)), 0o644); err != nil {
+		fill := strings.NewReplacer("DIR", dir, "ADDR", addr, "PORT", strconv.Itoa(port)).Replace
+		config := fill(strings.ReplaceAll(config, "CONFIG", site))
+		if err := os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		filled := make([]string, len(args))

@@ -187,3 +187,42 @@ func TestStateOnlyRises(t *testing.T) {
 		}
 	}
 }
+
+// The watch ends too, and so do streams without a session and those that are opened later.
+func TestCloseOfTheRegistryCutsEverything(t *testing.T) {
+	both(t, func(f *fixture) {
+		one, other := f.open("a"), f.open("b")
+		visitor := f.openVisitor()
+		time.Sleep(10 * time.Minute)
+		visitor.requireOpen()
+		f.Registry.Close()
+		f.Registry.Close() // of another server
+		if f.watcher != nil {
+			require.Zero(f, f.watcher.open(), "the backend is not watched any more")
+		}
+		late := f.open("c")
+		f.looked()
+		for _, s := range []*testResponse{one, other, visitor, late} {
+			require.ErrorIs(f, context.Cause(s.ctx), errClosed)
+		}
+		time.Sleep(grace)
+		synctest.Wait()
+		for _, s := range []*testResponse{one, other, visitor, late} {
+			_, err := s.writer.Write(nil)
+			require.ErrorIs(f, err, errClosed)
+		}
+		require.Zero(f, f.looked())
+	})
+}
+
+// A stream that waits for Watch meanwhile does not report that as a failure.
+func TestCloseOfTheRegistryWhileAStreamIsOpened(t *testing.T) {
+	watched(t, func(f *fixture) {
+		f.watcher.on(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		opened := make(chan *testResponse)
+		go func() { opened <- f.open("a") }()
+		synctest.Wait()
+		f.Registry.Close()
+		require.ErrorIs(f, context.Cause((<-opened).ctx), errClosed)
+	})
+}

@@ -28,6 +28,7 @@ var (
 	errDown        = errors.New("the backend is down")
 	errUnavailable = errors.New("unavailable")
 	errStopped     = errors.New("stopped")
+	errClosed      = errors.New("closed")
 )
 
 type endedError struct{ reason store.Reason }
@@ -78,6 +79,7 @@ func newFixture(t *testing.T, w *fakeWatcher) *fixture {
 		Cause:       func(reason store.Reason) error { return endedError{reason} },
 		Unavailable: errUnavailable,
 		Stopped:     errStopped,
+		Closed:      errClosed,
 		Timeout:     timeout,
 		Logger:      slog.New(slog.NewTextHandler(&f.log, nil)),
 	}
@@ -149,6 +151,7 @@ func (hooks) Commit(int) bool                      { return true }
 func (hooks) BeforeHeader(http.Header)             {}
 func (hooks) BeforeInformational(http.Header) bool { return true }
 func (hooks) BeforeHijack() error                  { return nil }
+func (hooks) Context() context.Context             { return context.Background() }
 
 // tryOpen opens a stream on w with the key 1, and the deadline of newFixture.
 func (f *fixture) tryOpen(ctx context.Context, id string, w http.ResponseWriter) (*testResponse, error) {
@@ -159,6 +162,20 @@ func (f *fixture) tryOpen(ctx context.Context, id string, w http.ResponseWriter)
 	s, err := f.Registry.Open(ctx, record(id, store.Key{1}, time.Now().Add(lifetime)), r.writer.Stopper(), cancel)
 	r.Stream = s
 	return r, err
+}
+
+// openVisitor opens a stream without a session.
+func (f *fixture) openVisitor() *testResponse {
+	f.Helper()
+	r := &testResponse{fixture: f}
+	r.writer.Init(httptest.NewRecorder(), hooks{})
+	inner, cancel := context.WithCancelCause(context.Background())
+	r.ctx = inner
+	var err error
+	r.Stream, err = f.Registry.Open(context.Background(), store.Record{}, r.writer.Stopper(), cancel)
+	require.NoError(f, err)
+	f.T.Cleanup(r.Close)
+	return r
 }
 
 // open is tryOpen for a stream that the test closes, or that is closed at its end.

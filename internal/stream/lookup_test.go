@@ -189,3 +189,30 @@ func TestLookupMayUseTheRegistry(t *testing.T) {
 		require.Equal(f, endedError{store.ReasonEnded}, context.Cause(s.ctx))
 	})
 }
+
+// L1, L2, L5: a lookup that takes long, or activity that is recorded at the same time, takes
+// nothing back of a login that has moved the session meanwhile.
+func TestALoginDuringALookupCounts(t *testing.T) {
+	for _, late := range []string{"lookup", "activity"} {
+		both(t, func(f *fixture) {
+			s := f.open("a")
+			before, after := record("a", store.Key{1}, time.Now().Add(lifetime)), record("a", store.Key{2}, time.Now().Add(7*time.Minute))
+			after.Authenticated = store.TimeOf(time.Now())
+			f.lookUp(func(context.Context, store.Key, string) (store.Record, error) {
+				if store.TimeOf(time.Now()) >= after.Deadline() {
+					return store.Record{}, &store.EndedError{Reason: store.ReasonAbsolute}
+				}
+				f.Moved(after)
+				return before, nil
+			})
+			time.Sleep(watchedPollInterval)
+			synctest.Wait()
+			if late == "activity" {
+				f.Moved(before)
+			}
+			f.EndKeys(map[store.Key]bool{{1}: true}, store.ReasonLoggedOut)
+			s.requireOpen()
+			s.requireCut(endedError{store.ReasonAbsolute}, 2*time.Minute)
+		})
+	}
+}

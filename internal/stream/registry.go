@@ -39,6 +39,9 @@ type Config struct {
 	// Stopped is the error of writes after the grace.
 	Stopped error
 
+	// Closed is both for streams that Registry.Close has ended.
+	Closed error
+
 	// Timeout bounds each Lookup, and how long a new stream waits for Watch.
 	Timeout time.Duration
 
@@ -53,9 +56,10 @@ type Config struct {
 type Registry struct {
 	config Config
 
-	mu    sync.Mutex
-	byID  map[string]map[*Stream]struct{} // by the session's public ID
-	watch *watch                          // nil unless the watcher is in use
+	mu     sync.Mutex
+	byID   map[string]map[*Stream]struct{} // by the session's public ID
+	watch  *watch                          // nil unless the watcher is in use
+	closed chan struct{}                   // by Close
 
 	rechecking bool // recheckAll runs
 	missed     bool // endings were missed after recheckAll last listed the streams
@@ -63,7 +67,32 @@ type Registry struct {
 
 // New returns a Registry without streams.
 func New(config Config) *Registry {
-	return &Registry{config: config, byID: map[string]map[*Stream]struct{}{}}
+	return &Registry{config: config, byID: map[string]map[*Stream]struct{}{}, closed: make(chan struct{})}
+}
+
+// Close cuts all streams, also those that are opened later, and stops watching.
+func (r *Registry) Close() {
+	r.mu.Lock()
+	if !r.isClosed() {
+		close(r.closed)
+	}
+	w := r.watch
+	r.mu.Unlock()
+	if w != nil {
+		r.dropWatch(w)
+	}
+	for _, s := range r.allStreams() {
+		s.cut(r.config.Closed)
+	}
+}
+
+func (r *Registry) isClosed() bool {
+	select {
+	case <-r.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // End cuts the streams of a session.
@@ -113,13 +142,16 @@ func (r *Registry) add(ctx context.Context, s *Stream) error {
 		r.byID[s.id] = map[*Stream]struct{}{}
 	}
 	r.byID[s.id][s] = struct{}{}
-	r.joinWatchLocked(s)
+	if s.id != "" && !r.isClosed() {
+		r.joinWatchLocked(s)
+	}
 	r.mu.Unlock()
 
 	err := r.awaitWatch(ctx, s.watch)
-	if err != nil {
-		r.remove(s)
+	if err == nil || r.isClosed() {
+		return nil
 	}
+	r.remove(s)
 	return err
 }
 

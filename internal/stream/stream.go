@@ -50,26 +50,35 @@ type Stream struct {
 	registry  *Registry
 	stopper   *response.Stopper
 	cancel    context.CancelCauseFunc
-	id, owner string
+	id, owner string // "" without a session
 	watch     *watch // nil without a store.Watcher; set by Registry.add
 
 	mu        sync.Mutex
 	state     state
 	key       store.Key   // changes when the user logs in again
+	login     store.Time  // that made key
 	end       store.Time  // the session's deadline, as far as is known
 	checkedAt store.Time  // when the session was last looked up
 	timer     *time.Timer // see state
 }
 
 // Open begins a stream: when the session of rec ends, it calls cancel and, after a
-// grace, stops the response. Call Close when the handler has returned. Open returns an
-// error if the backend could not be watched within the Timeout, or ctx is done before.
+// grace, stops the response. Without a session only Registry.Close does. Call Close when the
+// handler has returned. Open returns an error if the backend could not be watched within the
+// Timeout, or ctx is done before.
 func (r *Registry) Open(ctx context.Context, rec store.Record, stopper *response.Stopper, cancel context.CancelCauseFunc) (*Stream, error) {
-	s := &Stream{registry: r, stopper: stopper, cancel: cancel, id: rec.ID, owner: rec.Owner, key: rec.Key, end: rec.Deadline()}
+	s := &Stream{registry: r, stopper: stopper, cancel: cancel}
+	if rec.Session != nil {
+		s.id, s.owner, s.key, s.login, s.end = rec.ID, rec.Owner, rec.Key, rec.Authenticated, rec.Deadline()
+	}
 	if err := r.add(ctx, s); err != nil {
 		return nil, err
 	}
-	s.check() // the session may have ended before the stream was registered
+	if r.isClosed() {
+		s.cut(r.config.Closed)
+	} else {
+		s.check() // the session may have ended before the stream was registered
+	}
 	return s, nil
 }
 
@@ -98,6 +107,9 @@ func (s *Stream) tick() {
 
 // check looks up whether the session still lives, and until when.
 func (s *Stream) check() {
+	if s.id == "" {
+		return
+	}
 	timeout := s.registry.config.Timeout
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -116,8 +128,7 @@ func (s *Stream) check() {
 	var ended *store.EndedError
 	switch {
 	case err == nil:
-		s.key, s.end = rec.Key, rec.Deadline()
-		s.scheduleLocked()
+		s.seeLocked(rec)
 	case errors.As(err, &ended):
 		s.cutLocked(s.registry.config.Cause(ended.Reason))
 	case errors.Is(err, store.ErrNotFound):
@@ -148,7 +159,14 @@ func (s *Stream) currentKey() store.Key {
 func (s *Stream) moved(rec store.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.key, s.end = rec.Key, rec.Deadline()
+	s.seeLocked(rec)
+}
+
+// seeLocked notes the session as it is, unless it was read before a login that has moved it.
+func (s *Stream) seeLocked(rec store.Record) {
+	if rec.Authenticated >= s.login {
+		s.key, s.login, s.end = rec.Key, rec.Authenticated, rec.Deadline()
+	}
 	s.scheduleLocked()
 }
 
@@ -161,7 +179,11 @@ func (s *Stream) cut(cause error) {
 func (s *Stream) cutLocked(cause error) {
 	if s.raiseLocked(cut) {
 		s.cancel(cause)
-		s.afterLocked(grace, func() { s.stopper.Stop(s.registry.config.Stopped) })
+		stopped := s.registry.config.Stopped
+		if s.registry.isClosed() {
+			stopped = s.registry.config.Closed
+		}
+		s.afterLocked(grace, func() { s.stopper.Stop(stopped) })
 	}
 }
 

@@ -89,6 +89,8 @@ func (r *Registry) awaitWatch(ctx context.Context, w *watch) error {
 	defer cancel()
 	var err error
 	select {
+	case <-r.closed:
+		return nil
 	case <-w.ready:
 		err = w.err
 	case <-bounded.Done():

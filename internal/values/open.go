@@ -16,6 +16,9 @@ var (
 	// ErrTooLarge is returned for values that take more bytes than there may be. It is an
 	// ErrUnsaveable.
 	ErrTooLarge = fmt.Errorf("%w: they are too large", ErrUnsaveable)
+	// ErrUndecodable is returned for stored values that cannot be decoded, such as those of
+	// a type that has changed. Save replaces them.
+	ErrUndecodable = errors.New("sessionguard: stored values cannot be decoded")
 )
 
 // OpenSessions are the named sessions that the handlers of one request have opened. The
@@ -26,14 +29,15 @@ type OpenSessions struct{ all []*OpenSession }
 // compared with what is stored when it is saved.
 type OpenSession struct {
 	Session *sessions.Session
-	Err     error // why it could not be opened; it is then never saved
+	Err     error // why it could not be opened; it is then not saved
 
-	name    string
-	stored  Entries
-	entries Entries // of the last Save
-	saved   bool    // Save was called
-	deleted bool    // by a Save with Options.MaxAge < 0
-	given   []<-chan struct{}
+	name     string
+	stored   Entries
+	replaces bool    // all that is stored, of which nothing can be decoded
+	entries  Entries // of the last Save
+	saved    bool    // Save was called
+	deleted  bool    // by a Save with Options.MaxAge < 0
+	given    []<-chan struct{}
 }
 
 // NewOpenSession returns an empty session that store saves. Add adds it to the others once
@@ -46,24 +50,33 @@ func NewOpenSession(store sessions.Store, name string) *OpenSession {
 
 // Fill decodes what is stored under the session's name.
 func (s *OpenSession) Fill(bag Bag) error {
-	entries := bag[s.name]
-	if len(entries) == 0 {
+	s.stored = bag[s.name]
+	if len(s.stored) == 0 {
 		return nil
 	}
-	m, err := entries.Decode()
+	m, err := s.stored.Decode()
 	if err != nil {
-		return fmt.Errorf("sessionguard: session %q: %w", s.name, err)
+		return fmt.Errorf("%w: session %q: %w", ErrUndecodable, s.name, err)
 	}
-	s.stored, s.Session.Values, s.Session.IsNew = entries, m, false
+	s.Session.Values, s.Session.IsNew = m, false
 	return nil
+}
+
+// FillFailed is Fill where nothing that is stored can be decoded, whatever the name.
+func (s *OpenSession) FillFailed(err error) error {
+	s.replaces = true
+	return fmt.Errorf("%w: %w", ErrUndecodable, err)
 }
 
 // Save notes that the handler wants session stored in place of s. gorilla lets anyone make
 // a session of the same name with NewSession, so it need not be the one that was opened.
-// If check returns an error, Save returns it, and of an abandoned handler only what it
-// saved before counts.
+// If s could not be decoded, session replaces what is stored. If check returns an error,
+// Save returns it, and of an abandoned handler only what it saved before counts.
 func (s *OpenSession) Save(session *sessions.Session, check func() error) error {
-	s.Session = session
+	if s.Err != nil && !errors.Is(s.Err, ErrUndecodable) {
+		return s.Err
+	}
+	s.Session, s.Err = session, nil
 	s.deleted = session.Options != nil && session.Options.MaxAge < 0
 	entries, err := s.encode()
 	if err != nil {
@@ -140,7 +153,10 @@ func (o *OpenSessions) Clear(abandoned bool) {
 			clear(s.Session.Values)
 		}
 		s.Session.IsNew = true
-		s.stored, s.entries, s.saved, s.deleted = nil, nil, false, false
+		s.stored, s.entries, s.saved, s.deleted, s.replaces = nil, nil, false, false, false
+		if errors.Is(s.Err, ErrUndecodable) {
+			s.Err = nil
+		}
 	}
 }
 
@@ -149,9 +165,10 @@ type Changes []change
 
 // A change never changes itself, so that another request may store it.
 type change struct {
-	session *OpenSession
-	stored  Entries // of the session
-	entries Entries
+	session  *OpenSession
+	stored   Entries // of the session
+	entries  Entries
+	replaces bool // what cannot be decoded
 }
 
 // Changes returns what is to be stored. Of sessions that an abandoned handler may still
@@ -172,8 +189,8 @@ func (o *OpenSessions) Changes(onlySaved bool) (Changes, error) {
 		} else if !s.saved {
 			continue
 		}
-		if !entries.Equal(s.stored) {
-			changes = append(changes, change{s, s.stored, entries})
+		if s.replaces || !entries.Equal(s.stored) {
+			changes = append(changes, change{s, s.stored, entries, s.replaces})
 		}
 	}
 	return changes, nil
@@ -185,8 +202,10 @@ func (o *OpenSessions) Changes(onlySaved bool) (Changes, error) {
 // stored under a higher limit, it returns [ErrTooLarge].
 func (c Changes) Merge(stored []byte, limit int) ([]byte, error) {
 	bag, err := Unmarshal(stored)
-	if err != nil {
+	if err != nil && !slices.ContainsFunc(c, func(change change) bool { return change.replaces }) {
 		return nil, fmt.Errorf("%w: stored values: %w", ErrUnsaveable, err)
+	} else if err != nil {
+		bag = Bag{}
 	}
 	for _, change := range c {
 		name := change.session.name
@@ -232,6 +251,6 @@ func (c Changes) ReplaceIn(bag Bag) Bag {
 // Stored notes that the changes have been stored.
 func (c Changes) Stored() {
 	for _, change := range c {
-		change.session.stored = change.entries
+		change.session.stored, change.session.replaces = change.entries, false
 	}
 }

@@ -49,12 +49,56 @@ func TestValuesThatDoNotDecodeAreAnErrorThatNamesTheSession(t *testing.T) {
 	s := NewOpenSession(nil, "app")
 	require.ErrorContains(t, s.Fill(Bag{"app": Entries{{Key: "?", Value: "?"}}}), `session "app"`)
 	require.Empty(t, s.Session.Values)
+	require.ErrorIs(t, s.Fill(Bag{"app": Entries{{Key: "?", Value: "?"}}}), ErrUndecodable)
 
 	var o OpenSessions
 	s.Err = context.Canceled
+	require.ErrorIs(t, s.Save(s.Session, noCheck), context.Canceled)
 	o.Add(s)
 	s.Session.Values["k"] = 1
 	require.Empty(t, changed(t, &o, false), "what could not be opened is never saved")
+}
+
+// What cannot be decoded is replaced only where Save says so.
+func TestSaveReplacesWhatCannotBeDecoded(t *testing.T) {
+	corrupt := []byte{version + 1}
+	for name, test := range map[string]struct {
+		open func(s *OpenSession)
+		want map[any]any // of the session; nil: an error
+	}{
+		"nothing else is opened": {func(s *OpenSession) {}, nil},
+		"not saved":              {func(s *OpenSession) { s.Err = s.FillFailed(errCorrupt) }, nil},
+		"saved": {func(s *OpenSession) {
+			s.Err = s.FillFailed(errCorrupt)
+			s.Session.Values["k"] = 1
+			require.NoError(t, s.Save(s.Session, noCheck))
+		}, map[any]any{"k": 1}},
+		"removed": {func(s *OpenSession) {
+			s.Err = s.FillFailed(errCorrupt)
+			s.Session.Options = &sessions.Options{MaxAge: -1}
+			require.NoError(t, s.Save(s.Session, noCheck))
+		}, map[any]any{}},
+	} {
+		var o OpenSessions
+		s := NewOpenSession(nil, "app")
+		test.open(s)
+		o.Add(s)
+		openStored(t, &o, "other", nil).Session.Values["k"] = 2 // cannot happen in one request
+		changes, err := o.Changes(false)
+		require.NoError(t, err)
+		merged, err := changes.Merge(corrupt, 1000)
+		if test.want == nil {
+			require.ErrorIs(t, err, ErrUnsaveable, name)
+			continue
+		}
+		require.NoError(t, err, name)
+		require.Equal(t, test.want, decodeStored(t, merged, "app"), name)
+		require.Equal(t, map[any]any{"k": 2}, decodeStored(t, merged, "other"), name)
+		changes.Stored()
+		again, err := o.Changes(false)
+		require.NoError(t, err)
+		require.Empty(t, again, "once")
+	}
 }
 
 func TestOnlyWhatDiffersIsAChange(t *testing.T) {

@@ -73,9 +73,9 @@ func (s *Store) deleteGroup(ctx context.Context, ends []store.End, indexes []int
 		keys = append(keys, s.indexKey(end.Owner))
 		args = append(args, end.Owner, end.ID, encodeTombstone(end.Reason), tombstoneTTL(end.Reason))
 	}
-	reply, err := s.runScript(ctx, deleteByIDScript, keys[0], keys[1:], args...)
-	if err != nil {
-		return err
+	reply, lag := s.runScript(ctx, deleteByIDScript, keys[0], keys[1:], args...)
+	if lag != nil && !lags(lag) {
+		return lag
 	}
 	for ; len(reply) > 2; reply = reply[3:] {
 		position, err := strconv.Atoi(reply[0])
@@ -90,5 +90,5 @@ func (s *Store) deleteGroup(ctx context.Context, ends []store.End, indexes []int
 		ended[i] = records[0]
 		s.noteWrite(ended[i].Key)
 	}
-	return nil
+	return lag
 }

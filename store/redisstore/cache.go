@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -38,7 +40,10 @@ func (s *Store) fillCache(ctx context.Context, key store.Key) {
 		return
 	}
 	if _, ok := s.recent.mayUseCache(key); ok {
-		s.client.DoCache(ctx, s.client.B().Get().Key(s.sessionKey(key)).Cache(), s.cacheFor)
+		// A redirection to the node that a slot is moving to runs the command outside of DoCache,
+		// and rueidis 1.0.79 panics there on a connection without a pipeline.
+		get := rueidis.Completed(s.client.B().Get().Key(s.sessionKey(key)).Cache()).ToPipe()
+		s.client.DoCache(ctx, rueidis.Cacheable(get), s.cacheFor)
 	}
 }
 

@@ -31,14 +31,22 @@ func (*markerError) Error() string { return "redisstore: the session is gone" }
 func (*markerError) Unwrap() error { return store.ErrNotFound }
 
 // runScript runs a script and returns its reply without the leading "ok". Any other status
-// becomes an error.
-func (s *Store) runScript(ctx context.Context, script *rueidis.Lua, key string, moreKeys []string, args ...string) ([]string, error) {
+// becomes an error. With an error that lags, the reply is returned too.
+func (s *Store) runScript(ctx context.Context, script *script, key string, moreKeys []string, args ...string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	reply, err := script.Exec(ctx, s.client, append([]string{key}, moreKeys...), args).AsStrSlice()
+	reply, err := s.exec(ctx, script, append([]string{key}, moreKeys...), args)
+	if lags(err) {
+		results, _ := s.results(key, reply)
+		return results, s.serverError(key, err)
+	}
 	if err != nil {
 		return nil, s.serverError(key, err)
 	}
+	return s.results(key, reply)
+}
+
+func (s *Store) results(key string, reply []string) ([]string, error) {
 	if len(reply) == 0 {
 		reply = []string{""}
 	}

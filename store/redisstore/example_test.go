@@ -62,3 +62,15 @@ func ExampleNew_caching() {
 	}, redisstore.Config{CacheFor: time.Second})
 	_, _ = sessions, err
 }
+
+// A logout is confirmed once a replica knows of it too, so that no failover undoes it. While no
+// replica answers, logouts fail with 503 after half a second.
+func ExampleWaitReplicas() {
+	sessions, err := redisstore.New(rueidis.ClientOption{
+		InitAddress: []string{"sentinel-1:26379", "sentinel-2:26379", "sentinel-3:26379"},
+		Sentinel:    rueidis.SentinelOption{MasterSet: "main"},
+	}, redisstore.Config{
+		WaitReplicas: redisstore.WaitReplicas{Number: 1, Timeout: 500 * time.Millisecond},
+	})
+	_, _ = sessions, err
+}

@@ -20,6 +20,13 @@ func TestTwoGuardsOnACluster(t *testing.T) {
 	nodes.Run(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 }
 
+func TestTwoGuardsThatWaitForReplicas(t *testing.T) {
+	config := Config{Timeout: 20 * time.Second, WaitReplicas: WaitReplicas{Number: 1, EveryWrite: true}}
+	addr := newReplication(t).primary.Addr
+	a, b := openStore(t, config, addr), openStore(t, config, addr)
+	nodes.Run(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
+}
+
 func TestTwoGuardsWhileTheServerFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		cacheFor time.Duration

@@ -11,34 +11,17 @@ import (
 // prepareOptions refuses options that would break a guarantee, fills in defaults and caps
 // the timeouts.
 func prepareOptions(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, error) {
-	invalid := func(text string) (rueidis.ClientOption, Config, error) {
-		return o, c, errors.New("redisstore: " + text)
-	}
-	switch {
-	case strings.ContainsAny(c.Prefix, "{}"):
-		return invalid("Config.Prefix must not contain braces: they would become the hash tag")
-	case c.Timeout < 0 || c.CacheFor < 0:
-		return invalid("Config.Timeout and CacheFor must not be negative")
-	case o.ReplicaOnly, o.SendToReplicas != nil, o.ReadNodeSelector != nil,
-		len(o.Standalone.ReplicaAddress) > 0:
-		return invalid("ClientOption must not read from replicas: a replica may not know yet that a session has ended")
-	case o.ConnLifetime != 0:
-		return invalid("unset ClientOption.ConnLifetime: a command in flight when its connection expires would be executed twice")
-	case o.DialFn != nil:
-		return invalid("unset ClientOption.DialFn and use DialCtxFn, which can be bounded")
-	case c.CacheFor > 0 && o.DisableCache:
-		return invalid("Config.CacheFor needs the cache that ClientOption.DisableCache disables")
-	case c.CacheFor > 0 && o.AlwaysRESP2:
-		return invalid("Config.CacheFor needs RESP3; unset ClientOption.AlwaysRESP2")
-	case c.CacheFor > 0 && (o.ClientTrackingOptions != nil || o.NewCacheStoreFn != nil):
-		return invalid("Config.CacheFor needs its own invalidation; unset ClientOption.ClientTrackingOptions and NewCacheStoreFn")
-	}
-
 	if c.Prefix == "" {
 		c.Prefix = "sessionguard:"
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 2 * time.Second
+	}
+	if c.WaitReplicas.Number > 0 && c.WaitReplicas.Timeout == 0 {
+		c.WaitReplicas.Timeout = c.Timeout / 2
+	}
+	if err := checkOptions(o, c); err != nil {
+		return o, c, err
 	}
 	o.DisableCache = c.CacheFor == 0
 	o.DisableAutoPipelining = true // client decides about pipelining
@@ -67,6 +50,36 @@ func prepareOptions(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Con
 		o.RetryDelay = retryDelay
 	}
 	return o, c, nil
+}
+
+// checkOptions returns an error for options that would break a guarantee.
+func checkOptions(o rueidis.ClientOption, c Config) error {
+	switch {
+	case strings.ContainsAny(c.Prefix, "{}"):
+		return errors.New("redisstore: Config.Prefix must not contain braces: they would become the hash tag")
+	case c.Timeout < 0 || c.CacheFor < 0:
+		return errors.New("redisstore: Config.Timeout and CacheFor must not be negative")
+	case c.WaitReplicas.Number < 0 || c.WaitReplicas.Timeout < 0:
+		return errors.New("redisstore: Config.WaitReplicas.Number and Timeout must not be negative")
+	case c.WaitReplicas.Timeout >= c.Timeout:
+		return errors.New("redisstore: Config.WaitReplicas.Timeout must be shorter than Config.Timeout, which bounds the whole call")
+	case c.WaitReplicas.Number == 0 && c.WaitReplicas != (WaitReplicas{}):
+		return errors.New("redisstore: Config.WaitReplicas needs a Number: with none, no call waits")
+	case o.ReplicaOnly, o.SendToReplicas != nil, o.ReadNodeSelector != nil,
+		len(o.Standalone.ReplicaAddress) > 0:
+		return errors.New("redisstore: ClientOption must not read from replicas: a replica may not know yet that a session has ended")
+	case o.ConnLifetime != 0:
+		return errors.New("redisstore: unset ClientOption.ConnLifetime: a command in flight when its connection expires would be executed twice")
+	case o.DialFn != nil:
+		return errors.New("redisstore: unset ClientOption.DialFn and use DialCtxFn, which can be bounded")
+	case c.CacheFor > 0 && o.DisableCache:
+		return errors.New("redisstore: Config.CacheFor needs the cache that ClientOption.DisableCache disables")
+	case c.CacheFor > 0 && o.AlwaysRESP2:
+		return errors.New("redisstore: Config.CacheFor needs RESP3; unset ClientOption.AlwaysRESP2")
+	case c.CacheFor > 0 && (o.ClientTrackingOptions != nil || o.NewCacheStoreFn != nil):
+		return errors.New("redisstore: Config.CacheFor needs its own invalidation; unset ClientOption.ClientTrackingOptions and NewCacheStoreFn")
+	}
+	return nil
 }
 
 // capDuration sets *d to limit if it is unset or longer.

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,10 @@ type Config struct {
 	// how long this process may accept a session that has ended elsewhere; see the
 	// package's section on caching. Default: 0, every request asks the server.
 	CacheFor time.Duration
+
+	// WaitReplicas makes a logout wait until replicas know of it, so that a failover cannot
+	// undo it; see the package's section on replication. Default: none.
+	WaitReplicas WaitReplicas
 }
 
 // A Store is a [store.Backend], a [store.Watcher] and a [store.Cacher] on Redis. Beyond
@@ -43,6 +48,8 @@ type Store struct {
 	secrets  []string             // passwords to keep out of errors
 	cache    *cache               // nil: no caching
 	recent   *recentWrites        // nil: no caching
+	wait     WaitReplicas
+	waiting  chan struct{} // holds a value for each call that waits for replicas
 
 	closed  context.Context // done once Close is called
 	close   context.CancelFunc
@@ -76,6 +83,8 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 		prefix:   config.Prefix,
 		groups:   groupPrefixes(config.Prefix),
 		secrets:  []string{option.Password, option.Sentinel.Password},
+		wait:     config.WaitReplicas,
+		waiting:  make(chan struct{}, maxWaiting),
 	}
 	if s.cacheFor > 0 {
 		s.recent = newRecentWrites(s.cacheFor)
@@ -157,22 +166,24 @@ func (s *Store) Create(ctx context.Context, r store.Record, limit store.Limit) (
 		return nil, err
 	}
 	defer s.noteWrite(r.Key)
-	refuse := ""
+	refuse, script := "", createScript
 	if limit.Refuse {
 		refuse = "1"
+	} else if limit.Max > 0 {
+		script = createOverLimitScript
 	}
-	reply, err := s.runScript(ctx, createScript, s.sessionKey(r.Key), []string{s.indexKey(r.Owner)},
+	reply, err := s.runScript(ctx, script, s.sessionKey(r.Key), []string{s.indexKey(r.Owner)},
 		nowMillis(), indexEntry(r), encodeSession(r), ttlUntil(r.GoneAt().Add(store.Grace)), r.Owner,
 		strconv.Itoa(limit.Max), refuse,
 		encodeTombstone(store.ReasonTooManySessions), tombstoneTTL(store.ReasonTooManySessions))
-	if err != nil {
+	if err != nil && !lags(err) {
 		return nil, err
 	}
-	ended, err = s.records(r.Owner, reply)
+	ended, corrupt := s.records(r.Owner, reply)
 	for _, r := range ended {
 		s.noteWrite(r.Key)
 	}
-	return ended, err
+	return ended, cmp.Or(err, corrupt)
 }
 
 // Replace implements [store.Backend].
@@ -208,11 +219,11 @@ func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) 
 		return store.Record{}, err
 	case errors.Is(err, store.ErrNotFound):
 		return store.Record{}, nil
-	case err != nil:
+	case err != nil && len(reply) == 0:
 		return store.Record{}, err
 	}
-	r, err := decode(key, []byte(reply[0]))
-	return r, s.withKey(redisKey, err)
+	r, corrupt := decode(key, []byte(reply[0]))
+	return r, cmp.Or(err, s.withKey(redisKey, corrupt))
 }
 
 // checkRecord refuses a record without an owner, or with a key outside its owner's group.

@@ -1,9 +1,5 @@
 package redisstore
 
-import (
-	"github.com/redis/rueidis"
-)
-
 // All keys of a script are in one slot. Keys that a script derives from what it reads are
 // in the slot of its first key.
 //
@@ -118,7 +114,7 @@ end
 `
 
 // touchScript has KEYS session; ARGV now, seen, member, grace.
-var touchScript = rueidis.NewLuaScriptRetryable(prelude + `
+var touchScript = newScript(repeatable, prelude+`
 local now, seen, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
@@ -133,7 +129,7 @@ return {'ok'}
 `)
 
 // saveScript has KEYS session; ARGV version, next version, values.
-var saveScript = rueidis.NewLuaScript(prelude + `
+var saveScript = newScript(changes, prelude+`
 local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
 if s.version ~= ARGV[1] then return unchanged('conflict') end
@@ -145,7 +141,7 @@ return {'ok'}
 // createScript has KEYS session, index; ARGV now, index entry, value, its ttl, owner, limit,
 // "1" to refuse at the limit, tombstone, its ttl. It returns pairs of a member and the head
 // of a session that has ended.
-var createScript = rueidis.NewLuaScript(prelude + `
+var createScript = newScript(changes, prelude+`
 local now, ttl, max = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[6])
 local index, live, expired_keys, stale_entries = KEYS[2], {}, {}, {}
 if max > 0 then
@@ -190,9 +186,12 @@ redis.call('DEL', group)
 return ended
 `)
 
+// createOverLimitScript is createScript with a limit for which sessions may have to end.
+var createOverLimitScript = createScript.as(ends)
+
 // replaceScript has KEYS old session, new session, index; ARGV version, owner, new index
 // entry, old member, value, its ttl, move marker, its ttl.
-var replaceScript = rueidis.NewLuaScript(prelude + `
+var replaceScript = newScript(ends, prelude+`
 local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
 if s.version ~= ARGV[1] then return unchanged('conflict') end
@@ -211,7 +210,7 @@ return {'ok'}
 
 // deleteScript has KEYS session; ARGV member, tombstone, its ttl. It returns the head of the
 // session.
-var deleteScript = rueidis.NewLuaScript(prelude + `
+var deleteScript = newScript(ends, prelude+`
 local s, status, result = get_head(KEYS[1])
 if not s then return unchanged(status, result) end
 end_session(ARGV[1], s, ARGV[2], ARGV[3])
@@ -219,7 +218,7 @@ return {'ok', s.head}
 `)
 
 // loadByIDScript has KEYS index; ARGV owner, ID. It returns the session's member and value.
-var loadByIDScript = rueidis.NewLuaScriptRetryable(prelude + `
+var loadByIDScript = newScript(repeatable, prelude+`
 for _, entry in ipairs(find_entries(KEYS[1], ARGV[2])) do
 	local key = group .. 's:' .. member_of(entry)
 	local s, status = get(key)
@@ -233,7 +232,7 @@ return unchanged('not found')
 // byOwnerScript has KEYS index; ARGV owner, the least entry that may be returned, the number
 // of entries to read. It returns the last entry that it has read, or "" if there are no more,
 // and pairs of a member and a session's head.
-var byOwnerScript = rueidis.NewLuaScriptRetryable(prelude + `
+var byOwnerScript = newScript(repeatable, prelude+`
 local index, reply, stale_entries = KEYS[1], {'ok', ''}, {}
 local entries = redis.call('ZRANGEBYLEX', index, ARGV[2], '+', 'LIMIT', 0, ARGV[3])
 if #entries == 0 then redis.call('EXISTS', group, index) end -- as in parse
@@ -253,12 +252,12 @@ end
 for _, entry in ipairs(stale_entries) do redis.call('ZREM', index, entry) end
 redis.call('DEL', group)
 return reply
-`)
+`).as(ends) // EndUser may repeat one that could not wait
 
 // deleteByIDScript has as many KEYS, each an index, as there are sessions to end; ARGV for
 // each of them owner, ID, tombstone, its ttl. It returns the position among KEYS, the member
 // and the head of each session that it has ended.
-var deleteByIDScript = rueidis.NewLuaScript(prelude + `
+var deleteByIDScript = newScript(ends, prelude+`
 local found, reply = {}, {'ok'}
 for i, index in ipairs(KEYS) do
 	local owner, id = ARGV[4 * i - 3], ARGV[4 * i - 2]

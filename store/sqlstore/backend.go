@@ -152,7 +152,12 @@ var errRowNotLocked = &safeError{errors.New("sqlstore: a row changed although it
 func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) (was store.Record, err error) {
 	err = s.call(ctx, "deleting a session", func(ctx context.Context) error {
 		return s.transact(ctx, func(ctx context.Context, q querier) error {
-			if was, err = readSession(ctx, q, s.sql.loadForUpdate, key); err != nil {
+			var moved *store.MovedError
+			was, err = readSession(ctx, q, s.sql.loadForUpdate, key)
+			switch {
+			case errors.Is(err, store.ErrNotFound) && !errors.As(err, &moved):
+				return s.awaitStandbys(ctx, q)
+			case err != nil:
 				return err
 			}
 			unchanged, err := s.endSession(ctx, q, was, reason)
@@ -162,12 +167,19 @@ func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) 
 			return err
 		})
 	})
-	var moved *store.MovedError
-	if errors.Is(err, store.ErrNotFound) && !errors.As(err, &moved) {
-		err = nil
-	}
 	if err != nil {
 		was = store.Record{}
 	}
 	return was, err
+}
+
+// awaitStandbys makes the COMMIT of a call that has found nothing to end wait for synchronous
+// standbys: an earlier call may have ended the session, and been cut short while it waited for
+// them itself.
+func (s *Store) awaitStandbys(ctx context.Context, q querier) error {
+	if s.sql.writeNothing == "" {
+		return nil
+	}
+	_, err := q.ExecContext(ctx, s.sql.writeNothing)
+	return err
 }

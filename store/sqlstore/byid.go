@@ -78,6 +78,9 @@ func (s *Store) DeleteByID(ctx context.Context, ends []store.End) (ended []store
 					return err
 				}
 			}
+			if len(byReason) == 0 {
+				return s.awaitStandbys(ctx, q)
+			}
 			return nil
 		})
 	})

@@ -40,6 +40,7 @@ type statements struct {
 	byOwner          string
 	byOwnerForUpdate string // like byOwner, and locks the rows
 	lockGroup        string // makes the Creates of an owner wait for each other; "" if they do anyway
+	writeNothing     string // changes nothing, but its COMMIT waits for synchronous standbys; "" if the database cannot
 	notify           string // "" if the database has no notifications
 	notifyBatch      string // like notify, with store.MaxPage payloads
 	sweep            string // deletes up to sweepBatchSize rows that are past delete_after
@@ -131,7 +132,9 @@ func postgreSQL() *statements {
 	s.byIDsForUpdate = strings.Replace(s.byIDs, `OFFSET 0`, `FOR UPDATE`, 1)
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
+	s.settings = `SELECT name, COALESCE(current_setting(name, true), '') FROM (VALUES ('fsync'), ('synchronous_commit')) AS settings (name)`
 	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // an arbitrary number, ours alone
+	s.writeNothing = `SELECT pg_logical_emit_message(true, 'sessionguard', '')`
 	s.notify = `SELECT pg_notify(?, ?)`
 	s.notifyBatch = `SELECT ` + repeat(`pg_notify('`+channel+`', ?)`, store.MaxPage)
 	s.endBatch = endBatch(`session_key || CAST(? AS BYTEA)`)
@@ -168,7 +171,8 @@ func mySQL() *statements {
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
 	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'tx_isolation',
-		'transaction_isolation', 'character_set_client', 'sql_select_limit')`
+		'transaction_isolation', 'character_set_client', 'sql_select_limit',
+		'innodb_flush_log_at_trx_commit', 'innodb_flush_method', 'log_bin', 'sync_binlog')`
 	// Ordered like the index, so that concurrent sweeps lock rows in the same order.
 	s.sweep = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE delete_after < ?
 		ORDER BY delete_after, session_key LIMIT %d`, sweepBatchSize)
@@ -182,7 +186,9 @@ func sqlite() *statements {
 	s.schema = SQLiteSchema
 	s.begin = []string{`BEGIN IMMEDIATE`}
 	s.settings = `SELECT name, file FROM pragma_database_list WHERE name = 'main'
-		UNION ALL SELECT 'read_uncommitted', read_uncommitted FROM pragma_read_uncommitted`
+		UNION ALL SELECT 'read_uncommitted', read_uncommitted FROM pragma_read_uncommitted
+		UNION ALL SELECT 'journal_mode', journal_mode FROM pragma_journal_mode
+		UNION ALL SELECT 'synchronous', synchronous FROM pragma_synchronous`
 	s.findSchema = `SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'sessionguard_sessions_delete_after'`
 	s.sweep = fmt.Sprintf(`DELETE FROM sessionguard_sessions WHERE session_key IN (
 		SELECT session_key FROM sessionguard_sessions WHERE delete_after < ?

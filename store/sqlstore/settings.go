@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -12,35 +13,44 @@ func (s *Store) checkSettings(ctx context.Context) error {
 	if s.sql.settings == "" || s.settingsOK.Load() {
 		return nil
 	}
-	var problem error
-	truncated := s.dialect == MySQL // SHOW obeys sql_select_limit, so a low one hides itself
+	settings := map[string]string{}
 	err := s.retry(ctx, func() error {
 		return forEachRow(ctx, s.db, s.sql.settings, nil, func(scan func(...any) error) error {
 			var name, value string
-			if err := scan(&name, &value); err != nil {
-				return err
-			}
-			truncated = truncated && name != "sql_select_limit"
-			if text := settingProblem(name, value); text != "" {
-				problem = &safeError{errors.New("sqlstore: " + text)}
-			}
-			return nil
+			err := scan(&name, &value)
+			settings[name] = strings.ToUpper(value)
+			return err
 		})
 	})
-	if err == nil && problem == nil && truncated {
-		problem = &safeError{errors.New("sqlstore: " + settingProblem("sql_select_limit", "too low"))}
-	}
 	if err == nil {
-		err = problem
+		err = s.checkAll(settings)
 	}
 	s.settingsOK.Store(err == nil)
 	return err
 }
 
-// settingProblem returns what is wrong with a setting of MySQL or SQLite, or "".
+func (s *Store) checkAll(settings map[string]string) error {
+	if _, ok := settings["sql_select_limit"]; s.dialect == MySQL && !ok {
+		settings["sql_select_limit"] = "too low" // SHOW obeys it, so it hides itself
+	}
+	problem := ""
+	for name, value := range settings {
+		problem = cmp.Or(problem, settingProblem(name, value))
+	}
+	if problem == "" && !s.insecureDurability {
+		problem = durabilityProblem(settings)
+	}
+	if problem == "" {
+		return nil
+	}
+	return &safeError{errors.New("sqlstore: " + problem)}
+}
+
+// settingProblem returns what is wrong with a setting of MySQL or SQLite, in upper case, or
+// "".
 func settingProblem(name, value string) string {
 	const change = "; change it in the connection string or the server"
-	switch value = strings.ToUpper(value); name {
+	switch name {
 	case "autocommit":
 		if value == "OFF" || value == "0" {
 			return "autocommit is off: changes would take effect only with a later COMMIT" + change
@@ -72,6 +82,35 @@ func settingProblem(name, value string) string {
 		if value == "1" {
 			return "PRAGMA read_uncommitted is on: sessions could be read that are never committed; turn it off"
 		}
+	}
+	return ""
+}
+
+// durabilityProblem returns with which setting the database confirms changes before they
+// have reached the disk, or "".
+func durabilityProblem(settings map[string]string) string {
+	const accept = ": a crash could undo a logout that was confirmed; change it, or set Config.InsecureDurability"
+	flush, binlog := settings["innodb_flush_log_at_trx_commit"], settings["sync_binlog"]
+	journal, synchronous := settings["journal_mode"], settings["synchronous"]
+	switch {
+	case settings["fsync"] == "OFF":
+		return "fsync is off" + accept
+	case settings["synchronous_commit"] == "OFF":
+		return "synchronous_commit is off" + accept
+	case flush == "0" || flush == "2":
+		return "innodb_flush_log_at_trx_commit is " + flush + accept
+	case flush == "1" && settings["log_bin"] == "ON" && binlog != "1":
+		// With a binary log, InnoDB syncs a transaction only when it is prepared. After a crash
+		// the server rolls back what is not in that log. A flush of 3 syncs both.
+		return "there is a binary log and sync_binlog is " + binlog + accept
+	case settings["innodb_flush_method"] == "NOSYNC":
+		return "innodb_flush_method is nosync" + accept
+	case journal == "OFF" || journal == "MEMORY":
+		return "PRAGMA journal_mode is " + journal + accept
+	case synchronous == "0":
+		return "PRAGMA synchronous is OFF" + accept
+	case journal == "WAL" && synchronous == "1":
+		return "PRAGMA synchronous is NORMAL with a write-ahead log" + accept
 	}
 	return ""
 }

@@ -83,8 +83,8 @@
 // # SQLite
 //
 // SQLite must be 3.16 or later. Tests run on modernc.org/sqlite. Several processes on one
-// machine may share a file, but not over a network. Any journal_mode works, with or
-// without a busy_timeout. With the write-ahead log, readers and the one writer do not wait
+// machine may share a file, but not over a network. Any journal_mode but OFF and MEMORY works,
+// with or without a busy_timeout. With the write-ahead log, readers and the one writer do not wait
 // for each other:
 //
 //	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)
@@ -99,9 +99,9 @@
 //
 // A Store checks once, on one connection of the pool, whether it has to refuse the settings
 // of autocommit, completion_type, transaction_isolation, character_set_client (charset),
-// sql_select_limit and PRAGMA read_uncommitted. If any of these is to differ from the
-// server's default, set it in the connection string, so that every connection has it, and
-// never with a statement or SET GLOBAL while the application runs.
+// sql_select_limit and PRAGMA read_uncommitted, and those of the next section. If any of these
+// is to differ from the server's default, set it in the connection string, so that every
+// connection has it, and never with a statement or SET GLOBAL while the application runs.
 //
 // If a node loses its network during a transaction, the transaction keeps its locks, and
 // logins on other nodes wait until the server notices. PostgreSQL notices after three times
@@ -112,9 +112,32 @@
 //
 //	app@tcp(db:3306)/app?charset=utf8mb4&idle_transaction_timeout=10
 //
-// Leave synchronous_commit, innodb_flush_log_at_trx_commit and PRAGMA synchronous at their
-// defaults. With weaker ones a crash can undo confirmed changes, and a session that was
-// logged out is then live again.
+// # Durability
+//
+// A confirmed logout must survive a crash, so a Store refuses to work with a database that
+// confirms changes before they have reached the disk:
+//
+//   - PostgreSQL with synchronous_commit=off, wherever it is set (the server, the database, the
+//     role or the connection string), or with fsync=off. All other values of
+//     synchronous_commit wait for the local disk.
+//   - MySQL and MariaDB with innodb_flush_log_at_trx_commit 0 or 2, or
+//     innodb_flush_method=nosync. With a binary log also with a sync_binlog other than 1,
+//     which is MariaDB's default: after a crash the server rolls back the transactions that
+//     this log lacks. In MariaDB, innodb_flush_log_at_trx_commit=3 does without it.
+//   - SQLite with PRAGMA synchronous=OFF, which never waits for the disk, with
+//     synchronous=NORMAL and a write-ahead log, which waits only at checkpoints, and with
+//     journal_mode=OFF and MEMORY, with which even a killed process can leave a corrupt file.
+//
+// [Config.InsecureDurability] accepts all of these. With some of them, a confirmed change
+// survives as long as only a process is killed and not the machine: fsync=off,
+// innodb_flush_log_at_trx_commit=2, any sync_binlog, and PRAGMA synchronous.
+//
+// SQLite's default, journal_mode=DELETE with synchronous=FULL, is accepted, although a power
+// failure may undo the very last change, except with synchronous=EXTRA. With the write-ahead
+// log, FULL is enough.
+//
+// The Store cannot know what lies below the database: a disk or a virtual machine that
+// confirms writes early undoes logouts too, and so does whoever restores a snapshot.
 //
 // # Several applications
 //
@@ -130,9 +153,24 @@
 //
 // If an asynchronous replica is promoted, the changes that it had not received are undone,
 // recent logouts among them. Those sessions are live again until they time out. If that is
-// not acceptable, use synchronous replication, or end all sessions after a failover: after
-// DELETE FROM sessionguard_sessions, each session ends with its next request, and its
-// streams end within five minutes.
+// not acceptable, let the primary wait for a replica before it confirms a change:
+//
+//   - PostgreSQL with a synchronous standby, such as synchronous_standby_names =
+//     'ANY 1 (one, two)' and synchronous_commit=on, for every change of the Store: not local, and
+//     not remote_write if a machine may lose power. Promote the standby that has received most.
+//   - MySQL and MariaDB with semi-synchronous replication. Set
+//     rpl_semi_sync_master_wait_point=AFTER_SYNC, so that nobody sees a change that a failover
+//     may undo, and a rpl_semi_sync_master_timeout far longer than [Config.Timeout]: after it
+//     the primary goes on without its replicas, silently. MySQL 8.0.26 and later call these
+//     rpl_semi_sync_source_…
+//
+// While no replica answers, changes then fail, and the guard responds with 503. They may have
+// taken effect on the primary. With PostgreSQL, a repeated logout waits for the standby as the
+// first did; an EndUser that finds no session any more waits for nothing. Semi-synchronous
+// replication has not been tried.
+//
+// Or end all sessions after a failover: after DELETE FROM sessionguard_sessions, each session
+// ends with its next request, and its streams end within five minutes.
 //
 // # Clocks
 //
@@ -169,6 +207,12 @@ type Config struct {
 	// context takes precedence.
 	Timeout time.Duration
 
+	// InsecureDurability accepts a database that confirms changes before they have reached
+	// the disk. After a crash, sessions may then be live again that were logged out. The
+	// package's section on durability has the settings that are otherwise refused.
+	// Default: false.
+	InsecureDurability bool
+
 	// Logger receives errors that no caller waits for: those of [Store.Sweep] and of a
 	// [Listener]'s connection. Default: [slog.Default].
 	Logger *slog.Logger
@@ -182,6 +226,8 @@ type Store struct {
 	sql     *statements
 	timeout time.Duration
 	logger  *slog.Logger
+
+	insecureDurability bool // accepts what durabilityProblem finds
 
 	load, touch, save hotStatement
 	settingsOK        atomic.Bool   // see checkSettings
@@ -207,6 +253,8 @@ func New(db *sql.DB, dialect Dialect, config Config) (*Store, error) {
 		dialect: dialect,
 		timeout: cmp.Or(config.Timeout, 2*time.Second),
 		logger:  config.Logger,
+
+		insecureDurability: config.InsecureDurability,
 	}
 	s.sql = texts.withCallTimeout(s.timeout)
 	if s.logger == nil {

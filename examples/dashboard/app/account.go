@@ -32,7 +32,7 @@ func (a *App) changePassword(w http.ResponseWriter, r *http.Request) {
 	}
 	a.Log.Info("password changed", "user", user.ID)
 	a.flash(r, "Your password is changed. You are logged out everywhere else.")
-	http.Redirect(w, r, "/account", http.StatusSeeOther)
+	http.Redirect(w, r, a.at("/account"), http.StatusSeeOther)
 }
 
 // me describes the user to programs, to which the guard sends refusals as

@@ -21,7 +21,7 @@ func (a *App) setActive(w http.ResponseWriter, r *http.Request, active bool) {
 	if id == me.ID {
 		// This keeps at least one admin active, who can undo a mistake.
 		a.flash(r, "You cannot deactivate yourself. Ask another admin.")
-		http.Redirect(w, r, "/admin", http.StatusSeeOther)
+		http.Redirect(w, r, a.at("/admin"), http.StatusSeeOther)
 		return
 	}
 	user, err := a.Users.SetActive(id, active)
@@ -42,5 +42,5 @@ func (a *App) setActive(w http.ResponseWriter, r *http.Request, active bool) {
 	}
 	a.Log.Info("account changed", "user", id, "active", active, "by", me.ID)
 	a.flash(r, user.Name+message)
-	http.Redirect(w, r, "/admin", http.StatusSeeOther)
+	http.Redirect(w, r, a.at("/admin"), http.StatusSeeOther)
 }

@@ -7,11 +7,13 @@ import (
 	"embed"
 	"errors"
 	"flag"
+	"fmt"
 	"html/template"
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"sync"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
@@ -27,6 +29,8 @@ type Options struct {
 	Remember              time.Duration // 0: no device is remembered
 	Sessions              int           // the maximum per user; 0: no limit
 	Secure, Activity      bool
+	Proxies               []netip.Prefix // those that may end TLS and name the client
+	BasePath              string         // the prefix that a proxy removes from paths, or ""
 
 	Backend store.Backend // nil: this process's memory
 	Keys    [][]byte      // required with any other Backend
@@ -44,6 +48,25 @@ func (o *Options) Flags(f *flag.FlagSet) {
 	f.IntVar(&o.Sessions, "sessions", 5, "how many sessions a user may have at once: one more ends the least recently active, whose login page says why; 0 for no limit")
 	f.BoolVar(&o.Activity, "activity", false, "keys, pointer and touch count as activity, not only requests")
 	f.BoolVar(&o.Secure, "secure", false, "use https, with a self-signed certificate")
+	f.Func("behind-proxy", "serve a proxy at these `addresses`, such as 127.0.0.1 or 10.0.0.0/8, separated by commas: it ends TLS, so the cookies are Secure, and its X-Forwarded-For names the client", o.setProxies)
+	f.StringVar(&o.BasePath, "base-path", "", "the `prefix`, such as /app, that a proxy removes from the paths of requests")
+}
+
+// setProxies sets the proxies' addresses and networks.
+func (o *Options) setProxies(list string) error {
+	o.Proxies = nil
+	for text := range strings.SplitSeq(list, ",") {
+		text = strings.TrimSpace(text)
+		prefix, err := netip.ParsePrefix(text)
+		if addr, notAddr := netip.ParseAddr(text); notAddr == nil {
+			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			return fmt.Errorf("%q is neither an address nor a network", text)
+		}
+		o.Proxies = append(o.Proxies, prefix)
+	}
+	return nil
 }
 
 // App is the application. Its handlers share it.
@@ -54,8 +77,7 @@ type App struct {
 	static        fs.FS
 	reports       fs.FS
 	scriptOptions []string
-	stopping      chan struct{} // closed when the server shuts down
-	stop          func()
+	clientAddr    func(*http.Request) string
 }
 
 // handler returns the application's handler: every route, behind the gate it needs.
@@ -72,7 +94,7 @@ func (a *App) handler() http.Handler {
 	mux.HandleFunc("GET /static/{name}", a.staticFile)
 	mux.HandleFunc("GET /login", a.loginPage)
 	mux.HandleFunc("POST /login", a.login)
-	mux.Handle("POST /logout", g.Logout("/"))
+	mux.Handle("POST /logout", g.Logout(a.at("/")))
 	mux.Handle("GET /session", g.Status())
 	mux.Handle("/sessionguard/", g.Script())
 	// For every logged-in user
@@ -123,11 +145,12 @@ func New(o Options) (*App, error) {
 		}
 	}
 
-	a := &App{Options: o, stopping: make(chan struct{})}
-	a.stop = sync.OnceFunc(func() { close(a.stopping) })
+	a := &App{Options: o}
 	if o.Activity {
 		a.scriptOptions = []string{"data-activity", "on"}
 	}
+	// Without a proxy nobody is trusted, and the address is that of the connection.
+	a.clientAddr = sessionguard.ClientAddrFrom("X-Forwarded-For", o.Proxies...)
 	if a.pages, err = parsePages(); err != nil {
 		return nil, err
 	}
@@ -145,14 +168,19 @@ func New(o Options) (*App, error) {
 		AbsoluteTimeout: o.Absolute,
 		RememberFor:     o.Remember,
 		MaxSessions:     func(*User) store.Limit { return store.Limit{Max: o.Sessions} },
-		ReauthPath:      "/reauth",
+		BasePath:        o.BasePath,
+		ReauthPath:      a.at("/reauth"),
 		// Browsers keep cookies by host, not by port: two programs on localhost with
 		// the same cookie name log each other out. Give each its own CookieName.
-		InsecureHTTP: !o.Secure,
+		InsecureHTTP: !o.Secure && len(o.Proxies) == 0,
+		ClientAddr:   a.clientAddr,
 		Logger:       o.Log,
 	})
 	return a, err
 }
+
+// at returns a path as browsers see it.
+func (a *App) at(path string) string { return a.BasePath + path }
 
 // securityHeaders sets headers on every response, including errors and static files.
 func securityHeaders(next http.Handler) http.Handler {

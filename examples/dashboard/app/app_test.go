@@ -96,7 +96,7 @@ func serve(t *testing.T, configure ...func(*http.Server)) *site {
 	}
 	server.Start()
 	t.Cleanup(server.Close)
-	t.Cleanup(s.app.stop)
+	t.Cleanup(s.app.guard.EndStreams)
 	s.handler, s.url = nil, server.URL
 	return s
 }

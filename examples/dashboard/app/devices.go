@@ -28,13 +28,13 @@ type device struct {
 
 func (a *App) sessionsPage(w http.ResponseWriter, r *http.Request) {
 	me, _ := a.guard.User(r)
-	a.showDevices(w, r, "sessions", page{Title: "Where you are logged in"}, me, "/account/sessions")
+	a.showDevices(w, r, "sessions", page{Title: "Where you are logged in"}, me, a.at("/account/sessions"))
 }
 
 // personPage shows an admin where any user is logged in.
 func (a *App) personPage(w http.ResponseWriter, r *http.Request) {
 	if user, ok := a.targetUser(w, r); ok {
-		a.showDevices(w, r, "person", page{Title: "Where " + user.Name + " is logged in"}, user, pathOf(user))
+		a.showDevices(w, r, "person", page{Title: "Where " + user.Name + " is logged in"}, user, a.pathOf(user))
 	}
 }
 
@@ -67,12 +67,12 @@ func (a *App) showDevices(w http.ResponseWriter, r *http.Request, name string, p
 
 func (a *App) endSession(w http.ResponseWriter, r *http.Request) {
 	me, _ := a.guard.User(r)
-	a.endSessionOf(w, r, me, "/account/sessions")
+	a.endSessionOf(w, r, me, a.at("/account/sessions"))
 }
 
 func (a *App) endPersonsSession(w http.ResponseWriter, r *http.Request) {
 	if user, ok := a.targetUser(w, r); ok {
-		a.endSessionOf(w, r, user, pathOf(user))
+		a.endSessionOf(w, r, user, a.pathOf(user))
 	}
 }
 
@@ -88,7 +88,7 @@ func (a *App) endSessionOf(w http.ResponseWriter, r *http.Request, user *User, b
 }
 
 func (a *App) endOthers(w http.ResponseWriter, r *http.Request) {
-	a.redirectWithFlash(w, r, a.guard.EndOthers(r), "You are logged out everywhere else.", "/account/sessions")
+	a.redirectWithFlash(w, r, a.guard.EndOthers(r), "You are logged out everywhere else.", a.at("/account/sessions"))
 }
 
 func (a *App) endPerson(w http.ResponseWriter, r *http.Request) {
@@ -98,10 +98,10 @@ func (a *App) endPerson(w http.ResponseWriter, r *http.Request) {
 	}
 	if me, _ := a.guard.User(r); user.ID == me.ID {
 		// Keep the current session: every page has a logout button for it.
-		a.redirectWithFlash(w, r, a.guard.EndOthers(r), "You are logged out everywhere else.", pathOf(user))
+		a.redirectWithFlash(w, r, a.guard.EndOthers(r), "You are logged out everywhere else.", a.pathOf(user))
 		return
 	}
-	a.redirectWithFlash(w, r, a.guard.EndUser(r.Context(), user.ID), user.Name+" is logged out everywhere.", pathOf(user))
+	a.redirectWithFlash(w, r, a.guard.EndUser(r.Context(), user.ID), user.Name+" is logged out everywhere.", a.pathOf(user))
 }
 
 // redirectWithFlash redirects to back with a message, unless err is not nil.
@@ -127,4 +127,4 @@ func (a *App) targetUser(w http.ResponseWriter, r *http.Request) (*User, bool) {
 	return user, err == nil
 }
 
-func pathOf(user *User) string { return "/admin/users/" + user.ID + "/sessions" }
+func (a *App) pathOf(user *User) string { return a.at("/admin/users/" + user.ID + "/sessions") }

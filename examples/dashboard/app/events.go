@@ -19,8 +19,8 @@ func (a *App) livePage(w http.ResponseWriter, r *http.Request) {
 }
 
 // events streams the server's time as server-sent events for as long as the session lasts.
-// The last event gives the reason for its end. The route is Passive, so that an open stream
-// does not keep its session alive.
+// The last event gives the reason for its end, unless the server shuts down: the browser then
+// tries again. The route is Passive, so that an open stream does not keep its session alive.
 func (a *App) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.Method == http.MethodHead {
@@ -39,8 +39,6 @@ func (a *App) events(w http.ResponseWriter, r *http.Request) {
 	for send("time", time.Now().UTC().Format(time.RFC3339)) {
 		select {
 		case <-tick.C:
-		case <-a.stopping:
-			return
 		case <-r.Context().Done():
 			if ended, ok := errors.AsType[*sessionguard.SessionEndedError](context.Cause(r.Context())); ok {
 				send("ended", string(ended.Reason))

@@ -35,7 +35,7 @@ func TestEventsEndWithTheServer(t *testing.T) {
 	s := serve(t)
 	_, next := apptest.Stream(s.as("ada"))
 	next()
-	s.app.stop()
+	s.app.guard.EndStreams()
 	if data := next(); data != "" {
 		t.Errorf("one more event: %q", data)
 	}
@@ -134,7 +134,7 @@ func TestEveryEventIsDueWithinSeconds(t *testing.T) {
 			r.AddCookie(&http.Cookie{Name: name, Value: value})
 		}
 		w := &stalls{ResponseRecorder: httptest.NewRecorder()}
-		time.AfterFunc(2500*time.Millisecond, s.app.stop)
+		time.AfterFunc(2500*time.Millisecond, s.app.guard.EndStreams)
 		s.handler.ServeHTTP(w, r)
 		if !slices.Equal(w.allowed, []time.Duration{maxStall, maxStall, maxStall}) {
 			t.Errorf("allowed %v", w.allowed)

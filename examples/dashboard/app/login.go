@@ -64,7 +64,7 @@ func (a *App) loginForm(r *http.Request) loginForm {
 
 func (a *App) loginPage(w http.ResponseWriter, r *http.Request) {
 	if _, ok := a.guard.User(r); ok {
-		http.Redirect(w, r, a.guard.Next(r, "/home"), http.StatusSeeOther)
+		http.Redirect(w, r, a.guard.Next(r, a.at("/home")), http.StatusSeeOther)
 		return
 	}
 	form := a.loginForm(r)
@@ -73,7 +73,7 @@ func (a *App) loginPage(w http.ResponseWriter, r *http.Request) {
 		form.Message = "Please log in to continue."
 	}
 	if a.guard.EndReason(r) == store.ReasonRemembered {
-		form.Continue = a.guard.Next(r, "/home")
+		form.Continue = a.guard.Next(r, a.at("/home"))
 	}
 	a.render(w, r, http.StatusOK, "login", page{Title: "Log in", Content: form})
 }
@@ -88,7 +88,7 @@ func (a *App) login(w http.ResponseWriter, r *http.Request) {
 	user, err := a.Users.Verify(r.Context(), form.Username, r.PostFormValue("password"))
 	if err != nil {
 		// The name is not logged: users type their password there by mistake.
-		a.Log.Info("login refused", "from", r.RemoteAddr, "error", err)
+		a.Log.Info("login refused", "from", a.clientAddr(r), "error", err)
 		a.rejectForm(w, r, err, "login", page{
 			Title:   "Log in",
 			Error:   "Wrong name or password.",
@@ -104,7 +104,7 @@ func (a *App) login(w http.ResponseWriter, r *http.Request) {
 		a.internalError(w, err)
 		return
 	}
-	http.Redirect(w, r, a.guard.Next(r, "/home"), http.StatusSeeOther)
+	http.Redirect(w, r, a.guard.Next(r, a.at("/home")), http.StatusSeeOther)
 }
 
 // logIn starts a session, or renews the token and the timeouts of the existing one. A
@@ -129,7 +129,7 @@ func (a *App) reauth(w http.ResponseWriter, r *http.Request) {
 	user, _ := a.guard.User(r)
 	user, err := a.Users.Verify(r.Context(), user.ID, r.PostFormValue("password"))
 	if err != nil {
-		a.Log.Info("re-authentication refused", "from", r.RemoteAddr, "error", err)
+		a.Log.Info("re-authentication refused", "from", a.clientAddr(r), "error", err)
 		a.rejectForm(w, r, err, "reauth", page{
 			Title:   "Confirm it’s you",
 			Error:   "Wrong password.",
@@ -144,7 +144,7 @@ func (a *App) reauth(w http.ResponseWriter, r *http.Request) {
 	a.flash(r, "Thank you. You can go on.")
 	// The guard sets "next" only for a GET. A refused POST is not kept; its form is on
 	// the account page.
-	http.Redirect(w, r, a.guard.Next(r, "/account"), http.StatusSeeOther)
+	http.Redirect(w, r, a.guard.Next(r, a.at("/account")), http.StatusSeeOther)
 }
 
 // rejectForm shows a form again after err. p.Error is the message for a wrong password.

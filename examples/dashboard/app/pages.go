@@ -17,6 +17,7 @@ type page struct {
 	Error   string // why a form was rejected
 	Content any    // the data for the page's own template
 	Node    string // the name of this node, "" if there is only one
+	Base    string // the prefix of all paths that a proxy removes, or ""
 }
 
 // parsePages parses the page templates, each with the layout and the shared parts.
@@ -36,7 +37,7 @@ func parsePages() (map[string]*template.Template, error) {
 // can be removed and caching forbidden only until then.
 func (a *App) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	p.User, _ = a.guard.User(r)
-	p.Node = a.Node
+	p.Node, p.Base = a.Node, a.BasePath
 	p.Script = a.guard.ScriptTag(r, a.scriptOptions...)
 	if r.Method != http.MethodHead { // a HEAD response cannot show flashes, so keep them
 		p.Flashes = a.flashes(r).Flashes()

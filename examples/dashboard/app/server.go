@@ -43,7 +43,7 @@ func (a *App) Listen(addr string) (*Server, error) {
 		MaxHeaderBytes:    64 << 10,
 	}}
 	// Shutdown waits for all requests to end, and a stream does not end by itself.
-	s.http.RegisterOnShutdown(a.stop)
+	s.http.RegisterOnShutdown(a.guard.EndStreams)
 
 	at := listener.Addr().(*net.TCPAddr)
 	shown := at.String()
@@ -62,6 +62,8 @@ func (a *App) Listen(addr string) (*Server, error) {
 			return nil, err
 		}
 		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	case len(a.Proxies) > 0 && !at.IP.IsLoopback():
+		s.Warning = "Plain http: see that only the proxy can connect to this address."
 	case !at.IP.IsLoopback():
 		s.Warning = "Plain http: anyone on the network can read passwords and take sessions. Use -secure."
 	}

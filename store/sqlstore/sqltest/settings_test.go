@@ -48,7 +48,7 @@ func TestStorePassesStoretestOverOneConnection(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) store.Backend {
 				db := d.open(t)
 				db.SetMaxOpenConns(1)
-				s, err := sqlstore.New(db, d.dialect, sqlstore.Config{})
+				s, err := sqlstore.New(db, d.dialect, sqlstore.Config{InsecureDurability: true})
 				require.NoError(t, err)
 				require.NoError(t, s.EnsureSchema(t.Context()))
 				return s
@@ -133,7 +133,7 @@ func TestNoTransactionFollowsACommitOrRollback(t *testing.T) {
 	d := databases["MariaDB"](t)
 	other, db := d.node(t, sqlstore.Config{}), d.open(t)
 	db.SetMaxOpenConns(1)
-	s, err := sqlstore.New(db, d.dialect, sqlstore.Config{})
+	s, err := sqlstore.New(db, d.dialect, sqlstore.Config{InsecureDurability: true})
 	require.NoError(t, err)
 	r, gone := newRecord(), newRecord()
 	create(t, s, r, gone)

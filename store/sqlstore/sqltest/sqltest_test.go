@@ -69,6 +69,7 @@ func (d database) open(t testing.TB) *sql.DB {
 // node returns a Store with a pool of its own, and creates the tables.
 func (d database) node(t testing.TB, config sqlstore.Config) *sqlstore.Store {
 	t.Helper()
+	config.InsecureDurability = true // the test servers do not sync
 	s, err := sqlstore.New(d.open(t), d.dialect, config)
 	require.NoError(t, err)
 	require.NoError(t, s.EnsureSchema(t.Context()))
@@ -78,7 +79,7 @@ func (d database) node(t testing.TB, config sqlstore.Config) *sqlstore.Store {
 // unprepared returns a Store without accessing its database, which may not exist.
 func (d database) unprepared(t testing.TB, timeout time.Duration) *sqlstore.Store {
 	t.Helper()
-	s, err := sqlstore.New(d.open(t), d.dialect, sqlstore.Config{Timeout: timeout})
+	s, err := sqlstore.New(d.open(t), d.dialect, sqlstore.Config{Timeout: timeout, InsecureDurability: true})
 	require.NoError(t, err)
 	return s
 }

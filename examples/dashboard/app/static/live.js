@@ -4,6 +4,8 @@
   const clock = document.querySelector("#clock");
   const status = document.querySelector("#status");
   let source;
+  // Next to the directory of this script, also where a proxy removes a prefix from the path.
+  const events = new URL("../events", document.currentScript.src);
 
   // Screen readers announce a status whenever it is set, even to the same text.
   function say(text) {
@@ -15,7 +17,7 @@
   }
 
   function open() {
-    source = new EventSource("/events");
+    source = new EventSource(events);
     source.addEventListener("time", ({ data }) => {
       clock.dateTime = data;
       clock.textContent = data.slice(11, 19);

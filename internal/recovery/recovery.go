@@ -1,0 +1,118 @@
+// Package recovery turns the panics of a backend into errors. A driver's or a client
+// library's mistake must not leave a request without a response, end the process on a
+// goroutine of the guard, or be taken for a result.
+package recovery
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// Backend returns b with its optional interfaces, nil where it does not have them. What
+// panics there returns an error instead, and is logged with its stack. A call that returns
+// costs no allocation more. [store.Memory] comes back as it is: it calls no foreign code.
+//
+// It cannot recover from a panic in a goroutine that b has started.
+func Backend(b store.Backend, log func(message string, args ...any)) (store.Backend, store.Cacher, store.Watcher) {
+	if m, ok := b.(*store.Memory); ok {
+		return m, nil, m
+	}
+	r := recoverer{log}
+	cacher, _ := b.(store.Cacher)
+	if cacher != nil {
+		cacher = recoveringCacher{cacher, r}
+	}
+	watcher, _ := b.(store.Watcher)
+	if watcher != nil {
+		watcher = recoveringWatcher{watcher, r}
+	}
+	return &backend{b, r}, cacher, watcher
+}
+
+type recoverer struct {
+	log func(message string, args ...any)
+}
+
+// recover is deferred by a call of method. If that panics, it sets err. The error wraps
+// nothing: what a panic says is no result.
+func (r recoverer) recover(method string, err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%s of the backend panicked: %v", method, p)
+		r.log("the backend panicked", "method", method, "panic", p, "stack", string(debug.Stack()))
+	}
+}
+
+type recoveringCacher struct {
+	store.Cacher
+	recoverer
+}
+
+// Cached implements [store.Cacher]. After a panic, the caller has to ask the server.
+func (c recoveringCacher) Cached(key store.Key) (r store.Record, ok bool) {
+	var err error
+	defer c.recover("Cached", &err)
+	return c.Cacher.Cached(key)
+}
+
+type recoveringWatcher struct {
+	store.Watcher
+	recoverer
+}
+
+func (w recoveringWatcher) Watch(ctx context.Context, ended func(store.Ending)) (err error) {
+	defer w.recover("Watch", &err)
+	return w.Watcher.Watch(ctx, ended)
+}
+
+type backend struct {
+	store.Backend
+	recoverer
+}
+
+func (b *backend) Create(ctx context.Context, r store.Record, limit store.Limit) (ended []store.Record, err error) {
+	defer b.recover("Create", &err)
+	return b.Backend.Create(ctx, r, limit)
+}
+
+func (b *backend) Replace(ctx context.Context, old store.Key, version uint64, r store.Record) (err error) {
+	defer b.recover("Replace", &err)
+	return b.Backend.Replace(ctx, old, version, r)
+}
+
+func (b *backend) Load(ctx context.Context, key store.Key) (r store.Record, err error) {
+	defer b.recover("Load", &err)
+	return b.Backend.Load(ctx, key)
+}
+
+func (b *backend) Touch(ctx context.Context, key store.Key, seen store.Time) (err error) {
+	defer b.recover("Touch", &err)
+	return b.Backend.Touch(ctx, key, seen)
+}
+
+func (b *backend) Save(ctx context.Context, key store.Key, version uint64, values []byte) (err error) {
+	defer b.recover("Save", &err)
+	return b.Backend.Save(ctx, key, version, values)
+}
+
+func (b *backend) Delete(ctx context.Context, key store.Key, reason store.Reason) (ended store.Record, err error) {
+	defer b.recover("Delete", &err)
+	return b.Backend.Delete(ctx, key, reason)
+}
+
+func (b *backend) LoadByID(ctx context.Context, owner, id string) (r store.Record, err error) {
+	defer b.recover("LoadByID", &err)
+	return b.Backend.LoadByID(ctx, owner, id)
+}
+
+func (b *backend) ByOwner(ctx context.Context, owner, after string, max int) (page []store.Record, err error) {
+	defer b.recover("ByOwner", &err)
+	return b.Backend.ByOwner(ctx, owner, after, max)
+}
+
+func (b *backend) DeleteByID(ctx context.Context, ends []store.End) (ended []store.Record, err error) {
+	defer b.recover("DeleteByID", &err)
+	return b.Backend.DeleteByID(ctx, ends)
+}

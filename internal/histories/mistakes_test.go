@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"time"
 
@@ -18,26 +19,26 @@ import (
 type mistake string
 
 const (
-	cachesForever    mistake = "a node never loads a session again"
-	lags             mistake = "a node reads what was true 50 ms ago"
-	deletesLate      mistake = "an end is confirmed before it happens"
-	deletesNothing   mistake = "an end is confirmed although the server failed"
-	missesMoved      mistake = "a logout does not follow a session that has moved"
-	missesOne        mistake = "of several sessions to end, one is missed"
-	keepsOldToken    mistake = "a re-authentication leaves the old token valid"
-	saveUpserts      mistake = "a save brings a session back"
-	touchUpserts     mistake = "a touch brings a session back"
-	replaceUpserts   mistake = "a re-authentication brings a session back"
-	lastWriterWins   mistake = "a save overwrites all values"
-	dropsConflicts   mistake = "a save that conflicts is dropped"
-	savesLate        mistake = "a save is confirmed before it happens"
-	countsInTwo      mistake = "the limit is enforced in two steps"
-	countsOneMore    mistake = "the limit counts a session that is not there"
-	mixesUp          mistake = "a node returns another user's session"
-	losesSessions    mistake = "a session is not found now and then"
-	downIsNotFound   mistake = "an unreachable server counts as no such session"
-	createsNothing   mistake = "a login is confirmed although the server failed"
-	panicsNowAndThen mistake = "a call panics now and then"
+	cachesForever  mistake = "a node never loads a session again"
+	lags           mistake = "a node reads what was true 50 ms ago"
+	deletesLate    mistake = "an end is confirmed before it happens"
+	deletesNothing mistake = "an end is confirmed although the server failed"
+	missesMoved    mistake = "a logout does not follow a session that has moved"
+	missesOne      mistake = "of several sessions to end, one is missed"
+	keepsOldToken  mistake = "a re-authentication leaves the old token valid"
+	saveUpserts    mistake = "a save brings a session back"
+	touchUpserts   mistake = "a touch brings a session back"
+	replaceUpserts mistake = "a re-authentication brings a session back"
+	lastWriterWins mistake = "a save overwrites all values"
+	dropsConflicts mistake = "a save that conflicts is dropped"
+	savesLate      mistake = "a save is confirmed before it happens"
+	countsInTwo    mistake = "the limit is enforced in two steps"
+	countsOneMore  mistake = "the limit counts a session that is not there"
+	mixesUp        mistake = "a node returns another user's session"
+	losesSessions  mistake = "a session is not found now and then"
+	downIsNotFound mistake = "an unreachable server counts as no such session"
+	createsNothing mistake = "a login is confirmed although the server failed"
+	endsGoroutines mistake = "a call ends the goroutine of its request now and then"
 )
 
 // mistakes maps each mistake to a rule that a history must show broken, and to whether the
@@ -46,26 +47,26 @@ var mistakes = map[mistake]struct {
 	rule   check.Rule
 	faults bool
 }{
-	cachesForever:    {rule: check.EndIsFinal},
-	lags:             {rule: check.EndIsFinal},
-	deletesLate:      {rule: check.EndIsFinal},
-	deletesNothing:   {rule: check.EndIsFinal, faults: true},
-	missesMoved:      {rule: check.EndIsFinal},
-	missesOne:        {rule: check.EndIsFinal},
-	keepsOldToken:    {rule: check.EndIsFinal},
-	saveUpserts:      {rule: check.EndIsFinal},
-	touchUpserts:     {rule: check.EndIsFinal},
-	replaceUpserts:   {rule: check.EndIsFinal},
-	lastWriterWins:   {rule: check.NothingLost},
-	dropsConflicts:   {rule: check.NothingLost},
-	savesLate:        {rule: check.NothingLost},
-	countsInTwo:      {rule: check.LimitHolds},
-	countsOneMore:    {rule: check.NoLockout},
-	mixesUp:          {rule: check.OwnPages},
-	losesSessions:    {rule: check.NoEarlyEnd},
-	downIsNotFound:   {rule: check.NoEarlyEnd, faults: true},
-	createsNothing:   {rule: check.NoEarlyEnd, faults: true},
-	panicsNowAndThen: {rule: check.GetsResponse},
+	cachesForever:  {rule: check.EndIsFinal},
+	lags:           {rule: check.EndIsFinal},
+	deletesLate:    {rule: check.EndIsFinal},
+	deletesNothing: {rule: check.EndIsFinal, faults: true},
+	missesMoved:    {rule: check.EndIsFinal},
+	missesOne:      {rule: check.EndIsFinal},
+	keepsOldToken:  {rule: check.EndIsFinal},
+	saveUpserts:    {rule: check.EndIsFinal},
+	touchUpserts:   {rule: check.EndIsFinal},
+	replaceUpserts: {rule: check.EndIsFinal},
+	lastWriterWins: {rule: check.NothingLost},
+	dropsConflicts: {rule: check.NothingLost},
+	savesLate:      {rule: check.NothingLost},
+	countsInTwo:    {rule: check.LimitHolds},
+	countsOneMore:  {rule: check.NoLockout},
+	mixesUp:        {rule: check.OwnPages},
+	losesSessions:  {rule: check.NoEarlyEnd},
+	downIsNotFound: {rule: check.NoEarlyEnd, faults: true},
+	createsNothing: {rule: check.NoEarlyEnd, faults: true},
+	endsGoroutines: {rule: check.GetsResponse},
 }
 
 // wrong returns a backend with the mistake of a node's configuration.
@@ -108,8 +109,8 @@ func (w *wrongBackend) Load(ctx context.Context, key store.Key) (store.Record, e
 		if other, ok := w.last.Load(0); ok {
 			return other.(store.Record), nil
 		}
-	case w.mistake == panicsNowAndThen && one:
-		panic("a mistake")
+	case w.mistake == endsGoroutines && one:
+		runtime.Goexit()
 	case err != nil && !errors.Is(err, store.ErrNotFound) && w.mistake == downIsNotFound:
 		return store.Record{}, store.ErrNotFound
 	}

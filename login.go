@@ -30,13 +30,14 @@ import (
 // [ErrTooManySessions] if Config.MaxSessions refuses the login, [ErrNotWrapped],
 // [ErrInCallback], and [ErrUnavailable] (wrapped) if the backend or FindUser fails; nobody
 // is then logged in. A user whom FindUser does not find yet, because a transaction is still
-// open, is logged in all the same. If the guard
-// has to replace the response, or the handler panics (and nothing inside the guard
-// recovers), the login is undone. So it is if the context of the request that the guard got
-// ends before the handler returns: the client has gone, or a middleware around the guard has
-// given up. So it is if a framework has written the response to its own ResponseWriter, as
-// far as that tells; the mistake is logged. An [http.TimeoutHandler] inside the guard undoes nothing: if it gives up after
-// Login has returned, its 503 sets the cookie, and the user is logged in.
+// open, is logged in all the same; but FindUser must not wait for that transaction, as with
+// a pool of one connection. If the guard has to replace the response, or the handler panics
+// (and nothing inside the guard recovers), the login is undone. So it is if the context of
+// the request that the guard got ends before the handler returns: the client has gone, or a
+// middleware around the guard has given up. So it is if a framework has written the
+// response to its own ResponseWriter, as far as that tells. An [http.TimeoutHandler] inside
+// the guard undoes nothing: if it gives up after Login has returned, its 503 sets the
+// cookie, and the user is logged in.
 func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options ...LoginOption) error {
 	if isNil(user) {
 		return ErrNoUser

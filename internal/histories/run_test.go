@@ -105,8 +105,8 @@ func (l *load) sendRetired(ctx context.Context, tokens []string) {
 	workers.Wait()
 }
 
-// endsWithin is how long after a 503 a logout is carried through: 0, never, as long as nodes
-// do not repeat it.
+// endsWithin is how long after a 503 a logout must be carried through: 0, no bound is
+// demanded. Nodes try again in the background, but not after they have been killed.
 const endsWithin = 0
 
 // policyFor completes the policy of a run with the times at which something may be lost.

@@ -185,8 +185,7 @@ func (l *locked) againDue(now store.Time) bool {
 	return touchDue(rec, now, l.core.local)
 }
 
-// touchAgain records activity at now. A backend that fails replaces no response then. If it
-// panics, that stays here: not every caller of a Read expects it.
+// touchAgain records activity at now. A backend that fails replaces no response then.
 func (l *locked) touchAgain(now store.Time, touch func(context.Context, store.Time) error) {
 	ctx := l.ctx()
 	if !l.core.local {
@@ -194,25 +193,19 @@ func (l *locked) touchAgain(now store.Time, touch func(context.Context, store.Ti
 		defer cancel()
 		ctx = d
 	}
-	var err error
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the backend panicked: %v", p)
-		}
-		if err == nil && l.committed && l.effects == nil {
-			l.rec.LastSeen = max(l.rec.LastSeen, now) // allocates nothing, as a request usually ends
-			return
-		}
-		e := l.needEffects()
-		if e.touched, e.touchErr = now, err; err == nil {
-			return
-		}
-		e.touched = store.TimeOf(time.Now()) // the call may have taken long
-		if !l.overtaken() {
-			l.core.emitUnavailable(l.ctx(), err, l.rec)
-		}
-	}()
-	err = touch(ctx, now)
+	err := touch(ctx, now)
+	if err == nil && l.committed && l.effects == nil {
+		l.rec.LastSeen = max(l.rec.LastSeen, now) // allocates nothing, as a request usually ends
+		return
+	}
+	e := l.needEffects()
+	if e.touched, e.touchErr = now, err; err == nil {
+		return
+	}
+	e.touched = store.TimeOf(time.Now()) // the call may have taken long
+	if !l.overtaken() {
+		l.core.emitUnavailable(l.ctx(), err, l.rec)
+	}
 }
 
 // touchWherever touches a session that another login of its user may have moved: a stream goes

@@ -15,6 +15,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/recovery"
 	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
@@ -350,7 +351,7 @@ func (config *Config[U]) makeCookies(c *core) error {
 		return err
 	}
 	c.cookies = cookies
-	c.ownerPrefix = cookies.Session.Name + "="
+	c.owners = owner.Names(cookies.Session.Name)
 	return nil
 }
 

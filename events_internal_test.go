@@ -11,7 +11,7 @@ import (
 )
 
 func TestDiscardedEventAllocatesNothing(t *testing.T) {
-	c := &core{log: slog.New(slog.DiscardHandler), ownerPrefix: "session=", clientAddr: clientaddr.OfConnection}
+	c := &core{log: slog.New(slog.DiscardHandler), owners: "session", clientAddr: clientaddr.OfConnection}
 	req := &request{parent: t.Context(), core: c}
 	rec := store.Record{Session: &store.Session{ID: "id", Owner: "session=ada"}}
 	failed := errors.New("down")

@@ -236,7 +236,7 @@ func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 	}
 	if n > 1 {
 		var err error
-		value, err = c.cookies.Choose(ctx, c.backend, c.ownerPrefix, q.now, q.cookies)
+		value, err = c.cookies.Choose(ctx, c.backend, c.owners, q.now, q.cookies)
 		if errors.Is(err, cookie.ErrSeveral) {
 			return c.severalCookies(ctx)
 		} else if err != nil {

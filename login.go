@@ -3,15 +3,14 @@ package sessionguard
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -200,8 +199,8 @@ func (l *locked) checkFound(ctx context.Context, id string) error {
 
 // newSession returns a session for user, without its limits, and its cookie's value.
 func (l *locked) newSession(user User) (token string, next store.Record, err error) {
-	owner := l.core.ownerPrefix + user.UserID()
-	token, key, err := l.core.newToken(owner)
+	ownerName := l.core.owners.Of(owner.Counted, user.UserID())
+	token, key, err := l.core.newToken(ownerName)
 	if err != nil {
 		return "", store.Record{}, err
 	}
@@ -210,7 +209,7 @@ func (l *locked) newSession(user User) (token string, next store.Record, err err
 	return token, store.Record{LastSeen: l.now, Session: &store.Session{
 		Key:           key,
 		ID:            newPublicID(),
-		Owner:         owner,
+		Owner:         ownerName,
 		Stamp:         stampOf(user),
 		Authenticated: l.now,
 		Details:       &details,
@@ -375,26 +374,4 @@ func (l *locked) undoLogin() (undone bool) {
 	e.session, e.visitor = cookie.Change{}, cookie.Change{}
 	_ = l.endNow(store.ReasonLoginIncomplete)
 	return true
-}
-
-// newToken returns a new session cookie's value and the key of its session. Unless the
-// backend is in this process, the key belongs to the owner's group. Keys are hashes, so
-// newToken retries until one does: 64 attempts on average, a few tenths of a millisecond.
-// For an attacker who knows the owner this costs 6 of 256 bits.
-func (c *core) newToken(owner string) (value string, key store.Key, err error) {
-	group := store.GroupOf(owner)
-	for {
-		value, key, err = c.cookies.NewToken()
-		if err != nil || c.local || key.Group() == group {
-			return value, key, err
-		}
-	}
-}
-
-func newPublicID() string { return rand.Text() }
-
-// isPublicID reports whether newPublicID may have returned id. rand.Text may return more than
-// its 26 characters one day.
-func isPublicID(id string) bool {
-	return len(id) >= 26 && len(id) <= 64 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
+	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -220,43 +221,6 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, acto
 	return ended, err
 }
 
-// EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists them).
-// It takes the user's ID as well, so that a handler cannot be tricked into ending another
-// user's. It returns [ErrNoSession] if this user has no such session, [ErrInCallback], or
-// [ErrUnavailable] (wrapped): the guard then goes on trying, as after a [Guard.Logout].
-//
-// If ctx derives from the context of a request whose user is known, as behind a gate, the
-// next page of the ended session says whether that user or somebody else ended it. On a
-// hijacked connection that is not known.
-func (g *core) EndSession(ctx context.Context, userID, id string) error {
-	reasonFor, actor, err := g.endingActor(ctx, userID)
-	if err != nil {
-		return err
-	}
-	if !isPublicID(id) { // a backend may fail for what a client makes up, and again at each attempt
-		return ErrNoSession
-	}
-	d, cancel := detached(ctx)
-	defer cancel()
-	end := store.End{Owner: g.ownerPrefix + userID, ID: id, Reason: reasonFor(id)}
-	ended, err := g.endByID(d, []store.End{end})
-	g.emitEnded(ctx, ended, actor)
-	if err != nil {
-		if _, gone := g.backend.LoadByID(d, end.Owner, id); !errors.Is(gone, store.ErrNotFound) { // see mayLive
-			g.unfinished.Add(end, err, func(ctx context.Context) error {
-				ended, err := g.endByID(ctx, []store.End{end})
-				g.emitEnded(ctx, ended, actor)
-				return err
-			})
-		}
-		return errors.Join(ErrUnavailable, err)
-	}
-	if countLive(ended) == 0 {
-		return ErrNoSession
-	}
-	return nil
-}
-
 // EndUser ends every session of a user, the current one included: when an account is
 // disabled or deleted (OWASP ASVS 7.4.2), or by an administrator (7.4.5). Change the
 // account first: EndUser calls FindUser, so that the next page can say that the account
@@ -356,15 +320,20 @@ func (c *core) endOwned(ctx context.Context, userID, actor string, match func(*s
 	return countLive(ended), nil
 }
 
-// ownedPages yields a user's sessions, also dead ones, without their values.
+// ownedPages yields a user's sessions of every kind, also dead ones, without their values.
 func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.Record, error] {
 	return func(yield func([]store.Record, error) bool) {
-		for after := ""; ; {
-			page, err := c.backend.ByOwner(ctx, c.ownerPrefix+userID, after, store.MaxPage)
-			if !yield(page, err) || err != nil || len(page) < store.MaxPage {
-				return
+		for _, kind := range owner.Kinds {
+			for after := ""; ; {
+				page, err := c.backend.ByOwner(ctx, c.owners.Of(kind, userID), after, store.MaxPage)
+				if !yield(page, err) || err != nil {
+					return
+				}
+				if len(page) < store.MaxPage {
+					break
+				}
+				after = page[len(page)-1].ID
 			}
-			after = page[len(page)-1].ID
 		}
 	}
 }
@@ -383,13 +352,3 @@ func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSess
 	}
 	return ended, err
 }
-
-// ErrSessionEnded is the cause of a context that [Guard.CancelOnEnd] has cancelled.
-var ErrSessionEnded = errors.New("sessionguard: the session has ended")
-
-// A SessionEndedError is an [ErrSessionEnded] with the reason.
-type SessionEndedError struct{ Reason store.Reason }
-
-func (e *SessionEndedError) Error() string { return ErrSessionEnded.Error() + ": " + string(e.Reason) }
-
-func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }

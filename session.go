@@ -21,17 +21,18 @@ package sessionguard
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
 	"github.com/sessionguard-go/sessionguard/internal/stream"
@@ -75,6 +76,16 @@ var (
 	ErrInCallback = errors.New("sessionguard: a callback must not use the guard for the request that it is called for")
 )
 
+// ErrSessionEnded is the cause of a context that [Guard.CancelOnEnd] has cancelled.
+var ErrSessionEnded = errors.New("sessionguard: the session has ended")
+
+// A SessionEndedError is an [ErrSessionEnded] with the reason.
+type SessionEndedError struct{ Reason store.Reason }
+
+func (e *SessionEndedError) Error() string { return ErrSessionEnded.Error() + ": " + string(e.Reason) }
+
+func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }
+
 // A Guard holds one application's sessions together. It is made by [New], never changes,
 // and is safe for concurrent use.
 //
@@ -101,7 +112,7 @@ type core struct {
 	maxSessions     func(User) store.Limit // nil: no limit
 	maxValuesBytes  int
 	cookies         cookie.Codec
-	ownerPrefix     string // of this guard's sessions in the backend
+	owners          owner.Names // of this guard's sessions in the backend
 	crossOrigin     *http.CrossOriginProtection
 
 	basePath       string
@@ -172,115 +183,6 @@ func (g *Guard[U]) User(r *http.Request) (U, bool) {
 	return none, false
 }
 
-// A Session is one of a user's logins, as listed by [Guard.Sessions].
-type Session struct {
-	// ID is for [Guard.EndSession]. It is not a secret: nobody can log in with it.
-	ID      string
-	Current bool // the session of the request that asks
-
-	Created         time.Time
-	Authenticated   time.Time // last login; the zero time if only a cookie has revived the session since
-	LastSeen        time.Time // up to 1/30 of the idle timeout old with a remote backend
-	Expires         time.Time // the absolute timeout
-	RememberedUntil time.Time // until when [Remember] revives it after its idle timeout; the zero time if never
-
-	// UserAgent names the client, such as "Firefox on Windows", and Address is where it
-	// connected from (see Config.ClientAddr), both at the last login or revival. Clients
-	// choose their User-Agent.
-	UserAgent, Address string
-}
-
-// FreshUntil returns when [Guard.RequireFresh] with this age begins to require a new login.
-func (s Session) FreshUntil(age time.Duration) time.Time {
-	if s.Authenticated.IsZero() {
-		return time.Time{}
-	}
-	return s.Authenticated.Add(age)
-}
-
-// Sessions lists a user's live sessions, the last active first. Users see where they are
-// logged in and end what they do not recognise (OWASP ASVS 7.5.2 requires
-// [Guard.RequireFresh] before that), and administrators see anyone's (7.4.5). If ctx
-// derives from a request's context, that request's session is Current, unless the
-// connection was hijacked. The error is [ErrUnavailable] (wrapped) if the backend fails, or
-// [ErrInCallback].
-func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
-	current, err := g.currentRecord(ctx)
-	if err != nil {
-		return nil, err
-	}
-	now := store.TimeOf(time.Now())
-	var sessions []Session
-	for page, err := range g.ownedPages(ctx, userID) {
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
-		for _, rec := range page {
-			if rec.GoneAt() <= now {
-				continue
-			}
-			isCurrent := current.Session != nil && rec.ID == current.ID
-			if isCurrent {
-				rec.LastSeen = max(rec.LastSeen, current.LastSeen)
-			}
-			s := sessionOf(rec, now)
-			s.Current = isCurrent
-			sessions = append(sessions, s)
-		}
-	}
-	slices.SortFunc(sessions, func(a, b Session) int {
-		order := b.LastSeen.Compare(a.LastSeen)
-		if order == 0 && a.Current {
-			return -1
-		}
-		if order == 0 && b.Current {
-			return 1
-		}
-		return order
-	})
-	return sessions, nil
-}
-
-// currentRecord returns the live session of the request that ctx derives from, if any.
-func (c *core) currentRecord(ctx context.Context) (store.Record, error) {
-	req := c.requestIn(ctx)
-	if req == nil {
-		return store.Record{}, nil
-	}
-	l, err := req.tryLock()
-	if err != nil {
-		return store.Record{}, err
-	}
-	defer l.unlock()
-	if l.committed && l.exposure == public || l.loadSession(ctx) != nil {
-		return store.Record{}, nil
-	}
-	rec := l.rec
-	if l.activity < passive {
-		rec.LastSeen = l.now
-	}
-	return rec, nil
-}
-
-func sessionOf(rec store.Record, now store.Time) Session {
-	details := rec.Detail()
-	s := Session{
-		ID:        rec.ID,
-		Created:   details.Created.Time(),
-		LastSeen:  rec.LastSeen.Time(),
-		Expires:   rec.Expires.Time(),
-		UserAgent: details.UserAgent,
-		Address:   details.Address,
-	}
-	if !rec.Revived() {
-		s.Authenticated = rec.Authenticated.Time()
-	}
-	if details.RememberUntil > now {
-		s.RememberedUntil = details.RememberUntil.Time()
-	}
-	return s
-}
-
 // EndReason returns why the session named by r's cookie ended. A login page uses it to
 // explain why the visitor is there. It is empty if there is no such cookie, if the session
 // is alive, for a logout in the same browser, and for a token that a new login has
@@ -323,12 +225,10 @@ func (l *locked) endReasonOf(key store.Key) store.Reason {
 }
 
 // userID returns the ID of a session's user.
-func (c *core) userID(rec store.Record) string { return rec.Owner[len(c.ownerPrefix):] }
+func (c *core) userID(rec store.Record) string { return c.owners.UserID(rec.Owner) }
 
 // owns reports whether rec is a session of this guard.
-func (c *core) owns(rec store.Record) bool {
-	return rec.Session != nil && len(rec.Owner) > len(c.ownerPrefix) && rec.Owner[:len(c.ownerPrefix)] == c.ownerPrefix
-}
+func (c *core) owns(rec store.Record) bool { return rec.Session != nil && c.owners.Has(rec.Owner) }
 
 // loadMoved loads a session by a key that it has or had.
 func (c *core) loadMoved(ctx context.Context, key store.Key) (store.Record, error) {
@@ -397,4 +297,26 @@ func (c *core) retryMoved(ctx context.Context, rec store.Record, do func(store.R
 		}
 	}
 	return ctx.Err()
+}
+
+// newToken returns a new session cookie's value and the key of its session. Unless the
+// backend is in this process, the key belongs to the owner's group. Keys are hashes, so
+// newToken retries until one does: 64 attempts on average, a few tenths of a millisecond.
+// For an attacker who knows the owner this costs 6 of 256 bits.
+func (c *core) newToken(owner string) (value string, key store.Key, err error) {
+	group := store.GroupOf(owner)
+	for {
+		value, key, err = c.cookies.NewToken()
+		if err != nil || c.local || key.Group() == group {
+			return value, key, err
+		}
+	}
+}
+
+func newPublicID() string { return rand.Text() }
+
+// isPublicID reports whether newPublicID may have returned id. rand.Text may return more than
+// its 26 characters one day.
+func isPublicID(id string) bool {
+	return len(id) >= 26 && len(id) <= 64 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }

@@ -60,7 +60,7 @@ func (t Time) Sub(u Time) time.Duration {
 type Session struct {
 	Key           Key
 	ID            string        // public and random; not the key; survives re-authentication
-	Owner         string        // the guard's cookie name, "=", and the user's ID
+	Owner         string        // the guard's cookie name, a character, and the user's ID
 	Stamp         string        // the user's SessionStamp at login; empty if the user has none
 	Authenticated Time          // last real authentication
 	Expires       Time          // end of the absolute timeout
@@ -77,6 +77,12 @@ type Details struct {
 	Created   Time   // first login under this ID
 	UserAgent string // the client that logged in or revived the session, in short
 	Address   string // the address of that client
+	// What a person calls the device; only SetLabel changes it.
+	Label string
+	// How the user has proven who they are, by the logins of this session.
+	Factors []Factor
+	// Who acts for the user in this session; nil: the user.
+	Actor *Actor
 	// A login with Remember sets it, and nothing but another login changes it: until when
 	// Replace may revive the session after its idle timeout; at most Expires; 0: never.
 	RememberUntil Time
@@ -86,6 +92,17 @@ type Details struct {
 	// A revival sets it: the current token, sealed for a client that has the previous one.
 	// Opaque to backends.
 	SuccessorToken []byte
+}
+
+// A Factor is a way of proving who one is.
+type Factor struct {
+	Name string // as in RFC 8176: "pwd", "otp", "hwk", …
+	At   Time   // when it was last proven
+}
+
+// An Actor is the session of somebody who acts for another user.
+type Actor struct {
+	Owner, ID string
 }
 
 // Detail returns the session's details. They are zero if s.Details is nil.

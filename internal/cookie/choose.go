@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
+	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -34,7 +34,7 @@ func distinct(cookies *string, name string, shortest, longest int) (values []str
 }
 
 // Choose returns which of several session cookies counts: the one that we signed and that
-// names a live session of an owner with this prefix. Another host of the same domain may
+// names a live session of one of owners. Another host of the same domain may
 // have set the others. If two of them name live sessions, one may have been planted and
 // nothing shows which: Choose returns [ErrSeveral]. A token that a revival has superseded
 // names its session too, but never in place of the current one.
@@ -42,7 +42,7 @@ func distinct(cookies *string, name string, shortest, longest int) (values []str
 // If no session lives, Choose returns the last cookie that we signed, whose end is that of
 // the session, or "". Other errors are the backend's, which is called at most twice for each
 // of MaxPresented cookies.
-func (c *Codec) Choose(ctx context.Context, backend store.Backend, ownerPrefix string, now store.Time, cookies *string) (string, error) {
+func (c *Codec) Choose(ctx context.Context, backend store.Backend, owners owner.Names, now store.Time, cookies *string) (string, error) {
 	values, err := distinct(cookies, c.Session.Name, minTokenCookie, maxTokenCookie)
 	if err != nil {
 		return "", err
@@ -57,7 +57,7 @@ func (c *Codec) Choose(ctx context.Context, backend store.Backend, ownerPrefix s
 		if err != nil {
 			return "", err
 		}
-		lives := rec.Session != nil && strings.HasPrefix(rec.Owner, ownerPrefix) && now < rec.GoneAt()
+		lives := rec.Session != nil && owners.Has(rec.Owner) && now < rec.GoneAt()
 		switch {
 		case !lives && live == "":
 			chosen = value

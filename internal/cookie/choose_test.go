@@ -78,7 +78,7 @@ func (j *jar) choose(values ...string) (string, error) {
 	header := strings.Join(values, "; "+j.Session.Name+"=")
 	header = j.Session.Name + "=" + header
 	j.calls = 0
-	return j.Choose(j.Context(), j, "app=", j.now, &header)
+	return j.Choose(j.Context(), j, "app", j.now, &header)
 }
 
 // K2: of several cookies the one of a live session counts; of several such, none.

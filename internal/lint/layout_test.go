@@ -16,7 +16,7 @@ import (
 
 // The limits that CONTRIBUTING.md gives.
 const (
-	maxRootFiles     = 14
+	maxRootFiles     = 18
 	maxFileLines     = 400
 	maxFunctionLines = 60
 )

@@ -35,10 +35,20 @@ func Append(b []byte, s *store.Session) []byte {
 	b = binary.AppendVarint(b, int64(d.Created))
 	b = binary.AppendVarint(b, int64(d.RememberUntil))
 	b = binary.AppendVarint(b, int64(d.Rotated))
-	for _, text := range []string{d.UserAgent, d.Address, string(d.SuccessorToken)} {
+	for _, text := range []string{d.UserAgent, d.Address, string(d.SuccessorToken), d.Label} {
 		b = appendText(b, text)
 	}
-	return b
+	b = binary.AppendUvarint(b, uint64(len(d.Factors)))
+	for _, f := range d.Factors {
+		b = appendText(b, f.Name)
+		b = binary.AppendVarint(b, int64(f.At))
+	}
+	if d.Actor == nil {
+		return append(b, 0)
+	}
+	b = append(b, 1)
+	b = appendText(b, d.Actor.Owner)
+	return appendText(b, d.Actor.ID)
 }
 
 // Parse decodes what Append has written for key. It returns ErrCorrupt if bytes are missing
@@ -57,23 +67,34 @@ func Parse(key store.Key, b []byte) (*store.Session, error) {
 		Expires:       store.Time(p.int()),
 		IdleTimeout:   time.Duration(p.int()),
 	}
-	details := p.byte()
-	if details == 1 {
-		s.Details = &store.Details{
-			Created:       store.Time(p.int()),
-			RememberUntil: store.Time(p.int()),
-			Rotated:       store.Time(p.int()),
-			UserAgent:     p.text(),
-			Address:       p.text(),
-		}
-		if token := p.text(); token != "" {
-			s.Details.SuccessorToken = []byte(token)
-		}
+	if p.bool() {
+		s.Details = p.details()
 	}
-	if p.failed || len(p.rest) > 0 || details > 1 || s.Owner == "" {
+	if p.failed || len(p.rest) > 0 || s.Owner == "" {
 		return nil, ErrCorrupt
 	}
 	return s, nil
+}
+
+func (p *parser) details() *store.Details {
+	d := &store.Details{
+		Created:       store.Time(p.int()),
+		RememberUntil: store.Time(p.int()),
+		Rotated:       store.Time(p.int()),
+		UserAgent:     p.text(),
+		Address:       p.text(),
+	}
+	if token := p.text(); token != "" {
+		d.SuccessorToken = []byte(token)
+	}
+	d.Label = p.text()
+	for n := p.uint(); n > 0 && !p.failed; n-- {
+		d.Factors = append(d.Factors, store.Factor{Name: p.text(), At: store.Time(p.int())})
+	}
+	if p.bool() {
+		d.Actor = &store.Actor{Owner: p.text(), ID: p.text()}
+	}
+	return d
 }
 
 func appendText(b []byte, text string) []byte {
@@ -99,10 +120,8 @@ func ParseMove(b []byte) (*store.MovedError, error) {
 	if p.byte() != format {
 		return nil, ErrCorrupt
 	}
-	m := &store.MovedError{To: p.key(), Owner: p.text(), ID: p.text()}
-	revived := p.byte()
-	m.Revived = revived == 1
-	if p.failed || len(p.rest) > 0 || revived > 1 || m.Owner == "" {
+	m := &store.MovedError{To: p.key(), Owner: p.text(), ID: p.text(), Revived: p.bool()}
+	if p.failed || len(p.rest) > 0 || m.Owner == "" {
 		return nil, ErrCorrupt
 	}
 	return m, nil
@@ -148,12 +167,23 @@ func (p *parser) int() int64 {
 	return i
 }
 
-func (p *parser) text() string {
-	length, n := binary.Uvarint(p.rest)
+func (p *parser) uint() uint64 {
+	i, n := binary.Uvarint(p.rest)
 	if n <= 0 {
 		p.setFailed()
-		return ""
+		return 0
 	}
 	p.rest = p.rest[n:]
-	return string(p.take(length))
+	return i
+}
+
+func (p *parser) text() string { return string(p.take(p.uint())) }
+
+// bool consumes 0 or 1.
+func (p *parser) bool() bool {
+	b := p.byte()
+	if b > 1 {
+		p.setFailed()
+	}
+	return b == 1
 }

@@ -1,0 +1,24 @@
+package owner
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestNames(t *testing.T) {
+	app := Names("app")
+	for _, kind := range Kinds {
+		owner := app.Of(kind, "ada:=")
+		require.True(t, app.Has(owner))
+		require.Equal(t, kind, app.KindOf(owner))
+		require.Equal(t, "ada:=", app.UserID(owner))
+		for _, other := range []Names{"ap", "app2", ""} {
+			require.False(t, other.Has(owner), other)
+		}
+	}
+	require.NotEqual(t, app.Of(Counted, "ada"), app.Of(Uncounted, "ada"))
+	for _, none := range []string{"", "app", "app=", "app:", "app2=ada", "app!ada", "ap=ada"} {
+		require.False(t, app.Has(none), none)
+	}
+}

@@ -152,16 +152,24 @@ func (w *wrongNode) Touch(ctx context.Context, key store.Key, seen store.Time) e
 	return err
 }
 
-func (w *wrongNode) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+func (w *wrongNode) Save(ctx context.Context, r store.Record) error {
 	w.travel()
-	err := w.Memory.Save(ctx, key, version, values)
+	err := w.Memory.Save(ctx, r)
 	if w.mistake == overwrites && errors.Is(err, store.ErrConflict) {
-		return w.Memory.Save(ctx, key, version+1, values)
+		return w.Memory.Save(ctx, atVersion(r, r.Version+1))
 	}
 	if w.mistake == resurrects && errors.Is(err, store.ErrNotFound) {
-		return w.recreate(ctx, key)
+		return w.recreate(ctx, r.Key)
 	}
 	return err
+}
+
+// atVersion returns a copy of r with another Version.
+func atVersion(r store.Record, version uint64) store.Record {
+	s := *r.Session
+	s.Version = version
+	r.Session = &s
+	return r
 }
 
 func (w *wrongNode) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/labels"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -48,12 +49,14 @@ func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options
 	return g.logIn(r, user, options)
 }
 
-// A LoginOption configures one login. See [IdleTimeout], [AbsoluteTimeout] and [Remember].
+// A LoginOption configures one login. See [IdleTimeout], [AbsoluteTimeout], [Remember] and
+// [Label].
 type LoginOption func(*loginOptions)
 
 type loginOptions struct {
 	idle, absolute time.Duration // 0: not given
 	remember       bool
+	label          string
 }
 
 // checkTimeouts checks the timeouts of a guard or of one login.
@@ -117,6 +120,10 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	if err := checkTimeouts(cmp.Or(o.idle, c.idleTimeout), cmp.Or(o.absolute, c.absoluteTimeout)); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)
 	}
+	var err error
+	if o.label, err = labels.Clean(o.label); err != nil {
+		return fmt.Errorf("sessionguard: Login: %w", err)
+	}
 	if err := checkStampMethod(reflect.TypeOf(user)); err != nil { // U may be an interface
 		return err
 	}
@@ -150,7 +157,7 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 		return err
 	}
 	l.now = store.TimeOf(time.Now()) // the request's body may have come in meanwhile
-	token, next, err := l.newSession(user)
+	token, next, err := l.newSession(user, o)
 	if err != nil {
 		return err
 	}
@@ -198,13 +205,13 @@ func (l *locked) checkFound(ctx context.Context, id string) error {
 }
 
 // newSession returns a session for user, without its limits, and its cookie's value.
-func (l *locked) newSession(user User) (token string, next store.Record, err error) {
+func (l *locked) newSession(user User, o loginOptions) (token string, next store.Record, err error) {
 	ownerName := l.core.owners.Of(owner.Counted, user.UserID())
 	token, key, err := l.core.newToken(ownerName)
 	if err != nil {
 		return "", store.Record{}, err
 	}
-	details := store.Details{Created: l.now}
+	details := store.Details{Created: l.now, Label: o.label}
 	details.UserAgent, details.Address = l.core.device(l.caller)
 	return token, store.Record{LastSeen: l.now, Session: &store.Session{
 		Key:           key,
@@ -242,8 +249,8 @@ func (l *locked) setLimits(next store.Record, o loginOptions, old *store.Session
 }
 
 // reauthenticate moves the request's session, as and where it is by now, to next's key. Of
-// the old session, next gets the ID, the values, when it was created and, if there is one,
-// RememberUntil; all else is of this login. If the session has ended meanwhile,
+// the old session, next gets the ID, the values, the label, when it was created and, if there
+// is one, RememberUntil; all else is of this login. If the session has ended meanwhile,
 // reauthenticate takes that back and returns false, and next is a new session. So it is,
 // with what it got but the ID, if the session never stays the same for long enough.
 func (l *locked) reauthenticate(ctx context.Context, next store.Record, o loginOptions) (bool, error) {
@@ -258,6 +265,7 @@ func (l *locked) reauthenticate(ctx context.Context, next store.Record, o loginO
 	err := l.core.renewals.Do(ctx, l.rec.ID, l.rec, func(latest store.Record) (store.Record, error) {
 		return next, l.core.retryMoved(ctx, latest, func(latest store.Record) error {
 			next.Values, next.Version, next.Details.Rotated = latest.Values, latest.Version, l.now
+			next.Details.Label = cmp.Or(o.label, latest.Detail().Label)
 			return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
 		})
 	})
@@ -269,7 +277,7 @@ func (l *locked) reauthenticate(ctx context.Context, next store.Record, o loginO
 		return false, nil
 	case errors.Is(err, store.ErrNotFound):
 		next.ID, next.Values, next.Version = newPublicID(), nil, 0
-		next.Details.Created, next.Details.Rotated = l.now, 0
+		next.Details.Created, next.Details.Rotated, next.Details.Label = l.now, 0, o.label
 		l.setLimits(next, o, l.rec.Session, 0)
 		return false, nil
 	case err == nil:

@@ -218,9 +218,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	var watcher store.Watcher
 	c.backend, c.cacher, watcher = recovery.Backend(config.Backend, c.logError)
 	c.saves = saver.New(c.backend, c.maxValuesBytes)
-	c.unfinished = &retry.Queue{Max: 1024, Lifetime: 10 * time.Minute, Timeout: detachedTimeout, GiveUp: func(err error) {
-		c.logError("gave up ending a session: it lives until it times out", "error", err)
-	}}
+	c.unfinished, c.undos = c.newRetries(), c.newRetries()
 	c.streams = c.newStreams(watcher)
 
 	var err error
@@ -240,6 +238,14 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		return nil, err
 	}
 	return guard, nil
+}
+
+// newRetries returns a queue. A share of it is a group of owners, since a key tells its group
+// even when the backend is down.
+func (c *core) newRetries() *retry.Queue {
+	return &retry.Queue{Max: 1024, MaxShare: 64, Lifetime: 10 * time.Minute, Timeout: detachedTimeout, GiveUp: func(err error) {
+		c.logError("gave up ending a session: it lives until it times out", "error", err)
+	}}
 }
 
 // setDefaults replaces zero values.

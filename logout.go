@@ -9,6 +9,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
+	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -37,9 +38,10 @@ import (
 // application to add.
 //
 // If the backend fails, the cookies are deleted all the same, and the response is a 503 that
-// says so. For the next ten minutes the guard goes on trying to end the session (at most 1024
-// ends at a time); the event tells when it has. If the process ends before, or the backend
-// does not come back, the session ends with its timeouts.
+// says so. For the next ten minutes the guard goes on trying to end the session, for at most
+// 1024 sessions at a time, and 64 of users in one [store.GroupOf]; the event tells when it has.
+// If the process ends before, or the backend does not come back, the session ends with its
+// timeouts.
 func (g *core) Logout(to string) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodPost) {
@@ -144,10 +146,15 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	return failed
 }
 
-// mayLive reports whether there may be a session at key. A client that sends cookies of no
-// session must not take the place of others' ends among those that are tried again.
+// mayLive reports whether there may be a session at key, or a failover may bring it back: the
+// call that failed may have logged it out, if the backend says that it was. A client that
+// sends cookies of no session must not take the place of others' ends among those that are
+// tried again.
 func (c *core) mayLive(ctx context.Context, key store.Key) bool {
 	_, err := c.loadMoved(ctx, key)
+	if ended, ok := errors.AsType[*store.EndedError](err); ok {
+		return ended.Reason == store.ReasonLoggedOut
+	}
 	return !errors.Is(err, store.ErrNotFound)
 }
 
@@ -180,8 +187,12 @@ func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, 
 	if known.Session != nil {
 		known = store.Record{Session: &store.Session{ID: known.ID, Owner: known.Owner}} // without its values
 	}
+	queue := c.unfinished
+	if reason == store.ReasonLoginIncomplete {
+		queue = c.undos // in an outage each attempt to log in makes one
+	}
 	failed := store.TimeOf(time.Now())
-	c.unfinished.Add(key, err, func(ctx context.Context) error {
+	queue.Add(key, key.Group(), err, func(ctx context.Context) error {
 		if rec, err := c.loadMoved(ctx, key); err == nil && rec.Key != key && rec.Authenticated > failed {
 			return nil
 		}
@@ -223,7 +234,8 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, acto
 // EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists them).
 // It takes the user's ID as well, so that a handler cannot be tricked into ending another
 // user's. It returns [ErrNoSession] if this user has no such session, [ErrInCallback], or
-// [ErrUnavailable] (wrapped): the guard then goes on trying, as after a [Guard.Logout].
+// [ErrUnavailable] (wrapped): the guard then goes on trying, as after a [Guard.Logout], but
+// spares a later login.
 //
 // If ctx derives from the context of a request whose user is known, as behind a gate, the
 // next page of the ended session says whether that user or somebody else ended it. On a
@@ -242,8 +254,12 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	ended, err := g.endByID(d, []store.End{end})
 	g.emitEnded(ctx, ended, actor)
 	if err != nil {
-		if _, gone := g.backend.LoadByID(d, end.Owner, id); !errors.Is(gone, store.ErrNotFound) { // see mayLive
-			g.unfinished.Add(end, err, func(ctx context.Context) error {
+		failed := store.TimeOf(time.Now())
+		if _, gone := g.backend.LoadByID(d, end.Owner, id); len(ended) > 0 || !errors.Is(gone, store.ErrNotFound) { // see mayLive
+			g.unfinished.Add(end, store.GroupOf(end.Owner), err, func(ctx context.Context) error {
+				if rec, err := g.backend.LoadByID(ctx, end.Owner, id); err == nil && rec.Authenticated > failed {
+					return nil
+				}
 				ended, err := g.endByID(ctx, []store.End{end})
 				g.emitEnded(ctx, ended, actor)
 				return err
@@ -311,8 +327,11 @@ func (c *core) endAllOwned(ctx context.Context, userID, except, actor string, ma
 	began := store.TimeOf(time.Now())
 	_, err := c.endOwned(ctx, userID, actor, match)
 	if err != nil {
-		key := [...]string{userID, except}
-		c.unfinished.Add(key, err, func(ctx context.Context) error {
+		key, share := [...]string{userID, except}, store.GroupOf(c.ownerPrefix+userID)
+		if except == "" {
+			share = retry.NoShare // a user has only one
+		}
+		c.unfinished.Add(key, share, err, func(ctx context.Context) error {
 			_, err := c.endOwned(ctx, userID, actor, func(s *store.Session) (store.Reason, bool) {
 				if s.Authenticated > began {
 					return "", false
@@ -367,21 +386,6 @@ func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.
 			after = page[len(page)-1].ID
 		}
 	}
-}
-
-// endByID ends sessions and their streams, and returns those that it has ended.
-func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSession, err error) {
-	if len(ends) == 0 {
-		return nil, nil
-	}
-	records, err := c.backend.DeleteByID(ctx, ends)
-	for i, rec := range records {
-		if rec.Session != nil {
-			c.streams.End(rec.ID, ends[i].Reason)
-			ended = append(ended, endedSession{rec, ends[i].Reason})
-		}
-	}
-	return ended, err
 }
 
 // ErrSessionEnded is the cause of a context that [Guard.CancelOnEnd] has cancelled.

@@ -120,7 +120,7 @@ type core struct {
 	log        *slog.Logger
 
 	saves             *saver.Queue                      // changes
-	unfinished        *retry.Queue                      // changes; ends of sessions that have failed
+	unfinished, undos *retry.Queue                      // change; ends, and undone logins, that have failed
 	renewals          turns.Turns[string, store.Record] // changes; by the session's ID
 	streams           *stream.Registry                  // changes
 	unverifiedCookies throttle                          // these change

@@ -295,7 +295,7 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 // backend has not carried out yet, as after a [Guard.Logout] that it failed.
 func (g *core) EndStreams() {
 	g.streams.Close()
-	if n := g.unfinished.Len(); n > 0 {
+	if n := g.unfinished.Len() + g.undos.Len(); n > 0 {
 		g.log.Error("sessionguard: the backend has not ended these sessions yet: if this process ends now, they live until they time out", "count", n)
 	}
 }

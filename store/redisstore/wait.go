@@ -41,7 +41,7 @@ const maxWaiting = 128
 type script struct {
 	*rueidis.Lua
 	effect effect
-	text   string
+	text   string // if it waits for replicas
 }
 
 // An effect decides whether a script waits for replicas.
@@ -54,9 +54,9 @@ const (
 )
 
 func newScript(e effect, text string) *script {
-	s := &script{rueidis.NewLuaScript(text), e, text}
+	s := &script{rueidis.NewLuaScript(prelude + text), e, waitingPrelude + text}
 	if e == repeatable {
-		s.Lua = rueidis.NewLuaScriptRetryable(text)
+		s.Lua = rueidis.NewLuaScriptRetryable(prelude + text)
 	}
 	return s
 }

@@ -118,8 +118,8 @@ func sqliteSetup(t *testing.T, dir string) setup {
 	file := "file:" + filepath.Join(dir, "sessions.db") + "?_pragma=journal_mode(WAL)"
 	f := startFleet(t, func(int) nodeConfig { return nodeConfig{Dialect: sqlstore.SQLite, DSN: file} })
 	var faults []fault
-	for _, node := range f.nodes[:2] {
-		faults = append(faults, fault{name: "node killed", begin: node.kill, end: node.start, lasts: 500 * time.Millisecond})
+	for n, node := range f.nodes[:2] {
+		faults = append(faults, fault{name: "node killed", kills: n + 1, begin: node.kill, end: node.start, lasts: 500 * time.Millisecond})
 	}
 	// The requests of a node that was killed get no response.
 	return setup{fleet: f, faults: faults, policy: check.Policy{Exceptions: check.Exceptions{Unanswered: true}}}

@@ -35,6 +35,7 @@ type Op struct {
 	Remembered bool   // of a Login: it asked to be remembered
 	Key, Value string // of a Write and a Read
 	Reason     string // of a request that is Out: why, as far as the response said
+	Retried    bool   // of a request that is Unavailable: the node has begun it and goes on trying
 }
 
 // A Kind says what a request asks for.
@@ -103,9 +104,9 @@ type Policy struct {
 	CacheFor time.Duration
 	// Skew is by how much the clocks of two nodes differ at most.
 	Skew time.Duration
-	// EndsWithin is how long after the 503 of a logout its sessions have certainly ended,
-	// because the node repeats what failed. 0 means that they may go on.
-	EndsWithin time.Duration
+	// EndsBy returns the moment by which has certainly ended what a request should have ended
+	// that is Retried, or false if there is none. nil means that nothing of it need end.
+	EndsBy func(op Op) (at time.Duration, ok bool)
 
 	Exceptions
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/histories/check"
 	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store/redisstore"
 	"github.com/sessionguard-go/sessionguard/store/sqlstore"
 )
 
@@ -38,8 +39,14 @@ var configurations = []configuration{
 		return s
 	}},
 	{"Redis Cluster, promotion", promotionSetup},
-	{"Redis Sentinel, failover with a lag of 100 ms", sentinelSetup},
-	{"PostgreSQL, failover with a lag of 100 ms", standbySetup},
+	{"Redis Sentinel, failover with a lag of 100 ms", func(t *testing.T) setup {
+		return sentinelSetup(t, redisstore.WaitReplicas{})
+	}},
+	{"Redis Sentinel, failover, WaitReplicas", func(t *testing.T) setup {
+		return sentinelSetup(t, redisstore.WaitReplicas{Number: 1, EveryWrite: true})
+	}},
+	{"PostgreSQL, failover with a lag of 100 ms", func(t *testing.T) setup { return standbySetup(t, false) }},
+	{"PostgreSQL, failover, synchronous standby", func(t *testing.T) setup { return standbySetup(t, true) }},
 }
 
 // redisSetup keeps the sessions on a Redis server that loses nothing when it is killed.

@@ -52,7 +52,9 @@ type nodeConfig struct {
 	Dialect  sqlstore.Dialect
 	DSN      string
 	CacheFor time.Duration
-	Ahead    time.Duration // by how much the node's clock is ahead of the true time
+	// WaitReplicas is of the store on Redis.
+	WaitReplicas redisstore.WaitReplicas
+	Ahead        time.Duration // by how much the node's clock is ahead of the true time
 	// RememberGrace is the guard's; 0 is its default.
 	RememberGrace time.Duration
 	Mistake       mistake
@@ -131,7 +133,7 @@ func connect(c nodeConfig) (store.Backend, error) {
 	if len(c.Redis) > 0 {
 		return redisstore.New(rueidis.ClientOption{
 			InitAddress: c.Redis, Sentinel: rueidis.SentinelOption{MasterSet: c.Sentinel},
-		}, redisstore.Config{Timeout: backendTimeout, CacheFor: c.CacheFor})
+		}, redisstore.Config{Timeout: backendTimeout, CacheFor: c.CacheFor, WaitReplicas: c.WaitReplicas})
 	}
 	drivers := map[sqlstore.Dialect]string{sqlstore.PostgreSQL: "pgx", sqlstore.MySQL: "mysql", sqlstore.SQLite: "sqlite"}
 	db, err := sql.Open(drivers[c.Dialect], c.DSN)

@@ -25,7 +25,6 @@ type setup struct {
 	fleet  *fleet
 	faults []fault
 	policy check.Policy
-	once   bool // the faults cannot happen again
 }
 
 // A fault begins, lasts, and ends.
@@ -58,7 +57,7 @@ func (s setup) run(t *testing.T, seed uint64, atLeast time.Duration) (history []
 	l.start(ctx)
 	pause(ctx, calm)
 	for n := 0; n < len(s.faults) || l.now() < atLeast; n++ {
-		if n == len(s.faults) && (n == 0 || s.once) {
+		if len(s.faults) == 0 {
 			pause(ctx, atLeast-l.now())
 			break
 		}

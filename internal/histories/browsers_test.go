@@ -162,7 +162,8 @@ func (b *browser) step(ctx context.Context, r *rand.Rand, turn int) {
 		op.Kind, op.User = check.EndUser, user
 	}
 	op = b.send(ctx, r, op)
-	if op.Retried && b.kind != remembered && (op.Kind == check.Logout || op.Kind == check.EndUser) {
+	limited := b.kind == two || b.kind == refused // whoever is logged in is then the user of EndUser
+	if op.Retried && (op.Kind == check.Logout && b.kind != remembered || op.Kind == check.EndUser && limited) {
 		b.forget(token) // so that nothing else ends the session
 		b.noteUnended(token)
 	}

@@ -47,6 +47,7 @@ var configurations = []configuration{
 	}},
 	{"PostgreSQL, failover with a lag of 100 ms", func(t *testing.T) setup { return standbySetup(t, false) }},
 	{"PostgreSQL, failover, synchronous standby", func(t *testing.T) setup { return standbySetup(t, true) }},
+	{"MariaDB, failover, semi-synchronous", semiSyncSetup},
 }
 
 // redisSetup keeps the sessions on a Redis server that loses nothing when it is killed.

@@ -51,6 +51,9 @@ func sentinelSetup(t *testing.T, wait redisstore.WaitReplicas) setup {
 	f := startFleet(t, func(int) nodeConfig {
 		return nodeConfig{Redis: []string{r.Sentinel.Addr}, Sentinel: r.Name, WaitReplicas: wait}
 	})
+	// On a busy machine, a server may be silent for longer than the 500 ms that it has.
+	_, err := redisCommand(r.Sentinel, "SENTINEL", "SET", r.Name, "down-after-milliseconds", "2000")
+	require.NoError(t, err)
 	p := &pair{r.Primary, r.Replica}
 	return setup{fleet: f, faults: p.faults(!wait.EveryWrite, func() error {
 		// The replica connects again within a second, and is then refused.

@@ -43,6 +43,9 @@ var configurations = []configuration{
 		return sentinelSetup(t, redisstore.WaitReplicas{})
 	}},
 	{"Redis Sentinel, failover, WaitReplicas", func(t *testing.T) setup {
+		return sentinelSetup(t, redisstore.WaitReplicas{Number: 1})
+	}},
+	{"Redis Sentinel, failover, WaitReplicas after every write", func(t *testing.T) setup {
 		return sentinelSetup(t, redisstore.WaitReplicas{Number: 1, EveryWrite: true})
 	}},
 	{"PostgreSQL, failover with a lag of 100 ms", func(t *testing.T) setup { return standbySetup(t, false) }},

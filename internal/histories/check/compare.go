@@ -19,7 +19,7 @@ func Compare(history []Op, p Policy) (compared int, disagreements []Violation) {
 		return 0, nil
 	}
 	p.EndsBy = nil
-	c := newChecker(doubt(history, p.Lost), p)
+	c := newChecker(doubt(history, p), p)
 	c.check()
 	for _, s := range c.all {
 		ops, ok := c.modelled(s)

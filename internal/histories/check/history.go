@@ -84,6 +84,15 @@ func (o *Op) letIn() bool {
 	return false
 }
 
+// ends reports whether the request is for the end of a session.
+func (o *Op) ends() bool {
+	switch o.Kind {
+	case Logout, EndSession, EndOthers, EndUser:
+		return true
+	}
+	return false
+}
+
 // latest returns the latest moment at which the request can have had its effect.
 func (o *Op) latest() time.Duration {
 	if o.Outcome.clear() {
@@ -116,6 +125,8 @@ type Exceptions struct {
 	// Lost are the times whose changes a failover may have lost. What a response said then
 	// may be true no longer.
 	Lost []Interval
+	// EndsKept says that those times have lost no end that was confirmed.
+	EndsKept bool
 	// Unanswered allows that requests get no response.
 	Unanswered bool
 	// TheftSuspected allows that a session that is remembered ends because a superseded
@@ -129,11 +140,12 @@ type Interval struct{ Start, End time.Duration }
 func (i Interval) contains(at time.Duration) bool { return i.Start <= at && at <= i.End }
 
 // doubt returns the history as it looks if nothing that was said in the lost times counts.
-func doubt(history []Op, lost []Interval) []Op {
+func doubt(history []Op, p Policy) []Op {
 	doubted := make([]Op, len(history))
 	for n, op := range history {
-		for _, i := range lost {
-			if op.Outcome.clear() && i.contains(op.End) {
+		kept := p.EndsKept && op.Outcome == Done && op.ends()
+		for _, i := range p.Lost {
+			if op.Outcome.clear() && i.contains(op.End) && !kept {
 				op.Outcome = Unavailable
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/histories/check"
 	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store/redisstore"
 	"github.com/sessionguard-go/sessionguard/store/sqlstore"
 )
 
@@ -38,8 +39,18 @@ var configurations = []configuration{
 		return s
 	}},
 	{"Redis Cluster, promotion", promotionSetup},
-	{"Redis Sentinel, failover with a lag of 100 ms", sentinelSetup},
-	{"PostgreSQL, failover with a lag of 100 ms", standbySetup},
+	{"Redis Sentinel, failover with a lag of 100 ms", func(t *testing.T) setup {
+		return sentinelSetup(t, redisstore.WaitReplicas{})
+	}},
+	{"Redis Sentinel, failover, WaitReplicas", func(t *testing.T) setup {
+		return sentinelSetup(t, redisstore.WaitReplicas{Number: 1})
+	}},
+	{"Redis Sentinel, failover, WaitReplicas after every write", func(t *testing.T) setup {
+		return sentinelSetup(t, redisstore.WaitReplicas{Number: 1, EveryWrite: true})
+	}},
+	{"PostgreSQL, failover with a lag of 100 ms", func(t *testing.T) setup { return standbySetup(t, false) }},
+	{"PostgreSQL, failover, synchronous standby", func(t *testing.T) setup { return standbySetup(t, true) }},
+	{"MariaDB, failover, semi-synchronous", semiSyncSetup},
 }
 
 // redisSetup keeps the sessions on a Redis server that loses nothing when it is killed.
@@ -118,8 +129,8 @@ func sqliteSetup(t *testing.T, dir string) setup {
 	file := "file:" + filepath.Join(dir, "sessions.db") + "?_pragma=journal_mode(WAL)"
 	f := startFleet(t, func(int) nodeConfig { return nodeConfig{Dialect: sqlstore.SQLite, DSN: file} })
 	var faults []fault
-	for _, node := range f.nodes[:2] {
-		faults = append(faults, fault{name: "node killed", begin: node.kill, end: node.start, lasts: 500 * time.Millisecond})
+	for n, node := range f.nodes[:2] {
+		faults = append(faults, fault{name: "node killed", kills: n + 1, begin: node.kill, end: node.start, lasts: 500 * time.Millisecond})
 	}
 	// The requests of a node that was killed get no response.
 	return setup{fleet: f, faults: faults, policy: check.Policy{Exceptions: check.Exceptions{Unanswered: true}}}

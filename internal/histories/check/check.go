@@ -36,7 +36,7 @@ const (
 
 // Check returns the violations of a history, by the time of the response that shows them.
 func Check(history []Op, p Policy) []Violation {
-	c := newChecker(doubt(history, p.Lost), p)
+	c := newChecker(doubt(history, p), p)
 	c.check()
 	slices.SortStableFunc(c.found, func(a, b violationAt) int { return cmp.Compare(a.at, b.at) })
 	violations := make([]Violation, len(c.found))

@@ -35,6 +35,7 @@ type Op struct {
 	Remembered bool   // of a Login: it asked to be remembered
 	Key, Value string // of a Write and a Read
 	Reason     string // of a request that is Out: why, as far as the response said
+	Retried    bool   // of a request that is Unavailable: the node has begun it and goes on trying
 }
 
 // A Kind says what a request asks for.
@@ -83,6 +84,15 @@ func (o *Op) letIn() bool {
 	return false
 }
 
+// ends reports whether the request is for the end of a session.
+func (o *Op) ends() bool {
+	switch o.Kind {
+	case Logout, EndSession, EndOthers, EndUser:
+		return true
+	}
+	return false
+}
+
 // latest returns the latest moment at which the request can have had its effect.
 func (o *Op) latest() time.Duration {
 	if o.Outcome.clear() {
@@ -103,9 +113,9 @@ type Policy struct {
 	CacheFor time.Duration
 	// Skew is by how much the clocks of two nodes differ at most.
 	Skew time.Duration
-	// EndsWithin is how long after the 503 of a logout its sessions have certainly ended,
-	// because the node repeats what failed. 0 means that they may go on.
-	EndsWithin time.Duration
+	// EndsBy returns the moment by which has certainly ended what a request should have ended
+	// that is Retried, or false if there is none. nil means that nothing of it need end.
+	EndsBy func(op Op) (at time.Duration, ok bool)
 
 	Exceptions
 }
@@ -115,6 +125,8 @@ type Exceptions struct {
 	// Lost are the times whose changes a failover may have lost. What a response said then
 	// may be true no longer.
 	Lost []Interval
+	// EndsKept says that those times have lost no end that was confirmed.
+	EndsKept bool
 	// Unanswered allows that requests get no response.
 	Unanswered bool
 	// TheftSuspected allows that a session that is remembered ends because a superseded
@@ -128,11 +140,12 @@ type Interval struct{ Start, End time.Duration }
 func (i Interval) contains(at time.Duration) bool { return i.Start <= at && at <= i.End }
 
 // doubt returns the history as it looks if nothing that was said in the lost times counts.
-func doubt(history []Op, lost []Interval) []Op {
+func doubt(history []Op, p Policy) []Op {
 	doubted := make([]Op, len(history))
 	for n, op := range history {
-		for _, i := range lost {
-			if op.Outcome.clear() && i.contains(op.End) {
+		kept := p.EndsKept && op.Outcome == Done && op.ends()
+		for _, i := range p.Lost {
+			if op.Outcome.clear() && i.contains(op.End) && !kept {
 				op.Outcome = Unavailable
 			}
 		}

@@ -51,7 +51,7 @@ func TestABrowserHasFourSecretsAtMost(t *testing.T) {
 		advance(time.Second)
 		b.put("large", strings.Repeat("l", 2048))
 		advance(time.Second)
-		b.put("medium", strings.Repeat("m", 512))
+		b.put("medium", strings.Repeat("m", 800))
 		require.Len(t, b.secrets(), 2, "by their size")
 		require.Equal(t, noSecret, b.take("small"))
 		require.Equal(t, "took "+strings.Repeat("l", 2048), b.take("large"))

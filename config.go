@@ -139,7 +139,8 @@ type Config[U User] struct {
 
 	// CookieName is the name of the session cookie. Default: "__Host-session"; with a
 	// CookieDomain "__Secure-session", and with InsecureHTTP "session". Visitors who are
-	// not logged in may get a second cookie, whose name has the suffix "-anonymous".
+	// not logged in may get a second cookie, whose name has the suffix "-anonymous", and
+	// those of [Guard.PutSecret] have the suffix "-secret-" and a hash.
 	CookieName string
 	// CookieDomain shares the cookies with subdomains, which can then set them too: see
 	// "What it does not protect against" in the README. Default: none, so that they are the

@@ -64,7 +64,7 @@ var (
 	// cookie or to forbid caching. Use the session before writing.
 	ErrHeadersSent = errors.New("sessionguard: the headers have been sent")
 	// ErrValuesTooLarge is returned if the values of a session take more than
-	// Config.MaxValuesBytes, or those of a visitor do not fit into a cookie.
+	// Config.MaxValuesBytes, or those of a visitor or a secret do not fit into a cookie.
 	ErrValuesTooLarge = values.ErrTooLarge
 	// ErrInCallback is returned if a function of the Config, a method of the user other
 	// than HasRole, or an encoder of a stored value uses the guard for the request that

@@ -48,6 +48,7 @@ var keys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 // newNode starts a server.
 //
 //	POST /login?user=    logs in; with "&remember=1", remembers the login
+//	POST /prove?user=&factors=   logs in with factors
 //	POST /logout
 //	GET  /status
 //	GET  /home           "secret of <user>"
@@ -107,6 +108,7 @@ func (n *node) routes() http.Handler {
 		}
 		http.Redirect(w, r, "/home", http.StatusSeeOther)
 	})
+	mux.HandleFunc("POST /prove", n.prove)
 	mux.Handle("POST /logout", g.Logout("/"))
 	mux.Handle("/status", g.Status())
 	mux.Handle("GET /home", g.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

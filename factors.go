@@ -193,10 +193,22 @@ func (c *core) checkFactors(user User, rec store.Record) (missing []string, reas
 	}
 	// A pending login that lacks nothing any more is no whole one. A session that a cookie has
 	// revived cannot be completed, since it has proven nothing. Both begin anew.
-	if (missing == nil) == c.isPending(rec) || missing != nil && rec.Revived() {
+	if missing == nil && c.isPending(rec) || missing != nil && rec.Revived() {
 		return nil, store.ReasonCredentialsChanged
 	}
 	return missing, ""
+}
+
+// A login is one call of Login.
+type login struct {
+	loginOptions
+	user            User
+	needs           []string // the factors
+	missing         []string // those of needs that next lacks; nil: it is whole
+	adds            bool     // to the factors of a pending login, which it ends
+	token           string   // the cookie's value
+	next            store.Record
+	reauthenticated bool
 }
 
 // newLogin returns a login with a session of its own, without its limits.

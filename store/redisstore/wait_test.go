@@ -309,6 +309,24 @@ func TestCallsThatWaitFailWithinTimeout(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond, "the store must recover")
 }
 
+// A call that has little time left, as after a wait for its turn, knows what it has done. A guard
+// gives a logout five seconds, whatever Config.Timeout is.
+func TestCallWithLittleTimeReportsWhatItHasEnded(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{})
+	s := openStore(t, Config{Timeout: time.Minute, WaitReplicas: WaitReplicas{Number: 1}}, server.Addr)
+	r := createSession(t, s)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	ended, err := s.Delete(ctx, r.Key, store.ReasonLoggedOut)
+	require.True(t, lags(err), "%v", err)
+	require.Equal(t, r.ID, ended.ID)
+}
+
+func TestWaitReplicasNeedsConnections(t *testing.T) {
+	_, err := New(rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}, BlockingPoolSize: 2*maxWaiting - 1}, Config{WaitReplicas: WaitReplicas{Number: 1}})
+	require.ErrorContains(t, err, "BlockingPoolSize")
+}
+
 func TestWaitReplicasRefusesWhatNeverWaits(t *testing.T) {
 	for _, wait := range []WaitReplicas{
 		{Number: -1}, {Number: 1, Timeout: -1}, {Number: 1, Timeout: 2 * time.Second}, {Timeout: time.Second}, {EveryWrite: true},

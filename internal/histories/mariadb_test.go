@@ -46,9 +46,9 @@ func (p *pair) replicateMariaDB() error {
 	host, port, _ := net.SplitHostPort(p.primary.Addr)
 	return errors.Join(
 		mariaDBExec(p.replica, `SET GLOBAL gtid_slave_pos = @@gtid_binlog_pos`,
-			`CHANGE MASTER TO MASTER_HOST = '`+host+`', MASTER_PORT = `+port+`, MASTER_USER = 'root', MASTER_USE_GTID = slave_pos`,
-			`START SLAVE`),
+			`CHANGE MASTER TO MASTER_HOST = '`+host+`', MASTER_PORT = `+port+`, MASTER_USER = 'root', MASTER_USE_GTID = slave_pos`),
 		mariaDBExec(p.primary, `SET GLOBAL rpl_semi_sync_master_enabled = ON`),
+		mariaDBExec(p.replica, `START SLAVE`), // which asks, when it connects, whether that is on
 		await(func() error {
 			status, err := mariaDBQuery(p.primary, `SHOW STATUS LIKE 'Rpl_semi_sync_master_clients'`)
 			if err == nil && status["Value"] != "1" {

@@ -70,7 +70,7 @@ func moveSlots(cluster []*servers.Server, from, to *servers.Server) error {
 		return err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	run := func(command ...string) rueidis.RedisResult {
 		return client.Do(ctx, client.B().Arbitrary(command...).Build())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,14 +42,24 @@ func semiSyncSetup(t *testing.T) setup {
 	}, func() error { return errors.Join(p.replica.Start(), p.replicateMariaDB()) })}
 }
 
-// replicateMariaDB makes commits wait until the replica has received them.
+// replicateMariaDB makes commits wait until the replica has received them. What the replica
+// holds may be more than what the primary knows of, so it begins with a copy.
 func (p *pair) replicateMariaDB() error {
 	host, port, _ := net.SplitHostPort(p.primary.Addr)
+	_, replicaPort, _ := net.SplitHostPort(p.replica.Addr)
+	err := mariaDBExec(p.replica, `SET sql_log_bin = 0`, `DROP DATABASE test`, `CREATE DATABASE test`, `RESET MASTER`)
+	if err != nil {
+		return err
+	}
+	out, err := exec.Command("/bin/sh", "-c", `mariadb-dump --no-defaults --host="$0" --port="$1" --user=root --single-transaction --gtid --master-data test |
+		mariadb --no-defaults --host="$0" --port="$2" --user=root --init-command="SET sql_log_bin = 0" test`, host, port, replicaPort).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
 	return errors.Join(
-		mariaDBExec(p.replica, `SET GLOBAL gtid_slave_pos = @@gtid_binlog_pos`,
-			`CHANGE MASTER TO MASTER_HOST = '`+host+`', MASTER_PORT = `+port+`, MASTER_USER = 'root', MASTER_USE_GTID = slave_pos`,
-			`START SLAVE`),
+		mariaDBExec(p.replica, `CHANGE MASTER TO MASTER_HOST = '`+host+`', MASTER_PORT = `+port+`, MASTER_USER = 'root', MASTER_USE_GTID = slave_pos`),
 		mariaDBExec(p.primary, `SET GLOBAL rpl_semi_sync_master_enabled = ON`),
+		mariaDBExec(p.replica, `START SLAVE`), // which asks, when it connects, whether that is on
 		await(func() error {
 			status, err := mariaDBQuery(p.primary, `SHOW STATUS LIKE 'Rpl_semi_sync_master_clients'`)
 			if err == nil && status["Value"] != "1" {
@@ -65,6 +76,7 @@ func mariaDBExec(s *servers.Server, statements ...string) error {
 		return err
 	}
 	defer db.Close()
+	db.SetMaxOpenConns(1)
 	for _, statement := range statements {
 		if _, err := db.Exec(statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)

@@ -76,10 +76,11 @@ func endsBy(troubles []trouble, happened []occurrence) func(check.Op) (time.Dura
 }
 
 // awaitEnds sends the tokens that nodes go on trying to end until none is let in, or all must
-// have ended.
+// have ended. On a machine so busy that requests go on failing it gives up.
 func (l *load) awaitEnds(ctx context.Context, happened []occurrence) {
 	r, b := rand.New(rand.NewPCG(l.seed, uint64(l.now()))), &browser{load: l, patient: true}
-	for overdue := false; ; pause(ctx, 100*time.Millisecond) {
+	giveUp := l.now() + time.Minute
+	for overdue := false; l.now() < giveUp; pause(ctx, 100*time.Millisecond) {
 		l.mu.Lock()
 		tokens, all := l.unended, troubles(l.history, happened)
 		l.unended = nil

@@ -123,15 +123,26 @@ func (s setup) policyFor(history []check.Op, happened []occurrence) check.Policy
 }
 
 func TestHistories(t *testing.T) {
+	var mu sync.Mutex
 	var all results
+	t.Cleanup(func() { // after the parallel ones
+		if *tableFile != "" && !t.Failed() {
+			require.NoError(t, all.write(*tableFile))
+		}
+	})
 	for _, c := range configurations {
 		t.Run(c.name, func(t *testing.T) {
+			if !c.alone {
+				t.Parallel()
+			}
 			s := c.start(t)
 			history, happened := s.run(t, *seed, *runFor)
 			p := s.policyFor(history, happened)
 			found := check.Check(history, p)
 			r := summarize(c.name, history, happened, p, found)
+			mu.Lock()
 			all = append(all, r)
+			mu.Unlock()
 			t.Log(r)
 			for _, o := range happened {
 				t.Logf("%12v–%12v %s", o.from, o.to, o.name)
@@ -140,9 +151,6 @@ func TestHistories(t *testing.T) {
 			require.Greater(t, r.operations, 300, "too few requests to show anything")
 			requireAgreement(t, history, p)
 		})
-	}
-	if *tableFile != "" && !t.Failed() {
-		require.NoError(t, all.write(*tableFile))
 	}
 }
 
@@ -167,6 +175,7 @@ func reportAll(t *testing.T, violations []check.Violation) {
 func TestEveryMistakeIsFound(t *testing.T) {
 	for m, expected := range mistakes {
 		t.Run(string(m), func(t *testing.T) {
+			t.Parallel()
 			s := redisSetup(t, nodeConfig{Mistake: m})
 			if !expected.faults {
 				s.faults = nil

@@ -25,7 +25,8 @@ func MariaDBWithReplication(t T, id int) *Server {
 	t.Helper()
 	return startMariaDB(t, "--server-id="+strconv.Itoa(id), "--log-bin=binlog", "--log-slave-updates", "--gtid-strict-mode",
 		"--sync-binlog=1", "--rpl-semi-sync-slave-enabled", "--rpl-semi-sync-master-wait-point=AFTER_SYNC",
-		"--rpl-semi-sync-master-timeout=3600000")
+		"--rpl-semi-sync-master-timeout=3600000",
+		"--max-connections=2000") // those that clients have given up wait for the replica too
 }
 
 func startMariaDB(t T, args ...string) *Server {

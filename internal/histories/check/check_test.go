@@ -58,7 +58,8 @@ func TestCheck(t *testing.T) {
 		p.EndsBy = func(op Op) (time.Duration, bool) { return op.End + seconds(5), op.Node == 0 }
 	}
 	lost := func(p *Policy) { p.Lost = []Interval{{seconds(2), seconds(4)}} }
-	keepsEnds := func(p *Policy) { p.EndsKept = true }
+	keepsEnds := func(p *Policy) { p.Keeps = Ends }
+	keepsWrites := func(p *Policy) { p.Keeps = Writes }
 	for _, test := range []struct {
 		name    string
 		want    Rule // "": no violation
@@ -88,6 +89,9 @@ func TestCheck(t *testing.T) {
 		{"a logout that a failover may have lost", "", policy(lost), []Op{ada, op(2, 3, Logout, with("t")), op(5, 6, Page, with("t"))}},
 		{"a logout that it must not have lost", EndIsFinal, policy(lost, keepsEnds), []Op{ada, op(2, 3, Logout, with("t")), op(5, 6, Page, with("t"))}},
 		{"a login that it may have lost", "", policy(lost, keepsEnds), []Op{op(2, 3, Login, gets("t"), names("s")), op(5, 6, Page, with("t"), is(Out))}},
+		{"a login that it must not have lost", NoEarlyEnd, policy(lost, keepsWrites), []Op{op(2, 3, Login, gets("t"), names("s")), op(5, 6, Page, with("t"), is(Out))}},
+		{"an end that was not confirmed, and seen by somebody", "", policy(lost, keepsWrites), []Op{
+			ada, op(2, 4, Logout, with("t"), is(Unavailable)), op(2, 3, Page, with("t"), is(Out)), op(5, 6, Page, with("t"))}},
 		{"a logout after the failover", EndIsFinal, policy(lost), []Op{ada, op(4, 5, Logout, with("t")), op(6, 7, Page, with("t"))}},
 		{"a logout with a token that a failover may have lost", "", policy(lost), []Op{
 			ada, op(2, 3, Login, with("t"), gets("u"), names("s")), op(5, 6, Logout, with("u")), op(7, 8, Page, with("t"))}},

@@ -84,15 +84,6 @@ func (o *Op) letIn() bool {
 	return false
 }
 
-// ends reports whether the request is for the end of a session.
-func (o *Op) ends() bool {
-	switch o.Kind {
-	case Logout, EndSession, EndOthers, EndUser:
-		return true
-	}
-	return false
-}
-
 // latest returns the latest moment at which the request can have had its effect.
 func (o *Op) latest() time.Duration {
 	if o.Outcome.clear() {
@@ -125,13 +116,34 @@ type Exceptions struct {
 	// Lost are the times whose changes a failover may have lost. What a response said then
 	// may be true no longer.
 	Lost []Interval
-	// EndsKept says that those times have lost no end that was confirmed.
-	EndsKept bool
+	// Keeps says what those times have not lost, if it was confirmed. What was only seen, such
+	// as an end without a confirmation, may be lost all the same.
+	Keeps Keeps
 	// Unanswered allows that requests get no response.
 	Unanswered bool
 	// TheftSuspected allows that a session that is remembered ends because a superseded
 	// token was received so late that it was taken for a copy.
 	TheftSuspected bool
+}
+
+// Keeps says what a failover does not lose.
+type Keeps int
+
+// A failover that keeps writes keeps ends too.
+const (
+	Nothing Keeps = iota
+	Ends          // logouts and the like
+	Writes        // logins and values
+)
+
+func (k Keeps) keeps(op *Op) bool {
+	switch op.Kind {
+	case Logout, EndSession, EndOthers, EndUser:
+		return op.Outcome == Done && k >= Ends
+	case Login, Write:
+		return op.Outcome == Done && k >= Writes
+	}
+	return false
 }
 
 // An Interval is the time from Start to End, both included.
@@ -143,9 +155,8 @@ func (i Interval) contains(at time.Duration) bool { return i.Start <= at && at <
 func doubt(history []Op, p Policy) []Op {
 	doubted := make([]Op, len(history))
 	for n, op := range history {
-		kept := p.EndsKept && op.Outcome == Done && op.ends()
 		for _, i := range p.Lost {
-			if op.Outcome.clear() && i.contains(op.End) && !kept {
+			if op.Outcome.clear() && i.contains(op.End) && !p.Keeps.keeps(&op) {
 				op.Outcome = Unavailable
 			}
 		}

@@ -24,9 +24,7 @@ func semiSyncSetup(t *testing.T) setup {
 		return nodeConfig{Dialect: sqlstore.MySQL, DSN: p.primary.DSN(network.Addr)}
 	})
 	return setup{fleet: f, faults: p.faults(false, func() error {
-		// The replica connects again after a minute.
-		ids, err := mariaDBQuery(p.primary, `SELECT id FROM information_schema.processlist WHERE command = 'Binlog Dump'`)
-		return errors.Join(err, mariaDBExec(p.primary, "KILL "+ids["id"]))
+		return mariaDBExec(p.replica, `STOP SLAVE IO_THREAD`)
 	}, func() error {
 		err := await(func() error { // it has applied all that it has received
 			s, err := mariaDBQuery(p.replica, `SHOW SLAVE STATUS`)

@@ -33,7 +33,7 @@ type Session struct {
 	UserAgent, Address string
 
 	Label   string   // what a person calls the device: see [Label]; "" if nothing
-	Factors []Factor // how the user has proven who they are in this session
+	Factors []Factor // how the user has proven who they are; none if only a cookie has revived the session since
 	Actor   string   // the ID of the user who acts for this one; "" for the user's own session
 }
 
@@ -153,7 +153,7 @@ func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 		Address:   details.Address,
 		Label:     details.Label,
 	}
-	for _, f := range details.Factors {
+	for _, f := range provenFactors(rec) {
 		s.Factors = append(s.Factors, Factor{f.Name, f.At.Time()})
 	}
 	switch {

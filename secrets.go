@@ -35,10 +35,11 @@ const (
 //	err := guard.PutSecret(w, r, "oidc:"+state, login, 10*time.Minute)
 //
 // The value is in a cookie of its own, encrypted, and costs the server nothing, however many
-// a client makes. It belongs to the browser and to the session in which it was put. One that a
-// visitor has put is not taken once the visitor has logged in, and one of a session is taken
-// only in that session, or after the user has logged in again there. Putting another under the
-// same name replaces the first in the browser.
+// a client makes. It belongs to the browser and to the session in which it was put, or to the
+// login that is pending there ([Guard.Pending]). One that a visitor has put is not taken once
+// the visitor has logged in, and one of a session is taken only in that session, or after the
+// user has logged in again there. Putting another under the same name replaces the first in
+// the browser.
 //
 // A browser keeps four at most, of 4 KB in all as cookies: the oldest go, such as those of
 // logins that were abandoned in other tabs. A value has at most 2048 bytes, and is otherwise
@@ -164,12 +165,13 @@ func (l *locked) writeSecrets(w http.ResponseWriter) {
 	}
 }
 
-// holder returns what the request's secrets belong to: the ID of its session, or "".
+// holder returns what the request's secrets belong to: the ID of its session, also of a
+// pending login, or "".
 func (l *locked) holder() string {
-	if l.rec.Session == nil {
-		return ""
+	if held := l.held(); held.Session != nil {
+		return held.ID
 	}
-	return l.rec.ID
+	return ""
 }
 
 // lockResponse is lockRequest for what sets a cookie in the response.

@@ -49,9 +49,9 @@ type Config[U User] struct {
 	// (wrapped counts) or a nil user, which ends the session. Any other error means that
 	// this cannot be decided now: the response is a 503 and nothing ends, so translate
 	// sql.ErrNoRows and the like. Its UserID must be this very ID, in the same spelling.
-	// FindUser is called at most once per request, before a gate lets anyone in, and by
-	// Login for a user it has not found yet, with the context of the caller that needs the
-	// user. Required.
+	// FindUser is called at most once per request, before a gate lets anyone in, once more
+	// if somebody acts for the user, and by Login for a user it has not found yet, with the
+	// context of the caller that needs the user. Required.
 	FindUser func(ctx context.Context, id string) (U, error)
 
 	// Keys are secrets of at least 32 random bytes each, newest first. The cookies' own keys
@@ -93,6 +93,10 @@ type Config[U User] struct {
 	//
 	//	MaxSessions: func(*User) store.Limit { return store.Limit{Max: 3} },
 	MaxSessions func(U) store.Limit
+
+	// MayActAs reports whether actor may act as target now: see [Guard.ActAs]. It is asked
+	// when that begins and on every request of it. Default: nobody may.
+	MayActAs func(actor, target U) bool
 
 	// MaxValuesBytes is how many bytes the values and flashes of one session may take, as
 	// they are stored: see [Guard.Get] for what happens beyond that, and for visitors. Every
@@ -199,6 +203,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	config.setDefaults()
 	guard := &Guard[U]{core{
 		findUser:        config.findUser,
+		mayActAs:        config.mayActAs,
 		idleTimeout:     config.IdleTimeout,
 		absoluteTimeout: config.AbsoluteTimeout,
 		rememberFor:     config.RememberFor,

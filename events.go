@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -32,7 +33,7 @@ type Event struct {
 	UserID      string       // of the session's user; "" if unknown
 	SessionHash string       // of the session's public ID, the same in all its events
 	Reason      store.Reason // why the session ended
-	Actor       string       // of EventEnded: ID of the user whose request ended the session, if any
+	Actor       string       // ID of the user who acts as UserID in this session ([Guard.ActAs]); of EventEnded: whose request ended it, if any
 	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …; of EventSeveralCookies: their name
 	Count       int          // of events that are emitted at most once a second: how many since the last, this one included
 	Err         error        // of EventUnavailable
@@ -48,6 +49,7 @@ const (
 	EventLogin            EventName = "logged_in"         // (info)
 	EventReauthenticated  EventName = "reauthenticated"   // (info) the same user logged in again
 	EventRevived          EventName = "revived"           // (info) [Remember] revived a session
+	EventActing           EventName = "acting"            // (info) [Guard.ActAs] began a session of another user
 	EventLogout           EventName = "logged_out"        // (info)
 	EventExpired          EventName = "expired"           // (info) by the idle or absolute timeout
 	EventEnded            EventName = "ended"             // (info) by another session, an administrator, a limit, the user's state
@@ -63,6 +65,7 @@ var eventMessages = map[EventName]string{
 	EventLogin:            "logged in",
 	EventReauthenticated:  "logged in again",
 	EventRevived:          "session revived",
+	EventActing:           "acting as another user",
 	EventLogout:           "logged out",
 	EventExpired:          "session expired",
 	EventEnded:            "session ended",
@@ -154,6 +157,7 @@ func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
 	}()
 	if rec.Session != nil {
 		e.UserID = c.userID(rec)
+		e.Actor = cmp.Or(e.Actor, c.actorID(rec))
 		sum := sha256.Sum256([]byte(rec.ID))
 		e.SessionHash = hex.EncodeToString(sum[:8])
 	}
@@ -228,12 +232,13 @@ func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(s
 	}, actor, nil
 }
 
-// known returns the IDs of the user and the session, if they have been resolved.
+// known returns the IDs of whose request it is and of the session, if they have been
+// resolved. It is the actor's if somebody acts for the user.
 func (l *locked) known() (userID, sessionID string) {
 	if l.user == nil {
 		return "", ""
 	}
-	return l.user.UserID(), l.rec.ID
+	return cmp.Or(l.core.actorID(l.rec), l.user.UserID()), l.rec.ID
 }
 
 // emitLoginRefused reports a login that was refused.

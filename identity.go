@@ -118,7 +118,7 @@ func (l *locked) askForUser(ctx context.Context) error {
 	returned := false
 	defer l.failUnless(&returned)
 	user, err := l.core.findUser(ctx, id)
-	reason, err := checkUser(user, err, l.rec.Stamp)
+	reason, err := l.checkUserAndActor(ctx, user, err)
 	returned = true
 	switch {
 	case err != nil:

@@ -41,11 +41,19 @@ func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options
 	if isNil(user) {
 		return ErrNoUser
 	}
-	if req := g.requestOf(r); req != nil && req.writer.BypassedBy(w) {
-		g.logBypass(r)
-		return fmt.Errorf("%w, and hand on the ResponseWriter that it gives you", ErrNotWrapped)
+	if err := g.checkWriter(w, r); err != nil {
+		return err
 	}
 	return g.logIn(r, user, options)
+}
+
+// checkWriter checks that w can set the guard's cookies.
+func (c *core) checkWriter(w http.ResponseWriter, r *http.Request) error {
+	if req := c.requestOf(r); req != nil && req.writer.BypassedBy(w) {
+		c.logBypass(r)
+		return fmt.Errorf("%w, and hand on the ResponseWriter that it gives you", ErrNotWrapped)
+	}
+	return nil
 }
 
 // A LoginOption configures one login. See [IdleTimeout], [AbsoluteTimeout] and [Remember].
@@ -117,6 +125,19 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	if err := checkTimeouts(cmp.Or(o.idle, c.idleTimeout), cmp.Or(o.absolute, c.absoluteTimeout)); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)
 	}
+	if err := c.checkLogin(r, user); err != nil {
+		return err
+	}
+	l, err := c.lockRequest(r)
+	if err != nil {
+		return err
+	}
+	defer l.unlock()
+	return l.logIn(r.Context(), user, o)
+}
+
+// checkLogin checks whether there may be a session for user.
+func (c *core) checkLogin(r *http.Request, user User) error {
 	if err := checkStampMethod(reflect.TypeOf(user)); err != nil { // U may be an interface
 		return err
 	}
@@ -128,12 +149,7 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 		return ErrInactive
 	}
 	c.warnOfHTTP(r)
-	l, err := c.lockRequest(r)
-	if err != nil {
-		return err
-	}
-	defer l.unlock()
-	return l.logIn(r.Context(), user, o)
+	return nil
 }
 
 // logIn stores a new session, or moves the user's present one to a new token, and makes
@@ -150,7 +166,7 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 		return err
 	}
 	l.now = store.TimeOf(time.Now()) // the request's body may have come in meanwhile
-	token, next, err := l.newSession(user)
+	token, next, err := l.newSession(user, owner.Counted)
 	if err != nil {
 		return err
 	}
@@ -198,8 +214,8 @@ func (l *locked) checkFound(ctx context.Context, id string) error {
 }
 
 // newSession returns a session for user, without its limits, and its cookie's value.
-func (l *locked) newSession(user User) (token string, next store.Record, err error) {
-	ownerName := l.core.owners.Of(owner.Counted, user.UserID())
+func (l *locked) newSession(user User, kind owner.Kind) (token string, next store.Record, err error) {
+	ownerName := l.core.owners.Of(kind, user.UserID())
 	token, key, err := l.core.newToken(ownerName)
 	if err != nil {
 		return "", store.Record{}, err
@@ -216,9 +232,9 @@ func (l *locked) newSession(user User) (token string, next store.Record, err err
 	}}, nil
 }
 
-// isReauthentication reports whether next's user is the one who is logged in.
+// isReauthentication reports whether next's user is the one who is logged in, in person.
 func (l *locked) isReauthentication(next store.Record) bool {
-	return l.rec.Session != nil && l.rec.Owner == next.Owner && (l.user != nil || l.rec.Stamp == next.Stamp)
+	return l.rec.Session != nil && !isActing(l.rec) && l.rec.Owner == next.Owner && (l.user != nil || l.rec.Stamp == next.Stamp)
 }
 
 // setLimits sets the timeouts of next. It inherits from old, if it re-authenticates that,
@@ -346,6 +362,16 @@ func (l *locked) loginFailed(next store.Record, user User, err error) error {
 
 // completeLogin makes the stored session the request's.
 func (l *locked) completeLogin(token string, next store.Record, user User, reauthenticated bool) {
+	l.takeSession(token, next, user, reauthenticated)
+	event := EventLogin
+	if reauthenticated {
+		event = EventReauthenticated
+	}
+	l.core.emit(l.ctx(), Event{Name: event}, next)
+}
+
+// takeSession makes a session the request's, under a token that the browser gets.
+func (l *locked) takeSession(token string, next store.Record, user User, reauthenticated bool) {
 	e := l.needEffects()
 	if l.rec.Session != nil && !reauthenticated {
 		l.clearOpen() // what is open was another user's
@@ -357,11 +383,6 @@ func (l *locked) completeLogin(token string, next store.Record, user User, reaut
 	for range cookie.Values(l.cookies, l.core.cookies.Visitor.Name) {
 		e.visitor = cookie.Change{Kind: cookie.Delete}
 	}
-	event := EventLogin
-	if reauthenticated {
-		event = EventReauthenticated
-	}
-	l.core.emit(l.ctx(), Event{Name: event}, next)
 }
 
 // undoLogin ends a session that this request has created, because the response with its

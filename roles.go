@@ -58,13 +58,16 @@ func (g *Guard[U]) RequireFunc(allowed func(U, *http.Request) bool) func(http.Ha
 
 // RequireFresh lets in users who have logged in less than age ago, for pages that are
 // worth asking for the password again (OWASP ASVS 7.5.1). Only [Guard.Login] resets that
-// clock. A browser is sent to Config.ReauthPath. A program's 401 names the age as "max_age"
+// clock. Whoever acts for the user ([Guard.ActAs]) is never let in. A browser is sent to Config.ReauthPath. A program's 401 names the age as "max_age"
 // in WWW-Authenticate (RFC 9470).
 func (g *core) RequireFresh(age time.Duration) func(http.Handler) http.Handler {
 	challenge := fmt.Sprintf(`%s, error="insufficient_user_authentication", max_age="%d"`, g.challenge, int64(age/time.Second))
 	return func(next http.Handler) http.Handler {
 		return g.gate(next, challenge, func(id identity, _ *http.Request) verdict {
-			if fresh(id.rec, id.now, age) {
+			switch {
+			case isActing(id.rec): // there is nothing that the actor could prove
+				return forbidden
+			case fresh(id.rec, id.now, age):
 				return allow
 			}
 			return reauthRequired
@@ -147,7 +150,8 @@ func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hi
 // method or the address is missing or makes no sense, the response is 403, and the log says
 // why; so it is if the path has a segment ".", "..", or "..%2f", whose meaning depends on who
 // reads it. Gates see the original request, without its body, and its path as the client has
-// spelled it. It counts as activity, unless Passive is one of the gates.
+// spelled it. It counts as activity, unless Passive is one of the gates. Where somebody acts
+// as another user ([Guard.ActAs]), Remote-User is that user.
 //
 // Proxies drop the cookies of such a response, so it sets none: if a session waits to be
 // revived ([Remember]), the 401 leads the browser to a route of [Guard.Script] that revives

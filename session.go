@@ -51,6 +51,9 @@ var (
 	ErrTooManySessions = errors.New("sessionguard: the user is logged in too often")
 	// ErrNoSession is returned if there is no such live session.
 	ErrNoSession = errors.New("sessionguard: no such session")
+	// ErrMayNotAct is returned by [Guard.ActAs] if the user may not act as the other one,
+	// and by [Guard.EndOthers] if somebody acts for the user.
+	ErrMayNotAct = errors.New("sessionguard: the user may not act as another one")
 	// ErrUnavailable is returned if the backend or FindUser fails.
 	ErrUnavailable = errors.New("sessionguard: sessions are unavailable")
 	// ErrNotWrapped is returned for a request that did not come through
@@ -110,6 +113,7 @@ type core struct {
 	rememberFor     time.Duration
 	rememberGrace   time.Duration
 	maxSessions     func(User) store.Limit // nil: no limit
+	mayActAs        func(actor, target User) bool
 	maxValuesBytes  int
 	cookies         cookie.Codec
 	owners          owner.Names // of this guard's sessions in the backend
@@ -227,6 +231,19 @@ func (l *locked) endReasonOf(key store.Key) store.Reason {
 // userID returns the ID of a session's user.
 func (c *core) userID(rec store.Record) string { return c.owners.UserID(rec.Owner) }
 
+// isActing reports whether somebody acts for the session's user.
+func isActing(rec store.Record) bool {
+	return rec.Session != nil && rec.Details != nil && rec.Details.Actor != nil
+}
+
+// actorID returns the ID of the user who acts for rec's user, or "".
+func (c *core) actorID(rec store.Record) string {
+	if !isActing(rec) || !c.owners.Has(rec.Details.Actor.Owner) {
+		return ""
+	}
+	return c.owners.UserID(rec.Details.Actor.Owner)
+}
+
 // owns reports whether rec is a session of this guard.
 func (c *core) owns(rec store.Record) bool { return rec.Session != nil && c.owners.Has(rec.Owner) }
 
@@ -245,8 +262,9 @@ func (c *core) loadMoved(ctx context.Context, key store.Key) (store.Record, erro
 func (l *locked) presents(ctx context.Context, owner string) bool {
 	for _, value := range cookie.Last(l.cookies, l.core.cookies.Session.Name, cookie.MaxPresented) {
 		if l.core.shouldLoad(value) {
-			if rec, err := l.core.loadMoved(ctx, l.core.cookies.Key(value)); err == nil && rec.Owner == owner {
-				return true
+			rec, err := l.core.loadMoved(ctx, l.core.cookies.Key(value))
+			if err == nil && (rec.Owner == owner || isActing(rec) && rec.Details.Actor.Owner == owner) {
+				return true // whoever logs in ends their own session as well
 			}
 		}
 	}

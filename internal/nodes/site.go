@@ -48,6 +48,8 @@ var keys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 // newNode starts a server.
 //
 //	POST /login?user=    logs in; with "&remember=1", remembers the login
+//	POST /act?user=      acts as a user
+//	POST /stop           stops acting
 //	POST /logout
 //	GET  /status
 //	GET  /home           "secret of <user>"
@@ -64,6 +66,7 @@ func newNode(t T, backend store.Backend, configure ...func(*config)) *node {
 		FindUser:    func(_ context.Context, id string) (*user, error) { return &user{id}, nil },
 		Keys:        keys,
 		Backend:     backend,
+		MayActAs:    func(_, _ *user) bool { return true },
 		RememberFor: 14 * 24 * time.Hour,
 		Logger:      slog.New(slog.DiscardHandler),
 		OnEvent: func(_ context.Context, e sessionguard.Event) {
@@ -107,6 +110,12 @@ func (n *node) routes() http.Handler {
 		}
 		http.Redirect(w, r, "/home", http.StatusSeeOther)
 	})
+	mux.HandleFunc("POST /act", func(w http.ResponseWriter, r *http.Request) {
+		if err := g.ActAs(w, r, &user{r.FormValue("user")}); err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+		}
+	})
+	mux.Handle("POST /stop", g.StopActing("/"))
 	mux.Handle("POST /logout", g.Logout("/"))
 	mux.Handle("/status", g.Status())
 	mux.Handle("GET /home", g.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -110,11 +110,7 @@ func (n *node) routes() http.Handler {
 		}
 		http.Redirect(w, r, "/home", http.StatusSeeOther)
 	})
-	mux.HandleFunc("POST /act", func(w http.ResponseWriter, r *http.Request) {
-		if err := g.ActAs(w, r, &user{r.FormValue("user")}); err != nil {
-			http.Error(w, err.Error(), http.StatusForbidden)
-		}
-	})
+	mux.HandleFunc("POST /act", n.act)
 	mux.Handle("POST /stop", g.StopActing("/"))
 	mux.Handle("POST /logout", g.Logout("/"))
 	mux.Handle("/status", g.Status())
@@ -157,6 +153,12 @@ func (n *node) routes() http.Handler {
 		}
 	})))))
 	return mux
+}
+
+func (n *node) act(w http.ResponseWriter, r *http.Request) {
+	if err := n.guard.ActAs(w, r, &user{r.FormValue("user")}); err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+	}
 }
 
 // count returns how often the guard has emitted an event.

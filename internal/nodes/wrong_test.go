@@ -22,6 +22,7 @@ const (
 	touchesBack   = "touching brings a session back"
 	watchIsSilent = "a watcher gets no endings"
 	reportsTwice  = "two nodes get a session that they end at once"
+	forgetsActors = "it is not stored who acts for a user"
 )
 
 // mistakes lists the mistakes that break a promise, by the promise's name.
@@ -29,6 +30,7 @@ var mistakes = map[string][]string{
 	"a user who logs in on one node is logged in on the other":                         {separate},
 	"a logout on one node ends every copy of the cookie on the other":                  {caches, losesDeletes},
 	"a session ended on one node has ended on the other, which knows the reason":       {losesReasons, caches},
+	"acting for a user on one node ends on the other with the actor's own session":     {losesDeletes, losesReasons, forgetsActors},
 	"a slow request on one node does not bring back a session logged out on the other": {resurrects, touchesBack},
 	"100 logins on both nodes at once keep the session limit":                          {miscounts},
 	"50 requests on both nodes at once revive a remembered session once":               {forksReplace},
@@ -88,6 +90,10 @@ func (w *wrongNode) DeleteByID(ctx context.Context, ends []store.End) ([]store.R
 
 func (w *wrongNode) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
 	w.travel()
+	if w.mistake == forgetsActors {
+		session := *r.Session
+		session.Details, r.Session = nil, &session
+	}
 	if w.mistake != miscounts || limit.Max == 0 {
 		return w.Memory.Create(ctx, r, limit)
 	}

@@ -33,9 +33,9 @@ type Config[U User] struct {
 	// (wrapped counts) or a nil user, which ends the session. Any other error means that
 	// this cannot be decided now: the response is a 503 and nothing ends, so translate
 	// sql.ErrNoRows and the like. Its UserID must be this very ID, in the same spelling.
-	// FindUser is called at most once per request, before a gate lets anyone in, and by
-	// Login for a user it has not found yet, with the context of the caller that needs the
-	// user. Required.
+	// FindUser is called at most once per request, before a gate lets anyone in, once more
+	// if somebody acts for the user, and by Login for a user it has not found yet, with the
+	// context of the caller that needs the user. Required.
 	FindUser func(ctx context.Context, id string) (U, error)
 
 	// Keys are secrets of at least 32 random bytes each, newest first. The cookies' own keys
@@ -86,6 +86,9 @@ type Config[U User] struct {
 	// FactorTimeout is how long a login waits for the factors that it lacks. Default: 5
 	// minutes.
 	FactorTimeout time.Duration
+	// MayActAs reports whether actor may act as target now: see [Guard.ActAs]. It is asked
+	// when that begins and on every request of it. Default: nobody may.
+	MayActAs func(actor, target U) bool
 
 	// MaxValuesBytes is how many bytes the values and flashes of one session may take, as
 	// they are stored: see [Guard.Get] for what happens beyond that, and for visitors. Every
@@ -198,6 +201,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	config.setDefaults()
 	guard := &Guard[U]{core{
 		findUser:        config.findUser,
+		mayActAs:        config.mayActAs,
 		idleTimeout:     config.IdleTimeout,
 		absoluteTimeout: config.AbsoluteTimeout,
 		rememberFor:     config.RememberFor,
@@ -290,6 +294,11 @@ func (config *Config[U]) findUser(ctx context.Context, id string) (User, error) 
 		return nil, fmt.Errorf("%w: %q for %q", errOtherUser, user.UserID(), id)
 	}
 	return user, nil
+}
+
+// mayActAs is MayActAs for a core, which does not know U.
+func (config *Config[U]) mayActAs(actor, target User) bool {
+	return config.MayActAs != nil && config.MayActAs(actor.(U), target.(U))
 }
 
 func (c *core) checkLimits() error {

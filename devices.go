@@ -136,10 +136,23 @@ func (l *locked) seenRecord() store.Record {
 	return rec
 }
 
+// isActing reports whether somebody acts for the session's user.
+func isActing(rec store.Record) bool {
+	return rec.Session != nil && rec.Details != nil && rec.Details.Actor != nil
+}
+
+// actorID returns the ID of the user who acts for rec's user, or "".
+func (c *core) actorID(rec store.Record) string {
+	if !isActing(rec) || !c.owners.Has(rec.Details.Actor.Owner) {
+		return ""
+	}
+	return c.owners.UserID(rec.Details.Actor.Owner)
+}
+
 // isListed reports whether a session is shown to people: it is live, and a login of the
 // user's own or of somebody who acts for the user.
 func (c *core) isListed(rec store.Record, now store.Time) bool {
-	return rec.GoneAt() > now && (c.owners.KindOf(rec.Owner) == owner.Counted || rec.Detail().Actor != nil)
+	return rec.GoneAt() > now && !c.isPending(rec)
 }
 
 func (c *core) sessionOf(rec store.Record, now store.Time) Session {
@@ -158,7 +171,7 @@ func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 	}
 	switch {
 	case details.Actor != nil:
-		s.Actor = c.owners.UserID(details.Actor.Owner)
+		s.Actor = c.actorID(rec)
 	case !rec.Revived():
 		s.Authenticated = rec.Authenticated.Time()
 	}

@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -32,7 +33,7 @@ type Event struct {
 	UserID      string       // of the session's user; "" if unknown
 	SessionHash string       // of the session's public ID, the same in all its events
 	Reason      store.Reason // why the session ended
-	Actor       string       // of EventEnded: ID of the user whose request ended the session, if any
+	Actor       string       // ID of the user who acts as UserID in this session ([Guard.ActAs]); of EventEnded: whose request ended it, if any
 	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "factor_required", "cross_origin", …; of EventSeveralCookies: their name
 	Count       int          // of events that are emitted at most once a second: how many since the last, this one included
 	Factors     []string     // of the events of a login: those that its session has now
@@ -50,6 +51,7 @@ const (
 	EventReauthenticated  EventName = "reauthenticated"   // (info) the same user logged in again
 	EventLoginPending     EventName = "login_pending"     // (info) a login that lacks a factor: nobody is logged in
 	EventRevived          EventName = "revived"           // (info) [Remember] revived a session
+	EventActing           EventName = "acting"            // (info) [Guard.ActAs] began a session of another user
 	EventLogout           EventName = "logged_out"        // (info)
 	EventExpired          EventName = "expired"           // (info) by the idle or absolute timeout
 	EventEnded            EventName = "ended"             // (info) by another session, an administrator, a limit, the user's state
@@ -66,6 +68,7 @@ var eventMessages = map[EventName]string{
 	EventReauthenticated:  "logged in again",
 	EventLoginPending:     "login lacks a factor",
 	EventRevived:          "session revived",
+	EventActing:           "acting as another user",
 	EventLogout:           "logged out",
 	EventExpired:          "session expired",
 	EventEnded:            "session ended",
@@ -158,6 +161,7 @@ func (c *core) emit(ctx context.Context, e Event, rec store.Record) {
 	}()
 	if rec.Session != nil {
 		e.UserID = c.userID(rec)
+		e.Actor = cmp.Or(e.Actor, c.actorID(rec))
 		sum := sha256.Sum256([]byte(rec.ID))
 		e.SessionHash = hex.EncodeToString(sum[:8])
 	}
@@ -247,12 +251,13 @@ func (c *core) endingActor(ctx context.Context, userID string) (reasonFor func(s
 	}, actor, nil
 }
 
-// known returns the IDs of the user and the session, if they have been resolved.
+// known returns the IDs of whose request it is and of the session, if they have been
+// resolved. It is the actor's if somebody acts for the user.
 func (l *locked) known() (userID, sessionID string) {
 	if l.user == nil {
 		return "", ""
 	}
-	return l.user.UserID(), l.rec.ID
+	return cmp.Or(l.core.actorID(l.rec), l.user.UserID()), l.rec.ID
 }
 
 // emitLoginRefused reports a login that was refused.

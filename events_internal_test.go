@@ -25,7 +25,7 @@ func TestDiscardedEventAllocatesNothing(t *testing.T) {
 func TestEveryEventHasALogMessage(t *testing.T) {
 	for _, name := range []EventName{
 		EventLogin, EventLoginPending, EventReauthenticated, EventRevived, EventLogout, EventExpired, EventEnded,
-		EventTheftSuspected, EventRefused, EventUnknownCookie, EventUnverifiedCookie, EventSeveralCookies, EventUnavailable,
+		EventTheftSuspected, EventRefused, EventUnknownCookie, EventUnverifiedCookie, EventSeveralCookies, EventUnavailable, EventActing,
 	} {
 		require.NotEmpty(t, eventMessages[name], name)
 	}

@@ -213,7 +213,7 @@ func (l *locked) touchAgain(now store.Time, touch func(context.Context, store.Ti
 func (l *locked) touchWherever(ctx context.Context, now store.Time) error {
 	rec := l.rec
 	err := store.ErrNotFound
-	if l.direct {
+	if l.direct && !isActing(rec) {
 		err = l.core.backend.Touch(ctx, rec.Key, now)
 	}
 	if errors.Is(err, store.ErrNotFound) {
@@ -350,8 +350,9 @@ func (c *core) newStreams(watcher store.Watcher) *stream.Registry {
 	})
 }
 
-// streamSession finds a live session wherever it has moved. It deletes nothing, since a
-// request that was accepted in time may still be running.
+// streamSession finds a live session wherever it has moved. That of an actor, if there is
+// one, must live too. It deletes nothing, since a request that was accepted in time may still
+// be running.
 func (c *core) streamSession(ctx context.Context, key store.Key, owner, id string) (store.Record, error) {
 	rec, err := c.loadMoved(ctx, key)
 	var ended *store.EndedError
@@ -361,10 +362,14 @@ func (c *core) streamSession(ctx context.Context, key store.Key, owner, id strin
 	if err != nil {
 		return rec, err
 	}
-	if phase, reason := phaseAt(rec, store.TimeOf(time.Now())); phase != alive {
+	now := store.TimeOf(time.Now())
+	if phase, reason := phaseAt(rec, now); phase != alive {
 		return rec, &store.EndedError{Reason: reason}
 	}
-	return rec, nil
+	if isActing(rec) {
+		_, err = c.actorSession(ctx, rec, now)
+	}
+	return rec, err
 }
 
 // IdleTimeout gives one login an idle timeout of its own: an administrator may get ten

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/factor"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/stamp"
@@ -85,7 +86,7 @@ func (g *core) RequireFactor(name string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return g.gate(next, g.stepUp, func(id identity, _ *http.Request) (verdict, string) {
 			switch {
-			case acts(id.rec):
+			case isActing(id.rec):
 				return forbidden, ""
 			case !factor.Has(provenFactors(id.rec), name):
 				return factorRequired, name
@@ -98,7 +99,8 @@ func (g *core) RequireFactor(name string) func(http.Handler) http.Handler {
 // RequireFresh lets in users who have logged in less than age ago, for pages that are
 // worth asking for the password again (OWASP ASVS 7.5.1, 7.5.3). Only [Guard.Login] resets
 // that clock. A browser is sent to Config.ReauthPath. A program's 401 names the age as
-// "max_age" in WWW-Authenticate (RFC 9470).
+// "max_age" in WWW-Authenticate (RFC 9470). Whoever acts for the user ([Guard.ActAs]) is
+// never let in, and gets the response to a missing role.
 //
 // With factors, a login alone is not enough: each of them must have been proven less than
 // age ago (see the option [Factors]). The first that was not is the query value "factor" of
@@ -110,7 +112,7 @@ func (g *core) RequireFresh(age time.Duration, factors ...string) func(http.Hand
 	challenge := fmt.Sprintf(`%s, max_age="%d"`, g.stepUp, int64(age/time.Second))
 	return func(next http.Handler) http.Handler {
 		return g.gate(next, challenge, func(id identity, _ *http.Request) (verdict, string) {
-			if acts(id.rec) {
+			if isActing(id.rec) {
 				return forbidden, ""
 			}
 			stale := factor.Stale(provenFactors(id.rec), factors, id.now, age)
@@ -127,10 +129,6 @@ func mustBeFactors(gate string, names ...string) {
 		panic("sessionguard: " + gate + ": " + err.Error())
 	}
 }
-
-// acts reports whether somebody acts for the user in a session. Nothing that they could prove
-// would make them the user.
-func acts(rec store.Record) bool { return rec.Details != nil && rec.Details.Actor != nil }
 
 // provenFactors returns the factors that somebody has proven in a session, and not a cookie.
 func provenFactors(rec store.Record) []store.Factor {
@@ -152,7 +150,7 @@ type pendingLogin struct {
 // isPending reports whether a session of this guard was begun by a login that lacks a factor.
 // The user's needs, which may have changed, are not looked at.
 func (c *core) isPending(rec store.Record) bool {
-	return c.owners.KindOf(rec.Owner) == owner.Uncounted && !acts(rec)
+	return c.owners.KindOf(rec.Owner) == owner.Uncounted && !isActing(rec)
 }
 
 // held returns the session whose cookie the browser has, or is to get: a pending login too.
@@ -188,7 +186,7 @@ func (l *locked) setPending(rec store.Record, user User, missing []string) {
 
 // checkFactors returns the factors that user's session lacks, or the reason to end it.
 func (c *core) checkFactors(user User, rec store.Record) (missing []string, reason store.Reason) {
-	if c.factors != nil && !acts(rec) {
+	if c.factors != nil && !isActing(rec) {
 		missing = factor.Missing(rec.Detail().Factors, c.factors(user))
 	}
 	// A pending login that lacks nothing any more is no whole one. A session that a cookie has
@@ -209,6 +207,23 @@ type login struct {
 	token           string   // the cookie's value
 	next            store.Record
 	reauthenticated bool
+}
+
+// takePending makes the stored session of a login that lacks a factor the request's, which
+// is a visitor's then.
+func (l *locked) takePending(n *login) {
+	e, had := l.needEffects(), l.rec.Session != nil
+	if had {
+		l.clearOpen() // it is not to be seen yet
+	}
+	e.session = cookie.Change{Kind: cookie.Set, Value: n.token}
+	e.dormantOwner, e.endReason = "", ""
+	raise(&l.stage, resolved)
+	l.setPending(n.next, n.user, n.missing)
+	if had {
+		l.becomeVisitor()
+	}
+	l.emitLogin(EventLoginPending, n.next)
 }
 
 // newLogin returns a login with a session of its own, without its limits.

@@ -121,7 +121,7 @@ func (l *locked) askForUser(ctx context.Context) error {
 	returned := false
 	defer l.failUnless(&returned)
 	user, err := l.core.findUser(ctx, l.core.userID(rec))
-	reason, err := checkUser(user, err, rec.Stamp)
+	reason, err := l.checkUserAndActor(ctx, rec, user, err)
 	var missing []string
 	if err == nil && reason == "" {
 		missing, reason = l.core.checkFactors(user, rec)

@@ -46,9 +46,8 @@ func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options
 	if isNil(user) {
 		return ErrNoUser
 	}
-	if req := g.requestOf(r); req != nil && req.writer.BypassedBy(w) {
-		g.logBypass(r)
-		return fmt.Errorf("%w, and hand on the ResponseWriter that it gives you", ErrNotWrapped)
+	if err := g.checkWriter(w, r); err != nil {
+		return err
 	}
 	return g.logIn(r, user, options)
 }
@@ -136,6 +135,19 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	if err := factor.Check(o.factors); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)
 	}
+	if err := c.checkLogin(r, user); err != nil {
+		return err
+	}
+	l, err := c.lockRequest(r)
+	if err != nil {
+		return err
+	}
+	defer l.unlock()
+	return l.logIn(r.Context(), user, o)
+}
+
+// checkLogin checks whether there may be a session for user.
+func (c *core) checkLogin(r *http.Request, user User) error {
 	if err := stamp.Check(reflect.TypeOf(user)); err != nil { // U may be an interface
 		return err
 	}
@@ -147,12 +159,7 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 		return ErrInactive
 	}
 	c.warnOfHTTP(r)
-	l, err := c.lockRequest(r)
-	if err != nil {
-		return err
-	}
-	defer l.unlock()
-	return l.logIn(r.Context(), user, o)
+	return nil
 }
 
 // logIn stores a new session, or moves the user's present one to a new token, and makes
@@ -358,29 +365,30 @@ func (l *locked) loginFailed(n *login, err error) error {
 
 // completeLogin makes the stored session the request's.
 func (l *locked) completeLogin(n *login) {
-	e, whole, had := l.needEffects(), n.missing == nil, l.rec.Session != nil
-	if had != (n.reauthenticated && whole) {
-		l.clearOpen() // what is open was another user's, a visitor's, or is not yet to be seen again
-	}
-	e.session = cookie.Change{Kind: cookie.Set, Value: n.token}
-	e.dormantOwner, e.endReason, e.pending = "", "", pendingLogin{}
-	raise(&l.stage, resolved)
-	if !whole {
-		l.setPending(n.next, n.user, n.missing)
-		if had {
-			l.becomeVisitor()
-		}
-		l.emitLogin(EventLoginPending, n.next)
+	if n.missing != nil {
+		l.takePending(n)
 		return
 	}
-	l.rec, l.user, l.direct = n.next, n.user, false
-	e.stored = nil
-	for range cookie.Values(l.cookies, l.core.cookies.Visitor.Name) {
-		e.visitor = cookie.Change{Kind: cookie.Delete}
-	}
+	l.takeSession(n.token, n.next, n.user, n.reauthenticated)
 	event := EventLogin
 	if n.reauthenticated {
 		event = EventReauthenticated
 	}
 	l.emitLogin(event, n.next)
+}
+
+// takeSession makes a session the request's, under a token that the browser gets. goesOn is
+// whether it is the one that the browser had.
+func (l *locked) takeSession(token string, next store.Record, user User, goesOn bool) {
+	e := l.needEffects()
+	if (l.rec.Session != nil) != goesOn {
+		l.clearOpen() // what is open was another user's, or a visitor's
+	}
+	e.session = cookie.Change{Kind: cookie.Set, Value: token}
+	e.dormantOwner, e.endReason, e.stored, e.pending = "", "", nil, pendingLogin{}
+	l.rec, l.user, l.direct = next, user, false
+	raise(&l.stage, resolved)
+	for range cookie.Values(l.cookies, l.core.cookies.Visitor.Name) {
+		e.visitor = cookie.Change{Kind: cookie.Delete}
+	}
 }

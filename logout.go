@@ -55,15 +55,20 @@ func (g *core) Logout(to string) http.Handler {
 			return // the session has ended, but an earlier handler's response has begun
 		}
 		req.leaveFlash(r.Context(), g.logoutFlash)
-		switch fetch.KindOf(r) {
-		case fetch.Navigation:
-			http.Redirect(w, r, to, http.StatusSeeOther)
-			return
-		case fetch.HTMX:
-			w.Header().Set("HX-Redirect", to)
-		}
-		w.WriteHeader(http.StatusNoContent)
+		sendTo(w, r, to)
 	})
+}
+
+// sendTo redirects a browser, and responds to any other client with 204.
+func sendTo(w http.ResponseWriter, r *http.Request, to string) {
+	switch fetch.KindOf(r) {
+	case fetch.Navigation:
+		http.Redirect(w, r, to, http.StatusSeeOther)
+		return
+	case fetch.HTMX:
+		w.Header().Set("HX-Redirect", to)
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // End does what [Guard.Logout] does, within a handler that writes the response itself.
@@ -136,10 +141,7 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	}
 	var failed error
 	for key := range keys {
-		ended, err := c.end(ctx, key, reason, "")
-		if ended.Session == nil && held.Session != nil && held.Key == key {
-			ended = held
-		}
+		ended, err := l.endWithActor(ctx, key, reason)
 		// After a failed login, the browser may go on as before.
 		if err != nil && reason == store.ReasonLoggedOut && (ended.Session != nil || l.core.mayLive(ctx, key)) {
 			c.endLater(key, ended, reason, err)
@@ -202,8 +204,8 @@ func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reaso
 // known of it, or a zero Record. It spares a session in which the user has logged in again
 // since.
 func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, err error) {
-	if known.Session != nil {
-		known = store.Record{Session: &store.Session{ID: known.ID, Owner: known.Owner}} // without its values
+	if known.Session != nil { // without its values
+		known = store.Record{Session: &store.Session{ID: known.ID, Owner: known.Owner, Details: known.Details}}
 	}
 	queue := c.unfinished
 	if reason == store.ReasonLoginIncomplete {
@@ -219,7 +221,7 @@ func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, 
 			c.streams.End(known.ID, reason)
 			c.emitEnd(ctx, known, reason, "")
 		}
-		return err
+		return errors.Join(err, c.endActor(ctx, ended, reason))
 	})
 }
 
@@ -236,15 +238,20 @@ func (c *core) end(ctx context.Context, key store.Key, reason store.Reason, acto
 		if reason != store.ReasonLoggedOut && reason != store.ReasonReplaced && reason != store.ReasonTheftSuspected {
 			return store.Record{Session: &store.Session{ID: moved.ID, Owner: moved.Owner}}, nil
 		}
-		all, err := c.endByID(ctx, []store.End{{Owner: moved.Owner, ID: moved.ID, Reason: reason}})
-		c.emitEnded(ctx, all, actor)
-		if len(all) > 0 {
-			ended = all[0].Record
-		}
-		return ended, err
+		return c.endMoved(ctx, moved, reason, actor)
 	case err == nil && ended.Session != nil:
 		c.streams.End(ended.ID, reason)
 		c.emitEnd(ctx, ended, reason, actor)
+	}
+	return ended, err
+}
+
+// endMoved is end for a session that has moved.
+func (c *core) endMoved(ctx context.Context, moved *store.MovedError, reason store.Reason, actor string) (ended store.Record, err error) {
+	all, err := c.endByID(ctx, []store.End{{Owner: moved.Owner, ID: moved.ID, Reason: reason}})
+	c.emitEnded(ctx, all, actor)
+	if len(all) > 0 {
+		ended = all[0].Record
 	}
 	return ended, err
 }
@@ -276,14 +283,18 @@ func (g *core) EndUser(ctx context.Context, userID string) error {
 
 // EndOthers ends every session of the current user except this one, as EndUser does: after
 // a password change (OWASP ASVS 7.4.3). It returns [ErrNoSession] if nobody is logged in,
-// [ErrUnavailable] (wrapped), [ErrNotWrapped], [ErrHeadersSent] or [ErrInCallback].
+// [ErrMayNotAct] if somebody acts for the user, [ErrUnavailable] (wrapped), [ErrNotWrapped],
+// [ErrHeadersSent] or [ErrInCallback].
 func (g *core) EndOthers(r *http.Request) error {
 	id := g.identityOf(r)
 	if id.err != nil {
 		return id.err
 	}
-	if id.user == nil {
+	switch {
+	case id.user == nil:
 		return ErrNoSession
+	case isActing(id.rec):
+		return ErrMayNotAct
 	}
 	userID, own, stamp := id.user.UserID(), id.rec.ID, id.rec.Stamp
 	return g.endAllOwned(r.Context(), userID, own, userID, func(s *store.Session) (store.Reason, bool) {

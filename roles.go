@@ -134,7 +134,8 @@ func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hi
 // method or the address is missing or makes no sense, the response is 403, and the log says
 // why; so it is if the path has a segment ".", "..", or "..%2f", whose meaning depends on who
 // reads it. Gates see the original request, without its body, and its path as the client has
-// spelled it. It counts as activity, unless Passive is one of the gates.
+// spelled it. It counts as activity, unless Passive is one of the gates. Where somebody acts
+// as another user ([Guard.ActAs]), Remote-User is that user.
 //
 // Proxies drop the cookies of such a response, so it sets none: if a session waits to be
 // revived ([Remember]), the 401 leads the browser to a route of [Guard.Script] that revives

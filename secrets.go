@@ -176,9 +176,17 @@ func (l *locked) holder() string {
 
 // lockResponse is lockRequest for what sets a cookie in the response.
 func (c *core) lockResponse(w http.ResponseWriter, r *http.Request) (*locked, error) {
-	if req := c.requestOf(r); req != nil && req.writer.BypassedBy(w) {
-		c.logBypass(r)
-		return nil, fmt.Errorf("%w, and hand on the ResponseWriter that it gives you", ErrNotWrapped)
+	if err := c.checkWriter(w, r); err != nil {
+		return nil, err
 	}
 	return c.lockRequest(r)
+}
+
+// checkWriter checks that w can set the guard's cookies.
+func (c *core) checkWriter(w http.ResponseWriter, r *http.Request) error {
+	if req := c.requestOf(r); req != nil && req.writer.BypassedBy(w) {
+		c.logBypass(r)
+		return fmt.Errorf("%w, and hand on the ResponseWriter that it gives you", ErrNotWrapped)
+	}
+	return nil
 }

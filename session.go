@@ -52,6 +52,9 @@ var (
 	ErrTooManySessions = errors.New("sessionguard: the user is logged in too often")
 	// ErrNoSession is returned if there is no such live session.
 	ErrNoSession = errors.New("sessionguard: no such session")
+	// ErrMayNotAct is returned by [Guard.ActAs] if the user may not act as the other one,
+	// and by [Guard.EndOthers] if somebody acts for the user.
+	ErrMayNotAct = errors.New("sessionguard: the user may not act as another one")
 	// ErrUnavailable is returned if the backend or FindUser fails.
 	ErrUnavailable = errors.New("sessionguard: sessions are unavailable")
 	// ErrNotWrapped is returned for a request that did not come through
@@ -130,6 +133,7 @@ type core struct {
 	maxSessions     func(User) store.Limit // nil: no limit
 	factors         func(User) []string    // nil: none are needed
 	factorTimeout   time.Duration
+	mayActAs        func(actor, target User) bool
 	maxValuesBytes  int
 	cookies         cookie.Codec
 	owners          owner.Names // of this guard's sessions in the backend
@@ -300,8 +304,9 @@ func (c *core) loadMoved(ctx context.Context, key store.Key) (store.Record, erro
 func (l *locked) presents(ctx context.Context, owner string) bool {
 	for _, value := range cookie.Last(l.cookies, l.core.cookies.Session.Name, cookie.MaxPresented) {
 		if l.core.shouldLoad(value) {
-			if rec, err := l.core.loadMoved(ctx, l.core.cookies.Key(value)); err == nil && rec.Owner == owner {
-				return true
+			rec, err := l.core.loadMoved(ctx, l.core.cookies.Key(value))
+			if err == nil && (rec.Owner == owner || isActing(rec) && rec.Details.Actor.Owner == owner) {
+				return true // whoever logs in ends their own session as well
 			}
 		}
 	}
@@ -374,4 +379,21 @@ func newPublicID() string { return rand.Text() }
 // its 26 characters one day.
 func isPublicID(id string) bool {
 	return len(id) >= 26 && len(id) <= 64 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}
+
+// renew moves a session to a new token, and changes nothing else of it: whoever has revived
+// it before has not logged in since.
+func (l *locked) renew(ctx context.Context, own store.Record) (token string, next store.Record, err error) {
+	token, key, err := l.core.newToken(own.Owner)
+	if err != nil {
+		return "", next, err
+	}
+	err = l.core.retryMoved(ctx, own, func(latest store.Record) error {
+		session, details := *latest.Session, latest.Detail()
+		details.SuccessorToken = nil // was for a cookie from before
+		session.Key, session.Details = key, &details
+		next = store.Record{Session: &session, LastSeen: max(latest.LastSeen, l.now)}
+		return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
+	})
+	return token, next, err
 }

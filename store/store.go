@@ -165,6 +165,7 @@ const (
 	ReasonDeactivated        Reason = "deactivated"          // the user may no longer log in
 	ReasonCredentialsChanged Reason = "credentials_changed"  // the user's SessionStamp changed
 	ReasonTheftSuspected     Reason = "theft_suspected"      // a superseded token was used again
+	ReasonActorEnded         Reason = "actor_ended"          // whoever acted for the user is logged out, or may not any more
 
 	// A guard uses these two itself and never passes them to Delete.
 	ReasonExpired    Reason = "expired"    // the reason is no longer known; most likely a timeout

@@ -63,7 +63,7 @@ func TestLogoutDoesNotChaseASessionThatMoves(t *testing.T) {
 		old := s.copyOf(b)
 		b.login("ada")
 		calls := 0
-		backend.beforeCall("Delete", func() {
+		backend.beforeCall("DeleteByID", func() {
 			if calls++; calls < 100 {
 				b.Post("/login?user=ada")
 			}
@@ -72,7 +72,7 @@ func TestLogoutDoesNotChaseASessionThatMoves(t *testing.T) {
 		require.Equal(t, http.StatusSeeOther, old.Post("/logout").StatusCode)
 		since := callsSince(backend, before)
 		t.Log(since)
-		require.Equal(t, 1, since["Delete"])
+		require.Equal(t, 1, since["DeleteByID"])
 		require.False(t, b.loggedIn())
 		require.Empty(t, sessionsOf(t, backend, "ada"))
 	})

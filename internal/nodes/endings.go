@@ -63,6 +63,35 @@ var endings = []promise{
 			require.Empty(t, ownedBy(t, there, name))
 		})
 	}},
+	{"acting for a user on one node ends on the other with the actor's own session", func(t T, a, b store.Backend) {
+		bothWays(t, a, b, func(here, there *node) {
+			name, actor, grace := newUser(), newUser(), browse(t, here)
+			grace.login(here, actor)
+			before := grace.copied()
+			require.Equal(t, http.StatusOK, grace.at(there).Post("/act?user="+name).StatusCode)
+			during := grace.copied()
+			grace.requireIn(name, here, there)
+			require.Empty(t, ownedBy(t, here, name), "it is no login of the user's")
+			require.Equal(t, http.StatusSeeOther, grace.at(here).Post("/stop").StatusCode)
+			grace.requireIn(actor, here, there)
+			for _, old := range []*browser{before, during} {
+				old.at(there).Post("/stop")
+				old.requireOut(here, there)
+			}
+			require.Len(t, ownedBy(t, there, actor), 1)
+
+			require.Equal(t, http.StatusOK, grace.at(there).Post("/act?user="+name).StatusCode)
+			require.NoError(t, here.guard.EndUser(t.Context(), actor))
+			grace.requireEnded(store.ReasonActorEnded, there, here)
+
+			grace.login(here, actor)
+			before = grace.copied()
+			require.Equal(t, http.StatusOK, grace.at(here).Post("/act?user="+name).StatusCode)
+			require.Equal(t, http.StatusSeeOther, grace.at(there).Post("/logout").StatusCode)
+			before.requireOut(here, there)
+			require.Empty(t, ownedBy(t, here, actor))
+		})
+	}},
 	{"a slow request on one node does not bring back a session logged out on the other", func(t T, a, b store.Backend) {
 		for _, r := range []struct {
 			seen  time.Duration // how long ago the last activity was: a touch is due or not

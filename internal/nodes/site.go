@@ -49,6 +49,8 @@ var keys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 //
 //	POST /login?user=    logs in; with "&remember=1", remembers the login; with "&label=", labels it
 //	POST /prove?user=&factors=   logs in with factors
+//	POST /act?user=      acts as a user
+//	POST /stop           stops acting
 //	POST /logout
 //	GET  /status
 //	GET  /home           "secret of <user>"
@@ -66,6 +68,7 @@ func newNode(t T, backend store.Backend, configure ...func(*config)) *node {
 		FindUser:    func(_ context.Context, id string) (*user, error) { return &user{id}, nil },
 		Keys:        keys,
 		Backend:     backend,
+		MayActAs:    func(_, _ *user) bool { return true },
 		RememberFor: 14 * 24 * time.Hour,
 		Logger:      slog.New(slog.DiscardHandler),
 		OnEvent: func(_ context.Context, e sessionguard.Event) {
@@ -110,6 +113,8 @@ func (n *node) routes() http.Handler {
 		http.Redirect(w, r, "/home", http.StatusSeeOther)
 	})
 	mux.HandleFunc("POST /prove", n.prove)
+	mux.HandleFunc("POST /act", n.act)
+	mux.Handle("POST /stop", g.StopActing("/"))
 	mux.Handle("POST /logout", g.Logout("/"))
 	n.secretRoutes(mux)
 	mux.Handle("/status", g.Status())
@@ -152,6 +157,12 @@ func (n *node) routes() http.Handler {
 		}
 	})))))
 	return mux
+}
+
+func (n *node) act(w http.ResponseWriter, r *http.Request) {
+	if err := n.guard.ActAs(w, r, &user{r.FormValue("user")}); err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+	}
 }
 
 // count returns how often the guard has emitted an event.

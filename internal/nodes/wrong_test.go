@@ -24,6 +24,7 @@ const (
 	watchIsSilent = "a watcher gets no endings"
 	losesFactors  = "how a user has logged in is lost"
 	reportsTwice  = "two nodes get a session that they end at once"
+	forgetsActors = "it is not stored who acts for a user"
 )
 
 // mistakes lists the mistakes that break a promise, by the promise's name.
@@ -42,6 +43,7 @@ var mistakes = map[string][]string{
 	"labels, values and logins that both nodes change at once are all kept":                       {keepsDetails},
 	"a stream on one node is cut when its session ends on the other":                              {watchIsSilent},
 	"a login that begins on one node is completed on the other, with its factors and their times": {losesFactors, separate},
+	"acting for a user on one node ends on the other with the actor's own session":                {losesDeletes, losesReasons, forgetsActors},
 }
 
 // wrong returns a backend on a Memory, with one mistake. The guard takes it for a remote one.
@@ -98,6 +100,10 @@ func (w *wrongNode) Create(ctx context.Context, r store.Record, limit store.Limi
 		session, details := *r.Session, r.Detail()
 		details.Factors = nil
 		session.Details, r.Session = &details, &session
+	}
+	if w.mistake == forgetsActors {
+		session := *r.Session
+		session.Details, r.Session = nil, &session
 	}
 	if w.mistake != miscounts || limit.Max == 0 {
 		return w.Memory.Create(ctx, r, limit)

@@ -57,7 +57,7 @@ type Registry struct {
 	config Config
 
 	mu     sync.Mutex
-	byID   map[string]map[*Stream]struct{} // by the session's public ID
+	byID   map[string]map[*Stream]struct{} // by the public ID of the session, and of its actor's
 	watch  *watch                          // nil unless the watcher is in use
 	closed chan struct{}                   // by Close
 
@@ -95,10 +95,14 @@ func (r *Registry) isClosed() bool {
 	}
 }
 
-// End cuts the streams of a session.
+// End cuts the streams of a session, and of those in which its user acts for another.
 func (r *Registry) End(id string, reason store.Reason) {
 	for _, s := range r.streamsOf(id) {
-		s.cut(r.config.Cause(reason))
+		if s.id == id {
+			s.cut(r.config.Cause(reason))
+		} else {
+			s.cut(r.config.Cause(store.ReasonActorEnded))
+		}
 	}
 }
 
@@ -116,7 +120,9 @@ func (r *Registry) EndKeys(keys map[store.Key]bool, reason store.Reason) {
 // perhaps with another deadline.
 func (r *Registry) Moved(rec store.Record) {
 	for _, s := range r.streamsOf(rec.ID) {
-		s.moved(rec)
+		if s.id == rec.ID {
+			s.moved(rec)
+		}
 	}
 }
 
@@ -129,8 +135,12 @@ func (r *Registry) streamsOf(id string) []*Stream {
 func (r *Registry) allStreams() (all []*Stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, streams := range r.byID {
-		all = slices.AppendSeq(all, maps.Keys(streams))
+	for id, streams := range r.byID {
+		for s := range streams {
+			if s.id == id {
+				all = append(all, s)
+			}
+		}
 	}
 	return all
 }
@@ -138,10 +148,12 @@ func (r *Registry) allStreams() (all []*Stream) {
 // add registers s, and waits until the backend is being watched.
 func (r *Registry) add(ctx context.Context, s *Stream) error {
 	r.mu.Lock()
-	if r.byID[s.id] == nil {
-		r.byID[s.id] = map[*Stream]struct{}{}
+	for _, id := range s.ids() {
+		if r.byID[id] == nil {
+			r.byID[id] = map[*Stream]struct{}{}
+		}
+		r.byID[id][s] = struct{}{}
 	}
-	r.byID[s.id][s] = struct{}{}
 	if s.id != "" && !r.isClosed() {
 		r.joinWatchLocked(s)
 	}
@@ -162,9 +174,19 @@ func (r *Registry) remove(s *Stream) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.byID[s.id], s)
-	if len(r.byID[s.id]) == 0 {
-		delete(r.byID, s.id)
+	for _, id := range s.ids() {
+		delete(r.byID[id], s)
+		if len(r.byID[id]) == 0 {
+			delete(r.byID, id)
+		}
 	}
 	r.leaveWatchLocked(s)
+}
+
+// ids returns the IDs of the sessions with which s ends.
+func (s *Stream) ids() []string {
+	if s.actor == "" {
+		return []string{s.id}
+	}
+	return []string{s.id, s.actor}
 }

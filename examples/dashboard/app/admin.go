@@ -4,11 +4,45 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/gorilla/sessions"
 	"github.com/sessionguard-go/sessionguard"
 )
 
 func (a *App) adminPage(w http.ResponseWriter, r *http.Request) {
 	a.render(w, r, http.StatusOK, "admin", page{Title: "People", Content: a.Users.All()})
+}
+
+// mayActAs reports whether actor may look at the dashboard as target, which gives an admin no
+// more rights.
+func mayActAs(actor, target *User) bool {
+	return actor.HasRole("Admin") && !target.HasRole("Admin")
+}
+
+// act lets an admin look at the dashboard as somebody. Every page then has a banner.
+func (a *App) act(w http.ResponseWriter, r *http.Request) {
+	me, _ := a.guard.User(r)
+	user, ok := a.targetUser(w, r)
+	if !ok {
+		return
+	}
+	err := a.guard.ActAs(w, r, user)
+	switch {
+	case errors.Is(err, sessionguard.ErrMayNotAct), errors.Is(err, sessionguard.ErrInactive):
+		a.redirectWithFlash(w, r, nil, "You cannot look at the dashboard as "+user.Name+".", a.at("/admin"))
+		return
+	case err != nil:
+		a.internalError(w, err)
+		return
+	}
+	a.acting(r).Values["actor"] = me.Name
+	http.Redirect(w, r, a.at("/home"), http.StatusSeeOther)
+}
+
+// acting returns the values that say who looks at the dashboard as the user. They are those
+// of the session of ActAs, so no other session has them.
+func (a *App) acting(r *http.Request) *sessions.Session {
+	session, _ := a.guard.Get(r, "acting")
+	return session
 }
 
 func (a *App) deactivate(w http.ResponseWriter, r *http.Request) { a.setActive(w, r, false) }

@@ -95,6 +95,7 @@ func (a *App) handler() http.Handler {
 	mux.HandleFunc("GET /login", a.loginPage)
 	mux.HandleFunc("POST /login", a.login)
 	mux.Handle("POST /logout", g.Logout(a.at("/")))
+	mux.Handle("POST /act/stop", g.StopActing(a.at("/admin")))
 	mux.Handle("GET /session", g.Status())
 	mux.Handle("/sessionguard/", g.Script())
 	// For every logged-in user
@@ -114,6 +115,7 @@ func (a *App) handler() http.Handler {
 	mux.Handle("GET /admin", admin(handler(a.adminPage)))
 	mux.Handle("POST /admin/users/{id}/deactivate", admin(fresh(handler(a.deactivate))))
 	mux.Handle("POST /admin/users/{id}/activate", admin(fresh(handler(a.activate))))
+	mux.Handle("POST /admin/users/{id}/act", admin(fresh(handler(a.act))))
 	mux.Handle("GET /admin/users/{id}/sessions", admin(fresh(handler(a.personPage))))
 	mux.Handle("POST /admin/users/{id}/sessions/{session}/end", admin(fresh(handler(a.endPersonsSession))))
 	mux.Handle("POST /admin/users/{id}/sessions/end", admin(fresh(handler(a.endPerson))))
@@ -167,6 +169,7 @@ func New(o Options) (*App, error) {
 		IdleTimeout:     o.Idle,
 		AbsoluteTimeout: o.Absolute,
 		RememberFor:     o.Remember,
+		MayActAs:        mayActAs,
 		MaxSessions:     func(*User) store.Limit { return store.Limit{Max: o.Sessions} },
 		BasePath:        o.BasePath,
 		ReauthPath:      a.at("/reauth"),

@@ -13,6 +13,7 @@ type page struct {
 	Title   string
 	Script  template.HTML // the guard script, which hides the page when the session ends
 	User    *User         // nil for a visitor
+	Actor   string        // the name of the admin who looks at the dashboard as User, or ""
 	Flashes []any
 	Error   string // why a form was rejected
 	Content any    // the data for the page's own template
@@ -36,7 +37,9 @@ func parsePages() (map[string]*template.Template, error) {
 // render writes a page. It reads the session before it writes the response, because flashes
 // can be removed and caching forbidden only until then.
 func (a *App) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
-	p.User, _ = a.guard.User(r)
+	if p.User, _ = a.guard.User(r); p.User != nil {
+		p.Actor, _ = a.acting(r).Values["actor"].(string)
+	}
 	p.Node, p.Base = a.Node, a.BasePath
 	p.Script = a.guard.ScriptTag(r, a.scriptOptions...)
 	if r.Method != http.MethodHead { // a HEAD response cannot show flashes, so keep them

@@ -29,7 +29,7 @@ func TestEveryEventHasALogMessage(t *testing.T) {
 	} {
 		require.NotEmpty(t, eventMessages[name], name)
 	}
-	require.Len(t, eventMessages, 13)
+	require.Len(t, eventMessages, 14)
 }
 
 func TestThrottleCountsSuppressedEvents(t *testing.T) {

@@ -238,6 +238,19 @@ func TestActingIsShort(t *testing.T) {
 	})
 }
 
+// L1: it is activity of the actor's own session, which would have idled out meanwhile.
+func TestActingBeginsWithActivityOfTheActors(t *testing.T) {
+	acting(t, func(t *testing.T, a *actingSite) {
+		advance(idle - time.Minute)
+		a.act()
+		advance(10 * time.Minute)
+		a.requireUser(a.grace, "ada")
+		a.stop()
+		advance(idle - time.Millisecond)
+		a.requireUser(a.grace, "grace")
+	})
+}
+
 // It is no login of the target's, so it neither counts nor ends one.
 func TestActingCountsForNoLimit(t *testing.T) {
 	for _, limit := range []store.Limit{{Max: 1}, {Max: 1, Refuse: true}} {

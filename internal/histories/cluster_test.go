@@ -111,7 +111,7 @@ func moveSlot(cluster []*servers.Server, from, to *servers.Server, slot string, 
 		if keys, err = run("CLUSTER", "GETKEYSINSLOT", slot, "5").AsStrSlice(); len(keys) == 0 {
 			break
 		}
-		err = run(append([]string{"MIGRATE", host, port, "", "0", "1000", "KEYS"}, keys...)...).Error()
+		err = run(append([]string{"MIGRATE", host, port, "", "0", "20000", "KEYS"}, keys...)...).Error()
 	}
 	for _, s := range append([]*servers.Server{to, from}, cluster...) {
 		if err == nil {

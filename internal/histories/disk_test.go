@@ -68,7 +68,7 @@ func (d disk) withFullDisk(s setup, server *servers.Server) setup {
 }
 
 func redisDiskSetup(t *testing.T) setup {
-	d := newDisk(t, "16m")
+	d := newDisk(t, "400m") // the append-only file only grows
 	server := servers.Redis(t, servers.RedisOptions{Keeps: true})
 	f := startFleet(t, func(int) nodeConfig { return nodeConfig{Redis: []string{server.Addr}} })
 	return d.withFullDisk(setup{fleet: f}, server)

@@ -146,7 +146,11 @@ func connect(c nodeConfig) (store.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, s.EnsureSchema(context.Background())
+	err = s.EnsureSchema(context.Background())
+	for n := 0; n < 10 && errors.Is(err, context.DeadlineExceeded); n++ { // on a busy machine
+		err = s.EnsureSchema(context.Background())
+	}
+	return s, err
 }
 
 type loginNoteKey struct{}

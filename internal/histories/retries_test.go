@@ -5,7 +5,10 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/sessionguard-go/sessionguard/internal/histories/check"
 )
@@ -95,4 +98,33 @@ func (l *load) awaitEnds(ctx context.Context, happened []occurrence) {
 			}
 		}
 	}
+}
+
+func TestTroubles(t *testing.T) {
+	s := func(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+	fails := func(from, to float64) check.Op {
+		return check.Op{Kind: check.Logout, Outcome: check.Unavailable, Start: s(from), End: s(to)}
+	}
+	history := []check.Op{fails(1, 2), fails(1.5, 2.5), fails(100, 101), {Kind: check.Page, Outcome: check.Done, Start: s(50), End: s(51)}}
+	happened := []occurrence{
+		{from: s(1), to: s(2)},
+		{from: s(10), to: s(30)}, // before the first trouble has settled
+		{fault: fault{kills: 2}, from: s(110), to: s(111)},
+	}
+	require.Equal(t, []trouble{
+		{from: s(1), to: s(30), settled: s(30 + 3 + 15 + 3)},
+		{from: s(100), to: s(111), settled: s(111 + 3 + 15 + 3)},
+	}, troubles(history, happened))
+	require.Equal(t, []trouble{{from: s(1), to: s(2), settled: s(2 + 3 + 5 + 3)}}, troubles(history[:1], nil))
+
+	by := endsBy(troubles(history, happened), happened)
+	at, ok := by(fails(1, 2))
+	require.True(t, ok)
+	require.Equal(t, s(51), at)
+	_, ok = by(check.Op{Node: 1, Start: s(100), End: s(101)})
+	require.False(t, ok, "the node was killed before")
+	_, ok = by(check.Op{Node: 2, Start: s(100), End: s(101)})
+	require.True(t, ok)
+	_, ok = by(fails(200, 201))
+	require.False(t, ok)
 }

@@ -68,7 +68,7 @@ func (req *request) Context() context.Context { return req.parent }
 
 func (l *locked) setsCookie() bool {
 	e := l.effects
-	return e != nil && (e.session.Kind != cookie.Keep || e.visitor.Kind != cookie.Keep)
+	return e != nil && (e.session.Kind != cookie.Keep || e.visitor.Kind != cookie.Keep || len(e.secrets) > 0)
 }
 
 func (req *request) commit(status int) verdict {
@@ -284,6 +284,7 @@ func (l *locked) writeCookies() {
 	}
 	e.session.Write(w, l.cookies, cookies.Session, maxAge)
 	e.visitor.Write(w, l.cookies, cookies.Visitor, 0)
+	l.writeSecrets(w)
 }
 
 // takeBackCookies removes the session cookies from a header that has not been sent, and
@@ -388,8 +389,9 @@ func giveBack(caller, handlers *http.Request) {
 // abandon gives up the response of a handler that has panicked.
 func (l *locked) abandon() {
 	l.enforceNoStore()
+	h := l.writer.Unwrap().Header()
+	l.core.cookies.RemoveSecrets(h)
 	if undone := l.undoLogin(); undone || !l.committed {
-		h := l.writer.Unwrap().Header()
 		l.core.takeBackCookies(l.ctx(), h)
 		cookie.Remove(h, l.core.cookies.Visitor.Name)
 	}

@@ -110,6 +110,7 @@ type effects struct {
 	touchErr error      // what the backend said to that
 
 	session, visitor cookie.Change
+	secrets          cookie.SecretChanges
 
 	open       values.OpenSessions
 	stored     values.Bag    // what they are opened from: rec's values or the visitor cookie's; nil if not read yet

@@ -57,6 +57,11 @@ func (c Change) lines(before *string, attributes http.Cookie, maxAge time.Durati
 // Remove removes a cookie from the header of a response, and returns the values that it
 // was set to.
 func Remove(h http.Header, name string) (values []string) {
+	return removeFunc(h, func(other string) bool { return other == name })
+}
+
+// removeFunc is Remove for all cookies whose names match.
+func removeFunc(h http.Header, match func(name string) bool) (values []string) {
 	if len(h["Set-Cookie"]) == 0 {
 		return nil
 	}
@@ -66,7 +71,7 @@ func Remove(h http.Header, name string) (values []string) {
 		if strings.TrimSpace(other) == "" { // browsers send back a cookie without a name as its value
 			other, value, _ = strings.Cut(value, "=")
 		}
-		if strings.TrimSpace(other) != name {
+		if !match(strings.TrimSpace(other)) {
 			return false
 		}
 		if value = strings.TrimSpace(value); value != "" {

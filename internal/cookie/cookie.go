@@ -1,11 +1,11 @@
-// Package cookie makes and reads the two cookies of a guard.
+// Package cookie makes and reads the cookies of a guard.
 //
 // The session cookie holds a random token of 256 bits and nothing else. The
 // visitor cookie holds the values of a visitor, somebody who is not logged in,
 // behind a random nonce. It is named after the session cookie, with the suffix
-// "-anonymous".
+// "-anonymous". A one-time secret has a cookie of its own: see [Secret].
 //
-// Both are envelopes of gorilla/securecookie. The signature covers the cookie's
+// The first two are envelopes of gorilla/securecookie. The signature covers the cookie's
 // name, the time of signing and the content, which in the visitor cookie is
 // encrypted too. So neither cookie passes for the other, nor for one of a
 // guard with another cookie name. The session cookie's signature never expires,
@@ -62,7 +62,7 @@ const (
 	visitorSuffix = "-anonymous"
 )
 
-// A Codec makes and reads the two cookies. It is safe for concurrent use, and
+// A Codec makes and reads the cookies. It is safe for concurrent use, and
 // its copies share what they remember.
 type Codec struct {
 	Session, Visitor http.Cookie // with all attributes, without a value
@@ -70,7 +70,7 @@ type Codec struct {
 	MaxVisitorBytes int
 
 	sessionCodecs, visitorCodecs []securecookie.Codec // newest key first
-	successorKeys                [][]byte             // newest first
+	successorKeys, secretKeys    [][]byte             // newest first
 	verified                     *verifiedCookies
 }
 
@@ -84,8 +84,8 @@ func Values(cookies *string, name string) iter.Seq[string] {
 			return
 		}
 		r := reader{name: name, line: *cookies}
-		for value, ok := r.next(); ok && yield(value); {
-			value, ok = r.next()
+		for _, value, ok := r.next(); ok && yield(value); {
+			_, value, ok = r.next()
 		}
 	}
 }
@@ -104,12 +104,13 @@ func Last(cookies *string, name string, n int) []string {
 
 // A reader finds the values that Values yields.
 type reader struct {
-	name  string
-	lines []string
-	line  string // what is left of the line before lines
+	name    string
+	secrets bool // it finds the secret cookies of the session cookie of that name instead
+	lines   []string
+	line    string // what is left of the line before lines
 }
 
-func (r *reader) next() (value string, found bool) {
+func (r *reader) next() (name, value string, found bool) {
 	for r.line != "" || len(r.lines) > 0 {
 		if r.line == "" {
 			r.line, r.lines = r.lines[0], r.lines[1:]
@@ -117,11 +118,18 @@ func (r *reader) next() (value string, found bool) {
 		var pair string
 		pair, r.line, _ = strings.Cut(r.line, ";")
 		key, value, ok := strings.Cut(pair, "=")
-		if ok && strings.Trim(key, " \t") == r.name {
-			return unquote(strings.Trim(value, " \t")), true
+		if key = strings.Trim(key, " \t"); ok && r.matches(key) {
+			return key, unquote(strings.Trim(value, " \t")), true
 		}
 	}
-	return "", false
+	return "", "", false
+}
+
+func (r *reader) matches(name string) bool {
+	if r.secrets {
+		return isSecretOf(r.name, name)
+	}
+	return name == r.name
 }
 
 func unquote(value string) string {

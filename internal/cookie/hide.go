@@ -33,8 +33,7 @@ func (c *Codec) withoutCookies(h http.Header) http.Header {
 	for _, line := range h["Cookie"] {
 		pairs := slices.DeleteFunc(strings.Split(line, ";"), func(pair string) bool {
 			name, _, _ := strings.Cut(pair, "=")
-			name = strings.Trim(name, " \t")
-			return name == c.Session.Name || name == c.Visitor.Name
+			return c.has(strings.Trim(name, " \t"))
 		})
 		if len(pairs) > 0 {
 			kept = append(kept, strings.TrimLeft(strings.Join(pairs, ";"), " "))
@@ -88,8 +87,7 @@ func (w *hidingWriter) end() {
 // remove removes c's cookies from the header that next has made, and whatever deletes them.
 func (h *hiding) remove(header http.Header) {
 	header.Del("Clear-Site-Data")
-	Remove(header, h.codec.Session.Name)
-	Remove(header, h.codec.Visitor.Name)
+	removeFunc(header, h.codec.has)
 }
 
 // Commit implements [response.Hooks].

@@ -34,6 +34,7 @@ func New(secrets [][]byte, idle time.Duration, attributes http.Cookie) (Codec, e
 		c.visitorCodecs = append(c.visitorCodecs,
 			newCodec(deriveKey(secret, "visitor signature"), deriveKey(secret, "visitor encryption"), idle, maxCookie-len(c.Visitor.Name)))
 		c.successorKeys = append(c.successorKeys, deriveKey(secret, "successor"))
+		c.secretKeys = append(c.secretKeys, deriveKey(secret, "one-time secret"))
 	}
 	c.MaxVisitorBytes = c.maxVisitorBytes()
 	return c, nil
@@ -98,6 +99,8 @@ func checkAttributes(cookie http.Cookie) error {
 		return fmt.Errorf("sessionguard: Config.CookieName %q is longer than %d bytes", cookie.Name, maxCookieName)
 	case strings.HasSuffix(cookie.Name, visitorSuffix):
 		return fmt.Errorf("sessionguard: Config.CookieName %q: the suffix %s is reserved for the visitor cookie: choose another name", cookie.Name, visitorSuffix)
+	case strings.Contains(cookie.Name, secretInfix):
+		return fmt.Errorf("sessionguard: Config.CookieName %q: %q is reserved for the cookies of one-time secrets: choose another name", cookie.Name, secretInfix)
 	case host && cookie.Domain != "":
 		return fmt.Errorf("sessionguard: Config.CookieName %q: browsers refuse the prefix __Host- together with a CookieDomain: choose __Secure-, or no CookieDomain", cookie.Name)
 	case secure && !cookie.Secure:

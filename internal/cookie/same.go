@@ -22,15 +22,16 @@ func Header(h http.Header) *string {
 	}
 }
 
-// Same reports whether h has the same session and visitor cookies as the header from
-// which before was made. Other cookies may differ: middleware adds some of its own. It is
+// Same reports whether h has the same cookies of c as the header from which before was made. Other cookies may differ: middleware adds some of its own. It is
 // called often, and allocates nothing, however many cookies there are.
 func (c *Codec) Same(before *string, h http.Header) bool {
 	lines := h["Cookie"]
 	if before == nil && len(lines) == 0 || before != nil && isJoined(lines, *before) {
 		return true
 	}
-	return sameValues(c.Session.Name, before, lines) && sameValues(c.Visitor.Name, before, lines)
+	return sameCookies(reader{name: c.Session.Name}, before, lines) &&
+		sameCookies(reader{name: c.Visitor.Name}, before, lines) &&
+		sameCookies(reader{name: c.Session.Name, secrets: true}, before, lines)
 }
 
 // isJoined reports whether joined is what Header makes of lines.
@@ -50,15 +51,17 @@ func isJoined(lines []string, joined string) bool {
 	return ok && joined == ""
 }
 
-func sameValues(name string, before *string, lines []string) bool {
-	then, now := reader{name: name}, reader{name: name, lines: lines}
+// sameCookies compares the cookies that a reader finds.
+func sameCookies(then reader, before *string, lines []string) bool {
+	now := then
+	now.lines = lines
 	if before != nil {
 		then.line = *before
 	}
 	for {
-		a, ok := then.next()
-		b, alsoOK := now.next()
-		if ok != alsoOK || a != b {
+		name, a, ok := then.next()
+		alsoName, b, alsoOK := now.next()
+		if ok != alsoOK || name != alsoName || a != b {
 			return false
 		}
 		if !ok {

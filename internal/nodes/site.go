@@ -56,6 +56,7 @@ var keys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 //	POST /hold?k=&v=     the same, but waits for the test before it responds
 //	POST /flash          adds a flash
 //	GET  /flashes        how many there are
+//	/secret              see secretRoutes
 //	GET  /events         a stream: "hello", then the reason why the session ended
 func newNode(t T, backend store.Backend, configure ...func(*config)) *node {
 	t.Helper()
@@ -108,6 +109,7 @@ func (n *node) routes() http.Handler {
 		http.Redirect(w, r, "/home", http.StatusSeeOther)
 	})
 	mux.Handle("POST /logout", g.Logout("/"))
+	n.secretRoutes(mux)
 	mux.Handle("/status", g.Status())
 	mux.Handle("GET /home", g.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u, _ := g.User(r)

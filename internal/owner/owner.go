@@ -13,6 +13,9 @@ const (
 	Counted Kind = '='
 	// Uncounted is for sessions that are no whole login of the user's own.
 	Uncounted Kind = ':'
+	// Taken is for the marks of secrets that were taken. They are no sessions, no user has
+	// them, and no guard owns one.
+	Taken Kind = '/'
 )
 
 // Kinds are all that a user may have sessions of.
@@ -21,7 +24,7 @@ var Kinds = [...]Kind{Counted, Uncounted}
 // Names is the name of a guard's session cookie, which all names of its owners begin with.
 type Names string
 
-// Of returns the owner of a user's sessions of a kind.
+// Of returns the owner of a user's sessions of a kind, or of the mark of a secret.
 func (n Names) Of(kind Kind, userID string) string {
 	return string(n) + string(rune(kind)) + userID
 }

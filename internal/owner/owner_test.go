@@ -18,7 +18,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	require.NotEqual(t, app.Of(Counted, "ada"), app.Of(Uncounted, "ada"))
-	for _, none := range []string{"", "app", "app=", "app:", "app2=ada", "app!ada", "ap=ada"} {
+	for _, none := range []string{app.Of(Taken, "ada"), "", "app", "app=", "app:", "app2=ada", "app!ada", "ap=ada"} {
 		require.False(t, app.Has(none), none)
 	}
 }

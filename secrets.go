@@ -1,0 +1,182 @@
+package sessionguard
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
+	"github.com/sessionguard-go/sessionguard/internal/owner"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// ErrNoSecret is returned by [Guard.TakeSecret] if there is nothing to take.
+var ErrNoSecret = errors.New("sessionguard: no such secret, or it was taken before, or is too old")
+
+const (
+	minSecretLifetime = time.Second
+	maxSecretLifetime = time.Hour
+	// takenMargin is how much the clocks of nodes may differ: for that much longer than a
+	// secret lives, it is known to have been taken.
+	takenMargin = 10 * time.Minute
+)
+
+// PutSecret keeps a value for the browser that sends r, under any name, until
+// [Guard.TakeSecret] takes it out, once, or the lifetime is over. That is at least a second
+// and at most an hour; for a login, ten minutes are common. It is for what a login must remember
+// from one request to a later one, and may accept only once: the state, the nonce and the
+// PKCE verifier of OpenID Connect, or the challenge of WebAuthn:
+//
+//	err := guard.PutSecret(w, r, "oidc:"+state, login, 10*time.Minute)
+//
+// The value is in a cookie of its own, encrypted, and costs the server nothing, however many
+// a client makes. It belongs to the browser and to the session in which it was put. One that a
+// visitor has put is not taken once the visitor has logged in, and one of a session is taken
+// only in that session, or after the user has logged in again there. Putting another under the
+// same name replaces the first in the browser.
+//
+// A browser keeps four at most, of 4 KB in all as cookies: the oldest go, such as those of
+// logins that were abandoned in other tabs. A value has at most 2048 bytes, and is otherwise
+// an [ErrValuesTooLarge].
+//
+// Call it before the response begins: later it returns [ErrHeadersSent]. A response that the
+// guard replaces, or whose handler panics, sets no secret. Other errors say that the lifetime
+// is out of range, or are [ErrUnavailable] (wrapped), [ErrNotWrapped] and [ErrInCallback].
+// PutSecret and TakeSecret leave a remembered session asleep, as [Guard.Login] does, and keep
+// the response out of caches.
+//
+// With Config.SameSite Strict, no browser sends the cookie when another site, such as an
+// OpenID provider, sends it back here. With Lax, the default, it does if that is a redirect
+// (response_mode=query), not if it is a form (form_post).
+func (g *core) PutSecret(w http.ResponseWriter, r *http.Request, name string, value []byte, lifetime time.Duration) error {
+	switch {
+	case lifetime < minSecretLifetime || lifetime > maxSecretLifetime:
+		return fmt.Errorf("sessionguard: PutSecret: a lifetime of %v is not between %v and %v", lifetime, minSecretLifetime, maxSecretLifetime)
+	case len(value) > cookie.MaxSecretBytes:
+		return fmt.Errorf("%w: a secret of %d bytes, and its cookie holds %d", ErrValuesTooLarge, len(value), cookie.MaxSecretBytes)
+	}
+	g.warnOfHTTP(r)
+	l, err := g.lockResponse(w, r)
+	if err != nil {
+		return err
+	}
+	defer l.unlock()
+	return l.putSecret(r.Context(), name, value, lifetime)
+}
+
+func (l *locked) putSecret(ctx context.Context, name string, value []byte, lifetime time.Duration) error {
+	if err := l.findHolder(ctx); err != nil {
+		return err
+	}
+	e, now := l.needEffects(), store.TimeOf(time.Now())
+	e.secrets = l.core.cookies.PutSecret(l.cookies, e.secrets, name, cookie.Secret{
+		Made: now, Expires: now.Add(lifetime), Holder: l.holder(), Value: value,
+	})
+	return nil
+}
+
+// TakeSecret returns a value that [Guard.PutSecret] has put under name, once: of any number of
+// requests with the same cookie, on all nodes, one gets it. A copy of the cookie does not
+// bring it back. Compare what the request brings with what you took, such as the nonce
+// of an ID token; a state that is part of the name has been compared by being found.
+//
+// It returns [ErrNoSecret] if there is none under this name, if it was taken or is too old,
+// and if it was put in another browser or another session. It does so too if somebody has
+// planted a second one, and for a prefetch, which takes nothing: respond to that with an
+// error, and the browser asks again when the user follows the link.
+//
+// To be taken once, a secret leaves a mark in the backend, until ten minutes after its
+// lifetime. If the backend fails, TakeSecret returns [ErrUnavailable] (wrapped), the
+// response is replaced with 503, and the browser still has the secret: the user can try again,
+// unless the mark was stored all the same. So it is if the response does not arrive: the secret is gone,
+// and the user starts anew. Other errors are [ErrHeadersSent], [ErrNotWrapped] and [ErrInCallback].
+//
+// It does not protect a secret whose cookie is copied before it is taken: whoever has all of
+// a browser's cookies is that browser. Two may take it if the clocks of nodes differ by
+// more than ten minutes, or if the backend loses the mark, as a Redis server does that fails
+// over before its replica has it. Nor does it limit how often a client puts and takes: each time
+// leaves a mark of a few hundred bytes.
+func (g *core) TakeSecret(w http.ResponseWriter, r *http.Request, name string) ([]byte, error) {
+	l, err := g.lockResponse(w, r)
+	if err != nil {
+		return nil, err
+	}
+	defer l.unlock()
+	return l.takeSecret(r.Context(), name)
+}
+
+func (l *locked) takeSecret(ctx context.Context, name string) ([]byte, error) {
+	if err := l.findHolder(ctx); err != nil {
+		return nil, err
+	}
+	cookies, e := &l.core.cookies, l.needEffects()
+	secret, ok := cookies.FindSecret(l.cookies, e.secrets, name)
+	now := store.TimeOf(time.Now())
+	if !ok || now >= secret.Expires || secret.Holder != l.holder() || fetch.Prefetches(&l.http) {
+		return nil, ErrNoSecret
+	}
+	err := l.core.markTaken(l.ctx(), secret, now)
+	if err != nil && !errors.Is(err, store.ErrLimit) {
+		return nil, l.fail(err)
+	}
+	e.secrets = cookies.DeleteSecret(e.secrets, name)
+	if err != nil {
+		return nil, ErrNoSecret
+	}
+	return secret.Value, nil
+}
+
+// markTaken stores that a secret was taken, or returns [store.ErrLimit] if it has been. The
+// mark is a record of an owner that only this secret has, and that may have one record.
+func (c *core) markTaken(ctx context.Context, secret cookie.Secret, now store.Time) error {
+	name := c.owners.Of(owner.Taken, hex.EncodeToString(secret.Nonce[:]))
+	mark := &store.Session{ID: newPublicID(), Owner: name, Authenticated: now, Expires: secret.Expires.Add(takenMargin)}
+	mark.IdleTimeout = mark.Expires.Sub(now)
+	_, _ = rand.Read(mark.Key[:]) // never fails: it crashes the program instead
+	mark.Key[31] += byte(store.GroupOf(name) - mark.Key.Group())
+	d, cancel := detached(ctx)
+	defer cancel()
+	_, err := c.backend.Create(d, store.Record{Session: mark, LastSeen: now}, store.Limit{Max: 1, Refuse: true})
+	return err
+}
+
+// findHolder resolves whom the request's secrets belong to.
+func (l *locked) findHolder(ctx context.Context) error {
+	raise(&l.activity, noRevival)
+	if err := l.resolve(ctx); err != nil {
+		return err
+	}
+	if l.committed {
+		return ErrHeadersSent
+	}
+	return nil
+}
+
+// writeSecrets adds the cookies of secrets to the response, unless that replaces another.
+func (l *locked) writeSecrets(w http.ResponseWriter) {
+	if l.outcome != failed {
+		l.effects.secrets.Write(w, l.cookies, l.core.cookies.Session)
+	}
+}
+
+// holder returns what the request's secrets belong to: the ID of its session, or "".
+func (l *locked) holder() string {
+	if l.rec.Session == nil {
+		return ""
+	}
+	return l.rec.ID
+}
+
+// lockResponse is lockRequest for what sets a cookie in the response.
+func (c *core) lockResponse(w http.ResponseWriter, r *http.Request) (*locked, error) {
+	if req := c.requestOf(r); req != nil && req.writer.BypassedBy(w) {
+		c.logBypass(r)
+		return nil, fmt.Errorf("%w, and hand on the ResponseWriter that it gives you", ErrNotWrapped)
+	}
+	return c.lockRequest(r)
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/recovery"
 	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/saver"
+	"github.com/sessionguard-go/sessionguard/internal/stamp"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -94,6 +95,15 @@ type Config[U User] struct {
 	//	MaxSessions: func(*User) store.Limit { return store.Limit{Max: 3} },
 	MaxSessions func(U) store.Limit
 
+	// Factors returns which factors (see the option [Factors]) this user's login needs to be
+	// whole, such as "pwd" and "otp" for a user who has set up an authenticator app. It is
+	// asked at every login and on every request. Whoever lacks one is nobody, as far as
+	// gates, [Guard.User] and all else are concerned but [Guard.Pending]. Default: none.
+	Factors func(U) []string
+	// FactorTimeout is how long a login waits for the factors that it lacks. Default: 5
+	// minutes.
+	FactorTimeout time.Duration
+
 	// MaxValuesBytes is how many bytes the values and flashes of one session may take, as
 	// they are stored: see [Guard.Get] for what happens beyond that, and for visitors. Every
 	// request that uses values decodes what it uses, and every change is stored with all
@@ -114,6 +124,10 @@ type Config[U User] struct {
 	// the user is logged in: a page that sends such users on would send them round in
 	// circles. Default: none, and the browser gets a page that says what is missing.
 	ReauthPath string
+	// FactorPath is the same for a login that lacks a factor, and for [Guard.RequireFactor]:
+	// the page that asks for it. It must be open to visitors, since nobody is logged in
+	// there. Required with Factors.
+	FactorPath string
 	// WelcomePath is where a browser goes if the user lacks the role. Default: "/".
 	WelcomePath string
 	// ScriptPath is where [Guard.Script] is served, as browsers see it. It ends in a
@@ -174,6 +188,7 @@ const (
 	defaultAbsoluteTimeout = 12 * time.Hour
 	defaultRememberFor     = 30 * time.Minute
 	defaultRememberGrace   = 30 * time.Second
+	defaultFactorTimeout   = 5 * time.Minute
 	defaultMaxValuesBytes  = 64 << 10
 	minMaxValuesBytes      = 4096 // more than a visitor's cookie holds
 
@@ -193,7 +208,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	if config.FindUser == nil {
 		return nil, errors.New("sessionguard: Config.FindUser is missing")
 	}
-	if err := checkStampMethod(reflect.TypeFor[U]()); err != nil {
+	if err := stamp.Check(reflect.TypeFor[U]()); err != nil {
 		return nil, err
 	}
 	config.setDefaults()
@@ -203,6 +218,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		absoluteTimeout: config.AbsoluteTimeout,
 		rememberFor:     config.RememberFor,
 		rememberGrace:   config.RememberGrace,
+		factorTimeout:   config.FactorTimeout,
 		maxValuesBytes:  config.MaxValuesBytes,
 		crossOrigin:     config.CrossOrigin,
 		refusals:        config.Refusals,
@@ -214,6 +230,9 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	c := &guard.core
 	if config.MaxSessions != nil {
 		c.maxSessions = func(user User) store.Limit { return config.MaxSessions(user.(U)) }
+	}
+	if config.Factors != nil {
+		c.factors = func(user User) []string { return config.Factors(user.(U)) }
 	}
 	_, c.local = config.Backend.(*store.Memory)
 	var watcher store.Watcher
@@ -252,6 +271,7 @@ func (config *Config[U]) setDefaults() {
 	config.AbsoluteTimeout = cmp.Or(config.AbsoluteTimeout, max(defaultAbsoluteTimeout, config.IdleTimeout))
 	config.RememberFor = cmp.Or(config.RememberFor, defaultRememberFor)
 	config.RememberGrace = cmp.Or(config.RememberGrace, min(defaultRememberGrace, config.IdleTimeout))
+	config.FactorTimeout = cmp.Or(config.FactorTimeout, defaultFactorTimeout)
 	config.LoginPath = cmp.Or(config.LoginPath, config.BasePath+"/login")
 	config.MaxValuesBytes = cmp.Or(config.MaxValuesBytes, defaultMaxValuesBytes)
 	config.WelcomePath = cmp.Or(config.WelcomePath, config.BasePath+"/")
@@ -292,6 +312,9 @@ func (c *core) checkLimits() error {
 	if c.rememberGrace < 0 || c.rememberGrace > c.idleTimeout {
 		return fmt.Errorf("a RememberGrace of %v is negative or longer than the IdleTimeout of %v", c.rememberGrace, c.idleTimeout)
 	}
+	if c.factorTimeout < time.Second {
+		return fmt.Errorf("a FactorTimeout of %v is shorter than a second", c.factorTimeout)
+	}
 	if c.maxValuesBytes < minMaxValuesBytes {
 		return fmt.Errorf("a MaxValuesBytes of %d is less than %d", c.maxValuesBytes, minMaxValuesBytes)
 	}
@@ -311,15 +334,19 @@ func (config *Config[U]) parsePages(c *core) error {
 	}{
 		{"LoginPath", config.LoginPath, &c.login},
 		{"ReauthPath", config.ReauthPath, &c.reauth},
+		{"FactorPath", config.FactorPath, &c.factor},
 		{"WelcomePath", config.WelcomePath, &c.welcome},
 	} {
 		if page.path == "" {
-			continue // ReauthPath has no default
+			continue // ReauthPath and FactorPath have no default
 		}
 		var ok bool
 		if *page.to, ok = localpath.Parse(page.path); !ok {
 			return fmt.Errorf("sessionguard: Config.%s: %q is not a path on this server", page.field, page.path)
 		}
+	}
+	if config.Factors != nil && config.FactorPath == "" {
+		return errors.New("sessionguard: Config.FactorPath is missing: with Config.Factors, it says where a browser that lacks a factor goes")
 	}
 	script, ok := localpath.Parse(config.ScriptPath)
 	if !ok || script.Target != script.Path || !strings.HasSuffix(script.Path, "/") {
@@ -327,6 +354,7 @@ func (config *Config[U]) parsePages(c *core) error {
 	}
 	c.scriptPath = script.Target
 	c.challenge = fmt.Sprintf("Cookie form-action=%q", c.login.Target)
+	c.stepUp = c.challenge + `, error="insufficient_user_authentication"`
 	return nil
 }
 
@@ -354,33 +382,6 @@ func (config *Config[U]) makeCookies(c *core) error {
 	c.owners = owner.Names(cookies.Session.Name)
 	return nil
 }
-
-// checkStampMethod returns an error if users of type t have a method SessionStamp that
-// stampOf does not find: a changed stamp would end nothing.
-func checkStampMethod(t reflect.Type) error {
-	if t.Implements(reflect.TypeFor[stamped]()) {
-		return nil
-	}
-	if _, ok := t.MethodByName("SessionStamp"); ok {
-		return fmt.Errorf("sessionguard: the method SessionStamp of %v is never called: its signature must be SessionStamp() string", t)
-	}
-	if t.Kind() != reflect.Interface && t.Kind() != reflect.Pointer {
-		if _, ok := reflect.PointerTo(t).MethodByName("SessionStamp"); ok {
-			return fmt.Errorf("sessionguard: the method SessionStamp of *%v is never called: users are %v, so its receiver must not be a pointer", t, t)
-		}
-	}
-	return nil
-}
-
-func stampOf(user User) string {
-	if s, ok := user.(stamped); ok {
-		return s.SessionStamp()
-	}
-	return ""
-}
-
-// stamped is a user with a stamp: see [User].
-type stamped interface{ SessionStamp() string }
 
 // isNil reports whether user is nil or holds a nil pointer.
 func isNil(user User) bool {

@@ -55,7 +55,7 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		for _, rec := range page {
-			if rec.GoneAt() <= now {
+			if rec.GoneAt() <= now || g.isPending(rec) {
 				continue
 			}
 			isCurrent := current.Session != nil && rec.ID == current.ID

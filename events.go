@@ -33,8 +33,9 @@ type Event struct {
 	SessionHash string       // of the session's public ID, the same in all its events
 	Reason      store.Reason // why the session ended
 	Actor       string       // of EventEnded: ID of the user whose request ended the session, if any
-	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "cross_origin", …; of EventSeveralCookies: their name
+	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "factor_required", "cross_origin", …; of EventSeveralCookies: their name
 	Count       int          // of events that are emitted at most once a second: how many since the last, this one included
+	Factors     []string     // of the events of a login: those that its session has now
 	Err         error        // of EventUnavailable
 
 	Method, Path, Address, UserAgent string // of the request, if there is one
@@ -47,12 +48,13 @@ type EventName string
 const (
 	EventLogin            EventName = "logged_in"         // (info)
 	EventReauthenticated  EventName = "reauthenticated"   // (info) the same user logged in again
+	EventLoginPending     EventName = "login_pending"     // (info) a login that lacks a factor: nobody is logged in
 	EventRevived          EventName = "revived"           // (info) [Remember] revived a session
 	EventLogout           EventName = "logged_out"        // (info)
 	EventExpired          EventName = "expired"           // (info) by the idle or absolute timeout
 	EventEnded            EventName = "ended"             // (info) by another session, an administrator, a limit, the user's state
 	EventTheftSuspected   EventName = "theft_suspected"   // (warn) a superseded token was presented: the session was ended
-	EventRefused          EventName = "refused"           // (warn; debug if not logged in, info if the login is too old; "cross_origin" and "login_required" at most once a second each)
+	EventRefused          EventName = "refused"           // (warn; debug if not logged in, info if the login is too old or lacks a factor; "cross_origin" and "login_required" at most once a second each)
 	EventUnknownCookie    EventName = "unknown_cookie"    // (info) signed with our keys, but of no session: at most once a second
 	EventUnverifiedCookie EventName = "unverified_cookie" // (info) a session cookie not signed with our keys: at most once a second
 	EventSeveralCookies   EventName = "several_cookies"   // (warn) two session cookies, each of a live session, so that neither counts: at most once a second
@@ -62,6 +64,7 @@ const (
 var eventMessages = map[EventName]string{
 	EventLogin:            "logged in",
 	EventReauthenticated:  "logged in again",
+	EventLoginPending:     "login lacks a factor",
 	EventRevived:          "session revived",
 	EventLogout:           "logged out",
 	EventExpired:          "session expired",
@@ -118,7 +121,8 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	group("event", slog.String("name", "sessionguard."+string(e.Name)))
 	group("user", slog.String("id", e.UserID))
 	group("session", slog.String("id", e.SessionHash))
-	own := []slog.Attr{slog.String("reason", string(e.Reason)), slog.String("actor", e.Actor), slog.String("code", e.Code)}
+	own := []slog.Attr{slog.String("reason", string(e.Reason)), slog.String("actor", e.Actor), slog.String("code", e.Code),
+		slog.String("factors", strings.Join(e.Factors, " "))}
 	if e.Count > 0 {
 		own = append(own, slog.Int("count", e.Count))
 	}

@@ -24,12 +24,12 @@ func TestDiscardedEventAllocatesNothing(t *testing.T) {
 
 func TestEveryEventHasALogMessage(t *testing.T) {
 	for _, name := range []EventName{
-		EventLogin, EventReauthenticated, EventRevived, EventLogout, EventExpired, EventEnded,
+		EventLogin, EventLoginPending, EventReauthenticated, EventRevived, EventLogout, EventExpired, EventEnded,
 		EventTheftSuspected, EventRefused, EventUnknownCookie, EventUnverifiedCookie, EventSeveralCookies, EventUnavailable,
 	} {
 		require.NotEmpty(t, eventMessages[name], name)
 	}
-	require.Len(t, eventMessages, 12)
+	require.Len(t, eventMessages, 13)
 }
 
 func TestThrottleCountsSuppressedEvents(t *testing.T) {

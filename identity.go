@@ -10,15 +10,17 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/stamp"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // An identity is the result of resolving a request: who asks, and with which session.
 type identity struct {
-	user User // nil: nobody is logged in
-	rec  store.Record
-	now  store.Time
-	err  error // who asks cannot be known
+	user    User // nil: nobody is logged in
+	rec     store.Record
+	now     store.Time
+	err     error // who asks cannot be known
+	pending bool  // nobody is, but a login waits for the factors that it lacks
 }
 
 // authenticate resolves the identity for a response that is only for a logged-in user.
@@ -44,7 +46,7 @@ func (l *locked) authenticate(ctx context.Context) identity {
 	if err == nil {
 		raise(&l.exposure, protected)
 	}
-	return identity{l.user, l.rec, l.now, err}
+	return identity{l.user, l.rec, l.now, err, l.pendingUser() != nil}
 }
 
 // resolve resolves the request's session and user, once. ctx is the caller's context,
@@ -101,12 +103,13 @@ func (l *locked) apply(res *resolution) error {
 	case unknown:
 		return l.fail(res.err)
 	}
+	l.setAsidePending()
 	return nil
 }
 
 // loadUser finds the session's user as the user is now.
 func (l *locked) loadUser(ctx context.Context) error {
-	if l.stage == resolved || l.rec.Session == nil {
+	if l.stage == resolved || l.held().Session == nil {
 		return l.failure()
 	}
 	raise(&l.stage, resolved)
@@ -114,17 +117,23 @@ func (l *locked) loadUser(ctx context.Context) error {
 }
 
 func (l *locked) askForUser(ctx context.Context) error {
-	id := l.core.userID(l.rec)
+	rec := l.held()
 	returned := false
 	defer l.failUnless(&returned)
-	user, err := l.core.findUser(ctx, id)
-	reason, err := checkUser(user, err, l.rec.Stamp)
+	user, err := l.core.findUser(ctx, l.core.userID(rec))
+	reason, err := checkUser(user, err, rec.Stamp)
+	var missing []string
+	if err == nil && reason == "" {
+		missing, reason = l.core.checkFactors(user, rec)
+	}
 	returned = true
 	switch {
 	case err != nil:
 		return l.fail(err)
 	case reason != "":
 		_ = l.endNow(reason)
+	case missing != nil:
+		l.setPending(rec, user, missing)
 	default:
 		l.user = user
 		if l.effects != nil && l.effects.revived {
@@ -135,9 +144,9 @@ func (l *locked) askForUser(ctx context.Context) error {
 	return nil
 }
 
-// checkUser decides whether what findUser returned may use a session issued under stamp.
+// checkUser decides whether what findUser returned may use a session issued under a stamp.
 // It returns the reason to end the session, or an error if that cannot be decided.
-func checkUser(user User, err error, stamp string) (store.Reason, error) {
+func checkUser(user User, err error, issued string) (store.Reason, error) {
 	switch {
 	case errors.Is(err, ErrNoUser):
 		return store.ReasonNoUser, nil
@@ -145,7 +154,7 @@ func checkUser(user User, err error, stamp string) (store.Reason, error) {
 		return "", err
 	case !user.IsActive():
 		return store.ReasonDeactivated, nil
-	case stampOf(user) != stamp:
+	case stamp.Of(user) != issued:
 		return store.ReasonCredentialsChanged, nil
 	}
 	return "", nil
@@ -156,6 +165,9 @@ func (l *locked) setEnded(reason store.Reason) {
 	l.rec, l.user = store.Record{}, nil
 	if l.rotatesToken() {
 		l.effects.session = cookie.Change{}
+	}
+	if l.effects != nil {
+		l.effects.pending = pendingLogin{}
 	}
 	if reason.Retained() {
 		l.needEffects().endReason = reason
@@ -381,19 +393,4 @@ func (c *core) revive(ctx context.Context, q query, old store.Record, value stri
 // revive sets LastSeen one millisecond before Rotated to encode this.
 func tokenUnused(rec store.Record) bool {
 	return rec.LastSeen <= max(rec.Authenticated, rec.Detail().Rotated-1)
-}
-
-// shouldLoad reports whether a cookie's value is worth a backend call. With the in-process
-// backend a hit proves the cookie genuine; a remote backend is asked only for cookies
-// that we signed.
-func (c *core) shouldLoad(value string) bool {
-	return cookie.Plausible(value) && (c.local || c.cookies.Verify(value))
-}
-
-// cached returns the session if the backend has it in local memory.
-func (c *core) cached(key store.Key) (store.Record, bool) {
-	if c.cacher == nil {
-		return store.Record{}, false
-	}
-	return c.cacher.Cached(key)
 }

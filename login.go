@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
-	"github.com/sessionguard-go/sessionguard/internal/owner"
+	"github.com/sessionguard-go/sessionguard/internal/factor"
+	"github.com/sessionguard-go/sessionguard/internal/stamp"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -48,12 +49,26 @@ func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options
 	return g.logIn(r, user, options)
 }
 
-// A LoginOption configures one login. See [IdleTimeout], [AbsoluteTimeout] and [Remember].
+// A LoginOption configures one login. See [Factors], [IdleTimeout], [AbsoluteTimeout] and
+// [Remember].
 type LoginOption func(*loginOptions)
 
 type loginOptions struct {
 	idle, absolute time.Duration // 0: not given
 	remember       bool
+	factors        []string
+}
+
+// A login is one call of Login.
+type login struct {
+	loginOptions
+	user            User
+	needs           []string // the factors
+	missing         []string // those of needs that next lacks; nil: it is whole
+	adds            bool     // to the factors of a pending login, which it ends
+	token           string   // the cookie's value
+	next            store.Record
+	reauthenticated bool
 }
 
 // checkTimeouts checks the timeouts of a guard or of one login.
@@ -117,7 +132,10 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	if err := checkTimeouts(cmp.Or(o.idle, c.idleTimeout), cmp.Or(o.absolute, c.absoluteTimeout)); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)
 	}
-	if err := checkStampMethod(reflect.TypeOf(user)); err != nil { // U may be an interface
+	if err := factor.Check(o.factors); err != nil {
+		return fmt.Errorf("sessionguard: Login: %w", err)
+	}
+	if err := stamp.Check(reflect.TypeOf(user)); err != nil { // U may be an interface
 		return err
 	}
 	if user.UserID() == "" {
@@ -150,28 +168,30 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 		return err
 	}
 	l.now = store.TimeOf(time.Now()) // the request's body may have come in meanwhile
-	token, next, err := l.newSession(user)
+	n, err := l.newLogin(user, o)
 	if err != nil {
 		return err
 	}
 	d, cancel := detached(l.ctx())
 	defer cancel()
-	reauthenticated := false
-	if l.isReauthentication(next) {
-		reauthenticated, err = l.reauthenticate(d, next, o)
+	if l.isReauthentication(n.next) {
+		err = l.reauthenticate(d, n)
 	} else {
-		l.setLimits(next, o, nil, 0)
+		l.addToPending(n)
+		l.setLimits(n.next, o, nil, 0)
 		if l.rec.Session == nil {
-			next.Values = l.visitorValues()
+			n.next.Values = l.visitorValues()
 		}
 	}
-	if err == nil && !reauthenticated {
-		err = l.create(d, next, user)
+	if err == nil && !n.reauthenticated {
+		if err = l.checkWhole(n); err == nil {
+			err = l.create(d, n)
+		}
 	}
 	if err != nil {
-		return l.loginFailed(next, user, err)
+		return l.loginFailed(n, err)
 	}
-	l.completeLogin(token, next, user, reauthenticated)
+	l.completeLogin(n)
 	return nil
 }
 
@@ -179,7 +199,7 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 // in another spelling: every request after the login would fail. It may not find the user
 // yet, whom a transaction that is still open has created.
 func (l *locked) checkFound(ctx context.Context, id string) error {
-	if l.user != nil && l.core.userID(l.rec) == id {
+	if (l.user != nil || l.pendingUser() != nil) && l.core.userID(l.held()) == id {
 		return nil
 	}
 	returned := false
@@ -197,28 +217,10 @@ func (l *locked) checkFound(ctx context.Context, id string) error {
 	return err
 }
 
-// newSession returns a session for user, without its limits, and its cookie's value.
-func (l *locked) newSession(user User) (token string, next store.Record, err error) {
-	ownerName := l.core.owners.Of(owner.Counted, user.UserID())
-	token, key, err := l.core.newToken(ownerName)
-	if err != nil {
-		return "", store.Record{}, err
-	}
-	details := store.Details{Created: l.now}
-	details.UserAgent, details.Address = l.core.device(l.caller)
-	return token, store.Record{LastSeen: l.now, Session: &store.Session{
-		Key:           key,
-		ID:            newPublicID(),
-		Owner:         ownerName,
-		Stamp:         stampOf(user),
-		Authenticated: l.now,
-		Details:       &details,
-	}}, nil
-}
-
 // isReauthentication reports whether next's user is the one who is logged in.
 func (l *locked) isReauthentication(next store.Record) bool {
-	return l.rec.Session != nil && l.rec.Owner == next.Owner && (l.user != nil || l.rec.Stamp == next.Stamp)
+	held := l.held()
+	return held.Session != nil && held.Owner == next.Owner && (l.user != nil || held.Stamp == next.Stamp)
 }
 
 // setLimits sets the timeouts of next. It inherits from old, if it re-authenticates that,
@@ -242,22 +244,24 @@ func (l *locked) setLimits(next store.Record, o loginOptions, old *store.Session
 }
 
 // reauthenticate moves the request's session, as and where it is by now, to next's key. Of
-// the old session, next gets the ID, the values, when it was created and, if there is one,
-// RememberUntil; all else is of this login. If the session has ended meanwhile,
-// reauthenticate takes that back and returns false, and next is a new session. So it is,
-// with what it got but the ID, if the session never stays the same for long enough.
-func (l *locked) reauthenticate(ctx context.Context, next store.Record, o loginOptions) (bool, error) {
-	old := l.rec.Detail()
-	next.ID, next.Details.Created = l.rec.ID, old.Created
+// the old session, next gets the ID, the values, the factors, when it was created and, if
+// there is one, RememberUntil; all else is of this login. If the session has ended meanwhile,
+// reauthenticate takes that back, and next is a new session. So it is, with what it got but
+// the ID, if the session never stays the same for long enough.
+func (l *locked) reauthenticate(ctx context.Context, n *login) error {
+	held, next := l.held(), n.next
+	old := held.Detail()
+	next.ID, next.Details.Created = held.ID, old.Created
 	rememberUntil := old.RememberUntil
 	if rememberUntil <= l.now {
 		rememberUntil = 0
 	}
-	l.setLimits(next, o, l.rec.Session, rememberUntil)
+	l.setLimits(next, n.loginOptions, held.Session, rememberUntil)
 
-	err := l.core.renewals.Do(ctx, l.rec.ID, l.rec, func(latest store.Record) (store.Record, error) {
+	err := l.core.renewals.Do(ctx, held.ID, held, func(latest store.Record) (store.Record, error) {
 		return next, l.core.retryMoved(ctx, latest, func(latest store.Record) error {
 			next.Values, next.Version, next.Details.Rotated = latest.Values, latest.Version, l.now
+			next.Details.Factors = factor.Add(provenFactors(latest), n.factors, l.now)
 			return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
 		})
 	})
@@ -266,41 +270,44 @@ func (l *locked) reauthenticate(ctx context.Context, next store.Record, o loginO
 		// Somebody keeps saving values, perhaps a thief who would lose the session. As it was
 		// last seen it becomes a new one, and create ends the old one however it changes.
 		next.ID, next.Version, next.Details.Rotated = newPublicID(), 0, 0
-		return false, nil
+		return nil
 	case errors.Is(err, store.ErrNotFound):
 		next.ID, next.Values, next.Version = newPublicID(), nil, 0
 		next.Details.Created, next.Details.Rotated = l.now, 0
-		l.setLimits(next, o, l.rec.Session, 0)
-		return false, nil
+		next.Details.Factors = factor.Add(nil, n.factors, l.now)
+		l.setLimits(next, n.loginOptions, held.Session, 0)
+		return nil
 	case err == nil:
+		n.reauthenticated = true
+		n.missing = factor.Missing(next.Details.Factors, n.needs)
 		l.core.streams.Moved(next)
 	}
-	return err == nil, err
+	return err
 }
 
 // create stores a new session within the user's limit, and ends the session whose cookie
 // the browser sent.
-func (l *locked) create(ctx context.Context, next store.Record, user User) error {
-	c := l.core
+func (l *locked) create(ctx context.Context, n *login) error {
+	c, next := l.core, n.next
 	var limit store.Limit
-	if c.maxSessions != nil {
-		limit = c.maxSessions(user)
+	if c.maxSessions != nil && n.missing == nil {
+		limit = c.maxSessions(n.user)
 	}
 	if limit.Max < 0 {
 		return fmt.Errorf("Config.MaxSessions returned a Max of %d", limit.Max)
 	}
 	presented := l.needEffects().dormantOwner
-	if l.rec.Session != nil {
-		presented = l.rec.Owner
+	if held := l.held(); held.Session != nil {
+		presented = held.Owner
 	}
 	if limit.Refuse && presented != next.Owner && !l.presents(ctx, next.Owner) {
 		// A login that is refused must not end another user's session.
 		if err := c.createWithin(ctx, limit, next); err != nil {
 			return err
 		}
-		return l.endPresented(ctx, store.ReasonReplaced) // if it fails, loginFailed deletes next
+		return l.endReplaced(ctx, n) // if it fails, loginFailed deletes next
 	}
-	if err := l.endPresented(ctx, store.ReasonReplaced); err != nil {
+	if err := l.endReplaced(ctx, n); err != nil {
 		return err
 	}
 	return c.createWithin(ctx, limit, next)
@@ -330,38 +337,50 @@ func (c *core) createWithin(ctx context.Context, limit store.Limit, next store.R
 }
 
 // loginFailed returns the error of a login that could not be stored.
-func (l *locked) loginFailed(next store.Record, user User, err error) error {
+func (l *locked) loginFailed(n *login, err error) error {
 	if errors.Is(err, store.ErrLimit) {
-		l.core.emitLoginRefused(l.ctx(), user, store.ReasonTooManySessions)
+		l.core.emitLoginRefused(l.ctx(), n.user, store.ReasonTooManySessions)
 		return ErrTooManySessions
 	}
 	// The backend may have stored it all the same. Nobody has its token, but it would count.
 	ctx, cancel := detached(l.ctx())
 	defer cancel()
-	if _, err := l.core.backend.Delete(ctx, next.Key, store.ReasonLoginIncomplete); err != nil {
-		l.core.endLater(next.Key, store.Record{}, store.ReasonLoginIncomplete, err)
+	if _, err := l.core.backend.Delete(ctx, n.next.Key, store.ReasonLoginIncomplete); err != nil {
+		l.core.endLater(n.next.Key, store.Record{}, store.ReasonLoginIncomplete, err)
+	}
+	if errors.Is(err, ErrNoSession) {
+		return err
 	}
 	return l.fail(err)
 }
 
 // completeLogin makes the stored session the request's.
-func (l *locked) completeLogin(token string, next store.Record, user User, reauthenticated bool) {
-	e := l.needEffects()
-	if l.rec.Session != nil && !reauthenticated {
-		l.clearOpen() // what is open was another user's
+func (l *locked) completeLogin(n *login) {
+	e, whole, had := l.needEffects(), n.missing == nil, l.rec.Session != nil
+	if had != (n.reauthenticated && whole) {
+		l.clearOpen() // what is open was another user's, a visitor's, or is not yet to be seen again
 	}
-	l.rec, l.user, l.direct = next, user, false
+	e.session = cookie.Change{Kind: cookie.Set, Value: n.token}
+	e.dormantOwner, e.endReason, e.pending = "", "", pendingLogin{}
 	raise(&l.stage, resolved)
-	e.session = cookie.Change{Kind: cookie.Set, Value: token}
-	e.dormantOwner, e.stored = "", nil
+	if !whole {
+		l.setPending(n.next, n.user, n.missing)
+		if had {
+			l.becomeVisitor()
+		}
+		l.emitLogin(EventLoginPending, n.next)
+		return
+	}
+	l.rec, l.user, l.direct = n.next, n.user, false
+	e.stored = nil
 	for range cookie.Values(l.cookies, l.core.cookies.Visitor.Name) {
 		e.visitor = cookie.Change{Kind: cookie.Delete}
 	}
 	event := EventLogin
-	if reauthenticated {
+	if n.reauthenticated {
 		event = EventReauthenticated
 	}
-	l.core.emit(l.ctx(), Event{Name: event}, next)
+	l.emitLogin(event, n.next)
 }
 
 // undoLogin ends a session that this request has created, because the response with its

@@ -92,7 +92,7 @@ func (l *locked) logOut() error {
 
 	e := l.needEffects()
 	l.clearOpen()
-	e.stored = values.Bag{} // not what the visitor's cookie held before the login
+	l.becomeVisitor()
 	e.session = cookie.Change{Kind: cookie.Delete}
 	if l.stage == unresolved {
 		l.now = store.TimeOf(time.Now())
@@ -103,24 +103,29 @@ func (l *locked) logOut() error {
 	if err != nil {
 		err = l.fail(err) // and rec stays, for another attempt: a login of this request has no other trace
 	} else {
-		l.rec = store.Record{}
+		l.rec, e.pending = store.Record{}, pendingLogin{}
 	}
 	if l.committed {
 		return errors.Join(ErrHeadersSent, err)
 	}
 	raise(&l.exposure, personal)
-	value, _ := l.core.cookies.EncodeVisitor(nil) // so short that it always fits
-	e.visitor = cookie.Change{Kind: cookie.Set, Value: value}
 	return err
+}
+
+// becomeVisitor gives a request that had a session a visitor's values. They are none, not
+// what the visitor's cookie held before the login.
+func (l *locked) becomeVisitor() {
+	value, _ := l.core.cookies.EncodeVisitor(nil) // so short that it always fits
+	l.effects.stored, l.effects.visitor = values.Bag{}, cookie.Change{Kind: cookie.Set, Value: value}
 }
 
 // endPresented ends every session whose cookie the browser sent: of two cookies with our
 // name, one was planted, and nothing tells which.
 func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
-	c := l.core
+	c, held := l.core, l.held()
 	keys := map[store.Key]bool{}
-	if l.rec.Session != nil {
-		keys[l.rec.Key] = true
+	if held.Session != nil {
+		keys[held.Key] = true
 	}
 	for _, value := range cookie.Last(l.cookies, c.cookies.Session.Name, cookie.MaxPresented) {
 		if c.shouldLoad(value) {
@@ -130,8 +135,8 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	var failed error
 	for key := range keys {
 		ended, err := c.end(ctx, key, reason, "")
-		if ended.Session == nil && l.rec.Session != nil && l.rec.Key == key {
-			ended = l.rec
+		if ended.Session == nil && held.Session != nil && held.Key == key {
+			ended = held
 		}
 		// After a failed login, the browser may go on as before.
 		if err != nil && reason == store.ReasonLoggedOut && (ended.Session != nil || l.core.mayLive(ctx, key)) {
@@ -154,7 +159,7 @@ func (c *core) mayLive(ctx context.Context, key store.Key) bool {
 
 // endNow ends the request's session, which was found to be over.
 func (l *locked) endNow(reason store.Reason) error {
-	err := l.core.endOver(l.ctx(), l.rec, reason)
+	err := l.core.endOver(l.ctx(), l.held(), reason)
 	l.setEnded(reason)
 	return err
 }

@@ -45,6 +45,11 @@ type Refusals struct {
 	// Config.ReauthPath, for a GET with "next", or a page that says what is missing if
 	// there is none; else 401 "reauthentication_required".
 	Reauth http.Handler
+	// Factor refuses a login that lacks a factor of Config.Factors, and a user who lacks that
+	// of [Guard.RequireFactor]. Default: a redirect to Config.FactorPath, for a GET with
+	// "next", or a page that says what is missing if there is none or that is the requested
+	// page; else 401 "factor_required".
+	Factor http.Handler
 	// CrossOrigin refuses an unsafe request from another site. Default: 403
 	// "cross_origin".
 	CrossOrigin http.Handler
@@ -63,6 +68,7 @@ const (
 	loginRequired
 	forbidden
 	reauthRequired
+	factorRequired
 	crossOrigin
 	unavailable
 	logoutIncomplete // logged out here, but the backend failed
@@ -104,6 +110,12 @@ var refusals = [verdicts]refusal{
 		page:   func(c *core) *localpath.Page { return &c.reauth }, next: true,
 		event: true, level: slog.LevelInfo,
 	},
+	factorRequired: {
+		status: http.StatusUnauthorized, code: "factor_required", detail: "Confirm with another factor to continue.",
+		custom: func(r *Refusals) http.Handler { return r.Factor },
+		page:   func(c *core) *localpath.Page { return &c.factor }, next: true,
+		event: true, level: slog.LevelInfo,
+	},
 	crossOrigin: {
 		status: http.StatusForbidden, code: "cross_origin", detail: "This request came from another site and was refused.",
 		custom: func(r *Refusals) http.Handler { return r.CrossOrigin },
@@ -133,26 +145,30 @@ func (r *refusal) outcome() outcome {
 	return denied
 }
 
+// A demand is what a refused client is asked for: the challenge of a 401, and the factor that
+// its user lacks, if that is why.
+type demand struct{ challenge, factor string }
+
 // refuse responds in place of a handler.
 func (c *core) refuse(req *request, w http.ResponseWriter, r *http.Request, v verdict) {
-	c.challengeAndRefuse(req, w, r, v, c.challenge)
+	c.challengeAndRefuse(req, w, r, v, demand{challenge: c.challenge})
 }
 
 // challengeAndRefuse is refuse with the challenge of a 401, which must have one (RFC 9110,
 // section 15.5.2). No scheme is registered for a login form: browsers ignore those that they
 // do not know.
-func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.Request, v verdict, challenge string) {
+func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.Request, v verdict, ask demand) {
 	custom, reason, rec := req.noteRefusal(w, v)
 	c.emitRefusal(req, v, reason, rec)
 	refusal, kind := &refusals[v], fetch.KindOf(r)
 	if auth := req.authResponse(); auth != nil {
-		auth.Refuse(refusal.status, challenge)
+		auth.Refuse(refusal.status, ask.challenge)
 	}
 	switch {
 	case refusal.status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
 	case refusal.status == http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", challenge)
+		w.Header().Set("WWW-Authenticate", ask.challenge)
 	}
 	if custom != nil {
 		if req.serveCustom(custom, w, r) {
@@ -163,7 +179,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	}
 	target := ""
 	if kind != fetch.Program {
-		target = c.redirectTarget(req, r, kind, v, reason)
+		target = c.redirectTarget(req, r, kind, v, reason, ask.factor)
 	}
 	if target != "" && v == forbidden {
 		req.leaveFlash(r.Context(), c.forbiddenFlash)
@@ -184,11 +200,11 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(refusal.status)
-	_, _ = w.Write(refusal.problem(reason))
+	_, _ = w.Write(refusal.problem(reason, ask.factor))
 }
 
 // redirectTarget returns where a browser that is refused goes, or "": nowhere.
-func (c *core) redirectTarget(req *request, r *http.Request, kind fetch.Kind, v verdict, reason store.Reason) string {
+func (c *core) redirectTarget(req *request, r *http.Request, kind fetch.Kind, v verdict, reason store.Reason, factor string) string {
 	refusal := &refusals[v]
 	if refusal.page == nil {
 		return ""
@@ -209,6 +225,9 @@ func (c *core) redirectTarget(req *request, r *http.Request, kind fetch.Kind, v 
 		if v == reauthRequired && c.logged.reauthPath.CompareAndSwap(false, true) {
 			c.log.Error("sessionguard: RequireFresh refused a page, and Config.ReauthPath does not say where to log in again", "path", r.URL.Path)
 		}
+		if v == factorRequired && c.logged.factorPath.CompareAndSwap(false, true) {
+			c.log.Error("sessionguard: RequireFactor refused a page, and Config.FactorPath does not say where to prove a factor", "path", r.URL.Path)
+		}
 		return ""
 	case page.Path == asked.Path || other && v == forbidden:
 		return ""
@@ -219,7 +238,7 @@ func (c *core) redirectTarget(req *request, r *http.Request, kind fetch.Kind, v 
 	case !refusal.next:
 		return page.Target
 	}
-	return page.From(method, asked, "reason", string(reason))
+	return page.From(method, asked, "reason", string(reason), "factor", factor)
 }
 
 // noteRefusal records a refusal that is about to be written to w. It returns the
@@ -245,7 +264,7 @@ func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Hand
 	if v == loginRequired {
 		reason = l.endReason()
 	}
-	return custom, reason, l.rec
+	return custom, reason, l.held()
 }
 
 // emitRefusal reports a refusal. It runs without the request's lock, since OnEvent may be
@@ -306,14 +325,17 @@ func (req *request) setDefaultRefusals(only bool) {
 	}
 }
 
-// problem returns the application/problem+json (RFC 9457). All but the reason is encoded
-// once, since any client can ask for it.
-func (r *refusal) problem(reason store.Reason) []byte {
-	if reason == "" {
-		return r.body
+// problem returns the application/problem+json (RFC 9457). All but the last two members is
+// encoded once, since any client can ask for it.
+func (r *refusal) problem(reason store.Reason, factor string) []byte {
+	body := r.body
+	for _, member := range [...][2]string{{"reason", string(reason)}, {"factor", factor}} {
+		if name, value := member[0], member[1]; value != "" {
+			quoted, _ := json.Marshal(value)
+			body = slices.Concat(body[:len(body)-len("}\n")], []byte(`,"`+name+`":`), quoted, []byte("}\n"))
+		}
 	}
-	quoted, _ := json.Marshal(reason)
-	return slices.Concat(r.body[:len(r.body)-len("}\n")], []byte(`,"reason":`), quoted, []byte("}\n"))
+	return body
 }
 
 func init() {
@@ -339,25 +361,6 @@ func (r *refusal) writePage(w http.ResponseWriter) {
 		"<h1>" + title + "</h1>\n<p>" + html.EscapeString(r.detail) + "</p>\n</html>\n"))
 }
 
-// accepts reports whether the request arrived with one of methods, whatever a middleware
-// inside the guard has made of it. If not, it responds with 405, which is not cached,
-// because that would outlive the mistake.
-func (req *request) accepts(w http.ResponseWriter, methods ...string) bool {
-	if slices.Contains(methods, req.caller.Method) {
-		return true
-	}
-	l := req.lock()
-	l.neverCache()
-	l.unlock()
-	methodNotAllowed(w, strings.Join(methods, ", "))
-	return false
-}
-
-func methodNotAllowed(w http.ResponseWriter, allowed string) {
-	w.Header().Set("Allow", allowed)
-	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
-}
-
 // clearForRefusal deletes from h whatever may belong to the response that is replaced.
 // Headers that outer middleware is known to set stay, and so does its encoding.
 func clearForRefusal(h http.Header, encoded bool) {
@@ -377,23 +380,5 @@ func clearForRefusal(h http.Header, encoded bool) {
 			!strings.HasPrefix(name, "Access-Control-") {
 			delete(h, name)
 		}
-	}
-}
-
-// crossOriginAllowed decides whether r may have its effect. A WebSocket handshake is a GET
-// that browsers let every site make with the user's cookies.
-func (c *core) crossOriginAllowed(r *http.Request) bool {
-	if r.Method == http.MethodGet && fetch.Upgrades(r) {
-		probe := *r
-		probe.Method = http.MethodPost
-		r = &probe
-	}
-	return c.crossOrigin.Check(r) == nil
-}
-
-// warnOfNullOrigin logs, once, why a form of this very site may have been refused.
-func (c *core) warnOfNullOrigin(r *http.Request) {
-	if r.Header.Get("Origin") == "null" && c.logged.nullOrigin.CompareAndSwap(false, true) {
-		c.log.Warn("sessionguard: a request with Origin: null was refused: forms of this site send that if its Referrer-Policy is no-referrer (same-origin will do) or it is in a sandboxed frame", "path", truncate(r.URL.Path))
 	}
 }

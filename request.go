@@ -103,6 +103,7 @@ func raise[T ~uint8](state *T, to T) { *state = max(*state, to) }
 type effects struct {
 	failure      error        // why the session or its user cannot be known; all that depends on them is a 503
 	endReason    store.Reason // why the session named by the cookie has ended
+	pending      pendingLogin // of a login that lacks a factor; rec and user are then zero
 	dormantOwner string       // the owner of a session that idled out and may be revived
 	revived      bool         // this request revived the session, and no event has said so yet
 
@@ -133,7 +134,7 @@ type effects struct {
 // of another that renews it, but for nothing else of it.
 //
 // Application code runs while the mutex is held: FindUser, OnEvent, the Logger, ClientAddr,
-// MaxSessions, the user's methods but HasRole, the encoders of stored values, an outer
+// MaxSessions, Factors, the user's methods but HasRole, the encoders of stored values, an outer
 // ResponseWriter's Header, and a middleware's context. If it uses the guard for the same
 // request, it would wait for itself. tryLock notices that by the methods of *locked on the
 // goroutine's own stack, which is why the function that locks must not call application

@@ -2,7 +2,6 @@ package sessionguard
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,7 +19,7 @@ import (
 // [Guard.Handler] around it. Gates can be nested: all of them must agree. Responses behind
 // a gate are kept out of caches as by [NoCache].
 func (g *core) RequireLogin(next http.Handler) http.Handler {
-	return g.gate(next, g.challenge, func(identity, *http.Request) verdict { return allow })
+	return g.gate(next, g.challenge, func(identity, *http.Request) (verdict, string) { return allow, "" })
 }
 
 // RequireRole lets in users who are logged in and have any of the roles. To require
@@ -32,13 +31,13 @@ func (g *core) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 		panic("sessionguard: RequireRole: a role is empty")
 	}
 	return func(next http.Handler) http.Handler {
-		return g.gate(next, g.challenge, func(id identity, _ *http.Request) verdict {
+		return g.gate(next, g.challenge, func(id identity, _ *http.Request) (verdict, string) {
 			for _, role := range roles { // a method value for slices.ContainsFunc would be an allocation
 				if id.user.HasRole(role) {
-					return allow
+					return allow, ""
 				}
 			}
-			return forbidden
+			return forbidden, ""
 		})
 	}
 }
@@ -47,42 +46,30 @@ func (g *core) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 // what roles cannot express: the owner of the requested document, the hour of the day.
 func (g *Guard[U]) RequireFunc(allowed func(U, *http.Request) bool) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		return g.gate(next, g.challenge, func(id identity, r *http.Request) verdict {
+		return g.gate(next, g.challenge, func(id identity, r *http.Request) (verdict, string) {
 			if user, ok := id.user.(U); ok && allowed != nil && allowed(user, r) {
-				return allow
+				return allow, ""
 			}
-			return forbidden
+			return forbidden, ""
 		})
 	}
 }
 
-// RequireFresh lets in users who have logged in less than age ago, for pages that are
-// worth asking for the password again (OWASP ASVS 7.5.1). Only [Guard.Login] resets that
-// clock. A browser is sent to Config.ReauthPath. A program's 401 names the age as "max_age"
-// in WWW-Authenticate (RFC 9470).
-func (g *core) RequireFresh(age time.Duration) func(http.Handler) http.Handler {
-	challenge := fmt.Sprintf(`%s, error="insufficient_user_authentication", max_age="%d"`, g.challenge, int64(age/time.Second))
-	return func(next http.Handler) http.Handler {
-		return g.gate(next, challenge, func(id identity, _ *http.Request) verdict {
-			if fresh(id.rec, id.now, age) {
-				return allow
-			}
-			return reauthRequired
-		})
-	}
-}
-
-// gate returns next behind a login and decide, which is called with a logged-in user. It
-// runs without the request's lock. challenge is what a 401 of decide asks for.
-func (c *core) gate(next http.Handler, challenge string, decide func(identity, *http.Request) verdict) http.Handler {
+// gate returns next behind a login and decide, which is called with a logged-in user, and
+// also returns the factor that the user lacks, if that is why. It runs without the request's
+// lock. challenge is what a 401 of decide asks for.
+func (c *core) gate(next http.Handler, challenge string, decide func(identity, *http.Request) (verdict, string)) http.Handler {
 	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		id := req.authenticate(r.Context())
-		v, ask := loginRequired, c.challenge
+		v, ask := loginRequired, demand{challenge: c.challenge}
 		switch {
 		case id.err != nil:
 			v = unavailable
 		case id.user != nil:
-			v, ask = decide(id, r), challenge
+			ask.challenge = challenge
+			v, ask.factor = decide(id, r)
+		case id.pending:
+			v, ask.challenge = factorRequired, c.stepUp
 		}
 		if v != allow {
 			c.challengeAndRefuse(req, w, r, v, ask)

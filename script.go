@@ -10,11 +10,14 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/factor"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
+	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -148,15 +151,24 @@ func (c *core) resume() http.Handler {
 			http.Redirect(w, r, next, http.StatusSeeOther)
 		case id.user != nil:
 			http.Redirect(w, r, c.welcome.Target, http.StatusSeeOther)
+		case id.pending && (c.refusals.Factor != nil || fetch.KindOf(r) != fetch.Navigation):
+			c.challengeAndRefuse(req, w, r, factorRequired, demand{challenge: c.stepUp})
+		case id.pending:
+			http.Redirect(w, r, c.factor.With("next", exceptFor(c.factor, next)), http.StatusSeeOther)
 		case c.refusals.Login != nil || fetch.KindOf(r) != fetch.Navigation:
 			c.refuse(req, w, r, loginRequired)
 		default:
-			if u, err := url.Parse(next); err != nil || u.Path == c.login.Path {
-				next = ""
-			}
-			http.Redirect(w, r, c.login.With("next", next, "reason", string(req.resumeReason(r))), http.StatusSeeOther)
+			http.Redirect(w, r, c.login.With("next", exceptFor(c.login, next), "reason", string(req.resumeReason(r))), http.StatusSeeOther)
 		}
 	})
+}
+
+// exceptFor returns next, or "" if that is page.
+func exceptFor(page localpath.Page, next string) string {
+	if u, err := url.Parse(next); err != nil || u.Path == page.Path {
+		return ""
+	}
+	return next
 }
 
 // resumeReason returns why a page's session ended. If the server no longer knows, it is
@@ -172,6 +184,25 @@ func (req *request) resumeReason(r *http.Request) store.Reason {
 		}
 	}
 	return known
+}
+
+// accepts reports whether the request arrived with one of methods, whatever a middleware
+// inside the guard has made of it. If not, it responds with 405, which is not cached,
+// because that would outlive the mistake.
+func (req *request) accepts(w http.ResponseWriter, methods ...string) bool {
+	if slices.Contains(methods, req.caller.Method) {
+		return true
+	}
+	l := req.lock()
+	l.neverCache()
+	l.unlock()
+	methodNotAllowed(w, strings.Join(methods, ", "))
+	return false
+}
+
+func methodNotAllowed(w http.ResponseWriter, allowed string) {
+	w.Header().Set("Allow", allowed)
+	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 }
 
 // ScriptTag returns the script element of the guard script, for the head of a page:
@@ -263,6 +294,7 @@ func plainAttribute(name string) bool {
 type status struct {
 	Authenticated   bool         `json:"authenticated"`
 	Session         string       `json:"session,omitempty"`
+	Factors         []string     `json:"factors,omitempty"`
 	IdleSeconds     int64        `json:"idle_seconds"`
 	AbsoluteSeconds int64        `json:"absolute_seconds"`
 	Reason          store.Reason `json:"reason,omitempty"`
@@ -281,6 +313,7 @@ func (l *locked) status() status {
 	return status{
 		Authenticated:   true,
 		Session:         rec.ID,
+		Factors:         factor.Names(provenFactors(rec)),
 		IdleSeconds:     int64(rec.Deadline().Sub(l.now) / time.Second),
 		AbsoluteSeconds: int64(rec.Expires.Sub(l.now) / time.Second),
 	}

@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/retry"
@@ -110,6 +111,8 @@ type core struct {
 	rememberFor     time.Duration
 	rememberGrace   time.Duration
 	maxSessions     func(User) store.Limit // nil: no limit
+	factors         func(User) []string    // nil: none are needed
+	factorTimeout   time.Duration
 	maxValuesBytes  int
 	cookies         cookie.Codec
 	owners          owner.Names // of this guard's sessions in the backend
@@ -117,8 +120,10 @@ type core struct {
 
 	basePath       string
 	challenge      string // of a 401: WWW-Authenticate
+	stepUp         string // of one for a user who has to prove more (RFC 9470)
 	login          localpath.Page
 	reauth         localpath.Page
+	factor         localpath.Page
 	welcome        localpath.Page
 	scriptPath     string
 	refusals       Refusals
@@ -143,7 +148,7 @@ type core struct {
 	errors            sync.Map    // *throttle by message: see logError
 	scriptServed      atomic.Bool // Script was called
 	logged            struct {    // mistakes, each of which is logged once
-		script, unwrapped, callback, unverified, several, overHTTP, nullOrigin, reauthPath atomic.Bool
+		script, unwrapped, callback, unverified, several, overHTTP, nullOrigin, reauthPath, factorPath atomic.Bool
 	}
 }
 
@@ -164,6 +169,24 @@ func (g *core) Handler(next http.Handler) http.Handler {
 	return g.wrap(func(_ *request, w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
 	})
+}
+
+// crossOriginAllowed decides whether r may have its effect. A WebSocket handshake is a GET
+// that browsers let every site make with the user's cookies.
+func (c *core) crossOriginAllowed(r *http.Request) bool {
+	if r.Method == http.MethodGet && fetch.Upgrades(r) {
+		probe := *r
+		probe.Method = http.MethodPost
+		r = &probe
+	}
+	return c.crossOrigin.Check(r) == nil
+}
+
+// warnOfNullOrigin logs, once, why a form of this very site may have been refused.
+func (c *core) warnOfNullOrigin(r *http.Request) {
+	if r.Header.Get("Origin") == "null" && c.logged.nullOrigin.CompareAndSwap(false, true) {
+		c.log.Warn("sessionguard: a request with Origin: null was refused: forms of this site send that if its Referrer-Policy is no-referrer (same-origin will do) or it is in a sandboxed frame", "path", truncate(r.URL.Path))
+	}
 }
 
 // User returns the user who is logged in. It returns false if nobody is, if the session
@@ -222,6 +245,21 @@ func (l *locked) endReasonOf(key store.Key) store.Reason {
 		return ended.Reason
 	}
 	return store.ReasonLoggedOut // which leaves nothing behind
+}
+
+// shouldLoad reports whether a cookie's value is worth a backend call. With the in-process
+// backend a hit proves the cookie genuine; a remote backend is asked only for cookies
+// that we signed.
+func (c *core) shouldLoad(value string) bool {
+	return cookie.Plausible(value) && (c.local || c.cookies.Verify(value))
+}
+
+// cached returns the session if the backend has it in local memory.
+func (c *core) cached(key store.Key) (store.Record, bool) {
+	if c.cacher == nil {
+		return store.Record{}, false
+	}
+	return c.cacher.Cached(key)
 }
 
 // userID returns the ID of a session's user.

@@ -1,0 +1,288 @@
+package sessionguard
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/factor"
+	"github.com/sessionguard-go/sessionguard/internal/owner"
+	"github.com/sessionguard-go/sessionguard/internal/stamp"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// Factors records how the user has proven who they are, by the names of RFC 8176: "pwd" for
+// a password, "otp" for a one-time password, "hwk" for a key that hardware keeps, "swk" for
+// one that software keeps, and so on. The names are the application's own to choose, of 1 to
+// 32 letters, digits, '.', '_' and '-'; a login has at most 8. Others are an error of Login.
+//
+//	err := guard.Login(w, r, user, sessionguard.Factors("pwd"))
+//
+// A later login of the same user in the same session adds its own to those of the session,
+// which has at most 8: the oldest are dropped. It does not after a revival ([Remember]), which
+// has proven nothing.
+//
+// If the session then lacks one that Config.Factors says this user needs, the login is
+// pending: the browser has a cookie, but nobody is logged in. No gate lets it in,
+// [Guard.User] is false, and values are a visitor's. Only [Guard.Pending] tells who it is. A
+// pending login ends after Config.FactorTimeout, whatever happens meanwhile. It is never
+// remembered, is not one of [Guard.Sessions], and counts for no Config.MaxSessions. What ends
+// a session ends it too. A call of Login with what is missing, for the same user, completes
+// it: that is a new session, with a new token, the guard's own timeouts, and the visitor's
+// values.
+//
+//	err := guard.Login(w, r, user, sessionguard.Factors("otp"))
+//
+// So the other options belong to that call. Of several such calls for one pending login,
+// which may arrive at once, one completes it, and the others return [ErrNoSession].
+//
+// The guard takes the application's word for it. That a code is right, that it is not used a
+// second time, and that nobody tries thousands of them, is for the application to check. Nor
+// does the guard know what a factor is worth: NIST SP 800-63B-4 (section 2.2) wants two
+// different ones for AAL2, of which one is resistant to replay.
+func Factors(names ...string) LoginOption {
+	return func(o *loginOptions) { o.factors = slices.Clone(names) }
+}
+
+// Pending returns the user whose login waits for the factors that it lacks, and which these
+// are. It is for the page at Config.FactorPath:
+//
+//	user, missing, ok := guard.Pending(r)
+//
+// This user is not logged in: whoever it is has proven some factors, and perhaps stolen
+// them. The page should tell no more about the user than what it takes to prove the others.
+// Pending returns false for everybody else, also for a user who is logged in, and otherwise
+// where [Guard.User] does. A session that was whole is pending too if Config.Factors wants
+// more of its user since.
+func (g *Guard[U]) Pending(r *http.Request) (user U, missing []string, ok bool) {
+	l, err := g.lockRequest(r)
+	if err != nil {
+		return user, nil, false
+	}
+	defer l.unlock()
+	if l.resolve(r.Context()) != nil || l.pendingUser() == nil {
+		return user, nil, false
+	}
+	user, ok = l.pendingUser().(U)
+	return user, slices.Clone(l.effects.pending.missing), ok
+}
+
+// RequireFactor lets in users whose session has a factor, whenever it was proven, for pages
+// that need a stronger one than others, such as "hwk" (OWASP ASVS 7.5.3). To require several,
+// nest gates; for one that was proven lately, see [Guard.RequireFresh]. A session that a
+// cookie has revived since ([Remember]) has none.
+//
+// A browser is sent to Config.FactorPath with the factor as the query value "factor", and
+// the page that was asked for as "next". Its user is logged in there, unlike the one of
+// [Guard.Pending]. A program gets 401 "factor_required", with a member "factor", and the
+// error insufficient_user_authentication in WWW-Authenticate (RFC 9470).
+//
+// It panics if factor cannot be the name of one.
+func (g *core) RequireFactor(name string) func(http.Handler) http.Handler {
+	mustBeFactors("RequireFactor", name)
+	return func(next http.Handler) http.Handler {
+		return g.gate(next, g.stepUp, func(id identity, _ *http.Request) (verdict, string) {
+			switch {
+			case acts(id.rec):
+				return forbidden, ""
+			case !factor.Has(provenFactors(id.rec), name):
+				return factorRequired, name
+			}
+			return allow, ""
+		})
+	}
+}
+
+// RequireFresh lets in users who have logged in less than age ago, for pages that are
+// worth asking for the password again (OWASP ASVS 7.5.1, 7.5.3). Only [Guard.Login] resets
+// that clock. A browser is sent to Config.ReauthPath. A program's 401 names the age as
+// "max_age" in WWW-Authenticate (RFC 9470).
+//
+// With factors, a login alone is not enough: each of them must have been proven less than
+// age ago (see the option [Factors]). The first that was not is the query value "factor" of
+// ReauthPath, and a member of the program's response. It panics if one cannot be the name of
+// a factor.
+func (g *core) RequireFresh(age time.Duration, factors ...string) func(http.Handler) http.Handler {
+	mustBeFactors("RequireFresh", factors...)
+	factors = slices.Clone(factors)
+	challenge := fmt.Sprintf(`%s, max_age="%d"`, g.stepUp, int64(age/time.Second))
+	return func(next http.Handler) http.Handler {
+		return g.gate(next, challenge, func(id identity, _ *http.Request) (verdict, string) {
+			if acts(id.rec) {
+				return forbidden, ""
+			}
+			stale := factor.Stale(provenFactors(id.rec), factors, id.now, age)
+			if stale != "" || len(factors) == 0 && !fresh(id.rec, id.now, age) {
+				return reauthRequired, stale
+			}
+			return allow, ""
+		})
+	}
+}
+
+func mustBeFactors(gate string, names ...string) {
+	if err := factor.Check(names); err != nil {
+		panic("sessionguard: " + gate + ": " + err.Error())
+	}
+}
+
+// acts reports whether somebody acts for the user in a session. Nothing that they could prove
+// would make them the user.
+func acts(rec store.Record) bool { return rec.Details != nil && rec.Details.Actor != nil }
+
+// provenFactors returns the factors that somebody has proven in a session, and not a cookie.
+func provenFactors(rec store.Record) []store.Factor {
+	if rec.Details == nil || rec.Revived() {
+		return nil
+	}
+	return rec.Details.Factors
+}
+
+// A pendingLogin is a login that lacks a factor. It is never a request's rec, and its user
+// never the request's user, so that whatever does not ask for it takes the client for a
+// visitor.
+type pendingLogin struct {
+	rec     store.Record
+	user    User // nil: not known yet
+	missing []string
+}
+
+// isPending reports whether a session of this guard was begun by a login that lacks a factor.
+// The user's needs, which may have changed, are not looked at.
+func (c *core) isPending(rec store.Record) bool {
+	return c.owners.KindOf(rec.Owner) == owner.Uncounted && !acts(rec)
+}
+
+// held returns the session whose cookie the browser has, or is to get: a pending login too.
+func (l *locked) held() store.Record {
+	if l.rec.Session == nil && l.effects != nil {
+		return l.effects.pending.rec
+	}
+	return l.rec
+}
+
+// pendingUser returns the user of a pending login, or nil.
+func (l *locked) pendingUser() User {
+	if l.effects == nil {
+		return nil
+	}
+	return l.effects.pending.user
+}
+
+// setAsidePending makes a request that was resolved to a pending login a visitor's.
+func (l *locked) setAsidePending() {
+	if l.rec.Session != nil && l.core.isPending(l.rec) {
+		l.setPending(l.rec, nil, nil)
+	}
+}
+
+func (l *locked) setPending(rec store.Record, user User, missing []string) {
+	l.rec, l.user, l.direct = store.Record{}, nil, false
+	l.needEffects().pending = pendingLogin{rec, user, missing}
+	if user != nil && !l.core.isPending(rec) { // it was whole
+		l.core.streams.End(rec.ID, store.ReasonCredentialsChanged)
+	}
+}
+
+// checkFactors returns the factors that user's session lacks, or the reason to end it.
+func (c *core) checkFactors(user User, rec store.Record) (missing []string, reason store.Reason) {
+	if c.factors != nil && !acts(rec) {
+		missing = factor.Missing(rec.Detail().Factors, c.factors(user))
+	}
+	// A pending login that lacks nothing any more is no whole one. A session that a cookie has
+	// revived cannot be completed, since it has proven nothing. Both begin anew.
+	if (missing == nil) == c.isPending(rec) || missing != nil && rec.Revived() {
+		return nil, store.ReasonCredentialsChanged
+	}
+	return missing, ""
+}
+
+// newLogin returns a login with a session of its own, without its limits.
+func (l *locked) newLogin(user User, o loginOptions) (*login, error) {
+	n := &login{loginOptions: o, user: user}
+	if l.core.factors != nil {
+		n.needs = slices.Clone(l.core.factors(user))
+	}
+	err := factor.Check(n.needs)
+	if err != nil {
+		return nil, fmt.Errorf("sessionguard: Login: Config.Factors: %w", err)
+	}
+	n.token, n.next, err = l.newSession(user, owner.Counted)
+	if err != nil {
+		return nil, err
+	}
+	n.next.Details.Factors = factor.Add(nil, o.factors, l.now)
+	return n, nil
+}
+
+// newSession returns a session for user, without its limits, and its cookie's value.
+func (l *locked) newSession(user User, kind owner.Kind) (token string, next store.Record, err error) {
+	ownerName := l.core.owners.Of(kind, user.UserID())
+	token, key, err := l.core.newToken(ownerName)
+	if err != nil {
+		return "", store.Record{}, err
+	}
+	details := store.Details{Created: l.now}
+	details.UserAgent, details.Address = l.core.device(l.caller)
+	return token, store.Record{LastSeen: l.now, Session: &store.Session{
+		Key:           key,
+		ID:            newPublicID(),
+		Owner:         ownerName,
+		Stamp:         stamp.Of(user),
+		Authenticated: l.now,
+		Details:       &details,
+	}}, nil
+}
+
+// addToPending adds the factors of the request's pending login, if it is the same user's.
+func (l *locked) addToPending(n *login) {
+	held := l.held()
+	if held.Session == nil || !l.core.isPending(held) || l.core.userID(held) != n.user.UserID() || held.Stamp != n.next.Stamp {
+		return
+	}
+	n.adds = true
+	n.next.Details.Factors = factor.Add(provenFactors(held), n.factors, l.now)
+}
+
+// checkWhole makes n, which begins a new session, a pending login if it lacks a factor.
+func (l *locked) checkWhole(n *login) error {
+	factors := n.next.Details.Factors
+	if n.missing = factor.Missing(factors, n.needs); n.missing == nil {
+		return nil
+	}
+	token, next, err := l.newSession(n.user, owner.Uncounted)
+	if err != nil {
+		return err
+	}
+	next.Details.Factors = factors
+	next.IdleTimeout = l.core.factorTimeout
+	next.Expires = l.now.Add(l.core.factorTimeout) + 1 // so that it idles out, which is what its user is told
+	n.token, n.next = token, next
+	return nil
+}
+
+// errCompleted is returned for a login that adds to one that is pending no more: another
+// login has completed it, or something has ended it.
+var errCompleted = fmt.Errorf("%w: the login that this one completes has ended meanwhile", ErrNoSession)
+
+// endReplaced ends what n takes the place of. If that is a pending login whose factors n has,
+// n must be the one to end it.
+func (l *locked) endReplaced(ctx context.Context, n *login) error {
+	if n.adds {
+		ended, err := l.core.end(ctx, l.held().Key, store.ReasonReplaced, "")
+		if err != nil {
+			return err
+		}
+		if ended.Session == nil {
+			return errCompleted
+		}
+	}
+	return l.endPresented(ctx, store.ReasonReplaced)
+}
+
+// emitLogin reports a login that has been stored.
+func (l *locked) emitLogin(name EventName, rec store.Record) {
+	l.core.emit(l.ctx(), Event{Name: name, Factors: factor.Names(rec.Detail().Factors)}, rec)
+}

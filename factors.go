@@ -193,7 +193,7 @@ func (c *core) checkFactors(user User, rec store.Record) (missing []string, reas
 	}
 	// A pending login that lacks nothing any more is no whole one. A session that a cookie has
 	// revived cannot be completed, since it has proven nothing. Both begin anew.
-	if (missing == nil) == c.isPending(rec) || missing != nil && rec.Revived() {
+	if missing == nil && c.isPending(rec) || missing != nil && rec.Revived() {
 		return nil, store.ReasonCredentialsChanged
 	}
 	return missing, ""

@@ -4,21 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/labels"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
+	"github.com/sessionguard-go/sessionguard/internal/turns"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// A Session is one of a user's logins, as listed by [Guard.Sessions].
+// A Session is one of a user's logins, as returned by [Guard.Session] and listed by
+// [Guard.Sessions].
 type Session struct {
 	// ID is for [Guard.EndSession]. It is not a secret: nobody can log in with it.
 	ID      string
 	Current bool // the session of the request that asks
 
 	Created         time.Time
-	Authenticated   time.Time // last login; the zero time if only a cookie has revived the session since
+	Authenticated   time.Time // last login; the zero time if only a cookie has revived the session since, and with an Actor
 	LastSeen        time.Time // up to 1/30 of the idle timeout old with a remote backend
 	Expires         time.Time // the absolute timeout
 	RememberedUntil time.Time // until when [Remember] revives it after its idle timeout; the zero time if never
@@ -27,6 +31,16 @@ type Session struct {
 	// connected from (see Config.ClientAddr), both at the last login or revival. Clients
 	// choose their User-Agent.
 	UserAgent, Address string
+
+	Label   string   // what a person calls the device: see [Label]; "" if nothing
+	Factors []Factor // how the user has proven who they are in this session
+	Actor   string   // the ID of the user who acts for this one; "" for the user's own session
+}
+
+// A Factor is a way of proving who one is.
+type Factor struct {
+	Name string    // as in RFC 8176: "pwd", "otp", "hwk", …
+	Time time.Time // when it was last proven
 }
 
 // FreshUntil returns when [Guard.RequireFresh] with this age begins to require a new login.
@@ -35,6 +49,22 @@ func (s Session) FreshUntil(age time.Duration) time.Time {
 		return time.Time{}
 	}
 	return s.Authenticated.Add(age)
+}
+
+// Session returns the session of the user who is logged in. It is valid right after Login in
+// the same request too. It returns false where [Guard.User] does.
+func (g *core) Session(r *http.Request) (Session, bool) {
+	l, err := g.lockRequest(r)
+	if err != nil {
+		return Session{}, false
+	}
+	defer l.unlock()
+	if l.resolve(r.Context()) != nil || l.user == nil {
+		return Session{}, false
+	}
+	s := g.sessionOf(l.seenRecord(), l.now)
+	s.Current = true
+	return s, true
 }
 
 // Sessions lists a user's live sessions, the last active first. Users see where they are
@@ -55,14 +85,14 @@ func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		for _, rec := range page {
-			if rec.GoneAt() <= now || g.isPending(rec) {
+			if !g.isListed(rec, now) {
 				continue
 			}
 			isCurrent := current.Session != nil && rec.ID == current.ID
 			if isCurrent {
 				rec.LastSeen = max(rec.LastSeen, current.LastSeen)
 			}
-			s := sessionOf(rec, now)
+			s := g.sessionOf(rec, now)
 			s.Current = isCurrent
 			sessions = append(sessions, s)
 		}
@@ -94,14 +124,25 @@ func (c *core) currentRecord(ctx context.Context) (store.Record, error) {
 	if l.committed && l.exposure == public || l.loadSession(ctx) != nil {
 		return store.Record{}, nil
 	}
+	return l.seenRecord(), nil
+}
+
+// seenRecord returns the request's session, with the request as activity if it is one.
+func (l *locked) seenRecord() store.Record {
 	rec := l.rec
 	if l.activity < passive {
 		rec.LastSeen = l.now
 	}
-	return rec, nil
+	return rec
 }
 
-func sessionOf(rec store.Record, now store.Time) Session {
+// isListed reports whether a session is shown to people: it is live, and a login of the
+// user's own or of somebody who acts for the user.
+func (c *core) isListed(rec store.Record, now store.Time) bool {
+	return rec.GoneAt() > now && (c.owners.KindOf(rec.Owner) == owner.Counted || rec.Detail().Actor != nil)
+}
+
+func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 	details := rec.Detail()
 	s := Session{
 		ID:        rec.ID,
@@ -110,14 +151,119 @@ func sessionOf(rec store.Record, now store.Time) Session {
 		Expires:   rec.Expires.Time(),
 		UserAgent: details.UserAgent,
 		Address:   details.Address,
+		Label:     details.Label,
 	}
-	if !rec.Revived() {
+	for _, f := range details.Factors {
+		s.Factors = append(s.Factors, Factor{f.Name, f.At.Time()})
+	}
+	switch {
+	case details.Actor != nil:
+		s.Actor = c.owners.UserID(details.Actor.Owner)
+	case !rec.Revived():
 		s.Authenticated = rec.Authenticated.Time()
 	}
 	if details.RememberUntil > now {
 		s.RememberedUntil = details.RememberUntil.Time()
 	}
 	return s
+}
+
+// Label gives the device of a login the name that a person calls it by, such as "work
+// laptop". [Guard.Session] and [Guard.Sessions] return it, and [Guard.SetLabel] changes it.
+// Logging in again in the same session, with an empty label or none, keeps it.
+//
+// A label has at most 100 characters that can be seen, or are spaces within it: no control
+// characters, and none that change the direction of the text around it. Spaces at its ends
+// are dropped. With any other label Login returns an error, and nobody is logged in. Pages
+// must escape a label like all that users write.
+func Label(label string) LoginOption {
+	return func(o *loginOptions) { o.label = label }
+}
+
+// SetLabel changes the [Label] of one session of a user, by its public ID ([Guard.Sessions]
+// lists them). An empty label removes it. It takes the user's ID as well, so that a handler
+// cannot be tricked into changing another user's. It returns [ErrNoSession] if this user has
+// no such session, [ErrInCallback], [ErrUnavailable] (wrapped), or another error for a label
+// that Label does not allow. Values that other requests save meanwhile are kept.
+//
+// If ctx derives from the context of a request of that session, [Guard.Session] then returns
+// the new label for the rest of the request too.
+func (g *core) SetLabel(ctx context.Context, userID, id, label string) error {
+	label, err := labels.Clean(label)
+	if err != nil {
+		return fmt.Errorf("sessionguard: SetLabel: %w", err)
+	}
+	req := g.requestIn(ctx)
+	if req != nil {
+		l, err := req.tryLock()
+		if err != nil {
+			return err
+		}
+		l.unlock()
+	}
+	if !isPublicID(id) { // see EndSession
+		return ErrNoSession
+	}
+	d, cancel := detached(ctx)
+	defer cancel()
+	for _, kind := range owner.Kinds {
+		saved, err := g.saveLabel(d, g.owners.Of(kind, userID), id, label)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			continue
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		if req != nil {
+			if l, err := req.tryLock(); err == nil {
+				l.setSaved(saved)
+				l.unlock()
+			}
+		}
+		return nil
+	}
+	return ErrNoSession
+}
+
+// saveLabel stores the label of an owner's session, wherever and however others change it
+// meanwhile, and returns the session as it is then.
+func (c *core) saveLabel(ctx context.Context, owner, id, label string) (*store.Session, error) {
+	for attempts := 1; ; attempts++ {
+		rec, err := c.backend.LoadByID(ctx, owner, id)
+		if err != nil {
+			return nil, err
+		}
+		details := rec.Detail()
+		if !c.isListed(rec, store.TimeOf(time.Now())) {
+			return nil, store.ErrNotFound
+		}
+		if details.Label == label {
+			return rec.Session, nil
+		}
+		details.Label = label
+		labelled := *rec.Session
+		labelled.Details = &details
+		err = c.backend.Save(ctx, store.Record{Session: &labelled, LastSeen: rec.LastSeen})
+		if err == nil {
+			saved := labelled // which the backend may have kept
+			saved.Version++
+			return &saved, nil
+		}
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		turns.BackOff(ctx, attempts) // saved, or moved to another key: see LoadByID
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// setSaved makes what was saved of the request's session known to the request.
+func (l *locked) setSaved(saved *store.Session) {
+	if l.rec.Session != nil && l.rec.Key == saved.Key && l.rec.Version < saved.Version {
+		l.rec.Session = saved
+	}
 }
 
 // EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists them).

@@ -213,7 +213,7 @@ func (l *locked) newLogin(user User, o loginOptions) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.next.Details.Factors = factor.Add(nil, o.factors, l.now)
+	n.next.Details.Factors, n.next.Details.Label = factor.Add(nil, o.factors, l.now), o.label
 	return n, nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/factor"
+	"github.com/sessionguard-go/sessionguard/internal/labels"
 	"github.com/sessionguard-go/sessionguard/internal/stamp"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -49,13 +50,14 @@ func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options
 	return g.logIn(r, user, options)
 }
 
-// A LoginOption configures one login. See [Factors], [IdleTimeout], [AbsoluteTimeout] and
-// [Remember].
+// A LoginOption configures one login. See [Factors], [IdleTimeout], [AbsoluteTimeout],
+// [Remember] and [Label].
 type LoginOption func(*loginOptions)
 
 type loginOptions struct {
 	idle, absolute time.Duration // 0: not given
 	remember       bool
+	label          string
 	factors        []string
 }
 
@@ -130,6 +132,10 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 		option(&o)
 	}
 	if err := checkTimeouts(cmp.Or(o.idle, c.idleTimeout), cmp.Or(o.absolute, c.absoluteTimeout)); err != nil {
+		return fmt.Errorf("sessionguard: Login: %w", err)
+	}
+	var err error
+	if o.label, err = labels.Clean(o.label); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)
 	}
 	if err := factor.Check(o.factors); err != nil {
@@ -244,10 +250,10 @@ func (l *locked) setLimits(next store.Record, o loginOptions, old *store.Session
 }
 
 // reauthenticate moves the request's session, as and where it is by now, to next's key. Of
-// the old session, next gets the ID, the values, the factors, when it was created and, if
-// there is one, RememberUntil; all else is of this login. If the session has ended meanwhile,
-// reauthenticate takes that back, and next is a new session. So it is, with what it got but
-// the ID, if the session never stays the same for long enough.
+// the old session, next gets the ID, the values, the label, the factors, when it was created
+// and, if there is one, RememberUntil; all else is of this login. If the session has ended
+// meanwhile, reauthenticate takes that back, and next is a new session. So it is, with what it
+// got but the ID, if the session never stays the same for long enough.
 func (l *locked) reauthenticate(ctx context.Context, n *login) error {
 	held, next := l.held(), n.next
 	old := held.Detail()
@@ -261,6 +267,7 @@ func (l *locked) reauthenticate(ctx context.Context, n *login) error {
 	err := l.core.renewals.Do(ctx, held.ID, held, func(latest store.Record) (store.Record, error) {
 		return next, l.core.retryMoved(ctx, latest, func(latest store.Record) error {
 			next.Values, next.Version, next.Details.Rotated = latest.Values, latest.Version, l.now
+			next.Details.Label = cmp.Or(n.label, latest.Detail().Label)
 			next.Details.Factors = factor.Add(provenFactors(latest), n.factors, l.now)
 			return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
 		})
@@ -273,7 +280,7 @@ func (l *locked) reauthenticate(ctx context.Context, n *login) error {
 		return nil
 	case errors.Is(err, store.ErrNotFound):
 		next.ID, next.Values, next.Version = newPublicID(), nil, 0
-		next.Details.Created, next.Details.Rotated = l.now, 0
+		next.Details.Created, next.Details.Rotated, next.Details.Label = l.now, 0, n.label
 		next.Details.Factors = factor.Add(nil, n.factors, l.now)
 		l.setLimits(next, n.loginOptions, held.Session, 0)
 		return nil
@@ -381,16 +388,4 @@ func (l *locked) completeLogin(n *login) {
 		event = EventReauthenticated
 	}
 	l.emitLogin(event, n.next)
-}
-
-// undoLogin ends a session that this request has created, because the response with its
-// cookie will not be sent, and reports whether there was one.
-func (l *locked) undoLogin() (undone bool) {
-	e := l.effects
-	if e == nil || e.session.Kind != cookie.Set {
-		return false
-	}
-	e.session, e.visitor = cookie.Change{}, cookie.Change{}
-	_ = l.endNow(store.ReasonLoginIncomplete)
-	return true
 }

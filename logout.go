@@ -164,6 +164,18 @@ func (l *locked) endNow(reason store.Reason) error {
 	return err
 }
 
+// undoLogin ends a session that this request has created, because the response with its
+// cookie will not be sent, and reports whether there was one.
+func (l *locked) undoLogin() (undone bool) {
+	e := l.effects
+	if e == nil || e.session.Kind != cookie.Set {
+		return false
+	}
+	e.session, e.visitor = cookie.Change{}, cookie.Change{}
+	_ = l.endNow(store.ReasonLoginIncomplete)
+	return true
+}
+
 // endOver ends a session that was found to be over. If the backend fails, the next request
 // finds the same; but none will come for a login whose cookie was not sent.
 func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reason) error {

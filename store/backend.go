@@ -108,9 +108,12 @@ type Backend interface {
 	// activity, however late its Touch arrives.
 	Touch(ctx context.Context, key Key, seen Time) error
 
-	// Save stores values and increments Version, and changes nothing else. It returns
-	// ErrNotFound if there is no session, and ErrConflict if its Version is not version.
-	Save(ctx context.Context, key Key, version uint64, values []byte) error
+	// Save stores r.Values and r.Details in the session under r.Key, increments its
+	// Version, and changes nothing else. It returns ErrNotFound if there is no session, and
+	// ErrConflict if its Version is not r.Version. Otherwise r.Session differs in these two
+	// fields alone from the session under the key, and Details.RememberUntil in neither: a
+	// backend may rely on that. LastSeen may differ, and is not stored.
+	Save(ctx context.Context, r Record) error
 
 	// Delete ends a session and returns it as it was; Values may be missing. Of several
 	// concurrent calls exactly one gets the session, and its reason is the one that

@@ -102,21 +102,21 @@ func (m *Memory) Touch(_ context.Context, key Key, seen Time) error {
 }
 
 // Save implements [Backend].
-func (m *Memory) Save(_ context.Context, key Key, version uint64, values []byte) error {
-	s := m.shard(key)
+func (m *Memory) Save(_ context.Context, r Record) error {
+	s := m.shard(r.Key)
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.find(key)
+	e := s.find(r.Key)
 	if e.lookupErr() != nil {
 		return ErrNotFound
 	}
 	saved := *e.session.Load() // a copy, because others may be reading the original
-	if saved.Version != version {
+	if saved.Version != r.Version {
 		return ErrConflict
 	}
 	saved.Version++
-	saved.Values = values
+	saved.Values, saved.Details = r.Values, r.Details
 	e.session.Store(&saved)
 	return nil
 }

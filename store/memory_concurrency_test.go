@@ -36,7 +36,7 @@ func TestMemoryStaysConsistentUnderLoad(t *testing.T) {
 					m.ByOwner(t.Context(), old.Owner, "", MaxPage)
 				}
 				m.Touch(t.Context(), old.Key, TimeOf(time.Now()))
-				m.Save(t.Context(), old.Key, 0, nil)
+				m.Save(t.Context(), atVersion(old, 0))
 				m.Load(t.Context(), old.Key)
 			}
 		})
@@ -154,4 +154,12 @@ func TestMemoryDeleteDetectsMoveWhileItWaits(t *testing.T) {
 			require.Equal(t, r.Session, ended.Session)
 		}
 	}
+}
+
+// atVersion returns a copy of r with another Version.
+func atVersion(r Record, version uint64) Record {
+	s := *r.Session
+	s.Version = version
+	r.Session = &s
+	return r
 }

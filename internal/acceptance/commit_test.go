@@ -53,11 +53,11 @@ func (h *contextBackend) Touch(ctx context.Context, key store.Key, seen store.Ti
 	return h.Backend.Touch(ctx, key, seen)
 }
 
-func (h *contextBackend) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+func (h *contextBackend) Save(ctx context.Context, r store.Record) error {
 	if err := h.wait(ctx, "Save"); err != nil {
 		return err
 	}
-	return h.Backend.Save(ctx, key, version, values)
+	return h.Backend.Save(ctx, r)
 }
 
 func (h *contextBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {

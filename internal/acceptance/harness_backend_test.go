@@ -98,11 +98,11 @@ func (f *failingBackend) Touch(ctx context.Context, key store.Key, seen store.Ti
 	return f.Backend.Touch(ctx, key, seen)
 }
 
-func (f *failingBackend) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+func (f *failingBackend) Save(ctx context.Context, r store.Record) error {
 	if err := f.enter("Save"); err != nil {
 		return err
 	}
-	return f.Backend.Save(ctx, key, version, values)
+	return f.Backend.Save(ctx, r)
 }
 
 func (f *failingBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
@@ -131,4 +131,12 @@ func (f *failingBackend) DeleteByID(ctx context.Context, ends []store.End) ([]st
 		return nil, err
 	}
 	return f.Backend.DeleteByID(ctx, ends)
+}
+
+// withValues returns a copy of r with other values.
+func withValues(r store.Record, values []byte) store.Record {
+	s := *r.Session
+	s.Values = values
+	r.Session = &s
+	return r
 }

@@ -139,7 +139,7 @@ func (e *exchange) stepReadMeanwhile(_ http.ResponseWriter, r *http.Request, n *
 func (e *exchange) stepDamage(http.ResponseWriter, *http.Request, *node) {
 	if s := e.current(); s != nil {
 		if rec, err := e.memory.Load(context.Background(), s.Key); err == nil {
-			_ = e.memory.Save(context.Background(), rec.Key, rec.Version, []byte("damaged"))
+			_ = e.memory.Save(context.Background(), withValues(rec, []byte("damaged")))
 		}
 	}
 }

@@ -344,8 +344,8 @@ func (b *faultyBackend) Touch(ctx context.Context, key store.Key, seen store.Tim
 	return exchangeOf(ctx).call("Touch", key, "", func() error { return b.Memory.Touch(ctx, key, seen) })
 }
 
-func (b *faultyBackend) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
-	return exchangeOf(ctx).call("Save", key, "", func() error { return b.Memory.Save(ctx, key, version, values) })
+func (b *faultyBackend) Save(ctx context.Context, r store.Record) error {
+	return exchangeOf(ctx).call("Save", r.Key, "", func() error { return b.Memory.Save(ctx, r) })
 }
 
 func (b *faultyBackend) Delete(ctx context.Context, key store.Key, reason store.Reason) (rec store.Record, err error) {

@@ -255,7 +255,7 @@ func TestSessionReturnedWithErrorIsNotSaved(t *testing.T) {
 		b.Post("/value?k=k&v=v")
 		for _, damaged := range []string{"garbage", "\x02", "\x01\x03app\x04\x01k\x01v"} {
 			r := sessionsOf(t, backend, "ada")[0]
-			require.NoError(t, backend.Backend.Save(t.Context(), r.Key, r.Version, []byte(damaged)))
+			require.NoError(t, backend.Backend.Save(t.Context(), withValues(r, []byte(damaged))))
 			require.Equal(t, "true", b.Post("/use").Body, "%q", damaged)
 			require.Equal(t, damaged, string(sessionsOf(t, backend, "ada")[0].Values))
 			require.Equal(t, "secret of ada", b.Get("/home").Body, "the user is known all the same")

@@ -215,7 +215,7 @@ func TestSaveReplacesASessionOfWhichNothingCanBeDecoded(t *testing.T) {
 				b.Post("/fill")
 				rec := sessionsOf(t, backend, "ada")[0]
 				newer := []byte("\xffnewer")
-				require.NoError(t, backend.Save(t.Context(), rec.Key, rec.Version, newer))
+				require.NoError(t, backend.Save(t.Context(), withValues(rec, newer)))
 				require.Equal(t, "<nil> 0 true", b.Get("/cart").Body)
 				b.Post("/value?k=k&v=v") // without Save
 				require.Equal(t, newer, sessionsOf(t, backend, "ada")[0].Values)

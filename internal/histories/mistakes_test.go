@@ -153,21 +153,23 @@ func (w *wrongBackend) Touch(ctx context.Context, key store.Key, seen store.Time
 	return err
 }
 
-func (w *wrongBackend) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+func (w *wrongBackend) Save(ctx context.Context, r store.Record) error {
 	if w.mistake == savesLate {
-		late(func(ctx context.Context) { _ = w.Backend.Save(ctx, key, version, values) })
+		late(func(ctx context.Context) { _ = w.Backend.Save(ctx, r) })
 		return nil
 	}
-	err := w.Backend.Save(ctx, key, version, values)
+	err := w.Backend.Save(ctx, r)
 	switch {
 	case errors.Is(err, store.ErrConflict) && w.mistake == dropsConflicts:
 		return nil
 	case errors.Is(err, store.ErrConflict) && w.mistake == lastWriterWins:
-		for next := version + 1; errors.Is(err, store.ErrConflict); next++ {
-			err = w.Backend.Save(ctx, key, next, values)
+		overwriting := *r.Session
+		for errors.Is(err, store.ErrConflict) {
+			overwriting.Version++
+			err = w.Backend.Save(ctx, store.Record{Session: &overwriting})
 		}
 	case errors.Is(err, store.ErrNotFound) && w.mistake == saveUpserts:
-		return w.recreate(ctx, key, func(r *store.Record) { r.Session.Values = values })
+		return w.recreate(ctx, r.Key, func(lost *store.Record) { lost.Session.Values = r.Values })
 	}
 	return err
 }

@@ -47,7 +47,7 @@ var keys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 
 // newNode starts a server.
 //
-//	POST /login?user=    logs in; with "&remember=1", remembers the login
+//	POST /login?user=    logs in; with "&remember=1", remembers the login; with "&label=", labels it
 //	POST /logout
 //	GET  /status
 //	GET  /home           "secret of <user>"
@@ -98,7 +98,7 @@ func newNode(t T, backend store.Backend, configure ...func(*config)) *node {
 func (n *node) routes() http.Handler {
 	g, mux := n.guard, http.NewServeMux()
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-		var options []sessionguard.LoginOption
+		options := []sessionguard.LoginOption{sessionguard.Label(r.FormValue("label"))}
 		if r.FormValue("remember") != "" {
 			options = append(options, sessionguard.Remember())
 		}

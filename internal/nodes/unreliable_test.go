@@ -99,7 +99,7 @@ func (u *unreliable) Kill() error {
 	case forgetsSaves:
 		for _, before := range u.saved {
 			if now, err := u.memory.Load(ctx, before.Key); err == nil {
-				_ = u.memory.Save(ctx, before.Key, now.Version, before.Values)
+				_ = u.memory.Save(ctx, atVersion(before, now.Version))
 			}
 		}
 	}
@@ -168,13 +168,13 @@ func (u *unreliable) Touch(ctx context.Context, key store.Key, seen store.Time) 
 	return u.call(ctx, func(ctx context.Context, m *store.Memory) error { return m.Touch(ctx, key, seen) })
 }
 
-func (u *unreliable) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+func (u *unreliable) Save(ctx context.Context, r store.Record) error {
 	u.mu.Lock()
-	loaded, _ := u.memory.Load(ctx, key)
+	loaded, _ := u.memory.Load(ctx, r.Key)
 	u.mu.Unlock()
 	return u.call(ctx, func(ctx context.Context, m *store.Memory) error {
-		before, _ := m.Load(ctx, key)
-		err := m.Save(ctx, key, version, values)
+		before, _ := m.Load(ctx, r.Key)
+		err := m.Save(ctx, r)
 		if u.mistake == undoesWhenLate && errors.Is(err, store.ErrNotFound) {
 			_, err = m.Create(ctx, loaded, store.Limit{})
 			return err

@@ -18,6 +18,7 @@ const (
 	miscounts     = "the limit is enforced in several steps"
 	forksReplace  = "each request revives a session again"
 	overwrites    = "a save overwrites all values"
+	keepsDetails  = "a save stores the values alone"
 	resurrects    = "saving brings a session back"
 	touchesBack   = "touching brings a session back"
 	watchIsSilent = "a watcher gets no endings"
@@ -36,6 +37,8 @@ var mistakes = map[string][]string{
 	"requests on two nodes that change different values are both saved":                {overwrites},
 	"100 requests on both nodes at once that change one session are all saved":         {overwrites},
 	"100 requests on both nodes at once take a secret once":                            {separate, miscounts},
+	"a label set on one node stays through values, logins and revivals on both":        {keepsDetails},
+	"labels, values and logins that both nodes change at once are all kept":            {overwrites, keepsDetails},
 	"a stream on one node is cut when its session ends on the other":                   {watchIsSilent},
 }
 
@@ -153,16 +156,29 @@ func (w *wrongNode) Touch(ctx context.Context, key store.Key, seen store.Time) e
 	return err
 }
 
-func (w *wrongNode) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+func (w *wrongNode) Save(ctx context.Context, r store.Record) error {
 	w.travel()
-	err := w.Memory.Save(ctx, key, version, values)
+	if now, err := w.Memory.Load(ctx, r.Key); err == nil && w.mistake == keepsDetails {
+		s := *r.Session
+		s.Details = now.Details
+		r.Session = &s
+	}
+	err := w.Memory.Save(ctx, r)
 	if w.mistake == overwrites && errors.Is(err, store.ErrConflict) {
-		return w.Memory.Save(ctx, key, version+1, values)
+		return w.Memory.Save(ctx, atVersion(r, r.Version+1))
 	}
 	if w.mistake == resurrects && errors.Is(err, store.ErrNotFound) {
-		return w.recreate(ctx, key)
+		return w.recreate(ctx, r.Key)
 	}
 	return err
+}
+
+// atVersion returns a copy of r with another Version.
+func atVersion(r store.Record, version uint64) store.Record {
+	s := *r.Session
+	s.Version = version
+	r.Session = &s
+	return r
 }
 
 func (w *wrongNode) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {

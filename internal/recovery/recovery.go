@@ -92,9 +92,9 @@ func (b *backend) Touch(ctx context.Context, key store.Key, seen store.Time) (er
 	return b.Backend.Touch(ctx, key, seen)
 }
 
-func (b *backend) Save(ctx context.Context, key store.Key, version uint64, values []byte) (err error) {
+func (b *backend) Save(ctx context.Context, r store.Record) (err error) {
 	defer b.recover("Save", &err)
-	return b.Backend.Save(ctx, key, version, values)
+	return b.Backend.Save(ctx, r)
 }
 
 func (b *backend) Delete(ctx context.Context, key store.Key, reason store.Reason) (ended store.Record, err error) {

@@ -26,7 +26,7 @@ func TestEveryPanicIsAnErrorWithAStack(t *testing.T) {
 		"Replace":  func() error { return b.Replace(ctx, store.Key{}, 1, store.Record{}) },
 		"Load":     func() error { _, err := b.Load(ctx, store.Key{}); return err },
 		"Touch":    func() error { return b.Touch(ctx, store.Key{}, 1) },
-		"Save":     func() error { return b.Save(ctx, store.Key{}, 1, nil) },
+		"Save":     func() error { return b.Save(ctx, store.Record{}) },
 		"Delete":   func() error { _, err := b.Delete(ctx, store.Key{}, store.ReasonEnded); return err },
 		"LoadByID": func() error { _, err := b.LoadByID(ctx, "a", "b"); return err },
 		"ByOwner":  func() error { _, err := b.ByOwner(ctx, "a", "", 1); return err },

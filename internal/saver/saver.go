@@ -163,11 +163,13 @@ func (q *Queue) saveMerged(ctx context.Context, latest *store.Session, batch []*
 		if !changed {
 			return latest, nil
 		}
-		err := q.backend.Save(ctx, latest.Key, latest.Version, merged)
+		saved := *latest
+		saved.Values = merged
+		err := q.backend.Save(ctx, store.Record{Session: &saved})
 		if err == nil {
-			saved := *latest
-			saved.Values, saved.Version = merged, latest.Version+1
-			return &saved, nil
+			next := saved // the backend may have kept the other
+			next.Version++
+			return &next, nil
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			return nil, err

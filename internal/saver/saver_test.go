@@ -37,7 +37,7 @@ func (s *slow) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	return s.Backend.Load(ctx, key)
 }
 
-func (s *slow) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+func (s *slow) Save(ctx context.Context, r store.Record) error {
 	s.saves.Add(1)
 	time.Sleep(time.Millisecond)
 	if err := ctx.Err(); err != nil {
@@ -48,7 +48,7 @@ func (s *slow) Save(ctx context.Context, key store.Key, version uint64, values [
 			return err
 		}
 	}
-	return s.Backend.Save(ctx, key, version, values)
+	return s.Backend.Save(ctx, r)
 }
 
 // newSession returns a backend with one session.

@@ -110,8 +110,12 @@ func (c *cache) get(key store.Key) (store.Record, bool) {
 
 func (c *cache) put(key store.Key, e cachedRecord) {
 	const overhead = 600 // a session without its strings and values, and its map entries
+	d := e.Detail()
 	size := overhead + len(e.ID) + len(e.Owner) + len(e.Stamp) + len(e.Values) +
-		len(e.Detail().UserAgent) + len(e.Detail().Address) + len(e.Detail().SuccessorToken)
+		len(d.UserAgent) + len(d.Address) + len(d.SuccessorToken) + len(d.Label)
+	if d.Actor != nil {
+		size += len(d.Actor.Owner) + len(d.Actor.ID)
+	}
 	s := c.shard(key)
 	if size > s.maxYoungSize {
 		return

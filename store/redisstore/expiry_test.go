@@ -51,7 +51,7 @@ func TestTouchPostponesExpiryAndSaveKeepsIt(t *testing.T) {
 	require.NoError(t, s.Touch(t.Context(), r.Key, now.Add(-10*time.Minute)))
 	requireTTL(t, s, s.sessionKey(r.Key), 50*time.Minute+store.Grace)
 	requireTTL(t, s, s.indexKey(r.Owner), 50*time.Minute+store.Grace)
-	require.NoError(t, s.Save(t.Context(), r.Key, r.Version, []byte("new")))
+	require.NoError(t, s.Save(t.Context(), withValues(r, []byte("new"))))
 	requireTTL(t, s, s.sessionKey(r.Key), 50*time.Minute+store.Grace)
 }
 

@@ -153,11 +153,13 @@ func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error
 }
 
 // Save implements [store.Backend].
-func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
-	defer s.noteWrite(key)
-	_, err := s.runScript(ctx, saveScript, s.sessionKey(key), nil,
-		encodeVersion(version), encodeVersion(version+1), rueidis.BinaryString(values))
-	return s.plainNotFound(key, err)
+func (s *Store) Save(ctx context.Context, r store.Record) error {
+	defer s.noteWrite(r.Key)
+	saved := *r.Session
+	saved.Version++
+	_, err := s.runScript(ctx, saveScript, s.sessionKey(r.Key), nil,
+		encodeVersion(r.Version), encodeSession(store.Record{Session: &saved}))
+	return s.plainNotFound(r.Key, err)
 }
 
 // Create implements [store.Backend].

@@ -128,13 +128,12 @@ redis.call('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))
 return {'ok'}
 `)
 
-// saveScript has KEYS session; ARGV version, next version, values.
+// saveScript has KEYS session; ARGV version, value. It keeps the time of the last activity.
 var saveScript = newScript(changes, prelude+`
 local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
 if s.version ~= ARGV[1] then return unchanged('conflict') end
-redis.call('SET', KEYS[1], string.sub(s.value, 1, 9) .. ARGV[2] ..
-	string.sub(s.value, 18, s.values_at - 1) .. ARGV[3], 'KEEPTTL')
+redis.call('SET', KEYS[1], string.sub(s.value, 1, 9) .. string.sub(ARGV[2], 10), 'KEEPTTL')
 return {'ok'}
 `)
 

@@ -108,7 +108,7 @@ func allCalls(ctx context.Context, s *Store, r store.Record) map[string]func() e
 	return map[string]func() error{
 		"Load":     func() error { _, err := s.Load(ctx, r.Key); return err },
 		"Touch":    func() error { return s.Touch(ctx, r.Key, r.LastSeen+1) },
-		"Save":     func() error { return s.Save(ctx, r.Key, r.Version, []byte("new")) },
+		"Save":     func() error { return s.Save(ctx, withValues(r, []byte("new"))) },
 		"Replace":  func() error { return s.Replace(ctx, r.Key, r.Version, successor(r)) },
 		"Delete":   func() error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
 		"ByOwner":  func() error { _, err := s.ByOwner(ctx, r.Owner, "", store.MaxPage); return err },
@@ -162,4 +162,20 @@ func runOnServer(t testing.TB, server *servers.Server, command ...string) rueidi
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	return client.Do(ctx, client.B().Arbitrary(command...).Build())
+}
+
+// withValues returns a copy of r with other values.
+func withValues(r store.Record, values []byte) store.Record {
+	s := *r.Session
+	s.Values = values
+	r.Session = &s
+	return r
+}
+
+// atVersion returns a copy of r with another Version.
+func atVersion(r store.Record, version uint64) store.Record {
+	s := *r.Session
+	s.Version = version
+	r.Session = &s
+	return r
 }

@@ -20,7 +20,7 @@ func TestServerOutOfMemoryAcceptsOnlyTouchAndDelete(t *testing.T) {
 
 	next, another := successor(moved), newSession(limited.Owner)
 	for name, err := range map[string]error{
-		"Save":    s.Save(t.Context(), saved.Key, saved.Version, []byte("new")),
+		"Save":    s.Save(t.Context(), withValues(saved, []byte("new"))),
 		"Replace": s.Replace(t.Context(), moved.Key, moved.Version, next),
 		"Create":  func() error { _, err := s.Create(t.Context(), another, store.Limit{Max: 1}); return err }(),
 	} {
@@ -70,7 +70,7 @@ func TestReplicaIsNeverTrusted(t *testing.T) {
 	requireInconclusive(t, touch(), "Touch")
 	requireInconclusive(t, s.Touch(t.Context(), r.Key, r.Deadline()), "Touch after the deadline")
 	requireInconclusive(t, s.Touch(t.Context(), r.Key, r.LastSeen), "Touch without a change")
-	requireInconclusive(t, s.Save(t.Context(), r.Key, r.Version+1, nil), "Save at another version")
+	requireInconclusive(t, s.Save(t.Context(), atVersion(r, r.Version+1)), "Save at another version")
 	expired := newSession(newOwner())
 	expired.Expires = 0
 	_, err := s.Create(t.Context(), expired, store.Limit{})

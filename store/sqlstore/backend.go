@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/store/internal/record"
 )
 
 // Load implements [store.Backend].
@@ -66,7 +67,7 @@ func (s *Store) touchSession(ctx context.Context, key store.Key, seen store.Time
 }
 
 // Save implements [store.Backend].
-func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
+func (s *Store) Save(ctx context.Context, r store.Record) error {
 	return s.call(ctx, "saving a session", func(ctx context.Context) error {
 		var saved bool
 		err := s.write(ctx, func() error {
@@ -74,13 +75,13 @@ func (s *Store) Save(ctx context.Context, key store.Key, version uint64, values 
 			if err != nil {
 				return err
 			}
-			saved, err = affectedRows(q.ExecContext(ctx, s.sql.save, values, key[:], int64(version)))
+			saved, err = affectedRows(q.ExecContext(ctx, s.sql.save, record.Append(nil, r.Session), r.Values, r.Key[:], int64(r.Version)))
 			return uncertain(err)
 		})
 		if saved || err != nil {
 			return err
 		}
-		_, err = s.loadSession(ctx, key)
+		_, err = s.loadSession(ctx, r.Key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			return store.ErrNotFound

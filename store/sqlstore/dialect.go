@@ -71,7 +71,7 @@ var standard = statements{
 			THEN GREATEST(LEAST(? + 2 * idle_timeout_ms, expires), remember_until) + %[1]d
 			ELSE delete_after END
 		WHERE session_key = ? AND kind = 0 AND ? < LEAST(last_seen + idle_timeout_ms, expires)`, store.Grace.Milliseconds()),
-	save: `UPDATE sessionguard_sessions SET version = version + 1, session_values = ?
+	save: `UPDATE sessionguard_sessions SET version = version + 1, record = ?, session_values = ?
 		WHERE session_key = ? AND kind = 0 AND version = ?`,
 	insert: `INSERT INTO sessionguard_sessions
 		(session_key, kind, owner_hash, session_id, version, last_seen, idle_timeout_ms, expires, remember_until, delete_after, record, session_values)

@@ -37,7 +37,7 @@ func TestTimeoutHoldsAtEveryStatement(t *testing.T) {
 				func() error { _, err := s.Create(t.Context(), r, store.Limit{Max: 1}); return err },
 				func() error { _, err := s.Load(t.Context(), r.Key); return err },
 				func() error { return s.Touch(t.Context(), r.Key, r.LastSeen) },
-				func() error { return s.Save(t.Context(), r.Key, 0, nil) },
+				func() error { return s.Save(t.Context(), atVersion(r, 0)) },
 				func() error { return s.Replace(t.Context(), r.Key, 0, r) },
 				func() error { _, err := s.Delete(t.Context(), r.Key, store.ReasonEnded); return err },
 				func() error { _, err := s.ByOwner(t.Context(), r.Owner, "", store.MaxPage); return err },
@@ -98,7 +98,7 @@ func TestRetriesOnlyWhatCannotHaveTakenEffect(t *testing.T) {
 			case "SELECT kind":
 				_, _ = s.Load(t.Context(), r.Key)
 			case save:
-				_ = s.Save(t.Context(), r.Key, 1, nil)
+				_ = s.Save(t.Context(), atVersion(r, 1))
 			case touch:
 				_ = s.Touch(t.Context(), r.Key, r.LastSeen)
 			default:
@@ -130,4 +130,12 @@ func TestRetryGivesUpOnRepeatedlyLostConnections(t *testing.T) {
 			require.LessOrEqual(t, attempts, c.max)
 		})
 	}
+}
+
+// atVersion returns a copy of r with another Version.
+func atVersion(r store.Record, version uint64) store.Record {
+	s := *r.Session
+	s.Version = version
+	r.Session = &s
+	return r
 }

@@ -19,7 +19,7 @@ var byIDChecks = []check{
 		requireSame(t, r, mustLoadByID(t, b, r))
 		r.LastSeen++
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen))
-		require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte("new")))
+		require.NoError(t, b.Save(t.Context(), withValues(r, []byte("new"))))
 		r.Version++
 		r.Values = []byte("new")
 		requireSame(t, r, mustLoadByID(t, b, r))
@@ -204,7 +204,7 @@ var byIDChecks = []check{
 				},
 				func() error { return ignore(store.ErrNotFound, b.Touch(t.Context(), other.Key, other.LastSeen+1)) },
 				func() error {
-					return ignore(store.ErrNotFound, b.Save(t.Context(), other.Key, other.Version, nil))
+					return ignore(store.ErrNotFound, b.Save(t.Context(), withValues(other, nil)))
 				},
 			)
 			require.NoError(t, errors.Join(errs...))

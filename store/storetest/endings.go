@@ -43,7 +43,7 @@ var endingChecks = []check{
 		next := successor(r)
 		mustCreate(t, b, next)
 		require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), next.Key, next.Version, []byte("new")))
+		require.NoError(t, b.Save(t.Context(), withValues(next, []byte("new"))))
 		next.LastSeen++
 		next.Version++
 		requireSameExceptValues(t, next, mustDelete(t, b, next.Key, store.ReasonLoggedOut))
@@ -113,7 +113,7 @@ var endingChecks = []check{
 			var ended store.Record
 			errs := concurrently(
 				func() error { return b.Touch(t.Context(), r.Key, r.LastSeen+1) },
-				func() error { return b.Save(t.Context(), r.Key, r.Version, nil) },
+				func() error { return b.Save(t.Context(), withValues(r, nil)) },
 				func() (err error) {
 					ended, err = b.Delete(t.Context(), r.Key, store.ReasonIdle)
 					return err
@@ -153,7 +153,7 @@ var endingChecks = []check{
 				},
 				func() error { return ignore(store.ErrNotFound, b.Touch(t.Context(), r.Key, r.LastSeen+1)) },
 				func() error { return ignore(store.ErrNotFound, b.Touch(t.Context(), r.Key, r.LastSeen+2)) },
-				func() error { return ignore(store.ErrNotFound, b.Save(t.Context(), r.Key, r.Version, nil)) },
+				func() error { return ignore(store.ErrNotFound, b.Save(t.Context(), withValues(r, nil))) },
 				func() error { return b.Replace(t.Context(), r.Key, r.Version, next) },
 			)
 			require.NoError(t, errors.Join(errs[:4]...))
@@ -186,7 +186,7 @@ var endingChecks = []check{
 					return err
 				},
 				func() error { return ignore(store.ErrNotFound, b.Touch(t.Context(), old.Key, old.LastSeen+1)) },
-				func() error { return ignore(store.ErrNotFound, b.Save(t.Context(), old.Key, old.Version, nil)) },
+				func() error { return ignore(store.ErrNotFound, b.Save(t.Context(), withValues(old, nil))) },
 				func() error {
 					err := ignore(store.ErrNotFound, b.Replace(t.Context(), old.Key, old.Version, next))
 					return ignore(store.ErrConflict, err)

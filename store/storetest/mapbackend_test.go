@@ -124,35 +124,40 @@ func (b *mapBackend) Touch(_ context.Context, key store.Key, seen store.Time) er
 	return nil
 }
 
-func (b *mapBackend) Save(_ context.Context, key store.Key, version uint64, values []byte) error {
+func (b *mapBackend) Save(_ context.Context, r store.Record) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r, ok := b.sessions[b.key(key)]
+	now, ok := b.sessions[b.key(r.Key)]
 	if !ok && b.makes("save: creates a missing session") {
-		r.Session = &store.Session{Key: key, Version: version}
+		now.Session = &store.Session{Key: r.Key, Version: r.Version}
 	} else if !ok {
 		return store.ErrNotFound
 	}
-	if r.Version != version && !b.makes("save: ignores the version") {
+	if now.Version != r.Version && !b.makes("save: ignores the version") {
 		return store.ErrConflict
 	}
-	if b.makes("save: refuses past the deadline") && hasPassed(r.Deadline()) {
+	if b.makes("save: refuses past the deadline") && hasPassed(now.Deadline()) {
 		return store.ErrNotFound
 	}
 	b.pauseIf("save: checks and acts in two steps")
-	s := *r.Session
-	if b.makes("save: loses the details") {
-		s.Details = nil
-	}
-	if b.makes("save: writes to the loaded session") {
-		defer func() { *r.Session = s }()
-	}
-	if b.makes("save: loses a touch") {
-		r.LastSeen = b.asCreated(key).LastSeen
-	}
+	s := *now.Session
 	s.Version++
-	s.Values = values
-	b.sessions[b.key(key)] = store.Record{Session: &s, LastSeen: r.LastSeen}
+	s.Values, s.Details = r.Values, r.Details
+	switch {
+	case b.makes("save: loses the details"):
+		s.Details = nil
+	case b.makes("save: keeps the old details"):
+		s.Details = now.Details
+	case b.makes("save: keeps the old values"):
+		s.Values = now.Values
+	case b.makes("save: writes to the loaded session"):
+		defer func() { *now.Session = s }()
+	case b.makes("save: loses a touch"):
+		now.LastSeen = b.asCreated(r.Key).LastSeen
+	case b.makes("save: moves LastSeen"):
+		now.LastSeen = max(now.LastSeen, r.LastSeen)
+	}
+	b.sessions[b.key(r.Key)] = store.Record{Session: &s, LastSeen: now.LastSeen}
 	return nil
 }
 

@@ -23,7 +23,7 @@ var moveChecks = []check{
 
 		// The moved session is a session like any other.
 		require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), next.Key, next.Version, nil))
+		require.NoError(t, b.Save(t.Context(), withValues(next, nil)))
 		mustDelete(t, b, next.Key, store.ReasonLoggedOut)
 		requireOwned(t, b, r.Owner)
 	}},
@@ -113,7 +113,7 @@ var moveChecks = []check{
 			mustCreate(t, b, r)
 			next := successor(r)
 			errs := concurrently(
-				func() error { return b.Save(t.Context(), r.Key, r.Version, []byte("new")) },
+				func() error { return b.Save(t.Context(), withValues(r, []byte("new"))) },
 				func() error { return b.Replace(t.Context(), r.Key, r.Version, next) },
 			)
 			if errs[0] == nil {

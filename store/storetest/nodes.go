@@ -49,8 +49,8 @@ func (n *alternatingNodes) Touch(ctx context.Context, key store.Key, seen store.
 	return n.next().Touch(ctx, key, seen)
 }
 
-func (n *alternatingNodes) Save(ctx context.Context, key store.Key, version uint64, values []byte) error {
-	return n.next().Save(ctx, key, version, values)
+func (n *alternatingNodes) Save(ctx context.Context, r store.Record) error {
+	return n.next().Save(ctx, r)
 }
 
 func (n *alternatingNodes) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {

@@ -94,7 +94,7 @@ var raceChecks = []check{
 			var saves []func() error
 			for i := range 8 {
 				saves = append(saves, func() error {
-					return b.Save(t.Context(), r.Key, r.Version, []byte(strconv.Itoa(i)))
+					return b.Save(t.Context(), withValues(r, []byte(strconv.Itoa(i))))
 				})
 			}
 			won := winner(t, concurrently(saves...), store.ErrConflict)
@@ -120,7 +120,7 @@ var raceChecks = []check{
 				if err != nil {
 					return err
 				}
-				err = b.Save(t.Context(), r.Key, now.Version, []byte(strconv.Itoa(n+1)))
+				err = b.Save(t.Context(), withValues(now, []byte(strconv.Itoa(n+1))))
 				if err == nil {
 					done++
 				} else if !errors.Is(err, store.ErrConflict) {

@@ -55,7 +55,7 @@ var recordChecks = []check{
 
 			saved := newRecord()
 			mustCreate(t, b, saved)
-			require.NoError(t, b.Save(t.Context(), saved.Key, saved.Version, values))
+			require.NoError(t, b.Save(t.Context(), withValues(saved, values)))
 			require.Equal(t, string(values), string(mustLoad(t, b, saved.Key).Values))
 		}
 	}},
@@ -108,7 +108,7 @@ var recordChecks = []check{
 		for _, r := range remembered("session=" + rand.Text()) {
 			mustCreate(t, b, r)
 			requireSame(t, r, mustLoad(t, b, r.Key))
-			require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte("new")))
+			require.NoError(t, b.Save(t.Context(), withValues(r, []byte("new"))))
 			r.Version++
 			r.Values = []byte("new")
 			requireSame(t, r, mustLoad(t, b, r.Key))
@@ -167,9 +167,34 @@ var recordChecks = []check{
 		r := newRecord()
 		mustCreate(t, b, r)
 		for _, values := range []string{"first", "", "third"} {
-			require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte(values)))
+			require.NoError(t, b.Save(t.Context(), withValues(r, []byte(values))))
 			r.Version++
 			r.Values = []byte(values)
+			requireSame(t, r, mustLoad(t, b, r.Key))
+		}
+	}},
+	{"Save stores Details and changes nothing else", func(t T, b store.Backend) {
+		r := newRecord()
+		mustCreate(t, b, r)
+		for _, details := range savedDetails(r) {
+			r = withValues(r, r.Values)
+			r.Details = details
+			require.NoError(t, b.Save(t.Context(), r))
+			r = atVersion(r, r.Version+1)
+			requireSame(t, r, mustLoad(t, b, r.Key))
+			requireSame(t, r, mustLoadByID(t, b, r))
+		}
+		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen+1))
+		mustDelete(t, b, r.Key, store.ReasonLoggedOut)
+	}},
+	{"Save does not move LastSeen", func(t T, b store.Backend) {
+		r := newRecord()
+		mustCreate(t, b, r)
+		for _, seen := range []store.Time{0, r.LastSeen.Add(-time.Hour), r.LastSeen + 1, r.Expires} {
+			saving := r
+			saving.LastSeen = seen
+			require.NoError(t, b.Save(t.Context(), saving))
+			r = atVersion(r, r.Version+1)
 			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
@@ -178,7 +203,7 @@ var recordChecks = []check{
 		r.Version = 5
 		mustCreate(t, b, r)
 		for _, version := range []uint64{0, 4, 6, 1 << 40} {
-			require.ErrorIs(t, b.Save(t.Context(), r.Key, version, []byte("new")), store.ErrConflict)
+			require.ErrorIs(t, b.Save(t.Context(), withValues(atVersion(r, version), []byte("new"))), store.ErrConflict)
 			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
@@ -186,7 +211,7 @@ var recordChecks = []check{
 		r := newRecord()
 		mustCreate(t, b, r)
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte("new")))
+		require.NoError(t, b.Save(t.Context(), withValues(r, []byte("new"))))
 		require.Equal(t, r.LastSeen+1, mustLoad(t, b, r.Key).LastSeen, "Save lost the Touch")
 	}},
 	{"a loaded session does not change", func(t T, b store.Backend) {
@@ -194,10 +219,23 @@ var recordChecks = []check{
 		mustCreate(t, b, r)
 		before := mustLoad(t, b, r.Key)
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), r.Key, r.Version, []byte("new")))
+		require.NoError(t, b.Save(t.Context(), withValues(r, []byte("new"))))
 		mustDelete(t, b, r.Key, store.ReasonLoggedOut)
 		requireSame(t, r, before)
 	}},
+}
+
+// savedDetails returns details that may be saved in r, one after the other: with every field
+// but RememberUntil changed, longer and shorter ones.
+func savedDetails(r store.Record) []*store.Details {
+	changed, long, few := newRecord().Details, newRecord().Details, store.Details{}
+	changed.RememberUntil, changed.Created, changed.Rotated = r.Details.RememberUntil, r.Details.Created+1, r.Details.Rotated+1
+	changed.Factors = slices.Repeat(changed.Factors, 4)
+	long.RememberUntil = r.Details.RememberUntil
+	long.Label = string(bytes.Repeat([]byte("Jürgens 🦊 \x00"), 1000))
+	long.SuccessorToken = everyByte()
+	few.RememberUntil = r.Details.RememberUntil
+	return []*store.Details{changed, long, &few, {RememberUntil: few.RememberUntil, Label: "again"}}
 }
 
 // requireStaysGone checks that Touch, Save and Replace of a session that is gone return
@@ -210,8 +248,8 @@ func requireStaysGone(t T, b store.Backend, r store.Record) {
 		err  error
 	}{
 		{"Touch", b.Touch(t.Context(), r.Key, r.LastSeen+1)},
-		{"Save", b.Save(t.Context(), r.Key, r.Version, r.Values)},
-		{"Save at version 0", b.Save(t.Context(), r.Key, 0, r.Values)},
+		{"Save", b.Save(t.Context(), r)},
+		{"Save at version 0", b.Save(t.Context(), atVersion(r, 0))},
 		{"Replace", b.Replace(t.Context(), r.Key, r.Version, next)},
 	} {
 		require.ErrorIs(t, attempt.err, store.ErrNotFound, attempt.name)

@@ -137,6 +137,22 @@ func successor(r store.Record) store.Record {
 	return next
 }
 
+// withValues returns a copy of r with other values.
+func withValues(r store.Record, values []byte) store.Record {
+	s := *r.Session
+	s.Values = values
+	r.Session = &s
+	return r
+}
+
+// atVersion returns a copy of r with another Version.
+func atVersion(r store.Record, version uint64) store.Record {
+	s := *r.Session
+	s.Version = version
+	r.Session = &s
+	return r
+}
+
 // newKeyFor returns a random key of the owner's group, as a guard does.
 func newKeyFor(owner string) (key store.Key) {
 	for {

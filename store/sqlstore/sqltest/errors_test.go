@@ -52,7 +52,7 @@ func requireFails(t *testing.T, s *sqlstore.Store, timeout time.Duration, calls 
 		"Limit":    func(ctx context.Context) error { _, err := s.Create(ctx, r, store.Limit{Max: 1}); return err },
 		"Load":     func(ctx context.Context) error { _, err := s.Load(ctx, r.Key); return err },
 		"Touch":    func(ctx context.Context) error { return s.Touch(ctx, r.Key, r.LastSeen+1) },
-		"Save":     func(ctx context.Context) error { return s.Save(ctx, r.Key, 1, nil) },
+		"Save":     func(ctx context.Context) error { return s.Save(ctx, atVersion(r, 1)) },
 		"Replace":  func(ctx context.Context) error { return s.Replace(ctx, r.Key, 1, next) },
 		"Delete":   func(ctx context.Context) error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
 		"ByOwner":  func(ctx context.Context) error { _, err := s.ByOwner(ctx, r.Owner, "", store.MaxPage); return err },
@@ -176,4 +176,20 @@ func TestReadOnlyDatabaseLoadsSessionsAndRefusesChanges(t *testing.T) {
 			require.Equal(t, r.ID, got.ID)
 		})
 	}
+}
+
+// withValues returns a copy of r with other values.
+func withValues(r store.Record, values []byte) store.Record {
+	s := *r.Session
+	s.Values = values
+	r.Session = &s
+	return r
+}
+
+// atVersion returns a copy of r with another Version.
+func atVersion(r store.Record, version uint64) store.Record {
+	s := *r.Session
+	s.Version = version
+	r.Session = &s
+	return r
 }

@@ -74,7 +74,7 @@ func TestLimitEndsSessionsInUseExactlyOnce(t *testing.T) {
 					for i := 0; ctx.Err() == nil; i++ {
 						r := records[(97*i+w)%len(records)]
 						if w == 0 {
-							_ = b.Save(ctx, r.Key, 1, []byte("saved"))
+							_ = b.Save(ctx, withValues(atVersion(r, 1), []byte("saved")))
 						} else {
 							_ = b.Touch(ctx, r.Key, r.LastSeen+store.Time(i))
 						}

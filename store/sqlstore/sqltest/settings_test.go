@@ -119,7 +119,7 @@ func TestNoValueEndsTheQuotationOfADriver(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, r.Values, got.Values)
 				require.Equal(t, r.Owner, got.Owner)
-				require.NoError(t, s.Save(t.Context(), r.Key, 1, []byte{byte(lead), '\'', ',', 'k', 'i', 'n', 'd', '=', '7', ' ', '-', '-', ' '}))
+				require.NoError(t, s.Save(t.Context(), withValues(atVersion(r, 1), []byte{byte(lead), '\'', ',', 'k', 'i', 'n', 'd', '=', '7', ' ', '-', '-', ' '})))
 				_, err = other.Load(t.Context(), bystander.Key)
 				require.NoError(t, err)
 			}
@@ -146,7 +146,7 @@ func TestNoTransactionFollowsACommitOrRollback(t *testing.T) {
 		require.NoError(t, transact())
 		before, err := other.Load(t.Context(), r.Key)
 		require.NoError(t, err)
-		require.NoError(t, s.Save(t.Context(), r.Key, before.Version, []byte(rand.Text())))
+		require.NoError(t, s.Save(t.Context(), withValues(before, []byte(rand.Text()))))
 		after, err := other.Load(t.Context(), r.Key)
 		require.NoError(t, err)
 		require.Equal(t, before.Version+1, after.Version)
@@ -181,9 +181,9 @@ func TestTouchThatChangesNothingSucceeds(t *testing.T) {
 			require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen-1))
 		}
 		for version := range uint64(3) { // the same values
-			require.NoError(t, s.Save(t.Context(), r.Key, version+1, r.Values))
+			require.NoError(t, s.Save(t.Context(), atVersion(r, version+1)))
 		}
 		require.ErrorIs(t, s.Touch(t.Context(), r.Key, r.Deadline()), store.ErrNotFound)
-		require.ErrorIs(t, s.Save(t.Context(), r.Key, 1, nil), store.ErrConflict)
+		require.ErrorIs(t, s.Save(t.Context(), atVersion(r, 1)), store.ErrConflict)
 	}
 }

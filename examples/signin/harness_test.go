@@ -70,7 +70,9 @@ func (s *site) readAddresses(lines *bufio.Scanner) (output string) {
 
 func (s *site) browse() *testbrowser.Browser {
 	s.Helper()
-	return testbrowser.New(s.T, s.url, nil)
+	connections := &http.Transport{}
+	s.Cleanup(connections.CloseIdleConnections) // a server waits for those that were never used
+	return testbrowser.New(s.T, s.url, connections)
 }
 
 // follow follows redirects, to the provider and back, and returns the first page.

@@ -74,6 +74,9 @@ func (a *App) logIn(w http.ResponseWriter, r *http.Request, user *User, factors 
 	switch {
 	case errors.Is(err, sessionguard.ErrInactive):
 		a.render(w, r, http.StatusForbidden, "login", page{Title: "Log in", Error: "Your account is not active. Ask an admin.", Content: a.loginForm(r)})
+	case errors.Is(err, sessionguard.ErrNoSession):
+		// Another request has completed this login, or it has just ended.
+		http.Redirect(w, r, "/login?next="+url.QueryEscape(a.guard.Next(r, "")), http.StatusSeeOther)
 	case errors.Is(err, errLoggedOut):
 		a.refuseOpenID(w, r, err)
 	case err != nil:
@@ -92,7 +95,7 @@ func (a *App) leadOn(w http.ResponseWriter, r *http.Request, next string) {
 }
 
 // claimant returns the user who has logged in, wholly or not, for the pages where more
-// factors are proved.
+// factors are proved. They show no name: perhaps it is somebody who has stolen a password.
 func (a *App) claimant(r *http.Request) (*User, bool) {
 	if user, _, ok := a.guard.Pending(r); ok {
 		return user, true

@@ -59,7 +59,9 @@ func factorName(factor string) string {
 func (a *App) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	p.User, _ = a.guard.User(r)
 	p.Session, _ = a.guard.Session(r)
-	p.Script = a.guard.ScriptTag(r)
+	// Every other second, so that you see a logout at the provider take the page away. The
+	// default of a minute is kinder to your server.
+	p.Script = a.guard.ScriptTag(r, "data-poll", "2")
 	if r.Method != http.MethodHead { // a HEAD response cannot show flashes, so keep them
 		if session, err := a.guard.Get(r, "flash"); err == nil {
 			p.Flashes = session.Flashes()

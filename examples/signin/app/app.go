@@ -36,7 +36,7 @@ type Options struct {
 	Origin   string
 	Provider ProviderOptions
 
-	Accounts Accounts
+	Accounts Accounts     // required
 	Log      *slog.Logger // nil: the default one
 }
 
@@ -90,8 +90,8 @@ func New(ctx context.Context, o Options) (*App, error) {
 // Handler returns the application's handler: every route, behind the gate it needs.
 func (a *App) Handler() http.Handler {
 	g := a.guard
-	fresh := g.RequireFresh(freshFor)
 	hardwareKey := g.RequireFactor(factorHardwareKey)
+	sensitive := a.requireFreshLogin
 	handler := func(h http.HandlerFunc) http.Handler { return h }
 
 	mux := http.NewServeMux()
@@ -117,16 +117,31 @@ func (a *App) Handler() http.Handler {
 	mux.Handle("POST /reauth", g.RequireLogin(handler(a.reauth)))
 	mux.Handle("GET /vault", hardwareKey(handler(a.vaultPage)))
 	// Whoever changes how an account is logged in to has logged in a moment ago
-	mux.Handle("GET /account", fresh(handler(a.accountPage)))
-	mux.Handle("GET /account/totp", fresh(handler(a.totpPage)))
-	mux.Handle("GET /account/totp.png", fresh(handler(a.totpImage)))
-	mux.Handle("POST /account/totp", fresh(handler(a.enableTOTP)))
-	mux.Handle("POST /account/totp/remove", fresh(handler(a.removeTOTP)))
-	mux.Handle("POST /account/passkeys/options", fresh(handler(a.registrationOptions)))
-	mux.Handle("POST /account/passkeys", fresh(handler(a.registerPasskey)))
-	mux.Handle("POST /account/passkeys/remove", fresh(handler(a.removePasskey)))
+	mux.Handle("GET /account", sensitive(handler(a.accountPage)))
+	mux.Handle("GET /account/totp", sensitive(handler(a.totpPage)))
+	mux.Handle("GET /account/totp.png", sensitive(handler(a.totpImage)))
+	mux.Handle("POST /account/totp", sensitive(handler(a.enableTOTP)))
+	mux.Handle("POST /account/totp/remove", sensitive(handler(a.removeTOTP)))
+	mux.Handle("POST /account/passkeys/options", sensitive(handler(a.registrationOptions)))
+	mux.Handle("POST /account/passkeys", sensitive(handler(a.registerPasskey)))
+	mux.Handle("POST /account/passkeys/remove", sensitive(handler(a.removePasskey)))
 
 	return a.securityHeaders(http.MaxBytesHandler(g.Handler(mux), 64<<10))
+}
+
+// requireFreshLogin is for the pages that change how an account is logged in to. Whoever has
+// a second factor has to prove that again, so that a password and an unattended laptop are
+// not enough to replace it (OWASP ASVS 7.5.1).
+func (a *App) requireFreshLogin(next http.Handler) http.Handler {
+	gated := a.guard.RequireFresh(freshFor)(next)
+	gatedTwice := a.guard.RequireFresh(freshFor, factorMultiple)(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, ok := a.guard.User(r); ok && requiredFactors(user) != nil {
+			gatedTwice.ServeHTTP(w, r)
+			return
+		}
+		gated.ServeHTTP(w, r)
+	})
 }
 
 // EndStreams ends what would keep a server from shutting down.

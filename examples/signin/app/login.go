@@ -152,8 +152,13 @@ func (a *App) factor(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reauthPage asks for the password or a passkey again. RequireFresh redirects here.
+// reauthPage asks for the password or a passkey again. RequireFresh redirects here, also if it
+// is a certain factor that was proved too long ago.
 func (a *App) reauthPage(w http.ResponseWriter, r *http.Request) {
+	if r.FormValue("factor") != "" {
+		http.Redirect(w, r, "/factor?"+r.URL.RawQuery, http.StatusSeeOther)
+		return
+	}
 	a.render(w, r, http.StatusOK, "reauth", page{Title: "Confirm it’s you", Content: a.guard.Next(r, "")})
 }
 

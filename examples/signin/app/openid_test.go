@@ -33,9 +33,9 @@ func TestSeveralLoginsWithTheProviderMayBeUnderWay(t *testing.T) {
 	s := newSite(t)
 	b := s.browse()
 	first, second := s.toProvider(b, "next", "/account"), s.toProvider(b)
-	b.Get(s.provider.issue(second, nil)).Expect(http.StatusSeeOther, "/home")
-	// The first one began before anybody was logged in.
-	b.Get(s.provider.issue(first, nil)).Expect(http.StatusForbidden, "")
+	b.Get(s.provider.issue(first, nil)).Expect(http.StatusSeeOther, "/account")
+	// The other one began before anybody was logged in.
+	b.Get(s.provider.issue(second, nil)).Expect(http.StatusForbidden, "")
 	isIn(b, "Ada Lovelace")
 }
 

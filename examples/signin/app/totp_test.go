@@ -177,3 +177,20 @@ func TestASecondFactorIsSetUpRightAfterALoginOnly(t *testing.T) {
 		enrol(b)
 	})
 }
+
+func TestASecondFactorIsReplacedByWhoeverHasIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		b := s.as("ada")
+		secret := enrol(b)
+		time.Sleep(freshFor)
+		b.PostForm("/reauth", "password", apptest.Passwords["ada"], "next", "/account").Expect(http.StatusSeeOther, "/account")
+		b.Get("/account/totp").Expect(http.StatusSeeOther, "/reauth?next=%2Faccount%2Ftotp&factor=mfa")
+		b.PostForm("/account/totp/remove").Expect(http.StatusSeeOther, "/reauth?factor=mfa")
+		b.PostForm("/factor", "code", "000000", "next", "/account", "factor", "mfa").
+			Expect(http.StatusUnprocessableEntity, "").Contains("That code is wrong", "prove again", `name="factor" value="mfa"`)
+		b.PostForm("/factor", "code", code(t, secret, 0), "next", "/account", "factor", "mfa").Expect(http.StatusSeeOther, "/account")
+		b.PostForm("/account/totp/remove").Expect(http.StatusSeeOther, "/account")
+		s.as("ada")
+	})
+}

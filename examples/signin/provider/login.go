@@ -1,10 +1,8 @@
 package provider
 
 import (
-	"errors"
 	"net/http"
 
-	"github.com/sessionguard-go/sessionguard"
 	dashboard "github.com/sessionguard-go/sessionguard/examples/dashboard/app"
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
@@ -91,5 +89,3 @@ func (p *Provider) internalError(w http.ResponseWriter, err error) {
 	p.Log.Error("provider", "error", err)
 	http.Error(w, "Something went wrong. Please try again in a moment.", http.StatusInternalServerError)
 }
-
-func isNoSession(err error) bool { return errors.Is(err, sessionguard.ErrNoSession) }

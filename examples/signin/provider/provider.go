@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"embed"
+	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -131,10 +132,9 @@ func userOf(subject string) string {
 
 // endSession ends a session of the provider, and tells the application.
 func (p *Provider) endSession(ctx context.Context, subject, sid string) error {
-	switch err := p.guard.EndSession(ctx, userOf(subject), sid); {
-	case err == nil:
-	case isNoSession(err): // it has timed out, say; the application may have one all the same
-	default:
+	err := p.guard.EndSession(ctx, userOf(subject), sid)
+	// If it has timed out, the application may have one from it all the same.
+	if err != nil && !errors.Is(err, sessionguard.ErrNoSession) {
 		return err
 	}
 	p.tellClient(ctx, subject, sid)

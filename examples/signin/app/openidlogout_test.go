@@ -182,3 +182,23 @@ func TestALogoutHereLeadsToTheProvider(t *testing.T) {
 	s.browse().PostForm("/logout").Expect(http.StatusSeeOther, "/")
 	s.browse().Get("/logout").Expect(http.StatusMethodNotAllowed, "")
 }
+
+func TestOriginsAreKeptAsLongAsTheyAreNeeded(t *testing.T) {
+	o, now := newOrigins(), time.Now()
+	from := origin{sid: "sid", subject: "subject", idToken: "token"}
+	if err := o.add(from, "ada", "session", now); err != nil || o.idToken("session") != "token" || o.find("sid") != from {
+		t.Fatalf("%v, and then %+v", err, o.find("sid"))
+	}
+	later := now.Add(keptFor + time.Second)
+	if err := o.add(origin{sid: "other"}, "ada", "other", later); err != nil || o.idToken("session") != "" || len(o.bySID) != 1 {
+		t.Errorf("%v, and then %v", err, o.bySID)
+	}
+
+	if !o.useToken("first", now) || o.useToken("first", now) {
+		t.Error("the token was not good once")
+	}
+	o.unuseToken("first") // it could not be obeyed
+	if !o.useToken("first", now) || !o.useToken("second", later) || len(o.tokens) != 1 {
+		t.Errorf("the tokens are %v", o.tokens)
+	}
+}

@@ -296,7 +296,7 @@ func (c *core) takeBackCookies(ctx context.Context, h http.Header) {
 		defer cancel()
 		key := c.cookies.Key(value)
 		if err := c.undoLoginOf(d, key); err != nil {
-			c.unfinished.Add(key, err, func(ctx context.Context) error { return c.undoLoginOf(ctx, key) })
+			c.undos.Add(key, key.Group(), err, func(ctx context.Context) error { return c.undoLoginOf(ctx, key) })
 		}
 	}
 }

@@ -23,23 +23,6 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// A User is the application's own user type. Each request finds the user anew, so that a
-// role that was taken away is gone with the next click (OWASP ASVS 8.3.2).
-//
-// If the user type also has a method SessionStamp() string, changing the stamp ends every
-// session created under the old one, including the one that made the change, unless it
-// calls [Guard.Login] in the same request. A counter that rises with each password change
-// makes a good stamp. [New] refuses a type whose SessionStamp is never called, because it has
-// another signature, or a pointer receiver where the users are values.
-type User interface {
-	UserID() string
-	// IsActive reports whether the user may be logged in at all.
-	IsActive() bool
-	// HasRole reports whether the user has a role, for [Guard.RequireRole]. Role
-	// hierarchies belong here.
-	HasRole(role string) bool
-}
-
 // Config configures a [Guard]. Only FindUser is required: the zero value of every other
 // field is the secure default.
 //
@@ -156,7 +139,8 @@ type Config[U User] struct {
 
 	// CookieName is the name of the session cookie. Default: "__Host-session"; with a
 	// CookieDomain "__Secure-session", and with InsecureHTTP "session". Visitors who are
-	// not logged in may get a second cookie, whose name has the suffix "-anonymous".
+	// not logged in may get a second cookie, whose name has the suffix "-anonymous", and
+	// those of [Guard.PutSecret] have the suffix "-secret-" and a hash.
 	CookieName string
 	// CookieDomain shares the cookies with subdomains, which can then set them too: see
 	// "What it does not protect against" in the README. Default: none, so that they are the
@@ -238,9 +222,7 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 	var watcher store.Watcher
 	c.backend, c.cacher, watcher = recovery.Backend(config.Backend, c.logError)
 	c.saves = saver.New(c.backend, c.maxValuesBytes)
-	c.unfinished = &retry.Queue{Max: 1024, Lifetime: 10 * time.Minute, Timeout: detachedTimeout, GiveUp: func(err error) {
-		c.logError("gave up ending a session: it lives until it times out", "error", err)
-	}}
+	c.unfinished, c.undos = c.newRetries(), c.newRetries()
 	c.streams = c.newStreams(watcher)
 
 	var err error
@@ -260,6 +242,14 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		return nil, err
 	}
 	return guard, nil
+}
+
+// newRetries returns a queue. A share of it is a group of owners, since a key tells its group
+// even when the backend is down.
+func (c *core) newRetries() *retry.Queue {
+	return &retry.Queue{Max: 1024, MaxShare: 64, Lifetime: 10 * time.Minute, Timeout: detachedTimeout, GiveUp: func(err error) {
+		c.logError("gave up ending a session: it lives until it times out", "error", err)
+	}}
 }
 
 // setDefaults replaces zero values.

@@ -269,7 +269,8 @@ func (l *locked) setSaved(saved *store.Session) {
 // EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists them).
 // It takes the user's ID as well, so that a handler cannot be tricked into ending another
 // user's. It returns [ErrNoSession] if this user has no such session, [ErrInCallback], or
-// [ErrUnavailable] (wrapped): the guard then goes on trying, as after a [Guard.Logout].
+// [ErrUnavailable] (wrapped): the guard then goes on trying, as after a [Guard.Logout], but
+// spares a later login.
 //
 // If ctx derives from the context of a request whose user is known, as behind a gate, the
 // next page of the ended session says whether that user or somebody else ended it. On a
@@ -291,8 +292,14 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	ended, err := g.endByID(d, ends)
 	g.emitEnded(ctx, ended, actor)
 	if err != nil {
-		if g.mayLiveByID(d, ends) {
-			g.unfinished.Add(ends[0], err, func(ctx context.Context) error {
+		failed := store.TimeOf(time.Now())
+		if len(ended) > 0 || g.mayLiveByID(d, ends) {
+			g.unfinished.Add(ends[0], store.GroupOf(ends[0].Owner), err, func(ctx context.Context) error {
+				for _, end := range ends {
+					if rec, err := g.backend.LoadByID(ctx, end.Owner, id); err == nil && rec.Authenticated > failed {
+						return nil
+					}
+				}
 				ended, err := g.endByID(ctx, ends)
 				g.emitEnded(ctx, ended, actor)
 				return err

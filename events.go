@@ -201,6 +201,21 @@ func countLive(ended []endedSession) (n int) {
 	return n
 }
 
+// endByID ends sessions and their streams, and returns those that it has ended.
+func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSession, err error) {
+	if len(ends) == 0 {
+		return nil, nil
+	}
+	records, err := c.backend.DeleteByID(ctx, ends)
+	for i, rec := range records {
+		if rec.Session != nil {
+			c.streams.End(rec.ID, ends[i].Reason)
+			ended = append(ended, endedSession{rec, ends[i].Reason})
+		}
+	}
+	return ended, err
+}
+
 // emitEnded reports the ends of sessions, also if the client has disconnected meanwhile.
 func (c *core) emitEnded(ctx context.Context, ended []endedSession, actor string) {
 	ctx = context.WithoutCancel(ctx)

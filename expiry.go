@@ -250,8 +250,9 @@ func (l *locked) overtaken() bool {
 // Sessions that end in this process end their streams at once; on other nodes it takes as
 // long as the backend takes to notify them ([store.Watcher]), or 30 seconds. If the
 // backend fails when the session should end, the cause is [ErrUnavailable]. A lost role, a
-// changed SessionStamp, or a user who was deactivated without [Guard.EndUser] ends no
-// stream until the session is next used.
+// changed SessionStamp, a user who was deactivated without [Guard.EndUser] or needs another
+// factor (Config.Factors) ends no stream until the session is next used; the factor only
+// those of the node where it is.
 //
 // A response of type text/event-stream gets the header X-Accel-Buffering: no, unless next
 // sets another value: nginx would hold it back until it ends.
@@ -295,7 +296,7 @@ func (g *core) CancelOnEnd(next http.Handler) http.Handler {
 // backend has not carried out yet, as after a [Guard.Logout] that it failed.
 func (g *core) EndStreams() {
 	g.streams.Close()
-	if n := g.unfinished.Len(); n > 0 {
+	if n := g.unfinished.Len() + g.undos.Len(); n > 0 {
 		g.log.Error("sessionguard: the backend has not ended these sessions yet: if this process ends now, they live until they time out", "count", n)
 	}
 }
@@ -369,8 +370,9 @@ func (c *core) streamSession(ctx context.Context, key store.Key, owner, id strin
 // IdleTimeout gives one login an idle timeout of its own: an administrator may get ten
 // minutes where others get thirty. A login without it that re-authenticates the user keeps
 // the session's own if that is shorter than the guard's, so that a page that asks for the
-// password again need not know of it. Where a first login with a short timeout waits for a
-// second step, the login that completes it gives the longer one:
+// password again need not know of it. So where a first login with a short timeout waits for a
+// second step, the one that completes it gives the longer one, unless [Factors] makes the first
+// wait, of which nothing is kept:
 //
 //	err := guard.Login(w, r, user, sessionguard.IdleTimeout(30*time.Minute), sessionguard.AbsoluteTimeout(12*time.Hour))
 func IdleTimeout(d time.Duration) LoginOption {

@@ -199,6 +199,18 @@ func (c *core) checkFactors(user User, rec store.Record) (missing []string, reas
 	return missing, ""
 }
 
+// A login is one call of Login.
+type login struct {
+	loginOptions
+	user            User
+	needs           []string // the factors
+	missing         []string // those of needs that next lacks; nil: it is whole
+	adds            bool     // to the factors of a pending login, which it ends
+	token           string   // the cookie's value
+	next            store.Record
+	reauthenticated bool
+}
+
 // newLogin returns a login with a session of its own, without its limits.
 func (l *locked) newLogin(user User, o loginOptions) (*login, error) {
 	n := &login{loginOptions: o, user: user}

@@ -25,6 +25,9 @@ import (
 // guard's. The old token is dead at once, also for requests that are under way with it.
 // Otherwise the visitor's values move into the session; another user's never do.
 //
+// If the session then lacks a factor that Config.Factors asks for, Login returns nil, but
+// nobody is logged in until another call completes the login: see [Factors].
+//
 // Call it before the response begins: later it returns [ErrHeadersSent]. It also returns
 // [ErrInactive], [ErrNoUser] for a nil user or an empty ID, another error if FindUser
 // returns a user whose ID differs from the one it was asked for, if only in its spelling,
@@ -59,18 +62,6 @@ type loginOptions struct {
 	remember       bool
 	label          string
 	factors        []string
-}
-
-// A login is one call of Login.
-type login struct {
-	loginOptions
-	user            User
-	needs           []string // the factors
-	missing         []string // those of needs that next lacks; nil: it is whole
-	adds            bool     // to the factors of a pending login, which it ends
-	token           string   // the cookie's value
-	next            store.Record
-	reauthenticated bool
 }
 
 // checkTimeouts checks the timeouts of a guard or of one login.
@@ -108,7 +99,11 @@ func checkTimeouts(idle, absolute time.Duration) error {
 // to any other page revives. Every other request that needs the session revives it, also
 // a fetch or an image on the login page: make requests without a person Passive. What
 // ends any session ends a remembered one as well: a logout, [Guard.EndUser], a changed
-// SessionStamp, an inactive user.
+// SessionStamp, an inactive user, and a factor that the user needs since (Config.Factors).
+//
+// It is not for AAL2 and AAL3 of NIST SP 800-63B-4, which want a session to end after at most
+// an hour or 15 minutes without activity. Where a login takes several steps ([Factors]), pass
+// Remember to the one that completes it.
 //
 // Each revival replaces the token. The superseded token still counts as the same person's
 // for Config.RememberGrace, since a page makes many requests at once, and until the new

@@ -10,6 +10,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
+	"github.com/sessionguard-go/sessionguard/internal/retry"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -38,9 +39,10 @@ import (
 // application to add.
 //
 // If the backend fails, the cookies are deleted all the same, and the response is a 503 that
-// says so. For the next ten minutes the guard goes on trying to end the session (at most 1024
-// ends at a time); the event tells when it has. If the process ends before, or the backend
-// does not come back, the session ends with its timeouts.
+// says so. For the next ten minutes the guard goes on trying to end the session, for at most
+// 1024 sessions at a time, and 64 of users in one [store.GroupOf]; the event tells when it has.
+// If the process ends before, or the backend does not come back, the session ends with its
+// timeouts.
 func (g *core) Logout(to string) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodPost) {
@@ -150,10 +152,15 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	return failed
 }
 
-// mayLive reports whether there may be a session at key. A client that sends cookies of no
-// session must not take the place of others' ends among those that are tried again.
+// mayLive reports whether there may be a session at key, or a failover may bring it back: the
+// call that failed may have logged it out, if the backend says that it was. A client that
+// sends cookies of no session must not take the place of others' ends among those that are
+// tried again.
 func (c *core) mayLive(ctx context.Context, key store.Key) bool {
 	_, err := c.loadMoved(ctx, key)
+	if ended, ok := errors.AsType[*store.EndedError](err); ok {
+		return ended.Reason == store.ReasonLoggedOut
+	}
 	return !errors.Is(err, store.ErrNotFound)
 }
 
@@ -198,8 +205,12 @@ func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, 
 	if known.Session != nil {
 		known = store.Record{Session: &store.Session{ID: known.ID, Owner: known.Owner}} // without its values
 	}
+	queue := c.unfinished
+	if reason == store.ReasonLoginIncomplete {
+		queue = c.undos // in an outage each attempt to log in makes one
+	}
 	failed := store.TimeOf(time.Now())
-	c.unfinished.Add(key, err, func(ctx context.Context) error {
+	queue.Add(key, key.Group(), err, func(ctx context.Context) error {
 		if rec, err := c.loadMoved(ctx, key); err == nil && rec.Key != key && rec.Authenticated > failed {
 			return nil
 		}
@@ -292,8 +303,11 @@ func (c *core) endAllOwned(ctx context.Context, userID, except, actor string, ma
 	began := store.TimeOf(time.Now())
 	_, err := c.endOwned(ctx, userID, actor, match)
 	if err != nil {
-		key := [...]string{userID, except}
-		c.unfinished.Add(key, err, func(ctx context.Context) error {
+		key, share := [...]string{userID, except}, store.GroupOf(c.owners.Of(owner.Counted, userID))
+		if except == "" {
+			share = retry.NoShare // a user has only one
+		}
+		c.unfinished.Add(key, share, err, func(ctx context.Context) error {
 			_, err := c.endOwned(ctx, userID, actor, func(s *store.Session) (store.Reason, bool) {
 				if s.Authenticated > began {
 					return "", false
@@ -353,19 +367,4 @@ func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.
 			}
 		}
 	}
-}
-
-// endByID ends sessions and their streams, and returns those that it has ended.
-func (c *core) endByID(ctx context.Context, ends []store.End) (ended []endedSession, err error) {
-	if len(ends) == 0 {
-		return nil, nil
-	}
-	records, err := c.backend.DeleteByID(ctx, ends)
-	for i, rec := range records {
-		if rec.Session != nil {
-			c.streams.End(rec.ID, ends[i].Reason)
-			ended = append(ended, endedSession{rec, ends[i].Reason})
-		}
-	}
-	return ended, err
 }

@@ -321,10 +321,10 @@ func (l *locked) status() status {
 
 // Status responds with how long the session has to live, as JSON:
 //
-//	{"authenticated":true,"session":"…","idle_seconds":1799,"absolute_seconds":43199}
+//	{"authenticated":true,"session":"…","factors":["pwd"],"idle_seconds":1799,"absolute_seconds":43199}
 //
 // "session" is the session's public ID, which stays the same through re-authentication
-// and changes with any other login. If nobody is logged in, "reason" is the
+// and changes with any other login; "factors" are those of the option [Factors]. If nobody is logged in, "reason" is the
 // [Guard.EndReason], if there is one. A request of Status is not activity
 // ([Guard.Passive]), and the response is never cached. Activity that has not been sent to
 // a remote backend yet is not counted. Methods other than GET and HEAD get 405.

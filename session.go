@@ -64,7 +64,7 @@ var (
 	// cookie or to forbid caching. Use the session before writing.
 	ErrHeadersSent = errors.New("sessionguard: the headers have been sent")
 	// ErrValuesTooLarge is returned if the values of a session take more than
-	// Config.MaxValuesBytes, or those of a visitor do not fit into a cookie.
+	// Config.MaxValuesBytes, or those of a visitor or a secret do not fit into a cookie.
 	ErrValuesTooLarge = values.ErrTooLarge
 	// ErrInCallback is returned if a function of the Config, a method of the user other
 	// than HasRole, or an encoder of a stored value uses the guard for the request that
@@ -86,6 +86,23 @@ type SessionEndedError struct{ Reason store.Reason }
 func (e *SessionEndedError) Error() string { return ErrSessionEnded.Error() + ": " + string(e.Reason) }
 
 func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }
+
+// A User is the application's own user type. Each request finds the user anew, so that a
+// role that was taken away is gone with the next click (OWASP ASVS 8.3.2).
+//
+// If the user type also has a method SessionStamp() string, changing the stamp ends every
+// session created under the old one, including the one that made the change, unless it
+// calls [Guard.Login] in the same request. A counter that rises with each password change
+// makes a good stamp. [New] refuses a type whose SessionStamp is never called, because it has
+// another signature, or a pointer receiver where the users are values.
+type User interface {
+	UserID() string
+	// IsActive reports whether the user may be logged in at all.
+	IsActive() bool
+	// HasRole reports whether the user has a role, for [Guard.RequireRole]. Role
+	// hierarchies belong here.
+	HasRole(role string) bool
+}
 
 // A Guard holds one application's sessions together. It is made by [New], never changes,
 // and is safe for concurrent use.
@@ -136,7 +153,7 @@ type core struct {
 	log        *slog.Logger
 
 	saves             *saver.Queue                      // changes
-	unfinished        *retry.Queue                      // changes; ends of sessions that have failed
+	unfinished, undos *retry.Queue                      // change; ends, and undone logins, that have failed
 	renewals          turns.Turns[string, store.Record] // changes; by the session's ID
 	streams           *stream.Registry                  // changes
 	unverifiedCookies throttle                          // these change

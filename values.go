@@ -46,7 +46,7 @@ var errUnsaveable = values.ErrUnsaveable
 // was tampered with is no error.
 //
 // A visitor's values are signed and encrypted, but a client can send an old cookie again:
-// keep no one-time secrets and no counters in them. They are gone if no request has used
+// keep no counters in them, and no one-time secrets, which [Guard.PutSecret] is for. They are gone if no request has used
 // them for the idle timeout: a request that only reads them sets the cookie again if it is
 // older than 1/30 of that, unless the request is Passive, a prefetch or refused.
 //

@@ -47,6 +47,23 @@
 // I4, public ID: The ID by which a session is listed and ended is random, is not a key
 // of the backend, and stays the same if the user logs in again.
 //
+// # Factors
+//
+// F1, whole logins: A user is logged in once all factors that the user needs have been
+// proven, in one session, by logins of this user.
+//
+// F2, pending logins: A login that lacks a factor is a visitor's for everything but gates,
+// which refuse it, Pending, Login and Logout. It ends after a short time, and with whatever
+// ends a session.
+//
+// F3, completion: The login that completes a pending one has a new token, and ends it. Only
+// one does.
+//
+// F4, nothing before: A pending login has no values of its own, is not remembered, is no
+// device, and counts for no limit.
+//
+// F5, stronger factors: A gate can need a factor, or one that was proven lately.
+//
 // # Caching
 //
 // C1, no-store: A response that depends on the session is sent with headers that forbid

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -16,9 +17,9 @@ import (
 // factorSite is a site whose users need a password and, with the role "otp", a one-time
 // password.
 //
-//	POST /login?user=…&factors=…  a login with these factors, separated by commas; else as newSite's
 //	GET  /factor                  "<user> lacks <factors>", or "nobody"
-//	POST /factor?user=…&factors=… as /login
+//	POST /factor?user=…&factors=… logs in with factors that commas separate
+//	GET  /hwk                     "inside", for users with the factor "hwk"; a passive request
 func factorSite(t *testing.T, configure func(*sessionguard.Config[*user])) *site {
 	s := newSite(t, func(c *sessionguard.Config[*user]) {
 		c.FactorPath = "/factor"
@@ -38,6 +39,7 @@ func factorSite(t *testing.T, configure func(*sessionguard.Config[*user])) *site
 		fmt.Fprint(w, "nobody")
 	})
 	s.mux.HandleFunc("POST /factor", s.loginWithFactors)
+	s.mux.Handle("GET /hwk", s.guard.Passive(s.guard.RequireFactor("hwk")(new(gateProbe))))
 	return s
 }
 
@@ -101,4 +103,128 @@ func TestALoginWithoutAllFactorsLogsNobodyIn(t *testing.T) {
 		advance(idle - time.Millisecond)
 		require.True(t, b.loggedIn())
 	})
+}
+
+// F5: RequireFresh wants each of its factors to be new, and RequireFactor only that it is there.
+func TestGatesThatNeedAFactor(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := factorSite(t, func(c *sessionguard.Config[*user]) { c.ReauthPath = "/reauth" })
+		gates := map[string]func(http.Handler) http.Handler{
+			"/f-otp":  s.guard.RequireFactor("otp"),
+			"/f-hwk":  s.guard.RequireFactor("hwk"),
+			"/r":      s.guard.RequireFresh(5 * time.Minute),
+			"/r-pwd":  s.guard.RequireFresh(5*time.Minute, "pwd"),
+			"/r-both": s.guard.RequireFresh(5*time.Minute, "pwd", "otp"),
+			"/r-hwk":  s.guard.RequireFresh(5*time.Minute, "hwk"),
+		}
+		for path, gate := range gates {
+			s.mux.Handle(path, gate(new(gateProbe)))
+		}
+		b := s.browse()
+		b.prove("ada", "pwd")
+		advance(time.Minute)
+		b.prove("ada", "otp")
+		check := func(when string, want map[string]string) {
+			t.Helper()
+			for path := range gates {
+				resp := b.Get(path, "Accept", "text/html")
+				got := resp.Header.Get("Location")
+				if resp.StatusCode == http.StatusOK {
+					got = ""
+				}
+				require.Equal(t, want[path], got, "%s %s", when, path)
+			}
+		}
+		hwk := "/factor?next=%2Ff-hwk&factor=hwk"
+		reauth := func(path, factor string) string {
+			target := "/reauth?next=%2F" + path[1:]
+			if factor != "" {
+				target += "&factor=" + factor
+			}
+			return target
+		}
+		check("at once", map[string]string{"/f-hwk": hwk, "/r-hwk": reauth("/r-hwk", "hwk")})
+		advance(4*time.Minute - time.Millisecond)
+		check("before the edge", map[string]string{"/f-hwk": hwk, "/r-hwk": reauth("/r-hwk", "hwk")})
+		advance(time.Millisecond)
+		check("the password is old", map[string]string{"/f-hwk": hwk, "/r-hwk": reauth("/r-hwk", "hwk"),
+			"/r-pwd": reauth("/r-pwd", "pwd"), "/r-both": reauth("/r-both", "pwd")})
+		b.prove("ada", "pwd")
+		check("again", map[string]string{"/f-hwk": hwk, "/r-hwk": reauth("/r-hwk", "hwk")})
+		advance(time.Minute)
+		check("the code is old", map[string]string{"/f-hwk": hwk, "/r-hwk": reauth("/r-hwk", "hwk"), "/r-both": reauth("/r-both", "otp")})
+		b.prove("ada", "hwk")
+		check("the key", map[string]string{"/r-both": reauth("/r-both", "otp")})
+
+		program := b.Get("/r-both", "Accept", "application/json")
+		program.Expect(http.StatusUnauthorized, "").Contains(`"error":"reauthentication_required","factor":"otp"}`)
+		require.Equal(t, `Cookie form-action="/login", error="insufficient_user_authentication", max_age="300"`, program.Header.Get("WWW-Authenticate"))
+		s.browse().Get("/f-hwk", "Accept", "text/html").Expect(http.StatusSeeOther, "/login?next=%2Ff-hwk")
+		require.Contains(t, b.Get("/status").Body, `"factors":["otp","pwd","hwk"]`)
+	})
+}
+
+// F1: what cannot be the name of a factor, or a configuration without a page, is refused.
+func TestFactorsAreChecked(t *testing.T) {
+	s := factorSite(t, nil)
+	for _, names := range []string{"a b", strings.Repeat("x", 33), "pwd,", "é", "a,b,c,d,e,f,g,h,i", "a\x00"} {
+		b := s.browse()
+		b.Post("/factor?user=ada&factors="+url.QueryEscape(names)).Expect(http.StatusForbidden, "")
+		require.Empty(t, b.Cookies()[sessionCookie])
+		require.Panics(t, func() { s.guard.RequireFresh(0, strings.Split(names, ",")...) })
+	}
+	require.Panics(t, func() { s.guard.RequireFactor("") })
+	for field, change := range map[string]func(*sessionguard.Config[*user]){
+		"FactorPath is missing": func(c *sessionguard.Config[*user]) { c.FactorPath = "" },
+		"FactorPath":            func(c *sessionguard.Config[*user]) { c.FactorPath = "https://other.example" },
+		"FactorTimeout":         func(c *sessionguard.Config[*user]) { c.FactorTimeout = time.Second - 1 },
+	} {
+		config := s.config
+		change(&config)
+		_, err := sessionguard.New(config)
+		require.ErrorContains(t, err, field)
+	}
+	bad := factorSite(t, func(c *sessionguard.Config[*user]) { c.Factors = func(*user) []string { return []string{""} } })
+	bad.browse().Post("/factor?user=ada&factors=pwd").Expect(http.StatusForbidden, "").Contains("Config.Factors")
+}
+
+// F1: the audit trail says which factors a session has.
+func TestEventsNameTheFactors(t *testing.T) {
+	s := factorSite(t, nil)
+	b := s.browse()
+	b.prove("ada", "pwd")
+	b.prove("ada", "otp")
+	b.prove("ada", "pwd")
+	var got []string
+	for _, e := range s.events.take(sessionguard.EventLogin, sessionguard.EventLoginPending, sessionguard.EventReauthenticated) {
+		got = append(got, fmt.Sprint(e.Name, e.UserID, e.Factors))
+	}
+	require.Equal(t, []string{"login_pendingada[pwd]", "logged_inada[pwd otp]", "reauthenticatedada[otp pwd]"}, got)
+}
+
+// L5: a panic of Config.Factors makes nobody a visitor.
+func TestAPanicOfFactorsIsNoVisitor(t *testing.T) {
+	panics := false
+	s := factorSite(t, func(c *sessionguard.Config[*user]) {
+		c.Factors = func(*user) []string {
+			if panics {
+				panic("Factors")
+			}
+			return nil
+		}
+	})
+	b := s.browse()
+	b.prove("ada", "pwd")
+	require.True(t, b.loggedIn())
+	panics = true
+	s.mux.HandleFunc("GET /recovers", func(w http.ResponseWriter, r *http.Request) {
+		func() {
+			defer func() { recover() }()
+			s.guard.User(r)
+		}()
+		fmt.Fprint(w, "a page for a visitor")
+	})
+	b.Get("/recovers").Expect(http.StatusServiceUnavailable, "")
+	panics = false
+	require.True(t, b.loggedIn())
 }

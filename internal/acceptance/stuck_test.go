@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,12 +15,14 @@ import (
 )
 
 // stuckSite is a site in which the callback of the given name hangs, and ignores its
-// context, until release is called. hangs starts that.
-func stuckSite(t *testing.T, callback string) (s *site, backend *failingBackend, hangs, release func()) {
+// context, until release is called. hangs starts that, and hung is closed when it has happened.
+func stuckSite(t *testing.T, callback string) (s *site, backend *failingBackend, hung <-chan struct{}, hangs, release func()) {
 	var hanging atomic.Bool
-	goOn := make(chan struct{})
+	var once sync.Once
+	goOn, inside := make(chan struct{}), make(chan struct{})
 	hang := func(name string) {
 		if hanging.Load() && name == callback {
+			once.Do(func() { close(inside) })
 			select {
 			case <-goOn:
 			case <-time.After(patience):
@@ -39,12 +42,37 @@ func stuckSite(t *testing.T, callback string) (s *site, backend *failingBackend,
 	for _, method := range []string{"Load", "Create", "Delete"} {
 		backend.beforeCall(method, func() { hang(method) })
 	}
-	return s, backend, func() { hanging.Store(true) }, func() { hanging.Store(false); close(goOn) }
+	return s, backend, inside, func() { hanging.Store(true) }, func() { hanging.Store(false); close(goOn) }
+}
+
+// A timeout is a context whose deadline has passed as soon as over is closed.
+type timeout struct {
+	context.Context
+	over <-chan struct{}
+}
+
+func (c timeout) Done() <-chan struct{} { return c.over }
+
+func (c timeout) Err() error {
+	select {
+	case <-c.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// timeoutHandler is http.TimeoutHandler, which responds when over is closed.
+func timeoutHandler(next http.Handler, over <-chan struct{}) http.Handler {
+	limited := http.TimeoutHandler(next, time.Hour, "too slow")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		limited.ServeHTTP(w, r.WithContext(timeout{r.Context(), over}))
+	})
 }
 
 // impatient is a timeout middleware that gives its handler no context of its own and does
 // not buffer what it writes.
-func impatient(next http.Handler, status int) http.Handler {
+func impatient(next http.Handler, over <-chan struct{}, status int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		done := make(chan struct{})
 		go func() {
@@ -53,7 +81,7 @@ func impatient(next http.Handler, status int) http.Handler {
 		}()
 		select {
 		case <-done:
-		case <-time.After(10 * time.Millisecond):
+		case <-over:
 			http.Error(w, "too slow", status)
 		}
 	})
@@ -79,13 +107,16 @@ func TestATimeoutDoesNotWaitForAHangingCallback(t *testing.T) {
 		"FindUser": look, "Load": look, "MaxSessions": login, "ClientAddr": login, "Create": login,
 		string(sessionguard.EventLogin): login, "Delete": end, string(sessionguard.EventLogout): end,
 	} {
-		timeout := func(h http.Handler) http.Handler { return http.TimeoutHandler(h, 10*time.Millisecond, "too slow") }
-		for name, limit := range map[string]func(http.Handler) http.Handler{
-			"http.TimeoutHandler": timeout,
-			"status 408":          func(h http.Handler) http.Handler { return impatient(h, http.StatusRequestTimeout) },
-			"status 504":          func(h http.Handler) http.Handler { return impatient(h, http.StatusGatewayTimeout) },
-			"outer middleware": func(h http.Handler) http.Handler {
-				limited := timeout(h)
+		for name, limit := range map[string]func(http.Handler, <-chan struct{}) http.Handler{
+			"http.TimeoutHandler": timeoutHandler,
+			"status 408": func(h http.Handler, over <-chan struct{}) http.Handler {
+				return impatient(h, over, http.StatusRequestTimeout)
+			},
+			"status 504": func(h http.Handler, over <-chan struct{}) http.Handler {
+				return impatient(h, over, http.StatusGatewayTimeout)
+			},
+			"outer middleware": func(h http.Handler, over <-chan struct{}) http.Handler {
+				limited := timeoutHandler(h, over)
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					limited.ServeHTTP(w, r)
 					w.Header().Set("Cache-Control", "public")
@@ -93,12 +124,12 @@ func TestATimeoutDoesNotWaitForAHangingCallback(t *testing.T) {
 			},
 		} {
 			t.Run(callback+", "+name, func(t *testing.T) {
-				s, backend, hangs, release := stuckSite(t, callback)
+				s, backend, hung, hangs, release := stuckSite(t, callback)
 				returned := make(chan struct{})
 				limited := limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					defer close(returned)
 					use(s, w, r)
-				}))
+				}), hung)
 				var after error
 				s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, r *http.Request) {
 					limited.ServeHTTP(w, r)
@@ -130,8 +161,8 @@ func TestATimeoutDoesNotWaitForAGateThatHangs(t *testing.T) {
 		"buffered":   func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Hour, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, _, hangs, release := stuckSite(t, "FindUser")
-			limited := http.TimeoutHandler(s.guard.RequireLogin(http.NotFoundHandler()), 10*time.Millisecond, "too slow")
+			s, _, hung, hangs, release := stuckSite(t, "FindUser")
+			limited := timeoutHandler(s.guard.RequireLogin(http.NotFoundHandler()), hung)
 			s.mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
 				limited.ServeHTTP(w, r)
 				w.Header().Set("Cache-Control", "public")

@@ -27,6 +27,7 @@ type load struct {
 	history  []check.Op
 	sessions map[string][]string // by user: the latest sessions
 	retired  []retired           // tokens that may have ended
+	unended  []string            // tokens that nodes go on trying to end
 	refusals int                 // logins refused by the limit, one after the other
 	lockouts int                 // how often they were too many
 	values   int
@@ -161,6 +162,11 @@ func (b *browser) step(ctx context.Context, r *rand.Rand, turn int) {
 		op.Kind, op.User = check.EndUser, user
 	}
 	op = b.send(ctx, r, op)
+	limited := b.kind == two || b.kind == refused // whoever is logged in is then the user of EndUser
+	if op.Retried && (op.Kind == check.Logout && b.kind != remembered || op.Kind == check.EndUser && limited) {
+		b.forget(token) // so that nothing else ends the session
+		b.noteUnended(token)
+	}
 	switch {
 	case op.Kind == check.Logout:
 		b.forget(token)
@@ -245,6 +251,12 @@ func (b *browser) retire(token string) {
 	b.load.mu.Lock()
 	defer b.load.mu.Unlock()
 	b.retired = append(b.retired, retired{token, b.now()})
+}
+
+func (b *browser) noteUnended(token string) {
+	b.load.mu.Lock()
+	defer b.load.mu.Unlock()
+	b.unended = append(b.unended, token)
 }
 
 // forget deletes the cookie, unless it is another one by now.
@@ -366,6 +378,7 @@ func (b *browser) receive(op *check.Op, response *http.Response, body string) {
 		op.Outcome = check.Full
 	case http.StatusServiceUnavailable:
 		op.Outcome = check.Unavailable
+		op.Retried = op.Kind == check.Login || op.Kind == check.Logout || response.Header.Get(retriedHeader) != ""
 	default:
 		op.Outcome, op.Reason = check.NoResponse, fmt.Sprint(response.Status, " ", body)
 	}

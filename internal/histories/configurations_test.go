@@ -8,38 +8,50 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/histories/check"
 	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store/redisstore"
 	"github.com/sessionguard-go/sessionguard/store/sqlstore"
 )
 
 type configuration struct {
 	name  string
 	start func(t *testing.T) setup
+	alone bool // no other runs at the same time
 }
 
 var configurations = []configuration{
-	{"Redis", func(t *testing.T) setup { return redisSetup(t, nodeConfig{}) }},
-	{"Redis, CacheFor 1 s", func(t *testing.T) setup {
+	{name: "Redis", start: func(t *testing.T) setup { return redisSetup(t, nodeConfig{}) }},
+	{name: "Redis, CacheFor 1 s", start: func(t *testing.T) setup {
 		s := redisSetup(t, nodeConfig{CacheFor: time.Second})
 		s.policy.CacheFor = time.Second
 		return s
 	}},
-	{"Redis, clocks a minute apart", clocksSetup},
-	{"Redis, a node frozen", frozenSetup},
-	{"PostgreSQL", func(t *testing.T) setup { return sqlSetup(t, servers.PostgreSQL(t), sqlstore.PostgreSQL) }},
-	{"MariaDB", func(t *testing.T) setup { return sqlSetup(t, servers.MariaDB(t), sqlstore.MySQL) }},
-	{"SQLite, a node killed", func(t *testing.T) setup { return sqliteSetup(t, t.TempDir()) }},
-	{"Redis, disk full", redisDiskSetup},
-	{"PostgreSQL, disk full", postgresDiskSetup},
-	{"SQLite, disk full", sqliteDiskSetup},
-	{"Redis Cluster, slots moving", func(t *testing.T) setup { return slotsSetup(t, nodeConfig{}) }},
-	{"Redis Cluster, slots moving, CacheFor 1 s", func(t *testing.T) setup {
+	{name: "Redis, clocks a minute apart", start: clocksSetup},
+	{name: "Redis, a node frozen", start: frozenSetup},
+	{name: "PostgreSQL", start: func(t *testing.T) setup { return sqlSetup(t, servers.PostgreSQL(t), sqlstore.PostgreSQL) }},
+	{name: "MariaDB", start: func(t *testing.T) setup { return sqlSetup(t, servers.MariaDB(t), sqlstore.MySQL) }},
+	{name: "SQLite, a node killed", start: func(t *testing.T) setup { return sqliteSetup(t, t.TempDir()) }},
+	{name: "Redis, disk full", start: redisDiskSetup, alone: true},
+	{name: "PostgreSQL, disk full", start: postgresDiskSetup, alone: true},
+	{name: "SQLite, disk full", start: sqliteDiskSetup, alone: true},
+	{name: "Redis Cluster, slots moving", start: func(t *testing.T) setup { return slotsSetup(t, nodeConfig{}) }},
+	{name: "Redis Cluster, slots moving, CacheFor 1 s", start: func(t *testing.T) setup {
 		s := slotsSetup(t, nodeConfig{CacheFor: time.Second})
 		s.policy.CacheFor = time.Second
 		return s
 	}},
-	{"Redis Cluster, promotion", promotionSetup},
-	{"Redis Sentinel, failover with a lag of 100 ms", sentinelSetup},
-	{"PostgreSQL, failover with a lag of 100 ms", standbySetup},
+	{name: "Redis Cluster, promotion", start: promotionSetup},
+	{name: "Redis Sentinel, failover with a lag of 100 ms", start: func(t *testing.T) setup {
+		return sentinelSetup(t, redisstore.WaitReplicas{})
+	}},
+	{name: "Redis Sentinel, failover, WaitReplicas", start: func(t *testing.T) setup {
+		return sentinelSetup(t, redisstore.WaitReplicas{Number: 1})
+	}},
+	{name: "Redis Sentinel, failover, WaitReplicas after every write", start: func(t *testing.T) setup {
+		return sentinelSetup(t, redisstore.WaitReplicas{Number: 1, EveryWrite: true})
+	}},
+	{name: "PostgreSQL, failover with a lag of 100 ms", start: func(t *testing.T) setup { return standbySetup(t, false) }},
+	{name: "PostgreSQL, failover, synchronous standby", start: func(t *testing.T) setup { return standbySetup(t, true) }},
+	{name: "MariaDB, failover, semi-synchronous", start: semiSyncSetup},
 }
 
 // redisSetup keeps the sessions on a Redis server that loses nothing when it is killed.
@@ -118,8 +130,8 @@ func sqliteSetup(t *testing.T, dir string) setup {
 	file := "file:" + filepath.Join(dir, "sessions.db") + "?_pragma=journal_mode(WAL)"
 	f := startFleet(t, func(int) nodeConfig { return nodeConfig{Dialect: sqlstore.SQLite, DSN: file} })
 	var faults []fault
-	for _, node := range f.nodes[:2] {
-		faults = append(faults, fault{name: "node killed", begin: node.kill, end: node.start, lasts: 500 * time.Millisecond})
+	for n, node := range f.nodes[:2] {
+		faults = append(faults, fault{name: "node killed", kills: n + 1, begin: node.kill, end: node.start, lasts: 500 * time.Millisecond})
 	}
 	// The requests of a node that was killed get no response.
 	return setup{fleet: f, faults: faults, policy: check.Policy{Exceptions: check.Exceptions{Unanswered: true}}}

@@ -11,182 +11,130 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/require"
 
+	"github.com/sessionguard-go/sessionguard/internal/histories/check"
 	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store/redisstore"
 	"github.com/sessionguard-go/sessionguard/store/sqlstore"
 )
 
 // lag is for how long a replica has received nothing when its primary is killed.
 const lag = 100 * time.Millisecond
 
-// sentinelSetup kills a Redis primary whose replica lags behind. What was confirmed in that
-// time is lost, as documented.
-func sentinelSetup(t *testing.T) setup {
-	r := servers.RedisFailover(t, servers.RedisOptions{})
-	f := startFleet(t, func(int) nodeConfig { return nodeConfig{Redis: []string{r.Sentinel.Addr}, Sentinel: r.Name} })
-	return setup{fleet: f, once: true, faults: []fault{{
-		name: "primary killed", loses: true,
-		begin: func() error {
-			// The replica connects again within a second, and is then refused.
-			_, err := redisCommand(r.Primary, "CLIENT", "KILL", "TYPE", "replica")
-			if err == nil {
-				_, err = redisCommand(r.Primary, "CONFIG", "SET", "requirepass", "unknown")
-			}
-			time.Sleep(lag)
-			return errors.Join(err, r.Primary.Kill())
-		},
-		end: func() error {
-			return await(func() error { return redisContains(r.Replica, "role:master", "INFO", "replication") })
-		},
-	}}}
-}
+// A pair is a primary and its replica, which take turns.
+type pair struct{ primary, replica *servers.Server }
 
-// standbySetup does the same to PostgreSQL with asynchronous streaming replication.
-func standbySetup(t *testing.T) setup {
-	primary := servers.PostgreSQL(t)
-	standby := servers.PostgreSQLStandby(t, primary)
-	both := strings.Replace(primary.DSN(primary.Addr+","+standby.Addr), "?", "?target_session_attrs=read-write&connect_timeout=1&", 1)
-	f := startFleet(t, func(int) nodeConfig { return nodeConfig{Dialect: sqlstore.PostgreSQL, DSN: both} })
-	query := func(s *servers.Server, text string) error {
-		db, err := sql.Open("pgx", s.DSN(s.Addr))
-		if err != nil {
-			return err
-		}
-		defer db.Close()
-		done := false
-		if err = db.QueryRow(text).Scan(&done); err == nil && !done {
-			err = errors.New(text + " returned false")
-		}
-		return err
-	}
-	return setup{fleet: f, once: true, faults: []fault{{
-		name: "primary killed", loses: true,
-		begin: func() error {
-			// The standby connects again after 5 seconds.
-			err := query(primary, `SELECT pg_terminate_backend(pid) FROM pg_stat_replication`)
-			time.Sleep(lag)
-			return errors.Join(err, primary.Kill())
-		},
-		end: func() error {
-			_ = query(standby, `SELECT pg_promote(wait => false)`) // which recovery may cancel
-			return await(func() error { return query(standby, `SELECT NOT pg_is_in_recovery()`) })
-		},
-	}}}
-}
-
-// promotionSetup makes the replica of a server of a Redis Cluster take its place: at a
-// command, which loses nothing, and because the primary was killed.
-func promotionSetup(t *testing.T) setup {
-	o := servers.RedisOptions{}
-	cluster := servers.RedisCluster(t, o)
-	primary, replica := cluster[0], servers.RedisClusterReplica(t, o, cluster, cluster[0])
-	f := startFleet(t, func(int) nodeConfig { return nodeConfig{Redis: addresses(cluster[1:])} })
-	isPrimary := func(s *servers.Server) func() error {
-		return func() error { return redisContains(s, "role:master", "INFO", "replication") }
-	}
-	isReplica := func(s *servers.Server) func() error {
-		return func() error { return redisContains(s, "master_link_status:up", "INFO", "replication") }
-	}
-	return setup{fleet: f, faults: []fault{
+// faults kills the primary once its replica lags behind. The replica takes its place, and
+// what was the primary becomes the replica.
+func (p *pair) faults(loses bool, cutOff, promote, join func() error) []fault {
+	return []fault{
 		{
-			name: "replica promoted",
+			name: "primary killed", loses: loses,
 			begin: func() error {
-				_, err := redisCommand(replica, "CLUSTER", "FAILOVER")
-				return errors.Join(err, await(isPrimary(replica)))
+				err := cutOff()
+				time.Sleep(lag)
+				return errors.Join(err, p.primary.Kill())
 			},
-			end: func() error { return await(isReplica(primary)) },
-		},
-		{
-			name: "primary killed", loses: true,
-			begin: replica.Kill,
 			end: func() error {
-				return errors.Join(await(isPrimary(primary)), replica.Start(), await(isReplica(replica)))
+				err := promote()
+				p.primary, p.replica = p.replica, p.primary
+				return err
 			},
 		},
-	}}
+		{name: "replica joined", begin: join, end: func() error { return nil }},
+	}
 }
 
-// slotsSetup moves the sessions of a third of the users from one server of a Redis Cluster
-// to another and back, slot by slot.
-func slotsSetup(t *testing.T, config nodeConfig) setup {
-	cluster := servers.RedisCluster(t, servers.RedisOptions{})
+// sentinelSetup lets a Sentinel replace the primary of Redis.
+func sentinelSetup(t *testing.T, wait redisstore.WaitReplicas) setup {
+	r := servers.RedisFailover(t, servers.RedisOptions{})
 	f := startFleet(t, func(int) nodeConfig {
-		c := config
-		c.Redis = addresses(cluster)
-		return c
+		return nodeConfig{Redis: []string{r.Sentinel.Addr}, Sentinel: r.Name, WaitReplicas: wait}
 	})
-	move := func(from, to *servers.Server) func() error {
-		return func() error { return moveSlots(cluster, from, to) }
+	// On a busy machine, a primary may be silent for so long that the Sentinel would replace it.
+	_, err := redisCommand(r.Sentinel, "SENTINEL", "SET", r.Name, "down-after-milliseconds", "60000")
+	require.NoError(t, err)
+	p := &pair{r.Primary, r.Replica}
+	keeps := check.Nothing
+	switch {
+	case wait.EveryWrite:
+		keeps = check.Writes
+	case wait.Number > 0:
+		keeps = check.Ends
 	}
-	return setup{fleet: f, faults: []fault{
-		{name: "slots moved", begin: move(cluster[0], cluster[1]), end: move(cluster[1], cluster[0])},
-		{name: "slots moved", begin: move(cluster[2], cluster[0]), end: move(cluster[0], cluster[2])},
-	}}
-}
-
-// moveSlots moves every slot that holds a session, as redis-cli --cluster reshard does.
-func moveSlots(cluster []*servers.Server, from, to *servers.Server) error {
-	client, err := redisClient(from)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	run := func(command ...string) rueidis.RedisResult {
-		return client.Do(ctx, client.B().Arbitrary(command...).Build())
-	}
-	keys, err := run("KEYS", "*").AsStrSlice()
-	if err != nil {
-		return err
-	}
-	moved := map[int64]bool{}
-	for _, key := range keys {
-		slot, err := run("CLUSTER", "KEYSLOT", key).AsInt64()
-		if err == nil && !moved[slot] {
-			err = moveSlot(cluster, from, to, fmt.Sprint(slot), run)
-		}
-		if err != nil {
-			return err
-		}
-		moved[slot] = true
-	}
-	return nil
-}
-
-func moveSlot(cluster []*servers.Server, from, to *servers.Server, slot string, run func(...string) rueidis.RedisResult) error {
-	fromID, err := redisCommand(from, "CLUSTER", "MYID")
-	if err != nil {
-		return err
-	}
-	toID, err := redisCommand(to, "CLUSTER", "MYID")
-	if err == nil {
-		_, err = redisCommand(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
-	}
-	if err == nil {
-		err = run("CLUSTER", "SETSLOT", slot, "MIGRATING", toID).Error()
-	}
-	host, port, _ := net.SplitHostPort(to.Addr)
-	for err == nil {
-		var keys []string
-		if keys, err = run("CLUSTER", "GETKEYSINSLOT", slot, "5").AsStrSlice(); len(keys) == 0 {
-			break
-		}
-		err = run(append([]string{"MIGRATE", host, port, "", "0", "1000", "KEYS"}, keys...)...).Error()
-	}
-	for _, s := range append([]*servers.Server{to, from}, cluster...) {
+	policy := check.Policy{Exceptions: check.Exceptions{Keeps: keeps}}
+	return setup{fleet: f, policy: policy, faults: p.faults(true, func() error {
+		// The replica connects again at once, and is then refused.
+		return redisCommands(p.primary, []string{"CONFIG", "SET", "requirepass", "unknown"}, []string{"CLIENT", "KILL", "TYPE", "replica"})
+	}, func() error {
+		return await(func() error {
+			_, _ = redisCommand(r.Sentinel, "SENTINEL", "FAILOVER", r.Name) // it may be busy with one
+			return redisContains(p.replica, "role:master", "INFO", "replication")
+		})
+	}, func() error {
+		host, port, _ := net.SplitHostPort(p.primary.Addr)
+		err := p.replica.Start()
 		if err == nil {
-			_, err = redisCommand(s, "CLUSTER", "SETSLOT", slot, "NODE", toID)
+			_, err = redisCommand(p.replica, "REPLICAOF", host, port)
 		}
+		return errors.Join(err, await(func() error {
+			return errors.Join(
+				redisContains(p.replica, "master_link_status:up", "INFO", "replication"),
+				redisContains(r.Sentinel, "flags:slave ", "SENTINEL", "REPLICAS", r.Name))
+		}))
+	})}
+}
+
+// standbySetup does the same to PostgreSQL with streaming replication.
+func standbySetup(t *testing.T, synchronous bool) setup {
+	first := servers.PostgreSQL(t)
+	p := &pair{first, servers.PostgreSQLStandby(t, first)}
+	if synchronous {
+		require.NoError(t, p.makeSynchronous())
+	}
+	both := strings.Replace(p.primary.DSN(p.primary.Addr+","+p.replica.Addr), "?", "?target_session_attrs=read-write&connect_timeout=1&", 1)
+	f := startFleet(t, func(int) nodeConfig { return nodeConfig{Dialect: sqlstore.PostgreSQL, DSN: both} })
+	return setup{fleet: f, faults: p.faults(!synchronous, func() error {
+		// The standby connects again after 5 seconds.
+		return postgresQuery(p.primary, `SELECT pg_terminate_backend(pid) FROM pg_stat_replication`)
+	}, func() error {
+		_ = postgresQuery(p.replica, `SELECT pg_promote(wait => false)`) // which recovery may cancel
+		return await(func() error { return postgresQuery(p.replica, `SELECT NOT pg_is_in_recovery()`) })
+	}, func() error {
+		err := servers.PostgreSQLRejoin(p.replica, p.primary)
+		if synchronous {
+			err = errors.Join(err, p.makeSynchronous())
+		}
+		return err
+	})}
+}
+
+// makeSynchronous makes commits wait until the standby has them, and waits until they do.
+func (p *pair) makeSynchronous() error {
+	return errors.Join(
+		postgresQuery(p.primary, `ALTER SYSTEM SET synchronous_standby_names = '*'`),
+		postgresQuery(p.primary, `SELECT pg_reload_conf()`),
+		await(func() error {
+			return postgresQuery(p.primary, `SELECT count(*) > 0 FROM pg_stat_replication WHERE sync_state = 'sync'`)
+		}))
+}
+
+// postgresQuery returns an error if a query fails or returns false.
+func postgresQuery(s *servers.Server, query string) error {
+	db, err := sql.Open("pgx", s.DSN(s.Addr))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	done := false
+	switch err = db.QueryRow(query).Scan(&done); {
+	case errors.Is(err, sql.ErrNoRows): // a command
+		return nil
+	case err == nil && !done:
+		return errors.New(query + " returned false")
 	}
 	return err
-}
-
-func addresses(cluster []*servers.Server) (all []string) {
-	for _, s := range cluster {
-		all = append(all, s.Addr)
-	}
-	return all
 }
 
 func redisClient(s *servers.Server) (rueidis.Client, error) {
@@ -203,6 +151,25 @@ func redisCommand(s *servers.Server, command ...string) (string, error) {
 	defer cancel()
 	reply, err := client.Do(ctx, client.B().Arbitrary(command...).Build()).ToAny()
 	return fmt.Sprint(reply), err
+}
+
+// redisCommands sends commands on one connection.
+func redisCommands(s *servers.Server, commands ...[]string) error {
+	client, err := redisClient(s)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return client.Dedicated(func(c rueidis.DedicatedClient) error {
+		for _, command := range commands {
+			if err == nil {
+				err = c.Do(ctx, c.B().Arbitrary(command...).Build()).Error()
+			}
+		}
+		return err
+	})
 }
 
 func redisContains(s *servers.Server, part string, command ...string) error {

@@ -23,6 +23,7 @@ const (
 	lags           mistake = "a node reads what was true 50 ms ago"
 	deletesLate    mistake = "an end is confirmed before it happens"
 	deletesNothing mistake = "an end is confirmed although the server failed"
+	retriesNothing mistake = "an end that has failed is not tried again"
 	missesMoved    mistake = "a logout does not follow a session that has moved"
 	missesOne      mistake = "of several sessions to end, one is missed"
 	keepsOldToken  mistake = "a re-authentication leaves the old token valid"
@@ -51,6 +52,7 @@ var mistakes = map[mistake]struct {
 	lags:           {rule: check.EndIsFinal},
 	deletesLate:    {rule: check.EndIsFinal},
 	deletesNothing: {rule: check.EndIsFinal, faults: true},
+	retriesNothing: {rule: check.EndIsFinal, faults: true},
 	missesMoved:    {rule: check.EndIsFinal},
 	missesOne:      {rule: check.EndIsFinal},
 	keepsOldToken:  {rule: check.EndIsFinal},
@@ -215,6 +217,9 @@ func (w *wrongBackend) Delete(ctx context.Context, key store.Key, reason store.R
 		late(func(ctx context.Context) { _, _ = w.Backend.Delete(ctx, key, reason) })
 		return store.Record{}, nil
 	}
+	if w.mistake == retriesNothing && isRetry(ctx) {
+		return store.Record{}, nil
+	}
 	r, err := w.Backend.Delete(ctx, key, reason)
 	var moved *store.MovedError
 	if err != nil && (w.mistake == deletesNothing || w.mistake == missesMoved && errors.As(err, &moved)) {
@@ -224,12 +229,18 @@ func (w *wrongBackend) Delete(ctx context.Context, key store.Key, reason store.R
 }
 
 func (w *wrongBackend) DeleteByID(ctx context.Context, ends []store.End) ([]store.Record, error) {
+	if w.mistake == retriesNothing && isRetry(ctx) {
+		return make([]store.Record, len(ends)), nil
+	}
 	if w.mistake == missesOne && len(ends) > 1 {
 		ended, err := w.Backend.DeleteByID(ctx, ends[1:])
 		return append([]store.Record{{}}, ended...), err
 	}
 	return w.Backend.DeleteByID(ctx, ends)
 }
+
+// isRetry reports whether a call is not made for a request.
+func isRetry(ctx context.Context) bool { return ctx.Value(loginNoteKey{}) == nil }
 
 // member returns what ends the name of a session's key in Redis.
 func member(key store.Key) string { return base64.RawURLEncoding.EncodeToString(key[:]) }

@@ -52,7 +52,9 @@ type nodeConfig struct {
 	Dialect  sqlstore.Dialect
 	DSN      string
 	CacheFor time.Duration
-	Ahead    time.Duration // by how much the node's clock is ahead of the true time
+	// WaitReplicas is of the store on Redis.
+	WaitReplicas redisstore.WaitReplicas
+	Ahead        time.Duration // by how much the node's clock is ahead of the true time
 	// RememberGrace is the guard's; 0 is its default.
 	RememberGrace time.Duration
 	Mistake       mistake
@@ -131,7 +133,7 @@ func connect(c nodeConfig) (store.Backend, error) {
 	if len(c.Redis) > 0 {
 		return redisstore.New(rueidis.ClientOption{
 			InitAddress: c.Redis, Sentinel: rueidis.SentinelOption{MasterSet: c.Sentinel},
-		}, redisstore.Config{Timeout: backendTimeout, CacheFor: c.CacheFor})
+		}, redisstore.Config{Timeout: backendTimeout, CacheFor: c.CacheFor, WaitReplicas: c.WaitReplicas})
 	}
 	drivers := map[sqlstore.Dialect]string{sqlstore.PostgreSQL: "pgx", sqlstore.MySQL: "mysql", sqlstore.SQLite: "sqlite"}
 	db, err := sql.Open(drivers[c.Dialect], c.DSN)
@@ -163,6 +165,9 @@ func noteLogin(ctx context.Context, e sessionguard.Event) {
 		note.session = e.SessionHash
 	}
 }
+
+// retriedHeader is set in a 503 if the guard has said that it goes on trying.
+const retriedHeader = "X-Retried"
 
 // userHeader is the header in which a response says for whom it was made.
 const userHeader = "X-User"
@@ -223,24 +228,27 @@ func routes(g *sessionguard.Guard[*user]) http.Handler {
 	})
 	gated("/end-session", func(w http.ResponseWriter, r *http.Request) {
 		u, _ := g.User(r)
-		respond(w, endSession(r, g, u.id, r.FormValue("session")))
+		list, err := g.Sessions(r.Context(), u.id)
+		if errors.Is(err, sessionguard.ErrUnavailable) { // there is nothing yet that the guard would try again
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		respond(w, errors.Join(err, endSession(r, g, u.id, list, r.FormValue("session"))))
 	})
 	gated("/end-others", func(w http.ResponseWriter, r *http.Request) { respond(w, g.EndOthers(r)) })
 	return mux
 }
 
-// endSession ends the session of a user with a hash. It returns no error if there is none.
-func endSession(r *http.Request, g *sessionguard.Guard[*user], user, hash string) error {
-	list, err := g.Sessions(r.Context(), user)
+// endSession ends the session of a user's that has a hash. It returns no error if there is none.
+func endSession(r *http.Request, g *sessionguard.Guard[*user], user string, list []sessionguard.Session, hash string) error {
 	for _, s := range list {
 		if hashOf(s.ID) == hash {
-			err = g.EndSession(r.Context(), user, s.ID)
+			if err := g.EndSession(r.Context(), user, s.ID); !errors.Is(err, sessionguard.ErrNoSession) {
+				return err
+			}
 		}
 	}
-	if errors.Is(err, sessionguard.ErrNoSession) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // hashOf returns an event's SessionHash of a session with this ID.
@@ -252,6 +260,7 @@ func hashOf(id string) string {
 func respond(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, sessionguard.ErrUnavailable):
+		w.Header().Set(retriedHeader, "1")
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -25,7 +25,6 @@ type setup struct {
 	fleet  *fleet
 	faults []fault
 	policy check.Policy
-	once   bool // the faults cannot happen again
 }
 
 // A fault begins, lasts, and ends.
@@ -33,6 +32,8 @@ type fault struct {
 	name       string
 	begin, end func() error
 	lasts      time.Duration
+	// kills is the node that is killed, from 1, with what it would have tried again.
+	kills int
 	// loses is set for a failover to a replica that lags behind: what was confirmed from
 	// the beginning to the end of the fault may be lost.
 	loses bool
@@ -56,7 +57,7 @@ func (s setup) run(t *testing.T, seed uint64, atLeast time.Duration) (history []
 	l.start(ctx)
 	pause(ctx, calm)
 	for n := 0; n < len(s.faults) || l.now() < atLeast; n++ {
-		if n == len(s.faults) && (n == 0 || s.once) {
+		if len(s.faults) == 0 {
 			pause(ctx, atLeast-l.now())
 			break
 		}
@@ -69,6 +70,9 @@ func (s setup) run(t *testing.T, seed uint64, atLeast time.Duration) (history []
 		happened = append(happened, o)
 		l.sendRetired(ctx, l.retiredSince(o.from))
 		pause(ctx, calm)
+		if (n+1)%len(s.faults) == 0 {
+			l.awaitEnds(ctx, happened)
+		}
 	}
 	stop()
 	l.running.Wait()
@@ -105,15 +109,11 @@ func (l *load) sendRetired(ctx context.Context, tokens []string) {
 	workers.Wait()
 }
 
-// endsWithin is how long after a 503 a logout must be carried through: 0, no bound is
-// demanded. Nodes try again in the background, but not after they have been killed.
-const endsWithin = 0
-
-// policyFor completes the policy of a run with the times at which something may be lost.
-func (s setup) policyFor(happened []occurrence) check.Policy {
+// policyFor completes the policy of a run with what depends on when its faults happened.
+func (s setup) policyFor(history []check.Op, happened []occurrence) check.Policy {
 	p := s.policy
 	p.IdleTimeout, p.Limit = idleTimeout, limitOf
-	p.EndsWithin = endsWithin
+	p.EndsBy = endsBy(troubles(history, happened), happened)
 	for _, o := range happened {
 		if o.loses {
 			p.Lost = append(p.Lost, check.Interval{Start: o.from - 50*time.Millisecond, End: o.to})
@@ -123,15 +123,26 @@ func (s setup) policyFor(happened []occurrence) check.Policy {
 }
 
 func TestHistories(t *testing.T) {
+	var mu sync.Mutex
 	var all results
+	t.Cleanup(func() { // after the parallel ones
+		if *tableFile != "" && !t.Failed() {
+			require.NoError(t, all.write(*tableFile))
+		}
+	})
 	for _, c := range configurations {
 		t.Run(c.name, func(t *testing.T) {
+			if !c.alone {
+				t.Parallel()
+			}
 			s := c.start(t)
 			history, happened := s.run(t, *seed, *runFor)
-			p := s.policyFor(happened)
+			p := s.policyFor(history, happened)
 			found := check.Check(history, p)
 			r := summarize(c.name, history, happened, p, found)
+			mu.Lock()
 			all = append(all, r)
+			mu.Unlock()
 			t.Log(r)
 			for _, o := range happened {
 				t.Logf("%12v–%12v %s", o.from, o.to, o.name)
@@ -140,9 +151,6 @@ func TestHistories(t *testing.T) {
 			require.Greater(t, r.operations, 300, "too few requests to show anything")
 			requireAgreement(t, history, p)
 		})
-	}
-	if *tableFile != "" && !t.Failed() {
-		require.NoError(t, all.write(*tableFile))
 	}
 }
 
@@ -167,6 +175,7 @@ func reportAll(t *testing.T, violations []check.Violation) {
 func TestEveryMistakeIsFound(t *testing.T) {
 	for m, expected := range mistakes {
 		t.Run(string(m), func(t *testing.T) {
+			t.Parallel()
 			s := redisSetup(t, nodeConfig{Mistake: m})
 			if !expected.faults {
 				s.faults = nil
@@ -177,7 +186,7 @@ func TestEveryMistakeIsFound(t *testing.T) {
 			for round := range uint64(8) {
 				history, happened := s.run(t, *seed+round, 1500*time.Millisecond)
 				seen = map[check.Rule]int{}
-				p := s.policyFor(happened)
+				p := s.policyFor(history, happened)
 				for _, v := range check.Check(history, p) {
 					seen[v.Rule]++
 				}

@@ -3,9 +3,13 @@ package histories
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/sessionguard-go/sessionguard/internal/histories/check"
 )
@@ -57,7 +61,7 @@ func summarize(name string, history []check.Op, happened []occurrence, p check.P
 	}
 	strict := p
 	strict.Exceptions = check.Exceptions{Unanswered: p.Unanswered}
-	strict.EndsWithin = 2 * backendTimeout
+	strict.EndsBy = func(op check.Op) (time.Duration, bool) { return op.End + 2*backendTimeout, true }
 	sessions := map[string]bool{}
 	for _, v := range check.Check(history, strict) {
 		sessions[v.Session] = true
@@ -90,28 +94,63 @@ func (r result) cells() []string {
 	}
 }
 
-// write puts the table between the markers of a Markdown file.
+// The markers of the table in a Markdown file.
+const (
+	tableBegins = "<!-- measured: begin -->\n"
+	tableEnds   = "<!-- measured: end -->\n"
+)
+
+// write puts the results into the table of a Markdown file. The rows of other configurations
+// stay.
 func (all results) write(file string) error {
-	const begin, end = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, closed := strings.Cut(rest, end)
+	before, rest, ok := strings.Cut(string(text), tableBegins)
+	table, after, closed := strings.Cut(rest, tableEnds)
 	if !ok || !closed {
 		return fmt.Errorf("%s has no markers for the table", file)
 	}
-	return os.WriteFile(file, []byte(before+begin+all.markdown()+end+after), 0o644)
+	return os.WriteFile(file, []byte(before+tableBegins+all.replaceIn(table)+tableEnds+after), 0o644)
 }
 
-func (all results) markdown() string {
-	var out strings.Builder
-	fmt.Fprintf(&out, "Seed %d, on %s.\n\n", *seed, time.Now().UTC().Format("2 January 2006"))
-	out.WriteString("| | time | operations | faults | 503 | no response | first success | last failure | violations | documented |\n" +
-		"|---|---|---|---|---|---|---|---|---|---|\n")
+// replaceIn returns a table with the rows of these results.
+func (all results) replaceIn(table string) string {
+	rows := map[string]string{}
+	for row := range strings.Lines(table) {
+		if cells := strings.Split(row, " | "); len(cells) > 1 {
+			rows[strings.TrimPrefix(cells[0], "| ")] = row
+		}
+	}
+	date := time.Now().UTC().Format("2006-01-02")
 	for _, r := range all {
-		fmt.Fprintf(&out, "| %s |\n", r)
+		rows[r.name] = fmt.Sprintf("| %s | %d | %s |\n", r, *seed, date)
+	}
+	var out strings.Builder
+	out.WriteString("| | time | operations | faults | 503 | no response | first success | last failure | violations | documented | seed | date |\n" +
+		"|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	for _, c := range configurations {
+		out.WriteString(rows[c.name])
 	}
 	return out.String()
+}
+
+func TestTableKeepsRowsOfOtherConfigurations(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "README.md")
+	require.NoError(t, os.WriteFile(file, []byte("before\n"+tableBegins+tableEnds+"after\n"), 0o600))
+	for _, r := range []result{
+		{name: configurations[1].name, operations: 1},
+		{name: configurations[0].name, operations: 2},
+		{name: configurations[1].name, operations: 3},
+	} {
+		require.NoError(t, results{r}.write(file))
+	}
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	rows := strings.Split(string(text), "\n")
+	require.Len(t, rows, 9)
+	require.Contains(t, rows[4], "| "+configurations[0].name+" | 0 s | 2 | ")
+	require.Contains(t, rows[5], "| "+configurations[1].name+" | 0 s | 3 | ")
+	require.Equal(t, []string{strings.TrimSpace(tableEnds), "after", ""}, rows[6:])
 }

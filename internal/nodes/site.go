@@ -48,6 +48,7 @@ var keys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 // newNode starts a server.
 //
 //	POST /login?user=    logs in; with "&remember=1", remembers the login; with "&label=", labels it
+//	POST /prove?user=&factors=   logs in with factors
 //	POST /logout
 //	GET  /status
 //	GET  /home           "secret of <user>"
@@ -108,6 +109,7 @@ func (n *node) routes() http.Handler {
 		}
 		http.Redirect(w, r, "/home", http.StatusSeeOther)
 	})
+	mux.HandleFunc("POST /prove", n.prove)
 	mux.Handle("POST /logout", g.Logout("/"))
 	n.secretRoutes(mux)
 	mux.Handle("/status", g.Status())

@@ -24,6 +24,7 @@ const maxFailures = 3
 // goroutine only while it has tasks. Its lock is held only for moments.
 type Queue struct {
 	Max      int             // tasks
+	MaxShare int             // tasks of one share
 	Lifetime time.Duration   // of a task
 	Timeout  time.Duration   // of an attempt
 	GiveUp   func(err error) // is called with the last error of a task that is too old, or one too many
@@ -34,16 +35,21 @@ type Queue struct {
 	order   []any // their keys; the goroutine takes the first, and Add appends
 }
 
+// NoShare is the share of tasks that only Max bounds.
+const NoShare = -1
+
 type task struct {
-	do   func(context.Context) error
-	ends time.Time
-	err  error // of the last attempt
+	share int
+	do    func(context.Context) error
+	ends  time.Time
+	err   error // of the last attempt
 }
 
-// Add adds what has failed with err. It replaces a task with the same key. A full Queue
-// gives the new task up at once.
-func (q *Queue) Add(key any, err error, do func(context.Context) error) {
-	if !q.add(key, &task{do, time.Now().Add(q.Lifetime), err}) {
+// Add adds what has failed with err. It replaces a task with the same key. If the Queue or
+// the share is full, it gives the new task up at once: nobody takes all places who can only
+// make tasks of one share.
+func (q *Queue) Add(key any, share int, err error, do func(context.Context) error) {
+	if !q.add(key, &task{share, do, time.Now().Add(q.Lifetime), err}) {
 		q.GiveUp(err)
 	}
 }
@@ -52,7 +58,7 @@ func (q *Queue) add(key any, t *task) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.tasks[key] == nil {
-		if len(q.tasks) >= q.Max {
+		if len(q.tasks) >= q.Max || t.share != NoShare && q.inShare(t.share) >= q.MaxShare {
 			return false
 		}
 		q.order = append(q.order, key)
@@ -66,6 +72,15 @@ func (q *Queue) add(key any, t *task) bool {
 		go q.run()
 	}
 	return true
+}
+
+func (q *Queue) inShare(share int) (n int) {
+	for _, t := range q.tasks {
+		if t.share == share {
+			n++
+		}
+	}
+	return n
 }
 
 // Len returns the number of tasks.

@@ -73,7 +73,7 @@ func TestTaskIsDoneOnceItsServerIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(true)
 		q := r.queue(10, time.Hour)
-		q.Add("a", errDown, r.task("a"))
+		q.Add("a", NoShare, errDown, r.task("a"))
 		require.Equal(t, 1, q.Len())
 		pass(time.Minute)
 		require.Len(t, r.attempts.get(), 1+1+1+1+3, "after 1, 3, 7, 15, 30, 45 and 60 seconds")
@@ -81,7 +81,7 @@ func TestTaskIsDoneOnceItsServerIsBack(t *testing.T) {
 		pass(maxDelay)
 		require.Equal(t, []string{"a"}, r.done.get())
 		require.Zero(t, q.Len())
-		q.Add("b", errDown, r.task("b")) // the goroutine has ended: there is a new one
+		q.Add("b", NoShare, errDown, r.task("b")) // the goroutine has ended: there is a new one
 		pass(minDelay)
 		require.Equal(t, []string{"a", "b"}, r.done.get())
 		require.Empty(t, r.givenUp.get())
@@ -93,7 +93,7 @@ func TestTooOldTaskIsGivenUpWithItsLastError(t *testing.T) {
 		r := newRecorder(true)
 		q := r.queue(10, time.Minute)
 		for i := range 10 {
-			q.Add(i, errors.New("the first error"), r.task(fmt.Sprint(i)))
+			q.Add(i, NoShare, errors.New("the first error"), r.task(fmt.Sprint(i)))
 		}
 		pass(time.Minute + maxDelay)
 		require.Zero(t, q.Len())
@@ -107,11 +107,33 @@ func TestFullQueueGivesUpTheNewTask(t *testing.T) {
 		r := newRecorder(false)
 		q := r.queue(2, time.Minute)
 		for _, name := range []string{"a", "b", "c", "a"} {
-			q.Add(name, errDown, r.task(name))
+			q.Add(name, NoShare, errDown, r.task(name))
 		}
 		require.Equal(t, []string{"down"}, r.givenUp.get())
 		pass(time.Minute)
 		require.Equal(t, []string{"a", "b"}, r.done.get())
+	})
+}
+
+// Who can make only the tasks of one share takes no place from others.
+func TestFullShareGivesUpItsNewTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder(true)
+		q := r.queue(6, time.Minute)
+		q.MaxShare = 2
+		for _, task := range []struct {
+			name  string
+			share int
+		}{{"a", 1}, {"b", 1}, {"too many", 1}, {"a", 1}, {"c", 2}, {"d", 2}, {"too many", 2}, {"e", NoShare}, {"f", NoShare}, {"too many", NoShare}, {"too many", 3}} {
+			q.Add(task.name, task.share, errors.New(task.name), r.task(task.name))
+		}
+		require.Equal(t, []string{"too many", "too many", "too many", "too many"}, r.givenUp.get())
+		r.down.Store(false)
+		pass(minDelay)
+		require.Equal(t, []string{"a", "b", "c", "d", "e", "f"}, r.done.get())
+		q.Add("g", 1, errDown, r.task("g")) // the places are free again
+		pass(minDelay)
+		require.Contains(t, r.done.get(), "g")
 	})
 }
 
@@ -121,9 +143,9 @@ func TestFailingTasksDoNotHoldUpOthers(t *testing.T) {
 		down, up := newRecorder(true), newRecorder(false)
 		q := down.queue(100, time.Minute)
 		for i := range 10 {
-			q.Add(i, errDown, down.task("bad"))
+			q.Add(i, NoShare, errDown, down.task("bad"))
 		}
-		q.Add("good", errDown, up.task("good"))
+		q.Add("good", NoShare, errDown, up.task("good"))
 		pass(minDelay)
 		require.Len(t, down.attempts.get(), maxFailures, "a server that is down gets few calls")
 		pass(time.Minute)
@@ -136,13 +158,13 @@ func TestReplacedTaskIsNotDone(t *testing.T) {
 		r := newRecorder(false)
 		q := r.queue(10, time.Minute)
 		var done []string
-		q.Add("a", errDown, func(context.Context) error {
+		q.Add("a", NoShare, errDown, func(context.Context) error {
 			done = append(done, "old")
-			q.Add("a", errDown, r.task("replaced while it is being done"))
+			q.Add("a", NoShare, errDown, r.task("replaced while it is being done"))
 			return nil
 		})
-		q.Add("b", errDown, r.task("old"))
-		q.Add("b", errDown, r.task("new"))
+		q.Add("b", NoShare, errDown, r.task("old"))
+		q.Add("b", NoShare, errDown, r.task("new"))
 		pass(time.Minute)
 		require.Equal(t, []string{"old"}, done)
 		require.Equal(t, []string{"new", "replaced while it is being done"}, r.done.get())
@@ -153,8 +175,8 @@ func TestPanicAndTimeoutAreErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(false)
 		q := r.queue(10, time.Minute)
-		q.Add("a", errDown, func(context.Context) error { panic("a backend's") })
-		q.Add("b", errDown, func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
+		q.Add("a", NoShare, errDown, func(context.Context) error { panic("a backend's") })
+		q.Add("b", NoShare, errDown, func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
 		pass(2 * time.Minute)
 		require.Equal(t, []string{"a panic: a backend's", context.DeadlineExceeded.Error()}, r.givenUp.get())
 	})

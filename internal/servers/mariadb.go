@@ -19,6 +19,16 @@ func MariaDBWithBinaryLog(t T) *Server {
 	return startMariaDB(t, "--log-bin=binlog", "--sync-binlog=0")
 }
 
+// MariaDBWithReplication is MariaDB with what semi-synchronous replication takes. A client
+// has to set up the replication, and to enable the primary's part of it.
+func MariaDBWithReplication(t T, id int) *Server {
+	t.Helper()
+	return startMariaDB(t, "--server-id="+strconv.Itoa(id), "--log-bin=binlog", "--log-slave-updates", "--gtid-strict-mode",
+		"--sync-binlog=1", "--rpl-semi-sync-slave-enabled", "--rpl-semi-sync-master-wait-point=AFTER_SYNC",
+		"--rpl-semi-sync-master-timeout=3600000",
+		"--max-connections=2000") // those that clients have given up wait for the replica too
+}
+
 func startMariaDB(t T, args ...string) *Server {
 	t.Helper()
 	install := findProgram(t, "mariadb-install-db", "mariadb-server", "/usr/bin")
@@ -32,7 +42,7 @@ func startMariaDB(t T, args ...string) *Server {
 			"--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=8M",
 		}})
 		if err == nil {
-			err = os.WriteFile(setup, []byte("CREATE DATABASE IF NOT EXISTS test;\n"+
+			err = os.WriteFile(setup, []byte("SET sql_log_bin=0;\nCREATE DATABASE IF NOT EXISTS test;\n"+
 				"CREATE USER IF NOT EXISTS root@127.0.0.1;\nGRANT ALL ON *.* TO root@127.0.0.1;\n"), 0o644)
 		}
 		if err != nil {

@@ -11,9 +11,8 @@ type Proxy struct {
 	// Addr is the host and port that clients connect to.
 	Addr string
 
-	server string
-
 	mu         sync.Mutex
+	server     string
 	listener   net.Listener // nil while cut
 	conns      map[net.Conn]struct{}
 	delivering chan struct{} // closed unless stalled
@@ -76,6 +75,19 @@ func (p *Proxy) Restore() error {
 	return err
 }
 
+// Switch makes the proxy stand in front of another server, for new connections.
+func (p *Proxy) Switch(addr string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = addr
+}
+
+func (p *Proxy) addrOfServer() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.server
+}
+
 func (p *Proxy) resumeDelivery() {
 	select {
 	case <-p.delivering:
@@ -96,7 +108,7 @@ func (p *Proxy) accept(l net.Listener) {
 
 func (p *Proxy) serve(l net.Listener, client net.Conn) {
 	p.awaitDelivery()
-	server, err := net.Dial("tcp", p.server)
+	server, err := net.Dial("tcp", p.addrOfServer())
 	if err != nil {
 		_ = client.Close()
 		return

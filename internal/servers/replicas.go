@@ -3,6 +3,7 @@ package servers
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -47,29 +48,45 @@ func RedisClusterReplica(t T, o RedisOptions, cluster []*Server, of *Server) *Se
 // later, and takes over with the function pg_promote.
 func PostgreSQLStandby(t T, primary *Server) *Server {
 	t.Helper()
-	bin := filepath.Dir(primary.program.path)
-	host, primaryPort, _ := strings.Cut(primary.Addr, ":")
+	_, primaryPort, _ := strings.Cut(primary.Addr, ":")
 	return launch(t, func(port int) *Server {
 		s := *primary
 		s.program.dir, s.Addr, s.process = makeDataDir(t, primary.program.user), loopback(port), nil
 		s.ready = func(ctx context.Context) error { return checkPostgreSQL(ctx, s.Addr) }
-		data := filepath.Join(s.program.dir, "data")
-		if err := run(program{dir: s.program.dir, user: s.program.user, path: filepath.Join(bin, "pg_basebackup"), args: []string{
-			"--host", host, "--port", primaryPort, "--username", "postgres", "--pgdata", data, "--write-recovery-conf",
-			"--checkpoint", "fast", "--no-sync",
-		}}); err != nil {
-			t.Fatal(err)
-		}
 		s.program.args = nil
 		for _, arg := range primary.program.args {
 			switch arg {
 			case primaryPort:
 				arg = strconv.Itoa(port)
 			case filepath.Join(primary.program.dir, "data"):
-				arg = data
+				arg = filepath.Join(s.program.dir, "data")
 			}
 			s.program.args = append(s.program.args, arg)
 		}
+		if err := s.copyPostgreSQL(primary); err != nil {
+			t.Fatal(err)
+		}
 		return &s
 	})
+}
+
+// PostgreSQLRejoin starts a server that was killed as a standby of the one that has taken
+// over from it. What it had committed is lost.
+func PostgreSQLRejoin(s, primary *Server) error {
+	if err := os.RemoveAll(filepath.Join(s.program.dir, "data")); err != nil {
+		return err
+	}
+	if err := s.copyPostgreSQL(primary); err != nil {
+		return err
+	}
+	return s.Start()
+}
+
+// copyPostgreSQL makes the data of a server that is not running those of a standby.
+func (s *Server) copyPostgreSQL(primary *Server) error {
+	host, port, _ := strings.Cut(primary.Addr, ":")
+	return run(program{dir: s.program.dir, user: s.program.user, path: filepath.Join(filepath.Dir(primary.program.path), "pg_basebackup"), args: []string{
+		"--host", host, "--port", port, "--username", "postgres", "--pgdata", filepath.Join(s.program.dir, "data"),
+		"--write-recovery-conf", "--checkpoint", "fast", "--no-sync",
+	}})
 }

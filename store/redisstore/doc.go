@@ -84,7 +84,8 @@
 //
 // If they have not in time, the call fails and a guard responds with 503, although the session
 // is gone from the primary. So does every such call while no replica is connected, and so does
-// the list of a user's sessions. Plan for one replica more than Number if logouts must work
+// the list of a user's sessions, and a login from a browser that still sends the cookie of any
+// earlier session. Plan for one replica more than Number if logouts must work
 // while one is down. Each wait takes a round trip between the primary and its replicas.
 //
 // A primary that is cut off from everybody but some application nodes goes on serving them until

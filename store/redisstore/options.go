@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -65,6 +66,8 @@ func checkOptions(o rueidis.ClientOption, c Config) error {
 		return errors.New("redisstore: Config.WaitReplicas.Timeout must be shorter than Config.Timeout, which bounds the whole call")
 	case c.WaitReplicas.Number == 0 && c.WaitReplicas != (WaitReplicas{}):
 		return errors.New("redisstore: Config.WaitReplicas needs a Number: with none, no call waits")
+	case c.WaitReplicas.Number > 0 && o.BlockingPoolSize > 0 && o.BlockingPoolSize < 2*maxWaiting:
+		return fmt.Errorf("redisstore: Config.WaitReplicas needs a ClientOption.BlockingPoolSize of at least %d, or every Watch and every call that waits would take a connection from the others, for any time", 2*maxWaiting)
 	case o.ReplicaOnly, o.SendToReplicas != nil, o.ReadNodeSelector != nil,
 		len(o.Standalone.ReplicaAddress) > 0:
 		return errors.New("redisstore: ClientOption must not read from replicas: a replica may not know yet that a session has ended")

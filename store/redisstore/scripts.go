@@ -22,8 +22,9 @@ local group = string.match(KEYS[1], '^[^}]*}:')
 
 -- A script that changes nothing still ends with a write, which does nothing. A replica,
 -- which may lag behind its primary, refuses it.
+local function write_nothing() redis.call('DEL', group) end
 local function unchanged(...)
-	redis.call('DEL', group)
+	write_nothing()
 	return {...}
 end
 
@@ -113,8 +114,24 @@ local function end_session(member, s, tombstone, ttl)
 end
 `
 
+// waitingPrelude is the prelude of scripts that wait for replicas. Since Redis 7.2, WAIT waits for
+// the last write of its connection that has changed something, and confirms what another
+// connection has just ended to whoever repeats it. So a script that changes nothing then sends
+// something to the replicas. A server that is out of memory only refuses the SET.
+const waitingPrelude = prelude + `
+write_nothing = function()
+	local ttl = redis.call('PTTL', KEYS[1])
+	if ttl > 0 then
+		redis.call('PEXPIRE', KEYS[1], int(ttl))
+	else
+		redis.call('SET', group, '', 'PX', 1)
+		redis.call('DEL', group)
+	end
+end
+`
+
 // touchScript has KEYS session; ARGV now, seen, member, grace.
-var touchScript = newScript(repeatable, prelude+`
+var touchScript = newScript(repeatable, `
 local now, seen, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
@@ -129,7 +146,7 @@ return {'ok'}
 `)
 
 // saveScript has KEYS session; ARGV version, value. It keeps the time of the last activity.
-var saveScript = newScript(changes, prelude+`
+var saveScript = newScript(changes, `
 local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
 if s.version ~= ARGV[1] then return unchanged('conflict') end
@@ -140,7 +157,7 @@ return {'ok'}
 // createScript has KEYS session, index; ARGV now, index entry, value, its ttl, owner, limit,
 // "1" to refuse at the limit, tombstone, its ttl. It returns pairs of a member and the head
 // of a session that has ended.
-var createScript = newScript(changes, prelude+`
+var createScript = newScript(changes, `
 local now, ttl, max = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[6])
 local index, live, expired_keys, stale_entries = KEYS[2], {}, {}, {}
 if max > 0 then
@@ -181,7 +198,7 @@ for i = 1, max > 0 and #live - max + 1 or 0 do
 	ended[#ended + 1] = live[i].member
 	ended[#ended + 1] = live[i].head
 end
-redis.call('DEL', group)
+write_nothing()
 return ended
 `)
 
@@ -190,7 +207,7 @@ var createOverLimitScript = createScript.as(ends)
 
 // replaceScript has KEYS old session, new session, index; ARGV version, owner, new index
 // entry, old member, value, its ttl, move marker, its ttl.
-var replaceScript = newScript(ends, prelude+`
+var replaceScript = newScript(ends, `
 local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
 if s.version ~= ARGV[1] then return unchanged('conflict') end
@@ -209,7 +226,7 @@ return {'ok'}
 
 // deleteScript has KEYS session; ARGV member, tombstone, its ttl. It returns the head of the
 // session.
-var deleteScript = newScript(ends, prelude+`
+var deleteScript = newScript(ends, `
 local s, status, result = get_head(KEYS[1])
 if not s then return unchanged(status, result) end
 end_session(ARGV[1], s, ARGV[2], ARGV[3])
@@ -217,7 +234,7 @@ return {'ok', s.head}
 `)
 
 // loadByIDScript has KEYS index; ARGV owner, ID. It returns the session's member and value.
-var loadByIDScript = newScript(repeatable, prelude+`
+var loadByIDScript = newScript(repeatable, `
 for _, entry in ipairs(find_entries(KEYS[1], ARGV[2])) do
 	local key = group .. 's:' .. member_of(entry)
 	local s, status = get(key)
@@ -231,7 +248,7 @@ return unchanged('not found')
 // byOwnerScript has KEYS index; ARGV owner, the least entry that may be returned, the number
 // of entries to read. It returns the last entry that it has read, or "" if there are no more,
 // and pairs of a member and a session's head.
-var byOwnerScript = newScript(repeatable, prelude+`
+var byOwnerScript = newScript(repeatable, `
 local index, reply, stale_entries = KEYS[1], {'ok', ''}, {}
 local entries = redis.call('ZRANGEBYLEX', index, ARGV[2], '+', 'LIMIT', 0, ARGV[3])
 if #entries == 0 then redis.call('EXISTS', group, index) end -- as in parse
@@ -249,14 +266,14 @@ for _, entry in ipairs(entries) do
 	end
 end
 for _, entry in ipairs(stale_entries) do redis.call('ZREM', index, entry) end
-redis.call('DEL', group)
+write_nothing()
 return reply
 `).as(ends) // EndUser may repeat one that could not wait
 
 // deleteByIDScript has as many KEYS, each an index, as there are sessions to end; ARGV for
 // each of them owner, ID, tombstone, its ttl. It returns the position among KEYS, the member
 // and the head of each session that it has ended.
-var deleteByIDScript = newScript(ends, prelude+`
+var deleteByIDScript = newScript(ends, `
 local found, reply = {}, {'ok'}
 for i, index in ipairs(KEYS) do
 	local owner, id = ARGV[4 * i - 3], ARGV[4 * i - 2]
@@ -277,6 +294,6 @@ for _, s in pairs(found) do
 	end_session(s.member, s, ARGV[4 * s.position - 1], ARGV[4 * s.position])
 	for _, result in ipairs({int(s.position), s.member, s.head}) do reply[#reply + 1] = result end
 end
-redis.call('DEL', group)
+write_nothing()
 return reply
 `)

@@ -14,14 +14,15 @@ import (
 // has made the change: a guard responds with 503, and whoever repeats the call waits again.
 //
 // A promoted replica that has confirmed an end knows of it. One that has not may still be
-// promoted if Number is less than the number of replicas, so Number is best all of them but
-// those that are never promoted (replica-priority 0). A replica confirms what it holds in
+// promoted if Number is less than the number of replicas, so Number is best all of them: those
+// that are never promoted (replica-priority 0) and whatever else the server takes for a replica,
+// such as a backup tool, can confirm in the place of one that is. A replica confirms what it holds in
 // memory: if the primary and the replicas lose power together, the append-only file decides.
 type WaitReplicas struct {
 	// Number is how many replicas have to confirm. Default: 0, no call waits.
 	Number int
 
-	// Timeout is how long a call waits for them. It must be shorter than Config.Timeout. Without
+	// Timeout is how long a call waits for them, or less if its own time is over before. It must be shorter than Config.Timeout. Without
 	// enough replicas, every logout and every login that replaces a session takes that long
 	// and fails. Default: half of Config.Timeout.
 	Timeout time.Duration
@@ -41,7 +42,7 @@ const maxWaiting = 128
 type script struct {
 	*rueidis.Lua
 	effect effect
-	text   string
+	text   string // if it waits for replicas
 }
 
 // An effect decides whether a script waits for replicas.
@@ -54,9 +55,9 @@ const (
 )
 
 func newScript(e effect, text string) *script {
-	s := &script{rueidis.NewLuaScript(text), e, text}
+	s := &script{rueidis.NewLuaScript(prelude + text), e, waitingPrelude + text}
 	if e == repeatable {
-		s.Lua = rueidis.NewLuaScriptRetryable(text)
+		s.Lua = rueidis.NewLuaScriptRetryable(prelude + text)
 	}
 	return s
 }
@@ -126,13 +127,21 @@ var errTooManyRedirections = errors.New("the cluster redirects the call in circl
 func execAndWait(ctx context.Context, node rueidis.Client, s *script, keys, args []string, wait WaitReplicas, asking bool) (reply []string, received int64, err error) {
 	conn, release := node.Dedicate()
 	defer release()
+	timeout := wait.Timeout
+	if deadline, ok := ctx.Deadline(); ok {
+		// A call that was cut short would not know that it has made the change.
+		timeout = min(timeout, time.Until(deadline)*3/4)
+	}
+	if timeout <= 0 {
+		return nil, 0, context.DeadlineExceeded
+	}
 	var commands rueidis.Commands
 	if asking {
 		commands = append(commands, conn.B().Asking().Build())
 	}
 	commands = append(commands,
 		conn.B().Eval().Script(s.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(),
-		conn.B().Wait().Numreplicas(int64(wait.Number)).Timeout(max(1, wait.Timeout.Milliseconds())).Build(),
+		conn.B().Wait().Numreplicas(int64(wait.Number)).Timeout(max(1, timeout.Milliseconds())).Build(),
 	)
 	results := conn.DoMulti(ctx, commands...)
 	results = results[len(results)-2:]

@@ -133,9 +133,15 @@ func TestRepeatedEndWaitsForReplicasToo(t *testing.T) {
 	requireInconclusive(t, err, "Delete")
 	require.Equal(t, r.ID, ended.ID, "whoever ends it learns of it")
 	for range 2 {
-		requireInconclusive(t, endingCalls(t, s, r)["Delete"](), "Delete")
-		requireInconclusive(t, endingCalls(t, s, r)["DeleteByID"](), "DeleteByID")
-		requireInconclusive(t, allCalls(t.Context(), s, r)["ByOwner"](), "ByOwner")
+		for name, call := range map[string]func(*Store) error{
+			"Delete":     func(s *Store) error { return endingCalls(t, s, r)["Delete"]() },
+			"DeleteByID": func(s *Store) error { return endingCalls(t, s, r)["DeleteByID"]() },
+			"ByOwner":    func(s *Store) error { return allCalls(t.Context(), s, r)["ByOwner"]() },
+		} {
+			requireInconclusive(t, call(s), name)
+			node := openStore(t, Config{WaitReplicas: WaitReplicas{Number: 1, Timeout: 200 * time.Millisecond}}, servers.primary.Addr)
+			requireInconclusive(t, call(node), name+" of another node, which has written nothing")
+		}
 	}
 	require.NoError(t, servers.link.Restore())
 	servers.await(t)
@@ -145,6 +151,38 @@ func TestRepeatedEndWaitsForReplicasToo(t *testing.T) {
 	}, 30*time.Second, 10*time.Millisecond)
 	require.Nil(t, ended.Session)
 	require.ErrorIs(t, load(t, servers.promote(t), r), store.ErrNotFound)
+}
+
+// Since Redis 7.2, WAIT does not wait if its connection has changed nothing. So each call that
+// waits sends something to the replicas.
+func TestEachCallThatWaitsWritesSomething(t *testing.T) {
+	servers := newReplication(t)
+	s := openStore(t, Config{Timeout: 20 * time.Second, WaitReplicas: WaitReplicas{Number: 1}}, servers.primary.Addr)
+	changes := func() string {
+		info, err := runOnServer(t, servers.primary, "INFO", "persistence").ToString()
+		require.NoError(t, err)
+		_, after, found := strings.Cut(info, "rdb_changes_since_last_save:")
+		require.True(t, found)
+		count, _, _ := strings.Cut(after, "\r\n")
+		return count
+	}
+	ended, never, live := createSession(t, s), newSession(newOwner()), createSession(t, s)
+	require.NoError(t, endingCalls(t, s, ended)["Delete"]())
+	for name, r := range map[string]store.Record{"ended": ended, "never": never} {
+		for _, call := range []string{"Delete", "DeleteByID"} {
+			before := changes()
+			require.NoError(t, endingCalls(t, s, r)[call]())
+			require.NotEqual(t, before, changes(), "%s: %s", call, name)
+		}
+	}
+	for _, memory := range []string{"0", "1"} {
+		require.NoError(t, runOnServer(t, servers.primary, "CONFIG", "SET", "maxmemory", memory).Error())
+		before := changes()
+		page, err := s.ByOwner(t.Context(), live.Owner, "", store.MaxPage)
+		require.NoError(t, err, "with maxmemory %s", memory)
+		require.Len(t, page, 1)
+		require.NotEqual(t, before, changes(), "ByOwner")
+	}
 }
 
 func TestWhichWritesWaitForReplicas(t *testing.T) {
@@ -269,6 +307,24 @@ func TestCallsThatWaitFailWithinTimeout(t *testing.T) {
 		_, err := s.Delete(t.Context(), store.Key{}, store.ReasonLoggedOut)
 		return lags(err)
 	}, 10*time.Second, 10*time.Millisecond, "the store must recover")
+}
+
+// A call that has little time left, as after a wait for its turn, knows what it has done. A guard
+// gives a logout five seconds, whatever Config.Timeout is.
+func TestCallWithLittleTimeReportsWhatItHasEnded(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{})
+	s := openStore(t, Config{Timeout: time.Minute, WaitReplicas: WaitReplicas{Number: 1}}, server.Addr)
+	r := createSession(t, s)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	ended, err := s.Delete(ctx, r.Key, store.ReasonLoggedOut)
+	require.True(t, lags(err), "%v", err)
+	require.Equal(t, r.ID, ended.ID)
+}
+
+func TestWaitReplicasNeedsConnections(t *testing.T) {
+	_, err := New(rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}, BlockingPoolSize: 2*maxWaiting - 1}, Config{WaitReplicas: WaitReplicas{Number: 1}})
+	require.ErrorContains(t, err, "BlockingPoolSize")
 }
 
 func TestWaitReplicasRefusesWhatNeverWaits(t *testing.T) {

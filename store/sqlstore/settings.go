@@ -86,6 +86,11 @@ func settingProblem(name, value string) string {
 	return ""
 }
 
+// awaitDisk, within a transaction of PostgreSQL, turns on synchronous_commit where it is off.
+// What ends or replaces a session is a transaction, and checkSettings has asked only one
+// connection: another may have been changed since, or have been opened after an ALTER ROLE.
+const awaitDisk = `; SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`
+
 // durabilityProblem returns with which setting the database confirms changes before they
 // have reached the disk, or "".
 func durabilityProblem(settings map[string]string) string {

@@ -119,7 +119,8 @@
 //
 //   - PostgreSQL with synchronous_commit=off, wherever it is set (the server, the database, the
 //     role or the connection string), or with fsync=off. All other values of
-//     synchronous_commit wait for the local disk.
+//     synchronous_commit wait for the local disk. Where it is turned off later, what ends or
+//     replaces a session still waits for the disk.
 //   - MySQL and MariaDB with innodb_flush_log_at_trx_commit 0 or 2, or
 //     innodb_flush_method=nosync. With a binary log also with a sync_binlog other than 1,
 //     which is MariaDB's default: after a crash the server rolls back the transactions that
@@ -257,6 +258,9 @@ func New(db *sql.DB, dialect Dialect, config Config) (*Store, error) {
 		insecureDurability: config.InsecureDurability,
 	}
 	s.sql = texts.withCallTimeout(s.timeout)
+	if dialect == PostgreSQL && !s.insecureDurability {
+		s.sql.begin[0] += awaitDisk
+	}
 	if s.logger == nil {
 		s.logger = slog.Default()
 	}

@@ -12,8 +12,8 @@ type Violation struct {
 	Rule    Rule
 	Session string // whose, if it is one session's
 	Text    string
-	// Related are, of the first violations, the requests that used the session or may have
-	// ended it, by Start.
+	// Related are, of the first violations, the requests until then that used the session or
+	// may have ended it, by Start.
 	Related []Op
 }
 
@@ -36,14 +36,14 @@ const (
 
 // Check returns the violations of a history, by the time of the response that shows them.
 func Check(history []Op, p Policy) []Violation {
-	c := newChecker(doubt(history, p.Lost), p)
+	c := newChecker(doubt(history, p), p)
 	c.check()
 	slices.SortStableFunc(c.found, func(a, b violationAt) int { return cmp.Compare(a.at, b.at) })
 	violations := make([]Violation, len(c.found))
 	for n, v := range c.found {
 		violations[n] = v.Violation
 		if s := c.ids[v.Session]; s != nil && n < maxExplained {
-			violations[n].Related = c.related(s)
+			violations[n].Related = c.related(s, v.at)
 		}
 	}
 	return violations
@@ -159,7 +159,8 @@ func (c *checker) report(rule Rule, op *Op, format string, args ...any) {
 	c.found = append(c.found, violationAt{v, op.End})
 }
 
-func (c *checker) related(s *session) (related []Op) {
+// related returns the requests until a moment that used a session or may have ended it.
+func (c *checker) related(s *session, until time.Duration) (related []Op) {
 	for _, op := range slices.Concat(s.logins, s.ops) {
 		related = append(related, *op)
 	}
@@ -169,6 +170,7 @@ func (c *checker) related(s *session) (related []Op) {
 		}
 	}
 	slices.SortFunc(related, func(a, b Op) int { return cmp.Compare(a.Start, b.Start) })
+	related = slices.DeleteFunc(related, func(op Op) bool { return op.Start > until })
 	return slices.CompactFunc(related, func(a, b Op) bool { return a == b })
 }
 

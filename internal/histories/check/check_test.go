@@ -26,6 +26,8 @@ func is(outcome Outcome) func(*Op)    { return func(o *Op) { o.Outcome = outcome
 func of(user string) func(*Op)        { return func(o *Op) { o.User = user } }
 func because(reason string) func(*Op) { return func(o *Op) { o.Reason = reason } }
 func remembered(o *Op)                { o.Remembered = true }
+func retried(o *Op)                   { o.Outcome, o.Retried = Unavailable, true }
+func at(node int) func(*Op)           { return func(o *Op) { o.Node = node } }
 
 func value(key, value string) func(*Op) {
 	return func(o *Op) { o.Key, o.Value = key, value }
@@ -52,8 +54,12 @@ func policy(change ...func(*Policy)) Policy {
 
 func TestCheck(t *testing.T) {
 	cached := func(p *Policy) { p.CacheFor = seconds(5) }
-	repeats := func(p *Policy) { p.EndsWithin = seconds(5) }
+	repeats := func(p *Policy) {
+		p.EndsBy = func(op Op) (time.Duration, bool) { return op.End + seconds(5), op.Node == 0 }
+	}
 	lost := func(p *Policy) { p.Lost = []Interval{{seconds(2), seconds(4)}} }
+	keepsEnds := func(p *Policy) { p.Keeps = Ends }
+	keepsWrites := func(p *Policy) { p.Keeps = Writes }
 	for _, test := range []struct {
 		name    string
 		want    Rule // "": no violation
@@ -65,11 +71,27 @@ func TestCheck(t *testing.T) {
 		{"let in at the very moment of its end", "", policy(), []Op{ada, op(2, 3, Logout, with("t")), op(3, 4, Page, with("t"))}},
 		{"let in after a logout with 503", "", policy(), []Op{ada, op(2, 3, Logout, with("t"), is(Unavailable)), op(4, 5, Page, with("t"))}},
 		{"let in after a logout without a response", "", policy(), []Op{ada, op(2, 3, Logout, with("t"), is(HungUp)), op(4, 5, Page, with("t"))}},
-		{"let in after a logout with 503 that is repeated", EndIsFinal, policy(repeats), []Op{ada, op(2, 3, Logout, with("t"), is(Unavailable)), op(9, 10, Page, with("t"))}},
-		{"let in before that", "", policy(repeats), []Op{ada, op(2, 3, Logout, with("t"), is(Unavailable)), op(8, 10, Page, with("t"))}},
+		{"let in after a logout that is tried again", EndIsFinal, policy(repeats), []Op{ada, op(2, 3, Logout, with("t"), retried), op(9, 10, Page, with("t"))}},
+		{"let in before that", "", policy(repeats), []Op{ada, op(2, 3, Logout, with("t"), retried), op(8, 10, Page, with("t"))}},
+		{"let in after a logout at a node that was killed", "", policy(repeats), []Op{ada, op(2, 3, Logout, with("t"), retried, at(1)), op(9, 10, Page, with("t"))}},
+		{"let in after a 503 that had not begun", "", policy(repeats), []Op{ada, op(2, 3, EndUser, is(Unavailable)), op(9, 10, Page, with("t"))}},
+		{"let in after an EndUser that is tried again", EndIsFinal, policy(repeats), []Op{ada, op(2, 3, EndUser, retried), op(9, 10, Page, with("t"))}},
+		{"let in because of a login since then", "", policy(repeats), []Op{
+			ada, op(2, 4, EndUser, retried), op(3, 5, Login, with("t"), gets("u"), names("s")), op(9, 10, Page, with("u"))}},
+		{"let in after an EndSession that is tried again", EndIsFinal, policy(repeats), []Op{
+			ada, op(0, 1, Login, gets("u"), names("v")), op(2, 3, EndSession, with("u"), names("s"), retried), op(9, 10, Page, with("t"))}},
+		{"an EndOthers that is tried again keeps its own", "", policy(repeats), []Op{ada, op(2, 3, EndOthers, with("t"), retried), op(9, 10, Page, with("t"))}},
+		{"a failover may lose what is tried again", "", policy(repeats, lost), []Op{ada, op(1, 1, Logout, with("t"), retried), op(9, 10, Page, with("t"))}},
+		{"refused because of a login that must have been undone", NoLockout, policy(repeats), []Op{
+			op(0, 1, Login, of("refused"), gets("t"), names("s")), op(0, 1, Login, of("refused"), retried), op(7, 8, Login, of("refused"), is(Full))}},
 		{"let in from a cache", "", policy(cached), []Op{ada, op(2, 3, Logout, with("t")), op(8, 9, Page, with("t"))}},
 		{"let in for longer than a cache may", EndIsFinal, policy(cached), []Op{ada, op(2, 3, Logout, with("t")), op(9, 10, Page, with("t"))}},
 		{"a logout that a failover may have lost", "", policy(lost), []Op{ada, op(2, 3, Logout, with("t")), op(5, 6, Page, with("t"))}},
+		{"a logout that it must not have lost", EndIsFinal, policy(lost, keepsEnds), []Op{ada, op(2, 3, Logout, with("t")), op(5, 6, Page, with("t"))}},
+		{"a login that it may have lost", "", policy(lost, keepsEnds), []Op{op(2, 3, Login, gets("t"), names("s")), op(5, 6, Page, with("t"), is(Out))}},
+		{"a login that it must not have lost", NoEarlyEnd, policy(lost, keepsWrites), []Op{op(2, 3, Login, gets("t"), names("s")), op(5, 6, Page, with("t"), is(Out))}},
+		{"an end that was not confirmed, and seen by somebody", "", policy(lost, keepsWrites), []Op{
+			ada, op(2, 4, Logout, with("t"), is(Unavailable)), op(2, 3, Page, with("t"), is(Out)), op(5, 6, Page, with("t"))}},
 		{"a logout after the failover", EndIsFinal, policy(lost), []Op{ada, op(4, 5, Logout, with("t")), op(6, 7, Page, with("t"))}},
 		{"a logout with a token that a failover may have lost", "", policy(lost), []Op{
 			ada, op(2, 3, Login, with("t"), gets("u"), names("s")), op(5, 6, Logout, with("u")), op(7, 8, Page, with("t"))}},

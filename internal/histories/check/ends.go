@@ -1,6 +1,9 @@
 package check
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // recordEnds records what a request has ended, and what it may have ended.
 func (c *checker) recordEnds(op *Op) {
@@ -9,7 +12,7 @@ func (c *checker) recordEnds(op *Op) {
 	case Logout:
 		if sent != nil {
 			sent.enders = append(sent.enders, op)
-			if end, ok := c.endOf(op); ok && !sent.doubted {
+			if end, ok := c.endOf(op, sent.session); ok && !sent.doubted {
 				sent.session.endBy(end)
 			}
 		}
@@ -18,8 +21,8 @@ func (c *checker) recordEnds(op *Op) {
 	case EndSession:
 		if s := c.ids[op.Session]; s != nil && sent != nil && sent.user == s.user { // nobody ends another user's
 			s.enders = append(s.enders, op)
-			if op.Outcome == Done {
-				s.endBy(op.End)
+			if end, ok := c.endOf(op, s); ok {
+				s.endBy(end)
 			}
 		}
 	case EndOthers:
@@ -34,15 +37,30 @@ func (c *checker) recordEnds(op *Op) {
 	}
 }
 
-// endOf returns when the sessions of a logout have certainly ended.
-func (c *checker) endOf(op *Op) (at time.Duration, known bool) {
-	switch {
-	case op.Outcome == Done:
+// endOf returns when a session has certainly ended that a request should have ended. What is
+// done again spares the session if the user has logged in again since.
+func (c *checker) endOf(op *Op, s *session) (at time.Duration, known bool) {
+	if op.Outcome == Done {
 		return op.End, true
-	case op.Outcome == Unavailable && c.EndsWithin > 0:
-		return op.End + c.EndsWithin, true
 	}
-	return 0, false
+	at, known = c.doneAgainBy(op)
+	for _, other := range slices.Concat(s.logins, s.ops) {
+		known = known && (other.Kind != Login || other.End+c.Skew < op.Start)
+	}
+	return at, known
+}
+
+// doneAgainBy returns when what a request with a 503 has begun has certainly been completed,
+// or undone. A failover may lose that.
+func (c *checker) doneAgainBy(op *Op) (at time.Duration, known bool) {
+	if op.Outcome != Unavailable || !op.Retried || c.EndsBy == nil {
+		return 0, false
+	}
+	at, known = c.EndsBy(*op)
+	for _, i := range c.Lost {
+		known = known && (at < i.Start || i.End < op.Start)
+	}
+	return at, known
 }
 
 // recordLoginEnds: a login of the same user replaces the token that was sent, and any other
@@ -66,12 +84,16 @@ func (c *checker) recordLoginEnds(op *Op, sent *token) {
 	}
 }
 
-// recordUserEnds: the sessions that began before the request have ended when it is done.
+// recordUserEnds: the sessions that began before the request have ended when it is done, or
+// has been done again.
 func (c *checker) recordUserEnds(op *Op, user string, except *session) {
 	c.enders[user] = append(c.enders[user], op)
 	for _, s := range c.users[user] {
-		if s != except && op.Outcome == Done && s.login.End < op.Start {
-			s.endBy(op.End)
+		if s == except || s.login.End >= op.Start {
+			continue
+		}
+		if end, ok := c.endOf(op, s); ok {
+			s.endBy(end)
 		}
 	}
 }

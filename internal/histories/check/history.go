@@ -35,6 +35,7 @@ type Op struct {
 	Remembered bool   // of a Login: it asked to be remembered
 	Key, Value string // of a Write and a Read
 	Reason     string // of a request that is Out: why, as far as the response said
+	Retried    bool   // of a request that is Unavailable: the node has begun it and goes on trying
 }
 
 // A Kind says what a request asks for.
@@ -103,9 +104,9 @@ type Policy struct {
 	CacheFor time.Duration
 	// Skew is by how much the clocks of two nodes differ at most.
 	Skew time.Duration
-	// EndsWithin is how long after the 503 of a logout its sessions have certainly ended,
-	// because the node repeats what failed. 0 means that they may go on.
-	EndsWithin time.Duration
+	// EndsBy returns the moment by which has certainly ended what a request should have ended
+	// that is Retried, or false if there is none. nil means that nothing of it need end.
+	EndsBy func(op Op) (at time.Duration, ok bool)
 
 	Exceptions
 }
@@ -115,11 +116,34 @@ type Exceptions struct {
 	// Lost are the times whose changes a failover may have lost. What a response said then
 	// may be true no longer.
 	Lost []Interval
+	// Keeps says what those times have not lost, if it was confirmed. What was only seen, such
+	// as an end without a confirmation, may be lost all the same.
+	Keeps Keeps
 	// Unanswered allows that requests get no response.
 	Unanswered bool
 	// TheftSuspected allows that a session that is remembered ends because a superseded
 	// token was received so late that it was taken for a copy.
 	TheftSuspected bool
+}
+
+// Keeps says what a failover does not lose.
+type Keeps int
+
+// A failover that keeps writes keeps ends too.
+const (
+	Nothing Keeps = iota
+	Ends          // logouts and the like
+	Writes        // logins and values
+)
+
+func (k Keeps) keeps(op *Op) bool {
+	switch op.Kind {
+	case Logout, EndSession, EndOthers, EndUser:
+		return op.Outcome == Done && k >= Ends
+	case Login, Write:
+		return op.Outcome == Done && k >= Writes
+	}
+	return false
 }
 
 // An Interval is the time from Start to End, both included.
@@ -128,11 +152,11 @@ type Interval struct{ Start, End time.Duration }
 func (i Interval) contains(at time.Duration) bool { return i.Start <= at && at <= i.End }
 
 // doubt returns the history as it looks if nothing that was said in the lost times counts.
-func doubt(history []Op, lost []Interval) []Op {
+func doubt(history []Op, p Policy) []Op {
 	doubted := make([]Op, len(history))
 	for n, op := range history {
-		for _, i := range lost {
-			if op.Outcome.clear() && i.contains(op.End) {
+		for _, i := range p.Lost {
+			if op.Outcome.clear() && i.contains(op.End) && !p.Keeps.keeps(&op) {
 				op.Outcome = Unavailable
 			}
 		}

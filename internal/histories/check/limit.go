@@ -55,7 +55,7 @@ func (c *checker) checkMaximum(user string, max int) {
 }
 
 // possiblyAlive counts the sessions that may exist while a login runs. A login without a
-// clear response may have left one.
+// clear response may have left one, until it is undone.
 func (c *checker) possiblyAlive(user string, during *Op) (n int) {
 	for _, s := range c.users[user] {
 		if s.login.Start <= during.End && during.Start <= s.ended {
@@ -63,7 +63,7 @@ func (c *checker) possiblyAlive(user string, during *Op) (n int) {
 		}
 	}
 	for _, op := range c.logins[user] {
-		if !op.Outcome.clear() && op.Start <= during.End {
+		if by, ok := c.doneAgainBy(op); !op.Outcome.clear() && op.Start <= during.End && (!ok || by >= during.Start) {
 			n++
 		}
 	}

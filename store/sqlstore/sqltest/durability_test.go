@@ -3,6 +3,7 @@ package sqltest
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"testing"
 	"time"
 
@@ -83,6 +84,36 @@ func TestPostgreSQLThatConfirmsTooEarlyIsRefused(t *testing.T) {
 	session := d
 	session.dsn += "&synchronous_commit=on"
 	requireDurability(t, session, "")
+}
+
+// What was set to confirm too early since the Store has checked does not undo a logout.
+func TestLogoutIsOnDiskWhateverHasChangedSince(t *testing.T) {
+	server := servers.PostgreSQL(t)
+	d := database{sqlstore.PostgreSQL, "pgx", server.DSN(server.Addr)}
+	db := d.open(t)
+	execute(t, db, `ALTER SYSTEM SET fsync = on`, `ALTER SYSTEM SET wal_writer_delay = '10s'`, `SELECT pg_reload_conf()`)
+	awaitSetting(t, d, "wal_writer_delay", "10s")
+	s, err := sqlstore.New(db, d.dialect, sqlstore.Config{Timeout: 10 * time.Second})
+	require.NoError(t, err)
+	require.NoError(t, s.EnsureSchema(t.Context()))
+	one, other := newRecord(), newRecord()
+	create(t, s, one)
+	create(t, s, other)
+	execute(t, db, `ALTER ROLE postgres SET synchronous_commit = off`, `CHECKPOINT`)
+	db.SetMaxIdleConns(0) // so that each call opens a connection
+	_, err = s.Delete(t.Context(), one.Key, store.ReasonLoggedOut)
+	require.NoError(t, err)
+	_, err = s.DeleteByID(t.Context(), []store.End{{Owner: other.Owner, ID: other.ID, Reason: store.ReasonEnded}})
+	require.NoError(t, err)
+	require.NoError(t, server.Kill())
+	require.NoError(t, server.Start())
+	for _, r := range []store.Record{one, other} {
+		require.Eventually(t, func() bool {
+			_, err = s.Load(t.Context(), r.Key)
+			return err == nil || errors.Is(err, store.ErrNotFound)
+		}, 30*time.Second, 10*time.Millisecond, "%v", err)
+		require.ErrorIs(t, err, store.ErrNotFound)
+	}
 }
 
 func TestMariaDBThatConfirmsTooEarlyIsRefused(t *testing.T) {

@@ -77,7 +77,7 @@ func (a *App) logIn(w http.ResponseWriter, r *http.Request, user *User, factors 
 	case errors.Is(err, sessionguard.ErrNoSession):
 		// Another request has completed this login, or it has just ended.
 		http.Redirect(w, r, "/login?next="+url.QueryEscape(a.guard.Next(r, "")), http.StatusSeeOther)
-	case errors.Is(err, errLoggedOut):
+	case errors.Is(err, errLoggedOut), errors.Is(err, errNoOrigin):
 		a.refuseOpenID(w, r, err)
 	case err != nil:
 		a.internalError(w, err)

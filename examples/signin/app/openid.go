@@ -168,6 +168,7 @@ func (p *relyingParty) exchange(ctx context.Context, code string, f flow) (from 
 	if claims.SID == "" {
 		return origin{}, nil, errors.New("the ID token names no session, so no logout could end it")
 	}
+	factors = []string{factorProvider}
 	for _, factor := range claims.AMR {
 		switch factor {
 		case factorPassword, factorCode, factorHardwareKey, factorSoftwareKey, factorMultiple:
@@ -193,6 +194,8 @@ func (a *App) refuseOpenID(w http.ResponseWriter, r *http.Request, err error) {
 		message = "Your account is not active. Ask an admin."
 	case errors.Is(err, errLoggedOut):
 		message = "You have logged out at Example ID meanwhile."
+	case errors.Is(err, errNoOrigin):
+		message = "Please start again at Example ID."
 	}
 	a.render(w, r, http.StatusForbidden, "problem", page{Title: "That did not work", Error: message, Content: "/login"})
 }

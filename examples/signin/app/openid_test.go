@@ -16,7 +16,7 @@ func TestALoginWithTheProvider(t *testing.T) {
 	b := s.browse()
 	callback := s.provider.issue(s.toProvider(b, "next", "/account"), nil)
 	b.Get(callback).Expect(http.StatusSeeOther, "/account").NoStore()
-	b.Get("/home").Expect(http.StatusOK, "").Contains("Ada Lovelace", "<dt>Password</dt>")
+	b.Get("/home").Expect(http.StatusOK, "").Contains("Ada Lovelace", "<dt>Login with Example ID</dt>", "<dt>Password</dt>")
 	for changed, message := range map[string]string{
 		"person-eve":  "Your account is not active.",
 		"person-none": "Nobody here belongs to that account",

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
@@ -26,19 +27,27 @@ func (a *App) takeOrigin(w http.ResponseWriter, r *http.Request) (origin, error)
 // provider's. While factors are missing there is no such session yet: then the browser
 // keeps the note.
 func (a *App) keepOrigin(w http.ResponseWriter, r *http.Request, user *User, from origin) error {
-	if from.sid == "" {
-		return nil
-	}
 	session, whole := a.guard.Session(r)
-	err := a.openID.origins.add(from, user.ID, session.ID, time.Now())
+	var err error
+	switch {
+	case from.sid != "":
+		err = a.openID.origins.add(from, user.ID, session.ID, time.Now())
+	case cameFromProvider(session) && !a.openID.origins.keep(session.ID, time.Now()):
+		// Somebody has deleted the note, so that no logout there would end this session.
+		err = errNoOrigin
+	}
 	switch {
 	case err != nil:
-		// The provider's logout was faster than this login.
 		return errors.Join(err, a.guard.End(w, r))
-	case !whole:
+	case from.sid != "" && !whole:
 		return a.guard.PutSecret(w, r, "openid-session", []byte(from.sid), flowTime)
 	}
 	return nil
+}
+
+// cameFromProvider reports whether a session began with a login at the OpenID provider.
+func cameFromProvider(session sessionguard.Session) bool {
+	return slices.ContainsFunc(session.Factors, func(f sessionguard.Factor) bool { return f.Name == factorProvider })
 }
 
 // logout ends the session. If it came from the provider, the browser goes on to end that

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -158,6 +159,39 @@ func TestAnOriginIsKeptUntilTheSecondFactor(t *testing.T) {
 		b.Get(s.provider.issue(s.toProvider(b), nil)).Expect(http.StatusSeeOther, "/factor?next=%2Fhome")
 		b.PostForm("/factor", "code", code(t, secret, 0)).Expect(http.StatusSeeOther, "/home")
 		isIn(b, "Ada Lovelace")
+		s.tell(s.provider.logoutToken(nil)).Expect(http.StatusOK, "")
+		isOut(b)
+	})
+}
+
+func TestNobodyHidesWhereASessionCameFrom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		secret := enrol(s.as("ada"))
+		time.Sleep(totpPeriod)
+		b := s.browse()
+		b.Get(s.provider.issue(s.toProvider(b), nil)).Expect(http.StatusSeeOther, "/factor?next=%2Fhome")
+		cookies := b.Cookies()
+		maps.DeleteFunc(cookies, func(name, _ string) bool { return strings.Contains(name, "secret") })
+		if len(cookies) == len(b.Cookies()) {
+			t.Fatal("no secret in", cookies)
+		}
+		b.SetCookies(cookies)
+		b.PostForm("/factor", "code", code(t, secret, 0)).Expect(http.StatusForbidden, "").Contains("Please start again at Example ID.")
+		isOut(b)
+	})
+}
+
+func TestASessionFromTheProviderMayLastForDays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		b := s.openID(nil)
+		for range 8 * 24 {
+			time.Sleep(15 * time.Minute)
+			b.PostForm("/reauth", "password", "analytical-engine").Expect(http.StatusSeeOther, "/home")
+		}
+		s.openID(claims{"sid": "sid-2"}) // which forgets what is not needed any more
+		b.PostForm("/reauth", "password", "analytical-engine").Expect(http.StatusSeeOther, "/home")
 		s.tell(s.provider.logoutToken(nil)).Expect(http.StatusOK, "")
 		isOut(b)
 	})

@@ -30,11 +30,14 @@ type originated struct {
 	until    time.Time         // the entry is not needed after that
 }
 
-// keptFor is longer than any session of the guard lasts, and any ID token.
+// keptFor is longer than a session of the guard lasts after a login.
 const keptFor = 24 * time.Hour
 
-// errLoggedOut is returned for a session that has ended at the provider.
-var errLoggedOut = errors.New("the provider's session has ended")
+var (
+	// errLoggedOut is returned for a session that has ended at the provider.
+	errLoggedOut = errors.New("the provider's session has ended")
+	errNoOrigin  = errors.New("a session from the provider, and nothing says from which one there")
+)
 
 func newOrigins() *origins {
 	return &origins{bySID: map[string]*originated{}, tokens: map[string]time.Time{}}
@@ -57,6 +60,20 @@ func (o *origins) add(from origin, userID, sessionID string, now time.Time) erro
 	return nil
 }
 
+// keep reports whether it is known where a session came from, and sees that it stays known:
+// its user has logged in again.
+func (o *origins) keep(sessionID string, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for e := range maps.Values(o.bySID) {
+		if _, ok := e.sessions[sessionID]; ok {
+			e.until = now.Add(keptFor)
+			return true
+		}
+	}
+	return false
+}
+
 func (o *origins) entry(sid string, now time.Time) *originated {
 	e := o.bySID[sid]
 	if e == nil {
@@ -67,8 +84,7 @@ func (o *origins) entry(sid string, now time.Time) *originated {
 	return e
 }
 
-// find returns the origin with this sid, or one whose login cannot go on: it has been
-// forgotten.
+// find returns the origin with this sid. The entry was made by the login that is under way.
 func (o *origins) find(sid string) origin {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -48,6 +48,8 @@ func factorName(factor string) string {
 		return "Passkey that stays on its device"
 	case factorSoftwareKey:
 		return "Passkey that is copied between devices"
+	case factorProvider:
+		return "Login with Example ID"
 	case factorMultiple:
 		return "More than one factor"
 	}

@@ -91,6 +91,9 @@ func (a *App) methodsChanged(w http.ResponseWriter, r *http.Request, userID, mes
 	if err == nil {
 		err = a.guard.Login(w, r, user, sessionguard.Factors(factors...))
 	}
+	if err == nil {
+		err = a.keepOrigin(w, r, user, origin{})
+	}
 	if err != nil {
 		a.internalError(w, err)
 		return

@@ -22,13 +22,14 @@ type User struct {
 	handle   []byte // what authenticators call the user
 }
 
-// The names of factors are those of RFC 8176.
+// The names of factors are those of RFC 8176, but for the provider's.
 const (
 	factorPassword    = "pwd"
 	factorCode        = "otp"
 	factorHardwareKey = "hwk"
 	factorSoftwareKey = "swk"
 	factorMultiple    = "mfa"
+	factorProvider    = "openid" // proved to the OpenID provider
 )
 
 // requiredFactors is the guard's Factors: whoever has set up a second factor needs it. "mfa"

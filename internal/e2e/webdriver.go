@@ -45,6 +45,8 @@ var endpoints = map[string]string{
 	"PerformActions":   "POST /actions",
 	"TakeScreenshot":   "GET /screenshot",
 	"DeleteSession":    "DELETE ",
+	// Of WebAuthn (section 12.3).
+	"AddVirtualAuthenticator": "POST /webauthn/authenticator",
 	// Chromium's extension for its DevTools protocol.
 	"DevTools": "POST /goog/cdp/execute",
 }

@@ -156,7 +156,7 @@ func New(o Options) (*App, error) {
 	if a.pages, err = parsePages(); err != nil {
 		return nil, err
 	}
-	if a.static, err = fs.Sub(files, "static"); err != nil {
+	if a.static, err = Static(); err != nil {
 		return nil, err
 	}
 	if a.reports, err = fs.Sub(files, "reports"); err != nil {

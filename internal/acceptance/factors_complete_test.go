@@ -258,8 +258,7 @@ func TestAVisitorsValuesWaitForTheLogin(t *testing.T) {
 // L6: a pending login whose response nobody gets is undone too.
 func TestAPendingLoginIsUndone(t *testing.T) {
 	backend := newFailingBackend()
-	var s *site
-	s = factorSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+	s := factorSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 	ada := &user{ID: "ada", Roles: []string{"Engineer", "otp"}}
 	for path, handler := range map[string]http.HandlerFunc{
 		"/panic": func(w http.ResponseWriter, r *http.Request) {

@@ -225,10 +225,10 @@ func (l *locked) checkFound(ctx context.Context, id string) error {
 	return err
 }
 
-// isReauthentication reports whether next's user is the one who is logged in.
+// isReauthentication reports whether next's user is the one who is logged in, in person.
 func (l *locked) isReauthentication(next store.Record) bool {
 	held := l.held()
-	return held.Session != nil && held.Owner == next.Owner && (l.user != nil || held.Stamp == next.Stamp)
+	return held.Session != nil && !isActing(held) && held.Owner == next.Owner && (l.user != nil || held.Stamp == next.Stamp)
 }
 
 // setLimits sets the timeouts of next. It inherits from old, if it re-authenticates that,

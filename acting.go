@@ -247,11 +247,13 @@ func (c *core) actorSession(ctx context.Context, acting store.Record, now store.
 
 // endWithActor ends a presented session, and if somebody acts in it, their own session. It
 // reads the session first: if a backend fails that has deleted it, nothing else tells who acts.
-func (l *locked) endWithActor(ctx context.Context, key store.Key, reason store.Reason) (ended store.Record, err error) {
+// may is whether there may be a session that an error has left alive.
+func (l *locked) endWithActor(ctx context.Context, key store.Key, reason store.Reason) (ended store.Record, may bool, err error) {
 	c, known := l.core, l.held()
 	if known.Session == nil || known.Key != key {
 		known, err = c.backend.Load(ctx, key)
 	}
+	may = mayLive(err)
 	if moved := new(store.MovedError); errors.As(err, &moved) {
 		ended, err = c.endMoved(ctx, moved, reason, "")
 	} else {
@@ -260,7 +262,7 @@ func (l *locked) endWithActor(ctx context.Context, key store.Key, reason store.R
 	if ended.Session == nil {
 		ended = known
 	}
-	return ended, errors.Join(err, c.endActor(ctx, ended, reason))
+	return ended, may, errors.Join(err, c.endActor(ctx, ended, reason))
 }
 
 // endActor ends the own session of whoever acts in a session that a logout or a login ends,

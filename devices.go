@@ -326,7 +326,7 @@ func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	return nil
 }
 
-// mayLiveByID is mayLive for sessions by their IDs.
+// mayLiveByID is mayLive for sessions that are loaded by their IDs.
 func (c *core) mayLiveByID(ctx context.Context, ends []store.End) bool {
 	return slices.ContainsFunc(ends, func(end store.End) bool {
 		_, err := c.backend.LoadByID(ctx, end.Owner, end.ID)

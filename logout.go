@@ -141,9 +141,9 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	}
 	var failed error
 	for key := range keys {
-		ended, err := l.endWithActor(ctx, key, reason)
+		ended, mayLive, err := l.endWithActor(ctx, key, reason)
 		// After a failed login, the browser may go on as before.
-		if err != nil && reason == store.ReasonLoggedOut && (ended.Session != nil || l.core.mayLive(ctx, key)) {
+		if err != nil && reason == store.ReasonLoggedOut && mayLive {
 			c.endLater(key, ended, reason, err)
 		}
 		failed = errors.Join(failed, err)
@@ -154,16 +154,15 @@ func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	return failed
 }
 
-// mayLive reports whether there may be a session at key, or a failover may bring it back: the
-// call that failed may have logged it out, if the backend says that it was. A client that
-// sends cookies of no session must not take the place of others' ends among those that are
-// tried again.
-func (c *core) mayLive(ctx context.Context, key store.Key) bool {
-	_, err := c.loadMoved(ctx, key)
+// mayLive reports whether there may be a session at a key for which Load returned err, or a
+// failover may bring it back, if it has been logged out. A client that sends cookies of no
+// session must not take the place of others' ends among those that are tried again.
+func mayLive(err error) bool {
 	if ended, ok := errors.AsType[*store.EndedError](err); ok {
 		return ended.Reason == store.ReasonLoggedOut
 	}
-	return !errors.Is(err, store.ErrNotFound)
+	moved := new(store.MovedError)
+	return errors.As(err, &moved) || !errors.Is(err, store.ErrNotFound)
 }
 
 // endNow ends the request's session, which was found to be over.

@@ -19,22 +19,26 @@ const defaultActingTimeout = 15 * time.Minute
 
 // ActAs lets the user who is logged in act as target, as support staff do to see what a
 // customer sees ("impersonation"). The browser gets a new session of target's, in which
-// gates and handlers find target as the user. [Guard.Sessions] and every [Event] also name
-// who acts, the actor; show it on every page, with a button for [Guard.StopActing].
+// gates and handlers find target as the user. [Guard.Session], [Guard.Sessions] and every
+// [Event] also name who acts, the actor; show it on every page, with a button for
+// [Guard.StopActing].
 //
 //	mux.Handle("POST /admin/users/{id}/act", guard.RequireFresh(5*time.Minute)(act))
 //
-// Config.MayActAs decides who may do so, here and on every request that needs the user. Each
-// of these also loads the actor's own session. The session ends with
+//	if s, ok := guard.Session(r); ok && s.Actor != "" { … } // the banner
+//
+// Config.MayActAs decides who may do so, here and on every request that needs the user.
+// Each of these also loads the actor's own session. The session ends with
 // [store.ReasonActorEnded] as soon as that has ended (by a logout, from elsewhere, by its
 // timeouts), or its user is inactive, has another SessionStamp, or may not act any more.
 // What ends any session ends this one as well; target and administrators see it in
-// [Guard.Sessions]. It is short, 15 minutes unless the options [IdleTimeout] and [AbsoluteTimeout] say
-// otherwise, and in no case longer than the actor's own session would last without another
-// request: ActAs counts as activity of that, and what follows does not. It begins
-// without values, neither target's nor the actor's, and counts for no limit of
-// Config.MaxSessions. It is never fresh: [Guard.RequireFresh] refuses it as forbidden.
-// [Guard.EndOthers] refuses it, too. With [Remember], ActAs returns an error.
+// [Guard.Sessions]. It is short, 15 minutes unless the options [IdleTimeout] and
+// [AbsoluteTimeout] say otherwise, and in no case longer than the actor's own session
+// would last without another request: ActAs counts as activity of that, and what follows
+// does not. It begins without values, neither target's nor the actor's, and counts for no
+// limit of Config.MaxSessions. It needs no factor of target's, and has none. It is never
+// fresh: [Guard.RequireFresh] and [Guard.RequireFactor] refuse it as forbidden.
+// [Guard.EndOthers] refuses it, too. With [Remember] or [Factors], ActAs returns an error.
 //
 // The actor's own session stays as it is, under its own cookie, which the browser no longer
 // has: a copy of it works as before. [Guard.Logout], [Guard.End], and any Login in this
@@ -63,11 +67,12 @@ func (g *Guard[U]) ActAs(w http.ResponseWriter, r *http.Request, target U, optio
 //
 //	mux.Handle("POST /act/stop", guard.StopActing("/admin"))
 //
-// If the actor's own session has ended, or the session of ActAs, the response is the
-// refusal of a login that is required, with the [Guard.EndReason]. So it is for the second of
-// two such requests. Where nobody acts, nothing ends. If the backend fails, the response is
-// a 503, and nobody may be logged in afterwards. If the response cannot be sent, the
-// actor's own session ends, as after a [Guard.Login].
+// Put no gate around it that asks for the actor's role: until then the user is target. If
+// the actor's own session has ended, or the session of ActAs, the response is the refusal
+// of a login that is required, with the [Guard.EndReason]. So it is for the second of two
+// such requests. Where nobody acts, nothing ends. If the backend fails, the response is a
+// 503, and nobody may be logged in afterwards. If the response cannot be sent, the actor's
+// own session ends, as after a [Guard.Login].
 func (g *core) StopActing(to string) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodPost) {

@@ -81,7 +81,8 @@ type Config[U User] struct {
 	// Factors returns which factors (see the option [Factors]) this user's login needs to be
 	// whole, such as "pwd" and "otp" for a user who has set up an authenticator app. It is
 	// asked at every login and on every request. Whoever lacks one is nobody, as far as
-	// gates, [Guard.User] and all else are concerned but [Guard.Pending]. Default: none.
+	// gates, [Guard.User] and all else are concerned but [Guard.Pending]. If users can log in
+	// in several ways, name only what each of them needs. Default: none.
 	Factors func(U) []string
 	// FactorTimeout is how long a login waits for the factors that it lacks. Default: 5
 	// minutes.
@@ -108,7 +109,8 @@ type Config[U User] struct {
 	LoginPath string
 	// ReauthPath is the same for [Guard.RequireFresh]. It must ask for the password although
 	// the user is logged in: a page that sends such users on would send them round in
-	// circles. Default: none, and the browser gets a page that says what is missing.
+	// circles. Gates with a factor say in the query value "factor" which to ask for instead.
+	// Default: none, and the browser gets a page that says what is missing.
 	ReauthPath string
 	// FactorPath is the same for a login that lacks a factor, and for [Guard.RequireFactor]:
 	// the page that asks for it. It must be open to visitors, since nobody is logged in

@@ -183,7 +183,8 @@ func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 
 // Label gives the device of a login the name that a person calls it by, such as "work
 // laptop". [Guard.Session] and [Guard.Sessions] return it, and [Guard.SetLabel] changes it.
-// Logging in again in the same session, with an empty label or none, keeps it.
+// Logging in again in the same session, with an empty label or none, keeps it. Where a login
+// takes several steps ([Factors]), pass it to the one that completes it.
 //
 // A label has at most 100 characters that can be seen, or are spaces within it: no control
 // characters, and none that change the direction of the text around it. Spaces at its ends

@@ -9,8 +9,7 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
-// Support staff see what a customer sees, and go back. The page names who acts: here
-// Config.OnEvent learns it, and elsewhere [sessionguard.Guard.Sessions] does.
+// Support staff see what a customer sees, and go back. While they do, every page says so.
 func ExampleGuard_ActAs() {
 	guard, err := sessionguard.New(sessionguard.Config[*exampleUser]{
 		FindUser: exampleFind,
@@ -26,7 +25,10 @@ func ExampleGuard_ActAs() {
 	mux := http.NewServeMux()
 	mux.Handle("GET /home", guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _ := guard.User(r)
-		fmt.Fprint(w, "Home of ", user.UserID())
+		if s, ok := guard.Session(r); ok && s.Actor != "" { // the banner, with a button for POST /act/stop
+			fmt.Fprintf(w, "You are %s and act as %s. ", s.Actor, user.Name)
+		}
+		fmt.Fprint(w, "Home of ", user.Name)
 	})))
 	mux.Handle("POST /users/{id}/act", guard.RequireRole("Admin")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		target, err := exampleFind(r.Context(), r.PathValue("id"))
@@ -42,7 +44,7 @@ func ExampleGuard_ActAs() {
 			http.Redirect(w, r, "/home", http.StatusSeeOther)
 		}
 	})))
-	mux.Handle("POST /act/stop", guard.StopActing("/users"))
+	mux.Handle("POST /act/stop", guard.StopActing("/users")) // no gate: ada is no Admin
 
 	grace := exampleVisitAs("grace", guard, guard.Handler(mux))
 	fmt.Println(grace.post("/users/ada/act"))
@@ -52,7 +54,7 @@ func ExampleGuard_ActAs() {
 	fmt.Println(grace.get("/home"))
 	// Output:
 	// 303 to /home
-	// 200 Home of ada
+	// 200 You are grace and act as ada. Home of ada
 	// 303 to /?reason=forbidden
 	// 303 to /users
 	// 200 Home of grace

@@ -75,31 +75,72 @@ func ExampleFactors() {
 	// 200 Your account
 }
 
-// The page that asks for what is missing.
+// exampleVerify reports whether proof is a factor of user's. Your code accepts each proof
+// once, limits the attempts, and refuses names that it does not know.
+func exampleVerify(_ *exampleUser, factor, proof string) bool {
+	return map[string]string{"pwd": "analytical-engine", "otp": "123456", "hwk": "signature"}[factor] == proof && proof != ""
+}
+
+// The page at Config.FactorPath. Two kinds of people come here: those whose login lacks a
+// factor, and those who are logged in and whom [sessionguard.Guard.RequireFactor] has sent.
 func ExampleGuard_Pending() {
 	guard := exampleFactorsGuard()
+	asked := func(r *http.Request) (user *exampleUser, factor string, ok bool) {
+		if user, missing, ok := guard.Pending(r); ok {
+			return user, missing[0], true
+		}
+		user, ok = guard.User(r)
+		return user, r.FormValue("factor"), ok
+	}
 	mux := http.NewServeMux()
-	mux.Handle("POST /login", exampleProve(guard, "pwd"))
 	mux.HandleFunc("GET /code", func(w http.ResponseWriter, r *http.Request) {
-		user, missing, ok := guard.Pending(r)
+		user, factor, ok := asked(r)
 		if !ok {
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
 			return
 		}
-		_, loggedIn := guard.User(r)
-		fmt.Fprintf(w, "%s lacks %v; logged in: %t", user.Name, missing, loggedIn)
+		// A form without an action, which keeps "next" and "factor" in the address.
+		fmt.Fprintf(w, "%s, now your %s:", user.Name, factor)
 	})
+	mux.HandleFunc("POST /code", func(w http.ResponseWriter, r *http.Request) {
+		user, factor, ok := asked(r)
+		if !ok || !exampleVerify(user, factor, r.FormValue("proof")) {
+			http.Error(w, "Please try again.", http.StatusForbidden)
+			return
+		}
+		if err := guard.Login(w, r, user, sessionguard.Factors(factor)); err != nil {
+			http.Error(w, "You cannot log in.", http.StatusForbidden)
+			return
+		}
+		http.Redirect(w, r, guard.Next(r, "/account"), http.StatusSeeOther)
+	})
+	mux.Handle("POST /login", exampleProve(guard, "pwd"))
+	mux.Handle("GET /keys", guard.RequireFactor("hwk")(examplePage("Keys")))
 
 	browser := exampleVisit(guard.Handler(mux))
 	fmt.Println(browser.get("/code"))
 	browser.post("/login")
-	fmt.Println(browser.get("/code"))
+	for _, proof := range []string{"123456", "signature"} {
+		to := strings.TrimPrefix(browser.get("/keys"), "303 to ")
+		fmt.Println(to)
+		fmt.Println(browser.get(to))
+		fmt.Println(browser.post(to + "&proof=" + proof))
+	}
+	fmt.Println(browser.get("/keys"))
 	// Output:
 	// 303 to /login
-	// 200 ada lacks [otp]; logged in: false
+	// /code?next=%2Fkeys
+	// 200 ada, now your otp:
+	// 303 to /keys
+	// /code?next=%2Fkeys&factor=hwk
+	// 200 ada, now your hwk:
+	// 303 to /keys
+	// 200 Keys
 }
 
-// Where a password is not enough, however new it is.
+// Where a password is not enough, however new it is. The page at Config.ReauthPath asks for
+// the factor in the query, as the one in the example of [sessionguard.Guard.Pending] does, or
+// for the password if there is none.
 func ExampleGuard_RequireFresh_factor() {
 	guard := exampleFactorsGuard()
 	mux := http.NewServeMux()

@@ -15,7 +15,7 @@ import (
 )
 
 // exampleOIDC is what an OpenID Connect login remembers while the browser is at the provider.
-type exampleOIDC struct{ Nonce, Verifier string }
+type exampleOIDC struct{ Nonce, Verifier, Next string }
 
 // A login with OpenID Connect. State, nonce and PKCE verifier are good once, for ten minutes,
 // in the browser that began. The state is the secret's name, so that logins in several tabs
@@ -24,7 +24,7 @@ func ExampleGuard_PutSecret() {
 	guard := exampleGuard()
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /oidc/begin", func(w http.ResponseWriter, r *http.Request) {
-		state, login := rand.Text(), exampleOIDC{Nonce: rand.Text(), Verifier: rand.Text() + rand.Text()}
+		state, login := rand.Text(), exampleOIDC{Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), Next: guard.Next(r, "/home")}
 		value, _ := json.Marshal(login)
 		if err := guard.PutSecret(w, r, "oidc:"+state, value, 10*time.Minute); err != nil {
 			http.Error(w, "Please try again later.", http.StatusServiceUnavailable)
@@ -50,12 +50,12 @@ func ExampleGuard_PutSecret() {
 		_ = json.Unmarshal(value, &login)
 		// Exchange the code with login.Verifier, compare the ID token's nonce with login.Nonce.
 		if err := guard.Login(w, r, exampleUsers["ada"]); err == nil {
-			http.Redirect(w, r, "/home", http.StatusSeeOther)
+			http.Redirect(w, r, login.Next, http.StatusSeeOther) // Next has checked it
 		}
 	})
 
 	browser := exampleVisit(guard.Handler(mux))
-	provider, _ := browser.Post("/oidc/begin").Location()
+	provider, _ := browser.Post("/oidc/begin?next=/reports").Location()
 	callback := "/oidc/callback?code=c&state=" + provider.Query().Get("state")
 	copied := browser.copy()
 	fmt.Println(exampleVisit(guard.Handler(mux)).get(callback)) // another browser
@@ -63,7 +63,7 @@ func ExampleGuard_PutSecret() {
 	fmt.Println(copied.get(callback)) // the same cookie, once more
 	// Output:
 	// 400 This login is too old. Please start again.
-	// 303 to /home
+	// 303 to /reports
 	// 400 This login is too old. Please start again.
 }
 

@@ -36,8 +36,14 @@ import (
 //
 //	err := guard.Login(w, r, user, sessionguard.Factors("otp"))
 //
-// So the other options belong to that call. Of several such calls for one pending login,
-// which may arrive at once, one completes it, and the others return [ErrNoSession].
+// So the other options belong to that call: those of a call that leaves the login pending,
+// such as a [Label] or [Remember] from the form with the password, are dropped. Ask for
+// them where the login is completed, or keep them in a visitor's value until then. Of
+// several such calls for one pending login, which may arrive at once, one completes it,
+// and the others return [ErrNoSession].
+//
+// Names are compared as they are spelled: a login that proves "totp" does not get whoever
+// needs "otp" in.
 //
 // The guard takes the application's word for it. That a code is right, that it is not used a
 // second time, and that nobody tries thousands of them, is for the application to check. Nor
@@ -51,6 +57,11 @@ func Factors(names ...string) LoginOption {
 // are. It is for the page at Config.FactorPath:
 //
 //	user, missing, ok := guard.Pending(r)
+//
+// Where it returns false, that page asks [Guard.User]: [Guard.RequireFactor] sends users there
+// who are logged in. [Guard.Logout] gives a pending login up.
+//
+// What is missing may be the password, if somebody who needs one has logged in another way.
 //
 // This user is not logged in: whoever it is has proven some factors, and perhaps stolen
 // them. The page should tell no more about the user than what it takes to prove the others.
@@ -76,9 +87,12 @@ func (g *Guard[U]) Pending(r *http.Request) (user U, missing []string, ok bool) 
 // cookie has revived since ([Remember]) has none.
 //
 // A browser is sent to Config.FactorPath with the factor as the query value "factor", and
-// the page that was asked for as "next". Its user is logged in there, unlike the one of
-// [Guard.Pending]. A program gets 401 "factor_required", with a member "factor", and the
-// error insufficient_user_authentication in WWW-Authenticate (RFC 9470).
+// the page that was asked for as "next". Its user is logged in there, so that page finds
+// them with [Guard.User] and not with [Guard.Pending], whose example serves both. The
+// factor in the query is what the client says: accept it only as far as the proof is one
+// of that factor. Whoever acts for the user ([Guard.ActAs]) has none, and gets the
+// response to a missing role. A program gets 401 "factor_required", with a member
+// "factor", and the error insufficient_user_authentication in WWW-Authenticate (RFC 9470).
 //
 // It panics if factor cannot be the name of one.
 func (g *core) RequireFactor(name string) func(http.Handler) http.Handler {
@@ -98,14 +112,17 @@ func (g *core) RequireFactor(name string) func(http.Handler) http.Handler {
 
 // RequireFresh lets in users who have logged in less than age ago, for pages that are
 // worth asking for the password again (OWASP ASVS 7.5.1, 7.5.3). Only [Guard.Login] resets
-// that clock. A browser is sent to Config.ReauthPath. A program's 401 names the age as
-// "max_age" in WWW-Authenticate (RFC 9470). Whoever acts for the user ([Guard.ActAs]) is
-// never let in, and gets the response to a missing role.
+// that clock, and any does, whatever it proves: to require the password even of a user who
+// has just used a key, name it, as in RequireFresh(age, "pwd"). A browser is sent to
+// Config.ReauthPath. A program's 401 names the age as "max_age" in WWW-Authenticate (RFC
+// 9470). Whoever acts for the user ([Guard.ActAs]) is never let in, and gets the response
+// to a missing role.
 //
 // With factors, a login alone is not enough: each of them must have been proven less than
-// age ago (see the option [Factors]). The first that was not is the query value "factor" of
-// ReauthPath, and a member of the program's response. It panics if one cannot be the name of
-// a factor.
+// age ago (see the option [Factors]). The first that was not is the query value "factor"
+// of ReauthPath, and a member of the program's response. The page at ReauthPath must ask
+// for that one: if it asks for the password all the same, its user goes round in circles.
+// It panics if one cannot be the name of a factor.
 func (g *core) RequireFresh(age time.Duration, factors ...string) func(http.Handler) http.Handler {
 	mustBeFactors("RequireFresh", factors...)
 	factors = slices.Clone(factors)

@@ -99,7 +99,7 @@ func (c *core) actAs(r *http.Request, target User, options []LoginOption) error 
 	}
 	var err error
 	if o.label, err = labels.Clean(o.label); err != nil {
-		return fmt.Errorf("sessionguard: ActAs: %w", err)
+		return err
 	}
 	o.absolute = cmp.Or(o.absolute, min(defaultActingTimeout, c.absoluteTimeout))
 	o.idle = cmp.Or(o.idle, min(c.idleTimeout, o.absolute))

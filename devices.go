@@ -181,6 +181,10 @@ func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 	return s
 }
 
+// ErrInvalidLabel is returned (wrapped, with what is wrong) for a label that [Label] does not
+// allow.
+var ErrInvalidLabel = labels.ErrInvalid
+
 // Label gives the device of a login the name that a person calls it by, such as "work
 // laptop". [Guard.Session] and [Guard.Sessions] return it, and [Guard.SetLabel] changes it.
 // Logging in again in the same session, with an empty label or none, keeps it. Where a login
@@ -188,8 +192,8 @@ func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 //
 // A label has at most 100 characters that can be seen, or are spaces within it: no control
 // characters, and none that change the direction of the text around it. Spaces at its ends
-// are dropped. With any other label Login returns an error, and nobody is logged in. Pages
-// must escape a label like all that users write.
+// are dropped. With any other label Login returns an [ErrInvalidLabel], and nobody is logged
+// in. Pages must escape a label like all that users write.
 func Label(label string) LoginOption {
 	return func(o *loginOptions) { o.label = label }
 }
@@ -197,7 +201,7 @@ func Label(label string) LoginOption {
 // SetLabel changes the [Label] of one session of a user, by its public ID ([Guard.Sessions]
 // lists them). An empty label removes it. It takes the user's ID as well, so that a handler
 // cannot be tricked into changing another user's. It returns [ErrNoSession] if this user has
-// no such session, [ErrInCallback], [ErrUnavailable] (wrapped), or another error for a label
+// no such session, [ErrInCallback], [ErrUnavailable] (wrapped), or [ErrInvalidLabel] for one
 // that Label does not allow. Values that other requests save meanwhile are kept.
 //
 // If ctx derives from the context of a request of that session, [Guard.Session] then returns
@@ -205,7 +209,7 @@ func Label(label string) LoginOption {
 func (g *core) SetLabel(ctx context.Context, userID, id, label string) error {
 	label, err := labels.Clean(label)
 	if err != nil {
-		return fmt.Errorf("sessionguard: SetLabel: %w", err)
+		return err
 	}
 	req := g.requestIn(ctx)
 	if req != nil {

@@ -64,10 +64,10 @@ func ExampleGuard_SetLabel() {
 			fmt.Fprint(w, "Renamed.")
 		case errors.Is(err, sessionguard.ErrNoSession):
 			http.Error(w, "You are no longer logged in there.", http.StatusNotFound)
-		case errors.Is(err, sessionguard.ErrUnavailable):
-			http.Error(w, "Try again in a moment.", http.StatusServiceUnavailable)
-		default:
+		case errors.Is(err, sessionguard.ErrInvalidLabel):
 			http.Error(w, "Choose another name.", http.StatusUnprocessableEntity)
+		default:
+			http.Error(w, "Try again in a moment.", http.StatusServiceUnavailable)
 		}
 	}))
 	ada := exampleVisitAs("ada", guard, rename)

@@ -302,7 +302,7 @@ func (l *locked) checkWhole(n *login) error {
 	}
 	next.Details.Factors = factors
 	next.IdleTimeout = l.core.factorTimeout
-	next.Expires = l.now.Add(l.core.factorTimeout) + 1 // so that it idles out, which is what its user is told
+	next.Expires = l.now.Add(l.core.factorTimeout).Add(time.Hour) // it idles out before, which is what its user is told
 	n.token, n.next = token, next
 	return nil
 }

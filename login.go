@@ -130,7 +130,7 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	}
 	var err error
 	if o.label, err = labels.Clean(o.label); err != nil {
-		return fmt.Errorf("sessionguard: Login: %w", err)
+		return err
 	}
 	if err := factor.Check(o.factors); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)

@@ -9,6 +9,9 @@ import (
 	"unicode/utf8"
 )
 
+// ErrInvalid is wrapped by all errors of Clean.
+var ErrInvalid = errors.New("sessionguard: invalid label")
+
 // maxLength is the maximum number of characters in a label.
 const maxLength = 100
 
@@ -18,15 +21,15 @@ const maxLength = 100
 func Clean(label string) (string, error) {
 	label = strings.TrimSpace(label)
 	if !utf8.ValidString(label) {
-		return "", errors.New("a label must be valid UTF-8")
+		return "", fmt.Errorf("%w: not UTF-8", ErrInvalid)
 	}
 	if n := utf8.RuneCountInString(label); n > maxLength {
-		return "", fmt.Errorf("a label of %d characters is longer than %d", n, maxLength)
+		return "", fmt.Errorf("%w: %d characters are more than %d", ErrInvalid, n, maxLength)
 	}
 	var last rune
 	for _, r := range label {
 		if !unicode.IsPrint(r) && !joins(last, r) {
-			return "", fmt.Errorf("a label must not contain the character %U", r)
+			return "", fmt.Errorf("%w: it contains the character %U", ErrInvalid, r)
 		}
 		last = r
 	}

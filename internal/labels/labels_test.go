@@ -39,7 +39,7 @@ func TestCleanRefuses(t *testing.T) {
 		"a\U000e0041b", "a\ue000b", "a\uffffb", "a\U0010ffff", // tags, private use, no characters
 	} {
 		got, err := Clean(label)
-		require.Error(t, err, "%q", label)
+		require.ErrorIs(t, err, ErrInvalid, "%q", label)
 		require.Empty(t, got)
 	}
 }

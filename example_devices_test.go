@@ -49,7 +49,7 @@ func ExampleLabel() {
 	}
 	// Output:
 	// 200
-	// 403 sessionguard: Login: a label must not contain the character U+0000
+	// 403 sessionguard: invalid label: it contains the character U+0000
 	// "work laptop"
 }
 

@@ -105,6 +105,7 @@ func (a *App) handler() http.Handler {
 	mux.Handle("POST /account/password", fresh(handler(a.changePassword)))
 	mux.Handle("GET /account/sessions", fresh(handler(a.sessionsPage)))
 	mux.Handle("POST /account/sessions/{session}/end", fresh(handler(a.endSession)))
+	mux.Handle("POST /account/sessions/{session}/label", fresh(handler(a.renameSession)))
 	mux.Handle("POST /account/sessions/end-others", fresh(handler(a.endOthers)))
 	mux.Handle("GET /api/me", g.RequireLogin(handler(a.me)))
 	mux.Handle("GET /live", g.RequireLogin(handler(a.livePage)))

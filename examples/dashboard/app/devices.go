@@ -13,6 +13,7 @@ import (
 type devices struct {
 	Person *User
 	Path   string // the page's path, a prefix of its forms' actions
+	Own    bool   // whether it is the user's own page
 	List   []device
 	Others bool // whether there are sessions besides the current one
 }
@@ -21,7 +22,9 @@ type devices struct {
 type device struct {
 	ID                   string
 	Current              bool
+	Label                string // what the user calls the device, or ""
 	Name, Address        string
+	Actor                string // the name of the admin who looks at the dashboard as the user, or ""
 	LoggedIn, LastActive moment
 	Remembered           moment // the end of it, or the zero moment
 }
@@ -45,11 +48,12 @@ func (a *App) showDevices(w http.ResponseWriter, r *http.Request, name string, p
 		return
 	}
 	now := time.Now()
-	shown := devices{Person: user, Path: path}
+	shown := devices{Person: user, Path: path, Own: name == "sessions"}
 	for _, s := range sessions {
 		d := device{
 			ID:         s.ID,
 			Current:    s.Current,
+			Label:      s.Label,
 			Name:       cmp.Or(s.UserAgent, "Unknown device"),
 			Address:    s.Address,
 			LoggedIn:   ago(s.Created, now),
@@ -58,11 +62,31 @@ func (a *App) showDevices(w http.ResponseWriter, r *http.Request, name string, p
 		if !s.RememberedUntil.IsZero() {
 			d.Remembered = date(s.RememberedUntil)
 		}
+		if s.Actor != "" {
+			d.Actor = s.Actor
+			if actor, err := a.Users.Find(r.Context(), s.Actor); err == nil {
+				d.Actor = actor.Name
+			}
+		}
 		shown.Others = shown.Others || !s.Current
 		shown.List = append(shown.List, d)
 	}
 	p.Content = shown
 	a.render(w, r, http.StatusOK, name, p)
+}
+
+// renameSession changes what the user calls the device of a session.
+func (a *App) renameSession(w http.ResponseWriter, r *http.Request) {
+	me, _ := a.guard.User(r)
+	err := a.guard.SetLabel(r.Context(), me.ID, r.PathValue("session"), r.FormValue("label"))
+	message := "The device has a new name."
+	switch {
+	case errors.Is(err, sessionguard.ErrInvalidLabel):
+		err, message = nil, "A name has at most 100 letters, digits and signs. Choose another one."
+	case errors.Is(err, sessionguard.ErrNoSession):
+		err, message = nil, "That session had already ended."
+	}
+	a.redirectWithFlash(w, r, err, message, a.at("/account/sessions"))
 }
 
 func (a *App) endSession(w http.ResponseWriter, r *http.Request) {

@@ -30,7 +30,7 @@ func TestPeopleSeeWhereTheyAreLoggedIn(t *testing.T) {
 			t.Errorf("%d sessions can be ended, not 2, in\n%s", n, a.Body)
 		}
 		a.Row("This device").Contains("Firefox on Linux", "192.0.2.1", ">22 minutes ago</time>", ">just now</time>").
-			Lacks("Remembered").Lacks(apptest.Session(laptop))
+			Lacks("Remembered").Lacks(apptest.Session(laptop)+"/end")
 		now := time.Now().UTC()
 		a.Row("Safari on iPhone").Contains(">22 minutes ago</time>", ">2 minutes ago</time>",
 			`datetime="`+now.Add(-22*time.Minute-30*time.Second).Format(time.RFC3339)+`"`,
@@ -189,4 +189,31 @@ func TestTimesAreInWords(t *testing.T) {
 	if want := []string{"2 weeks", "1 week", "36 hours", "90 minutes", "30 seconds", "1.5s"}; !slices.Equal(lengths, want) {
 		t.Errorf("got %q", lengths)
 	}
+}
+
+func TestAPersonNamesADevice(t *testing.T) {
+	s := serve(t)
+	laptop, phone, grace := s.as("ada"), s.on(iphone, "ada"), s.as("grace")
+	label := "/account/sessions/" + apptest.Session(phone) + "/label"
+	laptop.PostForm(label, "label", " Work <phone> ").Expect(http.StatusSeeOther, "/account/sessions")
+	laptop.Get("/account/sessions").Contains("The device has a new name.").
+		Row("<strong>Work &lt;phone&gt;</strong>").Contains("<small>Safari on iPhone, 127.0.0.1</small>", `value="Work &lt;phone&gt;"`)
+	grace.Get("/admin/users/ada/sessions").Contains("Work &lt;phone&gt;").Lacks("/label")
+
+	grace.PostForm(label, "label", "stolen").Expect(http.StatusSeeOther, "/account/sessions")
+	grace.Get("/account/sessions").Contains("That session had already ended.")
+	laptop.PostForm(label, "label", "\x00").Expect(http.StatusSeeOther, "/account/sessions")
+	laptop.Get("/account/sessions").Contains("Choose another one.", "Work &lt;phone&gt;").Lacks("stolen")
+	laptop.PostForm(label, "label", "").Expect(http.StatusSeeOther, "/account/sessions")
+	laptop.Get("/account/sessions").Contains("<strong>Safari on iPhone</strong>").Lacks("Work &lt;")
+}
+
+// Whom an admin looks at the dashboard as sees that, and can end it.
+func TestAPersonSeesWhoLooksAtTheDashboardAsThem(t *testing.T) {
+	s := serve(t)
+	ada, grace := s.as("ada"), s.as("grace")
+	grace.PostForm("/admin/users/ada/act").Expect(http.StatusSeeOther, "/home")
+	ada.Get("/account/sessions").Row("Grace Hopper looks at the dashboard from here").Lacks("/label").Contains("Log out")
+	ada.PostForm("/account/sessions/"+apptest.Session(grace)+"/end").Expect(http.StatusSeeOther, "/account/sessions")
+	isOut(grace, "/home", store.ReasonLoggedOutElsewhere)
 }

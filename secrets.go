@@ -125,7 +125,7 @@ func (l *locked) takeSecret(ctx context.Context, name string) ([]byte, error) {
 	if err != nil && !errors.Is(err, store.ErrLimit) {
 		return nil, l.fail(err)
 	}
-	e.secrets = cookies.DeleteSecret(e.secrets, name)
+	e.secrets = cookies.DeleteSecret(l.cookies, e.secrets, name)
 	if err != nil {
 		return nil, ErrNoSecret
 	}

@@ -170,7 +170,10 @@ func TestWhenSecretsCannotBePutOrTaken(t *testing.T) {
 	})
 	s.mux.HandleFunc("GET /hijack", func(w http.ResponseWriter, r *http.Request) {
 		require.NoError(t, s.guard.PutSecret(w, r, "n", nil, time.Minute))
-		_, _, err := http.NewResponseController(w).Hijack()
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			conn.Close() // the client would wait for a response
+		}
 		require.ErrorContains(t, err, "sets a cookie")
 	})
 	b := s.browse()

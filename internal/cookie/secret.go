@@ -29,8 +29,8 @@ const (
 	maxSecrets     = 4
 	maxSecretsSize = 4096
 	// maxSecretsRead is how many of a request's secret cookies are opened to find the
-	// oldest, and MaxPresented how many of them a response deletes at most. A browser has
-	// more only if somebody plants them.
+	// oldest, and MaxPresented how many of them PutSecret deletes at most. A browser has
+	// more only if somebody plants them, or if it gets many at once.
 	maxSecretsRead = 32
 )
 
@@ -55,8 +55,22 @@ type SecretChanges []SecretChange
 
 // with returns s with a change that takes the place of another of the same cookie.
 func (s SecretChanges) with(change SecretChange) SecretChanges {
-	s = slices.DeleteFunc(s, func(other SecretChange) bool { return other.Name == change.Name })
-	return append(s, change)
+	return append(s.without(change.Name), change)
+}
+
+// without returns s without a change of the cookie of that name.
+func (s SecretChanges) without(name string) SecretChanges {
+	return slices.DeleteFunc(s, func(change SecretChange) bool { return change.Name == name })
+}
+
+// deleting returns s with a change that deletes a cookie, if the browser has sent it. One
+// that only this response would set is not set: a handler may put any number, and a response
+// that deleted them all would have a header of any length.
+func (s SecretChanges) deleting(name string, cookies *string) SecretChanges {
+	if _, sent := Unique(cookies, name); sent == 0 {
+		return s.without(name)
+	}
+	return s.with(SecretChange{Change: Change{Kind: Delete}, Name: name})
 }
 
 func (s SecretChanges) find(name string) *SecretChange {
@@ -125,7 +139,7 @@ func (c *Codec) PutSecret(cookies *string, changes SecretChanges, name string, s
 	for deleted := 0; deleted < len(others) && deleted < MaxPresented &&
 		(len(others)-deleted >= maxSecrets || size > maxSecretsSize); deleted++ {
 		size -= others[deleted].size
-		changes = changes.with(SecretChange{Change: Change{Kind: Delete}, Name: others[deleted].name})
+		changes = changes.deleting(others[deleted].name, cookies)
 	}
 	// Browsers count whole seconds.
 	maxAge := (s.Expires.Sub(s.Made) + time.Second - 1).Truncate(time.Second)
@@ -138,12 +152,16 @@ type heldSecret struct {
 	made store.Time
 }
 
-// heldSecrets returns the secrets that the browser has after changes, the oldest first.
+// heldSecrets returns the secrets that the browser has after changes, the oldest first. Before
+// these come the cookies that are no secrets of ours any more, such as those of a key that
+// was dropped: the browser sends them too.
 func (c *Codec) heldSecrets(cookies *string, changes SecretChanges, now store.Time) (held []heldSecret) {
 	add := func(name, value string) {
-		if s, ok := c.openSecret(name, value); ok && now < s.Expires {
-			held = append(held, heldSecret{name, len(name) + len(value), s.Made})
+		s, ok := c.openSecret(name, value)
+		if !ok || now >= s.Expires {
+			s.Made = 0
 		}
+		held = append(held, heldSecret{name, len(name) + len(value), s.Made})
 	}
 	r, read := reader{name: c.Session.Name, secrets: true}, 0
 	if cookies != nil {
@@ -186,9 +204,10 @@ func (c *Codec) FindSecret(cookies *string, changes SecretChanges, name string) 
 	return found, ok
 }
 
-// DeleteSecret returns changes with one that deletes the cookie of a secret.
-func (c *Codec) DeleteSecret(changes SecretChanges, name string) SecretChanges {
-	return changes.with(SecretChange{Change: Change{Kind: Delete}, Name: c.secretName(name)})
+// DeleteSecret returns changes after which the browser, which sent cookies, has no cookie
+// of that secret.
+func (c *Codec) DeleteSecret(cookies *string, changes SecretChanges, name string) SecretChanges {
+	return changes.deleting(c.secretName(name), cookies)
 }
 
 // RemoveSecrets removes all secret cookies from the header of a response.

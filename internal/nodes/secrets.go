@@ -1,12 +1,18 @@
 package nodes
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sessionguard-go/sessionguard"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -38,6 +44,46 @@ var secrets = []promise{
 			}
 		}
 	}},
+}
+
+// TakeSecrets puts and takes n secrets of a minute, each as another visitor, and so leaves n
+// marks in the backend. n is a multiple of 8.
+func TakeSecrets(t T, backend store.Backend, n int) {
+	t.Helper()
+	guard, err := sessionguard.New(config{
+		FindUser: func(_ context.Context, id string) (*user, error) { return &user{id}, nil },
+		Keys:     keys, Backend: backend, Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	puts := guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := guard.PutSecret(w, r, "n", nil, time.Minute); err != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	takes := guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := guard.TakeSecret(w, r, "n"); err != nil {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	var took atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range n / 8 {
+				put, take := httptest.NewRecorder(), httptest.NewRecorder()
+				puts.ServeHTTP(put, httptest.NewRequest("POST", "https://app.example/", nil))
+				r := httptest.NewRequest("GET", "https://app.example/", nil)
+				for _, c := range put.Result().Cookies() {
+					r.AddCookie(c)
+				}
+				if takes.ServeHTTP(take, r); take.Code == http.StatusOK {
+					took.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.EqualValues(t, n, took.Load())
 }
 
 // secretRoutes adds

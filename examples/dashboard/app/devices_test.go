@@ -30,7 +30,7 @@ func TestPeopleSeeWhereTheyAreLoggedIn(t *testing.T) {
 			t.Errorf("%d sessions can be ended, not 2, in\n%s", n, a.Body)
 		}
 		a.Row("This device").Contains("Firefox on Linux", "192.0.2.1", ">22 minutes ago</time>", ">just now</time>").
-			Lacks("Remembered").Lacks(apptest.Session(laptop)+"/end")
+			Lacks("Remembered").Lacks(apptest.Session(laptop) + "/end")
 		now := time.Now().UTC()
 		a.Row("Safari on iPhone").Contains(">22 minutes ago</time>", ">2 minutes ago</time>",
 			`datetime="`+now.Add(-22*time.Minute-30*time.Second).Format(time.RFC3339)+`"`,

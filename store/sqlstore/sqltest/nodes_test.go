@@ -27,7 +27,6 @@ func TestTwoGuardsShareSessions(t *testing.T) {
 func TestStreamsAreCutWithoutNotifications(t *testing.T) {
 	for _, name := range []string{"MariaDB", "SQLite"} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it waits for half a minute, twice
 			d := databases[name](t)
 			nodes.RunPolled(t, func(t *testing.T) (a, b store.Backend) {
 				return d.node(t, sqlstore.Config{}), d.node(t, sqlstore.Config{})

@@ -55,7 +55,7 @@ func Factors(names ...string) LoginOption {
 // them. The page should tell no more about the user than what it takes to prove the others.
 // Pending returns false for everybody else, also for a user who is logged in, and otherwise
 // where [Guard.User] does. A session that was whole is pending too if Config.Factors wants
-// more of its user since.
+// more of its user since. It stays one of [Guard.Sessions], with its own timeouts.
 func (g *Guard[U]) Pending(r *http.Request) (user U, missing []string, ok bool) {
 	l, err := g.lockRequest(r)
 	if err != nil {

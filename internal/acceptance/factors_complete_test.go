@@ -225,7 +225,9 @@ func TestAStreamEndsWhenItsSessionIsFoundToLackAFactor(t *testing.T) {
 		advance(time.Second)
 		s.users.change("grace", func(u *user) { u.Roles = []string{"Admin", "otp"} })
 		b.Get("/home")
-		require.ErrorIs(t, <-cause, sessionguard.ErrSessionEnded)
+		var ended *sessionguard.SessionEndedError
+		require.ErrorAs(t, <-cause, &ended)
+		require.Equal(t, store.ReasonCredentialsChanged, ended.Reason)
 	})
 }
 

@@ -83,8 +83,8 @@ type Config[U User] struct {
 	// asked at every login and on every request. Whoever lacks one is nobody, as far as
 	// gates, [Guard.User] and all else are concerned but [Guard.Pending]. Default: none.
 	Factors func(U) []string
-	// FactorTimeout is how long a login waits for the factors that it lacks. Default: 5
-	// minutes.
+	// FactorTimeout is how long a login waits for the factors that it lacks, counted for each
+	// one from when it was proven. Default: 5 minutes.
 	FactorTimeout time.Duration
 
 	// MaxValuesBytes is how many bytes the values and flashes of one session may take, as

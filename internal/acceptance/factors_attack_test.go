@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -222,6 +223,87 @@ func TestResumeUsesTheCustomRefusalOfAPendingLogin(t *testing.T) {
 			b.Get("/sessionguard/"+route+"?next=%2Fhome", "Accept", "text/html").Expect(http.StatusTeapot, "")
 		}
 	}
+}
+
+// F1: proving one factor again does not keep another, however often it is done.
+func TestAFactorIsNotKeptByProvingAnother(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := factorSite(t, func(c *sessionguard.Config[*user]) {
+			c.Factors = func(*user) []string { return []string{"pwd", "otp", "hwk"} }
+		})
+		b := s.browse()
+		b.prove("ada", "pwd,otp")
+		advance(5*time.Minute - time.Millisecond)
+		b.prove("ada", "pwd")
+		require.Equal(t, "ada lacks hwk", b.Get("/factor").Body)
+		advance(time.Millisecond)
+		require.Equal(t, "ada lacks hwk", b.Get("/factor").Body, "it waits for a proof")
+		b.prove("ada", "hwk")
+		require.Equal(t, "ada lacks otp", b.Get("/factor").Body)
+		require.False(t, b.loggedIn())
+	})
+}
+
+// F3: of many logins that make a session whole again at once, with copies of its cookie, one
+// at most leaves its browser logged in. One that comes later has a dead token: it begins anew,
+// and ends the session as any login does.
+func TestASessionThatLacksAFactorIsCompletedByOneAtMost(t *testing.T) {
+	for _, backend := range []store.Backend{store.NewMemory(), newFailingBackend()} {
+		s := factorSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+		for range 5 {
+			require.NoError(t, s.guard.EndUser(t.Context(), "grace"))
+			first := pendingClients(s)["demoted"]
+			var copies []*browser
+			for range 5 {
+				copies = append(copies, s.copyOf(first))
+			}
+			var wg sync.WaitGroup
+			for _, b := range copies {
+				wg.Go(func() { b.Post("/factor?user=grace&factors=otp") })
+			}
+			wg.Wait()
+			in := 0
+			for _, b := range append(copies, first) {
+				if b.loggedIn() {
+					in++
+				}
+			}
+			require.LessOrEqual(t, in, 1)
+			sessions, err := s.guard.Sessions(t.Context(), "grace")
+			require.NoError(t, err)
+			require.Len(t, sessions, in)
+		}
+	}
+}
+
+// I1: who is half logged in is nobody in the audit trail of what the request ends, and a
+// pending login that the request itself has found to be over is none.
+func TestAPendingLoginIsNoActor(t *testing.T) {
+	s := factorSite(t, nil)
+	s.mux.HandleFunc("POST /end-all", func(w http.ResponseWriter, r *http.Request) {
+		_, _, ok := s.guard.Pending(r)
+		fmt.Fprint(w, ok, s.guard.EndUser(r.Context(), r.FormValue("user")))
+	})
+	for kind, b := range pendingClients(s) {
+		name := map[string]string{"began": "ada", "demoted": "grace"}[kind]
+		s.events.take()
+		require.Equal(t, "true <nil>", b.Post("/end-all?user="+name).Body)
+		ended := s.events.take(sessionguard.EventEnded)
+		require.Len(t, ended, 1)
+		require.Empty(t, ended[0].Actor)
+		require.Equal(t, store.ReasonEnded, ended[0].Reason)
+	}
+
+	b := s.browse()
+	b.prove("ada", "pwd")
+	s.mux.HandleFunc("POST /late", func(w http.ResponseWriter, r *http.Request) {
+		s.users.change("ada", func(u *user) { u.Roles = nil })
+		_, _, ok := s.guard.Pending(r)
+		require.False(t, ok)
+		s.loginWithFactors(w, r)
+	})
+	b.Post("/late?user=ada&factors=otp").Expect(http.StatusSeeOther, "/home")
+	require.Equal(t, "ada lacks pwd", b.Get("/factor").Body)
 }
 
 // L5: nobody is pending in a request whose logout has failed.

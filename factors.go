@@ -40,7 +40,9 @@ import (
 // which may arrive at once, one completes it, and the others return [ErrNoSession].
 //
 // The guard takes the application's word for it. That a code is right, that it is not used a
-// second time, and that nobody tries thousands of them, is for the application to check. Nor
+// second time, and that nobody tries thousands of them, is for the application to check. So is
+// how often somebody who knows a password logs in with it: each pending login is a session in
+// the backend, of a few hundred bytes, until it ends. Nor
 // does the guard know what a factor is worth: NIST SP 800-63B-4 (section 2.2) wants two
 // different ones for AAL2, of which one is resistant to replay.
 func Factors(names ...string) LoginOption {

@@ -84,8 +84,8 @@ type Config[U User] struct {
 	// gates, [Guard.User] and all else are concerned but [Guard.Pending]. If users can log in
 	// in several ways, name only what each of them needs. Default: none.
 	Factors func(U) []string
-	// FactorTimeout is how long a login waits for the factors that it lacks. Default: 5
-	// minutes.
+	// FactorTimeout is how long a login waits for the factors that it lacks, counted for each
+	// one from when it was proven. Default: 5 minutes.
 	FactorTimeout time.Duration
 	// MayActAs reports whether actor may act as target now: see [Guard.ActAs]. It is asked
 	// when that begins and on every request of it. Default: nobody may.

@@ -28,7 +28,8 @@ import (
 // If the session then lacks one that Config.Factors says this user needs, the login is
 // pending: the browser has a cookie, but nobody is logged in. No gate lets it in,
 // [Guard.User] is false, and values are a visitor's. Only [Guard.Pending] tells who it is. A
-// pending login ends after Config.FactorTimeout, whatever happens meanwhile. It is never
+// pending login ends after Config.FactorTimeout, whatever happens meanwhile, and what was
+// proven longer ago than that is lost, also if something else has been since. It is never
 // remembered, is not one of [Guard.Sessions], and counts for no Config.MaxSessions. What ends
 // a session ends it too. A call of Login with what is missing, for the same user, completes
 // it: that is a new session, with a new token, the guard's own timeouts, and the visitor's
@@ -46,7 +47,9 @@ import (
 // needs "otp" in.
 //
 // The guard takes the application's word for it. That a code is right, that it is not used a
-// second time, and that nobody tries thousands of them, is for the application to check. Nor
+// second time, and that nobody tries thousands of them, is for the application to check. So is
+// how often somebody who knows a password logs in with it: each pending login is a session in
+// the backend, of a few hundred bytes, until it ends. Nor
 // does the guard know what a factor is worth: NIST SP 800-63B-4 (section 2.2) wants two
 // different ones for AAL2, of which one is resistant to replay.
 func Factors(names ...string) LoginOption {
@@ -67,7 +70,7 @@ func Factors(names ...string) LoginOption {
 // them. The page should tell no more about the user than what it takes to prove the others.
 // Pending returns false for everybody else, also for a user who is logged in, and otherwise
 // where [Guard.User] does. A session that was whole is pending too if Config.Factors wants
-// more of its user since.
+// more of its user since. It stays one of [Guard.Sessions], with its own timeouts.
 func (g *Guard[U]) Pending(r *http.Request) (user U, missing []string, ok bool) {
 	l, err := g.lockRequest(r)
 	if err != nil {
@@ -280,14 +283,16 @@ func (l *locked) newSession(user User, kind owner.Kind) (token string, next stor
 	}}, nil
 }
 
-// addToPending adds the factors of the request's pending login, if it is the same user's.
+// addToPending adds the factors of the request's pending login, if it is the same user's. Those
+// proven too long ago are left out: proving another one again must not keep them.
 func (l *locked) addToPending(n *login) {
 	held := l.held()
 	if held.Session == nil || !l.core.isPending(held) || l.core.userID(held) != n.user.UserID() || held.Stamp != n.next.Stamp {
 		return
 	}
 	n.adds = true
-	n.next.Details.Factors = factor.Add(provenFactors(held), n.factors, l.now)
+	recent := factor.Recent(provenFactors(held), l.now, l.core.factorTimeout)
+	n.next.Details.Factors = factor.Add(recent, n.factors, l.now)
 }
 
 // checkWhole makes n, which begins a new session, a pending login if it lacks a factor.

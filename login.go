@@ -264,13 +264,15 @@ func (l *locked) reauthenticate(ctx context.Context, n *login) error {
 	if rememberUntil <= l.now {
 		rememberUntil = 0
 	}
-	l.setLimits(next, n.loginOptions, held.Session, rememberUntil)
-
 	err := l.core.renewals.Do(ctx, held.ID, held, func(latest store.Record) (store.Record, error) {
 		return next, l.core.retryMoved(ctx, latest, func(latest store.Record) error {
 			next.Values, next.Version, next.Details.Rotated = latest.Values, latest.Version, l.now
 			next.Details.Label = cmp.Or(n.label, latest.Detail().Label)
 			next.Details.Factors = factor.Add(provenFactors(latest), n.factors, l.now)
+			n.missing = factor.Missing(next.Details.Factors, n.needs)
+			limits := n.loginOptions
+			limits.remember = limits.remember && n.missing == nil
+			l.setLimits(next, limits, held.Session, rememberUntil)
 			return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
 		})
 	})
@@ -288,7 +290,6 @@ func (l *locked) reauthenticate(ctx context.Context, n *login) error {
 		return nil
 	case err == nil:
 		n.reauthenticated = true
-		n.missing = factor.Missing(next.Details.Factors, n.needs)
 		l.core.streams.Moved(next)
 	}
 	return err

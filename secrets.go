@@ -177,13 +177,17 @@ func (l *locked) writeSecrets(w http.ResponseWriter) {
 	}
 }
 
-// holder returns what the request's secrets belong to: the ID of its session, also of a
-// pending login, or "".
+// holder returns what the request's secrets belong to: its session, its pending login, or "".
+// One that was a whole session, with the same ID, gets nothing of what it put then.
 func (l *locked) holder() string {
-	if held := l.held(); held.Session != nil {
+	switch held := l.held(); {
+	case held.Session == nil:
+		return ""
+	case l.rec.Session == nil:
+		return "pending " + held.ID
+	default:
 		return held.ID
 	}
-	return ""
 }
 
 // lockResponse is lockRequest for what sets a cookie in the response.

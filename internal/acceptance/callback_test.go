@@ -76,6 +76,8 @@ func newCallbackSite(t *testing.T, ownEvents bool) *callbackSite {
 			return &callbackUser{id}, nil
 		},
 		MaxSessions: func(*callbackUser) store.Limit { onCallback("MaxSessions"); return store.Limit{} },
+		Factors:     func(*callbackUser) []string { onCallback("Factors"); return nil },
+		FactorPath:  "/factor",
 		ClientAddr:  func(*http.Request) string { onCallback("ClientAddr"); return "192.0.2.1" },
 		Logger:      slog.New(callbackLogger{slog.DiscardHandler}),
 		Keys:        testKeys,
@@ -119,6 +121,10 @@ func (s *callbackSite) use(name string) {
 	}
 	_, ok := g.User(r)
 	require.False(s.t, ok, name)
+	_, ok = g.Session(r)
+	require.False(s.t, ok, name)
+	_, _, ok = g.Pending(r)
+	require.False(s.t, ok, name)
 	require.Empty(s.t, g.EndReason(r), name)
 	require.NotContains(s.t, g.ScriptTag(r), "data-session", name)
 	for wrapper, h := range map[string]http.Handler{
@@ -153,7 +159,7 @@ func (s *callbackSite) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // the request goes on undisturbed.
 func TestACallbackThatUsesTheGuardGetsAnError(t *testing.T) {
 	want := []string{
-		"ClientAddr", "FindUser", "GobDecode", "GobEncode", "IsActive", "MarshalBinary", "MaxSessions",
+		"ClientAddr", "Factors", "FindUser", "GobDecode", "GobEncode", "IsActive", "MarshalBinary", "MaxSessions",
 		"SessionStamp", "UnmarshalBinary", "UserID",
 	}
 	for last, ownEvents := range map[string]bool{"Logger": false, "OnEvent": true} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -157,6 +158,7 @@ func TestAPendingLoginIsNeverRemembered(t *testing.T) {
 		require.NotZero(t, b.prove("ada", "otp").Cookies()[0].MaxAge, "the login that completes it asks for itself")
 		advance(5 * time.Minute)
 		require.Equal(t, "nobody", late.Get("/factor").Body)
+		late.Get("/home", "Accept", "text/html").Expect(http.StatusSeeOther, "/login?next=%2Fhome&reason="+string(store.ReasonIdle))
 		advance(2 * time.Hour)
 		require.Equal(t, http.StatusOK, b.Get("/home").StatusCode, "a revived session is whole")
 		require.Equal(t, "reauthentication_required", gateVerdict(b.Get("/fresh", "Accept", "application/json")))
@@ -225,7 +227,9 @@ func TestAStreamEndsWhenItsSessionIsFoundToLackAFactor(t *testing.T) {
 		advance(time.Second)
 		s.users.change("grace", func(u *user) { u.Roles = []string{"Admin", "otp"} })
 		b.Get("/home")
-		require.ErrorIs(t, <-cause, sessionguard.ErrSessionEnded)
+		var ended *sessionguard.SessionEndedError
+		require.ErrorAs(t, <-cause, &ended)
+		require.Equal(t, store.ReasonCredentialsChanged, ended.Reason)
 	})
 }
 
@@ -288,8 +292,8 @@ func TestAPendingLoginIsUndone(t *testing.T) {
 }
 
 // F1 to F3, in any order of steps: somebody is logged in if and only if all factors of that
-// user have been proven in this browser since the last login as somebody else, each login no
-// later than FactorTimeout after the one before.
+// user have been proven in this browser since the last login as somebody else, and within
+// FactorTimeout.
 func TestRandomOrdersOfLoginSteps(t *testing.T) {
 	for seed := range uint64(20) {
 		withFakeClock(t, func(t *testing.T) {
@@ -298,9 +302,10 @@ func TestRandomOrdersOfLoginSteps(t *testing.T) {
 			needs := func() []string { return neededFactors(&user{Roles: []string{"otp"}}) }
 			b := s.browse()
 			who, whole, since := "", false, time.Now()
-			var proven []string
+			proven := map[string]time.Time{}
+			has := func(f string) bool { _, ok := proven[f]; return ok }
 			trace := ""
-			forget := func() { who, whole, proven = "", false, nil }
+			forget := func() { who, whole = "", false; clear(proven) }
 			for range 60 {
 				if !whole && time.Since(since) >= 5*time.Minute {
 					forget()
@@ -321,9 +326,14 @@ func TestRandomOrdersOfLoginSteps(t *testing.T) {
 					if name != who {
 						forget()
 					}
+					if !whole {
+						maps.DeleteFunc(proven, func(_ string, at time.Time) bool { return time.Since(at) >= 5*time.Minute })
+					}
 					who, since = name, time.Now()
-					proven = append(proven, strings.Split(factors, ",")...)
-					whole = !slices.ContainsFunc(needs(), func(f string) bool { return !slices.Contains(proven, f) })
+					for f := range strings.SplitSeq(factors, ",") {
+						proven[f] = since
+					}
+					whole = !slices.ContainsFunc(needs(), func(f string) bool { return !has(f) })
 					trace += fmt.Sprint(" ", name, ":", factors)
 				}
 				if !whole && time.Since(since) >= 5*time.Minute {
@@ -332,7 +342,7 @@ func TestRandomOrdersOfLoginSteps(t *testing.T) {
 				require.Equal(t, whole, b.loggedIn(), "seed %d:%s", seed, trace)
 				page := b.Get("/factor").Body
 				require.Equal(t, who != "" && !whole, strings.HasPrefix(page, who+" lacks "), "seed %d:%s: %s", seed, trace, page)
-				require.Equal(t, whole && slices.Contains(proven, "hwk"), strings.HasPrefix(b.Get("/hwk").Body, "inside"), "seed %d:%s", seed, trace)
+				require.Equal(t, whole && has("hwk"), strings.HasPrefix(b.Get("/hwk").Body, "inside"), "seed %d:%s", seed, trace)
 			}
 		})
 	}

@@ -202,6 +202,62 @@ func TestEventsNameTheFactors(t *testing.T) {
 	require.Equal(t, []string{"login_pendingada[pwd]", "logged_inada[pwd otp]", "reauthenticatedada[otp pwd]"}, got)
 }
 
+// F1: whatever Config.Factors returns, nobody is logged in who lacks some of it, and a session
+// goes on once it makes sense again.
+func TestWhateverIsNeededLogsNobodyInWhoLacksIt(t *testing.T) {
+	for lacks, wrong := range map[string][]string{
+		"ada lacks ": {""}, "ada lacks a b": {"pwd", "a b"}, "ada lacks a,b,c,d,e,f,g,h,i": strings.Split("a,b,c,d,e,f,g,h,i", ","),
+		"ada lacks otp": {"otp", "pwd", "otp", "pwd"},
+	} {
+		needs := []string{"pwd"}
+		s := factorSite(t, func(c *sessionguard.Config[*user]) { c.Factors = func(*user) []string { return needs } })
+		b, other := s.browse(), s.browse()
+		b.prove("ada", "pwd")
+		needs = wrong
+		require.False(t, b.loggedIn(), lacks)
+		require.Equal(t, lacks, b.Get("/factor").Body)
+		for _, client := range []*browser{b, other} {
+			client.Post("/factor?user=ada&factors=pwd")
+			require.False(t, client.loggedIn(), lacks)
+		}
+		needs = []string{"pwd"}
+		require.True(t, b.loggedIn(), lacks)
+		require.False(t, other.loggedIn(), lacks)
+	}
+}
+
+// F1: a login whose Config.Factors panics logs nobody in, and takes nothing away.
+func TestALoginWhoseFactorsPanic(t *testing.T) {
+	panics := false
+	s := factorSite(t, func(c *sessionguard.Config[*user]) {
+		c.Factors = func(u *user) []string {
+			if panics {
+				panic("Factors")
+			}
+			return neededFactors(u)
+		}
+	})
+	s.mux.HandleFunc("POST /recovers", func(w http.ResponseWriter, r *http.Request) {
+		defer func() { panics = false }()
+		func() {
+			defer func() { require.Equal(t, "Factors", recover()) }()
+			s.loginWithFactors(w, r)
+		}()
+	})
+	for _, factors := range []string{"", "pwd", "pwd,otp"} {
+		b := s.browse()
+		if factors != "" {
+			b.prove("ada", factors)
+		}
+		before := b.loggedIn()
+		page := b.Get("/factor").Body
+		panics = true
+		b.Post("/recovers?user=ada&factors=pwd,otp")
+		require.Equal(t, before, b.loggedIn(), factors)
+		require.Equal(t, page, b.Get("/factor").Body, factors)
+	}
+}
+
 // L5: a panic of Config.Factors makes nobody a visitor.
 func TestAPanicOfFactorsIsNoVisitor(t *testing.T) {
 	panics := false

@@ -36,6 +36,7 @@ func TestCustomRefusalRunsIsNeverCachedAndMayFlash(t *testing.T) {
 		send    func(*failingBackend, *browser) response
 		user    string
 		noFlash bool // the session is unknown, so the flash belongs to nobody
+		pending bool
 	}{
 		"Login": {
 			set:  func(r *sessionguard.Refusals, h http.Handler) { r.Login = h },
@@ -48,6 +49,14 @@ func TestCustomRefusalRunsIsNeverCachedAndMayFlash(t *testing.T) {
 		"Reauth": {
 			set:  func(r *sessionguard.Refusals, h http.Handler) { r.Reauth = h },
 			send: func(_ *failingBackend, b *browser) response { return b.Get("/r/fresh") }, user: "ada",
+		},
+		"Factor": {
+			set:  func(r *sessionguard.Refusals, h http.Handler) { r.Factor = h },
+			send: func(_ *failingBackend, b *browser) response { return b.Get("/r/factor") }, user: "ada",
+		},
+		"Factor of a pending login": {
+			set:  func(r *sessionguard.Refusals, h http.Handler) { r.Factor = h },
+			send: func(_ *failingBackend, b *browser) response { return b.Get("/r/login") }, user: "grace", pending: true,
 		},
 		"CrossOrigin": {
 			set:  func(r *sessionguard.Refusals, h http.Handler) { r.CrossOrigin = h },
@@ -64,7 +73,10 @@ func TestCustomRefusalRunsIsNeverCachedAndMayFlash(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var g *sessionguard.Guard[*user]
-			s, backend := refusalSite(t, func(c *sessionguard.Config[*user]) { test.set(&c.Refusals, customRefusal(&g, name)) })
+			s, backend := refusalSite(t, func(c *sessionguard.Config[*user]) {
+				test.set(&c.Refusals, customRefusal(&g, name))
+				graceNeedsAKey(c)
+			})
 			g = s.guard
 			for _, mode := range []string{"navigate", "cors"} {
 				b := s.browse()
@@ -74,7 +86,7 @@ func TestCustomRefusalRunsIsNeverCachedAndMayFlash(t *testing.T) {
 				}
 				resp := test.send(backend, b)
 				require.Equal(t, http.StatusTeapot, resp.StatusCode)
-				require.Equal(t, fmt.Sprintf("custom %s for %t", name, test.user != "" && !test.noFlash), resp.Body)
+				require.Equal(t, fmt.Sprintf("custom %s for %t", name, test.user != "" && !test.noFlash && !test.pending), resp.Body)
 				require.Equal(t, test.noFlash, resp.Header.Get("Retry-After") != "")
 				require.Empty(t, resp.Header.Get("CDN-Cache-Control"))
 				requireNoStore(t, resp.Header)
@@ -185,6 +197,11 @@ func TestCustomRefusalBehindItsOwnGateGetsDefault(t *testing.T) {
 			set:  func(r *sessionguard.Refusals, h http.Handler) { r.Forbidden = h },
 			gate: func(g *sessionguard.Guard[*user]) func(http.Handler) http.Handler { return g.RequireRole("Admin") },
 			user: "ada", want: "forbidden",
+		},
+		"Factor": {
+			set:  func(r *sessionguard.Refusals, h http.Handler) { r.Factor = h },
+			gate: func(g *sessionguard.Guard[*user]) func(http.Handler) http.Handler { return g.RequireFactor("hwk") },
+			user: "ada", want: "factor_required",
 		},
 		"Unavailable": {
 			set:  func(r *sessionguard.Refusals, h http.Handler) { r.Unavailable = h },

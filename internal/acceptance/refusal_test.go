@@ -30,8 +30,20 @@ func refusalSite(t *testing.T, configure func(*sessionguard.Config[*user])) (*si
 	s.mux.Handle("/r/login", s.guard.RequireLogin(probe))
 	s.mux.Handle("/r/role", s.guard.RequireRole("Admin")(probe))
 	s.mux.Handle("/r/fresh", s.guard.RequireFresh(0)(probe))
+	s.mux.Handle("/r/factor", s.guard.RequireFactor("hwk")(probe))
 	t.Cleanup(func() { require.Zero(t, probe.ran.Load(), "no refused handler runs") })
 	return s, backend
+}
+
+// graceNeedsAKey makes every login of grace's pending.
+func graceNeedsAKey(c *sessionguard.Config[*user]) {
+	c.FactorPath = "/factor"
+	c.Factors = func(u *user) []string {
+		if u.ID == "grace" {
+			return []string{"hwk"}
+		}
+		return nil
+	}
 }
 
 // A refusalKind is a way to be refused, with the expected response.
@@ -124,13 +136,18 @@ func (kind refusalKind) requireFits(t *testing.T, resp response, client refusalC
 
 // R3, RFC 9457: a refusal has the form that its client needs.
 func TestRefusalFitsItsClient(t *testing.T) {
-	s, backend := refusalSite(t, func(c *sessionguard.Config[*user]) { c.ReauthPath = "/reauth" })
-	visitor, ada := s.browse(), s.browse()
+	s, backend := refusalSite(t, func(c *sessionguard.Config[*user]) {
+		c.ReauthPath = "/reauth"
+		graceNeedsAKey(c)
+	})
+	visitor, ada, grace := s.browse(), s.browse(), s.browse()
 	ada.login("ada")
+	grace.login("grace")
 	for _, kind := range []refusalKind{
 		{name: "login", path: "/r/login?a=b%20c&d=%2F", browser: visitor, location: "/login", next: true, status: 401, code: "login_required"},
 		{name: "role", path: "/r/role", browser: ada, location: "/?reason=forbidden", status: 403, code: "forbidden"},
 		{name: "fresh", path: "/r/fresh?x", browser: ada, location: "/reauth", next: true, status: 401, code: "reauthentication_required"},
+		{name: "pending", path: "/r/role?x", browser: grace, location: "/factor", next: true, status: 401, code: "factor_required"},
 		{name: "cross-origin", path: "/r/login", browser: ada, crossSite: true, status: 403, code: "cross_origin"},
 		{name: "unavailable", path: "/r/login", browser: ada, down: true, status: 503, code: "unavailable"},
 	} {

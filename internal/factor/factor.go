@@ -52,6 +52,16 @@ func Add(old []store.Factor, names []string, now store.Time) []store.Factor {
 	return all[max(0, len(all)-Max):]
 }
 
+// Recent returns those of factors that were proven less than age before now.
+func Recent(factors []store.Factor, now store.Time, age time.Duration) (recent []store.Factor) {
+	for _, f := range factors {
+		if now.Sub(f.At) < age {
+			recent = append(recent, f)
+		}
+	}
+	return recent
+}
+
 // Missing returns those of needed that factors lack. It allocates nothing if there are none.
 func Missing(factors []store.Factor, needed []string) (missing []string) {
 	for _, name := range needed {

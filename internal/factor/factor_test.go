@@ -49,6 +49,8 @@ func TestWhatIsMissingOrStale(t *testing.T) {
 	require.Nil(t, Missing(nil, nil))
 	require.Zero(t, testing.AllocsPerRun(100, func() { Missing(factors, []string{"pwd", "otp"}) }))
 
+	require.Equal(t, factors, Recent(factors, 2999, 2*time.Second))
+	require.Equal(t, factors[1:], Recent(factors, 3000, 2*time.Second))
 	require.Equal(t, "", Stale(factors, []string{"pwd", "otp"}, 2999, 2*time.Second))
 	require.Equal(t, "pwd", Stale(factors, []string{"otp", "pwd"}, 3000, 2*time.Second))
 	require.Equal(t, "hwk", Stale(factors, []string{"hwk"}, 2000, time.Hour))

@@ -380,20 +380,3 @@ func newPublicID() string { return rand.Text() }
 func isPublicID(id string) bool {
 	return len(id) >= 26 && len(id) <= 64 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
-
-// renew moves a session to a new token, and changes nothing else of it: whoever has revived
-// it before has not logged in since.
-func (l *locked) renew(ctx context.Context, own store.Record) (token string, next store.Record, err error) {
-	token, key, err := l.core.newToken(own.Owner)
-	if err != nil {
-		return "", next, err
-	}
-	err = l.core.retryMoved(ctx, own, func(latest store.Record) error {
-		session, details := *latest.Session, latest.Detail()
-		details.SuccessorToken = nil // was for a cookie from before
-		session.Key, session.Details = key, &details
-		next = store.Record{Session: &session, LastSeen: max(latest.LastSeen, l.now)}
-		return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
-	})
-	return token, next, err
-}

@@ -41,7 +41,8 @@ const defaultActingTimeout = 15 * time.Minute
 // has: a copy of it works as before. [Guard.Logout], [Guard.End], and any Login in this
 // browser end both. A Login of target's there is one in person, without an actor: a page that
 // calls it, such as one that changes the password, must ask for the old one, or be behind
-// RequireFresh.
+// RequireFresh. If the session of ActAs ends by itself, the actor logs in again, and their own
+// session ends with its timeouts, which no browser has any more: it counts until then.
 //
 // ActAs returns [ErrNoSession] if nobody is logged in, [ErrMayNotAct] if MayActAs says
 // so, target is the user, or the user is already acting, and otherwise the errors of
@@ -354,15 +355,6 @@ func (l *locked) findActor(ctx context.Context) (own store.Record, user User, er
 		err = l.fail(err)
 	}
 	return own, user, err
-}
-
-// lose makes the request a visitor's, whose session has ended. It returns [ErrNoSession].
-func (l *locked) lose(reason store.Reason) error {
-	l.needEffects().session = cookie.Change{}
-	l.clearOpen()
-	l.setEnded(reason)
-	raise(&l.stage, resolved)
-	return ErrNoSession
 }
 
 // hide moves the request's session, without its values, to a key that nobody has a token of.

@@ -268,6 +268,15 @@ func (l *locked) endReasonOf(key store.Key) store.Reason {
 	return store.ReasonLoggedOut // which leaves nothing behind
 }
 
+// lose makes the request a visitor's, whose session has ended. It returns [ErrNoSession].
+func (l *locked) lose(reason store.Reason) error {
+	l.needEffects().session = cookie.Change{}
+	l.clearOpen()
+	l.setEnded(reason)
+	raise(&l.stage, resolved)
+	return ErrNoSession
+}
+
 // shouldLoad reports whether a cookie's value is worth a backend call. With the in-process
 // backend a hit proves the cookie genuine; a remote backend is asked only for cookies
 // that we signed.

@@ -86,6 +86,23 @@ func TestTheEventOfARefusedActAsNamesWhoReallyActs(t *testing.T) {
 	})
 }
 
+// A logout that takes several attempts is one event of each session.
+func TestAnUnfinishedLogoutOfWhoActsIsReportedOnce(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		a := newActingSite(t, newFailingBackend())
+		before := a.act()
+		a.events.take()
+		a.failOn("Delete", "DeleteByID")
+		a.grace.Post("/logout")
+		a.failOn("DeleteByID")
+		advance(2 * time.Minute)
+		a.failOn()
+		advance(2 * time.Minute)
+		require.False(t, before.loggedIn())
+		require.Len(t, a.events.take(sessionguard.EventLogout), 2)
+	})
+}
+
 // losesReplace carries out the nth Replace from now on, and says that it has not.
 type losesReplace struct {
 	*failingBackend

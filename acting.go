@@ -30,7 +30,8 @@ const defaultActingTimeout = 15 * time.Minute
 // Config.MayActAs decides who may do so, here and on every request that needs the user.
 // Each of these also loads the actor's own session. The session ends with
 // [store.ReasonActorEnded] as soon as that has ended (by a logout, from elsewhere, by its
-// timeouts), or its user is inactive, has another SessionStamp, or may not act any more.
+// timeouts) or has a new token (by another login), or its user is inactive, has another
+// SessionStamp, lacks a factor, or may not act any more.
 // What ends any session ends this one as well; target and administrators see it in
 // [Guard.Sessions]. It is short, 15 minutes unless the options [IdleTimeout] and
 // [AbsoluteTimeout] say otherwise, and in no case longer than the actor's own session
@@ -44,7 +45,8 @@ const defaultActingTimeout = 15 * time.Minute
 // has: a copy of it works as before. [Guard.Logout], [Guard.End], and any Login in this
 // browser end both. A Login of target's there is one in person, without an actor: a page that
 // calls it, such as one that changes the password, must ask for the old one, or be behind
-// RequireFresh.
+// RequireFresh. If the session of ActAs ends by itself, the actor logs in again, and their own
+// session ends with its timeouts, which no browser has any more: it counts until then.
 //
 // ActAs returns [ErrNoSession] if nobody is logged in, [ErrMayNotAct] if MayActAs says
 // so, target is the user, or the user is already acting, and otherwise the errors of
@@ -131,7 +133,8 @@ func (l *locked) actAs(ctx context.Context, target User, o loginOptions) error {
 		return errors.New("sessionguard: ActAs: the browser does not have the cookie of this request's login yet")
 	}
 	if l.user.UserID() == target.UserID() || isActing(l.rec) || !l.asksMayActAs(target) {
-		l.core.emit(l.ctx(), Event{Name: EventRefused, UserID: target.UserID(), Actor: l.user.UserID(), Code: "may_not_act"}, store.Record{})
+		actor, _ := l.known()
+		l.core.emit(l.ctx(), Event{Name: EventRefused, UserID: target.UserID(), Actor: actor, Code: "may_not_act"}, store.Record{})
 		return ErrMayNotAct
 	}
 	if err := l.checkFound(ctx, target.UserID()); err != nil {
@@ -185,7 +188,7 @@ func (l *locked) newActing(target User, o loginOptions) (token string, next stor
 		return "", next, err
 	}
 	next.Details.Label = o.label
-	next.Details.Actor = &store.Actor{Owner: l.rec.Owner, ID: l.rec.ID}
+	next.Details.Actor = &store.Actor{Owner: l.rec.Owner, ID: l.rec.ID, Key: l.rec.Key}
 	next.Expires = min(l.now.Add(o.absolute), l.rec.Deadline())
 	next.IdleTimeout = min(o.idle, next.Expires.Sub(l.now))
 	return token, next, nil
@@ -232,7 +235,9 @@ func (c *core) actor(ctx context.Context, acting store.Record, now store.Time) (
 	return own, user, err
 }
 
-// actorSession returns the own session of whoever acts in a session.
+// actorSession returns the own session of whoever acts in a session. It must have the token
+// that it had when they began: otherwise a copy of a token that a login has replaced would
+// still lead to it.
 func (c *core) actorSession(ctx context.Context, acting store.Record, now store.Time) (store.Record, error) {
 	actor := acting.Details.Actor
 	own, err := c.backend.LoadByID(ctx, actor.Owner, actor.ID)
@@ -244,7 +249,7 @@ func (c *core) actorSession(ctx context.Context, acting store.Record, now store.
 	case !c.owns(own):
 		return own, errForeign
 	}
-	if phase, _ := phaseAt(own, now); phase != alive || isActing(own) || c.owners.KindOf(own.Owner) != owner.Counted {
+	if phase, _ := phaseAt(own, now); phase != alive || own.Key != actor.Key || isActing(own) || c.owners.KindOf(own.Owner) != owner.Counted {
 		return own, &store.EndedError{Reason: store.ReasonActorEnded}
 	}
 	return own, nil
@@ -329,6 +334,7 @@ func (l *locked) stopActing(ctx context.Context) error {
 	}
 	token, next, err := l.renew(d, own)
 	if _, err := l.core.end(d, hidden.Key, store.ReasonLoggedOut, ""); err != nil {
+		l.core.streams.End(hidden.ID, store.ReasonLoggedOut)
 		l.core.endLater(hidden.Key, hidden, store.ReasonActorEnded, err) // not a logout, which would end both
 	}
 	switch {
@@ -358,15 +364,6 @@ func (l *locked) findActor(ctx context.Context) (own store.Record, user User, er
 	return own, user, err
 }
 
-// lose makes the request a visitor's, whose session has ended. It returns [ErrNoSession].
-func (l *locked) lose(reason store.Reason) error {
-	l.needEffects()
-	l.clearOpen()
-	l.setEnded(reason)
-	raise(&l.stage, resolved)
-	return ErrNoSession
-}
-
 // hide moves the request's session, without its values, to a key that nobody has a token of.
 func (l *locked) hide(ctx context.Context) (store.Record, error) {
 	c, key := l.core, l.rec.Key
@@ -391,6 +388,9 @@ func (l *locked) hide(ctx context.Context) (store.Record, error) {
 	}
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Record{}, l.lose(l.endReasonOf(key))
+	}
+	if err != nil { // the backend may have moved it all the same
+		c.endLater(hiddenKey, store.Record{}, store.ReasonActorEnded, err)
 	}
 	return store.Record{}, l.fail(cmp.Or(err, store.ErrConflict))
 }

@@ -2,6 +2,7 @@ package sessionguard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -281,6 +282,29 @@ func (l *locked) newSession(user User, kind owner.Kind) (token string, next stor
 		Authenticated: l.now,
 		Details:       &details,
 	}}, nil
+}
+
+// renew moves a session to a new token, and changes nothing else of it: whoever has revived
+// it before has not logged in since. It does not follow a session that has moved meanwhile.
+func (l *locked) renew(ctx context.Context, own store.Record) (token string, next store.Record, err error) {
+	token, key, err := l.core.newToken(own.Owner)
+	if err != nil {
+		return "", next, err
+	}
+	err = l.core.retryMoved(ctx, own, func(latest store.Record) error {
+		if latest.Key != own.Key {
+			return store.ErrNotFound
+		}
+		session, details := *latest.Session, latest.Detail()
+		details.SuccessorToken = nil // was for a cookie from before
+		session.Key, session.Details = key, &details
+		next = store.Record{Session: &session, LastSeen: max(latest.LastSeen, l.now)}
+		return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) { // the backend may have moved it all the same
+		l.core.endLater(key, store.Record{}, store.ReasonLoginIncomplete, err)
+	}
+	return token, next, err
 }
 
 // addToPending adds the factors of the request's pending login, if it is the same user's. Those

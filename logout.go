@@ -220,7 +220,8 @@ func (c *core) endLater(key store.Key, known store.Record, reason store.Reason, 
 			c.streams.End(known.ID, reason)
 			c.emitEnd(ctx, known, reason, "")
 		}
-		return errors.Join(err, c.endActor(ctx, ended, reason))
+		_ = c.endActor(ctx, ended, reason) // which goes on trying by itself
+		return err
 	})
 }
 

@@ -268,6 +268,15 @@ func (l *locked) endReasonOf(key store.Key) store.Reason {
 	return store.ReasonLoggedOut // which leaves nothing behind
 }
 
+// lose makes the request a visitor's, whose session has ended. It returns [ErrNoSession].
+func (l *locked) lose(reason store.Reason) error {
+	l.needEffects().session = cookie.Change{}
+	l.clearOpen()
+	l.setEnded(reason)
+	raise(&l.stage, resolved)
+	return ErrNoSession
+}
+
 // shouldLoad reports whether a cookie's value is worth a backend call. With the in-process
 // backend a hit proves the cookie genuine; a remote backend is asked only for cookies
 // that we signed.
@@ -379,21 +388,4 @@ func newPublicID() string { return rand.Text() }
 // its 26 characters one day.
 func isPublicID(id string) bool {
 	return len(id) >= 26 && len(id) <= 64 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
-}
-
-// renew moves a session to a new token, and changes nothing else of it: whoever has revived
-// it before has not logged in since.
-func (l *locked) renew(ctx context.Context, own store.Record) (token string, next store.Record, err error) {
-	token, key, err := l.core.newToken(own.Owner)
-	if err != nil {
-		return "", next, err
-	}
-	err = l.core.retryMoved(ctx, own, func(latest store.Record) error {
-		session, details := *latest.Session, latest.Detail()
-		details.SuccessorToken = nil // was for a cookie from before
-		session.Key, session.Details = key, &details
-		next = store.Record{Session: &session, LastSeen: max(latest.LastSeen, l.now)}
-		return l.core.backend.Replace(ctx, latest.Key, latest.Version, next)
-	})
-	return token, next, err
 }

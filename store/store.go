@@ -103,6 +103,7 @@ type Factor struct {
 // An Actor is the session of somebody who acts for another user.
 type Actor struct {
 	Owner, ID string
+	Key       Key // that the session had when this one began
 }
 
 // Detail returns the session's details. They are zero if s.Details is nil.

@@ -46,20 +46,6 @@ func TestActingEndsWithTheActorsRightToIt(t *testing.T) {
 	}
 }
 
-// The actor's own session idles out or ends while that of ActAs would go on.
-func TestActingEndsWithTheActorsTimeouts(t *testing.T) {
-	acting(t, func(t *testing.T, a *actingSite) {
-		before := a.act()
-		a.loginOptions = func(string) []sessionguard.LoginOption {
-			return []sessionguard.LoginOption{sessionguard.IdleTimeout(30 * time.Second)}
-		}
-		before.login("grace") // again, under the same ID
-		a.requireUser(a.grace, "ada")
-		advance(time.Minute)
-		require.Equal(t, "/login?next=%2Fhome&reason=actor_ended", a.grace.Get("/home").Header.Get("Location"))
-	})
-}
-
 // I2: what ends a session of the target's ends this one too.
 func TestActingEndsWithTheTarget(t *testing.T) {
 	for reason, end := range map[store.Reason]func(a *actingSite){

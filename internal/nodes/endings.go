@@ -86,6 +86,15 @@ var endings = []promise{
 
 			grace.login(here, actor)
 			before = grace.copied()
+			require.Equal(t, http.StatusOK, grace.at(there).Post("/act?user="+name).StatusCode)
+			before.login(here, actor)
+			grace.requireEnded(store.ReasonActorEnded, there, here)
+			grace.at(there).Post("/stop")
+			before.requireIn(actor, there, here)
+			before.at(there).Post("/logout")
+
+			grace.login(here, actor)
+			before = grace.copied()
 			require.Equal(t, http.StatusOK, grace.at(here).Post("/act?user="+name).StatusCode)
 			require.Equal(t, http.StatusSeeOther, grace.at(there).Post("/logout").StatusCode)
 			before.requireOut(here, there)

@@ -117,11 +117,13 @@ func (r *Registry) EndKeys(keys map[store.Key]bool, reason store.Reason) {
 }
 
 // Moved informs the streams of a session that it goes on as rec, under another key and
-// perhaps with another deadline.
+// perhaps with another deadline. It cuts those in which its user has acted under the key before.
 func (r *Registry) Moved(rec store.Record) {
 	for _, s := range r.streamsOf(rec.ID) {
 		if s.id == rec.ID {
 			s.moved(rec)
+		} else if s.actor.Key != rec.Key {
+			s.cut(r.config.Cause(store.ReasonActorEnded))
 		}
 	}
 }
@@ -185,8 +187,8 @@ func (r *Registry) remove(s *Stream) {
 
 // ids returns the IDs of the sessions with which s ends.
 func (s *Stream) ids() []string {
-	if s.actor == "" {
+	if s.actor == nil {
 		return []string{s.id}
 	}
-	return []string{s.id, s.actor}
+	return []string{s.id, s.actor.ID}
 }

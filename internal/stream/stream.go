@@ -50,9 +50,9 @@ type Stream struct {
 	registry  *Registry
 	stopper   *response.Stopper
 	cancel    context.CancelCauseFunc
-	id, owner string // "" without a session
-	actor     string // ID of the session of whoever acts for the user; "": nobody does
-	watch     *watch // nil without a store.Watcher; set by Registry.add
+	id, owner string       // "" without a session
+	actor     *store.Actor // whoever acts for the user; nil: nobody does
+	watch     *watch       // nil without a store.Watcher; set by Registry.add
 
 	mu        sync.Mutex
 	state     state
@@ -70,9 +70,7 @@ type Stream struct {
 func (r *Registry) Open(ctx context.Context, rec store.Record, stopper *response.Stopper, cancel context.CancelCauseFunc) (*Stream, error) {
 	s := &Stream{registry: r, stopper: stopper, cancel: cancel}
 	if rec.Session != nil {
-		if actor := rec.Detail().Actor; actor != nil {
-			s.actor = actor.ID
-		}
+		s.actor = rec.Detail().Actor
 		s.id, s.owner, s.key, s.login, s.end = rec.ID, rec.Owner, rec.Key, rec.Authenticated, rec.Deadline()
 	}
 	if err := r.add(ctx, s); err != nil {

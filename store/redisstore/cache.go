@@ -114,7 +114,7 @@ func (c *cache) put(key store.Key, e cachedRecord) {
 	size := overhead + len(e.ID) + len(e.Owner) + len(e.Stamp) + len(e.Values) +
 		len(d.UserAgent) + len(d.Address) + len(d.SuccessorToken) + len(d.Label)
 	if d.Actor != nil {
-		size += len(d.Actor.Owner) + len(d.Actor.ID)
+		size += len(d.Actor.Owner) + len(d.Actor.ID) + len(d.Actor.Key)
 	}
 	s := c.shard(key)
 	if size > s.maxYoungSize {

@@ -106,7 +106,7 @@ func newRecord() store.Record {
 				SuccessorToken: []byte("successor token " + rand.Text()),
 				Label:          "label " + rand.Text(),
 				Factors:        []store.Factor{{Name: "pwd " + rand.Text(), At: now + 8}, {Name: "otp", At: now + 9}},
-				Actor:          &store.Actor{Owner: "actor " + rand.Text(), ID: rand.Text()},
+				Actor:          &store.Actor{Owner: "actor " + rand.Text(), ID: rand.Text(), Key: newKeyFor("actor")},
 			},
 		},
 		LastSeen: now.Add(-30*time.Minute) + 7,

@@ -48,7 +48,8 @@ func Append(b []byte, s *store.Session) []byte {
 	}
 	b = append(b, 1)
 	b = appendText(b, d.Actor.Owner)
-	return appendText(b, d.Actor.ID)
+	b = appendText(b, d.Actor.ID)
+	return append(b, d.Actor.Key[:]...)
 }
 
 // Parse decodes what Append has written for key. It returns ErrCorrupt if bytes are missing
@@ -92,7 +93,7 @@ func (p *parser) details() *store.Details {
 		d.Factors = append(d.Factors, store.Factor{Name: p.text(), At: store.Time(p.int())})
 	}
 	if p.bool() {
-		d.Actor = &store.Actor{Owner: p.text(), ID: p.text()}
+		d.Actor = &store.Actor{Owner: p.text(), ID: p.text(), Key: p.key()}
 	}
 	return d
 }

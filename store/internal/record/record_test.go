@@ -22,7 +22,7 @@ var (
 		Details: &store.Details{
 			Created: -1, RememberUntil: 1 << 53, Rotated: math.MinInt64,
 			UserAgent: "user agent", Address: "address", SuccessorToken: []byte{0, 1},
-			Label: "label", Factors: []store.Factor{{Name: "pwd", At: math.MaxInt64}, {}}, Actor: &store.Actor{Owner: "o", ID: "i"},
+			Label: "label", Factors: []store.Factor{{Name: "pwd", At: math.MaxInt64}, {}}, Actor: &store.Actor{Owner: "o", ID: "i", Key: store.Key{4, 31: 5}},
 		},
 	}
 	moves = []store.MovedError{

@@ -306,6 +306,34 @@ func TestAPendingLoginIsNoActor(t *testing.T) {
 	require.Equal(t, "ada lacks pwd", b.Get("/factor").Body)
 }
 
+// F2: a stream that a pending login has begun is a visitor's: what ends the login, or
+// completes it, does not end the stream, and EndStreams does.
+func TestAStreamOfAPendingLoginIsAVisitors(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := factorSite(t, nil)
+		causes := make(chan error, 2)
+		s.mux.Handle("GET /events", s.guard.Passive(s.guard.CancelOnEnd(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			causes <- context.Cause(r.Context())
+		}))))
+		clients := pendingClients(s)
+		for _, b := range clients {
+			other := s.copyOf(b)
+			go other.Send(other.Request("GET", "/events"))
+		}
+		advance(time.Second)
+		clients["began"].prove("ada", "otp")
+		clients["demoted"].Post("/logout")
+		advance(time.Hour)
+		require.Empty(t, causes)
+		s.guard.EndStreams()
+		for range clients {
+			require.ErrorIs(t, <-causes, http.ErrServerClosed)
+		}
+	})
+}
+
 // L5: nobody is pending in a request whose logout has failed.
 func TestAfterAFailedLogoutNobodyIsPending(t *testing.T) {
 	backend := newFailingBackend()

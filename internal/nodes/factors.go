@@ -39,11 +39,35 @@ var factors = []promise{
 				require.LessOrEqual(t, proven[0].At, proven[1].At)
 				require.Equal(t, all[0].Authenticated, proven[2].At)
 			}
-		}, func(c *config) {
-			c.Factors = func(*user) []string { return []string{"pwd", "otp"} }
-			c.FactorPath = "/factor"
-		})
+		}, twoFactors)
 	}},
+	{"of 20 logins on both nodes at once that complete a pending one, one does", func(t T, a, b store.Backend) {
+		for _, limit := range []store.Limit{{}, {Max: 3, Refuse: true}} {
+			limited := func(c *config) { c.MaxSessions = func(*user) store.Limit { return limit } }
+			one, two := newNode(t, a, twoFactors, limited), newNode(t, b, twoFactors, limited)
+			name, ada := newUser(), browse(t, one)
+			require.Equal(t, http.StatusSeeOther, ada.at(one).Post("/prove?user="+name+"&factors=pwd").StatusCode)
+			browsers := make([]*browser, 20)
+			for i := range browsers {
+				browsers[i] = ada.copied()
+			}
+			atOnce(t, browsers, "POST", "/prove?user="+name+"&factors=otp", one, two)
+			live := 0
+			for _, a := range atOnce(t, browsers, "GET", "/home", one, two) {
+				if letIn(a) {
+					live++
+				}
+			}
+			require.Equal(t, 1, live, "sessions that are let in")
+			require.Len(t, ownedBy(t, two, name), 1)
+		}
+	}},
+}
+
+// twoFactors makes a login need a password and a one-time password.
+func twoFactors(c *config) {
+	c.Factors = func(*user) []string { return []string{"pwd", "otp"} }
+	c.FactorPath = "/factor"
 }
 
 // prove logs in with the factors of the request, which commas separate.

@@ -44,6 +44,7 @@ var mistakes = map[string][]string{
 	"a stream on one node is cut when its session ends on the other":                              {watchIsSilent},
 	"a login that begins on one node is completed on the other, with its factors and their times": {losesFactors, separate},
 	"acting for a user on one node ends on the other with the actor's own session":                {losesDeletes, losesReasons, forgetsActors},
+	"of 20 logins on both nodes at once that complete a pending one, one does":                    {losesDeletes, separate},
 }
 
 // wrong returns a backend on a Memory, with one mistake. The guard takes it for a remote one.

@@ -103,9 +103,6 @@ func (c *core) actAs(r *http.Request, target User, options []LoginOption) error 
 	if err := checkTimeouts(o.idle, o.absolute); err != nil {
 		return fmt.Errorf("sessionguard: ActAs: %w", err)
 	}
-	if err := c.checkLogin(r, target); err != nil {
-		return err
-	}
 	l, err := c.lockRequest(r)
 	if err != nil {
 		return err
@@ -127,10 +124,13 @@ func (l *locked) actAs(ctx context.Context, target User, o loginOptions) error {
 	if l.effects != nil && l.effects.session.Kind == cookie.Set {
 		return errors.New("sessionguard: ActAs: the browser does not have the cookie of this request's login yet")
 	}
+	actor, _ := l.known()
 	if l.user.UserID() == target.UserID() || isActing(l.rec) || !l.asksMayActAs(target) {
-		actor, _ := l.known()
 		l.core.emit(l.ctx(), Event{Name: EventRefused, UserID: target.UserID(), Actor: actor, Code: "may_not_act"}, store.Record{})
 		return ErrMayNotAct
+	}
+	if err := l.core.checkLogin(&l.http, target, actor); err != nil {
+		return err
 	}
 	if err := l.checkFound(ctx, target.UserID()); err != nil {
 		return err

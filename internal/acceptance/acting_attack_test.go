@@ -86,6 +86,34 @@ func TestTheEventOfARefusedActAsNamesWhoReallyActs(t *testing.T) {
 	})
 }
 
+// Nobody learns whether a user is active by asking to act as them, or leaves an event that
+// looks like a login of theirs.
+func TestARefusedActAsOfAnInactiveUser(t *testing.T) {
+	acting(t, func(t *testing.T, a *actingSite) {
+		visitor, ada := a.browse(), a.browse()
+		ada.login("ada")
+		a.events.take()
+		for _, c := range []struct {
+			by          *browser
+			err         error
+			code, actor string // of the event
+		}{
+			{visitor, sessionguard.ErrNoSession, "", ""},
+			{ada, sessionguard.ErrMayNotAct, "may_not_act", "ada"},
+			{a.grace, sessionguard.ErrInactive, "deactivated", "grace"},
+		} {
+			require.Equal(t, c.err.Error()+"\n", c.by.Post("/act?user=eve").Body)
+			e := a.events.take()
+			if c.code == "" {
+				require.Empty(t, e)
+				continue
+			}
+			require.Len(t, e, 1)
+			require.Equal(t, []string{c.code, "eve", c.actor, "/act"}, []string{e[0].Code, e[0].UserID, e[0].Actor, e[0].Path})
+		}
+	})
+}
+
 // A logout that takes several attempts is one event of each session.
 func TestAnUnfinishedLogoutOfWhoActsIsReportedOnce(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {

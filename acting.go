@@ -283,9 +283,8 @@ func (c *core) endActor(ctx context.Context, rec store.Record, reason store.Reas
 	err := end(ctx)
 	if err != nil {
 		c.streams.End(ends[0].ID, reason)
-		if reason == store.ReasonLoggedOut {
-			c.unfinished.Add(ends[0], store.GroupOf(ends[0].Owner), err, end)
-		}
+		// After a failed login too: the other session may have ended, and led here.
+		c.unfinished.Add(ends[0], store.GroupOf(ends[0].Owner), err, end)
 	}
 	return err
 }

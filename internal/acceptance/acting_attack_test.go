@@ -114,6 +114,24 @@ func TestARefusedActAsOfAnInactiveUser(t *testing.T) {
 	})
 }
 
+// I1: a login that the backend fails half way has ended the session of ActAs, so that no later
+// one finds the actor's own by it.
+func TestALoginThatFailsHalfWayEndsTheActorsSessionAllTheSame(t *testing.T) {
+	for _, method := range []string{"DeleteByID", "Create"} {
+		withFakeClock(t, func(t *testing.T) {
+			a := newActingSite(t, newFailingBackend())
+			before := a.act()
+			a.failOn(method)
+			require.Equal(t, http.StatusServiceUnavailable, a.grace.Post("/login?user=ada").StatusCode)
+			a.failOn()
+			a.grace.login("ada")
+			advance(time.Minute)
+			require.False(t, before.loggedIn(), method)
+			a.requireUser(a.grace, "ada")
+		})
+	}
+}
+
 // A logout that takes several attempts is one event of each session.
 func TestAnUnfinishedLogoutOfWhoActsIsReportedOnce(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {

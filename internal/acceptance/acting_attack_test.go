@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// L4: a thief with a copy of the actor's cookie acts, and stops acting once the actor has a
+// I1: a thief with a copy of the actor's cookie acts, and stops acting once the actor has a
 // new token. That must not lead to it.
 func TestActingEndsWithTheTokenThatItBeganWith(t *testing.T) {
 	for name, renew := range map[string]func(a *actingSite){
@@ -47,7 +47,7 @@ func TestActingEndsWithTheTokenThatItBeganWith(t *testing.T) {
 	}
 }
 
-// L4: so it is if the actor logs in again while a thief stops acting, at whatever step.
+// I1: so it is if the actor logs in again while a thief stops acting, at whatever step.
 func TestALoginThatOvertakesStopActingKeepsItsToken(t *testing.T) {
 	for _, method := range []string{"Load", "LoadByID", "Replace"} {
 		for call := 1; call <= 2; call++ {

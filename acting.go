@@ -108,9 +108,6 @@ func (c *core) actAs(r *http.Request, target User, options []LoginOption) error 
 	if err := checkTimeouts(o.idle, o.absolute); err != nil {
 		return fmt.Errorf("sessionguard: ActAs: %w", err)
 	}
-	if err := c.checkLogin(r, target); err != nil {
-		return err
-	}
 	l, err := c.lockRequest(r)
 	if err != nil {
 		return err
@@ -132,10 +129,13 @@ func (l *locked) actAs(ctx context.Context, target User, o loginOptions) error {
 	if l.effects != nil && l.effects.session.Kind == cookie.Set {
 		return errors.New("sessionguard: ActAs: the browser does not have the cookie of this request's login yet")
 	}
+	actor, _ := l.known()
 	if l.user.UserID() == target.UserID() || isActing(l.rec) || !l.asksMayActAs(target) {
-		actor, _ := l.known()
 		l.core.emit(l.ctx(), Event{Name: EventRefused, UserID: target.UserID(), Actor: actor, Code: "may_not_act"}, store.Record{})
 		return ErrMayNotAct
+	}
+	if err := l.core.checkLogin(&l.http, target, actor); err != nil {
+		return err
 	}
 	if err := l.checkFound(ctx, target.UserID()); err != nil {
 		return err
@@ -290,9 +290,8 @@ func (c *core) endActor(ctx context.Context, rec store.Record, reason store.Reas
 	err := end(ctx)
 	if err != nil {
 		c.streams.End(ends[0].ID, reason)
-		if reason == store.ReasonLoggedOut {
-			c.unfinished.Add(ends[0], store.GroupOf(ends[0].Owner), err, end)
-		}
+		// After a failed login too: the other session may have ended, and led here.
+		c.unfinished.Add(ends[0], store.GroupOf(ends[0].Owner), err, end)
 	}
 	return err
 }

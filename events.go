@@ -261,8 +261,8 @@ func (l *locked) known() (userID, sessionID string) {
 }
 
 // emitLoginRefused reports a login that was refused.
-func (c *core) emitLoginRefused(ctx context.Context, user User, reason store.Reason) {
-	c.emit(ctx, Event{Name: EventRefused, UserID: user.UserID(), Code: string(reason)}, store.Record{})
+func (c *core) emitLoginRefused(ctx context.Context, user User, actor string, reason store.Reason) {
+	c.emit(ctx, Event{Name: EventRefused, UserID: user.UserID(), Actor: actor, Code: string(reason)}, store.Record{})
 }
 
 // emitThrottled reports an event that any client can cause, at most once a second.

@@ -135,7 +135,7 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	if err := factor.Check(o.factors); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)
 	}
-	if err := c.checkLogin(r, user); err != nil {
+	if err := c.checkLogin(r, user, ""); err != nil {
 		return err
 	}
 	l, err := c.lockRequest(r)
@@ -146,8 +146,8 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 	return l.logIn(r.Context(), user, o)
 }
 
-// checkLogin checks whether there may be a session for user.
-func (c *core) checkLogin(r *http.Request, user User) error {
+// checkLogin checks whether there may be a session for user, in which actor acts, or "".
+func (c *core) checkLogin(r *http.Request, user User, actor string) error {
 	if err := stamp.Check(reflect.TypeOf(user)); err != nil { // U may be an interface
 		return err
 	}
@@ -155,7 +155,7 @@ func (c *core) checkLogin(r *http.Request, user User) error {
 		return ErrNoUser
 	}
 	if !user.IsActive() {
-		c.emitLoginRefused(r.Context(), user, store.ReasonDeactivated)
+		c.emitLoginRefused(r.Context(), user, actor, store.ReasonDeactivated)
 		return ErrInactive
 	}
 	c.warnOfHTTP(r)
@@ -349,7 +349,7 @@ func (c *core) createWithin(ctx context.Context, limit store.Limit, next store.R
 // loginFailed returns the error of a login that could not be stored.
 func (l *locked) loginFailed(n *login, err error) error {
 	if errors.Is(err, store.ErrLimit) {
-		l.core.emitLoginRefused(l.ctx(), n.user, store.ReasonTooManySessions)
+		l.core.emitLoginRefused(l.ctx(), n.user, "", store.ReasonTooManySessions)
 		return ErrTooManySessions
 	}
 	// The backend may have stored it all the same. Nobody has its token, but it would count.

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// L4: a thief with a copy of the actor's cookie acts, and stops acting once the actor has a
+// I1: a thief with a copy of the actor's cookie acts, and stops acting once the actor has a
 // new token. That must not lead to it.
 func TestActingEndsWithTheTokenThatItBeganWith(t *testing.T) {
 	for name, renew := range map[string]func(a *actingSite){
@@ -47,7 +47,7 @@ func TestActingEndsWithTheTokenThatItBeganWith(t *testing.T) {
 	}
 }
 
-// L4: so it is if the actor logs in again while a thief stops acting, at whatever step.
+// I1: so it is if the actor logs in again while a thief stops acting, at whatever step.
 func TestALoginThatOvertakesStopActingKeepsItsToken(t *testing.T) {
 	for _, method := range []string{"Load", "LoadByID", "Replace"} {
 		for call := 1; call <= 2; call++ {
@@ -84,6 +84,52 @@ func TestTheEventOfARefusedActAsNamesWhoReallyActs(t *testing.T) {
 		require.Len(t, e, 1)
 		require.Equal(t, []string{"may_not_act", "mary", "grace"}, []string{e[0].Code, e[0].UserID, e[0].Actor})
 	})
+}
+
+// Nobody learns whether a user is active by asking to act as them, or leaves an event that
+// looks like a login of theirs.
+func TestARefusedActAsOfAnInactiveUser(t *testing.T) {
+	acting(t, func(t *testing.T, a *actingSite) {
+		visitor, ada := a.browse(), a.browse()
+		ada.login("ada")
+		a.events.take()
+		for _, c := range []struct {
+			by          *browser
+			err         error
+			code, actor string // of the event
+		}{
+			{visitor, sessionguard.ErrNoSession, "", ""},
+			{ada, sessionguard.ErrMayNotAct, "may_not_act", "ada"},
+			{a.grace, sessionguard.ErrInactive, "deactivated", "grace"},
+		} {
+			require.Equal(t, c.err.Error()+"\n", c.by.Post("/act?user=eve").Body)
+			e := a.events.take()
+			if c.code == "" {
+				require.Empty(t, e)
+				continue
+			}
+			require.Len(t, e, 1)
+			require.Equal(t, []string{c.code, "eve", c.actor, "/act"}, []string{e[0].Code, e[0].UserID, e[0].Actor, e[0].Path})
+		}
+	})
+}
+
+// I1: a login that the backend fails half way has ended the session of ActAs, so that no later
+// one finds the actor's own by it.
+func TestALoginThatFailsHalfWayEndsTheActorsSessionAllTheSame(t *testing.T) {
+	for _, method := range []string{"DeleteByID", "Create"} {
+		withFakeClock(t, func(t *testing.T) {
+			a := newActingSite(t, newFailingBackend())
+			before := a.act()
+			a.failOn(method)
+			require.Equal(t, http.StatusServiceUnavailable, a.grace.Post("/login?user=ada").StatusCode)
+			a.failOn()
+			a.grace.login("ada")
+			advance(time.Minute)
+			require.False(t, before.loggedIn(), method)
+			a.requireUser(a.grace, "ada")
+		})
+	}
 }
 
 // A logout that takes several attempts is one event of each session.

@@ -194,14 +194,9 @@ func (l *locked) newActing(target User, o loginOptions) (token string, next stor
 	return token, next, nil
 }
 
-// checkUserAndActor decides whether what FindUser returned may use a session of the request,
-// and whether its actor, if there is one, may still act as that user. It returns the reason
-// to end the session, or an error if that cannot be decided.
-func (l *locked) checkUserAndActor(ctx context.Context, rec store.Record, user User, err error) (store.Reason, error) {
-	reason, err := checkUser(user, err, rec.Stamp)
-	if err != nil || reason != "" || !isActing(rec) {
-		return reason, err
-	}
+// checkActor decides whether the actor of a session may still act as its user. It returns the
+// reason to end the session, or an error if that cannot be decided.
+func (l *locked) checkActor(ctx context.Context, rec store.Record, user User) (store.Reason, error) {
 	_, actor, err := l.core.actor(ctx, rec, l.now)
 	switch ended := new(store.EndedError); {
 	case errors.As(err, &ended):

@@ -205,9 +205,21 @@ func (l *locked) setPending(rec store.Record, user User, missing []string) {
 	}
 }
 
+// checkFactorsOrActor decides about a session that may lack factors, or in which somebody acts
+// who needs none of user's. It returns the factors that it lacks, the reason to end it, or an
+// error if that cannot be decided.
+func (l *locked) checkFactorsOrActor(ctx context.Context, rec store.Record, user User) (missing []string, reason store.Reason, err error) {
+	if isActing(rec) {
+		reason, err = l.checkActor(ctx, rec, user)
+	} else {
+		missing, reason = l.core.checkFactors(user, rec)
+	}
+	return missing, reason, err
+}
+
 // checkFactors returns the factors that user's session lacks, or the reason to end it.
 func (c *core) checkFactors(user User, rec store.Record) (missing []string, reason store.Reason) {
-	if c.factors != nil && !isActing(rec) {
+	if c.factors != nil {
 		missing = factor.Missing(rec.Detail().Factors, c.factors(user))
 	}
 	// A pending login that lacks nothing any more is no whole one. A session that a cookie has

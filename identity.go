@@ -10,6 +10,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/stamp"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -121,10 +122,10 @@ func (l *locked) askForUser(ctx context.Context) error {
 	returned := false
 	defer l.failUnless(&returned)
 	user, err := l.core.findUser(ctx, l.core.userID(rec))
-	reason, err := l.checkUserAndActor(ctx, rec, user, err)
+	reason, err := checkUser(user, err, rec.Stamp)
 	var missing []string
-	if err == nil && reason == "" {
-		missing, reason = l.core.checkFactors(user, rec)
+	if err == nil && reason == "" && (l.core.factors != nil || l.core.owners.KindOf(rec.Owner) == owner.Uncounted) {
+		missing, reason, err = l.checkFactorsOrActor(ctx, rec, user)
 	}
 	returned = true
 	switch {

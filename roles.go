@@ -60,22 +60,21 @@ func (g *Guard[U]) RequireFunc(allowed func(U, *http.Request) bool) func(http.Ha
 // lock. challenge is what a 401 of decide asks for.
 func (c *core) gate(next http.Handler, challenge string, decide func(identity, *http.Request) (verdict, string)) http.Handler {
 	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
-		id := req.authenticate(r.Context())
-		v, ask := loginRequired, demand{challenge: c.challenge}
-		switch {
+		switch id := req.authenticate(r.Context()); {
 		case id.err != nil:
-			v = unavailable
+			c.refuse(req, w, r, unavailable)
 		case id.user != nil:
-			ask.challenge = challenge
-			v, ask.factor = decide(id, r)
+			v, factor := decide(id, r)
+			if v != allow {
+				c.challengeAndRefuse(req, w, r, v, demand{challenge, factor})
+				return
+			}
+			next.ServeHTTP(w, r)
 		case id.pending:
-			v, ask.challenge = factorRequired, c.stepUp
+			c.challengeAndRefuse(req, w, r, factorRequired, demand{challenge: c.stepUp})
+		default:
+			c.refuse(req, w, r, loginRequired)
 		}
-		if v != allow {
-			c.challengeAndRefuse(req, w, r, v, ask)
-			return
-		}
-		next.ServeHTTP(w, r)
 	})
 }
 

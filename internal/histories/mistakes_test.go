@@ -104,7 +104,10 @@ func (w *wrongBackend) Load(ctx context.Context, key store.Key) (store.Record, e
 	}
 	r, err := w.Backend.Load(ctx, key)
 	one := rand.IntN(200) == 0
+	var moved *store.MovedError
 	switch {
+	case w.mistake == missesMoved && errors.As(err, &moved): // a logout asks before it deletes
+		return store.Record{}, store.ErrNotFound
 	case err == nil && w.mistake == losesSessions && one:
 		return store.Record{}, store.ErrNotFound
 	case err == nil && w.mistake == mixesUp && one:

@@ -77,7 +77,7 @@ type Details struct {
 	Created   Time   // first login under this ID
 	UserAgent string // the client that logged in or revived the session, in short
 	Address   string // the address of that client
-	// What a person calls the device; only SetLabel changes it.
+	// What a person calls the device: a login or SetLabel sets it.
 	Label string
 	// How the user has proven who they are, by the logins of this session.
 	Factors []Factor
@@ -86,8 +86,9 @@ type Details struct {
 	// A login with Remember sets it, and nothing but another login changes it: until when
 	// Replace may revive the session after its idle timeout; at most Expires; 0: never.
 	RememberUntil Time
-	// Every Replace sets it to its time: after Authenticated if that was a revival; 0: none
-	// yet. A revival also sets LastSeen just before it.
+	// A re-authentication and a revival set it to their time, which after a revival is later
+	// than Authenticated; 0: none yet. A revival also sets LastSeen just before it. The end of
+	// acting moves sessions as well, and leaves it.
 	Rotated Time
 	// A revival sets it: the current token, sealed for a client that has the previous one.
 	// Opaque to backends.

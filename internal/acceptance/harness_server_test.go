@@ -42,5 +42,9 @@ func withFakeClock(t *testing.T, test func(t *testing.T)) {
 	})
 }
 
-// advance moves the clock of withFakeClock, after everything else has come to rest.
-func advance(d time.Duration) { time.Sleep(d) }
+// advance moves the clock of withFakeClock, after everything else has come to rest, and waits
+// for all that is due by then.
+func advance(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}

@@ -225,11 +225,11 @@ func New[U User](config Config[U]) (*Guard[U], error) {
 		c.factors = func(user User) []string { return config.Factors(user.(U)) }
 	}
 	_, c.local = config.Backend.(*store.Memory)
-	var watcher store.Watcher
-	c.backend, c.cacher, watcher = recovery.Backend(config.Backend, c.logError)
+	backend := recovery.Of(config.Backend, c.logError)
+	c.backend, c.cacher, c.lister = backend.Backend, backend.Cacher, backend.Lister
 	c.saves = saver.New(c.backend, c.maxValuesBytes)
 	c.unfinished, c.undos = c.newRetries(), c.newRetries()
-	c.streams = c.newStreams(watcher)
+	c.streams = c.newStreams(backend.Watcher)
 
 	var err error
 	if c.logoutFlash, err = checkFlash(config.LogoutFlash, "You have been logged out."); err != nil {

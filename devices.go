@@ -15,8 +15,9 @@ import (
 )
 
 // A Session is one of a user's logins, as returned by [Guard.Session] and listed by
-// [Guard.Sessions].
+// [Guard.Sessions] and [Guard.AllSessions].
 type Session struct {
+	UserID string
 	// ID is for [Guard.EndSession]. It is not a secret: nobody can log in with it.
 	ID      string
 	Current bool // the session of the request that asks
@@ -158,6 +159,7 @@ func (c *core) isListed(rec store.Record, now store.Time) bool {
 func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 	details := rec.Detail()
 	s := Session{
+		UserID:    c.userID(rec),
 		ID:        rec.ID,
 		Created:   details.Created.Time(),
 		LastSeen:  rec.LastSeen.Time(),

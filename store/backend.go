@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"iter"
 )
 
 var (
@@ -186,4 +187,19 @@ type Watcher interface {
 	// lost connection it is called with an empty Ending as soon as there is a connection
 	// again. Watch itself waits no longer than a request may take, and respects ctx.
 	Watch(ctx context.Context, ended func(Ending)) error
+}
+
+// A Lister is a [Backend] that lists the sessions of all owners of a realm: see [RealmOf].
+type Lister interface {
+	// All yields the sessions of a realm as they are, also past their Deadline. Values may
+	// be missing. It yields every session once that exists all the while, however often
+	// Replace moves it, and every other one at most once. An error is the last that it yields.
+	//
+	// Between two sessions it holds no lock, connection or transaction, and it occupies a
+	// server no longer at a time than ByOwner does.
+	All(ctx context.Context, realm string) iter.Seq2[Record, error]
+
+	// Count returns how many sessions of a realm there are. Those past their GoneAt do not
+	// count, or for at most Grace longer.
+	Count(ctx context.Context, realm string) (int, error)
 }

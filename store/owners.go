@@ -12,7 +12,7 @@ import (
 // themselves, so that an owner with one session costs one slot of a map.
 type owners struct {
 	seed   maphash.Seed // random, so that nobody can choose user IDs that share a list
-	shards [64]ownerShard
+	shards [1024]ownerShard
 }
 
 type ownerShard struct {

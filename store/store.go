@@ -11,6 +11,7 @@ package store
 import (
 	"crypto/sha256"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -34,6 +35,16 @@ func (k Key) Group() int { return int(k[31] % Groups) }
 func GroupOf(owner string) int {
 	sum := sha256.Sum256([]byte(owner))
 	return Key(sum).Group()
+}
+
+// RealmOf returns the realm of an owner: what its name begins with, up to and including the
+// first '=', ':' or '/', or all of it if it has none of them. A guard's owners are in realms
+// that no other guard has.
+func RealmOf(owner string) string {
+	if i := strings.IndexAny(owner, "=:/"); i >= 0 {
+		return owner[:i+1]
+	}
+	return owner
 }
 
 // A Time is a moment in Unix milliseconds. Unlike a [time.Time] it is exact in every

@@ -16,7 +16,7 @@ import (
 
 // The limits that CONTRIBUTING.md gives.
 const (
-	maxRootFiles     = 18
+	maxRootFiles     = 19
 	maxFileLines     = 400
 	maxFunctionLines = 60
 )

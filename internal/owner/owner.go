@@ -26,8 +26,11 @@ type Names string
 
 // Of returns the owner of a user's sessions of a kind, or of the mark of a secret.
 func (n Names) Of(kind Kind, userID string) string {
-	return string(n) + string(rune(kind)) + userID
+	return n.Realm(kind) + userID
 }
+
+// Realm returns the realm of all owners of a kind: see [store.RealmOf].
+func (n Names) Realm(kind Kind) string { return string(n) + string(rune(kind)) }
 
 // Has reports whether an owner is a user of this guard.
 func (n Names) Has(owner string) bool {

@@ -3,6 +3,7 @@ package owner
 import (
 	"testing"
 
+	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -13,6 +14,7 @@ func TestNames(t *testing.T) {
 		require.True(t, app.Has(owner))
 		require.Equal(t, kind, app.KindOf(owner))
 		require.Equal(t, "ada:=", app.UserID(owner))
+		require.Equal(t, app.Realm(kind), store.RealmOf(owner))
 		for _, other := range []Names{"ap", "app2", ""} {
 			require.False(t, other.Has(owner), other)
 		}

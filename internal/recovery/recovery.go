@@ -6,30 +6,41 @@ package recovery
 import (
 	"context"
 	"fmt"
+	"iter"
 	"runtime/debug"
 
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Backend returns b with its optional interfaces, nil where it does not have them. What
-// panics there returns an error instead, and is logged with its stack. A call that returns
-// costs no allocation more. [store.Memory] comes back as it is: it calls no foreign code.
+// Interfaces are a backend with its optional interfaces, nil where it does not have them.
+type Interfaces struct {
+	store.Backend
+	store.Cacher
+	store.Watcher
+	store.Lister
+}
+
+// Of returns the interfaces of b. What panics there returns an error instead, and is logged
+// with its stack. A call that returns costs no allocation more. [store.Memory] comes back as
+// it is: it calls no foreign code.
 //
 // It cannot recover from a panic in a goroutine that b has started.
-func Backend(b store.Backend, log func(message string, args ...any)) (store.Backend, store.Cacher, store.Watcher) {
+func Of(b store.Backend, log func(message string, args ...any)) Interfaces {
 	if m, ok := b.(*store.Memory); ok {
-		return m, nil, m
+		return Interfaces{Backend: m, Watcher: m, Lister: m}
 	}
 	r := recoverer{log}
-	cacher, _ := b.(store.Cacher)
-	if cacher != nil {
-		cacher = recoveringCacher{cacher, r}
+	all := Interfaces{Backend: &backend{b, r}}
+	if cacher, ok := b.(store.Cacher); ok {
+		all.Cacher = recoveringCacher{cacher, r}
 	}
-	watcher, _ := b.(store.Watcher)
-	if watcher != nil {
-		watcher = recoveringWatcher{watcher, r}
+	if watcher, ok := b.(store.Watcher); ok {
+		all.Watcher = recoveringWatcher{watcher, r}
 	}
-	return &backend{b, r}, cacher, watcher
+	if lister, ok := b.(store.Lister); ok {
+		all.Lister = recoveringLister{lister, r}
+	}
+	return all
 }
 
 type recoverer struct {
@@ -40,9 +51,13 @@ type recoverer struct {
 // nothing: what a panic says is no result.
 func (r recoverer) recover(method string, err *error) {
 	if p := recover(); p != nil {
-		*err = fmt.Errorf("%s of the backend panicked: %v", method, p)
-		r.log("the backend panicked", "method", method, "panic", p, "stack", string(debug.Stack()))
+		*err = r.failed(method, p)
 	}
+}
+
+func (r recoverer) failed(method string, p any) error {
+	r.log("the backend panicked", "method", method, "panic", p, "stack", string(debug.Stack()))
+	return fmt.Errorf("%s of the backend panicked: %v", method, p)
 }
 
 type recoveringCacher struct {
@@ -65,6 +80,45 @@ type recoveringWatcher struct {
 func (w recoveringWatcher) Watch(ctx context.Context, ended func(store.Ending)) (err error) {
 	defer w.recover("Watch", &err)
 	return w.Watcher.Watch(ctx, ended)
+}
+
+type recoveringLister struct {
+	store.Lister
+	recoverer
+}
+
+// All implements [store.Lister]. A panic of yield is not the backend's.
+func (l recoveringLister) All(ctx context.Context, realm string) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		yielding := false
+		err := func() (err error) {
+			defer func() {
+				if !yielding {
+					if p := recover(); p != nil {
+						err = l.failed("All", p)
+					}
+				}
+			}()
+			for rec, err := range l.Lister.All(ctx, realm) {
+				yielding = true
+				more := yield(rec, err)
+				yielding = false
+				if !more || err != nil {
+					return nil
+				}
+			}
+			return nil
+		}()
+		if err != nil {
+			yield(store.Record{}, err)
+		}
+	}
+}
+
+// Count implements [store.Lister].
+func (l recoveringLister) Count(ctx context.Context, realm string) (n int, err error) {
+	defer l.recover("Count", &err)
+	return l.Lister.Count(ctx, realm)
 }
 
 type backend struct {

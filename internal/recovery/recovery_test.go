@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"fmt"
+	"iter"
 	"testing"
 
 	"github.com/sessionguard-go/sessionguard/store"
@@ -13,13 +14,14 @@ type cachingWatcher struct {
 	store.Backend
 	store.Cacher
 	store.Watcher
+	store.Lister
 }
 
 func TestEveryPanicIsAnErrorWithAStack(t *testing.T) {
 	logged := ""
 	log := func(_ string, args ...any) { logged += fmt.Sprintln(args...) }
 	// Its interfaces are nil, and so each method dereferences nil.
-	b, cacher, watcher := Backend(cachingWatcher{}, log)
+	b := Of(cachingWatcher{}, log)
 	ctx := t.Context()
 	for method, call := range map[string]func() error{
 		"Create":   func() error { _, err := b.Create(ctx, store.Record{}, store.Limit{}); return err },
@@ -34,14 +36,23 @@ func TestEveryPanicIsAnErrorWithAStack(t *testing.T) {
 			_, err := b.DeleteByID(ctx, []store.End{{}})
 			return err
 		},
-		"Watch": func() error { return watcher.Watch(ctx, func(store.Ending) {}) },
+		"Watch": func() error { return b.Watch(ctx, func(store.Ending) {}) },
+		"Count": func() error { _, err := b.Count(ctx, "a="); return err },
+		"All": func() (failed error) {
+			for rec, err := range b.All(ctx, "a=") {
+				require.Nil(t, rec.Session)
+				require.NoError(t, failed)
+				failed = err
+			}
+			return failed
+		},
 	} {
 		logged = ""
 		require.ErrorContains(t, call(), method+" of the backend panicked: runtime error", method)
 		require.Contains(t, logged, "recovery_test.go", "the stack of "+method)
 	}
 	logged = ""
-	_, ok := cacher.Cached(store.Key{})
+	_, ok := b.Cached(store.Key{})
 	require.False(t, ok)
 	require.Contains(t, logged, "recovery_test.go")
 }
@@ -56,7 +67,7 @@ func (p panicking) Load(context.Context, store.Key) (store.Record, error) { pani
 // A server's failure is never taken for the end of a session.
 func TestThePanicOfAResultIsNoResult(t *testing.T) {
 	for _, value := range []any{store.ErrNotFound, &store.MovedError{}, &store.EndedError{Reason: store.ReasonEnded}} {
-		b, _, _ := Backend(panicking{value: value}, func(string, ...any) {})
+		b := Of(panicking{value: value}, func(string, ...any) {})
 		_, err := b.Load(t.Context(), store.Key{})
 		require.Error(t, err)
 		require.NotErrorIs(t, err, store.ErrNotFound)
@@ -65,25 +76,48 @@ func TestThePanicOfAResultIsNoResult(t *testing.T) {
 
 func TestOptionalInterfacesAreThoseOfTheBackend(t *testing.T) {
 	m := store.NewMemory()
-	b, cacher, watcher := Backend(m, nil)
-	require.Same(t, m, b, "a protected request calls it directly")
-	require.Nil(t, cacher)
-	require.Equal(t, store.Watcher(m), watcher)
+	b := Of(m, nil)
+	require.Same(t, m, b.Backend, "a protected request calls it directly")
+	require.Equal(t, Interfaces{Backend: m, Watcher: m, Lister: m}, b)
 
-	_, cacher, watcher = Backend(panicking{}, nil)
-	require.Nil(t, cacher)
-	require.Nil(t, watcher)
+	b = Of(panicking{}, nil)
+	require.Equal(t, Interfaces{Backend: b.Backend}, b)
+}
+
+type listing struct{ store.Backend }
+
+func (listing) All(context.Context, string) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		_ = yield(store.Record{LastSeen: 1}, nil) && yield(store.Record{LastSeen: 2}, nil)
+	}
+}
+
+func (listing) Count(context.Context, string) (int, error) { return 2, nil }
+
+func TestAllStopsWhereTheCallerDoes(t *testing.T) {
+	b := Of(listing{}, func(string, ...any) { t.Error("no panic of the backend") })
+	n := 0
+	for range b.All(t.Context(), "a=") {
+		n++
+		break
+	}
+	require.Equal(t, 1, n)
+	require.PanicsWithValue(t, "the caller's", func() {
+		for range b.All(t.Context(), "a=") {
+			panic("the caller's")
+		}
+	})
 }
 
 func TestACallCostsNoAllocation(t *testing.T) {
 	m := store.NewMemory()
-	b, cacher, _ := Backend(struct {
+	b := Of(struct {
 		store.Backend
 		store.Cacher
 	}{m, misses{}}, nil)
 	direct := testing.AllocsPerRun(100, func() { _, _ = m.Load(t.Context(), store.Key{}) })
 	require.Equal(t, direct, testing.AllocsPerRun(100, func() {
-		_, _ = cacher.Cached(store.Key{})
+		_, _ = b.Cached(store.Key{})
 		_, _ = b.Load(t.Context(), store.Key{})
 	}))
 }

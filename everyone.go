@@ -1,0 +1,138 @@
+package sessionguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/owner"
+	"github.com/sessionguard-go/sessionguard/internal/retry"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// errNoLister is returned where the backend would have to list all owners.
+var errNoLister = fmt.Errorf("%w: Config.Backend is no store.Lister", errors.ErrUnsupported)
+
+// AllSessions yields the live sessions of all users, each with its UserID, in no particular
+// order. It reads them from the backend a few at a time, so that a million take hardly more
+// memory than a few. It yields every session once that lives all the while; those that begin
+// or end meanwhile, once or not at all. None is Current.
+//
+// An error is the last that it yields: [ErrUnavailable] (wrapped), or
+// [errors.ErrUnsupported] (wrapped) if Config.Backend is no [store.Lister]. The loop may end
+// sessions as they come.
+func (g *core) AllSessions(ctx context.Context) iter.Seq2[Session, error] {
+	return func(yield func(Session, error) bool) {
+		for rec, err := range g.everyones(ctx) {
+			now := store.TimeOf(time.Now())
+			switch {
+			case err != nil:
+				yield(Session{}, err)
+				return
+			case g.isListed(rec, now) && !yield(g.sessionOf(rec, now), nil):
+				return
+			}
+		}
+	}
+}
+
+// CountSessions returns how many logins there are. Sessions in which somebody acts for
+// another user do not count, though AllSessions yields them. Those that have just timed out
+// may count for up to [store.Grace]. Errors are as of AllSessions.
+func (g *core) CountSessions(ctx context.Context) (int, error) {
+	if g.lister == nil {
+		return 0, errNoLister
+	}
+	n, err := g.lister.Count(ctx, g.owners.Realm(owner.Counted))
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return n, nil
+}
+
+// EndAll ends the sessions of all users, that of the caller included, on every node: after a
+// breach, or because something grave has been deployed (OWASP ASVS 7.4.5). Streams end too
+// ([Guard.CancelOnEnd]), and sessions that [Remember] would revive. The reason is
+// [store.ReasonEnded]. What visitors have is not touched. Everybody can log in again at once;
+// to keep out whoever has stolen passwords, change the users first.
+//
+// EndAll ends every session that began before the call, in pages of [store.MaxPage], while
+// others go on logging in. A login during the call may end as well, or complete. EndAll completes even if
+// ctx ends, but lasts as long as it takes. It returns
+// [errors.ErrUnsupported] (wrapped) if Config.Backend is no [store.Lister], [ErrInCallback],
+// or [ErrUnavailable] (wrapped): some sessions have then ended, another call ends the rest,
+// and the guard goes on trying as after a [Guard.Logout], but spares logins after this call.
+func (g *core) EndAll(ctx context.Context) error {
+	if g.lister == nil {
+		return errNoLister
+	}
+	_, actor, err := g.endingActor(ctx, "")
+	if err != nil {
+		return err
+	}
+	began := store.TimeOf(time.Now())
+	err = g.endEveryone(context.WithoutCancel(ctx), actor, func(store.Record) bool { return true })
+	if err != nil {
+		g.unfinished.Add(everyone{}, retry.NoShare, err, func(ctx context.Context) error {
+			return g.endEveryone(context.WithoutCancel(ctx), actor, func(rec store.Record) bool { return rec.Authenticated <= began })
+		})
+	}
+	return err
+}
+
+// everyone is the key of EndAll among what is tried again.
+type everyone struct{}
+
+// endEveryone ends the sessions of all users that match.
+func (c *core) endEveryone(ctx context.Context, actor string, match func(store.Record) bool) error {
+	var ends []store.End
+	end := func() error {
+		d, cancel := detached(ctx)
+		defer cancel()
+		ended, err := c.endByID(d, ends)
+		c.emitEnded(ctx, ended, actor)
+		ends = ends[:0]
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		return nil
+	}
+	for rec, err := range c.everyones(ctx) {
+		if err != nil {
+			return errors.Join(err, end())
+		}
+		if match(rec) {
+			ends = append(ends, store.End{Owner: rec.Owner, ID: rec.ID, Reason: store.ReasonEnded})
+		}
+		if len(ends) == store.MaxPage {
+			if err := end(); err != nil {
+				return err
+			}
+		}
+	}
+	return end()
+}
+
+// everyones yields the sessions of all users of this guard, also dead ones and logins that
+// lack a factor, without their values.
+func (c *core) everyones(ctx context.Context) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		if c.lister == nil {
+			yield(store.Record{}, errNoLister)
+			return
+		}
+		for _, kind := range owner.Kinds {
+			for rec, err := range c.lister.All(ctx, c.owners.Realm(kind)) {
+				if err != nil {
+					yield(store.Record{}, fmt.Errorf("%w: %w", ErrUnavailable, err))
+					return
+				}
+				if !yield(rec, nil) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -136,3 +136,15 @@ func (c *core) everyones(ctx context.Context) iter.Seq2[store.Record, error] {
 		}
 	}
 }
+
+// Stats are counts of this process, for metrics: see [Guard.CountSessions] for those that all
+// nodes share.
+type Stats struct {
+	OpenStreams    int // responses behind [Guard.CancelOnEnd] that have not ended
+	UnfinishedEnds int // ends of sessions that have failed and are tried again, as after a [Guard.Logout]
+}
+
+// Stats returns the counts. It does not ask the backend.
+func (g *core) Stats() Stats {
+	return Stats{OpenStreams: g.streams.Len(), UnfinishedEnds: g.unfinished.Len() + g.undos.Len()}
+}

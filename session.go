@@ -123,7 +123,7 @@ type Guard[U User] struct {
 // because they are documented as those of a Guard.
 type core struct {
 	findUser        func(ctx context.Context, id string) (User, error)
-	backend         store.Backend // see recovery.Of
+	backend         store.Backend // see calls.Of
 	cacher          store.Cacher  // the backend, if it is one
 	lister          store.Lister  // the backend, if it is one
 	local           bool          // backend is in this process: a call costs nothing

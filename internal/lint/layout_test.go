@@ -16,7 +16,7 @@ import (
 
 // The limits that CONTRIBUTING.md gives.
 const (
-	maxRootFiles     = 19
+	maxRootFiles     = 20
 	maxFileLines     = 400
 	maxFunctionLines = 60
 )

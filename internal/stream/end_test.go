@@ -141,7 +141,7 @@ func TestCloseOfAHijackedStreamWaitsForTheConnection(t *testing.T) {
 	both(t, func(f *fixture) {
 		r, _, client := f.openHijacked("a")
 		time.Sleep(time.Minute)
-		require.Len(f, f.byID, 1)
+		require.Equal(f, 1, f.Len())
 		f.End("a", store.ReasonEnded)
 		require.Equal(f, endedError{store.ReasonEnded}, context.Cause(r.ctx))
 		begun := time.Now()

@@ -89,6 +89,7 @@ func newFixture(t *testing.T, w *fakeWatcher) *fixture {
 	f.Registry = New(config)
 	t.Cleanup(func() {
 		require.Empty(t, f.byID, "no stream is left")
+		require.Zero(t, f.Len())
 		time.Sleep(2 * watchLinger)
 		synctest.Wait()
 		require.Nil(t, f.watch)

@@ -59,6 +59,7 @@ type Registry struct {
 	mu     sync.Mutex
 	byID   map[string]map[*Stream]struct{} // by the public ID of the session, and of its actor's
 	watch  *watch                          // nil unless the watcher is in use
+	open   int                             // how many streams these are
 	closed chan struct{}                   // by Close
 
 	rechecking bool // recheckAll runs
@@ -147,6 +148,13 @@ func (r *Registry) allStreams() (all []*Stream) {
 	return all
 }
 
+// Len returns the number of open streams.
+func (r *Registry) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.open
+}
+
 // add registers s, and waits until the backend is being watched.
 func (r *Registry) add(ctx context.Context, s *Stream) error {
 	r.mu.Lock()
@@ -156,6 +164,7 @@ func (r *Registry) add(ctx context.Context, s *Stream) error {
 		}
 		r.byID[id][s] = struct{}{}
 	}
+	r.open++
 	if s.id != "" && !r.isClosed() {
 		r.joinWatchLocked(s)
 	}
@@ -182,6 +191,7 @@ func (r *Registry) remove(s *Stream) {
 			delete(r.byID, id)
 		}
 	}
+	r.open--
 	r.leaveWatchLocked(s)
 }
 

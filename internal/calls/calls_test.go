@@ -1,10 +1,12 @@
-package recovery
+package calls
 
 import (
 	"context"
 	"fmt"
 	"iter"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
@@ -21,7 +23,7 @@ func TestEveryPanicIsAnErrorWithAStack(t *testing.T) {
 	logged := ""
 	log := func(_ string, args ...any) { logged += fmt.Sprintln(args...) }
 	// Its interfaces are nil, and so each method dereferences nil.
-	b := Of(cachingWatcher{}, log)
+	b := Of(cachingWatcher{}, log, nil)
 	ctx := t.Context()
 	for method, call := range map[string]func() error{
 		"Create":   func() error { _, err := b.Create(ctx, store.Record{}, store.Limit{}); return err },
@@ -49,12 +51,12 @@ func TestEveryPanicIsAnErrorWithAStack(t *testing.T) {
 	} {
 		logged = ""
 		require.ErrorContains(t, call(), method+" of the backend panicked: runtime error", method)
-		require.Contains(t, logged, "recovery_test.go", "the stack of "+method)
+		require.Contains(t, logged, "calls_test.go", "the stack of "+method)
 	}
 	logged = ""
 	_, ok := b.Cached(store.Key{})
 	require.False(t, ok)
-	require.Contains(t, logged, "recovery_test.go")
+	require.Contains(t, logged, "calls_test.go")
 }
 
 type panicking struct {
@@ -67,7 +69,7 @@ func (p panicking) Load(context.Context, store.Key) (store.Record, error) { pani
 // A server's failure is never taken for the end of a session.
 func TestThePanicOfAResultIsNoResult(t *testing.T) {
 	for _, value := range []any{store.ErrNotFound, &store.MovedError{}, &store.EndedError{Reason: store.ReasonEnded}} {
-		b := Of(panicking{value: value}, func(string, ...any) {})
+		b := Of(panicking{value: value}, func(string, ...any) {}, nil)
 		_, err := b.Load(t.Context(), store.Key{})
 		require.Error(t, err)
 		require.NotErrorIs(t, err, store.ErrNotFound)
@@ -76,11 +78,11 @@ func TestThePanicOfAResultIsNoResult(t *testing.T) {
 
 func TestOptionalInterfacesAreThoseOfTheBackend(t *testing.T) {
 	m := store.NewMemory()
-	b := Of(m, nil)
+	b := Of(m, nil, nil)
 	require.Same(t, m, b.Backend, "a protected request calls it directly")
 	require.Equal(t, Interfaces{Backend: m, Watcher: m, Lister: m}, b)
 
-	b = Of(panicking{}, nil)
+	b = Of(panicking{}, nil, nil)
 	require.Equal(t, Interfaces{Backend: b.Backend}, b)
 }
 
@@ -95,7 +97,7 @@ func (listing) All(context.Context, string) iter.Seq2[store.Record, error] {
 func (listing) Count(context.Context, string) (int, error) { return 2, nil }
 
 func TestAllStopsWhereTheCallerDoes(t *testing.T) {
-	b := Of(listing{}, func(string, ...any) { t.Error("no panic of the backend") })
+	b := Of(listing{}, func(string, ...any) { t.Error("no panic of the backend") }, nil)
 	n := 0
 	for range b.All(t.Context(), "a=") {
 		n++
@@ -114,7 +116,7 @@ func TestACallCostsNoAllocation(t *testing.T) {
 	b := Of(struct {
 		store.Backend
 		store.Cacher
-	}{m, misses{}}, nil)
+	}{m, misses{}}, nil, nil)
 	direct := testing.AllocsPerRun(100, func() { _, _ = m.Load(t.Context(), store.Key{}) })
 	require.Equal(t, direct, testing.AllocsPerRun(100, func() {
 		_, _ = b.Cached(store.Key{})
@@ -125,3 +127,72 @@ func TestACallCostsNoAllocation(t *testing.T) {
 type misses struct{}
 
 func (misses) Cached(store.Key) (store.Record, bool) { return store.Record{}, false }
+
+// answering returns err from each call.
+type answering struct {
+	listing
+	err error
+}
+
+func (a answering) Load(context.Context, store.Key) (store.Record, error) {
+	time.Sleep(time.Second)
+	return store.Record{}, a.err
+}
+
+func TestReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for err, failed := range map[error]bool{
+			nil:                      false,
+			store.ErrNotFound:        false,
+			&store.MovedError{}:      false,
+			&store.EndedError{}:      false,
+			store.ErrConflict:        false,
+			store.ErrLimit:           false,
+			context.DeadlineExceeded: true,
+		} {
+			reports := 0
+			b := Of(answering{err: err}, nil, func(method string, took time.Duration, got error) {
+				reports++
+				require.Equal(t, "Load", method)
+				require.Equal(t, time.Second, took)
+				if failed {
+					require.Equal(t, err, got)
+				} else {
+					require.NoError(t, got)
+				}
+			})
+			_, got := b.Load(t.Context(), store.Key{})
+			require.Equal(t, err, got)
+			require.Equal(t, 1, reports)
+		}
+	})
+}
+
+func TestReportOfAPanicAndOfAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var methods []string
+		report := func(method string, took time.Duration, err error) {
+			require.Zero(t, took, "without the time of the caller")
+			if err != nil {
+				method += " failed"
+			}
+			methods = append(methods, method)
+		}
+		b := Of(panicking{value: "down"}, func(string, ...any) {}, report)
+		_, err := b.Load(t.Context(), store.Key{})
+		require.Error(t, err)
+		for range Of(listing{}, nil, report).All(t.Context(), "a=") {
+			time.Sleep(time.Hour)
+		}
+		for range Of(cachingWatcher{}, func(string, ...any) {}, report).All(t.Context(), "a=") {
+		}
+		require.Equal(t, []string{"Load failed", "All", "All failed"}, methods)
+	})
+}
+
+func TestMemoryIsReportedToo(t *testing.T) {
+	reported := ""
+	b := Of(store.NewMemory(), nil, func(method string, _ time.Duration, _ error) { reported = method })
+	_, _ = b.Load(t.Context(), store.Key{})
+	require.Equal(t, "Load", reported)
+}

@@ -142,7 +142,7 @@ type Config[U User] struct {
 	// with AddTrustedOrigin.
 	CrossOrigin *http.CrossOriginProtection
 
-	// CookieName is the name of the session cookie. Default: "__Host-session"; with a
+	// CookieName is the name of the session cookie. Default: "__Host-Http-session"; with a
 	// CookieDomain "__Secure-session", and with InsecureHTTP "session". Visitors who are
 	// not logged in may get a second cookie, whose name has the suffix "-anonymous", and
 	// those of [Guard.PutSecret] have the suffix "-secret-" and a hash.

@@ -101,7 +101,7 @@ func TestZeroConfigIsTheSecureDefault(t *testing.T) {
 	require.Equal(t, "You may not see that page.", c.forbiddenFlash)
 	require.NotNil(t, c.crossOrigin)
 	require.Equal(t, Refusals{}, c.refusals)
-	want := http.Cookie{Name: "__Host-session", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	want := http.Cookie{Name: "__Host-Http-session", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 	require.Equal(t, want, c.cookies.Session, "ASVS 3.3.1 to 3.3.4")
 	want.Name += "-anonymous"
 	require.Equal(t, want, c.cookies.Visitor)

@@ -74,7 +74,7 @@ func completeAttributes(cookie http.Cookie) http.Cookie {
 		case cookie.Domain != "":
 			cookie.Name = "__Secure-session"
 		default:
-			cookie.Name = "__Host-session"
+			cookie.Name = "__Host-Http-session"
 		}
 	}
 	if cookie.SameSite == 0 {

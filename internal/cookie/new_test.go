@@ -14,7 +14,7 @@ func TestAttributesDefaultToTheStrictestThatBrowsersAccept(t *testing.T) {
 	for _, c := range []struct{ given, want http.Cookie }{
 		{
 			http.Cookie{Secure: true},
-			http.Cookie{Name: "__Host-session", Secure: true, HttpOnly: true, Path: "/", SameSite: http.SameSiteLaxMode},
+			http.Cookie{Name: "__Host-Http-session", Secure: true, HttpOnly: true, Path: "/", SameSite: http.SameSiteLaxMode},
 		},
 		{
 			http.Cookie{Secure: true, Domain: "app.example"},
@@ -51,8 +51,8 @@ func TestCookiesThatBrowsersRefuseAreErrors(t *testing.T) {
 		cookie http.Cookie
 		wrong  string // part of the error, or none
 	}{
-		{http.Cookie{Name: "__Host-session", Secure: true}, ""},
-		{http.Cookie{Name: "__host-session", Secure: true}, ""},
+		{http.Cookie{Name: "__Host-Http-session", Secure: true}, ""},
+		{http.Cookie{Name: "__host-http-session", Secure: true}, ""},
 		{http.Cookie{Name: "__Secure-session", Secure: true, Domain: "example.com"}, ""},
 		{http.Cookie{Name: "__Http-session", Secure: true}, ""},
 		{http.Cookie{Name: "session"}, ""},
@@ -61,10 +61,10 @@ func TestCookiesThatBrowsersRefuseAreErrors(t *testing.T) {
 		{http.Cookie{Name: strings.Repeat("a", maxCookieName)}, ""},
 		{http.Cookie{Name: "anonymous"}, ""},
 
-		{http.Cookie{Name: "__Host-session", Secure: true, Domain: "example.com"}, "CookieDomain"},
+		{http.Cookie{Name: "__Host-Http-session", Secure: true, Domain: "example.com"}, "CookieDomain"},
 		{http.Cookie{Name: "__HOST-session", Secure: true, Domain: "example.com"}, "CookieDomain"},
 		{http.Cookie{Name: "__Host-Http-session", Secure: true, Domain: "example.com"}, "CookieDomain"},
-		{http.Cookie{Name: "__Host-session"}, "InsecureHTTP"},
+		{http.Cookie{Name: "__Host-Http-session"}, "InsecureHTTP"},
 		{http.Cookie{Name: "__secure-session"}, "InsecureHTTP"},
 		{http.Cookie{Name: "__HTTP-session"}, "InsecureHTTP"},
 		{http.Cookie{Name: "session", SameSite: http.SameSiteNoneMode}, "SameSite"},

@@ -71,6 +71,10 @@ func TestNewReportsConfigurationErrors(t *testing.T) {
 		{"__secure- over http", "plain http", func(c *Config[*configUser]) { c.CookieName, c.InsecureHTTP = "__secure-s", true }},
 		{"__Http- over http", "plain http", func(c *Config[*configUser]) { c.CookieName, c.InsecureHTTP = "__Http-s", true }},
 		{"__Host-Http- with a domain", "__Host-", func(c *Config[*configUser]) { c.CookieName, c.CookieDomain = "__Host-Http-s", "app.example" }},
+		{"Partitioned without SameSite=None", "Config.Partitioned", func(c *Config[*configUser]) { c.Partitioned = true }},
+		{"Partitioned over http", "Config.Partitioned", func(c *Config[*configUser]) {
+			c.Partitioned, c.SameSite, c.InsecureHTTP = true, http.SameSiteNoneMode, true
+		}},
 		{"invalid domain", "CookieDomain", func(c *Config[*configUser]) { c.CookieDomain = "app example" }},
 		{"SameSite=None over http", "SameSite", func(c *Config[*configUser]) { c.SameSite, c.InsecureHTTP = http.SameSiteNoneMode, true }},
 	} {
@@ -145,6 +149,8 @@ func TestDefaultsThatDependOnOtherFields(t *testing.T) {
 	strict := with(func(c *Config[*configUser]) { c.SameSite = http.SameSiteStrictMode }).cookies
 	require.Equal(t, http.SameSiteStrictMode, strict.Session.SameSite)
 	require.Equal(t, http.SameSiteStrictMode, strict.Visitor.SameSite)
+	partitioned := with(func(c *Config[*configUser]) { c.Partitioned, c.SameSite = true, http.SameSiteNoneMode }).cookies
+	require.True(t, partitioned.Session.Partitioned && partitioned.Visitor.Partitioned)
 }
 
 // I1: a nil user is no user, whatever the kind of its type.

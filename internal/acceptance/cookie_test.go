@@ -43,6 +43,12 @@ var cookieShapes = []struct {
 	{"Strict", "__Host-Http-session", "HttpOnly; Secure; SameSite=Strict", func(c *sessionguard.Config[*user]) {
 		c.SameSite = http.SameSiteStrictMode
 	}},
+	{"Partitioned", "__Host-Http-session", "HttpOnly; Secure; SameSite=None; Partitioned", func(c *sessionguard.Config[*user]) {
+		c.SameSite, c.Partitioned = http.SameSiteNoneMode, true
+	}},
+	{"Partitioned with a domain", "__Secure-session", "Domain=app.example; HttpOnly; Secure; SameSite=None; Partitioned", func(c *sessionguard.Config[*user]) {
+		c.CookieDomain, c.SameSite, c.Partitioned = "app.example", http.SameSiteNoneMode, true
+	}},
 	{"own name", "staff", "HttpOnly; Secure; SameSite=Lax", func(c *sessionguard.Config[*user]) { c.CookieName = "staff" }},
 }
 

@@ -171,6 +171,7 @@ func TestTheAgeOfAVisitorCookie(t *testing.T) {
 func TestASetCookieLineOfVisitorValuesHasAtMost3500Bytes(t *testing.T) {
 	for _, attributes := range []http.Cookie{
 		{Secure: true}, {}, {Name: strings.Repeat("n", maxCookieName)}, {Secure: true, Domain: strings.Repeat("example.", 20) + "com"},
+		{Name: "__Http-" + strings.Repeat("n", maxCookieName-7), Secure: true, Domain: strings.Repeat("example.", 20) + "com", SameSite: http.SameSiteNoneMode, Partitioned: true},
 	} {
 		c, err := New([][]byte{testKey}, time.Minute, attributes)
 		require.NoError(t, err)

@@ -128,20 +128,25 @@ type Config[U User] struct {
 	// with AddTrustedOrigin.
 	CrossOrigin *http.CrossOriginProtection
 
-	// CookieName is the name of the session cookie. Default: "__Host-session"; with a
-	// CookieDomain "__Secure-session", and with InsecureHTTP "session". Visitors who are
-	// not logged in may get a second cookie, whose name has the suffix "-anonymous", and
-	// those of [Guard.PutSecret] have the suffix "-secret-" and a hash.
+	// CookieName is the name of the session cookie. Default: "__Host-Http-session", which no
+	// other host can set, nor script in Chromium (from 140) and Firefox (from 143); with a
+	// CookieDomain "__Secure-session", and with InsecureHTTP "session". Guards on one host need
+	// different names, such as "__Host-Http-staff". A visitor's cookie has the suffix
+	// "-anonymous", and those of [Guard.PutSecret] have the suffix "-secret-" and a hash.
 	CookieName string
 	// CookieDomain shares the cookies with subdomains, which can then set them too: see
 	// "What it does not protect against" in the README. Default: none, so that they are the
-	// host's alone, as the prefix "__Host-" demands (OWASP ASVS 3.3.3). If it is added, the
-	// cookies that browsers have of the host alone are deleted as they are replaced. If it
-	// is changed or removed, choose another CookieName, because those with the old domain
-	// cannot be deleted.
+	// host's alone (OWASP ASVS 3.3.3). If it is added, the cookies that browsers have of the
+	// host alone are deleted as they are replaced. If it is changed or removed, choose another
+	// CookieName, because those with the old domain cannot be deleted.
 	CookieDomain string
 	// SameSite is the cookies' attribute of that name. Default: Lax.
 	SameSite http.SameSite
+	// Partitioned is for pages in a frame of another site. Browsers keep the cookies apart for
+	// each site at the top, and send them there also where they block third-party cookies
+	// (CHIPS: Chrome 114, Firefox 141, Safari 26.2). It requires https and SameSite None, and
+	// otherwise New returns an error. To change it, choose another CookieName. Default: false.
+	Partitioned bool
 	// InsecureHTTP omits Secure and the cookie prefix, for development over plain http.
 	// Anyone on the network can then steal the session.
 	InsecureHTTP bool

@@ -71,6 +71,10 @@ func TestNewReportsConfigurationErrors(t *testing.T) {
 		{"__secure- over http", "plain http", func(c *Config[*configUser]) { c.CookieName, c.InsecureHTTP = "__secure-s", true }},
 		{"__Http- over http", "plain http", func(c *Config[*configUser]) { c.CookieName, c.InsecureHTTP = "__Http-s", true }},
 		{"__Host-Http- with a domain", "__Host-", func(c *Config[*configUser]) { c.CookieName, c.CookieDomain = "__Host-Http-s", "app.example" }},
+		{"Partitioned without SameSite=None", "Config.Partitioned", func(c *Config[*configUser]) { c.Partitioned = true }},
+		{"Partitioned over http", "Config.Partitioned", func(c *Config[*configUser]) {
+			c.Partitioned, c.SameSite, c.InsecureHTTP = true, http.SameSiteNoneMode, true
+		}},
 		{"invalid domain", "CookieDomain", func(c *Config[*configUser]) { c.CookieDomain = "app example" }},
 		{"SameSite=None over http", "SameSite", func(c *Config[*configUser]) { c.SameSite, c.InsecureHTTP = http.SameSiteNoneMode, true }},
 	} {
@@ -101,7 +105,7 @@ func TestZeroConfigIsTheSecureDefault(t *testing.T) {
 	require.Equal(t, "You may not see that page.", c.forbiddenFlash)
 	require.NotNil(t, c.crossOrigin)
 	require.Equal(t, Refusals{}, c.refusals)
-	want := http.Cookie{Name: "__Host-session", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	want := http.Cookie{Name: "__Host-Http-session", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 	require.Equal(t, want, c.cookies.Session, "ASVS 3.3.1 to 3.3.4")
 	want.Name += "-anonymous"
 	require.Equal(t, want, c.cookies.Visitor)
@@ -145,6 +149,8 @@ func TestDefaultsThatDependOnOtherFields(t *testing.T) {
 	strict := with(func(c *Config[*configUser]) { c.SameSite = http.SameSiteStrictMode }).cookies
 	require.Equal(t, http.SameSiteStrictMode, strict.Session.SameSite)
 	require.Equal(t, http.SameSiteStrictMode, strict.Visitor.SameSite)
+	partitioned := with(func(c *Config[*configUser]) { c.Partitioned, c.SameSite = true, http.SameSiteNoneMode }).cookies
+	require.True(t, partitioned.Session.Partitioned && partitioned.Visitor.Partitioned)
 }
 
 // I1: a nil user is no user, whatever the kind of its type.

@@ -217,10 +217,11 @@ func (config *Config[U]) makeCookies(c *core) error {
 		keys = [][]byte{securecookie.GenerateRandomKey(32)}
 	}
 	cookies, err := cookie.New(keys, c.idleTimeout, http.Cookie{
-		Name:     config.CookieName,
-		Domain:   config.CookieDomain,
-		SameSite: config.SameSite,
-		Secure:   !config.InsecureHTTP,
+		Name:        config.CookieName,
+		Domain:      config.CookieDomain,
+		SameSite:    config.SameSite,
+		Secure:      !config.InsecureHTTP,
+		Partitioned: config.Partitioned,
 	})
 	if err != nil {
 		return err

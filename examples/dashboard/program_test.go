@@ -54,7 +54,7 @@ func TestProgramRunsAndStopsCleanly(t *testing.T) {
 			b.Client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 			b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
 			resp := apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
-			name := map[string]string{"http": "session", "https": "__Host-session"}[scheme]
+			name := map[string]string{"http": "session", "https": "__Host-Http-session"}[scheme]
 			if cookie := resp.Cookies()[0]; cookie.Name != name || cookie.Secure != (scheme == "https") || !cookie.HttpOnly {
 				t.Errorf("the cookie is %v", cookie)
 			}

@@ -122,13 +122,13 @@ func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 		"our values in another guard's cookies": {"__Host-staff=" + s + "; __Host-staff-anonymous=" + v},
 		"two, of which we signed none":          {sName + "x; " + sName + h.staff, vName + "x; " + vName + h.staffVisitor},
 		"twice quoted":                          {sName + `""` + s + `""`, vName + `""` + v + `""`}, "half quoted": {sName + `"` + s, vName + v + `"`},
-		"lower case": {"__host-session=" + s, "__host-session-anonymous=" + v}, "upper case": {strings.ToUpper(sessionCookie) + "=" + s},
+		"lower case": {"__host-http-session=" + s, "__host-http-session-anonymous=" + v}, "upper case": {strings.ToUpper(sessionCookie) + "=" + s},
 		"no-break space": {"\u00a0" + sName + s, "\u00a0" + vName + v}, "ideographic space": {"\u3000" + sName + s, "\u3000" + vName + v},
 		"em space before =": {sessionCookie + "\u2003=" + s, visitorCookie + "\u2003=" + v}, "next line": {"\u0085" + sName + s, "\u0085" + vName + v},
 		"zero width space": {"\u200b" + sName + s}, "byte order mark": {"\ufeff" + sName + s, "\ufeff" + vName + v},
 		"latin-1 space": {"\xa0" + sName + s, "\x85" + vName + v},
 		"vertical tab":  {"\v" + sName + s, "\f" + vName + v}, "line end": {"\r\n" + sName + s, "\n" + vName + v}, "NUL": {"\x00" + sName + s, vName + v + "\x00"},
-		"space in the name": {"__Host- session=" + s}, "two =": {sName + "=" + s, vName + "=" + v}, "value with unicode space": {sName + s + "\u00a0", vName + "\u2003" + v},
+		"space in the name": {"__Host-Http- session=" + s}, "two =": {sName + "=" + s, vName + "=" + v}, "value with unicode space": {sName + s + "\u00a0", vName + "\u2003" + v},
 		"comma": {"a=b, " + sName + s, "a=b, " + vName + v}, "inside quotes": {`x="` + ";" + `y", ` + sName + s}, "prefix of a name": {"x" + sName + s, "x" + vName + v},
 		"encoded name": {"%5F%5FHost-session=" + s}, "encoded value": {sName + strings.ReplaceAll(s, s[:1], "%"+strings.ToUpper(string("0123456789abcdef"[s[0]>>4]))+string("0123456789abcdef"[s[0]&15]))},
 		"line end in the value": {sName + s[:half] + "\n" + s[half:] + ";", vName + v[:1] + "\x00" + v[1:]},
@@ -146,7 +146,7 @@ func TestInvalidCookieIsTreatedLikeNone(t *testing.T) {
 		{sName + s}, {" \t" + sName + s + " \t"}, {"a=b;" + sName + s + ";c=d"}, {"a", sessionCookie + " = " + s},
 		{sName + s + "; " + sName + s}, {sName + s, sName + s}, {sName + s + "; " + sName + "x"}, {sName + "x", sName + s},
 		{sName + s + "; " + sName}, {sName + "; " + sName + s}, {sName + s + "; " + sName + h.staff},
-		{sName + s + "; __host-session=x; " + vName + "x; " + vName + "y"}, {sName + s + "; " + sessionCookie},
+		{sName + s + "; __host-http-session=x; " + vName + "x; " + vName + "y"}, {sName + s + "; " + sessionCookie},
 	} {
 		require.Equal(t, http.StatusOK, h.get("/home", cookies...).StatusCode, "the real cookie: %q", cookies)
 	}

@@ -32,7 +32,7 @@ var cookieShapes = []struct {
 	name, cookie, attributes string
 	configure                func(*sessionguard.Config[*user])
 }{
-	{"default", "__Host-session", "HttpOnly; Secure; SameSite=Lax", func(*sessionguard.Config[*user]) {}},
+	{"default", "__Host-Http-session", "HttpOnly; Secure; SameSite=Lax", func(*sessionguard.Config[*user]) {}},
 	{"CookieDomain", "__Secure-session", "Domain=app.example; HttpOnly; Secure; SameSite=Lax", func(c *sessionguard.Config[*user]) {
 		c.CookieDomain = "app.example"
 	}},
@@ -40,8 +40,14 @@ var cookieShapes = []struct {
 	{"insecure with a domain", "session", "Domain=app.example; HttpOnly; SameSite=Lax", func(c *sessionguard.Config[*user]) {
 		c.InsecureHTTP, c.CookieDomain = true, "app.example"
 	}},
-	{"Strict", "__Host-session", "HttpOnly; Secure; SameSite=Strict", func(c *sessionguard.Config[*user]) {
+	{"Strict", "__Host-Http-session", "HttpOnly; Secure; SameSite=Strict", func(c *sessionguard.Config[*user]) {
 		c.SameSite = http.SameSiteStrictMode
+	}},
+	{"Partitioned", "__Host-Http-session", "HttpOnly; Secure; SameSite=None; Partitioned", func(c *sessionguard.Config[*user]) {
+		c.SameSite, c.Partitioned = http.SameSiteNoneMode, true
+	}},
+	{"Partitioned with a domain", "__Secure-session", "Domain=app.example; HttpOnly; Secure; SameSite=None; Partitioned", func(c *sessionguard.Config[*user]) {
+		c.CookieDomain, c.SameSite, c.Partitioned = "app.example", http.SameSiteNoneMode, true
 	}},
 	{"own name", "staff", "HttpOnly; Secure; SameSite=Lax", func(c *sessionguard.Config[*user]) { c.CookieName = "staff" }},
 }

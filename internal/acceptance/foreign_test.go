@@ -41,14 +41,14 @@ func (e *editedBackend) Load(ctx context.Context, key store.Key) (store.Record, 
 // and nothing is ended: a 503, as for any other failure (L5).
 func TestForeignSessionIsNotAccepted(t *testing.T) {
 	owners := map[string]string{
-		"another guard's":                    "__Host-visitor=ada",
-		"of a guard with a longer name":      "__Host-session2=ada",
+		"another guard's":                    "__Host-Http-visitor=ada",
+		"of a guard with a longer name":      "__Host-Http-session2=ada",
 		"of nobody":                          "",
-		"of a user without an ID":            "__Host-session=",
-		"with a part of the prefix":          "__Host-sess",
+		"of a user without an ID":            "__Host-Http-session=",
+		"with a part of the prefix":          "__Host-Http-sess",
 		"of the same user, without a prefix": "ada",
 	}
-	require.Len(t, owners["another guard's"], len("__Host-session=ada"))
+	require.Len(t, owners["another guard's"], len("__Host-Http-session=ada"))
 	edits := map[string]func(*store.Record){"missing, without an error": func(r *store.Record) { r.Session = nil }}
 	for name, owner := range owners {
 		edits[name] = func(r *store.Record) { r.Owner = owner }

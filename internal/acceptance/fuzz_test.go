@@ -19,25 +19,25 @@ import (
 // cookies.
 var cookieSeeds = [][2]string{
 	{"", ""},
-	{"__Host-session=REAL", ""},
-	{"a=b; __Host-session=REAL; c=d", "e=f"},
-	{"__Host-session=REAL", "__Host-session=REAL"},
-	{"__Host-session=REAL; __Host-session=", ""},
-	{"__Host-session=x", "__Host-session=REAL"},
-	{"__Host-session=REAL; __Host-session=" + strings.Repeat("A", 144), "__Host-session=VISITOR"},
-	{"__Host-session=" + strings.Repeat("A; __Host-session=REAL", 9), ""},
-	{" \t__Host-session \t=\t REAL\t;;", ";"},
-	{"__Host-session=\"REAL\"", ""},
+	{"__Host-Http-session=REAL", ""},
+	{"a=b; __Host-Http-session=REAL; c=d", "e=f"},
+	{"__Host-Http-session=REAL", "__Host-Http-session=REAL"},
+	{"__Host-Http-session=REAL; __Host-Http-session=", ""},
+	{"__Host-Http-session=x", "__Host-Http-session=REAL"},
+	{"__Host-Http-session=REAL; __Host-Http-session=" + strings.Repeat("A", 144), "__Host-Http-session=VISITOR"},
+	{"__Host-Http-session=" + strings.Repeat("A; __Host-Http-session=REAL", 9), ""},
+	{" \t__Host-Http-session \t=\t REAL\t;;", ";"},
+	{"__Host-Http-session=\"REAL\"", ""},
 	{"__host-session=REAL", ""},
-	{"\u00a0__Host-session=REAL", ""},
-	{"__Host-session=REAL\u2003", ""},
-	{"__Host-session=REAL\n", "__Host-session=RE\r\nAL"},
-	{"__Host-session=VISITOR", "__Host-session-anonymous=REAL"},
-	{"__Host-session-anonymous=VISITOR", "__Host-session=REAL"},
-	{"__Host-session-anonymous=VISITOR; __Host-session-anonymous=VISITOR", ""},
-	{"__Host-session", "=__Host-session=REAL"},
-	{"__Host-session=" + strings.Repeat("A", 144), "__Host-session-anonymous=" + strings.Repeat("A", 4000)},
-	{"__Host-session=" + strings.Repeat("REAL", 60), strings.Repeat("; ", 1000)},
+	{"\u00a0__Host-Http-session=REAL", ""},
+	{"__Host-Http-session=REAL\u2003", ""},
+	{"__Host-Http-session=REAL\n", "__Host-Http-session=RE\r\nAL"},
+	{"__Host-Http-session=VISITOR", "__Host-Http-session-anonymous=REAL"},
+	{"__Host-Http-session-anonymous=VISITOR", "__Host-Http-session=REAL"},
+	{"__Host-Http-session-anonymous=VISITOR; __Host-Http-session-anonymous=VISITOR", ""},
+	{"__Host-Http-session", "=__Host-Http-session=REAL"},
+	{"__Host-Http-session=" + strings.Repeat("A", 144), "__Host-Http-session-anonymous=" + strings.Repeat("A", 4000)},
+	{"__Host-Http-session=" + strings.Repeat("REAL", 60), strings.Repeat("; ", 1000)},
 }
 
 // cookieFuzzSite has two pages behind a guard, and the real cookies of a session and of a
@@ -94,7 +94,7 @@ func cookieSetBy(tb testing.TB, name string, h http.Handler) string {
 }
 
 // sessionCookies finds the session cookies of a header independently of the guard.
-var sessionCookies = regexp.MustCompile(`(?s)(?:^|;)[ \t]*__Host-session[ \t]*=([^;]*)`)
+var sessionCookies = regexp.MustCompile(`(?s)(?:^|;)[ \t]*__Host-Http-session[ \t]*=([^;]*)`)
 
 // FuzzCookie sends any two Cookie headers (K2). Whatever they contain, there is no panic, no
 // error page and no deletion. The user is logged in exactly if the real cookie is there, and

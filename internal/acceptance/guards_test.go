@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -129,4 +130,28 @@ func TestTwoGuardsAroundOneHandlerHaveSeparateSessions(t *testing.T) {
 		b.Post("/staff-logout")
 		require.Equal(t, "true false", b.Get("/").Body)
 	})
+}
+
+// Two applications on one host, of which neither knows the other. By default their cookies
+// have one name, so the browser has room for one session. The second name separates them.
+func TestApplicationsOnOneHostNeedCookieNamesOfTheirOwn(t *testing.T) {
+	for name, shared := range map[string]bool{sessionCookie: true, "__Host-Http-staff": false} {
+		withFakeClock(t, func(t *testing.T) {
+			customers := newSite(t, nil)
+			staff := newSite(t, func(c *sessionguard.Config[*user]) {
+				c.Keys, c.CookieName = [][]byte{bytes.Repeat([]byte("s"), 32)}, name
+			})
+			host := http.NewServeMux()
+			host.Handle("/customers/", http.StripPrefix("/customers", customers.guard.Handler(customers.mux)))
+			host.Handle("/staff/", http.StripPrefix("/staff", staff.guard.Handler(staff.mux)))
+			b := browse(t, serve(t, host))
+			b.Post("/customers/login?user=ada")
+			b.Post("/staff/login?user=grace")
+			require.Equal(t, "secret of grace", b.Get("/staff/home").Body)
+			require.Equal(t, !shared, b.Get("/customers/home").StatusCode == http.StatusOK, name)
+			require.Equal(t, "secret of grace", b.Get("/staff/home").Body, "the other application ended nothing")
+			b.Post("/staff/logout")
+			require.Equal(t, !shared, b.Get("/customers/home").StatusCode == http.StatusOK, name)
+		})
+	}
 }

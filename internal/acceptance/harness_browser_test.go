@@ -55,8 +55,8 @@ func (b *browser) loggedIn() bool {
 }
 
 const (
-	sessionCookie = "__Host-session"
-	visitorCookie = "__Host-session-anonymous"
+	sessionCookie = "__Host-Http-session"
+	visitorCookie = "__Host-Http-session-anonymous"
 	noStore       = "no-store, no-cache, must-revalidate, private"
 )
 

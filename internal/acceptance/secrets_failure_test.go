@@ -195,10 +195,11 @@ func TestTheAttributesOfASecretsCookie(t *testing.T) {
 		prefix    string
 		want      string
 	}{
-		"default":  {nil, "__Host-session-secret-", "; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax"},
-		"insecure": {func(c *sessionguard.Config[*user]) { c.InsecureHTTP = true }, "session-secret-", "; Path=/; Max-Age=600; HttpOnly; SameSite=Lax"},
-		"domain":   {func(c *sessionguard.Config[*user]) { c.CookieDomain = "app.example" }, "__Secure-session-secret-", "; Path=/; Domain=app.example; Max-Age=600; HttpOnly; Secure; SameSite=Lax"},
-		"strict":   {func(c *sessionguard.Config[*user]) { c.SameSite = http.SameSiteStrictMode }, "__Host-session-secret-", "; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Strict"},
+		"default":     {nil, "__Host-Http-session-secret-", "; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax"},
+		"insecure":    {func(c *sessionguard.Config[*user]) { c.InsecureHTTP = true }, "session-secret-", "; Path=/; Max-Age=600; HttpOnly; SameSite=Lax"},
+		"domain":      {func(c *sessionguard.Config[*user]) { c.CookieDomain = "app.example" }, "__Secure-session-secret-", "; Path=/; Domain=app.example; Max-Age=600; HttpOnly; Secure; SameSite=Lax"},
+		"strict":      {func(c *sessionguard.Config[*user]) { c.SameSite = http.SameSiteStrictMode }, "__Host-Http-session-secret-", "; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Strict"},
+		"partitioned": {func(c *sessionguard.Config[*user]) { c.SameSite, c.Partitioned = http.SameSiteNoneMode, true }, "__Host-Http-session-secret-", "; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=None; Partitioned"},
 	} {
 		s := newSite(t, c.configure).secretRoutes()
 		b := s.browse()

@@ -204,7 +204,7 @@ func thousands(x float64) string {
 // Ada's.
 func populate(t *testing.T, s *redisstore.Store, n int) []store.Key {
 	t.Helper()
-	all, err := s.ByOwner(t.Context(), "__Host-session="+ada.id, "", 1)
+	all, err := s.ByOwner(t.Context(), "__Host-Http-session="+ada.id, "", 1)
 	if err != nil || len(all) == 0 {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func populate(t *testing.T, s *redisstore.Store, n int) []store.Key {
 	keys := make([]store.Key, n)
 	concurrently(n, func(i int) {
 		session, details := *model.Session, *model.Details
-		session.Owner = "__Host-session=user" + strconv.Itoa(i)
+		session.Owner = "__Host-Http-session=user" + strconv.Itoa(i)
 		session.ID = "id" + strconv.Itoa(i) + model.ID[:len(model.ID)-8]
 		session.Key = newKey(session.Owner)
 		session.Values, session.Details = bytes.Clone(session.Values), &details

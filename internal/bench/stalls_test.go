@@ -88,12 +88,12 @@ func newFilledMemory(t *testing.T, expiring int, at time.Time, _ time.Duration) 
 	m := store.NewMemory()
 	s := newGuardSubject(t, guardName, m)
 	check(len(s.loggedIn(t, 1)) == 1)
-	all, err := m.ByOwner(t.Context(), "__Host-session="+ada.id, "", 1)
+	all, err := m.ByOwner(t.Context(), "__Host-Http-session="+ada.id, "", 1)
 	check(err == nil && len(all) == 1)
 	for i := range *sessionCount {
 		session, details := *all[0].Session, *all[0].Details
 		_, _ = crand.Read(session.Key[:])
-		session.ID, session.Owner = "id"+strconv.Itoa(i), "__Host-session=user"+strconv.Itoa(i)
+		session.ID, session.Owner = "id"+strconv.Itoa(i), "__Host-Http-session=user"+strconv.Itoa(i)
 		session.Values, session.Details = bytes.Clone(session.Values), &details
 		if i < expiring {
 			session.Expires = store.TimeOf(at).Add(-store.Grace)

@@ -32,6 +32,27 @@ func TestAChangedCookieIsOneSetCookieWithEveryAttribute(t *testing.T) {
 	require.Empty(t, like.Value)
 }
 
+// In another site's frame, browsers obey only lines with Partitioned, and a deletion without
+// it is that of another cookie.
+func TestEveryLineOfAPartitionedCookieSaysSo(t *testing.T) {
+	like := http.Cookie{Name: "__Secure-s", Domain: "example.com", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteNoneMode, Partitioned: true}
+	const attributes = "; HttpOnly; Secure; SameSite=None; Partitioned"
+	sent := "__Secure-s=old"
+	hostOnly := "__Secure-s=; Path=/; Max-Age=0" + attributes
+	for _, test := range []struct {
+		change Change
+		want   []string
+	}{
+		{Change{Set, "v"}, []string{hostOnly, "__Secure-s=v; Path=/; Domain=example.com; Max-Age=60" + attributes}},
+		{Change{Rotate, "v"}, []string{"__Secure-s=v; Path=/; Domain=example.com; Max-Age=60" + attributes}},
+		{Change{Delete, ""}, []string{hostOnly, "__Secure-s=; Path=/; Domain=example.com; Max-Age=0" + attributes}},
+	} {
+		w := httptest.NewRecorder()
+		test.change.Write(w, &sent, like, time.Minute)
+		require.Equal(t, test.want, w.Header()["Set-Cookie"], "%+v", test)
+	}
+}
+
 // A cookie of the host alone, from before it got a Domain, is another one to browsers.
 func TestACookieWithADomainDeletesTheHostsOwn(t *testing.T) {
 	const attributes = "; HttpOnly; Secure; SameSite=Lax"

@@ -66,6 +66,10 @@ func newCodec(signature, encryption []byte, maxAge time.Duration, maxLength int)
 // completeAttributes sets what the application left open: a name with the
 // strictest prefix that browsers accept, and SameSite=Lax. Path=/ and HttpOnly
 // are not the application's to choose.
+//
+// A browser that does not know __Host-Http- (draft-ietf-httpbis-layered-cookies) treats it
+// as __Host-. With a Domain there is no such name: where __Http- is unknown, it protects less
+// than __Secure-.
 func completeAttributes(cookie http.Cookie) http.Cookie {
 	if cookie.Name == "" {
 		switch {
@@ -74,7 +78,7 @@ func completeAttributes(cookie http.Cookie) http.Cookie {
 		case cookie.Domain != "":
 			cookie.Name = "__Secure-session"
 		default:
-			cookie.Name = "__Host-session"
+			cookie.Name = "__Host-Http-session"
 		}
 	}
 	if cookie.SameSite == 0 {
@@ -87,22 +91,27 @@ func completeAttributes(cookie http.Cookie) http.Cookie {
 // checkAttributes returns an error if browsers would refuse the cookie, or if
 // its name does not suit the Codec.
 func checkAttributes(cookie http.Cookie) error {
+	if cookie.Partitioned && (!cookie.Secure || cookie.SameSite != http.SameSiteNoneMode) {
+		return errors.New("sessionguard: Config.Partitioned: browsers send such a cookie to a frame of another site only over https and with SameSite None: set Config.SameSite to http.SameSiteNoneMode, without InsecureHTTP")
+	}
 	if err := cookie.Valid(); err != nil {
 		return fmt.Errorf("sessionguard: Config.CookieName %q or CookieDomain %q (a host name, no URL): %w", cookie.Name, cookie.Domain, err)
 	}
-	// Browsers compare the prefixes without regard to case (RFC 6265bis).
-	name := strings.ToLower(cookie.Name)
-	host := strings.HasPrefix(name, "__host-")
+	// Browsers compare the prefixes without regard to case (RFC 6265bis). What __Http- and
+	// __Host-Http- require besides, HttpOnly, all our cookies have. A session cookie named
+	// __Host has a visitor cookie with the prefix.
+	name := strings.ToLower(cookie.Name + visitorSuffix)
+	host := strings.HasPrefix(name, "__host-") // or __host-http-
 	secure := host || strings.HasPrefix(name, "__secure-") || strings.HasPrefix(name, "__http-")
 	switch {
-	case len(name) > maxCookieName:
+	case len(cookie.Name) > maxCookieName:
 		return fmt.Errorf("sessionguard: Config.CookieName %q is longer than %d bytes", cookie.Name, maxCookieName)
 	case strings.HasSuffix(cookie.Name, visitorSuffix):
 		return fmt.Errorf("sessionguard: Config.CookieName %q: the suffix %s is reserved for the visitor cookie: choose another name", cookie.Name, visitorSuffix)
 	case strings.Contains(cookie.Name, secretInfix):
 		return fmt.Errorf("sessionguard: Config.CookieName %q: %q is reserved for the cookies of one-time secrets: choose another name", cookie.Name, secretInfix)
 	case host && cookie.Domain != "":
-		return fmt.Errorf("sessionguard: Config.CookieName %q: browsers refuse the prefix __Host- together with a CookieDomain: choose __Secure-, or no CookieDomain", cookie.Name)
+		return fmt.Errorf("sessionguard: Config.CookieName %q: browsers refuse the prefixes __Host- and __Host-Http- together with a CookieDomain: choose __Secure-, or no CookieDomain", cookie.Name)
 	case secure && !cookie.Secure:
 		return fmt.Errorf("sessionguard: Config.CookieName %q: browsers refuse the prefix over plain http: choose a name without it, or https without InsecureHTTP", cookie.Name)
 	case cookie.SameSite == http.SameSiteNoneMode && !cookie.Secure:

@@ -14,7 +14,7 @@ func TestAttributesDefaultToTheStrictestThatBrowsersAccept(t *testing.T) {
 	for _, c := range []struct{ given, want http.Cookie }{
 		{
 			http.Cookie{Secure: true},
-			http.Cookie{Name: "__Host-session", Secure: true, HttpOnly: true, Path: "/", SameSite: http.SameSiteLaxMode},
+			http.Cookie{Name: "__Host-Http-session", Secure: true, HttpOnly: true, Path: "/", SameSite: http.SameSiteLaxMode},
 		},
 		{
 			http.Cookie{Secure: true, Domain: "app.example"},
@@ -36,6 +36,10 @@ func TestAttributesDefaultToTheStrictestThatBrowsersAccept(t *testing.T) {
 			http.Cookie{Name: "staff", Secure: true, SameSite: http.SameSiteNoneMode, Path: "/deep"},
 			http.Cookie{Name: "staff", Secure: true, HttpOnly: true, Path: "/", SameSite: http.SameSiteNoneMode},
 		},
+		{
+			http.Cookie{Secure: true, SameSite: http.SameSiteNoneMode, Partitioned: true},
+			http.Cookie{Name: "__Host-Http-session", Secure: true, HttpOnly: true, Path: "/", SameSite: http.SameSiteNoneMode, Partitioned: true},
+		},
 	} {
 		got, err := New([][]byte{testKey}, time.Minute, c.given)
 		require.NoError(t, err)
@@ -51,8 +55,8 @@ func TestCookiesThatBrowsersRefuseAreErrors(t *testing.T) {
 		cookie http.Cookie
 		wrong  string // part of the error, or none
 	}{
-		{http.Cookie{Name: "__Host-session", Secure: true}, ""},
-		{http.Cookie{Name: "__host-session", Secure: true}, ""},
+		{http.Cookie{Name: "__Host-Http-session", Secure: true}, ""},
+		{http.Cookie{Name: "__host-http-session", Secure: true}, ""},
 		{http.Cookie{Name: "__Secure-session", Secure: true, Domain: "example.com"}, ""},
 		{http.Cookie{Name: "__Http-session", Secure: true}, ""},
 		{http.Cookie{Name: "session"}, ""},
@@ -61,13 +65,19 @@ func TestCookiesThatBrowsersRefuseAreErrors(t *testing.T) {
 		{http.Cookie{Name: strings.Repeat("a", maxCookieName)}, ""},
 		{http.Cookie{Name: "anonymous"}, ""},
 
-		{http.Cookie{Name: "__Host-session", Secure: true, Domain: "example.com"}, "CookieDomain"},
+		{http.Cookie{Name: "__Host-Http-session", Secure: true, Domain: "example.com"}, "CookieDomain"},
 		{http.Cookie{Name: "__HOST-session", Secure: true, Domain: "example.com"}, "CookieDomain"},
 		{http.Cookie{Name: "__Host-Http-session", Secure: true, Domain: "example.com"}, "CookieDomain"},
-		{http.Cookie{Name: "__Host-session"}, "InsecureHTTP"},
+		{http.Cookie{Name: "__Host-Http-session"}, "InsecureHTTP"},
 		{http.Cookie{Name: "__secure-session"}, "InsecureHTTP"},
 		{http.Cookie{Name: "__HTTP-session"}, "InsecureHTTP"},
 		{http.Cookie{Name: "session", SameSite: http.SameSiteNoneMode}, "SameSite"},
+		{http.Cookie{Name: "session", Secure: true, SameSite: http.SameSiteNoneMode, Partitioned: true}, ""},
+		{http.Cookie{Name: "session", Secure: true, SameSite: http.SameSiteLaxMode, Partitioned: true}, "Config.Partitioned"},
+		{http.Cookie{Name: "session", Secure: true, SameSite: http.SameSiteStrictMode, Partitioned: true}, "Config.Partitioned"},
+		{http.Cookie{Name: "session", Secure: true, SameSite: http.SameSiteDefaultMode, Partitioned: true}, "Config.Partitioned"},
+		{http.Cookie{Name: "session", Secure: true, Partitioned: true}, "Config.Partitioned"},
+		{http.Cookie{Name: "session", SameSite: http.SameSiteNoneMode, Partitioned: true}, "Config.Partitioned"},
 		{http.Cookie{Name: strings.Repeat("a", maxCookieName+1)}, "longer"},
 		{http.Cookie{Name: "x-anonymous"}, "visitor cookie"},
 		{http.Cookie{Name: ""}, "CookieName"},
@@ -95,6 +105,55 @@ func TestCookiesThatBrowsersRefuseAreErrors(t *testing.T) {
 		_, err = New([][]byte{testKey}, time.Minute, c.cookie)
 		require.ErrorContains(t, err, c.wrong, "New: %+v", c.cookie)
 	}
+}
+
+// browserAccepts has the rules for prefixes (draft-ietf-httpbis-layered-cookies section 5.4.3):
+// the longest prefix has those of all that it includes.
+func browserAccepts(cookie http.Cookie) bool {
+	has := func(prefix string) bool {
+		return len(cookie.Name) >= len(prefix) && strings.EqualFold(cookie.Name[:len(prefix)], prefix)
+	}
+	switch hostOnly := cookie.Domain == "" && cookie.Path == "/"; {
+	case has("__Host-Http-"):
+		return cookie.Secure && cookie.HttpOnly && hostOnly
+	case has("__Host-"):
+		return cookie.Secure && hostOnly
+	case has("__Http-"):
+		return cookie.Secure && cookie.HttpOnly
+	case has("__Secure-"):
+		return cookie.Secure
+	}
+	return true
+}
+
+// K1: New accepts a name exactly if browsers accept all three cookies that get it.
+func TestPrefixesAreCheckedAsBrowsersCheckThem(t *testing.T) {
+	accepted := 0
+	for _, name := range []string{"__Host-Http-s", "__Host-s", "__Http-s", "__Secure-s", "__Host-Http", "__Host-HttpX-s", "__Http", "__Secure-Http-s", "__Http-Host-s", "_Host-Http-s", "x__Host-Http-s", "s"} {
+		for _, name := range []string{name, strings.ToLower(name), strings.ToUpper(name), strings.Replace(strings.ToLower(name), "h", "H", 2)} {
+			for _, like := range []http.Cookie{{}, {Secure: true}, {Domain: "app.example"}, {Secure: true, Domain: "app.example"}} {
+				like.Name = name
+				got, err := New([][]byte{testKey}, time.Minute, like)
+				like.Path, like.HttpOnly = "/", true
+				want := true
+				for _, suffix := range []string{"", visitorSuffix, secretInfix} {
+					like.Name = name + suffix
+					want = want && browserAccepts(like)
+				}
+				require.Equal(t, want, err == nil, "%+v: %v", like, err)
+				if err != nil {
+					continue
+				}
+				accepted++
+				secret := got.Session
+				secret.Name = got.secretName("state")
+				for _, cookie := range []http.Cookie{got.Session, got.Visitor, secret} {
+					require.True(t, browserAccepts(cookie), "%+v", cookie)
+				}
+			}
+		}
+	}
+	require.Equal(t, 104, accepted)
 }
 
 // K2

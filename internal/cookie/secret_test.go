@@ -49,7 +49,7 @@ func lineBytes(c Codec, changes SecretChanges, before *string) (n int) {
 
 // The format: a cookie of a name from which nothing can be learnt, and a value that comes back.
 func TestASecretComesBackWhateverTheNamesAndKeys(t *testing.T) {
-	for _, session := range []string{"s", "__Host-session", strings.Repeat("n", maxCookieName)} {
+	for _, session := range []string{"s", "__Host-Http-session", strings.Repeat("n", maxCookieName)} {
 		for _, length := range []int{32, 33, 200} {
 			c := codecWith(t, session, length)
 			for _, name := range []string{"", "n", "\x00", "a; Domain=b", strings.Repeat("n", 1<<16)} {

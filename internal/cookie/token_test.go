@@ -45,7 +45,7 @@ func withOtherCharacter(value string, i int) string {
 
 // K1: the limits hold for every key and name that New accepts.
 func TestEveryNewTokenIsPlausibleAndVerifies(t *testing.T) {
-	for _, name := range []string{"s", "__Host-session", strings.Repeat("n", maxCookieName)} {
+	for _, name := range []string{"s", "__Host-Http-session", strings.Repeat("n", maxCookieName)} {
 		for _, length := range []int{32, 33, 64, 200} {
 			t.Run(fmt.Sprintf("name %d, key of %d bytes", len(name), length), func(t *testing.T) {
 				c := codecWith(t, name, length)
@@ -216,7 +216,7 @@ func TestVerifyIsSafeForConcurrentUse(t *testing.T) {
 
 // Sessions are found again by another version of this package.
 func TestTheStoreKeyIsTheHashOfNameZeroByteAndValue(t *testing.T) {
-	for _, name := range []string{"s", "__Host-session", strings.Repeat("n", maxCookieName)} {
+	for _, name := range []string{"s", "__Host-Http-session", strings.Repeat("n", maxCookieName)} {
 		c := Codec{Session: http.Cookie{Name: name}}
 		for _, n := range []int{0, 1, 120, 144, maxTokenCookie, 10_000} {
 			value := strings.Repeat("v", n)

@@ -18,7 +18,7 @@ import (
 
 // visitorHeader returns the cookies of a request with these visitor cookies.
 func visitorHeader(values ...string) *string {
-	return visitorHeaderNamed("__Host-session-anonymous", values...)
+	return visitorHeaderNamed("__Host-Http-session-anonymous", values...)
 }
 
 func visitorHeaderNamed(name string, values ...string) *string {
@@ -44,7 +44,7 @@ func encodeTestVisitor(t *testing.T, c Codec, values string) string {
 
 // K1: the limits hold for every key and name that New accepts.
 func TestVisitorValuesComeBackWhateverTheKeys(t *testing.T) {
-	for _, name := range []string{"s", "__Host-session", strings.Repeat("n", maxCookieName)} {
+	for _, name := range []string{"s", "__Host-Http-session", strings.Repeat("n", maxCookieName)} {
 		for _, length := range []int{32, 33, 64, 200} {
 			t.Run(fmt.Sprintf("name %d, key of %d bytes", len(name), length), func(t *testing.T) {
 				c := codecWith(t, name, length)
@@ -135,7 +135,7 @@ func TestAVisitorCookieThatIsNotExactlyOursHasNoValues(t *testing.T) {
 	for i := range len(value) - 3 { // base64 ignores the last bits before "=="
 		require.Nil(t, visitorValues(c, visitorHeader(withOtherCharacter(value, i))), "character %d of %d", i, len(value))
 	}
-	require.Nil(t, visitorValues(c, Header(http.Header{"Cookie": {"__Host-session=" + value}})), "under the other name")
+	require.Nil(t, visitorValues(c, Header(http.Header{"Cookie": {"__Host-Http-session=" + value}})), "under the other name")
 }
 
 // K2: of several cookies the one that verifies counts, if no more than eight differ.
@@ -171,6 +171,7 @@ func TestTheAgeOfAVisitorCookie(t *testing.T) {
 func TestASetCookieLineOfVisitorValuesHasAtMost3500Bytes(t *testing.T) {
 	for _, attributes := range []http.Cookie{
 		{Secure: true}, {}, {Name: strings.Repeat("n", maxCookieName)}, {Secure: true, Domain: strings.Repeat("example.", 20) + "com"},
+		{Name: "__Http-" + strings.Repeat("n", maxCookieName-7), Secure: true, Domain: strings.Repeat("example.", 20) + "com", SameSite: http.SameSiteNoneMode, Partitioned: true},
 	} {
 		c, err := New([][]byte{testKey}, time.Minute, attributes)
 		require.NoError(t, err)

@@ -100,7 +100,7 @@ func resendSessionCookie(response *http.Response) {
 // the prefix.
 func sessionCookie(r *http.Request) (*http.Cookie, bool) {
 	for _, cookie := range r.Cookies() {
-		if cookie.Name == "session" || cookie.Name == "__Host-session" {
+		if cookie.Name == "session" || cookie.Name == "__Host-Http-session" {
 			return cookie, true
 		}
 	}

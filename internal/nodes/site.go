@@ -41,7 +41,7 @@ type node struct {
 
 type config = sessionguard.Config[*user]
 
-const sessionCookie = "__Host-session"
+const sessionCookie = "__Host-Http-session"
 
 var keys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 

@@ -43,7 +43,7 @@ func startAsking(t *testing.T, name string, start func(t servers.T, site string)
 		"127.0.0.1:8080": app, "127.0.0.1:3000": other,
 		"listen 443 ssl; # server_name, ssl_certificate …": "listen ADDR;",
 		"https://app.example {":                            "http://ADDR {",
-		"__Host-session":                                   "session", // without TLS
+		"__Host-Http-session":                              "session", // without TLS
 	} {
 		section = strings.ReplaceAll(section, text, replacement)
 	}

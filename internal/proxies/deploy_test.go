@@ -53,7 +53,7 @@ func useDashboard(t *testing.T, b *testbrowser.Browser, prefix string) {
 	t.Helper()
 	b.Get("/home").Expect(http.StatusSeeOther, prefix+"/login?next="+url.QueryEscape(prefix+"/home"))
 	resp := logIn(b, "ada").Expect(http.StatusSeeOther, prefix+"/home")
-	session := resp.Cookie("__Host-session")
+	session := resp.Cookie("__Host-Http-session")
 	require.NotNil(t, session, "%v", resp.Cookies())
 	require.True(t, session.Secure)
 	b.Get("/home").Expect(http.StatusOK, "").Contains("Ada Lovelace", `href="`+prefix+`/static/style.css"`).NoStore()

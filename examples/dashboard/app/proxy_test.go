@@ -36,7 +36,7 @@ func TestBehindAProxyCookiesAreSecureAndItsClientsAreNamed(t *testing.T) {
 		b := s.browse()
 		b.Header.Set("X-Forwarded-For", "203.0.113.9, 198.51.100.7")
 		resp := apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
-		if cookie := resp.Cookies()[0]; cookie.Name != "__Host-session" || !cookie.Secure {
+		if cookie := resp.Cookies()[0]; cookie.Name != "__Host-Http-session" || !cookie.Secure {
 			t.Errorf("the cookie is %v", cookie)
 		}
 		b.Get("/account/sessions").Expect(http.StatusOK, "").Row("This device").Contains("<small>" + want + "</small>")

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -76,12 +77,12 @@ func (b *mapWatcher) errOfAll(ctx context.Context, all []store.Record) error {
 	return ctx.Err()
 }
 
-// placeOf returns where a session is in the order of All.
-func (b *mapBackend) placeOf(r store.Record) string {
+// order compares where two sessions are in the order of All.
+func (b *mapBackend) order(x, y store.Record) int {
 	if b.makes("all: in the order of keys") {
-		return string(r.Key[:])
+		return bytes.Compare(x.Key[:], y.Key[:])
 	}
-	return r.Owner + "\x00\x00" + r.ID
+	return cmp.Or(cmp.Compare(x.Owner, y.Owner), cmp.Compare(x.ID, y.ID))
 }
 
 // pageAfter returns a page of a realm's sessions, after those in last, or after n.
@@ -90,7 +91,7 @@ func (b *mapWatcher) pageAfter(realm string, last []store.Record, n int) []store
 	if b.makes("all: skips by number") {
 		return all[min(n, len(all)):min(n+store.MaxPage, len(all))]
 	}
-	all = slices.DeleteFunc(all, func(r store.Record) bool { return len(last) > 0 && b.placeOf(r) <= b.placeOf(last[0]) })
+	all = slices.DeleteFunc(all, func(r store.Record) bool { return len(last) > 0 && b.order(r, last[0]) <= 0 })
 	all = all[:min(store.MaxPage, len(all))]
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -116,7 +117,7 @@ func (b *mapWatcher) ofRealm(realm string) (all []store.Record) {
 			all = append(all, r)
 		}
 	}
-	slices.SortFunc(all, func(x, y store.Record) int { return cmp.Compare(b.placeOf(x), b.placeOf(y)) })
+	slices.SortFunc(all, b.order)
 	return slices.DeleteFunc(all, func(r store.Record) bool {
 		owners[r.Owner]++
 		if b.makes("all: removes sessions past the deadline") && hasPassed(r.Deadline()) {

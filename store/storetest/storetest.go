@@ -159,8 +159,9 @@ func atVersion(r store.Record, version uint64) store.Record {
 
 // newKeyFor returns a random key of the owner's group, as a guard does.
 func newKeyFor(owner string) (key store.Key) {
+	group := store.GroupOf(owner)
 	for {
-		if rand.Read(key[:]); key.Group() == store.GroupOf(owner) {
+		if rand.Read(key[:]); key.Group() == group {
 			return key
 		}
 	}

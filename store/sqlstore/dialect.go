@@ -43,6 +43,9 @@ type statements struct {
 	writeNothing     string // changes nothing, but its COMMIT waits for synchronous standbys; "" if the database cannot
 	notify           string // "" if the database has no notifications
 	notifyBatch      string // like notify, with store.MaxPage payloads
+	list             string // a page of a realm's sessions, in the order of owner_hash and session_id
+	count            string // counts the sessions of a realm that are not past their GoneAt
+	deleteRow        string
 	sweep            string // deletes up to sweepBatchSize rows that are past delete_after
 	findSchema       string // returns a row if the last statement of the schema has run
 	lockSchema       string // makes concurrent EnsureSchemas wait for each other; "" if they need not
@@ -84,11 +87,22 @@ var standard = statements{
 	page:    selectHeads + `WHERE owner_hash = ? AND session_id > ? AND kind = 0 ORDER BY session_id LIMIT ?`,
 	byIDs:   selectHeads + `WHERE kind = 0 AND (owner_hash, session_id) IN (` + repeat(`(?, ?)`, store.MaxPage) + `)`,
 	deleteGone: `DELETE FROM sessionguard_sessions
-		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_timeout_ms, expires), remember_until) <= ?`,
+		WHERE owner_hash = ? AND kind = 0 AND ` + goneAt + ` <= ?`,
+	list: selectListed + `WHERE (owner_hash, session_id) > (?, ?) AND owner_hash <= ? AND kind = 0
+		ORDER BY owner_hash, session_id LIMIT ` + strconv.Itoa(store.MaxPage),
+	count: `SELECT COUNT(*) FROM sessionguard_sessions
+		WHERE owner_hash >= ? AND owner_hash <= ? AND kind = 0 AND ` + goneAt + ` > ?`,
+	deleteRow: `DELETE FROM sessionguard_sessions WHERE session_key = ?`,
 }
+
+// goneAt is a session's GoneAt.
+const goneAt = `GREATEST(LEAST(last_seen + idle_timeout_ms, expires), remember_until)`
 
 // selectHeads begins a query for sessions without their values.
 const selectHeads = `SELECT session_key, session_id, kind, version, last_seen, record FROM sessionguard_sessions `
+
+// selectListed begins a query for sessions without their values, with their places in the list.
+const selectListed = `SELECT owner_hash, session_id, session_key, kind, version, last_seen, record FROM sessionguard_sessions `
 
 // endBatch returns the statement that ends store.MaxPage sessions: a round trip each would take
 // too long. record is the SQL expression for a tombstone's record: the row's key and then the
@@ -146,6 +160,7 @@ func postgreSQL() *statements {
 	for _, text := range []*string{
 		&s.load, &s.loadForUpdate, &s.touch, &s.save, &s.insert, &s.retire, &s.endBatch, &s.deleteGone,
 		&s.loadByID, &s.page, &s.byIDs, &s.byIDsForUpdate, &s.byOwner, &s.byOwnerForUpdate, &s.lockGroup, &s.notify, &s.notifyBatch, &s.sweep,
+		&s.list, &s.count, &s.deleteRow,
 	} {
 		*text = numberPlaceholders(*text)
 	}
@@ -167,7 +182,9 @@ func mySQL() *statements {
 	s.byIDsForUpdate = s.byIDs + ` FOR UPDATE`
 	s.byOwnerForUpdate = byIndex.Replace(s.byOwner) + ` ORDER BY session_id FOR UPDATE`
 	s.deleteGone = `DELETE sessionguard_sessions FROM sessionguard_sessions FORCE INDEX (sessionguard_sessions_owner)
-		WHERE owner_hash = ? AND kind = 0 AND GREATEST(LEAST(last_seen + idle_timeout_ms, expires), remember_until) <= ?`
+		WHERE owner_hash = ? AND kind = 0 AND ` + goneAt + ` <= ?`
+	// MySQL compares a row of columns with every entry of the index.
+	s.list = byIndex.Replace(strings.Replace(s.list, `(owner_hash, session_id) > (?, ?)`, `(owner_hash = ? AND session_id > ? OR owner_hash > ?)`, 1))
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
 	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'tx_isolation',
@@ -197,7 +214,7 @@ func sqlite() *statements {
 	s.byIDs = strings.Replace(s.byIDs, `IN (`, `IN (VALUES `, 1)
 	s.loadForUpdate, s.byOwnerForUpdate, s.byIDsForUpdate = s.load, s.byOwner, s.byIDs
 	functions := strings.NewReplacer("GREATEST(", "MAX(", "LEAST(", "MIN(")
-	s.touch, s.deleteGone = functions.Replace(s.touch), functions.Replace(s.deleteGone)
+	s.touch, s.deleteGone, s.count = functions.Replace(s.touch), functions.Replace(s.deleteGone), functions.Replace(s.count)
 	return &s
 }
 

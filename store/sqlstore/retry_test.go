@@ -22,7 +22,7 @@ func endsOf(r store.Record) []store.End {
 }
 
 func TestTimeoutHoldsAtEveryStatement(t *testing.T) {
-	for _, hangAt := range []string{"BEGIN", "SELECT kind", "SELECT id", "SELECT session_key", "INSERT", "UPDATE", "DELETE", "COMMIT", "ROLLBACK"} {
+	for _, hangAt := range []string{"BEGIN", "SELECT kind", "SELECT id", "SELECT session_key", "SELECT owner_hash", "SELECT COUNT", "SELECT 1", "INSERT", "UPDATE", "DELETE", "COMMIT", "ROLLBACK"} {
 		t.Run(hangAt, func(t *testing.T) {
 			const timeout = 50 * time.Millisecond
 			f := &fakeDriver{hangAt: hangAt, failure: func(text string) error {
@@ -43,6 +43,14 @@ func TestTimeoutHoldsAtEveryStatement(t *testing.T) {
 				func() error { _, err := s.ByOwner(t.Context(), r.Owner, "", store.MaxPage); return err },
 				func() error { _, err := s.LoadByID(t.Context(), r.Owner, r.ID); return err },
 				func() error { _, err := s.DeleteByID(t.Context(), endsOf(r)); return err },
+				func() error {
+					for _, err := range s.All(t.Context(), "session=") {
+						return err
+					}
+					return nil
+				},
+				func() error { _, err := s.Count(t.Context(), "session="); return err },
+				func() error { return s.Ping(t.Context()) },
 				func() error { return s.sweep(t.Context()) },
 			} {
 				start := time.Now()

@@ -100,9 +100,19 @@ func readByOwner(ctx context.Context, q querier, text, owner string, args ...any
 	return records, err
 }
 
+// ownerHash returns the column owner_hash of an owner's sessions: a hash of the realm and then
+// one of the owner, so that the sessions of a realm are a range of the index.
 func ownerHash(owner string) []byte {
 	sum := sha256.Sum256([]byte(owner))
-	return sum[:]
+	return append(realmHash(store.RealmOf(owner)), sum[:32-realmHashSize]...)
+}
+
+const realmHashSize = 8
+
+// realmHash returns what the owner_hash of every owner of a realm begins with.
+func realmHash(realm string) []byte {
+	sum := sha256.Sum256([]byte(realm))
+	return append(make([]byte, 0, 32), sum[:realmHashSize]...)
 }
 
 // insertSession stores a new session.

@@ -2,11 +2,16 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"strings"
 )
 
 // PostgreSQLSchema creates the tables and indexes that a [Store] needs in PostgreSQL, where
 // they do not exist.
+//
+// In all schemas, owner_hash is 8 bytes of the SHA-256 of the owner's realm
+// ([store.RealmOf]) and 24 bytes of that of the owner, so that the sessions of a realm are a
+// range of the index. A row has it as long as it is a session; no touch changes it.
 const PostgreSQLSchema = `CREATE TABLE IF NOT EXISTS sessionguard_sessions (
 	session_key     BYTEA    NOT NULL PRIMARY KEY,
 	kind            SMALLINT NOT NULL,
@@ -96,6 +101,8 @@ func (s *Store) EnsureSchema(ctx context.Context) error {
 		return s.transact(ctx, s.createSchema) // err most likely says that a table is missing
 	})
 }
+
+var errNoSchema = &safeError{errors.New("sqlstore: the tables are missing or incomplete; EnsureSchema creates them")}
 
 // createSchema runs the schema. In MySQL each of its statements commits by itself.
 func (s *Store) createSchema(ctx context.Context, q querier) error {

@@ -61,7 +61,10 @@ func requireFails(t *testing.T, s *sqlstore.Store, timeout time.Duration, calls 
 			_, err := s.DeleteByID(ctx, []store.End{{Owner: r.Owner, ID: r.ID, Reason: store.ReasonEnded}})
 			return err
 		},
-		"Schema": s.EnsureSchema,
+		"Everyone": func(ctx context.Context) error { _, err := list(ctx, s, store.RealmOf(r.Owner)); return err },
+		"Count":    func(ctx context.Context) error { _, err := s.Count(ctx, store.RealmOf(r.Owner)); return err },
+		"Ping":     s.Ping,
+		"Schema":   s.EnsureSchema,
 	} {
 		if len(calls) > 0 && !strings.Contains(strings.Join(calls, " "), name) {
 			continue
@@ -132,7 +135,7 @@ func TestMissingTablesAreAnErrorThatNamesEnsureSchema(t *testing.T) {
 			d := start(t)
 			dropTables(t, d.open(t))
 			s := d.unprepared(t, time.Second)
-			requireFails(t, s, time.Second, "Create Limit Load Touch Save Replace Delete LoadByID ByOwner DeleteByID")
+			requireFails(t, s, time.Second, "Create Limit Load Touch Save Replace Delete LoadByID ByOwner DeleteByID Everyone Count Ping")
 			_, err := s.Load(t.Context(), newRecord().Key)
 			require.ErrorContains(t, err, "(EnsureSchema creates it)")
 			_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})
@@ -166,7 +169,7 @@ func TestReadOnlyDatabaseLoadsSessionsAndRefusesChanges(t *testing.T) {
 	for name, d := range map[string]database{"PostgreSQL": pg, "MariaDB": my, "SQLite": lite} {
 		t.Run(name, func(t *testing.T) {
 			s := d.node(t, sqlstore.Config{Timeout: time.Second}) // EnsureSchema has nothing to create
-			requireFails(t, s, time.Second, "Create Limit")
+			requireFails(t, s, time.Second, "Create Limit Ping")
 			require.Error(t, s.Touch(t.Context(), r.Key, r.LastSeen+1))
 			require.NotErrorIs(t, s.Touch(t.Context(), r.Key, r.LastSeen+1), store.ErrNotFound)
 			_, err := s.Delete(t.Context(), r.Key, store.ReasonLoggedOut)

@@ -75,7 +75,7 @@ func TestLockedSQLiteFileFailsWithinTimeout(t *testing.T) {
 		require.NoError(t, err)
 		_, err = other.ExecContext(t.Context(), "BEGIN IMMEDIATE")
 		require.NoError(t, err)
-		requireFails(t, s, shortTimeout, "Create Limit Replace Delete Touch Save")
+		requireFails(t, s, shortTimeout, "Create Limit Replace Delete Touch Save Ping")
 		_, err = other.ExecContext(t.Context(), "ROLLBACK")
 		require.NoError(t, err)
 		require.NoError(t, other.Close())

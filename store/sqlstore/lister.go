@@ -1,0 +1,115 @@
+package sqlstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/store/internal/record"
+)
+
+var _ store.Lister = (*Store)(nil)
+
+// All implements [store.Lister]. It reads pages of [store.MaxPage] sessions, each with one
+// SELECT within [Config.Timeout]. A corrupt row does not hide the sessions after it: its
+// error comes last.
+func (s *Store) All(ctx context.Context, realm string) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		place, corrupt := listPlace{hash: realmHash(realm)}, error(nil)
+		for more := true; more; {
+			var page []store.Record
+			err := s.call(ctx, "listing all sessions", func(ctx context.Context) error {
+				return s.retry(ctx, func() (err error) {
+					page, more, err = s.readList(ctx, realm, &place, &corrupt)
+					return err
+				})
+			})
+			if err != nil {
+				yield(store.Record{}, err)
+				return
+			}
+			for _, rec := range page {
+				if !yield(rec, nil) {
+					return
+				}
+			}
+		}
+		if corrupt != nil {
+			yield(store.Record{}, corrupt)
+		}
+	}
+}
+
+// A listPlace is where a session is in a list: the columns owner_hash and session_id, which
+// no Replace changes.
+type listPlace struct{ hash, id []byte }
+
+// readList returns the page after a place, and moves the place to the page's end. The first
+// corrupt row goes to corrupt.
+func (s *Store) readList(ctx context.Context, realm string, place *listPlace, corrupt *error) (page []store.Record, more bool, err error) {
+	args := []any{place.hash, notNil(place.id)}
+	if s.dialect == MySQL {
+		args = append(args, place.hash)
+	}
+	rows, at, first := 0, *place, *corrupt
+	err = forEachRow(ctx, s.db, s.sql.list, append(args, lastHash(realm)), func(scan func(...any) error) error {
+		rows++
+		rec, err := scanListed(scan, &at)
+		if err == nil && store.RealmOf(rec.Owner) != realm {
+			err = corruptRow(rec.Key[:])
+		}
+		switch {
+		case err == nil:
+			page = append(page, rec)
+		case !errors.Is(err, record.ErrCorrupt):
+			return err
+		case first == nil:
+			first = err
+		}
+		return nil
+	})
+	if err == nil {
+		*place, *corrupt = at, first
+	}
+	return page, rows == store.MaxPage, err
+}
+
+// scanListed returns the session of a row of a list, and stores its place there.
+func scanListed(scan func(...any) error, at *listPlace) (store.Record, error) {
+	var r row
+	if err := scan(&at.hash, &at.id, &r.key, &r.kind, &r.version, &r.lastSeen, &r.record); err != nil {
+		return store.Record{}, scanError(r.key, err)
+	}
+	rec, err := r.parse()
+	if err == nil && (rec.ID != string(at.id) || !bytes.Equal(at.hash, ownerHash(rec.Owner))) {
+		err = corruptRow(r.key)
+	}
+	return rec, err
+}
+
+// lastHash returns the last owner_hash that an owner of a realm may have.
+func lastHash(realm string) []byte {
+	hash := realmHash(realm)
+	return append(hash, bytes.Repeat([]byte{0xff}, cap(hash)-len(hash))...)
+}
+
+// notNil returns b, or an empty slice instead of nil, which would be NULL.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// Count implements [store.Lister].
+func (s *Store) Count(ctx context.Context, realm string) (n int, err error) {
+	err = s.call(ctx, "counting sessions", func(ctx context.Context) error {
+		return s.retry(ctx, func() error {
+			args := []any{realmHash(realm), lastHash(realm), int64(now())}
+			return forEachRow(ctx, s.db, s.sql.count, args, func(scan func(...any) error) error { return scan(&n) })
+		})
+	})
+	return n, err
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/authrequest"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -59,7 +60,7 @@ func (g *Guard[U]) RequireFunc(allowed func(U, *http.Request) bool) func(http.Ha
 // also returns the factor that the user lacks, if that is why. It runs without the request's
 // lock. challenge is what a 401 of decide asks for.
 func (c *core) gate(next http.Handler, challenge string, decide func(identity, *http.Request) (verdict, string)) http.Handler {
-	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+	return c.isolate(func(req *request, w http.ResponseWriter, r *http.Request) {
 		switch id := req.authenticate(r.Context()); {
 		case id.err != nil:
 			c.refuse(req, w, r, unavailable)
@@ -76,6 +77,30 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 			c.refuse(req, w, r, loginRequired)
 		}
 	})
+}
+
+// isolate is wrap for what depends on who is logged in. What a page of another origin loads
+// is refused before the session is known: neither the response nor the time that it takes
+// tells that page whether somebody is logged in, or what they may see.
+func (c *core) isolate(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
+	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+		if c.subresourceAllowed(req.caller) {
+			serve(req, w, r)
+		} else {
+			c.refuse(req, w, r, crossOrigin)
+		}
+	})
+}
+
+// subresourceAllowed reports whether r, as it came, may be loaded by the page that sent it: one
+// of this origin, or one that could send a POST in its place. An unsafe r has been checked.
+func (c *core) subresourceAllowed(r *http.Request) bool {
+	if !fetch.IsSafe(r.Method) || !fetch.CrossOriginSubresource(r) {
+		return true
+	}
+	probe := *r
+	probe.Method = http.MethodPost
+	return c.crossOrigin.Check(&probe) == nil
 }
 
 // revalidate is for a gate around a request that is over: somebody has kept it, it has taken

@@ -139,7 +139,7 @@ func serveScript(w http.ResponseWriter, r *http.Request, name string) {
 // resume is where the script goes when it has taken a page away: the server decides what
 // comes next.
 func (c *core) resume() http.Handler {
-	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+	return c.isolate(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodGet, http.MethodHead) {
 			return
 		}
@@ -334,7 +334,7 @@ func (g *core) Status() http.Handler {
 
 // statusHandler responds to methods with the status.
 func (c *core) statusHandler(methods ...string) http.Handler {
-	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+	return c.isolate(func(req *request, w http.ResponseWriter, r *http.Request) {
 		req.raiseActivity(noRevival) // a script may ask a little too late
 		if !req.accepts(w, methods...) {
 			return

@@ -110,8 +110,14 @@ func TestAuthRequestRefusesCrossOriginRequestsOfTheOriginalMethod(t *testing.T) 
 		header []string
 		status int
 	}{
-		{"GET", []string{"Sec-Fetch-Site", "cross-site"}, 204},
-		{"HEAD", []string{"Sec-Fetch-Site", "cross-site"}, 204},
+		{"GET", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"}, 204},
+		{"HEAD", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"}, 204},
+		{"GET", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"}, 204},
+		{"GET", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "object"}, 403},
+		{"GET", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors"}, 403},
+		{"HEAD", []string{"Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "cors"}, 403},
+		{"GET", []string{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "no-cors"}, 204},
+		{"GET", []string{"Sec-Fetch-Mode", "no-cors"}, 204},
 		{"POST", []string{"Sec-Fetch-Site", "cross-site"}, 403},
 		{"POST", []string{"Sec-Fetch-Site", "same-site"}, 403},
 		{"POST", []string{"Sec-Fetch-Site", "same-origin"}, 204},

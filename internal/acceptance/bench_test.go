@@ -180,6 +180,8 @@ func BenchmarkProtectedRequest(b *testing.B) {
 func TestProtectedRequestCostsOneAllocationOverTheBareHandler(t *testing.T) {
 	s := newBenchSite(t, nil)
 	r := s.login(t)
+	r.Header.Set("Sec-Fetch-Site", "same-origin") // as a browser does
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	w := &benchWriter{header: http.Header{}}
 	role := s.guard.RequireRole("Engineer")
 	allocations := func(h http.Handler) float64 {

@@ -70,6 +70,8 @@ func TestUnsafeCrossOriginRequestsAreRefusedBeforeAnythingRuns(t *testing.T) {
 				unsafe := method != "GET" && method != "HEAD" && method != "OPTIONS"
 				if method == "websocket" {
 					httpMethod, header = "GET", append(header, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-Fetch-Mode", "websocket")
+				} else if !unsafe { // a gate refuses all others: see TestWhatAnotherOriginLoadsTellsNothing
+					header = append(header, "Sec-Fetch-Mode", "navigate")
 				}
 				ran, calls, lookups := probe.ran.Load(), backend.callCounts(), s.users.lookups
 				resp := b.Do(b.Request(httpMethod, path, header...))

@@ -47,6 +47,24 @@ func KindOf(r *http.Request) Kind {
 	return Program
 }
 
+// CrossOriginSubresource reports whether a page of another origin sent r for a part of
+// itself: an image, a script, a fetch (OWASP ASVS 3.5.8). It is false for navigations, also
+// in a frame, and where Sec-Fetch-Site is missing: browsers send it over https and to
+// localhost, together with Sec-Fetch-Mode, and no script can set either. An object and an
+// embed element navigate, but tell their page whether that has failed, and the size of an
+// image.
+func CrossOriginSubresource(r *http.Request) bool {
+	switch first(r.Header["Sec-Fetch-Site"]) {
+	case "", "same-origin", "none":
+		return false
+	}
+	if first(r.Header["Sec-Fetch-Mode"]) != "navigate" {
+		return true
+	}
+	dest := first(r.Header["Sec-Fetch-Dest"])
+	return dest == "object" || dest == "embed"
+}
+
 func first(values []string) string {
 	if len(values) == 0 {
 		return ""

@@ -51,6 +51,34 @@ func TestKindOfAPart(t *testing.T) {
 	require.Equal(t, Program, KindOf(request("GET", "Accept", "*/*")))
 }
 
+func TestCrossOriginSubresource(t *testing.T) {
+	for _, c := range []struct {
+		site, mode, dest string
+		want             bool
+	}{
+		{"", "", "", false}, {"", "no-cors", "image", false}, {"", "navigate", "object", false},
+		{"same-origin", "no-cors", "image", false}, {"same-origin", "", "", false}, {"same-origin", "navigate", "object", false},
+		{"none", "no-cors", "image", false}, {"none", "navigate", "document", false},
+		{"cross-site", "navigate", "document", false}, {"same-site", "navigate", "iframe", false}, {"cross-site", "navigate", "", false},
+		{"cross-site", "navigate", "object", true}, {"same-site", "navigate", "embed", true},
+		{"cross-site", "no-cors", "image", true}, {"same-site", "cors", "empty", true}, {"cross-site", "same-origin", "worker", true},
+		{"cross-site", "websocket", "websocket", true}, {"cross-site", "", "", true}, {"cross-site", "Navigate", "document", true},
+		{"Same-Origin", "no-cors", "image", true}, {"same-origin,cross-site", "cors", "", true}, {"unheard-of", "cors", "", true},
+	} {
+		r := request("GET")
+		for name, value := range map[string]string{"Sec-Fetch-Site": c.site, "Sec-Fetch-Mode": c.mode, "Sec-Fetch-Dest": c.dest} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		require.Equal(t, c.want, CrossOriginSubresource(r), "%+v", c)
+		require.Zero(t, testing.AllocsPerRun(10, func() { CrossOriginSubresource(r) }))
+	}
+	// Of several values the first counts, as for http.CrossOriginProtection. No browser sends them.
+	require.False(t, CrossOriginSubresource(request("GET", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Site", "cross-site")))
+	require.True(t, CrossOriginSubresource(request("GET", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Site", "same-origin")))
+}
+
 // A client that is refused can ask for this as often as it likes.
 func TestKindOfAllocatesNothing(t *testing.T) {
 	r := request("GET", "Accept", "application/json", "HX-Request", "true")

@@ -122,10 +122,10 @@ type Config[U User] struct {
 
 	// CrossOrigin decides which unsafe cross-origin requests are allowed. Default: none,
 	// as with a zero [http.CrossOriginProtection]: not even those from a subdomain with a
-	// CookieDomain. A WebSocket upgrade is checked as if it were a POST. Chromium (156) sends
-	// no Sec-Fetch-Site with it, so behind a proxy that changes Host the request looks as if
-	// it came from another site: let the proxy keep Host, or trust the site's own origin
-	// with AddTrustedOrigin.
+	// CookieDomain. A WebSocket upgrade is checked as if it were a POST, and so is what pages
+	// of other origins load from behind a gate: see [Guard.RequireLogin]. Chromium (156) sends
+	// no Sec-Fetch-Site with an upgrade: behind a proxy that changes Host, trust the site's
+	// own origin with AddTrustedOrigin, or let the proxy keep Host.
 	CrossOrigin *http.CrossOriginProtection
 
 	// CookieName is the name of the session cookie. Default: "__Host-Http-session", which no

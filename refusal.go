@@ -50,8 +50,8 @@ type Refusals struct {
 	// "next", or a page that says what is missing if there is none or that is the requested
 	// page; else 401 "factor_required".
 	Factor http.Handler
-	// CrossOrigin refuses an unsafe request from another site. Default: 403
-	// "cross_origin".
+	// CrossOrigin refuses an unsafe request from another site, and what a page there loads
+	// from behind a gate. It must not depend on the user. Default: 403 "cross_origin".
 	CrossOrigin http.Handler
 	// Unavailable responds if the backend or FindUser fails, with Retry-After set.
 	// Default: 503 "unavailable". It is also called after a logout that could not end

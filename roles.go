@@ -19,6 +19,22 @@ import (
 // Like every gate it decides anew on every request, and works with or without
 // [Guard.Handler] around it. Gates can be nested: all of them must agree. Responses behind
 // a gate are kept out of caches as by [NoCache].
+//
+// What a page of another origin loads from behind a gate, such as an image, a script, an
+// object or a fetch, is refused with 403 "cross_origin", whoever asks and before that is known
+// (OWASP ASVS 3.5.8). So the page cannot tell by the status, the time or the size whether
+// somebody is logged in, or what they may see. Sec-Fetch-Site, -Mode and -Dest decide, which
+// no script can set. Browsers send them over https and to localhost, since 2023; a request
+// without them is served. So are navigations: links work, and frames and windows, from
+// which another page learns less, are left to the application (frame-ancestors of a
+// Content-Security-Policy, Cross-Origin-Opener-Policy).
+//
+// A page may load what it could send a POST to by Config.CrossOrigin. If its origin is trusted
+// there, it needs a request with Origin: a fetch with mode "cors", or an element with
+// crossorigin="use-credentials". Patterns are for a POST or for all methods, and also let
+// other sites send a POST there: a handler for GET alone is a good place.
+//
+// A handler that calls [Guard.User] without a gate decides such requests by itself.
 func (g *core) RequireLogin(next http.Handler) http.Handler {
 	return g.gate(next, g.challenge, func(identity, *http.Request) (verdict, string) { return allow, "" })
 }
@@ -153,8 +169,9 @@ func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hi
 //
 // The proxy must send the method and the address of the original request, and its host if
 // the proxy changes that, in X-Forwarded-Method, X-Forwarded-Uri and X-Forwarded-Host, each
-// once, and all other headers as they came: Origin and Sec-Fetch-Site decide whether an
-// unsafe request comes from another site, which is refused as anywhere in the guard. If the
+// once, and all other headers as they came: Origin and the Sec-Fetch-… headers decide whether
+// an unsafe request comes from another site, and whether a page there loads what is behind
+// the gates, which is refused as anywhere in the guard. If the
 // method or the address is missing or makes no sense, the response is 403, and the log says
 // why; so it is if the path has a segment ".", "..", or "..%2f", whose meaning depends on who
 // reads it. Gates see the original request, without its body, and its path as the client has

@@ -77,7 +77,8 @@ var guardScriptName = func() string {
 // default-src 'self' and whatever names the page's elements have ("DOM clobbering"), and
 // makes no security decisions: a client that does not run it gets nothing it would not get
 // otherwise. Its routes never change a timeout beyond what any other request of the same
-// client would.
+// client would. What pages of other origins load from them is refused, as by gates, except
+// for the script.
 //
 //	GET  guard.….js  the script, immutable; guard.js is the same for pages
 //	                 without a ScriptTag, such as a static index.html
@@ -327,7 +328,8 @@ func (l *locked) status() status {
 // and changes with any other login; "factors" are those of the option [Factors]. If nobody is logged in, "reason" is the
 // [Guard.EndReason], if there is one. A request of Status is not activity
 // ([Guard.Passive]), and the response is never cached. Activity that has not been sent to
-// a remote backend yet is not counted. Methods other than GET and HEAD get 405.
+// a remote backend yet is not counted. Methods other than GET and HEAD get 405. Pages of other
+// origins cannot load it, as nothing behind a gate.
 func (g *core) Status() http.Handler {
 	return g.Passive(g.statusHandler(http.MethodGet, http.MethodHead))
 }

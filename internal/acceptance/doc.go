@@ -102,8 +102,9 @@
 //
 // # Requests
 //
-// R1, cross-origin requests: Unsafe requests from other origins are refused. A logout
-// must arrive as a POST, whatever a middleware makes of it.
+// R1, cross-origin requests: Unsafe requests from other origins are refused, and so is what
+// their pages load from behind a gate. A logout must arrive as a POST, whatever a middleware
+// makes of it.
 //
 // R2, open redirects: The parameter "next" is a path on this server, or it is ignored.
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/owner"
@@ -54,16 +55,20 @@ func (g *core) CountSessions(ctx context.Context) (int, error) {
 
 // EndAll ends the sessions of all users, that of the caller included, on every node: after a
 // breach, or because something grave has been deployed (OWASP ASVS 7.4.5). Streams end too
-// ([Guard.CancelOnEnd]), and sessions that [Remember] would revive. The reason is
-// [store.ReasonEnded]. What visitors have is not touched. Everybody can log in again at once;
-// to keep out whoever has stolen passwords, change the users first.
+// ([Guard.CancelOnEnd]), and sessions that [Remember] would revive, and logins that lack a
+// factor. The reason is [store.ReasonEnded]. What visitors have is not touched. Everybody can
+// log in again at once; to keep out whoever has stolen passwords, change the users first.
 //
 // EndAll ends every session that began before the call, in pages of [store.MaxPage], while
-// others go on logging in. A login during the call may end as well, or complete. EndAll completes even if
-// ctx ends, but lasts as long as it takes. It returns
-// [errors.ErrUnsupported] (wrapped) if Config.Backend is no [store.Lister], [ErrInCallback],
-// or [ErrUnavailable] (wrapped): some sessions have then ended, another call ends the rest,
-// and the guard goes on trying as after a [Guard.Logout], but spares logins after this call.
+// others go on logging in. A login during the call may end as well, or complete. EndAll
+// completes even if ctx ends, and takes as long as it takes, with the events of all of them.
+// A handler then calls [Guard.End], so that its own response goes out and takes the cookie
+// back: otherwise it is a request whose session has ended meanwhile, and may be refused.
+//
+// It returns [errors.ErrUnsupported] (wrapped) if Config.Backend is no [store.Lister],
+// [ErrInCallback], or [ErrUnavailable] (wrapped): some sessions have then ended, another call
+// ends the rest, and the guard goes on trying as after a [Guard.Logout], but spares logins
+// after this call.
 func (g *core) EndAll(ctx context.Context) error {
 	if g.lister == nil {
 		return errNoLister
@@ -72,11 +77,11 @@ func (g *core) EndAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	began := store.TimeOf(time.Now())
-	err = g.endEveryone(context.WithoutCancel(ctx), actor, func(store.Record) bool { return true })
+	err = g.endEveryone(ctx, actor, func(store.Record) bool { return true })
 	if err != nil {
+		failed := store.TimeOf(time.Now()) // so that of two calls the later one's attempts end more
 		g.unfinished.Add(everyone{}, retry.NoShare, err, func(ctx context.Context) error {
-			return g.endEveryone(context.WithoutCancel(ctx), actor, func(rec store.Record) bool { return rec.Authenticated <= began })
+			return g.endEveryone(ctx, actor, func(rec store.Record) bool { return rec.Authenticated <= failed })
 		})
 	}
 	return err
@@ -85,34 +90,42 @@ func (g *core) EndAll(ctx context.Context) error {
 // everyone is the key of EndAll among what is tried again.
 type everyone struct{}
 
-// endEveryone ends the sessions of all users that match.
+// endEveryone ends the sessions of all users that match. How many there are is no reason to
+// give up, but a backend that hangs is.
 func (c *core) endEveryone(ctx context.Context, actor string, match func(store.Record) bool) error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	hangs := time.AfterFunc(detachedTimeout, cancel)
+	defer hangs.Stop()
 	var ends []store.End
-	end := func() error {
-		d, cancel := detached(ctx)
-		defer cancel()
-		ended, err := c.endByID(d, ends)
-		c.emitEnded(ctx, ended, actor)
-		ends = ends[:0]
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
-		return nil
-	}
 	for rec, err := range c.everyones(ctx) {
+		hangs.Stop() // events may take longer
 		if err != nil {
-			return errors.Join(err, end())
+			return errors.Join(err, c.endPage(ctx, ends, actor))
 		}
 		if match(rec) {
 			ends = append(ends, store.End{Owner: rec.Owner, ID: rec.ID, Reason: store.ReasonEnded})
 		}
 		if len(ends) == store.MaxPage {
-			if err := end(); err != nil {
+			if err := c.endPage(ctx, ends, actor); err != nil {
 				return err
 			}
+			ends = ends[:0]
 		}
+		hangs.Reset(detachedTimeout)
 	}
-	return end()
+	return c.endPage(ctx, ends, actor)
+}
+
+func (c *core) endPage(ctx context.Context, ends []store.End, actor string) error {
+	d, cancel := detached(ctx)
+	defer cancel()
+	ended, err := c.endByID(d, ends)
+	c.emitEnded(ctx, ended, actor)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
 }
 
 // everyones yields the sessions of all users of this guard, also dead ones and logins that
@@ -123,7 +136,8 @@ func (c *core) everyones(ctx context.Context) iter.Seq2[store.Record, error] {
 			yield(store.Record{}, errNoLister)
 			return
 		}
-		for _, kind := range owner.Kinds {
+		// A login that lacks a factor may be completed meanwhile, and then is of the first kind.
+		for _, kind := range slices.Backward(owner.Kinds[:]) {
 			for rec, err := range c.lister.All(ctx, c.owners.Realm(kind)) {
 				if err != nil {
 					yield(store.Record{}, fmt.Errorf("%w: %w", ErrUnavailable, err))

@@ -115,6 +115,7 @@ func (s *callbackSite) use(name string) {
 		"EndOthers":  g.EndOthers(r),
 		"EndUser":    g.EndUser(ctx, "ada"),
 		"EndSession": g.EndSession(ctx, "ada", "id"),
+		"EndAll":     g.EndAll(ctx),
 		"Sessions":   listed,
 	} {
 		require.ErrorIs(s.t, err, sessionguard.ErrInCallback, "%s in %s", use, name)

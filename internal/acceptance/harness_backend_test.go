@@ -3,6 +3,7 @@ package acceptance
 import (
 	"context"
 	"errors"
+	"iter"
 	"maps"
 	"sync"
 
@@ -131,6 +132,31 @@ func (f *failingBackend) DeleteByID(ctx context.Context, ends []store.End) ([]st
 		return nil, err
 	}
 	return f.Backend.DeleteByID(ctx, ends)
+}
+
+// All implements store.Lister. Before each session it is also a call of "next".
+func (f *failingBackend) All(ctx context.Context, realm string) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		if err := f.enter("All"); err != nil {
+			yield(store.Record{}, err)
+			return
+		}
+		for r, err := range f.Backend.(store.Lister).All(ctx, realm) {
+			if failed := f.enter("next"); failed != nil {
+				r, err = store.Record{}, failed
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (f *failingBackend) Count(ctx context.Context, realm string) (int, error) {
+	if err := f.enter("Count"); err != nil {
+		return 0, err
+	}
+	return f.Backend.(store.Lister).Count(ctx, realm)
 }
 
 // withValues returns a copy of r with other values.

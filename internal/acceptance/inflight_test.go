@@ -50,6 +50,7 @@ func (h *held) finish(t *testing.T) response {
 var sessionEnds = map[string]func(*site, *browser){
 	"logout":              func(_ *site, b *browser) { b.Post("/logout") },
 	"EndUser":             func(s *site, _ *browser) { _ = s.guard.EndUser(context.Background(), "ada") },
+	"EndAll":              func(s *site, _ *browser) { _ = s.guard.EndAll(context.Background()) },
 	"another login":       func(_ *site, b *browser) { b.login("grace") },
 	"re-authentication":   func(_ *site, b *browser) { b.login("ada") },
 	"deactivation":        func(s *site, b *browser) { s.users.change("ada", func(u *user) { u.Inactive = true }); b.Get("/poll") },

@@ -29,6 +29,7 @@ var ops = []op{
 	{name: "EndUser", weight: 3, args: 2, do: (*exchange).stepEndUser},
 	{name: "EndOthers", weight: 4, do: (*exchange).stepEndOthers},
 	{name: "EndSession", weight: 2, args: 2, do: (*exchange).stepEndSession},
+	{name: "EndAll", weight: 2, do: (*exchange).stepEndAll},
 	{name: "User", weight: 8, do: func(e *exchange, _ http.ResponseWriter, r *http.Request, _ *node) { e.look(r) }},
 	{name: "EndReason", weight: 2, do: func(e *exchange, _ http.ResponseWriter, r *http.Request, _ *node) {
 		e.before()

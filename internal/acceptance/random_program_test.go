@@ -93,7 +93,7 @@ type generator struct {
 func (g *generator) oneIn(n int) bool { return g.IntN(n) == 0 }
 
 var (
-	backendCalls = []string{"Create", "Replace", "Load", "Touch", "Save", "Delete", "Delete", "LoadByID", "ByOwner", "DeleteByID"}
+	backendCalls = []string{"Create", "Replace", "Load", "Touch", "Save", "Delete", "Delete", "LoadByID", "ByOwner", "DeleteByID", "All"}
 	pauses       = []time.Duration{time.Millisecond, time.Millisecond, time.Second, 20 * time.Second, 2 * time.Minute, 16 * time.Minute, 31 * time.Minute, 13 * time.Hour}
 )
 

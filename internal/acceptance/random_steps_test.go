@@ -3,7 +3,9 @@ package acceptance
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -154,6 +156,31 @@ func (e *exchange) stepEndUser(_ http.ResponseWriter, r *http.Request, n *node) 
 	if err := e.guard.EndUser(r.Context(), e.userNow(n.n).ID); err == nil {
 		e.sync()
 		e.mustBeGone(sessions, "EndUser")
+	}
+}
+
+func (e *exchange) stepEndAll(_ http.ResponseWriter, r *http.Request, _ *node) {
+	sessions := slices.Concat(e.live(0), e.live(1))
+	if err := e.guard.EndAll(r.Context()); err == nil {
+		e.sync()
+		e.mustBeGone(sessions, "EndAll")
+	}
+}
+
+// All implements store.Lister. A fault comes before the sessions of a kind, or after the last.
+func (b *faultyBackend) All(ctx context.Context, realm string) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		more := true
+		err := exchangeOf(ctx).call("All", store.Key{}, "", func() error {
+			b.Memory.All(ctx, realm)(func(r store.Record, err error) bool {
+				more = yield(r, err)
+				return more
+			})
+			return nil
+		})
+		if err != nil && more {
+			yield(store.Record{}, err)
+		}
 	}
 }
 

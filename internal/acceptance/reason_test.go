@@ -61,6 +61,10 @@ func (s *site) addReasonRoutes() {
 		s.guard.User(r)
 		return s.guard.EndUser(r.Context(), r.FormValue("user"))
 	})
+	s.on("POST /everyone", func(w http.ResponseWriter, r *http.Request) error {
+		s.guard.User(r)
+		return s.guard.EndAll(r.Context())
+	})
 	s.on("POST /device", func(w http.ResponseWriter, r *http.Request) error {
 		s.guard.User(r)
 		return s.guard.EndSession(r.Context(), r.FormValue("user"), r.FormValue("id"))
@@ -105,6 +109,12 @@ var endCases = map[string]struct {
 		admin := s.browse()
 		admin.login("grace")
 		require.Equal(s.T, http.StatusOK, admin.Post("/everywhere?user=ada").StatusCode)
+	}, store.ReasonEnded},
+	"with everybody, by an administrator": {func(s *site, b, _ *browser) {
+		admin := s.browse()
+		admin.login("grace")
+		require.Equal(s.T, http.StatusOK, admin.Post("/everyone").StatusCode)
+		requireReason(s.T, s, admin, store.ReasonEnded) // to whom it is news as well
 	}, store.ReasonEnded},
 	"outside a request": {func(s *site, _, _ *browser) {
 		require.NoError(s.T, s.guard.EndUser(s.T.Context(), "ada"))

@@ -53,6 +53,7 @@ func TestSessionsListsTheLoginsOfAUser(t *testing.T) {
 		list := desk.listSessions("/devices")
 		require.Len(s.T, list, 2)
 		require.Equal(s.T, sessionguard.Session{
+			UserID:        "ada",
 			ID:            statusOf(desk).Session,
 			Current:       true,
 			Created:       start.Add(time.Hour),
@@ -64,6 +65,7 @@ func TestSessionsListsTheLoginsOfAUser(t *testing.T) {
 		}, list[0])
 		require.Equal(s.T, start.Add(time.Hour+5*time.Minute), list[0].FreshUntil(5*time.Minute))
 		require.Equal(s.T, sessionguard.Session{
+			UserID:          "ada",
 			ID:              list[1].ID,
 			Created:         start,
 			Authenticated:   start,

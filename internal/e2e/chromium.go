@@ -23,6 +23,11 @@ func startChromium(b *browser) error {
 	if err := writeExtension(extension); err != nil {
 		return err
 	}
+	if b.blocking {
+		if err := blockThirdPartyCookies(profile); err != nil {
+			return err
+		}
+	}
 	browser, err := b.startProcess(nil, nil, findProgram("chromium"),
 		"--headless=new", "--remote-debugging-port=0", "--user-data-dir="+profile,
 		"--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
@@ -70,6 +75,15 @@ func startChromium(b *browser) error {
 		"unhandledPromptBehavior": "dismiss",
 		"goog:chromeOptions":      object{"debuggerAddress": "127.0.0.1:" + debugging},
 	})
+}
+
+// blockThirdPartyCookies makes the choice of that name in the settings of a new profile.
+func blockThirdPartyCookies(profile string) error {
+	settings := filepath.Join(profile, "Default")
+	if err := os.MkdirAll(settings, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(settings, "Preferences"), []byte(`{"profile": {"cookie_controls_mode": 1}}`), 0o600)
 }
 
 // writeExtension writes an extension that may call chrome.sessions: without a window to

@@ -42,7 +42,13 @@ func startFirefox(b *browser) error {
 	if err := os.Mkdir(profile, 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(preferences), 0o600); err != nil {
+	user := preferences
+	if b.blocking {
+		// By default Firefox keeps all cookies apart for each site at the top. With this, it
+		// refuses those that do not ask for it.
+		user += `user_pref("network.cookie.cookieBehavior.optInPartitioning", true);` + "\n"
+	}
+	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(user), 0o600); err != nil {
 		return err
 	}
 	browser, err := b.startProcess(nil, nil, findProgram("firefox-esr"), "--headless", "--marionette", "--no-remote",

@@ -77,9 +77,9 @@ type browser struct {
 	driver    driver
 	dir       string
 	processes []*process // in the order in which they were started
-	// blocking reports whether the browser blocks third-party cookies that are not Partitioned,
-	// as its users can choose.
-	blocking bool
+	// thirdParty is the user's choice about third-party cookies: "allowed", "blocked", or "" if
+	// there was none.
+	thirdParty string
 	// driverWaits reports whether the driver itself waits until a page is loaded.
 	driverWaits bool
 	// attemptTimeout bounds each run of the script in Until.

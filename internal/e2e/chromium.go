@@ -23,10 +23,8 @@ func startChromium(b *browser) error {
 	if err := writeExtension(extension); err != nil {
 		return err
 	}
-	if b.blocking {
-		if err := blockThirdPartyCookies(profile); err != nil {
-			return err
-		}
+	if err := choose(profile, b.thirdParty); err != nil {
+		return err
 	}
 	browser, err := b.startProcess(nil, nil, findProgram("chromium"),
 		"--headless=new", "--remote-debugging-port=0", "--user-data-dir="+profile,
@@ -77,13 +75,17 @@ func startChromium(b *browser) error {
 	})
 }
 
-// blockThirdPartyCookies makes the choice of that name in the settings of a new profile.
-func blockThirdPartyCookies(profile string) error {
+// choose makes the choice about third-party cookies in the settings of a new profile.
+func choose(profile, thirdParty string) error {
+	mode, ok := map[string]string{"allowed": "0", "blocked": "1"}[thirdParty]
+	if !ok {
+		return nil
+	}
 	settings := filepath.Join(profile, "Default")
 	if err := os.MkdirAll(settings, 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(settings, "Preferences"), []byte(`{"profile": {"cookie_controls_mode": 1}}`), 0o600)
+	return os.WriteFile(filepath.Join(settings, "Preferences"), []byte(`{"profile": {"cookie_controls_mode": `+mode+`}}`), 0o600)
 }
 
 // writeExtension writes an extension that may call chrome.sessions: without a window to

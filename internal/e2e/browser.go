@@ -51,7 +51,7 @@ func (e *engine) missingPackages() []string {
 }
 
 // launch starts a browser with a new, empty profile.
-func (e *engine) launch() (*browser, error) {
+func (e *engine) launch(configure ...func(*browser)) (*browser, error) {
 	if missing := e.missingPackages(); missing != nil {
 		return nil, fmt.Errorf("%s is not installed: apt-get install --no-install-recommends %s", e.name, strings.Join(missing, " "))
 	}
@@ -60,6 +60,9 @@ func (e *engine) launch() (*browser, error) {
 		return nil, err
 	}
 	b := &browser{engine: e, dir: dir, tabType: "tab", attemptTimeout: commandTimeout}
+	for _, c := range configure {
+		c(b)
+	}
 	if err := e.start(b); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", e.name, err), b.Quit())
 	}
@@ -74,6 +77,9 @@ type browser struct {
 	driver    driver
 	dir       string
 	processes []*process // in the order in which they were started
+	// thirdParty is the user's choice about third-party cookies: "allowed", "blocked", or "" if
+	// there was none.
+	thirdParty string
 	// driverWaits reports whether the driver itself waits until a page is loaded.
 	driverWaits bool
 	// attemptTimeout bounds each run of the script in Until.

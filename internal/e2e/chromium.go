@@ -23,6 +23,9 @@ func startChromium(b *browser) error {
 	if err := writeExtension(extension); err != nil {
 		return err
 	}
+	if err := choose(profile, b.thirdParty); err != nil {
+		return err
+	}
 	browser, err := b.startProcess(nil, nil, findProgram("chromium"),
 		"--headless=new", "--remote-debugging-port=0", "--user-data-dir="+profile,
 		"--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
@@ -70,6 +73,19 @@ func startChromium(b *browser) error {
 		"unhandledPromptBehavior": "dismiss",
 		"goog:chromeOptions":      object{"debuggerAddress": "127.0.0.1:" + debugging},
 	})
+}
+
+// choose makes the choice about third-party cookies in the settings of a new profile.
+func choose(profile, thirdParty string) error {
+	mode, ok := map[string]string{"allowed": "0", "blocked": "1"}[thirdParty]
+	if !ok {
+		return nil
+	}
+	settings := filepath.Join(profile, "Default")
+	if err := os.MkdirAll(settings, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(settings, "Preferences"), []byte(`{"profile": {"cookie_controls_mode": `+mode+`}}`), 0o600)
 }
 
 // writeExtension writes an extension that may call chrome.sessions: without a window to

@@ -42,7 +42,13 @@ func startFirefox(b *browser) error {
 	if err := os.Mkdir(profile, 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(preferences), 0o600); err != nil {
+	user := preferences + map[string]string{
+		"allowed": `user_pref("network.cookie.cookieBehavior", 0);`,
+		// By default Firefox keeps all cookies apart for each site at the top. With this, it
+		// refuses those that do not ask for it.
+		"blocked": `user_pref("network.cookie.cookieBehavior.optInPartitioning", true);`,
+	}[b.thirdParty]
+	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(user), 0o600); err != nil {
 		return err
 	}
 	browser, err := b.startProcess(nil, nil, findProgram("firefox-esr"), "--headless", "--marionette", "--no-remote",

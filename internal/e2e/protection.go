@@ -21,15 +21,18 @@ const (
 	recipeResent  protection = "recipe resent"  // the same, with the session cookie on every response, as some frameworks do
 	withoutScript protection = "without script" // everything but the script, as with JavaScript turned off
 	scriptOnly    protection = "script only"    // only the script
+	unpartitioned protection = "unpartitioned"  // the cookies are not Partitioned
 	whole         protection = "whole"          // the application's responses, unchanged
 )
 
 func (p protection) keepsHeaders() bool { return p != none && p != scriptOnly }
-func (p protection) keepsScript() bool  { return p == whole || p == scriptOnly }
+func (p protection) keepsScript() bool  { return p == whole || p == scriptOnly || p == unpartitioned }
 
 // keepsVisitorCookie reports whether the visitor's cookie that a logout sets is kept. The
 // change evicts pages from Chromium's back/forward cache.
-func (p protection) keepsVisitorCookie() bool { return p == whole || p == withoutScript }
+func (p protection) keepsVisitorCookie() bool {
+	return p == whole || p == withoutScript || p == unpartitioned
+}
 
 var (
 	guardScriptTag = regexp.MustCompile(`(?i)<script[^>]*\ssrc="/sessionguard/[^>]*></script>`)
@@ -46,6 +49,11 @@ func (p protection) editResponse(response *http.Response, l *library) error {
 			name, _, _ := strings.Cut(line, "=")
 			return strings.HasSuffix(name, "-anonymous")
 		})
+	}
+	if p == unpartitioned {
+		for i, line := range response.Header["Set-Cookie"] {
+			response.Header["Set-Cookie"][i] = strings.TrimSuffix(line, "; Partitioned")
+		}
 	}
 	if p == recipeResent {
 		resendSessionCookie(response)

@@ -30,6 +30,13 @@ func (b *browser) Switch(handle string) error {
 	return b.call("SwitchToWindow", object{"handle": handle}, nil)
 }
 
+// EnterFrame makes the page's first frame the target of Eval, Until and the keys, also after it
+// has gone to another page.
+func (b *browser) EnterFrame() error { return b.call("SwitchToFrame", object{"id": 0}, nil) }
+
+// LeaveFrame undoes EnterFrame.
+func (b *browser) LeaveFrame() error { return b.call("SwitchToFrame", object{"id": nil}, nil) }
+
 // CloseTab closes the current tab. Call [browser.Switch] after it.
 func (b *browser) CloseTab() error { return b.call("CloseWindow", object{}, nil) }
 

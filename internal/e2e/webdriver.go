@@ -38,6 +38,7 @@ var endpoints = map[string]string{
 	"GetWindowHandle":  "GET /window",
 	"GetWindowHandles": "GET /window/handles",
 	"SwitchToWindow":   "POST /window",
+	"SwitchToFrame":    "POST /frame",
 	"CloseWindow":      "DELETE /window",
 	"NewWindow":        "POST /window/new",
 	"SetWindowRect":    "POST /window/rect",

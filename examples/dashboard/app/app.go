@@ -31,6 +31,7 @@ type Options struct {
 	Secure, Activity      bool
 	Proxies               []netip.Prefix // those that may end TLS and name the client
 	BasePath              string         // the prefix that a proxy removes from paths, or ""
+	FramedBy              string         // the origin of another site that may show the pages in a frame, or ""
 
 	Backend store.Backend // nil: this process's memory
 	Keys    [][]byte      // required with any other Backend
@@ -49,6 +50,7 @@ func (o *Options) Flags(f *flag.FlagSet) {
 	f.BoolVar(&o.Activity, "activity", false, "keys, pointer and touch count as activity, not only requests")
 	f.BoolVar(&o.Secure, "secure", false, "use https, with a self-signed certificate")
 	f.Func("behind-proxy", "serve a proxy at these `addresses`, such as 127.0.0.1 or 10.0.0.0/8, separated by commas: it ends TLS, so the cookies are Secure, and its X-Forwarded-For names the client", o.setProxies)
+	f.StringVar(&o.FramedBy, "framed-by", "", "the `origin` of another site, such as https://portal.example, that may show the pages in a frame; needs https")
 	f.StringVar(&o.BasePath, "base-path", "", "the `prefix`, such as /app, that a proxy removes from the paths of requests")
 }
 
@@ -121,7 +123,7 @@ func (a *App) handler() http.Handler {
 	mux.Handle("POST /admin/users/{id}/sessions/{session}/end", admin(fresh(handler(a.endPersonsSession))))
 	mux.Handle("POST /admin/users/{id}/sessions/end", admin(fresh(handler(a.endPerson))))
 
-	return securityHeaders(http.MaxBytesHandler(g.Handler(mux), 64<<10))
+	return a.securityHeaders(http.MaxBytesHandler(g.Handler(mux), 64<<10))
 }
 
 // New returns an App, or an error that names the invalid option.
@@ -177,21 +179,32 @@ func New(o Options) (*App, error) {
 		// Browsers keep cookies by host, not by port: two programs on localhost with
 		// the same cookie name log each other out. Give each its own CookieName.
 		InsecureHTTP: !o.Secure && len(o.Proxies) == 0,
+		SameSite:     a.sameSite(),
+		Partitioned:  o.FramedBy != "",
 		ClientAddr:   a.clientAddr,
 		Logger:       o.Log,
 	})
 	return a, err
 }
 
+// sameSite returns None for pages in a frame of another site, to which browsers send no other
+// cookies.
+func (a *App) sameSite() http.SameSite {
+	if a.FramedBy != "" {
+		return http.SameSiteNoneMode
+	}
+	return http.SameSiteLaxMode
+}
+
 // at returns a path as browsers see it.
 func (a *App) at(path string) string { return a.BasePath + path }
 
 // securityHeaders sets headers on every response, including errors and static files.
-func securityHeaders(next http.Handler) http.Handler {
+func (a *App) securityHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		// The pages have no inline styles or scripts, so injected ones can be blocked.
-		h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'")
+		h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; object-src 'none'; frame-ancestors "+cmp.Or(a.FramedBy, "'none'"))
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		// Not no-referrer: browsers would send "Origin: null" with our own forms. Where

@@ -43,6 +43,29 @@ func TestBehindAProxyCookiesAreSecureAndItsClientsAreNamed(t *testing.T) {
 	}
 }
 
+func TestAnotherSiteMayShowThePagesInAFrame(t *testing.T) {
+	for _, test := range []struct {
+		flags                 []string
+		attributes, ancestors string
+	}{
+		{[]string{"-secure"}, "; HttpOnly; Secure; SameSite=Lax", "frame-ancestors 'none'"},
+		{[]string{"-secure", "-framed-by", "https://portal.example"}, "; HttpOnly; Secure; SameSite=None; Partitioned", "frame-ancestors https://portal.example"},
+	} {
+		s := newSite(t, parseFlags(t, test.flags...))
+		s.url = "https://dashboard.example"
+		resp := apptest.Login(s.browse(), "ada").Expect(http.StatusSeeOther, "/home")
+		if lines := resp.Header["Set-Cookie"]; len(lines) != 1 || !strings.HasSuffix(lines[0], test.attributes) {
+			t.Errorf("%v: the cookies are %q", test.flags, lines)
+		}
+		if policy := resp.Header.Get("Content-Security-Policy"); !strings.HasSuffix(policy, test.ancestors) {
+			t.Errorf("%v: the policy is %q", test.flags, policy)
+		}
+	}
+	if _, err := New(parseFlags(t, "-framed-by", "https://portal.example")); err == nil {
+		t.Error("over http, browsers would send no cookie")
+	}
+}
+
 func TestWithoutAProxyNoClientNamesItself(t *testing.T) {
 	b := newSite(t, testOptions()).browse()
 	b.Header.Set("X-Forwarded-For", "203.0.113.9")

@@ -143,7 +143,7 @@ func (s *Store) Load(ctx context.Context, key store.Key) (store.Record, error) {
 // Touch implements [store.Backend].
 func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error {
 	_, err := s.runScript(ctx, touchScript, s.sessionKey(key), nil,
-		nowMillis(), formatInt(int64(seen)), member(key), formatInt(store.Grace.Milliseconds()))
+		nowMillis(), formatInt(int64(seen)), formatInt(store.Grace.Milliseconds()))
 	if err == nil && s.cache != nil {
 		s.recent.addTouch(key, seen)
 		return nil
@@ -174,14 +174,14 @@ func (s *Store) Create(ctx context.Context, r store.Record, limit store.Limit) (
 	} else if limit.Max > 0 {
 		script = createOverLimitScript
 	}
-	reply, err := s.runScript(ctx, script, s.sessionKey(r.Key), []string{s.indexKey(r.Owner)},
-		nowMillis(), indexEntry(r), encodeSession(r), ttlUntil(r.GoneAt().Add(store.Grace)), r.Owner,
+	reply, err := s.runScript(ctx, script, s.sessionKey(r.Key), []string{s.indexKey(r.Key.Group())},
+		nowMillis(), r.ID, encodeSession(r), ttlUntil(r.GoneAt().Add(store.Grace)), r.Owner,
 		strconv.Itoa(limit.Max), refuse,
 		encodeTombstone(store.ReasonTooManySessions), tombstoneTTL(store.ReasonTooManySessions))
 	if err != nil && !lags(err) {
 		return nil, err
 	}
-	ended, corrupt := s.records(r.Owner, reply)
+	ended, corrupt := s.records(r.Key.Group(), reply)
 	for _, r := range ended {
 		s.noteWrite(r.Key)
 	}
@@ -202,8 +202,8 @@ func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r st
 	if r.Revived() {
 		moveUntil = max(moveUntil, r.Expires)
 	}
-	_, err := s.runScript(ctx, replaceScript, s.sessionKey(old), []string{s.sessionKey(r.Key), s.indexKey(r.Owner)},
-		encodeVersion(version), r.Owner, indexEntry(r), member(old), encodeSession(r),
+	_, err := s.runScript(ctx, replaceScript, s.sessionKey(old), []string{s.sessionKey(r.Key), s.indexKey(old.Group())},
+		encodeVersion(version), r.Owner, r.ID, encodeSession(r),
 		ttlUntil(r.GoneAt().Add(store.Grace)), encodeMove(r), ttlUntil(moveUntil))
 	return s.decodeMarker(old, err)
 }
@@ -212,8 +212,7 @@ func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r st
 func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	defer s.noteWrite(key)
 	redisKey := s.sessionKey(key)
-	reply, err := s.runScript(ctx, deleteScript, redisKey, nil,
-		member(key), encodeTombstone(reason), tombstoneTTL(reason))
+	reply, err := s.runScript(ctx, deleteScript, redisKey, nil, encodeTombstone(reason), tombstoneTTL(reason))
 	err = s.decodeMarker(key, err)
 	var moved *store.MovedError
 	switch {

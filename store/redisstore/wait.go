@@ -29,8 +29,8 @@ type WaitReplicas struct {
 
 	// EveryWrite makes every write but Touch wait. By default, only what ends or replaces
 	// a session does: Delete, DeleteByID, Replace, and Create if its limit may end sessions. A
-	// failover may then lose a login or changed values, but no logout. ByOwner waits too,
-	// because a second EndUser that finds nothing must not confirm what the first could not.
+	// failover may then lose a login or changed values, but no logout. ByOwner and All wait too,
+	// because a second EndUser or EndAll that finds nothing must not confirm what the first could not.
 	EveryWrite bool
 }
 

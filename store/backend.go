@@ -199,7 +199,8 @@ type Lister interface {
 	// server no longer at a time than ByOwner does.
 	All(ctx context.Context, realm string) iter.Seq2[Record, error]
 
-	// Count returns how many sessions of a realm there are. Those past their GoneAt do not
-	// count, or for at most Grace longer.
+	// Count returns how many sessions of a realm there are. One that exists all the while
+	// counts once, however often Replace moves it. Those past their GoneAt do not count, or
+	// for at most Grace longer.
 	Count(ctx context.Context, realm string) (int, error)
 }

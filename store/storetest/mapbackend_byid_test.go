@@ -80,6 +80,9 @@ func (b *mapBackend) ByOwner(_ context.Context, owner, after string, max int) ([
 func (b *mapBackend) DeleteByID(_ context.Context, ends []store.End) ([]store.Record, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.busyErr(); err != nil {
+		return nil, err
+	}
 	ended := make([]store.Record, len(ends))
 	for i, end := range ends {
 		r, ok := b.byID(end.Owner, end.ID)

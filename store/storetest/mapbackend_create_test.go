@@ -16,6 +16,9 @@ func (b *mapBackend) Create(_ context.Context, r store.Record, limit store.Limit
 	if r.Key.Group() != store.GroupOf(r.Owner) {
 		return nil, errors.New("the key is not of its owner's group")
 	}
+	if err := b.busyErr(); err != nil {
+		return nil, err
+	}
 	notASCII := func(c rune) bool { return c > 127 }
 	if b.makes("create: refuses an owner that is not ASCII") && strings.ContainsFunc(r.Owner, notASCII) ||
 		b.makes("create: refuses empty values") && len(r.Values) == 0 {

@@ -26,6 +26,7 @@ type sharedState struct {
 	moved    map[store.Key]store.MovedError
 	reasons  map[store.Key]store.Reason
 	created  []store.Record // every session that Create has stored, for mistakes
+	loops    int            // over All, for mistakes
 }
 
 type watcher struct {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"iter"
 	"sync/atomic"
 
 	"github.com/sessionguard-go/sessionguard/store"
@@ -14,10 +15,23 @@ type alternatingNodes struct {
 	calls atomic.Uint64
 }
 
-// alternate returns a backend whose calls go to a and b in turn. It is a Watcher if a is one.
+// alternate returns a backend whose calls go to a and b in turn. It is a Watcher if a is one,
+// and a Lister if both are.
 func alternate(a, b store.Backend) store.Backend {
 	n := &alternatingNodes{a: a, b: b}
-	if w, watches := a.(store.Watcher); watches {
+	w, watches := a.(store.Watcher)
+	la, lists := a.(store.Lister)
+	lb, listsToo := b.(store.Lister)
+	l := alternatingListers{n, la, lb}
+	switch lists = lists && listsToo; {
+	case watches && lists:
+		return struct {
+			alternatingListers
+			store.Watcher
+		}{l, w}
+	case lists:
+		return l
+	case watches:
 		return struct {
 			*alternatingNodes
 			store.Watcher
@@ -67,4 +81,25 @@ func (n *alternatingNodes) ByOwner(ctx context.Context, owner, after string, max
 
 func (n *alternatingNodes) DeleteByID(ctx context.Context, ends []store.End) ([]store.Record, error) {
 	return n.next().DeleteByID(ctx, ends)
+}
+
+// alternatingListers are alternatingNodes that are Listers.
+type alternatingListers struct {
+	*alternatingNodes
+	a, b store.Lister
+}
+
+func (l alternatingListers) next() store.Lister {
+	if l.calls.Add(1)%2 == 1 {
+		return l.a
+	}
+	return l.b
+}
+
+func (l alternatingListers) All(ctx context.Context, realm string) iter.Seq2[store.Record, error] {
+	return l.next().All(ctx, realm)
+}
+
+func (l alternatingListers) Count(ctx context.Context, realm string) (int, error) {
+	return l.next().Count(ctx, realm)
 }

@@ -35,8 +35,8 @@ import (
 
 // Run checks every rule of [store.Backend], each in a subtest with a backend from newBackend.
 // All backends may share one database, even one that is in use: keys and owners are random,
-// and nothing else is read. If the backend is a [store.Watcher], Run checks the rules of
-// Watcher too; to find out, it calls newBackend once more.
+// and nothing else is read. If the backend is a [store.Watcher] or a [store.Lister], Run checks
+// the rules of these too; to find out, it calls newBackend once more.
 //
 // Run never sleeps. Instead of waiting for sessions to end, it creates some that have ended:
 // just now, which a backend has to keep for [store.Grace], or an hour ago, which it has to
@@ -75,10 +75,14 @@ type T interface {
 var backendChecks = slices.Concat(recordChecks, moveChecks, endingChecks, ownerChecks, byIDChecks, raceChecks)
 
 func checksFor(b store.Backend) []check {
+	checks := backendChecks
 	if _, watches := b.(store.Watcher); watches {
-		return slices.Concat(backendChecks, watcherChecks, byIDWatcherChecks)
+		checks = slices.Concat(checks, watcherChecks, byIDWatcherChecks)
 	}
-	return backendChecks
+	if _, lists := b.(store.Lister); lists {
+		checks = slices.Concat(checks, listerChecks, listerRaceChecks)
+	}
+	return checks
 }
 
 // newRecord returns a session of a new owner that is valid for half an hour. Every field has

@@ -49,12 +49,35 @@ func TestMapBackendNodesPass(t *testing.T) {
 	})
 }
 
-func TestWatcherChecksAreOnlyForWatchers(t *testing.T) {
+func TestMapListerPasses(t *testing.T) {
+	Run(t, func(*testing.T) store.Backend {
+		w := newMapBackend("")
+		return mapLister{w.mapBackend, w}
+	})
+}
+
+// A mapLister is a mapBackend that is a store.Lister and no store.Watcher.
+type mapLister struct {
+	*mapBackend
+	store.Lister
+}
+
+func TestChecksOfInterfacesAreOnlyForThoseThatHaveThem(t *testing.T) {
 	w := newMapBackend("")
-	require.Len(t, checksFor(w.mapBackend), len(backendChecks))
-	require.Len(t, checksFor(w), len(backendChecks)+len(watcherChecks)+len(byIDWatcherChecks))
-	require.Len(t, checksFor(alternate(w.mapBackend, w.mapBackend)), len(backendChecks))
-	require.Len(t, checksFor(alternate(w, w)), len(backendChecks)+len(watcherChecks)+len(byIDWatcherChecks))
+	watching, listing := len(watcherChecks)+len(byIDWatcherChecks), len(listerChecks)+len(listerRaceChecks)
+	for b, want := range map[store.Backend]int{
+		w.mapBackend:               0,
+		mapLister{w.mapBackend, w}: listing,
+		w:                          watching + listing,
+		struct {
+			*mapBackend
+			store.Watcher
+		}{w.mapBackend, w}: watching,
+	} {
+		require.Len(t, checksFor(b), len(backendChecks)+want)
+		require.Len(t, checksFor(alternate(b, b)), len(backendChecks)+want)
+	}
+	require.Len(t, checksFor(alternate(w, w.mapBackend)), len(backendChecks)+watching)
 }
 
 // No check would notice the loss of a field that newRecord or successor leaves out.
@@ -119,15 +142,19 @@ func TestNodesThatDisagreeAreFound(t *testing.T) {
 			shared := newMapBackend("")
 			return &cachingNode{mapWatcher: shared}, &cachingNode{mapWatcher: shared}
 		},
+		"each lists only what it has created": func() (a, b store.Backend) {
+			node, other := newMapBackend(""), newMapBackend("")
+			return mapLister{node.mapBackend, node}, mapLister{node.anotherNode(), other}
+		},
 		"each reports only the endings it caused": func() (a, b store.Backend) {
-			node, other := newMapBackend(""), newMapBackend("").mapBackend
+			node, other := newMapBackend(""), newMapBackend("")
 			other.sharedState = node.sharedState
 			return node, other
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var found []string
-			for _, c := range checksFor(newMapBackend("")) {
+			for _, c := range checksFor(alternate(nodes())) {
 				if failureOf(t, c, alternate(nodes())) != "" {
 					found = append(found, c.name)
 				}

@@ -15,6 +15,9 @@ import (
 // getValue returns nil if the key does not exist. It uses GETEX, which changes nothing
 // here but counts as a write: a replica, which may lag behind its primary, refuses it.
 func (s *Store) getValue(ctx context.Context, redisKey string) ([]byte, error) {
+	if s.closed.Err() != nil {
+		return nil, errClosed
+	}
 	value, err := s.client.Do(ctx, s.client.B().Getex().Key(redisKey).Build().ToRetryable()).AsBytes()
 	if rueidis.IsRedisNil(err) {
 		return nil, nil

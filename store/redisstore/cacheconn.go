@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,9 +133,4 @@ func (r *pendingRead) Wait(ctx context.Context) (rueidis.RedisMessage, error) {
 	case <-ctx.Done():
 		return rueidis.RedisMessage{}, ctx.Err()
 	}
-}
-
-// keyFromRedisKey returns the key of the session at a Redis key.
-func keyFromRedisKey(redisKey string) (store.Key, bool) {
-	return parseMember(redisKey[strings.LastIndexByte(redisKey, ':')+1:])
 }

@@ -15,6 +15,9 @@ import (
 // getValue returns nil if the key does not exist. It uses GETEX, which changes nothing
 // here but counts as a write: a replica, which may lag behind its primary, refuses it.
 func (s *Store) getValue(ctx context.Context, redisKey string) ([]byte, error) {
+	if s.closed.Err() != nil {
+		return nil, errClosed
+	}
 	value, err := s.client.Do(ctx, s.client.B().Getex().Key(redisKey).Build().ToRetryable()).AsBytes()
 	if rueidis.IsRedisNil(err) {
 		return nil, nil
@@ -91,22 +94,28 @@ func (s *Store) plainNotFound(key store.Key, err error) error {
 	return err
 }
 
-// records decodes a script's pairs of an index member and the session's value.
-func (s *Store) records(owner string, pairs []string) ([]store.Record, error) {
+// records decodes a script's pairs of an index member of a group and the session's value.
+func (s *Store) records(group int, pairs []string) ([]store.Record, error) {
 	var records []store.Record
 	for ; len(pairs) > 1; pairs = pairs[2:] {
-		redisKey := s.groups[store.GroupOf(owner)] + "s:" + pairs[0]
-		key, ok := parseMember(pairs[0])
-		if !ok {
-			return records, s.withKey(redisKey, record.ErrCorrupt)
-		}
-		r, err := decode(key, []byte(pairs[1]))
+		r, err := s.record(group, pairs[0], pairs[1])
 		if err != nil {
-			return records, s.withKey(redisKey, err)
+			return records, err
 		}
 		records = append(records, r)
 	}
 	return records, nil
+}
+
+// record decodes an index member of a group and the session's value.
+func (s *Store) record(group int, member, value string) (store.Record, error) {
+	redisKey := s.groups[group] + "s:" + member
+	key, ok := keyFromRedisKey(redisKey)
+	if !ok {
+		return store.Record{}, s.withKey(redisKey, record.ErrCorrupt)
+	}
+	r, err := decode(key, []byte(value))
+	return r, s.withKey(redisKey, err)
 }
 
 // withKey adds the Redis key to an error, unless it is a [store.ErrNotFound].
@@ -114,13 +123,13 @@ func (s *Store) withKey(redisKey string, err error) error {
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	return fmt.Errorf("redisstore: %q: %w", redisKey, err)
+	return fmt.Errorf("redisstore: %s: %w", quoteKey(redisKey), err)
 }
 
 // serverError adds the Redis key to an error of the server or the connection, and removes
 // passwords.
 func (s *Store) serverError(redisKey string, err error) error {
-	return fmt.Errorf("redisstore: %q: %w", redisKey, s.redacted(err))
+	return fmt.Errorf("redisstore: %s: %w", quoteKey(redisKey), s.redacted(err))
 }
 
 // redacted removes passwords from an error: some servers repeat a command that they do not

@@ -9,13 +9,14 @@
 //
 // Every other call is one round trip as well: a script that uses the keys of one owner.
 // Owners form 64 groups, spread evenly over the slots of a cluster, and all keys of a group
-// share a slot. ByOwner takes more round trips where sessions have expired, and DeleteByID
-// one for each group.
+// share a slot. ByOwner takes more round trips where sessions have expired, DeleteByID one for
+// each group, and All and Count one for each page of sessions and at least one for each group.
 //
 // Create with a limit reads all sessions of the owner, without their values, in a single
 // script, and Redis serves nobody else meanwhile. A limit that applies from the start
 // (MaxSessions in the guard's Config) keeps the number small; without one, any user can make
-// it large by logging in often. No other script uses more than [store.MaxPage] sessions.
+// it large by logging in often. No other script reads more than [store.MaxPage] sessions;
+// Count looks whether 1,024 are there.
 //
 // Every connection is pinged four times per Config.Timeout. [WaitReplicas] adds the way to a
 // replica and back to each logout, and to each login that replaces or may end a session.
@@ -30,15 +31,17 @@
 // clocks differ. The server's clock only has to run evenly, and a replica's clock has to
 // agree with it.
 //
-// A session's key expires by itself, [store.Grace] after [store.Record.GoneAt]. The index
-// of an owner expires with the last of its sessions. Logins and ByOwner remove stale entries
-// from it, and touches restore missing ones.
+// A session's key expires by itself, [store.Grace] after [store.Record.GoneAt]. Each group has
+// an index of its sessions, which expires with the last of them. Logins, ByOwner, All and Count
+// remove stale entries from it, so that hardly more than an eighth are, and touches restore
+// missing ones.
 //
 // If the server is unreachable, slow, a replica or out of memory, the call fails within
 // Config.Timeout: half of it is for connecting and half for the response. A guard then
 // responds with 503. A value that this package has not written is an error too; the error
-// names its key, and until that key is deleted, the sessions of its owner can be neither
-// listed nor counted. Neither error ever means "logged out".
+// names its key as redis-cli takes it, and until that key is deleted, the sessions of its owner
+// can be neither listed nor counted. All yields those of others, and then the error. Neither
+// error ever means "logged out".
 //
 // A command that may have been executed is not sent again, except Touch and commands that
 // only read. While a cluster moves a slot, a call that needs keys on both nodes fails.
@@ -51,7 +54,7 @@
 // Valkey has everything that is used, but has not been tried.
 //
 // A user with an access list needs these commands on the prefix: GET, GETEX, GETRANGE, SET,
-// SETRANGE, DEL, EXISTS, PEXPIRE, PTTL, ZADD, ZREM, ZCARD, ZRANGE, ZRANGEBYLEX, PUBLISH,
+// SETRANGE, DEL, EXISTS, PEXPIRE, PTTL, ZADD, ZREM, ZCARD, ZRANDMEMBER, ZRANGEBYLEX, PUBLISH,
 // SUBSCRIBE, EVAL and EVALSHA. Not tied to the prefix, the user needs @connection, with
 // CacheFor MULTI and EXEC, and on a cluster CLUSTER SLOTS.
 //
@@ -67,8 +70,8 @@
 //
 // Set maxmemory-policy to noeviction. A server that is full then still accepts logouts
 // and touches, but no logins. With any other policy, eviction logs users out; where it
-// evicts an index, LoadByID, ByOwner, DeleteByID and limits miss the sessions in it until
-// they are touched.
+// evicts an index, LoadByID, ByOwner, All, Count, DeleteByID and limits miss the sessions in it,
+// a 64th of all, until they are touched.
 //
 // # Replication
 //
@@ -84,7 +87,7 @@
 //
 // If they have not in time, the call fails and a guard responds with 503, although the session
 // is gone from the primary: others see that, until a failover undoes it. Every such call fails
-// while no replica is connected, and so does the list of a user's sessions, and a login from a
+// while no replica is connected, and so does the list of a user's or of all sessions, and a login from a
 // browser that still sends the cookie of any earlier session. Plan for one replica more than
 // Number if logouts must work while one is down. Each wait takes a round trip between the
 // primary and its replicas.

@@ -18,7 +18,6 @@ func requireTTL(t testing.TB, s *Store, redisKey string, want time.Duration) {
 }
 
 func TestRedisExpiresSessionsAndIndexes(t *testing.T) {
-	s := openStore(t, Config{}, sharedServer(t).Addr)
 	now := store.TimeOf(time.Now())
 	for name, c := range map[string]struct {
 		change func(*store.Record)
@@ -33,24 +32,25 @@ func TestRedisExpiresSessionsAndIndexes(t *testing.T) {
 		"just expired":          {func(r *store.Record) { r.Expires = now.Add(-10 * time.Second) }, -10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
+			s := openStore(t, Config{Prefix: newOwner() + ":"}, sharedServer(t).Addr)
 			r := newSession(newOwner())
 			c.change(&r)
 			createRecord(t, s, r)
 			requireTTL(t, s, s.sessionKey(r.Key), c.goneIn+store.Grace)
-			requireTTL(t, s, s.indexKey(r.Owner), c.goneIn+store.Grace)
+			requireTTL(t, s, s.indexKey(r.Key.Group()), c.goneIn+store.Grace)
 		})
 	}
 }
 
 func TestTouchPostponesExpiryAndSaveKeepsIt(t *testing.T) {
-	s := openStore(t, Config{}, sharedServer(t).Addr)
+	s := openStore(t, Config{Prefix: newOwner() + ":"}, sharedServer(t).Addr)
 	now := store.TimeOf(time.Now())
 	r := newSession(newOwner())
 	r.LastSeen = now.Add(-30 * time.Minute)
 	createRecord(t, s, r)
 	require.NoError(t, s.Touch(t.Context(), r.Key, now.Add(-10*time.Minute)))
 	requireTTL(t, s, s.sessionKey(r.Key), 50*time.Minute+store.Grace)
-	requireTTL(t, s, s.indexKey(r.Owner), 50*time.Minute+store.Grace)
+	requireTTL(t, s, s.indexKey(r.Key.Group()), 50*time.Minute+store.Grace)
 	require.NoError(t, s.Save(t.Context(), withValues(r, []byte("new"))))
 	requireTTL(t, s, s.sessionKey(r.Key), 50*time.Minute+store.Grace)
 }
@@ -75,21 +75,21 @@ func TestRedisExpiresMoveMarkersAndTombstones(t *testing.T) {
 }
 
 func TestLongExpiredSessionIsNotStored(t *testing.T) {
-	s := openStore(t, Config{}, sharedServer(t).Addr)
+	s := openStore(t, Config{Prefix: newOwner() + ":"}, sharedServer(t).Addr)
 	r := newSession(newOwner())
 	r.Expires = store.TimeOf(time.Now().Add(-time.Hour))
 	createRecord(t, s, r)
 	require.False(t, exists(t, s, s.sessionKey(r.Key)))
-	require.False(t, exists(t, s, s.indexKey(r.Owner)))
+	require.False(t, exists(t, s, s.indexKey(r.Key.Group())))
 }
 
 func TestIndexExpiresWithTheLastOfItsSessions(t *testing.T) {
-	s := openStore(t, Config{}, sharedServer(t).Addr)
+	s := openStore(t, Config{Prefix: newOwner() + ":"}, sharedServer(t).Addr)
 	long := createSession(t, s)
-	short := newSession(long.Owner)
+	short := newSession(ownerInGroup(long.Key.Group()))
 	short.IdleTimeout = time.Minute
 	createRecord(t, s, short)
-	requireTTL(t, s, s.indexKey(long.Owner), time.Hour+store.Grace)
+	requireTTL(t, s, s.indexKey(long.Key.Group()), time.Hour+store.Grace)
 }
 
 func TestExpiredButStoredSessionDoesNotCountForTheLimit(t *testing.T) {
@@ -107,7 +107,7 @@ func TestExpiredButStoredSessionDoesNotCountForTheLimit(t *testing.T) {
 
 // Before version 7, Redis formats large numbers of Lua with an exponent.
 func TestScriptsWriteLargeNumbersExactly(t *testing.T) {
-	s := openStore(t, Config{}, sharedServer(t).Addr)
+	s := openStore(t, Config{Prefix: newOwner() + ":"}, sharedServer(t).Addr)
 	r := newSession(newOwner())
 	r.Expires, r.Details = 1<<60, &store.Details{RememberUntil: 1 << 60}
 	createRecord(t, s, r)
@@ -116,7 +116,7 @@ func TestScriptsWriteLargeNumbersExactly(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, r.Expires, got.Expires)
 	require.Equal(t, r.Detail().RememberUntil, got.Detail().RememberUntil)
-	ttl, err := sendCommand(t, s, "PTTL", s.indexKey(r.Owner)).AsInt64()
+	ttl, err := sendCommand(t, s, "PTTL", s.indexKey(r.Key.Group())).AsInt64()
 	require.NoError(t, err)
 	require.InEpsilon(t, maxLifetime, float64(ttl), 1e-9)
 }

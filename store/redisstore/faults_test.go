@@ -17,37 +17,50 @@ import (
 // rueidis waits by default for a server, and so tells a call that has no bound of ours.
 const slack = 5 * time.Second
 
+type fault struct{ begin, end func(servers.Remote) error }
+
+var faults = map[string]fault{
+	"killed":  {servers.Remote.Kill, servers.Remote.Start},
+	"paused":  {servers.Remote.Pause, servers.Remote.Resume},
+	"cut":     {servers.Remote.Cut, servers.Remote.Restore},
+	"stalled": {servers.Remote.Stall, servers.Remote.Restore},
+}
+
 func TestUnreachableServerFailsWithinTimeout(t *testing.T) {
 	config := Config{Timeout: 500 * time.Millisecond}
-	for name, fault := range map[string]struct{ begin, end func(servers.Remote) error }{
-		"killed":  {servers.Remote.Kill, servers.Remote.Start},
-		"paused":  {servers.Remote.Pause, servers.Remote.Resume},
-		"cut":     {servers.Remote.Cut, servers.Remote.Restore},
-		"stalled": {servers.Remote.Stall, servers.Remote.Restore},
-	} {
+	for name, fault := range faults {
 		for _, config.CacheFor = range []time.Duration{0, time.Minute} {
 			t.Run(name, func(t *testing.T) {
 				network, direct, remote := openRemote(t, config)
 				r := createSession(t, direct)
 				require.NoError(t, load(t, remote, createSession(t, remote)))
-				require.NoError(t, fault.begin(network))
-				for range 2 { // on the existing connection, then without one
-					requireAllFailInTime(t, remote, r)
-				}
-				require.NoError(t, fault.end(network))
-				require.Eventually(t, func() bool {
-					_, err := remote.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
-					return err == nil
-				}, 5*time.Second, 10*time.Millisecond, "the store must recover")
+				requireFaultIsAnError(t, network, fault, remote, r)
 			})
 		}
 	}
 }
 
+func requireFaultIsAnError(t *testing.T, network servers.Remote, f fault, remote *Store, r store.Record) {
+	t.Helper()
+	require.NoError(t, remote.Ping(t.Context()))
+	require.NoError(t, f.begin(network))
+	for range 2 { // on the existing connection, then without one
+		requireAllFailInTime(t, remote, r)
+	}
+	require.NoError(t, f.end(network))
+	require.Eventually(t, func() bool {
+		_, err := remote.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
+		return err == nil
+	}, 5*time.Second, 10*time.Millisecond, "the store must recover")
+	require.NoError(t, remote.Ping(t.Context()))
+}
+
 func requireAllFailInTime(t *testing.T, s *Store, r store.Record) {
 	t.Helper()
 	var callers sync.WaitGroup
-	for name, f := range allCalls(t.Context(), s, r) {
+	calls := allCalls(t.Context(), s, r)
+	calls["Ping"] = func() error { return s.Ping(t.Context()) }
+	for name, f := range calls {
 		callers.Go(func() {
 			started := time.Now()
 			err := f()

@@ -1,7 +1,7 @@
 package redisstore
 
 import (
-	"encoding/base64"
+	"fmt"
 	"strconv"
 	"sync"
 
@@ -9,28 +9,39 @@ import (
 )
 
 // sessionKey returns the Redis key of a session, or of the tombstone or move marker that
-// took its place.
+// took its place. It ends with the 32 bytes of key, the session's member.
 func (s *Store) sessionKey(key store.Key) string {
-	return s.groups[key.Group()] + "s:" + member(key)
+	return s.groups[key.Group()] + "s:" + string(key[:])
 }
 
-// indexKey returns the Redis key of an owner's index, a sorted set of entries.
-func (s *Store) indexKey(owner string) string {
-	return s.groups[store.GroupOf(owner)] + "o:" + owner
-}
-
-// member returns what ends a session's Redis key, and its entry in its owner's index.
-func member(key store.Key) string { return base64.RawURLEncoding.EncodeToString(key[:]) }
-
-// indexEntry returns a session's entry in its owner's index: see prelude in scripts.go.
-func indexEntry(r store.Record) string { return r.ID + "\x00" + member(r.Key) }
-
-func parseMember(m string) (key store.Key, ok bool) {
-	b, err := base64.RawURLEncoding.DecodeString(m)
-	if err != nil || len(b) != len(key) {
+// keyFromRedisKey returns the key of the session at a Redis key.
+func keyFromRedisKey(redisKey string) (key store.Key, ok bool) {
+	at := len(redisKey) - len(key)
+	if at < 2 || redisKey[at-2:at] != "s:" {
 		return key, false
 	}
-	return store.Key(b), true
+	return store.Key([]byte(redisKey[at:])), true
+}
+
+// indexKey returns the Redis key of the index of a group's sessions: see prelude in scripts.go.
+// It is one for each group, and not one for each owner, so that All and Count find all
+// sessions, and each costs less memory.
+func (s *Store) indexKey(group int) string { return s.groups[group] + "index" }
+
+// quoteKey returns a Redis key as redis-cli takes it.
+func quoteKey(redisKey string) string {
+	b := []byte{'"'}
+	for _, c := range []byte(redisKey) {
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ' || c > '~':
+			b = fmt.Appendf(b, `\x%02x`, c)
+		default:
+			b = append(b, c)
+		}
+	}
+	return string(append(b, '"'))
 }
 
 // groupPrefixes returns the prefix of each group's keys. Its hash tag puts the whole group

@@ -43,17 +43,24 @@ func TestKeysOfAnOwnerShareOneTag(t *testing.T) {
 		owner := newOwner() + "}{a"
 		r := newSession(owner)
 		tag := func(key string) string { return key[strings.Index(key, "{"):strings.Index(key, "}")] }
-		require.Equal(t, tag(s.sessionKey(r.Key)), tag(s.indexKey(owner)))
+		require.Equal(t, tag(s.sessionKey(r.Key)), tag(s.indexKey(store.GroupOf(owner))))
 	}
 }
 
-func TestParseMemberInvertsMember(t *testing.T) {
+// A key may have any bytes, such as those that follow it in Redis keys.
+func TestKeyFromRedisKey(t *testing.T) {
+	s := &Store{groups: groupPrefixes("x:")}
 	r := newSession(newOwner())
-	key, ok := parseMember(member(r.Key))
+	copy(r.Key[:], "s:{}:s:\x00\xff")
+	key, ok := keyFromRedisKey(s.sessionKey(r.Key))
 	require.True(t, ok)
 	require.Equal(t, r.Key, key)
-	for _, foreign := range []string{"", "x", member(r.Key)[1:], member(r.Key) + "A", "?" + member(r.Key)[1:]} {
-		_, ok := parseMember(foreign)
+	for _, foreign := range []string{"", "s:", "s:x", s.sessionKey(r.Key)[:38], s.sessionKey(r.Key) + "A", s.indexKey(0), string(r.Key[:])} {
+		_, ok := keyFromRedisKey(foreign)
 		require.False(t, ok, foreign)
 	}
+}
+
+func TestKeysInErrorsAreAsRedisCLITakesThem(t *testing.T) {
+	require.Equal(t, `"a{1}:s:\x00\xc3\xa9\"\\\x7f~"`, quoteKey("a{1}:s:\x00é\"\\\x7f~"))
 }

@@ -9,9 +9,8 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// prepareOptions refuses options that would break a guarantee, fills in defaults and caps
-// the timeouts.
-func prepareOptions(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, error) {
+// prepareConfig fills in defaults, and refuses what does not work.
+func prepareConfig(c Config) (Config, error) {
 	if c.Prefix == "" {
 		c.Prefix = "sessionguard:"
 	}
@@ -21,7 +20,17 @@ func prepareOptions(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Con
 	if c.WaitReplicas.Number > 0 && c.WaitReplicas.Timeout == 0 {
 		c.WaitReplicas.Timeout = c.Timeout / 2
 	}
-	if err := checkOptions(o, c); err != nil {
+	return c, checkConfig(c)
+}
+
+// prepareOptions refuses options that would break a guarantee, fills in defaults and caps
+// the timeouts.
+func prepareOptions(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Config, error) {
+	c, err := prepareConfig(c)
+	if err == nil {
+		err = checkOptions(o, c)
+	}
+	if err != nil {
 		return o, c, err
 	}
 	o.DisableCache = c.CacheFor == 0
@@ -53,8 +62,8 @@ func prepareOptions(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Con
 	return o, c, nil
 }
 
-// checkOptions returns an error for options that would break a guarantee.
-func checkOptions(o rueidis.ClientOption, c Config) error {
+// checkConfig returns an error for a Config that does not work.
+func checkConfig(c Config) error {
 	switch {
 	case strings.ContainsAny(c.Prefix, "{}"):
 		return errors.New("redisstore: Config.Prefix must not contain braces: they would become the hash tag")
@@ -66,6 +75,13 @@ func checkOptions(o rueidis.ClientOption, c Config) error {
 		return errors.New("redisstore: Config.WaitReplicas.Timeout must be shorter than Config.Timeout, which bounds the whole call")
 	case c.WaitReplicas.Number == 0 && c.WaitReplicas != (WaitReplicas{}):
 		return errors.New("redisstore: Config.WaitReplicas needs a Number: with none, no call waits")
+	}
+	return nil
+}
+
+// checkOptions returns an error for options that would break a guarantee.
+func checkOptions(o rueidis.ClientOption, c Config) error {
+	switch {
 	case c.WaitReplicas.Number > 0 && o.BlockingPoolSize > 0 && o.BlockingPoolSize < 2*maxWaiting:
 		return fmt.Errorf("redisstore: Config.WaitReplicas needs a ClientOption.BlockingPoolSize of at least %d, or every Watch and every call that waits would take a connection from the others, for any time", 2*maxWaiting)
 	case o.ReplicaOnly, o.SendToReplicas != nil, o.ReadNodeSelector != nil,

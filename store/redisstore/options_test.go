@@ -112,7 +112,7 @@ func TestDocumentedAccessListIsSufficient(t *testing.T) {
 	admin := openStore(t, Config{}, server.Addr)
 	runCommand(t, admin, strings.Fields("ACL SETUSER limited on >"+strings.ReplaceAll(secret, " ", "")+
 		" ~sessionguard:* &sessionguard:* +@connection +multi +exec"+
-		" +get +getex +getrange +set +setrange +del +exists +pexpire +pttl +zadd +zrem +zcard +zrange +zrangebylex"+
+		" +get +getex +getrange +set +setrange +del +exists +pexpire +pttl +zadd +zrem +zcard +zrandmember +zrangebylex"+
 		" +publish +subscribe +eval +evalsha")...)
 	for _, cacheFor := range []time.Duration{0, time.Minute} {
 		s, err := New(rueidis.ClientOption{

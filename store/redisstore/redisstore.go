@@ -35,12 +35,13 @@ type Config struct {
 	WaitReplicas WaitReplicas
 }
 
-// A Store is a [store.Backend], a [store.Watcher] and a [store.Cacher] on Redis. Beyond
-// the errors of package store, it refuses a key that is already taken, a key outside the
-// owner's group and a Replace that changes the owner. Errors name the Redis key that they
-// are about, and never contain a password.
+// A Store is a [store.Backend], a [store.Watcher], a [store.Lister] and a [store.Cacher] on
+// Redis. Beyond the errors of package store, it refuses a key that is already taken, a key
+// outside the owner's group and a Replace that changes the owner. Errors name the Redis key that
+// they are about, and never contain a password of [New].
 type Store struct {
 	client   *client
+	shared   bool // the client is the application's
 	timeout  time.Duration
 	cacheFor time.Duration
 	prefix   string
@@ -58,6 +59,7 @@ type Store struct {
 }
 
 var (
+	errClosed       = errors.New("the store is closed")
 	errKeyTaken     = errors.New("a session has this key already; make keys from fresh randomness")
 	errNoOwner      = errors.New("redisstore: a session needs an owner")
 	errOwnerChanged = errors.New("a session cannot be replaced by a session of another owner; create a new one")
@@ -77,15 +79,8 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		timeout:  config.Timeout,
-		cacheFor: config.CacheFor,
-		prefix:   config.Prefix,
-		groups:   groupPrefixes(config.Prefix),
-		secrets:  []string{option.Password, option.Sentinel.Password},
-		wait:     config.WaitReplicas,
-		waiting:  make(chan struct{}, maxWaiting),
-	}
+	s := newStore(config)
+	s.secrets = []string{option.Password, option.Sentinel.Password}
 	if s.cacheFor > 0 {
 		s.recent = newRecentWrites(s.cacheFor)
 		s.cache = newCache(s.cacheFor, option.CacheSizeEachConn)
@@ -93,28 +88,111 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 	}
 	connected, err := rueidis.NewClient(option)
 	if err == nil {
-		s.client = &client{Client: connected}
-		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
-		defer cancel()
-		_, err = s.getValue(ctx, s.groups[0])
+		if err = s.use(connected); err != nil {
+			connected.Close()
+		}
 	}
 	if err != nil {
-		if s.client != nil {
-			s.client.Close()
-		}
-		return nil, fmt.Errorf("redisstore: the server is not usable: %w", s.redacted(err))
+		return nil, s.unusable(err)
 	}
-	s.closed, s.close = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// Close closes the connections and ends every Watch. Later calls fail.
+// NewWithClient is [New] with a client that the application uses for other things too. Close
+// does not close it. Config.CacheFor is refused, since it takes a cache of this package in each
+// connection.
+//
+// A client does not show its options. The application sets those that New would:
+//
+//   - ConnLifetime must not be set: a command in flight when it ends would be executed twice.
+//     A logout or a login would seem to have failed.
+//   - DialFn must not be set, Dialer.Timeout and ConnWriteTimeout must be at most half of
+//     Config.Timeout, and Dialer.KeepAlive a quarter. Otherwise some calls to a server that
+//     does not answer take as long as these allow.
+//   - BlockingPoolSize must have room for each Watch (a guard has one) and, with WaitReplicas,
+//     for 128 calls, beside what the application blocks.
+//
+// Replicas may serve the application's reads. This package sends only commands that count as
+// writes, and a replica refuses those. The application's commands share the pipeline, and slow
+// ones delay requests.
+func NewWithClient(client rueidis.Client, config Config) (*Store, error) {
+	config, err := prepareConfig(config)
+	switch {
+	case err != nil:
+		return nil, err
+	case client == nil:
+		return nil, errors.New("redisstore: NewWithClient needs a client")
+	case config.CacheFor > 0:
+		return nil, errors.New("redisstore: Config.CacheFor needs a client of this package; use New")
+	}
+	s := newStore(config)
+	s.shared = true
+	if err := s.use(client); err != nil {
+		return nil, s.unusable(err)
+	}
+	return s, nil
+}
+
+func newStore(config Config) *Store {
+	s := &Store{
+		timeout:  config.Timeout,
+		cacheFor: config.CacheFor,
+		prefix:   config.Prefix,
+		groups:   groupPrefixes(config.Prefix),
+		wait:     config.WaitReplicas,
+		waiting:  make(chan struct{}, maxWaiting),
+	}
+	s.closed, s.close = context.WithCancel(context.Background())
+	return s
+}
+
+// use sets the client, if its server is usable.
+func (s *Store) use(connected rueidis.Client) error {
+	s.client = &client{Client: connected}
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	defer cancel()
+	_, err := s.getValue(ctx, s.groups[0])
+	return err
+}
+
+func (s *Store) unusable(err error) error {
+	return fmt.Errorf("redisstore: the server is not usable: %w", s.redacted(err))
+}
+
+// Close ends every Watch and, unless the client is that of [NewWithClient], closes the
+// connections. Later calls fail.
 func (s *Store) Close() {
 	s.watchMu.Lock()
 	s.close()
 	s.watchMu.Unlock()
 	s.watches.Wait()
-	s.client.Close()
+	if !s.shared {
+		s.client.Close()
+	}
+}
+
+// Ping returns an error if the server could not serve a login now: if it is unreachable, a
+// replica, out of memory or otherwise refuses writes, if a cluster is down or one node of it
+// could not serve those users whose sessions it has, or if with [WaitReplicas] too few replicas
+// receive what is written. It changes nothing, and returns within Config.Timeout. It takes one
+// round trip, on a cluster one for each of the 64 groups.
+//
+// It is for the readiness probe of a process. All processes fail it at the same time, so
+// consider what a load balancer does then: a guard would respond with 503 where a session is
+// needed, and serve all other pages.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	groups := s.groups[:1]
+	if s.client.Mode() == rueidis.ClientModeCluster {
+		groups = s.groups[:]
+	}
+	for _, group := range groups {
+		if _, err := s.runScript(ctx, pingScript, group, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Load implements [store.Backend].
@@ -143,7 +221,7 @@ func (s *Store) Load(ctx context.Context, key store.Key) (store.Record, error) {
 // Touch implements [store.Backend].
 func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error {
 	_, err := s.runScript(ctx, touchScript, s.sessionKey(key), nil,
-		nowMillis(), formatInt(int64(seen)), member(key), formatInt(store.Grace.Milliseconds()))
+		nowMillis(), formatInt(int64(seen)), formatInt(store.Grace.Milliseconds()))
 	if err == nil && s.cache != nil {
 		s.recent.addTouch(key, seen)
 		return nil
@@ -174,14 +252,14 @@ func (s *Store) Create(ctx context.Context, r store.Record, limit store.Limit) (
 	} else if limit.Max > 0 {
 		script = createOverLimitScript
 	}
-	reply, err := s.runScript(ctx, script, s.sessionKey(r.Key), []string{s.indexKey(r.Owner)},
-		nowMillis(), indexEntry(r), encodeSession(r), ttlUntil(r.GoneAt().Add(store.Grace)), r.Owner,
+	reply, err := s.runScript(ctx, script, s.sessionKey(r.Key), []string{s.indexKey(r.Key.Group())},
+		nowMillis(), r.ID, encodeSession(r), ttlUntil(r.GoneAt().Add(store.Grace)), r.Owner,
 		strconv.Itoa(limit.Max), refuse,
 		encodeTombstone(store.ReasonTooManySessions), tombstoneTTL(store.ReasonTooManySessions))
 	if err != nil && !lags(err) {
 		return nil, err
 	}
-	ended, corrupt := s.records(r.Owner, reply)
+	ended, corrupt := s.records(r.Key.Group(), reply)
 	for _, r := range ended {
 		s.noteWrite(r.Key)
 	}
@@ -202,8 +280,8 @@ func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r st
 	if r.Revived() {
 		moveUntil = max(moveUntil, r.Expires)
 	}
-	_, err := s.runScript(ctx, replaceScript, s.sessionKey(old), []string{s.sessionKey(r.Key), s.indexKey(r.Owner)},
-		encodeVersion(version), r.Owner, indexEntry(r), member(old), encodeSession(r),
+	_, err := s.runScript(ctx, replaceScript, s.sessionKey(old), []string{s.sessionKey(r.Key), s.indexKey(old.Group())},
+		encodeVersion(version), r.Owner, r.ID, encodeSession(r),
 		ttlUntil(r.GoneAt().Add(store.Grace)), encodeMove(r), ttlUntil(moveUntil))
 	return s.decodeMarker(old, err)
 }
@@ -212,8 +290,7 @@ func (s *Store) Replace(ctx context.Context, old store.Key, version uint64, r st
 func (s *Store) Delete(ctx context.Context, key store.Key, reason store.Reason) (store.Record, error) {
 	defer s.noteWrite(key)
 	redisKey := s.sessionKey(key)
-	reply, err := s.runScript(ctx, deleteScript, redisKey, nil,
-		member(key), encodeTombstone(reason), tombstoneTTL(reason))
+	reply, err := s.runScript(ctx, deleteScript, redisKey, nil, encodeTombstone(reason), tombstoneTTL(reason))
 	err = s.decodeMarker(key, err)
 	var moved *store.MovedError
 	switch {

@@ -20,6 +20,17 @@ local prefix = string.match(KEYS[1], '^[^{]*')
 -- The prefix of the group's keys. No value is ever stored under this name itself.
 local group = string.match(KEYS[1], '^[^}]*}:')
 
+-- The index of the group's sessions, a sorted set. All scores are 0, so that its entries are in
+-- the order of their bytes. An entry is
+--   8 bytes of the hash of the owner's realm,
+--   20 bytes of the hash of the owner,
+--   the session's ID, which has no zero byte,
+--   a zero byte,
+--   the 32 bytes of the session's key: its member.
+-- So the sessions of a realm are a range of the index, those of an owner a range in that, and
+-- those in the order of their IDs. Only scripts make entries.
+local index = group .. 'index'
+
 -- A script that changes nothing still ends with a write, which does nothing. A replica,
 -- which may lag behind its primary, refuses it.
 local function write_nothing() redis.call('DEL', group) end
@@ -43,8 +54,8 @@ local function read_string(value, at)
 	return string.sub(value, at, at + length - 1), at + length
 end
 
-local function parse_session(value)
-	if #value < 45 then return end
+local function parse_session(key, value)
+	if string.sub(value, 47, 78) ~= string.sub(key, -32) then return end -- a session of another key
 	local s, length, _ = {value = value, version = string.sub(value, 10, 17)}
 	s.last_seen, _, s.idle_timeout, s.expires, s.remember_until, length =
 		struct.unpack('>i8i8i8i8i8I4', string.sub(value, 2, 45))
@@ -71,7 +82,7 @@ local function parse(key, value)
 		return nil, 'not found'
 	end
 	local kind = string.sub(value, 1, 1)
-	local s = kind == 'S' and parse_session(value)
+	local s = kind == 'S' and parse_session(key, value)
 	if s then return s end
 	if kind == 'M' or kind == 'E' then return nil, 'marker', value end
 	return nil, 'corrupt', key
@@ -91,25 +102,88 @@ local function get_head(key)
 	return s, status, result
 end
 
--- An entry of an owner's index is the session's ID, a zero byte and the session's member.
--- All scores are 0, so entries are in the order of IDs.
-local function entry_of(id, member) return id .. '\0' .. member end
-local function member_of(entry) return string.sub(entry, -43) end
-
--- Returns the index's entries of an ID.
-local function find_entries(index, id)
-	return redis.call('ZRANGEBYLEX', index, '[' .. id .. '\0', '(' .. id .. '\1')
+-- Returns the 20 bytes of SHA-1. They only bring together what is in one range: scripts also
+-- compare the owners' names, so that two owners with the same hash never meet.
+local function hash(text)
+	local words = {string.match(redis.sha1hex(text), '(........)(........)(........)(........)(........)')}
+	for i, word in ipairs(words) do words[i] = tonumber(word, 16) end
+	return struct.pack('>I4I4I4I4I4', unpack(words))
 end
 
-local function add_to_index(index, entry, ttl)
+-- Return what the entries of a realm and of an owner begin with: see store.RealmOf.
+local function of_realm(realm) return string.sub(hash(realm), 1, 8) end
+local function of_owner(owner) return of_realm(string.match(owner, '^[^=:/]*[=:/]?')) .. hash(owner) end
+
+local function entry_of(owner, id, member) return of_owner(owner) .. id .. '\0' .. member end
+local function member_of(entry) return string.sub(entry, -32) end
+local function key_of(entry) return group .. 's:' .. member_of(entry) end
+
+-- Returns the entries that begin with range and follow a position in it: count of them or, if it is
+-- nil, all.
+local function read_range(range, position, count)
+	local head, last = string.match(range, '^(.*)([^\255])\255*$')
+	local limit = head and '(' .. head .. string.char(string.byte(last) + 1) or '+'
+	local args = {'ZRANGEBYLEX', index, '(' .. range .. position, limit}
+	if count then for _, arg in ipairs({'LIMIT', 0, count}) do args[#args + 1] = arg end end
+	local entries = redis.call(unpack(args))
+	if #entries == 0 then redis.call('EXISTS', group, index) end -- as in parse
+	return entries
+end
+
+-- Returns the position of what follows an entry of a range, for the next page. After a session, it
+-- is that of the next ID: the session may meanwhile have moved to another key.
+local function position_after(range, entry, is_session)
+	return is_session and string.sub(entry, #range + 1, -34) .. '\1' or string.sub(entry, #range + 1)
+end
+
+-- Returns an owner's session by its ID, as read returns it, or nil and why there is none.
+local function find(owner, id, read)
+	local range = of_owner(owner)
+	for _, entry in ipairs(redis.call('ZRANGEBYLEX', index, '[' .. range .. id .. '\0', '(' .. range .. id .. '\1')) do
+		if #entry == #range + #id + 33 then -- else the ID has a zero byte, and these are bytes of a key
+			local s, status, result = read(key_of(entry))
+			if status == 'corrupt' then return nil, status, result end
+			if s and s.owner == owner then
+				s.member = member_of(entry)
+				return s
+			end
+		end
+	end
+	redis.call('EXISTS', group, index) -- as in parse
+	return nil, 'not found'
+end
+
+-- Returns a page of sessions, as a reply: the position of the next page, or '' if there is none,
+-- and pairs of a member and the session's head, which is '' if the value is corrupt. Sessions of
+-- other owners are left out, if there is an owner.
+local function read_page(range, position, count, owner)
+	local reply, stale, is_session = {'ok', ''}, {}, false
+	local entries = read_range(range, position, count)
+	for _, entry in ipairs(entries) do
+		local s, status = get_head(key_of(entry))
+		is_session = s or status == 'corrupt'
+		if not is_session then
+			stale[#stale + 1] = entry
+		elseif not s or not owner or s.owner == owner then
+			reply[#reply + 1] = member_of(entry)
+			reply[#reply + 1] = s and s.head or ''
+		end
+	end
+	if #entries == tonumber(count) then reply[2] = position_after(range, entries[#entries], is_session) end
+	for _, entry in ipairs(stale) do redis.call('ZREM', index, entry) end
+	write_nothing()
+	return reply
+end
+
+local function add_to_index(entry, ttl)
 	if redis.call('EXISTS', index) == 0 then redis.call('EXISTS', group, index) end -- as in parse
 	redis.call('ZADD', index, 0, entry)
 	if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, int(ttl)) end
 end
 
-local function end_session(member, s, tombstone, ttl)
-	redis.call('ZREM', group .. 'o:' .. s.owner, entry_of(s.id, member))
-	redis.call('SET', group .. 's:' .. member, tombstone, 'PX', ttl)
+local function end_session(s, tombstone, ttl)
+	redis.call('ZREM', index, entry_of(s.owner, s.id, s.member))
+	redis.call('SET', group .. 's:' .. s.member, tombstone, 'PX', ttl)
 	redis.call('PUBLISH', prefix .. 'endings', tombstone .. s.id)
 end
 `
@@ -130,9 +204,9 @@ write_nothing = function()
 end
 `
 
-// touchScript has KEYS session; ARGV now, seen, member, grace.
+// touchScript has KEYS session; ARGV now, seen, grace.
 var touchScript = newScript(repeatable, `
-local now, seen, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
+local now, seen, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
 if seen >= deadlines(s, s.last_seen) then return unchanged('not found') end
@@ -140,7 +214,7 @@ if seen <= s.last_seen then return unchanged('ok') end
 local _, gone_at = deadlines(s, seen)
 local ttl = math.min(math.max(gone_at + grace - now, 1), 1e14)
 redis.call('PEXPIRE', KEYS[1], int(ttl))
-add_to_index(group .. 'o:' .. s.owner, entry_of(s.id, ARGV[3]), ttl)
+add_to_index(entry_of(s.owner, s.id, member_of(KEYS[1])), ttl)
 redis.call('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))
 return {'ok'}
 `)
@@ -154,47 +228,48 @@ redis.call('SET', KEYS[1], string.sub(s.value, 1, 9) .. string.sub(ARGV[2], 10),
 return {'ok'}
 `)
 
-// createScript has KEYS session, index; ARGV now, index entry, value, its ttl, owner, limit,
-// "1" to refuse at the limit, tombstone, its ttl. It returns pairs of a member and the head
-// of a session that has ended.
+// createScript has KEYS session, index; ARGV now, ID, value, its ttl, owner, limit, "1" to
+// refuse at the limit, tombstone, its ttl. It returns pairs of a member and the head of a session
+// that has ended.
+//
+// Redis does not say which sessions have expired, so each login looks for the entries of some.
+// Where it adds one and removes eight times the share that is stale, that share stays near an
+// eighth.
 var createScript = newScript(changes, `
-local now, ttl, max = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[6])
-local index, live, expired_keys, stale_entries = KEYS[2], {}, {}, {}
-if max > 0 then
-	for _, entry in ipairs(redis.call('ZRANGE', index, 0, -1)) do
-		local key = group .. 's:' .. member_of(entry)
-		local s, status = get_head(key)
-		if status == 'corrupt' or s and s.owner ~= ARGV[5] then return unchanged('corrupt', key) end
-		if not s then
-			stale_entries[#stale_entries + 1] = entry
-		elseif select(2, deadlines(s, s.last_seen)) > now then
+local now, ttl, owner, max = tonumber(ARGV[1]), tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local live, expired_keys, stale = {}, {}, {}
+for _, entry in ipairs(redis.call('ZRANDMEMBER', index, 8)) do
+	if redis.call('EXISTS', group, key_of(entry)) == 0 then stale[#stale + 1] = entry end
+end
+for _, entry in ipairs(max > 0 and read_range(of_owner(owner), '') or {}) do
+	local key = key_of(entry)
+	local s, status = get_head(key)
+	if status == 'corrupt' then return unchanged('corrupt', key) end
+	if not s then
+		stale[#stale + 1] = entry
+	elseif s.owner == owner then
+		if select(2, deadlines(s, s.last_seen)) > now then
 			s.member = member_of(entry)
 			live[#live + 1] = s
 		else -- does not count for the limit; delete it, so that no delayed touch makes it count
 			expired_keys[#expired_keys + 1] = key
-			stale_entries[#stale_entries + 1] = entry
-		end
-	end
-	if ARGV[7] == '1' and #live >= max then return unchanged('limit') end
-else -- IDs are random, so the next few are a random sample
-	for _, entry in ipairs(redis.call('ZRANGEBYLEX', index, '(' .. ARGV[2], '+', 'LIMIT', 0, 8)) do
-		if redis.call('EXISTS', group, group .. 's:' .. member_of(entry)) == 0 then
-			stale_entries[#stale_entries + 1] = entry
+			stale[#stale + 1] = entry
 		end
 	end
 end
+if max > 0 and ARGV[7] == '1' and #live >= max then return unchanged('limit') end
 if redis.call('EXISTS', KEYS[1]) == 1 then return unchanged('key taken') end
 
 if ttl > 0 then
 	redis.call('SET', KEYS[1], ARGV[3], 'PX', int(ttl))
-	add_to_index(index, ARGV[2], ttl)
+	add_to_index(entry_of(owner, ARGV[2], member_of(KEYS[1])), ttl)
 end
 for _, key in ipairs(expired_keys) do redis.call('DEL', key) end
-for _, entry in ipairs(stale_entries) do redis.call('ZREM', index, entry) end
+for _, entry in ipairs(stale) do redis.call('ZREM', index, entry) end
 table.sort(live, function(a, b) return a.last_seen < b.last_seen end)
 local ended = {'ok'}
 for i = 1, max > 0 and #live - max + 1 or 0 do
-	end_session(live[i].member, live[i], ARGV[8], ARGV[9])
+	end_session(live[i], ARGV[8], ARGV[9])
 	ended[#ended + 1] = live[i].member
 	ended[#ended + 1] = live[i].head
 end
@@ -205,95 +280,100 @@ return ended
 // createOverLimitScript is createScript with a limit for which sessions may have to end.
 var createOverLimitScript = createScript.as(ends)
 
-// replaceScript has KEYS old session, new session, index; ARGV version, owner, new index
-// entry, old member, value, its ttl, move marker, its ttl.
+// replaceScript has KEYS old session, new session, index; ARGV version, owner, ID, value, its
+// ttl, move marker, its ttl.
 var replaceScript = newScript(ends, `
 local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
 if s.version ~= ARGV[1] then return unchanged('conflict') end
 if s.owner ~= ARGV[2] then return unchanged('owner changed') end
 if redis.call('EXISTS', KEYS[2]) == 1 then return unchanged('key taken') end
-redis.call('ZCARD', KEYS[3]) -- fails here, before any change, if the index is no sorted set
-local ttl = tonumber(ARGV[6])
+redis.call('ZCARD', index) -- fails here, before any change, if the index is no sorted set
+local ttl = tonumber(ARGV[5])
 if ttl > 0 then
-	redis.call('SET', KEYS[2], ARGV[5], 'PX', int(ttl))
-	add_to_index(KEYS[3], ARGV[3], ttl)
+	redis.call('SET', KEYS[2], ARGV[4], 'PX', int(ttl))
+	add_to_index(entry_of(s.owner, ARGV[3], member_of(KEYS[2])), ttl)
 end
-redis.call('SET', KEYS[1], ARGV[7], 'PX', ARGV[8])
-redis.call('ZREM', KEYS[3], entry_of(s.id, ARGV[4]))
+redis.call('SET', KEYS[1], ARGV[6], 'PX', ARGV[7])
+redis.call('ZREM', index, entry_of(s.owner, s.id, member_of(KEYS[1])))
 return {'ok'}
 `)
 
-// deleteScript has KEYS session; ARGV member, tombstone, its ttl. It returns the head of the
-// session.
+// deleteScript has KEYS session; ARGV tombstone, its ttl. It returns the head of the session.
 var deleteScript = newScript(ends, `
 local s, status, result = get_head(KEYS[1])
 if not s then return unchanged(status, result) end
-end_session(ARGV[1], s, ARGV[2], ARGV[3])
+s.member = member_of(KEYS[1])
+end_session(s, ARGV[1], ARGV[2])
 return {'ok', s.head}
 `)
 
 // loadByIDScript has KEYS index; ARGV owner, ID. It returns the session's member and value.
 var loadByIDScript = newScript(repeatable, `
-for _, entry in ipairs(find_entries(KEYS[1], ARGV[2])) do
-	local key = group .. 's:' .. member_of(entry)
-	local s, status = get(key)
-	if status == 'corrupt' or s and s.owner ~= ARGV[1] then return unchanged('corrupt', key) end
-	if s then return unchanged('ok', member_of(entry), s.value) end
-end
-redis.call('EXISTS', group, KEYS[1]) -- as in parse
-return unchanged('not found')
+local s, status, result = find(ARGV[1], ARGV[2], get)
+if not s then return unchanged(status, result) end
+return unchanged('ok', s.member, s.value)
 `)
 
-// byOwnerScript has KEYS index; ARGV owner, the least entry that may be returned, the number
-// of entries to read. It returns the last entry that it has read, or "" if there are no more,
-// and pairs of a member and a session's head.
+// byOwnerScript has KEYS index; ARGV owner, the position in the owner's sessions, the number of
+// entries to read. It returns what read_page returns.
 var byOwnerScript = newScript(repeatable, `
-local index, reply, stale_entries = KEYS[1], {'ok', ''}, {}
-local entries = redis.call('ZRANGEBYLEX', index, ARGV[2], '+', 'LIMIT', 0, ARGV[3])
-if #entries == 0 then redis.call('EXISTS', group, index) end -- as in parse
-if #entries == tonumber(ARGV[3]) then reply[2] = entries[#entries] end
-for _, entry in ipairs(entries) do
-	local member = member_of(entry)
-	local key = group .. 's:' .. member
-	local s, status = get_head(key)
-	if status == 'corrupt' or s and s.owner ~= ARGV[1] then return unchanged('corrupt', key) end
-	if s then
-		reply[#reply + 1] = member
-		reply[#reply + 1] = s.head
-	else
-		stale_entries[#stale_entries + 1] = entry
-	end
-end
-for _, entry in ipairs(stale_entries) do redis.call('ZREM', index, entry) end
-write_nothing()
-return reply
+return read_page(of_owner(ARGV[1]), ARGV[2], ARGV[3], ARGV[1])
 `).as(ends) // EndUser may repeat one that could not wait
 
-// deleteByIDScript has as many KEYS, each an index, as there are sessions to end; ARGV for
-// each of them owner, ID, tombstone, its ttl. It returns the position among KEYS, the member
-// and the head of each session that it has ended.
+// allScript has KEYS index; ARGV realm, the position in its sessions, the number of entries to
+// read. It returns what read_page returns.
+var allScript = newScript(repeatable, `
+return read_page(of_realm(ARGV[1]), ARGV[2], ARGV[3])
+`).as(ends) // as EndAll may
+
+// countScript has KEYS index; ARGV as allScript. It returns the position of the next page, or ”
+// if there is none, and the number of sessions in this one.
+var countScript = newScript(repeatable, `
+local range, is_session, count, stale = of_realm(ARGV[1]), false, 0, {}
+local entries = read_range(range, ARGV[2], ARGV[3])
+for _, entry in ipairs(entries) do
+	local key = key_of(entry)
+	local kind = redis.call('GETRANGE', key, 0, 0)
+	is_session = kind == 'S'
+	if is_session then
+		count = count + 1
+	elseif select(2, parse(key, kind)) == 'corrupt' then
+		return unchanged('corrupt', key)
+	else
+		stale[#stale + 1] = entry
+	end
+end
+for _, entry in ipairs(stale) do redis.call('ZREM', index, entry) end
+write_nothing()
+return {'ok', #entries == tonumber(ARGV[3]) and position_after(range, entries[#entries], is_session) or '', int(count)}
+`)
+
+// deleteByIDScript has KEYS index; ARGV for each session to end owner, ID, tombstone, its ttl. It
+// returns the position among the sessions to end, the member and the head of each session that it
+// has ended.
 var deleteByIDScript = newScript(ends, `
 local found, reply = {}, {'ok'}
-for i, index in ipairs(KEYS) do
-	local owner, id = ARGV[4 * i - 3], ARGV[4 * i - 2]
-	local entries = find_entries(index, id)
-	if #entries == 0 then redis.call('EXISTS', group, index) end -- as in parse
-	for _, entry in ipairs(entries) do
-		local member = member_of(entry)
-		local key = group .. 's:' .. member
-		local s, status = get_head(key)
-		if status == 'corrupt' or s and s.owner ~= owner then return unchanged('corrupt', key) end
-		if s then
-			s.member, s.position = member, i
-			found[member] = s
-		end
+for i = 1, #ARGV, 4 do
+	local s, status, result = find(ARGV[i], ARGV[i + 1], get_head)
+	if status == 'corrupt' then return unchanged(status, result) end
+	if s then
+		s.position = i
+		found[s.member] = s
 	end
 end
 for _, s in pairs(found) do
-	end_session(s.member, s, ARGV[4 * s.position - 1], ARGV[4 * s.position])
-	for _, result in ipairs({int(s.position), s.member, s.head}) do reply[#reply + 1] = result end
+	end_session(s, ARGV[s.position + 2], ARGV[s.position + 3])
+	for _, result in ipairs({int((s.position - 1) / 4), s.member, s.head}) do reply[#reply + 1] = result end
 end
 write_nothing()
 return reply
+`)
+
+// pingScript has KEYS the prefix of a group's keys, under which nothing is stored. It changes
+// nothing, but is refused where a login would be.
+var pingScript = newScript(ends, `
+redis.call('SET', KEYS[1], '', 'XX')
+write_nothing()
+return {'ok'}
 `)

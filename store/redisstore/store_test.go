@@ -25,6 +25,7 @@ var (
 	_ store.Backend = (*Store)(nil)
 	_ store.Watcher = (*Store)(nil)
 	_ store.Cacher  = (*Store)(nil)
+	_ store.Lister  = (*Store)(nil)
 )
 
 func TestConformance(t *testing.T) {
@@ -103,7 +104,7 @@ func successor(r store.Record) store.Record {
 	return next
 }
 
-// allCalls returns a call of each method of [store.Backend] for r.
+// allCalls returns a call of each method of [store.Backend] and [store.Lister] for r.
 func allCalls(ctx context.Context, s *Store, r store.Record) map[string]func() error {
 	return map[string]func() error{
 		"Load":     func() error { _, err := s.Load(ctx, r.Key); return err },
@@ -113,6 +114,8 @@ func allCalls(ctx context.Context, s *Store, r store.Record) map[string]func() e
 		"Delete":   func() error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
 		"ByOwner":  func() error { _, err := s.ByOwner(ctx, r.Owner, "", store.MaxPage); return err },
 		"LoadByID": func() error { _, err := s.LoadByID(ctx, r.Owner, r.ID); return err },
+		"All":      func() error { _, err := listAll(ctx, s, r.Owner); return err },
+		"Count":    func() error { _, err := s.Count(ctx, store.RealmOf(r.Owner)); return err },
 		"DeleteByID": func() error {
 			_, err := s.DeleteByID(ctx, []store.End{{Owner: r.Owner, ID: r.ID, Reason: store.ReasonEnded}})
 			return err
@@ -122,6 +125,16 @@ func allCalls(ctx context.Context, s *Store, r store.Record) map[string]func() e
 			return err
 		},
 	}
+}
+
+// listAll returns what All yields for the realm of an owner.
+func listAll(ctx context.Context, s *Store, owner string) (records []store.Record, err error) {
+	for r, e := range s.All(ctx, store.RealmOf(owner)) {
+		if err = e; err == nil {
+			records = append(records, r)
+		}
+	}
+	return records, err
 }
 
 // inconclusive reports whether err is an error that says nothing about a session.

@@ -29,8 +29,8 @@ type WaitReplicas struct {
 
 	// EveryWrite makes every write but Touch wait. By default, only what ends or replaces
 	// a session does: Delete, DeleteByID, Replace, and Create if its limit may end sessions. A
-	// failover may then lose a login or changed values, but no logout. ByOwner waits too,
-	// because a second EndUser that finds nothing must not confirm what the first could not.
+	// failover may then lose a login or changed values, but no logout. ByOwner and All wait too,
+	// because a second EndUser or EndAll that finds nothing must not confirm what the first could not.
 	EveryWrite bool
 }
 
@@ -86,6 +86,9 @@ func lags(err error) bool {
 // exec executes a script, and waits for replicas if it has to. With a [*lagError] it also
 // returns the script's reply.
 func (s *Store) exec(ctx context.Context, script *script, keys, args []string) ([]string, error) {
+	if s.closed.Err() != nil {
+		return nil, errClosed
+	}
 	if s.wait.Number == 0 || script.effect < changes || script.effect < ends && !s.wait.EveryWrite {
 		return script.Exec(ctx, s.client, keys, args).AsStrSlice()
 	}
@@ -125,7 +128,10 @@ var errTooManyRedirections = errors.New("the cluster redirects the call in circl
 // the script itself, because one that the server does not know would wait in vain. It returns
 // how many replicas have received the change.
 func execAndWait(ctx context.Context, node rueidis.Client, s *script, keys, args []string, wait WaitReplicas, asking bool) (reply []string, received int64, err error) {
-	conn, release := node.Dedicate()
+	conn, release, err := dedicate(ctx, node)
+	if err != nil {
+		return nil, 0, err
+	}
 	defer release()
 	timeout := wait.Timeout
 	if deadline, ok := ctx.Deadline(); ok {
@@ -152,4 +158,28 @@ func execAndWait(ctx context.Context, node rueidis.Client, s *script, keys, args
 		conn.Close() // the response to WAIT may still be on its way
 	}
 	return reply, received, err
+}
+
+// dedicate returns a connection, and the function that gives it back. While as many as
+// ClientOption.BlockingPoolSize are in use, rueidis waits for one without regard to ctx.
+func dedicate(ctx context.Context, node rueidis.Client) (rueidis.DedicatedClient, func(), error) {
+	type dedicated struct {
+		conn    rueidis.DedicatedClient
+		release func()
+	}
+	acquired := make(chan dedicated)
+	go func() {
+		conn, release := node.Dedicate()
+		select {
+		case acquired <- dedicated{conn, release}:
+		case <-ctx.Done():
+			release()
+		}
+	}()
+	select {
+	case d := <-acquired:
+		return d.conn, d.release, nil
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 }

@@ -137,6 +137,7 @@ func TestRepeatedEndWaitsForReplicasToo(t *testing.T) {
 			"Delete":     func(s *Store) error { return endingCalls(t, s, r)["Delete"]() },
 			"DeleteByID": func(s *Store) error { return endingCalls(t, s, r)["DeleteByID"]() },
 			"ByOwner":    func(s *Store) error { return allCalls(t.Context(), s, r)["ByOwner"]() },
+			"All":        func(s *Store) error { return allCalls(t.Context(), s, r)["All"]() },
 		} {
 			requireInconclusive(t, call(s), name)
 			node := openStore(t, Config{WaitReplicas: WaitReplicas{Number: 1, Timeout: 200 * time.Millisecond}}, servers.primary.Addr)

@@ -78,7 +78,12 @@ func (s *Store) keepSubscribed(ctx context.Context, onEnding func(store.Ending),
 // subscribe subscribes until ctx is done or the connection is lost. It calls onConfirmed
 // when the server has confirmed the subscription.
 func (s *Store) subscribe(ctx context.Context, onEnding func(store.Ending), onConfirmed func()) error {
-	client, release := s.client.Dedicate()
+	bounded, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	client, release, err := dedicate(bounded, s.client)
+	if err != nil {
+		return err
+	}
 	defer release()
 	defer client.Close()
 	lost := client.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) {
@@ -86,9 +91,6 @@ func (s *Store) subscribe(ctx context.Context, onEnding func(store.Ending), onCo
 			onEnding(store.Ending{ID: string(id), Reason: reason})
 		}
 	}})
-
-	bounded, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
 	if err := client.Do(bounded, client.B().Subscribe().Channel(s.channel()).Build()).Error(); err != nil {
 		return err
 	}

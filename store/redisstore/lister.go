@@ -1,0 +1,63 @@
+package redisstore
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"strconv"
+
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/store/internal/record"
+)
+
+// countPage is how many sessions Count counts at a time. That takes the server about as long as a
+// page of ByOwner.
+const countPage = 4 * store.MaxPage
+
+// All implements [store.Lister]. It takes one round trip for each [store.MaxPage] sessions, and
+// at least one for each group of owners. Where a value is corrupt, it yields the error after all
+// other sessions, so that whoever ends them all can.
+func (s *Store) All(ctx context.Context, realm string) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		var corrupt error
+		for group := range store.Groups {
+			for position, more := "", true; more; more = position != "" {
+				reply, err := s.runScript(ctx, allScript, s.indexKey(group), nil, realm, position, strconv.Itoa(store.MaxPage))
+				if err != nil {
+					yield(store.Record{}, err)
+					return
+				}
+				position = reply[0]
+				for pairs := reply[1:]; len(pairs) > 1; pairs = pairs[2:] {
+					r, err := s.record(group, pairs[0], pairs[1])
+					corrupt = cmp.Or(corrupt, err)
+					if err == nil && store.RealmOf(r.Owner) == realm && !yield(r, nil) {
+						return
+					}
+				}
+			}
+		}
+		if corrupt != nil {
+			yield(store.Record{}, corrupt)
+		}
+	}
+}
+
+// Count implements [store.Lister]. It takes one round trip for each 1,024 sessions, and at least
+// one for each group of owners.
+func (s *Store) Count(ctx context.Context, realm string) (count int, err error) {
+	for group := range store.Groups {
+		for position, more := "", true; more; more = position != "" {
+			reply, err := s.runScript(ctx, countScript, s.indexKey(group), nil, realm, position, strconv.Itoa(countPage))
+			if err != nil {
+				return 0, err
+			}
+			n, err := strconv.Atoi(reply[1])
+			if err != nil {
+				return 0, s.withKey(s.indexKey(group), record.ErrCorrupt)
+			}
+			count, position = count+n, reply[0]
+		}
+	}
+	return count, nil
+}

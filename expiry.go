@@ -261,9 +261,9 @@ func (l *locked) overtaken() bool {
 // behind [Guard.Passive]. What a person does on it counts by [Guard.Active], which prolongs
 // the stream too. Routes with CancelOnEnd cost one backend call at the start and one every 5
 // minutes, or every 30 seconds without a Watcher. If nobody is logged in, only
-// [Guard.EndStreams] ends the stream.
+// [Guard.EndStreams] ends the stream. Pages of other origins are refused, as by a gate.
 func (g *core) CancelOnEnd(next http.Handler) http.Handler {
-	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
+	return g.isolate(func(req *request, w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		rec, err := req.sessionToWatch(r.Context(), ctx)

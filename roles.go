@@ -25,9 +25,9 @@ import (
 // (OWASP ASVS 3.5.8). So the page cannot tell by the status, the time or the size whether
 // somebody is logged in, or what they may see. Sec-Fetch-Site, -Mode and -Dest decide, which
 // no script can set. Browsers send them over https and to localhost, since 2023; a request
-// without them is served. So are navigations: links work, and frames and windows, from
-// which another page learns less, are left to the application (frame-ancestors of a
-// Content-Security-Policy, Cross-Origin-Opener-Policy).
+// without them is served. So are navigations: links work, and frames (for which WebKitGTK
+// 2.50 also takes objects) and windows, from which another page learns less, are left to the
+// application: frame-ancestors of a Content-Security-Policy, Cross-Origin-Opener-Policy.
 //
 // A page may load what it could send a POST to by Config.CrossOrigin. If its origin is trusted
 // there, it needs a request with Origin: a fetch with mode "cors", or an element with

@@ -50,6 +50,7 @@ func isolationSite(t *testing.T, configure ...func(*sessionguard.Config[*user]))
 		"poll":   func(h http.Handler) http.Handler { return g.Passive(login(h)) },
 		"late":   func(h http.Handler) http.Handler { return login(g.Passive(h)) },
 		"stream": func(h http.Handler) http.Handler { return login(g.CancelOnEnd(h)) },
+		"outer":  func(h http.Handler) http.Handler { return g.CancelOnEnd(login(h)) },
 	} {
 		s.mux.Handle("/gate/"+name, gate(&gateProbe{}))
 		routes = append(routes, "/gate/"+name)

@@ -44,7 +44,9 @@ type statements struct {
 	notify           string // "" if the database has no notifications
 	notifyBatch      string // like notify, with store.MaxPage payloads
 	list             string // a page of a realm's sessions, in the order of owner_hash and session_id
-	count            string // counts the sessions of a realm that are not past their GoneAt
+	countEnd         string // finds the owner_hash at which the next step of Count ends, unless it is the last
+	count            string // counts the sessions in a range of owner_hash that are not past their GoneAt
+	useIndex         string // within a transaction, makes list, countEnd and count use the index; "" if they do anyway
 	deleteRow        string
 	sweep            string // deletes up to sweepBatchSize rows that are past delete_after
 	findSchema       string // returns a row if the last statement of the schema has run
@@ -90,10 +92,13 @@ var standard = statements{
 		WHERE owner_hash = ? AND kind = 0 AND ` + goneAt + ` <= ?`,
 	list: selectListed + `WHERE (owner_hash, session_id) > (?, ?) AND owner_hash <= ? AND kind = 0
 		ORDER BY owner_hash, session_id LIMIT ` + strconv.Itoa(store.MaxPage),
-	count: `SELECT COUNT(*) FROM sessionguard_sessions
-		WHERE owner_hash >= ? AND owner_hash <= ? AND kind = 0 AND ` + goneAt + ` > ?`,
+	countEnd: fmt.Sprintf(`SELECT owner_hash FROM sessionguard_sessions WHERE owner_hash > ? AND owner_hash <= ? AND kind = 0
+		ORDER BY owner_hash LIMIT 1 OFFSET %d`, countStep-1),
+	count:     `SELECT COUNT(*) FROM sessionguard_sessions WHERE owner_hash > ? AND owner_hash <= ? AND kind = 0 AND ` + goneAt + ` > ?`,
 	deleteRow: `DELETE FROM sessionguard_sessions WHERE session_key = ?`,
 }
+
+const countStep = 10_000
 
 // goneAt is a session's GoneAt.
 const goneAt = `GREATEST(LEAST(last_seen + idle_timeout_ms, expires), remember_until)`
@@ -147,6 +152,9 @@ func postgreSQL() *statements {
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
 	s.settings = `SELECT name, COALESCE(current_setting(name, true), '') FROM (VALUES ('fsync'), ('synchronous_commit')) AS settings (name)`
+	// With statistics that are out of date, the planner reads and sorts all the rest of a
+	// realm for each page.
+	s.useIndex = `SELECT set_config(name, 'off', true) FROM (VALUES ('enable_seqscan'), ('enable_bitmapscan'), ('enable_sort')) AS settings (name)`
 	s.lockSchema = `SELECT pg_advisory_xact_lock(7306079469238350945)` // an arbitrary number, ours alone
 	s.writeNothing = `SELECT pg_logical_emit_message(true, 'sessionguard', '')`
 	s.notify = `SELECT pg_notify(?, ?)`
@@ -160,7 +168,7 @@ func postgreSQL() *statements {
 	for _, text := range []*string{
 		&s.load, &s.loadForUpdate, &s.touch, &s.save, &s.insert, &s.retire, &s.endBatch, &s.deleteGone,
 		&s.loadByID, &s.page, &s.byIDs, &s.byIDsForUpdate, &s.byOwner, &s.byOwnerForUpdate, &s.lockGroup, &s.notify, &s.notifyBatch, &s.sweep,
-		&s.list, &s.count, &s.deleteRow,
+		&s.list, &s.countEnd, &s.count, &s.deleteRow,
 	} {
 		*text = numberPlaceholders(*text)
 	}
@@ -185,6 +193,9 @@ func mySQL() *statements {
 		WHERE owner_hash = ? AND kind = 0 AND ` + goneAt + ` <= ?`
 	// MySQL compares a row of columns with every entry of the index.
 	s.list = byIndex.Replace(strings.Replace(s.list, `(owner_hash, session_id) > (?, ?)`, `(owner_hash = ? AND session_id > ? OR owner_hash > ?)`, 1))
+	s.count = byIndex.Replace(s.count)
+	// Only sessions have an owner_hash, and to read kind takes a search of the table for each.
+	s.countEnd = strings.Replace(byIndex.Replace(s.countEnd), ` AND kind = 0`, ``, 1)
 	s.lockGroup = lockGroup
 	s.findSchema = findSchema
 	s.settings = `SHOW VARIABLES WHERE Variable_name IN ('autocommit', 'completion_type', 'tx_isolation',

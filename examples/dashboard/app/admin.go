@@ -8,8 +8,19 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
+// people is the data for templates/admin.html.
+type people struct {
+	People []*User
+	Online online
+}
+
 func (a *App) adminPage(w http.ResponseWriter, r *http.Request) {
-	a.render(w, r, http.StatusOK, "admin", page{Title: "People", Content: a.Users.All()})
+	shown := people{People: a.Users.All()}
+	var err error
+	if shown.Online, err = a.whoIsOnline(r, shown.People); err != nil {
+		a.Log.Error("who is online", "error", err) // the rest of the page may be all the more needed
+	}
+	a.render(w, r, http.StatusOK, "admin", page{Title: "People", Content: shown})
 }
 
 // mayActAs reports whether actor may look at the dashboard as target, which gives an admin no

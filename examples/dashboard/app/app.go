@@ -116,6 +116,8 @@ func (a *App) handler() http.Handler {
 	mux.Handle("GET /home", engineer(handler(a.homePage)))
 	mux.Handle("GET /reports/{name}", engineer(handler(a.report)))
 	mux.Handle("GET /admin", admin(handler(a.adminPage)))
+	mux.Handle("GET /admin/everyone", admin(fresh(handler(a.everyonePage))))
+	mux.Handle("POST /admin/everyone", admin(fresh(handler(a.endEveryone))))
 	mux.Handle("POST /admin/users/{id}/deactivate", admin(fresh(handler(a.deactivate))))
 	mux.Handle("POST /admin/users/{id}/activate", admin(fresh(handler(a.activate))))
 	mux.Handle("POST /admin/users/{id}/act", admin(fresh(handler(a.act))))

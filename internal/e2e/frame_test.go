@@ -80,8 +80,9 @@ const secretOnHome = `return location.pathname === "/home" && document.documentE
 // blocks third-party cookies, too: login, navigation, the guard script, logout.
 func TestApplicationInAFrameOfAnotherSite(t *testing.T) {
 	for _, e := range []*engine{chromium, firefox} {
-		for _, thirdParty := range []string{"allowed", "blocked"} {
-			t.Run(fmt.Sprintf("%s, third-party cookies %s", e.name, thirdParty), func(t *testing.T) {
+		for _, thirdParty := range []string{"", "allowed", "blocked"} {
+			t.Run(fmt.Sprintf("%s, third-party cookies %s", e.name, cmp.Or(thirdParty, "not chosen")), func(t *testing.T) {
+				t.Parallel()
 				requireEngine(t, e)
 				b, err := e.launch(func(b *browser) { b.thirdParty = thirdParty })
 				must(t, err)
@@ -142,6 +143,7 @@ func useInFrame(t *testing.T, b *browser) {
 	must(t, b.Eval(`setTimeout(() => location.assign("/login"))`, nil))
 	v.logIn()
 	must(t, b.Until(secretOnHome))
+	must(t, b.Until(dialogContains, "Log out")) // Until waits for ten seconds
 	must(t, b.Until(pageLoaded, "/login"))
 	must(t, b.Until(`return document.documentElement.innerText.includes("without activity")`))
 }
@@ -168,6 +170,7 @@ func TestFrameWithoutPartitionedCookies(t *testing.T) {
 		{webkit, whole, "", false, false},
 	} {
 		t.Run(fmt.Sprintf("%s, %s, third-party cookies %s", c.engine.name, c.protection, cmp.Or(c.thirdParty, "not chosen")), func(t *testing.T) {
+			t.Parallel()
 			requireEngine(t, c.engine)
 			b, err := c.engine.launch(func(b *browser) { b.thirdParty = c.thirdParty })
 			must(t, err)

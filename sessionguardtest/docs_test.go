@@ -3,11 +3,15 @@ package sessionguardtest_test
 import (
 	"go/parser"
 	"go/token"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/sessionguardtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -51,4 +55,19 @@ func TestThePageAboutTestsShowsCodeThatRuns(t *testing.T) {
 // unindented returns text with no space at the beginnings of lines.
 func unindented(text string) string {
 	return regexp.MustCompile(`(?m)^[ \t]+`).ReplaceAllString(text, "")
+}
+
+// The README's lines run.
+func TestTheReadmeShowsCodeThatRuns(t *testing.T) {
+	_, rest, found := strings.Cut(read(t, "../README.md"), "## In your application's tests\n")
+	require.True(t, found)
+	code := codeBlock.FindStringSubmatch(rest)[1]
+	require.Contains(t, unindented(read(t, "docs_test.go")), unindented(code))
+
+	guard, app := newApp(t, nil)
+	client := sessionguardtest.NewClient(t, app) // a browser without a network
+	sessionguardtest.LogIn(t, guard, client, ada, sessionguard.Factors("pwd"))
+	client.Get("/home").HasStatus(http.StatusOK).Contains("Hello, ada.")
+	sessionguardtest.Idle(t, guard, client, 31*time.Minute) // or, under testing/synctest, client.Wait(31*time.Minute)
+	client.Get("/home").RedirectsTo("/login?next=%2Fhome&reason=idle")
 }

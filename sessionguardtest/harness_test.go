@@ -59,7 +59,7 @@ func newApp(t testing.TB, configure func(*config)) (*sessionguard.Guard[*person]
 	require.NoError(t, err)
 	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _ := guard.User(r)
-		fmt.Fprintf(w, "hello %s", user.id)
+		fmt.Fprintf(w, "Hello, %s.", user.id)
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/home", guard.RequireLogin(hello))

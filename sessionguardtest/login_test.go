@@ -50,21 +50,21 @@ func TestLogInWorksWithEveryConfiguration(t *testing.T) {
 			r := sessionguardtest.LogIn(t, guard, httptest.NewRequest("GET", "/home", nil), lynn)
 			w := serve(app, r)
 			require.Equal(t, http.StatusOK, w.Code)
-			require.Equal(t, "hello lynn", w.Body.String())
+			require.Equal(t, "Hello, lynn.", w.Body.String())
 			require.Same(t, lynn, sessionguardtest.LoggedIn(t, guard, r))
 
 			client := sessionguardtest.NewClient(t, app)
 			sessionguardtest.LoggedOut(t, guard, client, "")
 			for _, user := range []*person{ada, grace, grace} {
 				sessionguardtest.LogIn(t, guard, client, user)
-				client.Get("/home").HasStatus(http.StatusOK).Contains("hello " + user.id)
+				client.Get("/home").HasStatus(http.StatusOK).Contains("Hello, " + user.id)
 				require.Same(t, user, sessionguardtest.LoggedIn(t, guard, client))
 				client.Get("/fresh").HasStatus(http.StatusOK)
 				sessionguardtest.Age(t, guard, client, 5*time.Minute)
 				client.Get("/fresh").HasStatus(http.StatusUnauthorized) // there is no ReauthPath
-				client.Get("/home").Contains("hello " + user.id)
+				client.Get("/home").Contains("Hello, " + user.id)
 				sessionguardtest.Idle(t, guard, client, 29*time.Minute)
-				client.Get("/home").Contains("hello " + user.id)
+				client.Get("/home").Contains("Hello, " + user.id)
 				sessionguardtest.Idle(t, guard, client, time.Hour)
 				sessionguardtest.LoggedOut(t, guard, client, store.ReasonIdle)
 			}

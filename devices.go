@@ -8,8 +8,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/labels"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
+	"github.com/sessionguard-go/sessionguard/internal/testhook"
 	"github.com/sessionguard-go/sessionguard/internal/turns"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -339,4 +341,39 @@ func (c *core) mayLiveByID(ctx context.Context, ends []store.End) bool {
 		_, err := c.backend.LoadByID(ctx, end.Owner, end.ID)
 		return !errors.Is(err, store.ErrNotFound)
 	})
+}
+
+func init() {
+	testhook.Backdate = func(guard any, w http.ResponseWriter, r *http.Request, shift testhook.Shift) error {
+		return guard.(interface{ self() *core }).self().backdate(w, r, shift)
+	}
+}
+
+func (c *core) self() *core { return c }
+
+// backdate is testhook.Backdate. It moves the session, since a backend changes the times of
+// no other.
+func (c *core) backdate(w http.ResponseWriter, r *http.Request, shift testhook.Shift) error {
+	sent := cookie.Header(r.Header)
+	value, n := cookie.Unique(sent, c.cookies.Session.Name)
+	if n != 1 {
+		return ErrNoSession
+	}
+	rec, err := c.loadMoved(r.Context(), c.cookies.Key(value))
+	if err != nil {
+		return err
+	}
+	token, key, err := c.newToken(rec.Owner)
+	if err != nil {
+		return err
+	}
+	shift.Active = shift.Active && !c.isPending(rec) // no request moves the deadline of a pending login
+	next := shift.Of(rec)
+	next.Key = key
+	if err := c.backend.Replace(r.Context(), rec.Key, rec.Version, next); err != nil {
+		return err
+	}
+	c.streams.Moved(next)
+	cookie.Change{Kind: cookie.Set, Value: token}.Write(w, sent, c.cookies.Session, 0)
+	return nil
 }

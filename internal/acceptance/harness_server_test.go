@@ -1,10 +1,12 @@
 package acceptance
 
 import (
+	"crypto/fips140"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/cryptotest"
 	"testing/synctest"
 	"time"
 
@@ -36,6 +38,9 @@ func serve(t *testing.T, h http.Handler, configure ...func(*httptest.Server)) *s
 // guards still try to do in the background: when the test has returned, the clock stands.
 func withFakeClock(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
+	if fips140.Enabled() { // otherwise inside the bubble: "failed to obtain initial entropy" (Go 1.26.8)
+		cryptotest.SetGlobalRandom(t, 1)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		t.Cleanup(func() { advance(15 * time.Minute) })
 		test(t)

@@ -10,6 +10,7 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
 	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
+	"github.com/sessionguard-go/sessionguard/sessionguardtest"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -86,17 +87,7 @@ func TestALoginWithAPasswordJustChangedIsOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for user, status := range map[*User]int{before: http.StatusSeeOther, after: http.StatusOK} {
-		b := s.browse()
-		b.Client.Transport = testbrowser.HandlerTransport{Handler: s.app.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if err := s.app.guard.Login(w, r, user); err != nil {
-				t.Error(err)
-			}
-		}))}
-		b.Get("/")
-		b.Client.Transport = testbrowser.HandlerTransport{Handler: s.handler}
-		if a := b.Get("/home"); a.StatusCode != status {
-			t.Errorf("stamp %q: got %d, want %d", user.stamp, a.StatusCode, status)
-		}
+		sessionguardtest.LogIn(t, s.app.guard, s.client(), user).Get("/home").HasStatus(status)
 	}
 }
 

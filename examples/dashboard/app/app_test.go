@@ -11,6 +11,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
 	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
+	"github.com/sessionguard-go/sessionguard/sessionguardtest"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -148,4 +149,65 @@ func isOut(b *testbrowser.Browser, path string, reason store.Reason) {
 	}
 	b.Get(path).Expect(http.StatusSeeOther, to+"&reason="+string(reason)).NoStore()
 	b.Get("/login").Expect(http.StatusOK, "").Contains(`role="status">` + endings[reason])
+}
+
+// client returns a browser without a network, for which the clock of testing/synctest moves.
+func (s *site) client() *sessionguardtest.Client {
+	s.Helper()
+	return sessionguardtest.NewClient(s.T, s.handler)
+}
+
+// loggedIn returns one that has logged in with the form, which may have more fields.
+func (s *site) loggedIn(name string, fields ...string) *sessionguardtest.Client {
+	s.Helper()
+	c := s.client()
+	c.PostForm("/login", credentials(name, fields...)).RedirectsTo("/home")
+	return c
+}
+
+// credentials returns the fields of the login form for a demo account, and more.
+func credentials(name string, fields ...string) url.Values {
+	form := url.Values{"username": {name}, "password": {apptest.Passwords[name]}}
+	for i := 0; i < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
+	}
+	return form
+}
+
+// ended checks that the session has ended for a reason, that a page leads to the login, and
+// that the login page says why.
+func (s *site) ended(c *sessionguardtest.Client, path string, reason store.Reason) {
+	s.Helper()
+	sessionguardtest.LoggedOut(s.T, s.app.guard, c, reason)
+	s.noStore(c.Get(path)).RedirectsTo("/login?next=" + url.QueryEscape(path) + "&reason=" + string(reason))
+	c.Get("/login").HasStatus(http.StatusOK).Contains(`role="status">` + endings[reason])
+}
+
+// sessionMaxAge returns the MaxAge of the session cookie that a response sets.
+func sessionMaxAge(resp *sessionguardtest.Response) int {
+	for _, c := range resp.Cookies() {
+		if c.Name == "session" {
+			return c.MaxAge
+		}
+	}
+	return -1
+}
+
+// sessionOf returns the public ID of the only session that a user has.
+func (s *site) sessionOf(name string) string {
+	s.Helper()
+	sessions, err := s.app.guard.Sessions(s.Context(), name)
+	if err != nil || len(sessions) != 1 {
+		s.Fatalf("%d sessions: %v", len(sessions), err)
+	}
+	return sessions[0].ID
+}
+
+// noStore checks that no cache may keep a response.
+func (s *site) noStore(resp *sessionguardtest.Response) *sessionguardtest.Response {
+	s.Helper()
+	if got := resp.Header.Get("Cache-Control"); got != "no-store, no-cache, must-revalidate, private" {
+		s.Fatalf("Cache-Control is %q", got)
+	}
+	return resp
 }

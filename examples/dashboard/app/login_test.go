@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
-	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
+	"github.com/sessionguard-go/sessionguard/sessionguardtest"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -145,11 +145,11 @@ func TestAFlashWaitsForAPageThatIsSeen(t *testing.T) {
 }
 
 func TestInactivityLogsOut(t *testing.T) {
-	idleOf := func(o Options, name string, then func(*site, *testbrowser.Browser)) func(*testing.T) {
+	idleOf := func(o Options, name string, then func(*site, *sessionguardtest.Client)) func(*testing.T) {
 		return func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSite(t, o)
-				then(s, s.as(name))
+				then(s, s.loggedIn(name))
 			})
 		}
 	}
@@ -157,38 +157,38 @@ func TestInactivityLogsOut(t *testing.T) {
 	short.Idle = 3 * time.Second
 	brief.Idle, brief.Absolute = time.Hour, time.Minute
 
-	t.Run("an engineer after -idle", idleOf(long, "ada", func(_ *site, b *testbrowser.Browser) {
+	t.Run("an engineer after -idle", idleOf(long, "ada", func(s *site, b *sessionguardtest.Client) {
 		for range 3 {
-			time.Sleep(29 * time.Minute)
-			b.Get("/home").Expect(http.StatusOK, "")
+			b.Wait(29 * time.Minute)
+			b.Get("/home").HasStatus(http.StatusOK)
 		}
-		time.Sleep(30 * time.Minute)
-		isOut(b, "/home", store.ReasonIdle)
+		b.Wait(30 * time.Minute)
+		s.ended(b, "/home", store.ReasonIdle)
 	}))
-	t.Run("an admin after ten minutes", idleOf(long, "grace", func(_ *site, b *testbrowser.Browser) {
-		time.Sleep(10*time.Minute - time.Second)
-		b.Get("/admin").Expect(http.StatusOK, "")
-		time.Sleep(10 * time.Minute)
-		isOut(b, "/admin", store.ReasonIdle)
+	t.Run("an admin after ten minutes", idleOf(long, "grace", func(s *site, b *sessionguardtest.Client) {
+		b.Wait(10*time.Minute - time.Second)
+		b.Get("/admin").HasStatus(http.StatusOK)
+		b.Wait(10 * time.Minute)
+		s.ended(b, "/admin", store.ReasonIdle)
 	}))
-	t.Run("an admin after a shorter -idle", idleOf(short, "grace", func(_ *site, b *testbrowser.Browser) {
-		time.Sleep(2 * time.Second)
-		b.Get("/admin").Expect(http.StatusOK, "")
-		time.Sleep(3 * time.Second)
-		isOut(b, "/admin", store.ReasonIdle)
+	t.Run("an admin after a shorter -idle", idleOf(short, "grace", func(s *site, b *sessionguardtest.Client) {
+		b.Wait(2 * time.Second)
+		b.Get("/admin").HasStatus(http.StatusOK)
+		b.Wait(3 * time.Second)
+		s.ended(b, "/admin", store.ReasonIdle)
 	}))
-	t.Run("anyone after -absolute, though -idle is longer", idleOf(brief, "ada", func(_ *site, b *testbrowser.Browser) {
-		time.Sleep(59 * time.Second)
-		b.Get("/home").Expect(http.StatusOK, "")
-		time.Sleep(time.Second)
-		isOut(b, "/home", store.ReasonAbsolute)
+	t.Run("anyone after -absolute, though -idle is longer", idleOf(brief, "ada", func(s *site, b *sessionguardtest.Client) {
+		b.Wait(59 * time.Second)
+		b.Get("/home").HasStatus(http.StatusOK)
+		b.Wait(time.Second)
+		s.ended(b, "/home", store.ReasonAbsolute)
 	}))
-	t.Run("asking how long is no activity", idleOf(long, "ada", func(_ *site, b *testbrowser.Browser) {
-		time.Sleep(20 * time.Minute)
-		b.Get("/session").Expect(http.StatusOK, "").Contains(`"authenticated":true`, `"idle_seconds":600`).NoStore()
-		time.Sleep(10 * time.Minute)
-		b.Get("/session").Expect(http.StatusOK, "").Contains(`"authenticated":false`)
-		isOut(b, "/home", store.ReasonIdle)
+	t.Run("asking how long is no activity", idleOf(long, "ada", func(s *site, b *sessionguardtest.Client) {
+		b.Wait(20 * time.Minute)
+		s.noStore(b.Get("/session")).HasStatus(http.StatusOK).Contains(`"authenticated":true`, `"idle_seconds":600`)
+		b.Wait(10 * time.Minute)
+		b.Get("/session").HasStatus(http.StatusOK).Contains(`"authenticated":false`)
+		s.ended(b, "/home", store.ReasonIdle)
 	}))
 }
 

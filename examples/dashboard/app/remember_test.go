@@ -2,11 +2,11 @@ package app
 
 import (
 	"net/http"
+	"net/url"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/sessionguard-go/sessionguard/examples/internal/apptest"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -18,28 +18,27 @@ const (
 func TestADeviceThatIsRememberedComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, testOptions())
-		b := s.remembering("ada")
+		b := s.loggedIn("ada", "remember", "on")
 		for range 13 {
-			time.Sleep(day)
-			b.Get("/account").Expect(http.StatusOK, "").Contains("Ada Lovelace")
+			b.Wait(day)
+			b.Get("/account").HasStatus(http.StatusOK).Contains("Ada Lovelace")
 		}
-		time.Sleep(day)
-		isOut(b, "/account", store.ReasonAbsolute)
+		b.Wait(day)
+		s.ended(b, "/account", store.ReasonAbsolute)
 	})
 }
 
 func TestADeviceIsRememberedOnlyIfTheBoxIsTicked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, testOptions())
-		s.browse().Get("/login").Contains(checkbox, "Remember me on this device", "for 2 weeks,").Lacks("checked")
+		s.client().Get("/login").Contains(checkbox, "Remember me on this device", "for 2 weeks,").Lacks("checked")
 		for _, fields := range [][]string{nil, {"remember", ""}} {
-			b := s.browse()
-			a := b.PostForm("/login", append(fields, "username", "ada", "password", "analytical-engine")...)
-			if cookie := a.Cookie("session"); cookie == nil || cookie.MaxAge != 0 {
-				t.Errorf("got the cookie %v, want one without MaxAge", cookie)
+			b := s.client()
+			if got := sessionMaxAge(b.PostForm("/login", credentials("ada", fields...))); got != 0 {
+				t.Errorf("got a cookie with MaxAge %d, want one without", got)
 			}
-			time.Sleep(30 * time.Minute)
-			isOut(b, "/home", store.ReasonIdle)
+			b.Wait(30 * time.Minute)
+			s.ended(b, "/home", store.ReasonIdle)
 		}
 	})
 }
@@ -49,93 +48,93 @@ func TestWithoutRememberThereIsNoBoxAndNoWayAroundIt(t *testing.T) {
 		o := testOptions()
 		o.Idle, o.Remember = time.Minute, 0
 		s := newSite(t, o)
-		s.browse().Get("/login").Expect(http.StatusOK, "").Lacks("remember").Lacks("Remember")
-		b := s.remembering("ada")
-		time.Sleep(time.Minute)
-		isOut(b, "/home", store.ReasonIdle)
+		s.client().Get("/login").HasStatus(http.StatusOK).Lacks("remember").Lacks("Remember")
+		b := s.loggedIn("ada", "remember", "on")
+		b.Wait(time.Minute)
+		s.ended(b, "/home", store.ReasonIdle)
 		b.Get("/login").Lacks("without your password")
 	})
 }
 
 func TestAWrongPasswordKeepsTheTick(t *testing.T) {
-	b := serve(t).browse()
-	b.PostForm("/login", "username", "ada", "password", "wrong", "remember", "on").Contains("checked")
-	b.PostForm("/login", "username", "ada", "password", "wrong").Lacks("checked")
+	b := newSite(t, testOptions()).client()
+	b.PostForm("/login", url.Values{"username": {"ada"}, "password": {"wrong"}, "remember": {"on"}}).Contains("checked")
+	b.PostForm("/login", url.Values{"username": {"ada"}, "password": {"wrong"}}).Lacks("checked")
 }
 
 func TestTheLoginPageRevivesNothingAndLeadsOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, testOptions())
-		b := s.remembering("ada")
-		time.Sleep(30 * time.Minute)
+		b := s.loggedIn("ada", "remember", "on")
+		b.Wait(30 * time.Minute)
 		// What a page left alone does, and somebody who guesses at the form.
-		b.Get("/sessionguard/resume?next=/account&reason=idle").Expect(http.StatusSeeOther, "/login?next=%2Faccount&reason=remembered")
+		b.Get("/sessionguard/resume?next=/account&reason=idle").RedirectsTo("/login?next=%2Faccount&reason=remembered")
 		for range 2 {
-			b.Get("/login?next=%2Faccount&reason=remembered").Expect(http.StatusOK, "").
+			b.Get("/login?next=%2Faccount&reason=remembered").HasStatus(http.StatusOK).
 				Contains(endings[store.ReasonRemembered], `href="/account">Continue without your password</a>`).Lacks("Ada Lovelace")
-			b.PostForm("/login", "username", "ada", "password", "wrong").Expect(http.StatusUnprocessableEntity, "").Lacks("Ada Lovelace")
+			b.PostForm("/login", url.Values{"username": {"ada"}, "password": {"wrong"}}).HasStatus(http.StatusUnprocessableEntity).Lacks("Ada Lovelace")
 		}
 		b.Get("/session").Contains(`"authenticated":false`)
-		b.Get("/account").Expect(http.StatusOK, "").Contains("Ada Lovelace")
+		b.Get("/account").HasStatus(http.StatusOK).Contains("Ada Lovelace")
 		b.Get("/session").Contains(`"authenticated":true`)
 
 		// Without a remembered session nothing leads on.
-		b = s.as("ada")
-		time.Sleep(30 * time.Minute)
+		b = s.loggedIn("ada")
+		b.Wait(30 * time.Minute)
 		b.Get("/login").Lacks("without your password")
-		isOut(b, "/home", store.ReasonIdle)
-		s.browse().Get("/login?reason=remembered").Contains(endings[store.ReasonRemembered]).Lacks("without your password")
+		s.ended(b, "/home", store.ReasonIdle)
+		s.client().Get("/login?reason=remembered").Contains(endings[store.ReasonRemembered]).Lacks("without your password")
 	})
 }
 
 func TestLoggingInByTheFormDecidesAnewWhatIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, testOptions())
-		b := s.remembering("ada")
-		time.Sleep(time.Hour)
-		apptest.Login(b, "ada").Expect(http.StatusSeeOther, "/home")
-		time.Sleep(time.Hour)
-		isOut(b, "/home", store.ReasonIdle)
+		b := s.loggedIn("ada", "remember", "on")
+		b.Wait(time.Hour)
+		b.PostForm("/login", credentials("ada")).RedirectsTo("/home")
+		b.Wait(time.Hour)
+		s.ended(b, "/home", store.ReasonIdle)
 	})
 }
 
 func TestWhoIsRememberedIsAskedForThePasswordAndStaysRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, testOptions())
-		b := s.remembering("ada")
-		time.Sleep(4 * day)
-		b.Get("/home").Expect(http.StatusOK, "")
-		b.Get("/account/sessions").Expect(http.StatusSeeOther, "/reauth?next=%2Faccount%2Fsessions")
-		b.PostForm("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
-			Expect(http.StatusSeeOther, "/reauth")
+		b := s.loggedIn("ada", "remember", "on")
+		b.Wait(4 * day)
+		b.Get("/home").HasStatus(http.StatusOK)
+		b.Get("/account/sessions").RedirectsTo("/reauth?next=%2Faccount%2Fsessions")
+		b.PostForm("/account/password", url.Values{"current": {"analytical-engine"}, "password": {"a new analytical engine"}}).
+			RedirectsTo("/reauth")
 
 		left := int((10*day + time.Hour).Seconds()) // and an hour to be told of the end
-		a := b.PostForm("/reauth", "password", "analytical-engine").Expect(http.StatusSeeOther, "/account")
-		if cookie := a.Cookie("session"); cookie == nil || cookie.MaxAge != left {
-			t.Errorf("after logging in again got the cookie %v, want MaxAge %d", cookie, left)
+		a := b.PostForm("/reauth", url.Values{"password": {"analytical-engine"}}).RedirectsTo("/account")
+		if got := sessionMaxAge(a); got != left {
+			t.Errorf("after logging in again got MaxAge %d, want %d", got, left)
 		}
-		a = b.PostForm("/account/password", "current", "analytical-engine", "password", "a new analytical engine").
-			Expect(http.StatusSeeOther, "/account")
-		if cookie := a.Cookie("session"); cookie == nil || cookie.MaxAge != left {
-			t.Errorf("after the change of password got the cookie %v, want MaxAge %d", cookie, left)
+		a = b.PostForm("/account/password", url.Values{"current": {"analytical-engine"}, "password": {"a new analytical engine"}}).
+			RedirectsTo("/account")
+		if got := sessionMaxAge(a); got != left {
+			t.Errorf("after the change of password got MaxAge %d, want %d", got, left)
 		}
-		time.Sleep(10*day - time.Second)
-		b.Get("/home").Expect(http.StatusOK, "")
-		time.Sleep(time.Second)
-		isOut(b, "/home", store.ReasonAbsolute)
+		b.Wait(10*day - time.Second)
+		b.Get("/home").HasStatus(http.StatusOK)
+		b.Wait(time.Second)
+		s.ended(b, "/home", store.ReasonAbsolute)
 	})
 }
 
 func TestAnAdminWhoIsRememberedChangesNobodyWithoutThePassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, testOptions())
-		ada, grace := s.as("ada"), s.remembering("grace")
-		time.Sleep(20 * time.Minute)
-		grace.Get("/admin").Expect(http.StatusOK, "")
-		for _, path := range []string{"deactivate", "activate", "sessions/end", "sessions/" + apptest.Session(ada) + "/end"} {
-			grace.PostForm("/admin/users/ada/"+path).Expect(http.StatusSeeOther, "/reauth")
+		ada, grace := s.loggedIn("ada"), s.loggedIn("grace", "remember", "on")
+		grace.Wait(20 * time.Minute)
+		grace.Get("/admin").HasStatus(http.StatusOK)
+		for _, path := range []string{"deactivate", "activate", "sessions/end", "sessions/" + s.sessionOf("ada") + "/end"} {
+			grace.PostForm("/admin/users/ada/"+path, nil).RedirectsTo("/reauth")
 		}
-		ada.Get("/home").Expect(http.StatusOK, "")
+		ada.Get("/home").HasStatus(http.StatusOK)
 	})
 }
 

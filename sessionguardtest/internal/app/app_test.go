@@ -1,0 +1,110 @@
+package app
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/sessionguardtest"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+var (
+	ada   = &User{Name: "ada", Password: "analytical-engine"}
+	grace = &User{Name: "grace", Password: "nanoseconds-matter", Roles: []string{"Admin"}}
+)
+
+func newApp(t *testing.T) *App {
+	t.Helper()
+	app, err := New(map[string]*User{"ada": ada, "grace": grace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return app
+}
+
+// One request to a handler, with nothing but net/http/httptest.
+func TestHomeGreetsTheUser(t *testing.T) {
+	app := newApp(t)
+	r := httptest.NewRequest("GET", "/home", nil)
+	sessionguardtest.LogIn(t, app.guard, r, ada)
+	w := httptest.NewRecorder()
+	app.ServeHTTP(w, r)
+	if w.Code != http.StatusOK || w.Body.String() != "Hello, ada. In your cart: 0\n" {
+		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+}
+
+// A browser that goes through the forms.
+func TestTheLoginFormLeadsToThePageThatWasAskedFor(t *testing.T) {
+	app := newApp(t)
+	client := sessionguardtest.NewClient(t, app)
+	client.Get("/home").RedirectsTo("/login?next=%2Fhome")
+
+	form := url.Values{"name": {"ada"}, "password": {"wrong"}}
+	client.PostForm("/login?next=%2Fhome", form).HasStatus(http.StatusUnauthorized)
+	sessionguardtest.LoggedOut(t, app.guard, client, "")
+
+	form.Set("password", "analytical-engine")
+	client.PostForm("/login?next=%2Fhome", form).Follow().Contains("Hello, ada.")
+
+	client.PostForm("/logout", nil).RedirectsTo("/login")
+	sessionguardtest.LoggedOut(t, app.guard, client, "")
+}
+
+// A browser that is logged in without the forms.
+func TestTheAdminPageIsForAdminsWhoHaveJustLoggedIn(t *testing.T) {
+	app := newApp(t)
+	client := sessionguardtest.NewClient(t, app)
+	sessionguardtest.LogIn(t, app.guard, client, ada)
+	client.Get("/admin").RedirectsTo("/?reason=forbidden")
+
+	sessionguardtest.LogIn(t, app.guard, client, grace)
+	client.Get("/admin").HasStatus(http.StatusOK)
+	sessionguardtest.Age(t, app.guard, client, 5*time.Minute)
+	client.Get("/admin").RedirectsTo("/login?next=%2Fadmin")
+	client.Get("/home").HasStatus(http.StatusOK)
+}
+
+// Programs get problems where browsers are redirected.
+func TestProgramsGetProblems(t *testing.T) {
+	client := sessionguardtest.NewClient(t, newApp(t))
+	client.Fetch(httptest.NewRequest("GET", "/home", nil)).HasStatus(http.StatusUnauthorized).Contains(`"login_required"`)
+}
+
+// Values that the session begins with.
+func TestHomeShowsTheCart(t *testing.T) {
+	app := newApp(t)
+	client := sessionguardtest.NewClient(t, app)
+	sessionguardtest.Serve(t, app.guard, client, func(w http.ResponseWriter, r *http.Request) {
+		cart, _ := app.guard.Get(r, "cart")
+		cart.Values["items"] = 3
+	})
+	sessionguardtest.LogIn(t, app.guard, client, ada) // what a visitor has moves into the session
+	client.Get("/home").Contains("In your cart: 3")
+}
+
+// Time that passes: for one session, or for everything in a testing/synctest bubble.
+func TestWhoIsAwayForTooLongIsToldSo(t *testing.T) {
+	app := newApp(t)
+	client := sessionguardtest.NewClient(t, app)
+	sessionguardtest.LogIn(t, app.guard, client, ada)
+	sessionguardtest.Idle(t, app.guard, client, 30*time.Minute)
+	sessionguardtest.LoggedOut(t, app.guard, client, store.ReasonIdle)
+	client.Get("/home").Follow().Contains("You were away for too long.")
+
+	synctest.Test(t, func(t *testing.T) {
+		app := newApp(t)
+		client := sessionguardtest.NewClient(t, app)
+		sessionguardtest.LogIn(t, app.guard, client, ada)
+		for range 3 {
+			client.Wait(29 * time.Minute)
+			client.Get("/home").HasStatus(http.StatusOK)
+		}
+		client.Wait(30 * time.Minute)
+		client.Get("/home").RedirectsTo("/login?next=%2Fhome&reason=idle")
+	})
+}

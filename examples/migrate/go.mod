@@ -17,7 +17,10 @@ require (
 	github.com/lib/pq v1.12.3
 	github.com/rbcervilla/redisstore/v9 v9.0.0
 	github.com/redis/go-redis/v9 v9.23.0
+	github.com/redis/rueidis v1.0.79
 	github.com/sessionguard-go/sessionguard v0.1.0
+	github.com/sessionguard-go/sessionguard/store/redisstore v0.0.0-00010101000000-000000000000
+	github.com/sessionguard-go/sessionguard/store/sqlstore v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1
 )
 

@@ -1,0 +1,120 @@
+package migrate
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// errTaken is returned for an old session that another request has moved over, or ended.
+var errTaken = errors.New("migrate: this old session has been moved over before")
+
+// sessionMark and userMark name marks: that an old session has been moved over, and that none
+// of a user's counts. They are owners in the guard's backend that no guard has.
+func sessionMark(id string) string { return markName("session", id) }
+func userMark(id string) string    { return markName("user", id) }
+
+func markName(kind, id string) string {
+	sum := sha256.Sum256([]byte(kind + "\x00" + id))
+	return "sessionguard-migrate/" + hex.EncodeToString(sum[:])
+}
+
+const (
+	// clocks of nodes may differ by that much.
+	clocks = 10 * time.Minute
+	// moving is how long requests wait for another that moves the same session.
+	moving = 10 * time.Second
+)
+
+// take makes a mark that lasts until the cut-off, or returns errTaken if there is one. Of
+// several calls at once, on all nodes, one makes it.
+func (m *Migration[U]) take(ctx context.Context, name string) (store.Key, error) {
+	now := store.TimeOf(time.Now())
+	mark := &store.Session{ID: rand.Text()[:20], Owner: name, Authenticated: now, Expires: store.TimeOf(m.Until.Add(clocks))}
+	mark.IdleTimeout = mark.Expires.Sub(now)
+	_, _ = rand.Read(mark.Key[:]) // never fails
+	mark.Key[31] += byte(store.GroupOf(name) - mark.Key.Group())
+	_, err := m.Backend.Create(ctx, store.Record{Session: mark, LastSeen: now}, store.Limit{Max: 1, Refuse: true})
+	if errors.Is(err, store.ErrLimit) {
+		return mark.Key, errTaken
+	}
+	return mark.Key, err
+}
+
+// marked reports whether there is a mark, and when it was made.
+func (m *Migration[U]) marked(ctx context.Context, name string) (time.Time, bool, error) {
+	page, err := m.Backend.ByOwner(ctx, name, "", 1)
+	if err != nil || len(page) == 0 {
+		return time.Time{}, false, err
+	}
+	return page[0].Authenticated.Time(), true, nil
+}
+
+// release deletes the mark of a session that could not be moved over. If that fails as well,
+// its user has to log in.
+func (m *Migration[U]) release(ctx context.Context, mark store.Key) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_, _ = m.Backend.Delete(ctx, mark, store.ReasonLoginIncomplete)
+}
+
+// outcomeOfTaken tells a request whose old session another request is just moving over from
+// one that comes later, perhaps with a copy. The browser of the first gets the new cookie in a
+// moment.
+func (m *Migration[U]) outcomeOfTaken(w http.ResponseWriter, r *http.Request, old *Old) (outcome, error) {
+	at, ok, err := m.marked(r.Context(), sessionMark(old.ID))
+	switch {
+	case err != nil:
+		return settled, err
+	case ok && time.Since(at) < moving:
+		return elsewhere, nil
+	}
+	return settled, old.End(w)
+}
+
+// end ends an old session without a login, for good: a request of the old application that is
+// still under way may save it again.
+func (m *Migration[U]) end(w http.ResponseWriter, r *http.Request, old *Old) error {
+	if _, err := m.take(r.Context(), sessionMark(old.ID)); err != nil && !errors.Is(err, errTaken) {
+		return err
+	}
+	return old.End(w)
+}
+
+// EndUser makes all old sessions of a user that have not been moved over count no more, with
+// all copies of their cookies. Call it where the application ends all sessions of a user, with
+// [sessionguard.Guard.EndUser] or [sessionguard.Guard.EndOthers], and where a password
+// changes, before these.
+func (m *Migration[U]) EndUser(ctx context.Context, userID string) error {
+	if !time.Now().Before(m.Until) {
+		return nil
+	}
+	if _, err := m.take(ctx, userMark(userID)); err != nil && !errors.Is(err, errTaken) {
+		return err
+	}
+	return nil
+}
+
+// EndOld makes a logout final, also where the old sessions were cookies: nobody can delete a
+// copy of such a cookie, and the old application has made a new one with each response. So with
+// a logout, no old session of that user counts any more, on any device.
+//
+//	mux.Handle("POST /logout", migration.EndOld(guard.Logout("/")))
+func (m *Migration[U]) EndOld(logout http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, ok := m.Guard.User(r); ok && r.Method == http.MethodPost {
+			if err := m.EndUser(r.Context(), user.UserID()); err != nil {
+				_ = m.Guard.End(w, r)
+				tryLater(w)
+				return
+			}
+		}
+		logout.ServeHTTP(w, r)
+	})
+}

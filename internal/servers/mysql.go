@@ -10,7 +10,7 @@ import (
 // MySQL starts a MySQL server with database "test" and user "root" without a password.
 func MySQL(t T) *Server {
 	t.Helper()
-	path := findProgram(t, "mysqld", "mysql-server-core", "/usr/sbin")
+	path := findProgram(t, "mysqld", "mysql-server-core", "/usr/local/bin", "/usr/sbin")
 	if target, _ := filepath.EvalSymlinks(path); filepath.Base(target) == "mariadbd" {
 		t.Skip("mysqld is MariaDB's: MySQL has to be installed")
 	}
@@ -20,7 +20,7 @@ func MySQL(t T) *Server {
 		data, setup := filepath.Join(dir, "data"), filepath.Join(dir, "setup.sql")
 		// Nothing is synced: commits reach the kernel, which survives a kill of the process.
 		common := []string{"--no-defaults", "--datadir=" + data, "--skip-log-bin", "--innodb-flush-method=nosync",
-			"--innodb-redo-log-capacity=64M", "--innodb-doublewrite=OFF"}
+			"--innodb-redo-log-capacity=64M", "--innodb-doublewrite=OFF", "--secure-file-priv=NULL"}
 		err := run(program{dir: dir, user: user, path: path, args: append(common, "--initialize-insecure")})
 		if err == nil {
 			err = os.WriteFile(setup, []byte("CREATE DATABASE IF NOT EXISTS test;\n"+

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -18,12 +19,16 @@ type RedisOptions struct {
 	Keeps bool
 	// Password is required of clients. Default: none.
 	Password string
+	// Valkey starts a Valkey server instead.
+	Valkey bool
+	// TLS makes the server accept TLS connections only, with [Server.CA].
+	TLS bool
 }
 
 // Redis starts a Redis server.
 func Redis(t T, o RedisOptions) *Server {
 	t.Helper()
-	return startRedis(t, o.Password, o.args()...)
+	return startRedis(t, o, o.args()...)
 }
 
 func (o RedisOptions) args() []string {
@@ -34,31 +39,58 @@ func (o RedisOptions) args() []string {
 	return []string{"--appendonly", "no"}
 }
 
-func startRedis(t T, password string, args ...string) *Server {
+func (o RedisOptions) program(t T) string {
 	t.Helper()
-	path := findProgram(t, "redis-server", "redis-server")
-	if password != "" {
-		args = append(args, "--requirepass", password, "--masterauth", password)
+	if o.Valkey {
+		return findProgram(t, "valkey-server", "valkey-server")
+	}
+	return findProgram(t, "redis-server", "redis-server")
+}
+
+func startRedis(t T, o RedisOptions, args ...string) *Server {
+	t.Helper()
+	path := o.program(t)
+	if o.Password != "" {
+		args = append(args, "--requirepass", o.Password, "--masterauth", o.Password)
 	}
 	return launch(t, func(port int) *Server {
 		dir, addr := makeDataDir(t, nil), loopback(port)
-		return &Server{
+		s := &Server{
 			Addr: addr,
 			dsn: func(addr string) string {
 				u := url.URL{Scheme: "redis", Host: addr}
-				if password != "" {
-					u.User = url.UserPassword("", password)
+				if o.TLS {
+					u.Scheme = "rediss"
+				}
+				if o.Password != "" {
+					u.User = url.UserPassword("", o.Password)
 				}
 				return u.String()
 			},
 			program: program{dir: dir, path: path, args: append([]string{
-				"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--shutdown-timeout", "0",
+				"--bind", "127.0.0.1", "--dir", dir, "--save", "", "--shutdown-timeout", "0",
 			}, args...)},
 			ready: func(ctx context.Context) error {
-				_, err := sendCommand(ctx, addr, password, "PING")
+				_, err := sendCommand(ctx, addr, o.Password, "PING")
 				return err
 			},
 		}
+		if o.TLS {
+			c := makeCertificate(t, dir, nil)
+			s.CA = c.authority
+			s.program.args = append(s.program.args, "--port", "0", "--tls-port", strconv.Itoa(port),
+				"--tls-cert-file", c.certificate, "--tls-key-file", c.key, "--tls-auth-clients", "no")
+			s.ready = func(ctx context.Context) error {
+				conn, err := dialTLS(ctx, addr, c.authority, nil)
+				if err == nil {
+					_, err = converse(conn, o.Password, "PING")
+				}
+				return err
+			}
+		} else {
+			s.program.args = append(s.program.args, "--port", strconv.Itoa(port))
+		}
+		return s
 	})
 }
 
@@ -69,6 +101,11 @@ func sendCommand(ctx context.Context, addr, password string, command ...string) 
 	if err != nil {
 		return "", err
 	}
+	return converse(conn, password, command...)
+}
+
+// converse is sendCommand on a connection, which it closes.
+func converse(conn net.Conn, password string, command ...string) (string, error) {
 	defer conn.Close()
 	r := bufio.NewReader(conn)
 	if password != "" {

@@ -16,7 +16,7 @@ func RedisCluster(t T, o RedisOptions) []*Server {
 	t.Helper()
 	var nodes []*Server
 	for range 3 {
-		nodes = append(nodes, startRedis(t, o.Password, append(o.args(),
+		nodes = append(nodes, startRedis(t, o, append(o.args(),
 			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")...))
 	}
 	const slots = 16384
@@ -57,10 +57,10 @@ type Failover struct {
 // primary and the replica; the Sentinel has none.
 func RedisFailover(t T, o RedisOptions) Failover {
 	t.Helper()
-	primary := startRedis(t, o.Password, append(o.args(), "--repl-diskless-sync-delay", "0")...)
+	primary := startRedis(t, o, append(o.args(), "--repl-diskless-sync-delay", "0")...)
 	host, port, _ := strings.Cut(primary.Addr, ":")
-	replica := startRedis(t, o.Password, append(o.args(), "--replicaof", host+" "+port)...)
-	f := Failover{primary, replica, startSentinel(t, primary, o.Password), "sessions"}
+	replica := startRedis(t, o, append(o.args(), "--replicaof", host+" "+port)...)
+	f := Failover{primary, replica, startSentinel(t, primary, o), "sessions"}
 	linked := responseContains(replica.Addr, o.Password, []string{"INFO", "replication"}, "master_link_status:up")
 	if err := replica.process.awaitReady(linked); err != nil {
 		t.Fatal(err)
@@ -71,9 +71,9 @@ func RedisFailover(t T, o RedisOptions) Failover {
 	return f
 }
 
-func startSentinel(t T, primary *Server, password string) *Server {
+func startSentinel(t T, primary *Server, o RedisOptions) *Server {
 	t.Helper()
-	path := findProgram(t, "redis-server", "redis-server")
+	path := o.program(t)
 	host, primaryPort, _ := strings.Cut(primary.Addr, ":")
 	return launch(t, func(port int) *Server {
 		dir, addr := makeDataDir(t, nil), loopback(port)
@@ -83,8 +83,8 @@ func startSentinel(t T, primary *Server, password string) *Server {
 			"sentinel down-after-milliseconds sessions 500",
 			"sentinel failover-timeout sessions 3000",
 		}
-		if password != "" {
-			settings = append(settings, "sentinel auth-pass sessions "+password)
+		if o.Password != "" {
+			settings = append(settings, "sentinel auth-pass sessions "+o.Password)
 		}
 		file := filepath.Join(dir, "sentinel.conf")
 		if err := os.WriteFile(file, []byte(strings.Join(settings, "\n")), 0o600); err != nil {

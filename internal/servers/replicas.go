@@ -13,7 +13,7 @@ import (
 // over when that one has been down for two seconds, or at the command CLUSTER FAILOVER.
 func RedisClusterReplica(t T, o RedisOptions, cluster []*Server, of *Server) *Server {
 	t.Helper()
-	replica := startRedis(t, o.Password, append(o.args(), "--repl-diskless-sync-delay", "0",
+	replica := startRedis(t, o, append(o.args(), "--repl-diskless-sync-delay", "0",
 		"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")...)
 	send := func(command ...string) error {
 		_, err := sendCommand(context.Background(), replica.Addr, o.Password, command...)
@@ -52,7 +52,7 @@ func PostgreSQLStandby(t T, primary *Server) *Server {
 	return launch(t, func(port int) *Server {
 		s := *primary
 		s.program.dir, s.Addr, s.process = makeDataDir(t, primary.program.user), loopback(port), nil
-		s.ready = func(ctx context.Context) error { return checkPostgreSQL(ctx, s.Addr) }
+		s.ready = func(ctx context.Context) error { return checkPostgreSQL(ctx, s.Addr, "") }
 		s.program.args = nil
 		for _, arg := range primary.program.args {
 			switch arg {

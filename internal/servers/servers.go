@@ -1,5 +1,5 @@
-// Package servers starts real servers for tests: Redis, PostgreSQL and MariaDB, nginx,
-// HAProxy, Caddy, Apache, Varnish and Squid, from Debian's packages. Each server listens on
+// Package servers starts real servers for tests: Redis, Valkey, PostgreSQL, PgBouncer,
+// MariaDB and MySQL, nginx, HAProxy, Caddy, Apache, Varnish and Squid, from Debian's packages. Each server listens on
 // a free port of the loopback interface and has data of its own, which is deleted
 // afterwards. It ends with the test, or at the latest with the test binary, even if that is
 // killed. If a server is not installed, the test is skipped with a message that says how to
@@ -32,6 +32,9 @@ type T interface {
 type Server struct {
 	// Addr is the server's host and port.
 	Addr string
+	// CA is the file with the certificate of the authority that has certified a server with
+	// TLS, for 127.0.0.1 and localhost.
+	CA string
 
 	dsn     func(addr string) string
 	program program

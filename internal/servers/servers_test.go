@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,20 +56,34 @@ func TestRedisLifecycle(t *testing.T) {
 		"in memory":     {},
 		"persistent":    {Keeps: true},
 		"with password": {Keeps: true, Password: "secret"},
+		"with TLS":      {Keeps: true, Password: "secret", TLS: true},
+		"Valkey":        {Keeps: true, Password: "secret", Valkey: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := Redis(t, o)
+			connect := func() (net.Conn, error) { return dial(t.Context(), s.Addr) }
+			if o.TLS {
+				conn, err := connect()
+				require.NoError(t, err)
+				_, err = converse(conn, o.Password, "PING")
+				require.Error(t, err, "it accepts connections without TLS")
+				connect = func() (net.Conn, error) { return dialTLS(t.Context(), s.Addr, s.CA, nil) }
+			}
 			run := func(command ...string) func() string {
 				return func() string {
-					reply, err := sendCommand(t.Context(), s.Addr, o.Password, command...)
+					conn, err := connect()
+					require.NoError(t, err)
+					reply, err := converse(conn, o.Password, command...)
 					require.NoError(t, err)
 					return reply
 				}
 			}
 			requireLifecycle(t, s, run("SET", "k", "17"), run("GET", "k"), o.Keeps)
 			if o.Password != "" {
-				_, err := sendCommand(t.Context(), s.Addr, "", "GET", "k")
+				conn, err := connect()
+				require.NoError(t, err)
+				_, err = converse(conn, "", "GET", "k")
 				require.ErrorContains(t, err, "NOAUTH")
 			}
 		})
@@ -76,14 +91,33 @@ func TestRedisLifecycle(t *testing.T) {
 }
 
 func TestPostgreSQLLifecycle(t *testing.T) {
-	t.Parallel()
-	s := PostgreSQL(t)
-	query := queryFunc(t, findProgram(t, "psql", "postgresql", "/usr/lib/postgresql/*/bin"),
-		"--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", s.DSN(s.Addr), "--command")
-	query("CREATE TABLE kept (v int)")
-	requireLifecycle(t, s,
-		func() string { return query("TRUNCATE kept; INSERT INTO kept VALUES (17)") },
-		func() string { return query("SELECT v FROM kept") }, true)
+	psql := func(t *testing.T, dsn string) func(string) string {
+		return queryFunc(t, findProgram(t, "psql", "postgresql", "/usr/lib/postgresql/*/bin"),
+			"--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", dsn, "--command")
+	}
+	for name, start := range map[string]func(T) *Server{"without TLS": PostgreSQL, "with TLS": PostgreSQLWithTLS} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			query := psql(t, s.DSN(s.Addr))
+			query("CREATE TABLE kept (v int)")
+			requireLifecycle(t, s,
+				func() string { return query("TRUNCATE kept; INSERT INTO kept VALUES (17)") },
+				func() string { return query("SELECT v FROM kept") }, true)
+			if s.CA != "" {
+				require.Error(t, checkPostgreSQL(t.Context(), s.Addr, ""), "it accepts connections without TLS")
+			}
+		})
+	}
+	t.Run("PgBouncer", func(t *testing.T) {
+		t.Parallel()
+		s := PgBouncer(t, PostgreSQL(t))
+		query := psql(t, s.DSN(s.Addr))
+		query("CREATE TABLE kept (v int)")
+		requireLifecycle(t, s,
+			func() string { return query("TRUNCATE kept; INSERT INTO kept VALUES (17)") },
+			func() string { return query("SELECT v FROM kept") }, true)
+	})
 }
 
 func TestMariaDBLifecycle(t *testing.T) {

@@ -50,8 +50,17 @@
 //
 // Redis 6.2 or later is required, for GETEX. A replica refuses GETEX because it counts as
 // a write. So reading a session also fails where the server accepts no writes
-// (min-replicas-to-write, stop-writes-on-bgsave-error). The package is tested with 7.0.
-// Valkey has everything that is used, but has not been tried.
+// (min-replicas-to-write, stop-writes-on-bgsave-error).
+//
+// The tests run with rueidis 1.0.79 on
+//
+//   - Redis 7.0: a single server, a Cluster, and a primary with a replica and Sentinel
+//   - Redis 7.0 over TLS (ClientOption.TLSConfig): a single server
+//   - Valkey 8.1: a single server and a Cluster
+//
+// Not tried are Redis 6.2 and 8, Sentinel with Valkey, TLS with a Cluster or Sentinel, and the
+// Redis-compatible servers and services of others (KeyDB, Dragonfly, Kvrocks, ElastiCache,
+// MemoryDB, Memorystore, Azure).
 //
 // A user with an access list needs these commands on the prefix: GET, GETEX, GETRANGE, SET,
 // SETRANGE, DEL, EXISTS, PEXPIRE, PTTL, ZADD, ZREM, ZCARD, ZRANDMEMBER, ZRANGEBYLEX, PUBLISH,

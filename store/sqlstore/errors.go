@@ -206,6 +206,21 @@ func isMissingTable(err error) bool {
 	return noSuchTable.MatchString(text)
 }
 
+// isForeignStatement reports whether PostgreSQL had another prepared statement than the driver
+// believed, or none. So it is if a pooler gives the driver's connection to others in between.
+func isForeignStatement(err error) bool {
+	server, ok := errors.AsType[hasSQLState](err)
+	if !ok {
+		return false
+	}
+	switch server.SQLState() {
+	// invalid_sql_statement_name, duplicate_prepared_statement, protocol_violation
+	case "26000", "42P05", "08P01":
+		return true
+	}
+	return false
+}
+
 // innermost returns the error at the end of err's chain.
 func innermost(err error) error {
 	for {

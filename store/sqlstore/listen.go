@@ -61,7 +61,9 @@ var _ store.Watcher = (*Listener)(nil)
 // Every Store in PostgreSQL sends a notification for each session that it ends, whether or
 // not anybody listens. So some nodes and tools may use a Listener and others a Store. The
 // connection must go directly to the server: a pooler such as PgBouncer in transaction
-// mode, which is sufficient for everything else, does not support LISTEN.
+// mode, which is sufficient for everything else, does not support LISTEN. db is then another
+// pool than that of the Store. Through such a pooler no notification arrives, and the guard
+// checks its streams every twelve seconds instead.
 //
 // Each [Listener.Watch] occupies one connection, in the code above one of the pool's. A
 // guard calls Watch once for all its streams, and only while it has any.

@@ -55,23 +55,35 @@
 //
 // # PostgreSQL
 //
-// PostgreSQL must be 9.6 or later, judging by the features that the statements use. Tests
-// run on PostgreSQL 15.
+// PostgreSQL must be 9.6 or later, judging by the features that the statements use.
 //
 // [Listening] cuts the streams of an ended session on every node at once. Without it, and
 // on other databases, that takes up to 30 seconds. Anybody who may connect to the database
 // may NOTIFY, and so cut streams without ending a session: use REVOKE CONNECT to keep
 // strangers out.
 //
-// With bytea_output=escape, drivers that request text cannot read any row. A pooler in
-// transaction mode works for everything except LISTEN, provided the driver prepares no
-// named statements: pgx prepares none with default_query_exec_mode=exec.
+// With bytea_output=escape, drivers that request text cannot read any row.
+//
+// A pooler in transaction mode, such as PgBouncer, may run each statement on another
+// connection to the server. What a driver has prepared there is then missing, or belongs to
+// another client: at worst a statement of somebody else's runs with the values of this one.
+// So let the driver send a statement and its values together:
+//
+//   - pgx: default_query_exec_mode=exec or simple_protocol in the connection string. The
+//     default works too with PgBouncer 1.21 or later and max_prepared_statements above 0.
+//     Never describe_exec.
+//   - lib/pq: binary_parameters=yes, with any PgBouncer.
+//
+// LISTEN does not work through such a pooler. A [Listener] that tries notices within twelve
+// seconds of each attempt that nothing arrives, logs that, and lets the guard check all its streams.
+// Give the Listen of [Listening] a pool of its own that goes directly to the server, or
+// do without a Listener.
 //
 // # MySQL and MariaDB
 //
 // MySQL and MariaDB need InnoDB and a binary log that is not statement-based
-// (binlog_format; the default is ROW or MIXED). Tests run on MariaDB 10.11. Values larger
-// than max_allowed_packet cannot be saved.
+// (binlog_format; the default is ROW or MIXED). Values larger than max_allowed_packet cannot
+// be saved.
 //
 // A Store refuses to work with autocommit=0, a completion_type other than NO_CHAIN,
 // READ-UNCOMMITTED, any sql_select_limit, and the character sets big5, cp932, gb18030,
@@ -82,18 +94,40 @@
 //
 // # SQLite
 //
-// SQLite must be 3.16 or later. Tests run on modernc.org/sqlite. Several processes on one
-// machine may share a file, but not over a network. Any journal_mode but OFF and MEMORY works,
-// with or without a busy_timeout. With the write-ahead log, readers and the one writer do not wait
-// for each other:
+// SQLite must be 3.16 or later. Several processes on one machine may share a file, but not
+// over a network. One process must not open a file through two drivers, which are two copies
+// of SQLite: each undoes the other's locks, and sessions that have ended come back
+// (https://sqlite.org/howtocorrupt.html). Any journal_mode but OFF and MEMORY works, with or
+// without a busy_timeout. With the write-ahead log, readers and the one writer do not wait for
+// each other:
 //
-//	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)
+//	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)   // modernc.org/sqlite
+//	file:/var/lib/app/sessions.db?_journal_mode=WAL           // github.com/mattn/go-sqlite3
 //
 // The driver creates a file that other users of the machine can read. Create it first with
 // mode 0600, or keep its directory private.
 //
 // A Store refuses a database in memory, because each connection of the pool would have its
 // own. It also refuses PRAGMA read_uncommitted.
+//
+// # Tried servers and drivers
+//
+// All tests run on the first three, and those of the backend's contract on all of these:
+//
+//   - PostgreSQL 15 with pgx 5.12
+//   - MariaDB 10.11 with go-sql-driver/mysql 1.10
+//   - SQLite with modernc.org/sqlite 1.62
+//   - PostgreSQL 15 with lib/pq 1.12
+//   - PostgreSQL 15 over TLS (sslmode=verify-full), with pgx and lib/pq
+//   - PostgreSQL 15 behind PgBouncer 1.24 in transaction mode, with pgx and lib/pq
+//   - MySQL 9.7 with go-sql-driver/mysql
+//   - SQLite with mattn/go-sqlite3 1.14
+//   - libSQL in a local file with tursodatabase/go-libsql (20251219)
+//
+// Not tried: other versions, MySQL over TLS, libSQL on a server, MySQL 8, TiDB, Vitess, Dolt,
+// CockroachDB, YugabyteDB, Galera, and the services of cloud providers. Where a server only
+// speaks the protocol of one of the above, run store/storetest on it first: the Store relies on
+// row locks, and on what an UPDATE sees that had to wait for one.
 //
 // # Connection settings
 //
@@ -290,6 +324,10 @@ func (s *Store) call(ctx context.Context, operation string, f func(ctx context.C
 	}
 	if isMissingTable(err) {
 		return fmt.Errorf("sqlstore: %s: %w (EnsureSchema creates it)", operation, sanitize(err))
+	}
+	if isForeignStatement(err) {
+		return fmt.Errorf("sqlstore: %s: %w (behind a pooler in transaction mode the driver must not prepare statements; "+
+			"see the package's section on PostgreSQL)", operation, sanitize(err))
 	}
 	return fmt.Errorf("sqlstore: %s: %w", operation, sanitize(err))
 }

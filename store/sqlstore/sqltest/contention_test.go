@@ -23,42 +23,45 @@ import (
 // Deadlocks and busy files are retried, and reach no caller.
 func TestContentionCausesNoErrors(t *testing.T) {
 	for name, start := range databases {
-		t.Run(name, func(t *testing.T) {
-			d := start(t)
-			a, b := d.node(t, sqlstore.Config{}), d.node(t, sqlstore.Config{})
-			owners := []string{newOwner(), newOwner()}
-			errs := make(chan error, 1000)
-			var workers sync.WaitGroup
-			for w := range 16 {
-				s := []*sqlstore.Store{a, b}[w%2]
-				workers.Go(func() {
-					for i := range 20 {
-						r := newRecordOf(owners[(w/2+i)%2])
-						_, err := s.Create(t.Context(), r, store.Limit{Max: 2})
-						errs <- err
-						next := newRecordOf(r.Owner)
-						_ = s.Touch(t.Context(), r.Key, r.LastSeen+1)
-						errs <- ignoreGone(s.Replace(t.Context(), r.Key, 1, next))
-						_, err = s.Delete(t.Context(), next.Key, store.ReasonEnded)
-						errs <- ignoreGone(err)
-					}
-				})
-			}
-			workers.Wait()
-			close(errs)
-			for err := range errs {
-				require.NoError(t, err)
-			}
-			for _, owner := range owners {
-				records, err := a.ByOwner(t.Context(), owner, "", store.MaxPage)
-				require.NoError(t, err)
-				require.LessOrEqual(t, len(records), 2, fmt.Sprint(records))
+		t.Run(name, func(t *testing.T) { requireNoErrorsInContention(t, start(t)) })
+	}
+}
+
+func requireNoErrorsInContention(t *testing.T, d database) {
+	t.Helper()
+	a, b := d.node(t, sqlstore.Config{}), d.node(t, sqlstore.Config{})
+	owners := []string{newOwner(), newOwner()}
+	errs := make(chan error, 1000)
+	var workers sync.WaitGroup
+	for w := range 16 {
+		s := []*sqlstore.Store{a, b}[w%2]
+		workers.Go(func() {
+			for i := range 20 {
+				r := newRecordOf(owners[(w/2+i)%2])
+				_, err := s.Create(t.Context(), r, store.Limit{Max: 2})
+				errs <- err
+				next := newRecordOf(r.Owner)
+				_ = s.Touch(t.Context(), r.Key, r.LastSeen+1)
+				errs <- ignoreGone(s.Replace(t.Context(), r.Key, 1, next))
+				_, err = s.Delete(t.Context(), next.Key, store.ReasonEnded)
+				errs <- ignoreGone(err)
 			}
 		})
+	}
+	workers.Wait()
+	close(errs)
+	for err := range errs {
+		require.NoError(t, err)
+	}
+	for _, owner := range owners {
+		records, err := a.ByOwner(t.Context(), owner, "", store.MaxPage)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(records), 2, fmt.Sprint(records))
 	}
 }
 
 // File locks belong to a process, so two pools in one process test less than two processes.
+// The processes may use different drivers.
 func TestProcessesShareASQLiteFile(t *testing.T) {
 	for _, options := range []string{"", "?_pragma=journal_mode(WAL)"} {
 		path := filepath.Join(t.TempDir(), "sessions.db") + options
@@ -69,10 +72,10 @@ func TestProcessesShareASQLiteFile(t *testing.T) {
 		var created, revived int
 		var mu sync.Mutex
 		var processes sync.WaitGroup
-		for range 2 {
+		for _, driver := range []string{"sqlite", "sqlite3"} {
 			processes.Go(func() {
 				c := exec.Command(os.Args[0])
-				c.Env = append(os.Environ(), "SQLTEST_FILE="+path, "SQLTEST_KEY="+string(must(json.Marshal(remembered.Key))))
+				c.Env = append(os.Environ(), "SQLTEST_FILE="+path, "SQLTEST_DRIVER="+driver, "SQLTEST_KEY="+string(must(json.Marshal(remembered.Key))))
 				out, err := c.Output()
 				var result childResult
 				if err == nil {
@@ -109,7 +112,7 @@ func runChildProcess(path string) {
 	if err := json.Unmarshal([]byte(os.Getenv("SQLTEST_KEY")), &key); err != nil {
 		log.Fatal(err)
 	}
-	s := must(sqlstore.New(must(sql.Open("sqlite", path)), sqlstore.SQLite, sqlstore.Config{Timeout: 20 * time.Second}))
+	s := must(sqlstore.New(must(sql.Open(os.Getenv("SQLTEST_DRIVER"), path)), sqlstore.SQLite, sqlstore.Config{Timeout: 20 * time.Second}))
 	var created, revived atomic.Int64
 	errs := make(chan error, 100)
 	var requests sync.WaitGroup

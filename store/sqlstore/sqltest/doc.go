@@ -1,3 +1,3 @@
-// Package sqltest tests sqlstore on real PostgreSQL, MariaDB and SQLite databases. It is a
+// Package sqltest tests sqlstore on real PostgreSQL, MariaDB, MySQL and SQLite databases. It is a
 // module of its own, so that importing sqlstore adds no database driver to an application.
 package sqltest

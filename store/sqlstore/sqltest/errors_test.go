@@ -131,17 +131,19 @@ func TestMisreadPasswordIsNotInTheError(t *testing.T) {
 
 func TestMissingTablesAreAnErrorThatNamesEnsureSchema(t *testing.T) {
 	for name, start := range databases {
-		t.Run(name, func(t *testing.T) {
-			d := start(t)
-			dropTables(t, d.open(t))
-			s := d.unprepared(t, time.Second)
-			requireFails(t, s, time.Second, "Create Limit Load Touch Save Replace Delete LoadByID ByOwner DeleteByID Everyone Count Ping")
-			_, err := s.Load(t.Context(), newRecord().Key)
-			require.ErrorContains(t, err, "(EnsureSchema creates it)")
-			_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})
-			require.ErrorContains(t, err, "(EnsureSchema creates it)")
-		})
+		t.Run(name, func(t *testing.T) { requireMissingTablesAreAnError(t, start(t)) })
 	}
+}
+
+func requireMissingTablesAreAnError(t *testing.T, d database) {
+	t.Helper()
+	dropTables(t, d.open(t))
+	s := d.unprepared(t, time.Second)
+	requireFails(t, s, time.Second, "Create Limit Load Touch Save Replace Delete LoadByID ByOwner DeleteByID")
+	_, err := s.Load(t.Context(), newRecord().Key)
+	require.ErrorContains(t, err, "(EnsureSchema creates it)")
+	_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})
+	require.ErrorContains(t, err, "(EnsureSchema creates it)")
 }
 
 func TestSQLiteErrorContainsItsCodeOnce(t *testing.T) {

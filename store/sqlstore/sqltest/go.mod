@@ -5,6 +5,8 @@ go 1.26.0
 require (
 	github.com/go-sql-driver/mysql v1.10.1
 	github.com/jackc/pgx/v5 v5.12.0
+	github.com/lib/pq v1.12.3
+	github.com/mattn/go-sqlite3 v1.14.53
 	github.com/sessionguard-go/sessionguard v0.1.0
 	github.com/sessionguard-go/sessionguard/store/sqlstore v0.1.0
 	github.com/stretchr/testify v1.12.1

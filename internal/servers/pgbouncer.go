@@ -1,0 +1,35 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// PgBouncer starts a PgBouncer in front of a PostgreSQL server. Its pool is in transaction
+// mode: a connection to the server serves a client for one transaction. settings are lines of
+// its configuration.
+func PgBouncer(t T, of *Server, settings ...string) *Server {
+	t.Helper()
+	path := findProgram(t, "pgbouncer", "pgbouncer", "/usr/sbin")
+	user := lookupUser("postgres")
+	host, ofPort, _ := strings.Cut(of.Addr, ":")
+	return launch(t, func(port int) *Server {
+		dir, addr := makeDataDir(t, user), loopback(port)
+		file := filepath.Join(dir, "pgbouncer.ini")
+		text := fmt.Sprintf("[databases]\n* = host=%s port=%s user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\n"+
+			"unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 20\nmax_client_conn = 500\n%s\n",
+			host, ofPort, port, strings.Join(settings, "\n"))
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return &Server{
+			Addr:    addr,
+			dsn:     of.dsn,
+			ready:   func(ctx context.Context) error { return checkPostgreSQL(ctx, addr, "") },
+			program: program{dir: dir, user: user, path: path, args: []string{file}},
+		}
+	})
+}

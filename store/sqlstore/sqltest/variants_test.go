@@ -1,0 +1,174 @@
+package sqltest
+
+import (
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/lib/pq"
+	_ "github.com/mattn/go-sqlite3"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sessionguard-go/sessionguard/internal/servers"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/store/sqlstore"
+	"github.com/sessionguard-go/sessionguard/store/storetest"
+)
+
+var (
+	postgreSQLWithTLS = servers.Shared(servers.PostgreSQLWithTLS)
+	mySQL             = servers.Shared(servers.MySQL)
+	pgBouncer         = servers.Shared(func(t servers.T) *servers.Server {
+		return servers.PgBouncer(t, postgreSQL(t), "max_prepared_statements = 200")
+	})
+	// A PgBouncer before 1.21 knows no prepared statements.
+	oldPgBouncer = servers.Shared(func(t servers.T) *servers.Server {
+		return servers.PgBouncer(t, postgreSQL(t), "max_prepared_statements = 0")
+	})
+)
+
+// through returns how to open a PostgreSQL database with a driver and options.
+func through(server func(servers.T) *servers.Server, driver, options string) func(t testing.TB) database {
+	return func(t testing.TB) database {
+		s := server(t)
+		return database{sqlstore.PostgreSQL, driver, s.DSN(s.Addr) + options}
+	}
+}
+
+// Other drivers of the databases, and other servers that speak their protocols.
+var variants = map[string]func(t testing.TB) database{
+	"PostgreSQL, lib/pq":                            through(postgreSQL, "postgres", ""),
+	"PostgreSQL over TLS, pgx":                      through(postgreSQLWithTLS, "pgx", ""),
+	"PgBouncer, pgx":                                through(pgBouncer, "pgx", ""),
+	"PgBouncer without prepared statements, pgx":    through(oldPgBouncer, "pgx", "&default_query_exec_mode=exec"),
+	"PgBouncer without prepared statements, lib/pq": through(oldPgBouncer, "postgres", "&binary_parameters=yes"),
+	"SQLite, mattn": func(t testing.TB) database {
+		return database{sqlstore.SQLite, "sqlite3", "file:" + filepath.Join(t.TempDir(), "sessions.db") + "?_journal_mode=WAL"}
+	},
+	"MySQL": func(t testing.TB) database {
+		s := mySQL(t)
+		return database{sqlstore.MySQL, "mysql", s.DSN(s.Addr)}
+	},
+}
+
+// patient is for a busy machine: no test here depends on the Timeout.
+var patient = sqlstore.Config{Timeout: 20 * time.Second}
+
+func TestVariantsPassStoretest(t *testing.T) {
+	for name, start := range variants {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			storetest.Run(t, func(t *testing.T) store.Backend { return d.node(t, patient) })
+		})
+	}
+}
+
+// The nodes of an application may use different drivers and ways to one server.
+func TestTwoVariantsPassStoretest(t *testing.T) {
+	for name, other := range map[string]func(t testing.TB) database{
+		"PostgreSQL over TLS, pgx": through(postgreSQLWithTLS, "postgres", ""),
+		"PgBouncer, pgx":           variants["PostgreSQL, lib/pq"],
+		"SQLite, mattn":            nil,
+		"MySQL":                    nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			one := variants[name](t)
+			two := one
+			if other != nil {
+				two = other(t)
+			}
+			storetest.RunNodes(t, func(t *testing.T) (a, b store.Backend) {
+				return one.node(t, patient), two.node(t, patient)
+			})
+		})
+	}
+}
+
+func TestVariantsCauseNoErrorsInContention(t *testing.T) {
+	for name, start := range variants {
+		t.Run(name, func(t *testing.T) { requireNoErrorsInContention(t, start(t)) })
+	}
+}
+
+func TestMissingTablesOfVariantsAreAnError(t *testing.T) {
+	for name, start := range variants {
+		t.Run(name, func(t *testing.T) { requireMissingTablesAreAnError(t, start(t)) })
+	}
+}
+
+// The driver verifies the server's certificate, and no error contains the password.
+func TestServerThatCannotBeVerifiedIsRefused(t *testing.T) {
+	const timeout = time.Second
+	server, other := postgreSQLWithTLS(t), servers.PostgreSQLWithTLS(t)
+	for _, driver := range []string{"pgx", "postgres"} {
+		for name, d := range map[string]database{
+			"another authority": {sqlstore.PostgreSQL, driver, other.DSN(server.Addr)},
+			"without TLS":       {sqlstore.PostgreSQL, driver, postgreSQL(t).DSN(server.Addr)},
+		} {
+			t.Run(driver+" "+name, func(t *testing.T) {
+				d.dsn = strings.Replace(d.dsn, "postgres@", "postgres:"+secret+"@", 1)
+				s := d.unprepared(t, timeout)
+				requireFails(t, s, timeout, "Load Delete")
+				if name == "another authority" {
+					_, err := s.Load(t.Context(), newRecord().Key)
+					require.ErrorContains(t, err, "certificate")
+				}
+			})
+		}
+	}
+}
+
+// Through a pool in transaction mode nothing can be listened to. A Listener notices that within
+// twelve seconds, and then again and again: each time the guard checks all its streams.
+func TestListeningThroughATransactionPoolIsPolling(t *testing.T) {
+	t.Parallel()
+	d := variants["PgBouncer, pgx"](t)
+	endings := watch(t, d.listener(t, sqlstore.Config{}))
+	plain, r := d.node(t, sqlstore.Config{}), newRecord()
+	create(t, plain, r)
+	_, err := plain.Delete(t.Context(), r.Key, store.ReasonEnded)
+	require.NoError(t, err)
+	require.Equal(t, store.Ending{}, receiveOther(t, endings, r.ID))
+}
+
+// With a connection of its own to the server, a Listener works beside the pool.
+func TestListenerBesideATransactionPool(t *testing.T) {
+	d, direct := variants["PgBouncer, pgx"](t), databases["PostgreSQL"](t)
+	listener, err := listening(d.node(t, sqlstore.Config{}), direct.open(t))
+	require.NoError(t, err)
+	endings := watch(t, listener)
+	r := newRecord()
+	create(t, listener, r)
+	_, err = d.node(t, sqlstore.Config{}).Delete(t.Context(), r.Key, store.ReasonEnded)
+	require.NoError(t, err)
+	require.Equal(t, store.Ending{ID: r.ID, Reason: store.ReasonEnded}, receive(t, endings))
+}
+
+// Two clients of a pool get each other's statements if the driver prepares one and runs it
+// later, on whatever connection to the server it then gets.
+func TestDriverThatPreparesStatementsInATransactionPoolIsAnError(t *testing.T) {
+	s := through(oldPgBouncer, "pgx", "")(t).unprepared(t, 5*time.Second)
+	var err error
+	for range 100 { // the first connections each prepare the same statement
+		var calls sync.WaitGroup
+		errs := make(chan error, 20)
+		for range cap(errs) {
+			calls.Go(func() {
+				_, err := s.Load(t.Context(), newRecord().Key)
+				errs <- ignoreGone(err)
+			})
+		}
+		calls.Wait()
+		for range cap(errs) {
+			if e := <-errs; e != nil {
+				err = e
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	require.ErrorContains(t, err, "transaction mode")
+}

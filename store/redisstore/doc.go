@@ -33,7 +33,7 @@
 //
 // A session's key expires by itself, [store.Grace] after [store.Record.GoneAt]. Each group has
 // an index of its sessions, which expires with the last of them. Logins, ByOwner, All and Count
-// remove stale entries from it, so that hardly more than an eighth are, and touches restore
+// remove stale entries from it, so that hardly more than a quarter are, and touches restore
 // missing ones.
 //
 // If the server is unreachable, slow, a replica or out of memory, the call fails within

@@ -22,8 +22,8 @@ local group = string.match(KEYS[1], '^[^}]*}:')
 
 -- The index of the group's sessions, a sorted set. All scores are 0, so that its entries are in
 -- the order of their bytes. An entry is
---   8 bytes of the hash of the owner's realm,
---   20 bytes of the hash of the owner,
+--   6 bytes of the hash of the owner's realm,
+--   18 bytes of the hash of the owner,
 --   the session's ID, which has no zero byte,
 --   a zero byte,
 --   the 32 bytes of the session's key: its member.
@@ -102,21 +102,20 @@ local function get_head(key)
 	return s, status, result
 end
 
--- Returns the 20 bytes of SHA-1. They only bring together what is in one range: scripts also
--- compare the owners' names, so that two owners with the same hash never meet.
-local function hash(text)
-	local words = {string.match(redis.sha1hex(text), '(........)(........)(........)(........)(........)')}
-	for i, word in ipairs(words) do words[i] = tonumber(word, 16) end
-	return struct.pack('>I4I4I4I4I4', unpack(words))
+-- Return what the entries of a realm and of an owner begin with: see store.RealmOf. The hash only
+-- brings together what is in one range: scripts also compare the owners' names, so that two owners
+-- with the same hash never meet. A word is 12 of its hexadecimal digits.
+local function word(hash, i) return tonumber(string.sub(hash, 12 * i - 11, 12 * i), 16) end
+local function of_realm(realm) return struct.pack('>I6', word(redis.sha1hex(realm), 1)) end
+local function of_owner(owner)
+	local hash = redis.sha1hex(owner)
+	return of_realm(string.match(owner, '^[^=:/]*[=:/]?')) ..
+		struct.pack('>I6I6I6', word(hash, 1), word(hash, 2), word(hash, 3))
 end
 
--- Return what the entries of a realm and of an owner begin with: see store.RealmOf.
-local function of_realm(realm) return string.sub(hash(realm), 1, 8) end
-local function of_owner(owner) return of_realm(string.match(owner, '^[^=:/]*[=:/]?')) .. hash(owner) end
-
-local function entry_of(owner, id, member) return of_owner(owner) .. id .. '\0' .. member end
 local function member_of(entry) return string.sub(entry, -32) end
 local function key_of(entry) return group .. 's:' .. member_of(entry) end
+local function entry_of(owner, id, key) return of_owner(owner) .. id .. '\0' .. member_of(key) end
 
 -- Returns the entries that begin with range and follow a position in it: count of them or, if it is
 -- nil, all.
@@ -144,7 +143,7 @@ local function find(owner, id, read)
 			local s, status, result = read(key_of(entry))
 			if status == 'corrupt' then return nil, status, result end
 			if s and s.owner == owner then
-				s.member = member_of(entry)
+				s.entry = entry
 				return s
 			end
 		end
@@ -182,8 +181,8 @@ local function add_to_index(entry, ttl)
 end
 
 local function end_session(s, tombstone, ttl)
-	redis.call('ZREM', index, entry_of(s.owner, s.id, s.member))
-	redis.call('SET', group .. 's:' .. s.member, tombstone, 'PX', ttl)
+	redis.call('ZREM', index, s.entry)
+	redis.call('SET', key_of(s.entry), tombstone, 'PX', ttl)
 	redis.call('PUBLISH', prefix .. 'endings', tombstone .. s.id)
 end
 `
@@ -214,7 +213,7 @@ if seen <= s.last_seen then return unchanged('ok') end
 local _, gone_at = deadlines(s, seen)
 local ttl = math.min(math.max(gone_at + grace - now, 1), 1e14)
 redis.call('PEXPIRE', KEYS[1], int(ttl))
-add_to_index(entry_of(s.owner, s.id, member_of(KEYS[1])), ttl)
+add_to_index(entry_of(s.owner, s.id, KEYS[1]), ttl)
 redis.call('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))
 return {'ok'}
 `)
@@ -232,16 +231,20 @@ return {'ok'}
 // refuse at the limit, tombstone, its ttl. It returns pairs of a member and the head of a session
 // that has ended.
 //
-// Redis does not say which sessions have expired, so each login looks for the entries of some.
-// Where it adds one and removes eight times the share that is stale, that share stays near an
-// eighth.
+// Redis does not say which sessions have expired, so each login looks whether four of the index
+// have. As it adds one entry and removes four times the share that is stale, that share does not
+// stay above a quarter.
 var createScript = newScript(changes, `
 local now, ttl, owner, max = tonumber(ARGV[1]), tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-local live, expired_keys, stale = {}, {}, {}
-for _, entry in ipairs(redis.call('ZRANDMEMBER', index, 8)) do
-	if redis.call('EXISTS', group, key_of(entry)) == 0 then stale[#stale + 1] = entry end
+local range, live, expired_keys, stale = of_owner(owner), {}, {}, {}
+local sample, exist = redis.call('ZRANDMEMBER', index, -4), {'EXISTS', group}
+for i, entry in ipairs(sample) do exist[i + 2] = key_of(entry) end
+if redis.call(unpack(exist)) < #sample then
+	for _, entry in ipairs(sample) do
+		if redis.call('EXISTS', group, key_of(entry)) == 0 then stale[#stale + 1] = entry end
+	end
 end
-for _, entry in ipairs(max > 0 and read_range(of_owner(owner), '') or {}) do
+for _, entry in ipairs(max > 0 and read_range(range, '') or {}) do
 	local key = key_of(entry)
 	local s, status = get_head(key)
 	if status == 'corrupt' then return unchanged('corrupt', key) end
@@ -249,7 +252,7 @@ for _, entry in ipairs(max > 0 and read_range(of_owner(owner), '') or {}) do
 		stale[#stale + 1] = entry
 	elseif s.owner == owner then
 		if select(2, deadlines(s, s.last_seen)) > now then
-			s.member = member_of(entry)
+			s.entry = entry
 			live[#live + 1] = s
 		else -- does not count for the limit; delete it, so that no delayed touch makes it count
 			expired_keys[#expired_keys + 1] = key
@@ -262,7 +265,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then return unchanged('key taken') end
 
 if ttl > 0 then
 	redis.call('SET', KEYS[1], ARGV[3], 'PX', int(ttl))
-	add_to_index(entry_of(owner, ARGV[2], member_of(KEYS[1])), ttl)
+	add_to_index(range .. ARGV[2] .. '\0' .. member_of(KEYS[1]), ttl)
 end
 for _, key in ipairs(expired_keys) do redis.call('DEL', key) end
 for _, entry in ipairs(stale) do redis.call('ZREM', index, entry) end
@@ -270,7 +273,7 @@ table.sort(live, function(a, b) return a.last_seen < b.last_seen end)
 local ended = {'ok'}
 for i = 1, max > 0 and #live - max + 1 or 0 do
 	end_session(live[i], ARGV[8], ARGV[9])
-	ended[#ended + 1] = live[i].member
+	ended[#ended + 1] = member_of(live[i].entry)
 	ended[#ended + 1] = live[i].head
 end
 write_nothing()
@@ -292,10 +295,10 @@ redis.call('ZCARD', index) -- fails here, before any change, if the index is no 
 local ttl = tonumber(ARGV[5])
 if ttl > 0 then
 	redis.call('SET', KEYS[2], ARGV[4], 'PX', int(ttl))
-	add_to_index(entry_of(s.owner, ARGV[3], member_of(KEYS[2])), ttl)
+	add_to_index(entry_of(s.owner, ARGV[3], KEYS[2]), ttl)
 end
 redis.call('SET', KEYS[1], ARGV[6], 'PX', ARGV[7])
-redis.call('ZREM', index, entry_of(s.owner, s.id, member_of(KEYS[1])))
+redis.call('ZREM', index, entry_of(s.owner, s.id, KEYS[1]))
 return {'ok'}
 `)
 
@@ -303,7 +306,7 @@ return {'ok'}
 var deleteScript = newScript(ends, `
 local s, status, result = get_head(KEYS[1])
 if not s then return unchanged(status, result) end
-s.member = member_of(KEYS[1])
+s.entry = entry_of(s.owner, s.id, KEYS[1])
 end_session(s, ARGV[1], ARGV[2])
 return {'ok', s.head}
 `)
@@ -312,7 +315,7 @@ return {'ok', s.head}
 var loadByIDScript = newScript(repeatable, `
 local s, status, result = find(ARGV[1], ARGV[2], get)
 if not s then return unchanged(status, result) end
-return unchanged('ok', s.member, s.value)
+return unchanged('ok', member_of(s.entry), s.value)
 `)
 
 // byOwnerScript has KEYS index; ARGV owner, the position in the owner's sessions, the number of
@@ -359,12 +362,12 @@ for i = 1, #ARGV, 4 do
 	if status == 'corrupt' then return unchanged(status, result) end
 	if s then
 		s.position = i
-		found[s.member] = s
+		found[s.entry] = s
 	end
 end
 for _, s in pairs(found) do
 	end_session(s, ARGV[s.position + 2], ARGV[s.position + 3])
-	for _, result in ipairs({int((s.position - 1) / 4), s.member, s.head}) do reply[#reply + 1] = result end
+	for _, result in ipairs({int((s.position - 1) / 4), member_of(s.entry), s.head}) do reply[#reply + 1] = result end
 end
 write_nothing()
 return reply

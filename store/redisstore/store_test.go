@@ -70,9 +70,8 @@ func newSession(owner string) store.Record {
 		},
 		LastSeen: now,
 	}
-	for rand.Read(r.Key[:]); r.Key.Group() != store.GroupOf(owner); {
-		rand.Read(r.Key[:])
-	}
+	rand.Read(r.Key[:])
+	r.Key[31] += byte(store.GroupOf(owner) - r.Key.Group())
 	return r
 }
 

@@ -139,7 +139,7 @@ func requireMissingTablesAreAnError(t *testing.T, d database) {
 	t.Helper()
 	dropTables(t, d.open(t))
 	s := d.unprepared(t, time.Second)
-	requireFails(t, s, time.Second, "Create Limit Load Touch Save Replace Delete LoadByID ByOwner DeleteByID")
+	requireFails(t, s, time.Second, "Create Limit Load Touch Save Replace Delete LoadByID ByOwner DeleteByID Everyone Count Ping")
 	_, err := s.Load(t.Context(), newRecord().Key)
 	require.ErrorContains(t, err, "(EnsureSchema creates it)")
 	_, err = s.Create(t.Context(), newRecord(), store.Limit{Max: 1})

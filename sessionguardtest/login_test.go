@@ -253,7 +253,7 @@ func TestWhatCannotBeDoneEndsTheTest(t *testing.T) {
 			sessionguardtest.Idle(t, guard, sessionguardtest.NewClient(t, app), 1)
 		},
 		"Serve: the response is 418\nshort and stout": func(t testing.TB) {
-			sessionguardtest.Serve(t, guard, request(), func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "short and stout", 418) })
+			sessionguardtest.Serve(t, guard, request(), func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "short and stout", http.StatusTeapot) })
 		},
 		`nobody is logged in, for the reason ""`: func(t testing.TB) { sessionguardtest.LoggedIn(t, guard, request()) },
 		`"grace" is logged in`: func(t testing.TB) {

@@ -81,6 +81,7 @@ func TestIncompleteEndAllsTakeOnePlace(t *testing.T) {
 		id := publicID(b)
 		backend.failOn("DeleteByID", "LoadByID", "All")
 		for range 2000 {
+			advance(time.Millisecond)
 			require.ErrorIs(t, s.guard.EndAll(t.Context()), sessionguard.ErrUnavailable)
 		}
 		require.ErrorIs(t, s.guard.EndSession(t.Context(), "ada", id), sessionguard.ErrUnavailable)

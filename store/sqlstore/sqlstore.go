@@ -53,6 +53,20 @@
 // INSERT, or a short transaction if there is a session limit. A logout is a short
 // transaction. So is the end of up to [store.MaxPage] of a user's sessions.
 //
+// # Everyone's sessions
+//
+// A Store is a [store.Lister]. [Store.All], and with it AllSessions and EndAll of a guard, reads
+// pages of [store.MaxPage] sessions in the order of the index on owner_hash and session_id,
+// and keeps no connection between two of them. [Store.Count] counts ten thousand sessions at
+// a time. So neither holds up logins for long, and [Config.Timeout] applies to each page or
+// step. Both read each session once, whatever the database's statistics say; in PostgreSQL each
+// page or step is a short transaction that turns other plans off. If a row is corrupt, All
+// yields all other sessions before the error.
+//
+// # Readiness
+//
+// [Store.Ping] fails if nobody could log in now. Let a readiness probe call it.
+//
 // # PostgreSQL
 //
 // PostgreSQL must be 9.6 or later, judging by the features that the statements use. Tests

@@ -63,6 +63,21 @@
 // page or step is a short transaction that turns other plans off. If a row is corrupt, All
 // yields all other sessions before the error.
 //
+// A million sessions took the following time, relative to that of sixteen clients to create
+// them, on two cores with much other load:
+//
+//	            Count    AllSessions   EndAll
+//	PostgreSQL  0.15     0.24          2.7
+//	SQLite      0.06     0.04          0.9
+//
+// The longest page took 0.7 seconds there, and the longest transaction of EndAll, which ends
+// up to [store.MaxPage] sessions, 2.1 seconds. To measure it, run this in
+// store/sqlstore/sqltest:
+//
+//	go test -run '^$' -bench Everyone -benchtime 1x -timeout 3h -args -sessions 1000000
+//
+// Count reads every row of the realm: do not count for each request.
+//
 // # Readiness
 //
 // [Store.Ping] fails if nobody could log in now. Let a readiness probe call it.

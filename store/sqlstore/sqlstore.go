@@ -57,7 +57,7 @@
 //
 // A Store is a [store.Lister]. [Store.All], and with it AllSessions and EndAll of a guard, reads
 // pages of [store.MaxPage] sessions in the order of the index on owner_hash and session_id,
-// and keeps no connection between two of them. [Store.Count] counts ten thousand sessions at
+// and keeps no connection between two of them. [Store.Count] counts two thousand sessions at
 // a time. So neither holds up logins for long, and [Config.Timeout] applies to each page or
 // step. Both read each session once, whatever the database's statistics say; in PostgreSQL each
 // page or step is a short transaction that turns other plans off. If a row is corrupt, All
@@ -68,6 +68,7 @@
 //
 //	            Count    AllSessions   EndAll
 //	PostgreSQL  0.15     0.24          2.7
+//	MariaDB     0.18     0.11          0.7     (a quarter of a million)
 //	SQLite      0.06     0.04          0.9
 //
 // The longest page took 0.7 seconds there, and the longest transaction of EndAll, which ends

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"log"
+	"net/http"
 	"os"
 	"os/signal"
 	"time"
@@ -51,6 +52,19 @@ func ExampleStore_Sweep() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	go sessions.Sweep(ctx)
+}
+
+// A load balancer asks each node whether it is ready, and sends no requests to one that is not.
+func ExampleStore_Ping() {
+	var sessions *sqlstore.Store // from New
+
+	http.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
+		if err := sessions.Ping(r.Context()); err != nil {
+			log.Print(err)
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+		}
+	})
+	log.Fatal(http.ListenAndServe("localhost:8081", nil)) // not the address that the Internet sees
 }
 
 // An application that has migrations can run the schema among them.

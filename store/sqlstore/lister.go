@@ -103,7 +103,7 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-// Count implements [store.Lister]. It counts about ten thousand sessions at a time, each time
+// Count implements [store.Lister]. It counts about two thousand sessions at a time, each time
 // within [Config.Timeout].
 func (s *Store) Count(ctx context.Context, realm string) (n int, err error) {
 	at, last := now(), lastHash(realm)

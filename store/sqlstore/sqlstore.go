@@ -53,6 +53,36 @@
 // INSERT, or a short transaction if there is a session limit. A logout is a short
 // transaction. So is the end of up to [store.MaxPage] of a user's sessions.
 //
+// # Everyone's sessions
+//
+// A Store is a [store.Lister]. [Store.All], and with it AllSessions and EndAll of a guard, reads
+// pages of [store.MaxPage] sessions in the order of the index on owner_hash and session_id,
+// and keeps no connection between two of them. [Store.Count] counts two thousand sessions at
+// a time. So neither holds up logins for long, and [Config.Timeout] applies to each page or
+// step. Both read each session once, whatever the database's statistics say; in PostgreSQL each
+// page or step is a short transaction that turns other plans off. If a row is corrupt, All
+// yields all other sessions before the error.
+//
+// A million sessions took the following time, relative to that of sixteen clients to create
+// them, on two cores with much other load:
+//
+//	            Count    AllSessions   EndAll
+//	PostgreSQL  0.15     0.24          2.7
+//	MariaDB     0.18     0.11          0.7     (a quarter of a million)
+//	SQLite      0.06     0.04          0.9
+//
+// The longest page took 0.7 seconds there, and the longest transaction of EndAll, which ends
+// up to [store.MaxPage] sessions, 2.1 seconds. To measure it, run this in
+// store/sqlstore/sqltest:
+//
+//	go test -run '^$' -bench Everyone -benchtime 1x -timeout 3h -args -sessions 1000000
+//
+// Count reads every row of the realm: do not count for each request.
+//
+// # Readiness
+//
+// [Store.Ping] fails if nobody could log in now. Let a readiness probe call it.
+//
 // # PostgreSQL
 //
 // PostgreSQL must be 9.6 or later, judging by the features that the statements use.

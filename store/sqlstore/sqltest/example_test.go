@@ -139,3 +139,49 @@ func Example_backend() {
 	// session=ada <nil>
 	// true store: the session has ended: logged_out_elsewhere
 }
+
+// A guard's AllSessions, CountSessions and EndAll call All and Count.
+func Example_everyone() {
+	dir, err := os.MkdirTemp("", "sessions-*")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	db, err := sql.Open("sqlite", filepath.Join(dir, "sessions.db"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	ctx := context.Background()
+	sessions, err := sqlstore.New(db, sqlstore.SQLite, sqlstore.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("ready without tables:", sessions.Ping(ctx) == nil)
+	if err := sessions.EnsureSchema(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("ready:", sessions.Ping(ctx) == nil)
+
+	for _, owner := range []string{"session=ada", "session=ada", "session=grace", "shop=ada"} {
+		if _, err := sessions.Create(ctx, newRecordOf(owner), store.Limit{}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	n, err := sessions.Count(ctx, "session=")
+	if err != nil {
+		log.Fatal(err)
+	}
+	users := map[string]int{}
+	for rec, err := range sessions.All(ctx, "session=") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		users[rec.Owner]++
+	}
+	fmt.Println(n, users)
+	// Output:
+	// ready without tables: false
+	// ready: true
+	// 3 map[session=ada:2 session=grace:1]
+}

@@ -181,8 +181,12 @@ func (m measured) fill(t *testing.T, realm string, n int) {
 	for ; n > 0; n -= batch {
 		var args []any
 		rows := min(n, batch)
-		for range rows {
-			r := newRecordOf(realm + rand.Text())
+		for i := range rows {
+			owner := realm + "one, who has every other session"
+			if i%2 == 0 {
+				owner = realm + rand.Text()
+			}
+			r := newRecordOf(owner)
 			kind, hash, id := kindSession, documentedHash(r.Owner), []byte(r.ID)
 			if realm == "" {
 				kind, hash, id = kindTombstone, nil, nil

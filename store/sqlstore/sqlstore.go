@@ -101,8 +101,8 @@
 // without a busy_timeout. With the write-ahead log, readers and the one writer do not wait for
 // each other:
 //
-//	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)   // modernc.org/sqlite
-//	file:/var/lib/app/sessions.db?_journal_mode=WAL           // github.com/mattn/go-sqlite3
+//	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)             // modernc.org/sqlite
+//	file:/var/lib/app/sessions.db?_journal_mode=WAL&_synchronous=FULL   // github.com/mattn/go-sqlite3
 //
 // The driver creates a file that other users of the machine can read. Create it first with
 // mode 0600, or keep its directory private.

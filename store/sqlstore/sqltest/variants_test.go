@@ -45,7 +45,7 @@ var variants = map[string]func(t testing.TB) database{
 	"PgBouncer without prepared statements, pgx":    through(oldPgBouncer, "pgx", "&default_query_exec_mode=exec"),
 	"PgBouncer without prepared statements, lib/pq": through(oldPgBouncer, "postgres", "&binary_parameters=yes"),
 	"SQLite, mattn": func(t testing.TB) database {
-		return database{sqlstore.SQLite, "sqlite3", "file:" + filepath.Join(t.TempDir(), "sessions.db") + "?_journal_mode=WAL"}
+		return database{sqlstore.SQLite, "sqlite3", "file:" + filepath.Join(t.TempDir(), "sessions.db") + "?_journal_mode=WAL&_synchronous=FULL"}
 	},
 	"MySQL": func(t testing.TB) database {
 		s := mySQL(t)
@@ -118,6 +118,35 @@ func TestServerThatCannotBeVerifiedIsRefused(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestUnsafeSettingsOfVariantsAreRefused(t *testing.T) {
+	t.Run("MySQL", func(t *testing.T) {
+		d := variants["MySQL"](t)
+		d.node(t, sqlstore.Config{})
+		requireDurability(t, d, "innodb_flush_log_at_trx_commit is 2")
+		for option, refusal := range map[string]string{
+			"?autocommit=0":                             "autocommit",
+			"?completion_type=1":                        "completion_type",
+			"?transaction_isolation='READ-UNCOMMITTED'": "READ-UNCOMMITTED",
+			"?sql_select_limit=1":                       "sql_select_limit",
+			"?charset=gb18030":                          "GB18030",
+			"?charset=sjis":                             "SJIS",
+		} {
+			other := d
+			other.dsn += option
+			_, err := other.unprepared(t, 20*time.Second).Load(t.Context(), newRecord().Key)
+			require.ErrorContains(t, err, refusal)
+		}
+	})
+}
+
+// This driver's default with a write-ahead log is synchronous=NORMAL.
+func TestDurabilityOfTheOtherSQLiteDriver(t *testing.T) {
+	d := variants["SQLite, mattn"](t)
+	requireDurability(t, d, "")
+	d.dsn = strings.Replace(d.dsn, "&_synchronous=FULL", "", 1)
+	requireDurability(t, d, "synchronous is NORMAL")
 }
 
 // Through a pool in transaction mode nothing can be listened to. A Listener notices that within

@@ -74,6 +74,8 @@
 //     Never describe_exec.
 //   - lib/pq: binary_parameters=yes, with any PgBouncer.
 //
+// A Store refuses to work where its first calls show that statements can be mixed up.
+//
 // LISTEN does not work through such a pooler. A [Listener] that tries notices within twelve
 // seconds of each attempt that nothing arrives, logs that, and lets the guard check all its streams.
 // Give the Listen of [Listening] a pool of its own that goes directly to the server, or

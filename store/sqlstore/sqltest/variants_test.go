@@ -175,8 +175,27 @@ func TestListenerBesideATransactionPool(t *testing.T) {
 	require.Equal(t, store.Ending{ID: r.ID, Reason: store.ReasonEnded}, receive(t, endings))
 }
 
-// Two clients of a pool get each other's statements if the driver prepares one and runs it
-// later, on whatever connection to the server it then gets.
+// A pool mixes statements that are prepared without a name: those of other clients would run
+// with the values of this one.
+func TestDriverThatPreparesUnnamedStatementsInATransactionPoolIsRefused(t *testing.T) {
+	for name, start := range map[string]func(t testing.TB) database{
+		"lib/pq":                  through(pgBouncer, "postgres", ""),
+		"lib/pq, older PgBouncer": through(oldPgBouncer, "postgres", ""),
+		"pgx":                     through(pgBouncer, "pgx", "&default_query_exec_mode=describe_exec"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t).unprepared(t, patient.Timeout)
+			for range 2 {
+				_, err := s.Load(t.Context(), newRecord().Key)
+				require.ErrorContains(t, err, "pooler")
+				require.NotErrorIs(t, err, store.ErrNotFound)
+			}
+		})
+	}
+}
+
+// What a driver has prepared with a name is missing on another connection to the server, or is
+// there already.
 func TestDriverThatPreparesStatementsInATransactionPoolIsAnError(t *testing.T) {
 	s := through(oldPgBouncer, "pgx", "")(t).unprepared(t, 5*time.Second)
 	var err error

@@ -4,16 +4,25 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
+
+// oldPgBouncer is one that does not know max_prepared_statements.
+var oldPgBouncer = regexp.MustCompile(`PgBouncer 1\.(1?\d|20)\.`)
 
 // PgBouncer starts a PgBouncer in front of a PostgreSQL server. Its pool is in transaction
 // mode: a connection to the server serves a client for one transaction. settings are lines of
 // its configuration.
 func PgBouncer(t T, of *Server, settings ...string) *Server {
 	t.Helper()
-	path := findProgram(t, "pgbouncer", "pgbouncer", "/usr/sbin")
+	path := findProgram(t, "pgbouncer", "pgbouncer", "/usr/local/bin", "/usr/sbin")
+	version, _ := exec.Command(path, "--version").Output()
+	if oldPgBouncer.Match(version) {
+		t.Skip("pgbouncer is older than 1.21")
+	}
 	user := lookupUser("postgres")
 	host, ofPort, _ := strings.Cut(of.Addr, ":")
 	return launch(t, func(port int) *Server {

@@ -3,7 +3,9 @@ package sqlstore
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -24,6 +26,9 @@ func (s *Store) checkSettings(ctx context.Context) error {
 	})
 	if err == nil {
 		err = s.checkAll(settings)
+	}
+	if err == nil && s.dialect == PostgreSQL {
+		err = s.retry(ctx, func() error { return s.checkPooler(ctx) })
 	}
 	s.settingsOK.Store(err == nil)
 	return err
@@ -84,6 +89,43 @@ func settingProblem(name, value string) string {
 		}
 	}
 	return ""
+}
+
+// preparesSeparately returns the server's process, and whether the driver has prepared this
+// very statement, without a name, in an earlier round trip. PostgreSQL evaluates 'now' when it
+// parses a statement, and now() when it runs it. %[1]s is a text that no other client uses.
+const preparesSeparately = `SELECT pg_backend_pid(), CAST('now' AS TIMESTAMPTZ) <> now() AND NOT EXISTS (
+	SELECT 1 FROM pg_prepared_statements WHERE statement LIKE '%%%[1]s%%') WHERE CAST($1 AS BIGINT) = 1`
+
+var errPooler = &safeError{errors.New("sqlstore: the driver prepares statements in a round trip of their own, and a pooler in transaction mode " +
+	"mixes them with those of other clients: with lib/pq set binary_parameters=yes, with pgx default_query_exec_mode=exec")}
+
+// checkPooler returns an error if statements of other clients may run in place of the Store's.
+// A server's process that serves two connections at once is behind a pooler.
+func (s *Store) checkPooler(ctx context.Context) error {
+	text := fmt.Sprintf(preparesSeparately, rand.Text())
+	var processes [2]int
+	for i := range processes {
+		conn, err := s.db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		separately := false
+		err = forEachRow(ctx, conn, text, []any{1}, func(scan func(...any) error) error {
+			return scan(&processes[i], &separately)
+		})
+		if err != nil || !separately {
+			return err
+		}
+		if s.db.Stats().MaxOpenConnections == 1 {
+			return nil // a second connection would never come
+		}
+	}
+	if processes[0] == processes[1] {
+		return errPooler
+	}
+	return nil
 }
 
 // awaitDisk, within a transaction of PostgreSQL, turns on synchronous_commit where it is off.

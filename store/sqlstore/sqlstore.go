@@ -104,6 +104,8 @@
 //     Never describe_exec.
 //   - lib/pq: binary_parameters=yes, with any PgBouncer.
 //
+// A Store refuses to work where its first calls show that statements can be mixed up.
+//
 // LISTEN does not work through such a pooler. A [Listener] that tries notices within twelve
 // seconds of each attempt that nothing arrives, logs that, and lets the guard check all its streams.
 // Give the Listen of [Listening] a pool of its own that goes directly to the server, or
@@ -131,8 +133,8 @@
 // without a busy_timeout. With the write-ahead log, readers and the one writer do not wait for
 // each other:
 //
-//	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)   // modernc.org/sqlite
-//	file:/var/lib/app/sessions.db?_journal_mode=WAL           // github.com/mattn/go-sqlite3
+//	file:/var/lib/app/sessions.db?_pragma=journal_mode(WAL)             // modernc.org/sqlite
+//	file:/var/lib/app/sessions.db?_journal_mode=WAL&_synchronous=FULL   // github.com/mattn/go-sqlite3
 //
 // The driver creates a file that other users of the machine can read. Create it first with
 // mode 0600, or keep its directory private.

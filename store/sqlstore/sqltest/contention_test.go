@@ -63,7 +63,7 @@ func requireNoErrorsInContention(t *testing.T, d database) {
 // File locks belong to a process, so two pools in one process test less than two processes.
 // The processes may use different drivers.
 func TestProcessesShareASQLiteFile(t *testing.T) {
-	for _, options := range []string{"", "?_pragma=journal_mode(WAL)"} {
+	for _, options := range []string{"", "?_pragma=journal_mode(WAL)&_synchronous=FULL"} {
 		path := filepath.Join(t.TempDir(), "sessions.db") + options
 		s := database{sqlstore.SQLite, "sqlite", path}.node(t, sqlstore.Config{})
 		remembered := newRecordOf("session=remembered")

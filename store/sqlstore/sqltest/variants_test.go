@@ -45,7 +45,7 @@ var variants = map[string]func(t testing.TB) database{
 	"PgBouncer without prepared statements, pgx":    through(oldPgBouncer, "pgx", "&default_query_exec_mode=exec"),
 	"PgBouncer without prepared statements, lib/pq": through(oldPgBouncer, "postgres", "&binary_parameters=yes"),
 	"SQLite, mattn": func(t testing.TB) database {
-		return database{sqlstore.SQLite, "sqlite3", "file:" + filepath.Join(t.TempDir(), "sessions.db") + "?_journal_mode=WAL"}
+		return database{sqlstore.SQLite, "sqlite3", "file:" + filepath.Join(t.TempDir(), "sessions.db") + "?_journal_mode=WAL&_synchronous=FULL"}
 	},
 	"MySQL": func(t testing.TB) database {
 		s := mySQL(t)
@@ -120,6 +120,35 @@ func TestServerThatCannotBeVerifiedIsRefused(t *testing.T) {
 	}
 }
 
+func TestUnsafeSettingsOfVariantsAreRefused(t *testing.T) {
+	t.Run("MySQL", func(t *testing.T) {
+		d := variants["MySQL"](t)
+		d.node(t, sqlstore.Config{})
+		requireDurability(t, d, "innodb_flush_log_at_trx_commit is 2")
+		for option, refusal := range map[string]string{
+			"?autocommit=0":                             "autocommit",
+			"?completion_type=1":                        "completion_type",
+			"?transaction_isolation='READ-UNCOMMITTED'": "READ-UNCOMMITTED",
+			"?sql_select_limit=1":                       "sql_select_limit",
+			"?charset=gb18030":                          "GB18030",
+			"?charset=sjis":                             "SJIS",
+		} {
+			other := d
+			other.dsn += option
+			_, err := other.unprepared(t, 20*time.Second).Load(t.Context(), newRecord().Key)
+			require.ErrorContains(t, err, refusal)
+		}
+	})
+}
+
+// This driver's default with a write-ahead log is synchronous=NORMAL.
+func TestDurabilityOfTheOtherSQLiteDriver(t *testing.T) {
+	d := variants["SQLite, mattn"](t)
+	requireDurability(t, d, "")
+	d.dsn = strings.Replace(d.dsn, "&_synchronous=FULL", "", 1)
+	requireDurability(t, d, "synchronous is NORMAL")
+}
+
 // Through a pool in transaction mode nothing can be listened to. A Listener notices that within
 // twelve seconds, and then again and again: each time the guard checks all its streams.
 func TestListeningThroughATransactionPoolIsPolling(t *testing.T) {
@@ -146,8 +175,27 @@ func TestListenerBesideATransactionPool(t *testing.T) {
 	require.Equal(t, store.Ending{ID: r.ID, Reason: store.ReasonEnded}, receive(t, endings))
 }
 
-// Two clients of a pool get each other's statements if the driver prepares one and runs it
-// later, on whatever connection to the server it then gets.
+// A pool mixes statements that are prepared without a name: those of other clients would run
+// with the values of this one.
+func TestDriverThatPreparesUnnamedStatementsInATransactionPoolIsRefused(t *testing.T) {
+	for name, start := range map[string]func(t testing.TB) database{
+		"lib/pq":                  through(pgBouncer, "postgres", ""),
+		"lib/pq, older PgBouncer": through(oldPgBouncer, "postgres", ""),
+		"pgx":                     through(pgBouncer, "pgx", "&default_query_exec_mode=describe_exec"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t).unprepared(t, patient.Timeout)
+			for range 2 {
+				_, err := s.Load(t.Context(), newRecord().Key)
+				require.ErrorContains(t, err, "pooler")
+				require.NotErrorIs(t, err, store.ErrNotFound)
+			}
+		})
+	}
+}
+
+// What a driver has prepared with a name is missing on another connection to the server, or is
+// there already.
 func TestDriverThatPreparesStatementsInATransactionPoolIsAnError(t *testing.T) {
 	s := through(oldPgBouncer, "pgx", "")(t).unprepared(t, 5*time.Second)
 	var err error

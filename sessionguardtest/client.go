@@ -97,21 +97,18 @@ func (c *Client) Fetch(r *http.Request) *Response {
 // Outside of a bubble the test fails at once: there, [Idle] moves the session instead.
 func (c *Client) Wait(d time.Duration) {
 	c.t.Helper()
-	c.settle()
+	if p := settle(); p != nil {
+		c.t.Fatalf("sessionguardtest: Wait works inside of synctest.Test only (elsewhere, use Idle): %v", p)
+	}
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-// settle is [synctest.Wait], which tells by a panic that there is no bubble.
-func (c *Client) settle() {
-	c.t.Helper()
-	defer func() {
-		c.t.Helper()
-		if p := recover(); p != nil {
-			c.t.Fatalf("sessionguardtest: Wait works inside of synctest.Test only (elsewhere, use Idle): %v", p)
-		}
-	}()
+// settle is [synctest.Wait], but returns its panic, which tells that there is no bubble.
+func settle() (p any) {
+	defer func() { p = recover() }()
 	synctest.Wait()
+	return nil
 }
 
 func (c *Client) newRequest(method, path string, body io.Reader) *http.Request {

@@ -1,0 +1,23 @@
+package testhook_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/testhook"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+func TestOfChangesACopyAndNoActivityComesAfterTheEnd(t *testing.T) {
+	record := func() store.Record {
+		return store.Record{LastSeen: 5000, Session: &store.Session{Authenticated: 1000, Expires: 9000,
+			Details: &store.Details{Created: 1000, SuccessorToken: []byte("x"), Factors: []store.Factor{{Name: "pwd", At: 1000}}}}}
+	}
+	before := record()
+	got := testhook.Shift{By: 6 * time.Second, Active: true}.Of(before)
+	require.Equal(t, record(), before) // a backend may share it
+	require.Equal(t, store.Record{LastSeen: 2999, Session: &store.Session{Authenticated: -5000, Expires: 3000,
+		Details: &store.Details{Created: -5000, Factors: []store.Factor{{Name: "pwd", At: -5000}}}}}, got)
+	require.EqualValues(t, -1000, testhook.Shift{By: 6 * time.Second}.Of(before).LastSeen)
+}

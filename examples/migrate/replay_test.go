@@ -128,6 +128,24 @@ func TestLogoutWithAnOldSessionEndsIt(t *testing.T) {
 	})
 }
 
+// So it is if that request moves no session: a script's, in a browser of old.
+func TestLogoutEndsAnOldSessionThatItDoesNotMove(t *testing.T) {
+	for _, earlier := range []bool{false, true} {
+		s := newSite(t, ofCookies())
+		user := s.logIn("ada")
+		stolen := user.Copy()
+		if earlier {
+			user.Get("/home").Expect(http.StatusOK, "") // a new cookie
+		}
+		s.update()
+		user.Header = http.Header{"Accept": {"*/*"}}
+		user.Post("/logout").Expect(http.StatusNoContent, "")
+		require.NotContains(t, user.Cookies(), "session")
+		stolen.Get("/home").Lacks("Hello")
+		require.Zero(t, s.sessions("ada"))
+	}
+}
+
 // A browser that has a session of the guard, or had one, has no use for an old one.
 func TestNewSessionIsNotReplacedByAnOldOne(t *testing.T) {
 	for _, ended := range []bool{false, true} {

@@ -21,6 +21,7 @@ func TestFailureEndsNoOldSession(t *testing.T) {
 		"the old store cannot delete":   func(s *site, err error) { s.source.end = err },
 		"the backend cannot log in":     func(s *site, err error) { s.backend.logins = err },
 		"the backend cannot do a thing": func(s *site, err error) { s.backend.all = err },
+		"the backend does not answer":   func(s *site, err error) { s.backend.answers = err },
 		"the user cannot be found":      func(s *site, err error) { s.users.fail(err) },
 	} {
 		t.Run(name, func(t *testing.T) {

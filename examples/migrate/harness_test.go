@@ -163,10 +163,11 @@ func (f *faultySource) Read(r *http.Request) (*migrate.Old, error) {
 	return old, nil
 }
 
-// A faultyBackend is a backend that can fail to begin sessions of users, or to do anything.
+// A faultyBackend is a backend that can fail to begin sessions of users, or any, or to tell that
+// it has begun one.
 type faultyBackend struct {
 	store.Backend
-	logins, all error
+	logins, all, answers error
 }
 
 func (f *faultyBackend) Create(ctx context.Context, r store.Record, limit store.Limit) ([]store.Record, error) {
@@ -176,5 +177,9 @@ func (f *faultyBackend) Create(ctx context.Context, r store.Record, limit store.
 	if f.logins != nil && limit.Max == 0 {
 		return nil, f.logins
 	}
-	return f.Backend.Create(ctx, r, limit)
+	ended, err := f.Backend.Create(ctx, r, limit)
+	if f.answers != nil {
+		return nil, f.answers
+	}
+	return ended, err
 }

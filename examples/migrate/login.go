@@ -22,6 +22,7 @@ func (m *Migration[U]) logIn(w http.ResponseWriter, r *http.Request, old *Old, u
 		return m.outcomeOfTaken(w, r, old)
 	}
 	if err != nil {
+		m.release(r.Context(), mark) // the backend may have stored it all the same
 		return settled, err
 	}
 	switch err := m.logInWithin(w, r, old, user); {

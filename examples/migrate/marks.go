@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -108,8 +109,9 @@ func (m *Migration[U]) EndUser(ctx context.Context, userID string) error {
 //	mux.Handle("POST /logout", migration.EndOld(guard.Logout("/")))
 func (m *Migration[U]) EndOld(logout http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if user, ok := m.Guard.User(r); ok && r.Method == http.MethodPost {
-			if err := m.EndUser(r.Context(), user.UserID()); err != nil {
+		if r.Method == http.MethodPost {
+			if err := m.endOld(w, r); err != nil {
+				slog.ErrorContext(r.Context(), "migrate: a logout is not final", "error", err)
 				_ = m.Guard.End(w, r)
 				tryLater(w)
 				return
@@ -117,4 +119,27 @@ func (m *Migration[U]) EndOld(logout http.Handler) http.Handler {
 		}
 		logout.ServeHTTP(w, r)
 	})
+}
+
+// endOld ends the old sessions of whoever is logged in, and the one that the browser presents.
+// That is another's, or one that this request could not move.
+func (m *Migration[U]) endOld(w http.ResponseWriter, r *http.Request) error {
+	if user, ok := m.Guard.User(r); ok {
+		if err := m.EndUser(r.Context(), user.UserID()); err != nil {
+			return err
+		}
+	}
+	if !time.Now().Before(m.Until) {
+		return nil
+	}
+	old, err := m.From.Read(r)
+	if err != nil || old == nil {
+		return err
+	}
+	if id := m.UserOf(old); id != "" {
+		if err := m.EndUser(r.Context(), id); err != nil {
+			return err
+		}
+	}
+	return m.end(w, r, old)
 }

@@ -41,7 +41,7 @@ func TestOldSessionIsDeadOnceItHasBeenMoved(t *testing.T) {
 		copied, toOld := user.Copy(), user.Copy()
 		s.update()
 		user.Get("/home").Expect(http.StatusOK, "")
-		copied.Get("/home").Expect(http.StatusServiceUnavailable, "").Has("Retry-After", "1") // perhaps the same browser
+		copied.Get("/home").Lacks("Hello")
 		user.Post("/logout").Expect(http.StatusSeeOther, "/")
 		user.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")
 		copied.Get("/home").Lacks("Hello")

@@ -38,6 +38,13 @@ func TestOldCookieIsDeadUntilTheCutOff(t *testing.T) {
 		cookies := user.Cookies()
 		s.update()
 		user.Get("/home").Expect(http.StatusOK, "")
+		time.Sleep(9 * time.Second)
+		tab := s.browse() // restored with the first
+		tab.SetCookies(cookies)
+		tab.Get("/home").Expect(http.StatusServiceUnavailable, "").Has("Retry-After", "1").Has("Refresh", "1")
+		tab.SetCookies(user.Cookies())
+		tab.Get("/home").Expect(http.StatusOK, "")
+		time.Sleep(time.Second)
 		for range 15 * 24 {
 			time.Sleep(time.Hour)
 			copied := s.browse()
@@ -99,5 +106,23 @@ func TestOldIdleTimeoutHolds(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		late.SetCookies(cookies)
 		late.Get("/home").Expect(http.StatusSeeOther, toLogin)
+	})
+}
+
+func TestMovedSessionIsNotFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := prepare(t, ofCookies())
+		user := s.logIn("ada")
+		s.update()
+		for range 2 {
+			user.Get("/money").Expect(http.StatusSeeOther, "/again?next=%2Fmoney")
+		}
+		time.Sleep(time.Second)
+		user.PostForm("/login", "user", "ada").Expect(http.StatusOK, "")
+		user.Get("/money").Expect(http.StatusOK, "").Contains("your money")
+		user.Get("/home").Contains("theme dark")
+		s.browse().Get("/money").Expect(http.StatusSeeOther, "/login?next=%2Fmoney")
+		time.Sleep(5 * time.Minute)
+		user.Get("/money").Expect(http.StatusSeeOther, "/again?next=%2Fmoney")
 	})
 }

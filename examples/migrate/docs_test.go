@@ -1,0 +1,35 @@
+package migrate_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	codeBlock   = regexp.MustCompile("(?s)```go\n(.*?)```\n")
+	indentation = regexp.MustCompile(`(?m)^[ \t]+`)
+)
+
+// What docs/migrating.md shows is compiled and runs: it is in the files of this module.
+func TestTheDocumentationShowsCodeOfTheseTests(t *testing.T) {
+	page, err := os.ReadFile("../../docs/migrating.md")
+	require.NoError(t, err)
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	var code strings.Builder
+	for _, name := range files {
+		source, err := os.ReadFile(name)
+		require.NoError(t, err)
+		code.WriteString(indentation.ReplaceAllString(string(source), ""))
+	}
+	blocks := codeBlock.FindAllStringSubmatch(string(page), -1)
+	require.NotEmpty(t, blocks)
+	for _, block := range blocks {
+		require.Contains(t, code.String(), indentation.ReplaceAllString(block[1], ""))
+	}
+}

@@ -72,8 +72,7 @@
 //
 // Two applications on one server need different Prefixes, or guards with different cookie
 // names. With the same cookie name they share sessions by user ID, and with the same Keys
-// as well, a login at one is a login at both. To end all sessions, delete the keys that
-// begin with the prefix.
+// as well, a login at one is a login at both.
 //
 // The error of rueidis.ParseURL quotes the URL, including the password.
 //
@@ -81,6 +80,14 @@
 // and touches, but no logins. With any other policy, eviction logs users out; where it
 // evicts an index, LoadByID, ByOwner, All, Count, DeleteByID and limits miss the sessions in it,
 // a 64th of all, until they are touched.
+//
+// # Keys
+//
+// All keys of a group begin with the prefix and the group's hash tag:
+//
+//	sessionguard:{10}:s:…    a session, or for a while what has become of it; 32 bytes follow
+//	sessionguard:{10}:index  the group's sessions, by the hashes of realm and owner, and by ID
+//	sessionguard:endings     the channel to which endings are published
 //
 // # Replication
 //

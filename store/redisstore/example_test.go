@@ -3,6 +3,8 @@ package redisstore_test
 import (
 	"crypto/tls"
 	"log"
+	"net"
+	"net/http"
 	"os"
 	"time"
 
@@ -73,4 +75,35 @@ func ExampleWaitReplicas() {
 		WaitReplicas: redisstore.WaitReplicas{Number: 1, Timeout: 500 * time.Millisecond},
 	})
 	_, _ = sessions, err
+}
+
+// An application that uses Redis for other things too needs no second set of connections.
+func ExampleNewWithClient() {
+	const timeout = 2 * time.Second
+	client, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress:      []string{"redis.internal:6379"},
+		Dialer:           net.Dialer{Timeout: timeout / 2, KeepAlive: timeout / 4},
+		ConnWriteTimeout: timeout / 2,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	sessions, err := redisstore.NewWithClient(client, redisstore.Config{Timeout: timeout})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sessions.Close() // the client stays open
+}
+
+// A load balancer sends no requests to a process that is not ready.
+func ExampleStore_Ping() {
+	var sessions *redisstore.Store // from New
+	http.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
+		if err := sessions.Ping(r.Context()); err != nil {
+			log.Print(err)
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+		}
+	})
 }

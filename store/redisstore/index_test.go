@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"crypto/sha1"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,26 @@ func TestIndexEntries(t *testing.T) {
 			require.Equal(t, r.Key, got.Key)
 		}
 	}
+}
+
+// A range ends before what is one greater, and a hash may end with the greatest byte.
+func TestRangesOfHashesThatEndWithTheGreatestByte(t *testing.T) {
+	realm, owner := "session=", ""
+	for i := 0; indexEntry(newSession(realm))[5] != 0xff; i++ {
+		realm = fmt.Sprintf("session%d=", i)
+	}
+	for i := 0; owner == "" || indexEntry(newSession(owner))[23] != 0xff; i++ {
+		owner = fmt.Sprint(realm, i)
+	}
+	s := openAlone(t)
+	createRecord(t, s, newSession(owner))
+	createRecord(t, s, newSession(realm+"other"))
+	page, err := s.ByOwner(t.Context(), owner, "", store.MaxPage)
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+	n, err := s.Count(t.Context(), realm)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
 }
 
 func TestIndexDropsSessionsThatAreGone(t *testing.T) {
@@ -225,6 +246,20 @@ func TestPagesAreFullWhereSessionsHaveExpired(t *testing.T) {
 		live = live[len(page):]
 	}
 	require.Equal(t, 20, indexSize(t, s, newSession(owner)))
+}
+
+// A page that ends with a stale entry goes on right behind it.
+func TestStaleEntryHidesNoSessionWithItsID(t *testing.T) {
+	s, r := openAlone(t), newSession(newOwner())
+	r.Key[0] = 0xff
+	createRecord(t, s, r)
+	stale := newSession(r.Owner)
+	stale.ID, stale.Key[0] = r.ID, 0
+	addStale(t, s, stale)
+	page, err := s.ByOwner(t.Context(), r.Owner, "", 1)
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+	require.Equal(t, r.Key, page[0].Key)
 }
 
 // A cluster has several groups of owners, each on one node.

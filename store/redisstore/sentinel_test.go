@@ -51,6 +51,16 @@ func TestConformanceBehindSentinelAndFailover(t *testing.T) {
 		return errors.Is(err, store.ErrNotFound)
 	}, 10*time.Second, 20*time.Millisecond)
 	requireEnding(t, endings, store.Ending{})
+	var listed []string
+	require.Eventually(t, func() bool {
+		records, err := listAll(t.Context(), s, kept.Owner)
+		for _, r := range records {
+			listed = append(listed, r.ID)
+		}
+		return err == nil
+	}, 10*time.Second, 20*time.Millisecond)
+	require.Contains(t, listed, kept.ID)
+	require.NotContains(t, listed, ended.ID)
 	require.Eventually(t, func() bool {
 		_, err := s.Delete(t.Context(), kept.Key, store.ReasonTheftSuspected)
 		return err == nil

@@ -178,6 +178,23 @@ func TestCallsGoOnWhileASlotMoves(t *testing.T) {
 					}
 				})
 			}
+			all.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+					}
+					n, err := s.Count(t.Context(), store.RealmOf(owner))
+					if err == nil && n != callers {
+						t.Errorf("Count returned %d", n)
+					}
+					listed, err := listAll(t.Context(), s, owner)
+					if err == nil && len(listed) != callers {
+						t.Errorf("All yielded %d sessions", len(listed))
+					}
+				}
+			})
 			for range moves {
 				slot.begin(t)
 				for _, key := range slot.keys(t) {

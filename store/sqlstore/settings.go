@@ -103,6 +103,15 @@ var errPooler = &safeError{errors.New("sqlstore: the driver prepares statements 
 // checkPooler returns an error if statements of other clients may run in place of the Store's.
 // A server's process that serves two connections at once is behind a pooler.
 func (s *Store) checkPooler(ctx context.Context) error {
+	select {
+	case s.checkingPooler <- struct{}{}: // the checks of many calls would wait for each other's connections
+		defer func() { <-s.checkingPooler }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if s.settingsOK.Load() {
+		return nil
+	}
 	text := fmt.Sprintf(preparesSeparately, rand.Text())
 	var processes [2]int
 	for i := range processes {

@@ -298,6 +298,7 @@ type Store struct {
 
 	load, touch, save hotStatement
 	settingsOK        atomic.Bool   // see checkSettings
+	checkingPooler    chan struct{} // serializes checkPooler
 	writeLock         chan struct{} // SQLite only: serializes writes, see write
 }
 
@@ -322,6 +323,7 @@ func New(db *sql.DB, dialect Dialect, config Config) (*Store, error) {
 		logger:  config.Logger,
 
 		insecureDurability: config.InsecureDurability,
+		checkingPooler:     make(chan struct{}, 1),
 	}
 	s.sql = texts.withCallTimeout(s.timeout)
 	if dialect == PostgreSQL && !s.insecureDurability {

@@ -194,6 +194,28 @@ func TestDriverThatPreparesUnnamedStatementsInATransactionPoolIsRefused(t *testi
 	}
 }
 
+// The first calls of a node do not wait for each other's connections.
+func TestFirstCallsOfABusyNode(t *testing.T) {
+	d := variants["PostgreSQL, lib/pq"](t)
+	d.node(t, sqlstore.Config{})
+	db := d.open(t)
+	db.SetMaxOpenConns(2)
+	s, err := sqlstore.New(db, d.dialect, sqlstore.Config{Timeout: patient.Timeout, InsecureDurability: true})
+	require.NoError(t, err)
+	var calls sync.WaitGroup
+	errs := make(chan error, 50)
+	for range cap(errs) {
+		calls.Go(func() {
+			_, err := s.Load(t.Context(), newRecord().Key)
+			errs <- ignoreGone(err)
+		})
+	}
+	calls.Wait()
+	for range cap(errs) {
+		require.NoError(t, <-errs)
+	}
+}
+
 // What a driver has prepared with a name is missing on another connection to the server, or is
 // there already.
 func TestDriverThatPreparesStatementsInATransactionPoolIsAnError(t *testing.T) {

@@ -16,7 +16,7 @@
 // script, and Redis serves nobody else meanwhile. A limit that applies from the start
 // (MaxSessions in the guard's Config) keeps the number small; without one, any user can make
 // it large by logging in often. No other script reads more than [store.MaxPage] sessions;
-// Count looks whether 1,024 are there.
+// Count looks whether 512 are there.
 //
 // Every connection is pinged four times per Config.Timeout. [WaitReplicas] adds the way to a
 // replica and back to each logout, and to each login that replaces or may end a session.

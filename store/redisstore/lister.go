@@ -12,7 +12,7 @@ import (
 
 // countPage is how many sessions Count counts at a time. That takes the server about as long as a
 // page of ByOwner.
-const countPage = 4 * store.MaxPage
+const countPage = 2 * store.MaxPage
 
 // All implements [store.Lister]. It takes one round trip for each [store.MaxPage] sessions, and
 // at least one for each group of owners. Where a value is corrupt, it yields the error after all
@@ -43,7 +43,7 @@ func (s *Store) All(ctx context.Context, realm string) iter.Seq2[store.Record, e
 	}
 }
 
-// Count implements [store.Lister]. It takes one round trip for each 1,024 sessions, and at least
+// Count implements [store.Lister]. It takes one round trip for each 512 sessions, and at least
 // one for each group of owners.
 func (s *Store) Count(ctx context.Context, realm string) (count int, err error) {
 	for group := range store.Groups {

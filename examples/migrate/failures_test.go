@@ -24,21 +24,25 @@ func TestFailureEndsNoOldSession(t *testing.T) {
 		"the backend does not answer":   func(s *site, err error) { s.backend.answers = err },
 		"the user cannot be found":      func(s *site, err error) { s.users.fail(err) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := newSite(t, ofCookies())
-			user := s.logIn("ada")
-			s.update()
-			set(s, errDown)
-			for range 2 {
-				user.Get("/home").Expect(http.StatusServiceUnavailable, "").NoStore()
-			}
-			require.Contains(t, user.Cookies(), "session")
-			set(s, nil)
-			require.Zero(t, s.sessions("ada"))
-			user.Get("/home").Expect(http.StatusOK, "").Contains("Hello, ada, theme dark", "Welcome back.")
-			require.Equal(t, 1, s.sessions("ada"))
-		})
+		for where, old := range map[string]oldApp{"in a cookie": ofCookies(), "on the server": ofSCS(scs.New())} {
+			t.Run(name+", the session is "+where, func(t *testing.T) { requireNothingEnds(t, old, set) })
+		}
 	}
+}
+
+func requireNothingEnds(t *testing.T, old oldApp, set func(*site, error)) {
+	s := newSite(t, old)
+	user := s.logIn("ada")
+	s.update()
+	set(s, errDown)
+	for range 2 {
+		user.Get("/home").Expect(http.StatusServiceUnavailable, "").NoStore()
+	}
+	require.Contains(t, user.Cookies(), "session")
+	set(s, nil)
+	require.Zero(t, s.sessions("ada"))
+	user.Get("/home").Expect(http.StatusOK, "").Contains("Hello, ada, theme dark", "Welcome back.")
+	require.Equal(t, 1, s.sessions("ada"))
 }
 
 // Whoever is logged in under the guard does not need the old store.

@@ -18,6 +18,17 @@
 // it large by logging in often. No other script reads more than [store.MaxPage] sessions;
 // Count looks whether 512 are there.
 //
+// A session takes about 600 B of memory, its place in the index included, plus its values. With a
+// million sessions on one server and 32 logins at a time, Count takes a quarter of the time that
+// the logins took, All half of it, and the guard's EndAll nine tenths. The shares are smaller where
+// logins are spread over a cluster. A page keeps the server from others for 2 ms in All and in Count, and for
+// 7 ms in EndAll, in processor time: a machine that is short of that adds to it. These are the
+// figures of
+//
+//	go test -run '^$' -bench Everyone -benchtime 1x -timeout 1h . -args -sessions 1000000
+//
+// on two shared cores, with Redis 7.0.
+//
 // Every connection is pinged four times per Config.Timeout. [WaitReplicas] adds the way to a
 // replica and back to each logout, and to each login that replaces or may end a session.
 //
@@ -88,6 +99,9 @@
 //	sessionguard:{10}:s:…    a session, or for a while what has become of it; 32 bytes follow
 //	sessionguard:{10}:index  the group's sessions, by the hashes of realm and owner, and by ID
 //	sessionguard:endings     the channel to which endings are published
+//
+// An index is one key, which a cluster moves as a whole: of a million sessions it has 16,000, and
+// about 3 MB.
 //
 // # Replication
 //

@@ -17,6 +17,9 @@
 //
 // Every wrapper is a func(http.Handler) http.Handler, or a method value of that type, and
 // works with any router and in any order.
+//
+// Package sessionguardtest is for the tests of an application, and packages sqlstore and
+// redisstore keep the sessions of several nodes. The README and docs/ have the rest.
 package sessionguard
 
 import (

@@ -96,6 +96,7 @@ func TestLogInHasTheOptionsAndTheRequestsDevice(t *testing.T) {
 	r := httptest.NewRequest("GET", "/home", nil)
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0")
 	r.Header.Set("Sec-Fetch-Site", "cross-site") // of the request that follows, and not of the login
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	r.RemoteAddr = "203.0.113.9:50000"
 	sessionguardtest.LogIn(t, guard, r, ada, sessionguard.Label("laptop"), sessionguard.Factors("pwd"), sessionguard.Remember(), sessionguard.IdleTimeout(time.Minute))
 	sessions, err := guard.Sessions(t.Context(), "ada")

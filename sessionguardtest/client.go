@@ -22,7 +22,8 @@ import (
 //
 // It sends what browsers send: the cookies, Accept, the Sec-Fetch headers, and Origin where
 // it is due. The requests come over https, so that the guard's default cookies come back.
-// It knows nothing of SameSite.
+// It refuses the cookies that browsers refuse, such as a __Host- one without Path=/, and
+// logs that. It sends cookies whatever their SameSite.
 //
 // The handler runs in the calling goroutine and has returned before the client gets the
 // response. A handler that waits for its client, that streams without an end or that takes
@@ -146,7 +147,7 @@ func (c *Client) send(r *http.Request, defaults http.Header) *Response {
 	c.app.ServeHTTP(w, sent)
 
 	resp := w.Result()
-	c.jar.SetCookies(to, resp.Cookies())
+	c.jar.SetCookies(to, acceptable(c.t, to, resp.Cookies()))
 	resp.Request = &http.Request{Method: sent.Method, URL: to, Header: sent.Header, Host: to.Host}
 	return &Response{Response: resp, Body: w.Body.String(), client: c, sent: body, defaults: defaults}
 }
@@ -200,7 +201,8 @@ func (c *Client) request() *http.Request {
 
 func (c *Client) keep(cookies []*http.Cookie) {
 	c.t.Helper()
-	c.jar.SetCookies(c.resolve(&http.Request{URL: &url.URL{Path: "/"}}), cookies)
+	to := c.resolve(&http.Request{URL: &url.URL{Path: "/"}})
+	c.jar.SetCookies(to, acceptable(c.t, to, cookies))
 }
 
 // newRequest returns a request of "/" that has what header says of a browser, and nothing

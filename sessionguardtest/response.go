@@ -57,6 +57,9 @@ func (r *Response) follow() *Response {
 	if kind := r.Request.Header["Content-Type"]; keeps && kind != nil {
 		next.Header["Content-Type"] = kind
 	}
+	if site := r.Request.Header["Sec-Fetch-Site"]; site != nil { // nor has a browser forgotten it
+		next.Header["Sec-Fetch-Site"] = site
+	}
 	return r.client.send(next, r.defaults)
 }
 

@@ -97,6 +97,15 @@ func guardApp(guard *sessionguard.Guard[*User], migration *migrate.Migration[*Us
 			http.Error(w, err.Error(), http.StatusForbidden)
 		}
 	})
+	mux.HandleFunc("POST /act", func(w http.ResponseWriter, r *http.Request) {
+		user, err := users.find(r.Context(), r.FormValue("user"))
+		if err == nil {
+			err = guard.ActAs(w, r, user)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+		}
+	})
 	mux.Handle("GET /home", guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _ := guard.User(r)
 		session, _ := guard.Get(r, "session")

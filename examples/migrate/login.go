@@ -32,9 +32,18 @@ func (m *Migration[U]) logIn(w http.ResponseWriter, r *http.Request, old *Old, u
 		m.release(r.Context(), mark)
 		return settled, err
 	}
-	if err := old.End(w); err != nil {
+	// Whoever ends the user's sessions at this moment has made a mark first, and perhaps not seen
+	// this one.
+	ended, err := m.ended(r.Context(), user.UserID())
+	if err == nil {
+		err = old.End(w)
+	}
+	if err != nil {
 		m.release(r.Context(), mark)
 		return settled, errors.Join(err, m.Guard.End(w, r))
+	}
+	if ended {
+		return settled, m.Guard.End(w, r)
 	}
 	if err := m.carryOver(w, r, old); err != nil {
 		return settled, errors.Join(err, m.Guard.End(w, r))

@@ -16,10 +16,12 @@ import (
 // errTaken is returned for an old session that another request has moved over, or ended.
 var errTaken = errors.New("migrate: this old session has been moved over before")
 
-// sessionMark and userMark name marks: that an old session has been moved over, and that none
-// of a user's counts. They are owners in the guard's backend that no guard has.
+// sessionMark, userMark and everyonesMark name marks: that an old session has been moved over,
+// that none of a user's counts, and that none does. They are owners in the guard's backend that
+// no guard has.
 func sessionMark(id string) string { return markName("session", id) }
 func userMark(id string) string    { return markName("user", id) }
+func everyonesMark() string        { return markName("everyone", "") }
 
 func markName(kind, id string) string {
 	sum := sha256.Sum256([]byte(kind + "\x00" + id))
@@ -57,6 +59,16 @@ func (m *Migration[U]) marked(ctx context.Context, name string) (time.Time, bool
 	return page[0].Authenticated.Time(), true, nil
 }
 
+// ended reports whether no old session of a user counts any more.
+func (m *Migration[U]) ended(ctx context.Context, userID string) (bool, error) {
+	for _, name := range []string{userMark(userID), everyonesMark()} {
+		if _, ended, err := m.marked(ctx, name); err != nil || ended {
+			return ended, err
+		}
+	}
+	return false, nil
+}
+
 // release deletes the mark of a session that could not be moved over. If that fails as well,
 // its user has to log in.
 func (m *Migration[U]) release(ctx context.Context, mark store.Key) {
@@ -79,11 +91,14 @@ func (m *Migration[U]) outcomeOfTaken(w http.ResponseWriter, r *http.Request, ol
 	return settled, old.End(w)
 }
 
-// end ends an old session without a login, for good: a request of the old application that is
-// still under way may save it again.
-func (m *Migration[U]) end(w http.ResponseWriter, r *http.Request, old *Old) error {
-	if _, err := m.take(r.Context(), sessionMark(old.ID)); err != nil && !errors.Is(err, errTaken) {
-		return err
+// end ends an old session, which names the user id, without a login, for good: a request of the
+// old application that is still under way may save it again. One that names nobody logs nobody
+// in. It gets no mark, as strangers can have any number of such cookies.
+func (m *Migration[U]) end(w http.ResponseWriter, r *http.Request, old *Old, id string) error {
+	if id != "" {
+		if err := m.mark(r.Context(), sessionMark(old.ID)); err != nil {
+			return err
+		}
 	}
 	return old.End(w)
 }
@@ -93,10 +108,20 @@ func (m *Migration[U]) end(w http.ResponseWriter, r *http.Request, old *Old) err
 // [sessionguard.Guard.EndUser] or [sessionguard.Guard.EndOthers], and where a password
 // changes, before these.
 func (m *Migration[U]) EndUser(ctx context.Context, userID string) error {
-	if !time.Now().Before(m.Until) {
+	return m.mark(ctx, userMark(userID))
+}
+
+// EndAll is EndUser for all users. Call it before [sessionguard.Guard.EndAll].
+func (m *Migration[U]) EndAll(ctx context.Context) error {
+	return m.mark(ctx, everyonesMark())
+}
+
+// mark makes a mark if there is none, and if any node may still move sessions.
+func (m *Migration[U]) mark(ctx context.Context, name string) error {
+	if !time.Now().Before(m.Until.Add(clocks)) {
 		return nil
 	}
-	if _, err := m.take(ctx, userMark(userID)); err != nil && !errors.Is(err, errTaken) {
+	if _, err := m.take(ctx, name); err != nil && !errors.Is(err, errTaken) {
 		return err
 	}
 	return nil
@@ -124,8 +149,8 @@ func (m *Migration[U]) EndOld(logout http.Handler) http.Handler {
 // endOld ends the old sessions of whoever is logged in, and the one that the browser presents.
 // That is another's, or one that this request could not move.
 func (m *Migration[U]) endOld(w http.ResponseWriter, r *http.Request) error {
-	if user, ok := m.Guard.User(r); ok {
-		if err := m.EndUser(r.Context(), user.UserID()); err != nil {
+	if id := m.loggedIn(r); id != "" {
+		if err := m.EndUser(r.Context(), id); err != nil {
 			return err
 		}
 	}
@@ -136,10 +161,32 @@ func (m *Migration[U]) endOld(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || old == nil {
 		return err
 	}
-	if id := m.UserOf(old); id != "" {
-		if err := m.EndUser(r.Context(), id); err != nil {
-			return err
-		}
+	id := m.named(old)
+	if id == "" {
+		return m.end(w, r, old, "")
 	}
-	return m.end(w, r, old)
+	user, ok, err := m.userBy(r.Context(), id)
+	if ok {
+		err = m.EndUser(r.Context(), user.UserID())
+	}
+	if err != nil {
+		return err
+	}
+	return m.end(w, r, old, id)
+}
+
+// loggedIn returns the ID of who uses the browser, or "". That is not the user for whom somebody
+// acts, but the one who does.
+func (m *Migration[U]) loggedIn(r *http.Request) string {
+	if session, ok := m.Guard.Session(r); ok && session.Actor != "" {
+		return session.Actor
+	}
+	user, ok := m.Guard.User(r)
+	if !ok {
+		user, _, ok = m.Guard.Pending(r)
+	}
+	if !ok {
+		return ""
+	}
+	return user.UserID()
 }

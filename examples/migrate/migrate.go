@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
@@ -107,7 +108,7 @@ func (m *Migration[U]) move(w http.ResponseWriter, r *http.Request) (outcome, er
 	case m.hasNew(r):
 		if err == nil {
 			// No logout here may be undone by what this browser had before.
-			err = m.end(w, r, old)
+			err = m.end(w, r, old, m.named(old))
 		}
 		if err != nil {
 			slog.WarnContext(r.Context(), "migrate: an old session cannot be ended now", "error", err)
@@ -120,7 +121,7 @@ func (m *Migration[U]) move(w http.ResponseWriter, r *http.Request) (outcome, er
 	case !old.Found:
 		return m.outcomeOfTaken(w, r, old)
 	}
-	id := m.UserOf(old)
+	id := m.named(old)
 	if id == "" {
 		return settled, nil
 	}
@@ -129,7 +130,7 @@ func (m *Migration[U]) move(w http.ResponseWriter, r *http.Request) (outcome, er
 		return settled, err
 	}
 	if !ok {
-		return settled, m.end(w, r, old)
+		return settled, m.end(w, r, old, id)
 	}
 	return m.logIn(w, r, old, user)
 }
@@ -141,17 +142,34 @@ func (m *Migration[U]) hasNew(r *http.Request) bool {
 	return whole || pending || m.Guard.EndReason(r) != ""
 }
 
+// named returns the ID of the user whom an old session names, or "".
+func (m *Migration[U]) named(old *Old) string {
+	if !old.Found {
+		return ""
+	}
+	return m.UserOf(old)
+}
+
 // find returns the user of an old session, and whether that session still counts for them.
 func (m *Migration[U]) find(ctx context.Context, id string, old *Old) (user U, ok bool, err error) {
 	if !old.Deadline.IsZero() && time.Until(old.Deadline) < time.Second { // the shortest timeout there is
 		return user, false, nil
 	}
-	if _, ended, err := m.marked(ctx, userMark(id)); err != nil || ended {
+	if user, ok, err = m.userBy(ctx, id); err != nil || !ok {
 		return user, false, err
 	}
+	ended, err := m.ended(ctx, user.UserID())
+	return user, err == nil && !ended, err
+}
+
+// userBy returns the user whom an old session calls id: perhaps not exactly as UserID does.
+func (m *Migration[U]) userBy(ctx context.Context, id string) (user U, ok bool, err error) {
 	user, err = m.FindUser(ctx, id)
 	if errors.Is(err, sessionguard.ErrNoUser) {
 		return user, false, nil
+	}
+	if v := reflect.ValueOf(user); err == nil && (!v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()) {
+		return user, false, nil // as the guard takes it
 	}
 	return user, err == nil, err
 }

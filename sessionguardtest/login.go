@@ -1,6 +1,7 @@
 package sessionguardtest
 
 import (
+	"fmt"
 	"crypto/rand"
 	"net/http"
 	"net/http/httptest"
@@ -129,7 +130,7 @@ func LoggedIn[U sessionguard.User, R *http.Request | *Client](t testing.TB, guar
 	t.Helper()
 	user, ok, reason := whoIs(t, guard, r)
 	if !ok {
-		t.Fatalf("nobody is logged in, for the reason %q", reason)
+		t.Fatalf("nobody is logged in%s", because(reason))
 	}
 	return user
 }
@@ -146,8 +147,15 @@ func LoggedOut[U sessionguard.User, R *http.Request | *Client](t testing.TB, gua
 		t.Fatalf("%q is logged in", user.UserID())
 	}
 	if got != reason {
-		t.Fatalf("nobody is logged in, for the reason %q, want %q", got, reason)
+		t.Fatalf("nobody is logged in%s, want the reason %q", because(got), reason)
 	}
+}
+
+func because(reason store.Reason) string {
+	if reason == "" {
+		return " (no session has ended)"
+	}
+	return fmt.Sprintf(" (reason %q)", reason)
 }
 
 func whoIs[U sessionguard.User, R *http.Request | *Client](t testing.TB, guard *sessionguard.Guard[U], r R) (user U, ok bool, reason store.Reason) {

@@ -256,11 +256,11 @@ func TestWhatCannotBeDoneEndsTheTest(t *testing.T) {
 		"Serve: the response is 418\nshort and stout": func(t testing.TB) {
 			sessionguardtest.Serve(t, guard, request(), func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "short and stout", http.StatusTeapot) })
 		},
-		`nobody is logged in, for the reason ""`: func(t testing.TB) { sessionguardtest.LoggedIn(t, guard, request()) },
+		`nobody is logged in (no session has ended)`: func(t testing.TB) { sessionguardtest.LoggedIn(t, guard, request()) },
 		`"grace" is logged in`: func(t testing.TB) {
 			sessionguardtest.LoggedOut(t, guard, sessionguardtest.LogIn(t, guard, request(), grace), "")
 		},
-		`nobody is logged in, for the reason "", want "idle"`: func(t testing.TB) { sessionguardtest.LoggedOut(t, guard, request(), store.ReasonIdle) },
+		`nobody is logged in (no session has ended), want the reason "idle"`: func(t testing.TB) { sessionguardtest.LoggedOut(t, guard, request(), store.ReasonIdle) },
 	} {
 		require.Contains(t, failureOf(t, test), want)
 	}

@@ -18,7 +18,15 @@ type lameBackend struct {
 	listingTakes time.Duration // before the first session of each realm
 	corrupt      string        // the realm in which a session cannot be read
 	unendable    string        // the ID of a session whose page cannot be ended
-	lags         bool          // DeleteByID reports an error for what it has done
+	lags         bool          // DeleteByID and ByOwner report an error for what they have done
+}
+
+func (l *lameBackend) ByOwner(ctx context.Context, owner, after string, max int) ([]store.Record, error) {
+	page, err := l.failingBackend.ByOwner(ctx, owner, after, max)
+	if l.lags {
+		err = errors.Join(err, errors.New("a replica lags"))
+	}
+	return page, err
 }
 
 func (l *lameBackend) All(ctx context.Context, realm string) iter.Seq2[store.Record, error] {
@@ -132,5 +140,22 @@ func TestEndAllAwaitsABackendThatIsSlowToFindTheFirst(t *testing.T) {
 		backend.listingTakes = 50 * time.Second
 		require.NoError(t, s.guard.EndAll(t.Context()))
 		require.False(t, b.loggedIn())
+	})
+}
+
+// L5: EndUser ends what there is, of each kind, although replicas lag.
+func TestLaggingReplicasSaveNobodyFromEndUser(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		backend := &lameBackend{failingBackend: newFailingBackend()}
+		s := factorSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+		b, pending := s.browse(), s.browse()
+		b.prove("ada", "pwd,otp")
+		pending.prove("ada", "pwd")
+		backend.lags = true
+		require.ErrorIs(t, s.guard.EndUser(t.Context(), "ada"), sessionguard.ErrUnavailable)
+		require.False(t, b.loggedIn())
+		require.Equal(t, "nobody", pending.Get("/factor").Body)
+		_, err := s.guard.Sessions(t.Context(), "ada")
+		require.ErrorIs(t, err, sessionguard.ErrUnavailable)
 	})
 }

@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,45 +97,61 @@ type everyone struct{}
 func (c *core) endEveryone(ctx context.Context, actor string, match func(store.Record) bool) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	patience := time.Duration(detachedTimeout)
+	patience := time.Duration(listTimeout)
 	if c.local { // it cannot hang, but looks at the sessions of all guards
 		patience = math.MaxInt64
 	}
 	hangs := time.AfterFunc(patience, cancel)
 	defer hangs.Stop()
 	var ends []store.End
+	var failed error
+	failures := 0 // pages in a row
 	for rec, err := range c.everyones(ctx) {
 		hangs.Stop() // events may take longer
-		if err != nil {
-			return errors.Join(err, c.endPage(ctx, ends, actor))
-		}
-		if match(rec) {
+		failed = cmp.Or(failed, err)
+		if err == nil && match(rec) {
 			ends = append(ends, store.End{Owner: rec.Owner, ID: rec.ID, Reason: store.ReasonEnded})
 		}
 		if len(ends) == store.MaxPage {
-			if err := c.endPage(ctx, ends, actor); err != nil {
-				return err
+			n, err := c.endPage(ctx, ends, actor)
+			failed = cmp.Or(failed, err)
+			if failures++; err == nil || n > 0 { // one that cannot end, or a replica that lags, saves no others
+				failures = 0
+			}
+			if failures == maxFailedPages {
+				return failed
 			}
 			ends = ends[:0]
 		}
 		hangs.Reset(patience)
 	}
-	return c.endPage(ctx, ends, actor)
+	_, err := c.endPage(ctx, ends, actor)
+	return cmp.Or(failed, err)
 }
 
-func (c *core) endPage(ctx context.Context, ends []store.End, actor string) error {
+const (
+	// listTimeout is how long a backend may look for the next session. Where there are few, that
+	// may be many round trips: at least one for each group, and more where many have expired.
+	listTimeout = 2 * time.Minute
+	// maxFailedPages is after how many a backend is taken to be down.
+	maxFailedPages = 3
+)
+
+// endPage ends sessions, and returns how many have ended.
+func (c *core) endPage(ctx context.Context, ends []store.End, actor string) (int, error) {
 	d, cancel := detached(ctx)
 	defer cancel()
 	ended, err := c.endByID(d, ends)
 	c.emitEnded(ctx, ended, actor)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return nil
+	return len(ended), err
 }
 
 // everyones yields the sessions of all users of this guard, also dead ones and logins that
-// lack a factor, without their values.
+// lack a factor, without their values. An error is the last: sessions of one kind that cannot be
+// read, such as a corrupt one, hide none of the other.
 func (c *core) everyones(ctx context.Context) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
 		if c.lister == nil {
@@ -142,16 +159,20 @@ func (c *core) everyones(ctx context.Context) iter.Seq2[store.Record, error] {
 			return
 		}
 		// A login that lacks a factor may be completed meanwhile, and then is of the first kind.
+		var failed error
 		for _, kind := range slices.Backward(owner.Kinds[:]) {
 			for rec, err := range c.lister.All(ctx, c.owners.Realm(kind)) {
 				if err != nil {
-					yield(store.Record{}, fmt.Errorf("%w: %w", ErrUnavailable, err))
-					return
+					failed = cmp.Or(failed, err)
+					break
 				}
 				if !yield(rec, nil) {
 					return
 				}
 			}
+		}
+		if failed != nil {
+			yield(store.Record{}, fmt.Errorf("%w: %w", ErrUnavailable, failed))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package sessionguard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -336,6 +337,7 @@ func (c *core) endAllOwned(ctx context.Context, userID, except, actor string, ma
 // pages are in the order of the IDs, which a move does not change.
 func (c *core) endOwned(ctx context.Context, userID, actor string, match func(*store.Session) (store.Reason, bool)) (live int, err error) {
 	var ended []endedSession
+	var failed error
 	// Afterwards, so that events that take long to handle keep no session alive.
 	defer func() { c.emitEnded(ctx, ended, actor) }()
 	d, cancel := detached(ctx)
@@ -350,28 +352,27 @@ func (c *core) endOwned(ctx context.Context, userID, actor string, match func(*s
 				ends = append(ends, store.End{Owner: rec.Owner, ID: rec.ID, Reason: reason})
 			}
 		}
-		if err == nil {
-			var more []endedSession
-			more, err = c.endByID(d, ends)
-			ended = append(ended, more...)
-		}
-		if err != nil {
-			return countLive(ended), errors.Join(ErrUnavailable, err)
-		}
+		more, endErr := c.endByID(d, ends) // also of what came with an error
+		ended = append(ended, more...)
+		failed = cmp.Or(failed, err, endErr)
 	}
-	return countLive(ended), nil
+	if failed != nil {
+		failed = errors.Join(ErrUnavailable, failed)
+	}
+	return countLive(ended), failed
 }
 
-// ownedPages yields a user's sessions of every kind, also dead ones, without their values.
+// ownedPages yields a user's sessions of every kind, also dead ones, without their values. After
+// an error it goes on with the next kind.
 func (c *core) ownedPages(ctx context.Context, userID string) iter.Seq2[[]store.Record, error] {
 	return func(yield func([]store.Record, error) bool) {
 		for _, kind := range owner.Kinds {
 			for after := ""; ; {
 				page, err := c.backend.ByOwner(ctx, c.owners.Of(kind, userID), after, store.MaxPage)
-				if !yield(page, err) || err != nil {
+				if !yield(page, err) {
 					return
 				}
-				if len(page) < store.MaxPage {
+				if err != nil || len(page) < store.MaxPage {
 					break
 				}
 				after = page[len(page)-1].ID

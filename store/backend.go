@@ -132,7 +132,8 @@ type Backend interface {
 
 	// ByOwner returns an owner's sessions as they are, also past their Deadline: in the
 	// order of their IDs, the first max of those whose ID is greater than after. It returns
-	// fewer only if there are no more. max is 1 to MaxPage. Values may be missing.
+	// fewer only if there are no more. max is 1 to MaxPage. Values may be missing. With an error
+	// it may return some too, which the guard ends if it is about to end them.
 	//
 	// Replace keeps the ID. So whoever goes on after the last ID of each page meets every
 	// session that exists all the while, once, however often it moves. Owners and IDs are

@@ -186,11 +186,11 @@ func TestEndAllTakesItsTimeButDoesNotHang(t *testing.T) {
 		s.requireEveryone()
 
 		s.browse().login("ada")
-		for _, method := range []string{"All", "DeleteByID"} {
+		for method, within := range map[string]time.Duration{"All": 2 * time.Minute, "DeleteByID": 5 * time.Second} {
 			hanging.hangOn = method
 			start := time.Now()
 			require.ErrorIs(t, s.guard.EndAll(t.Context()), sessionguard.ErrUnavailable)
-			require.Equal(t, 5*time.Second, time.Since(start), method)
+			require.Equal(t, within, time.Since(start), method)
 		}
 		hanging.hangOn = ""
 		advance(time.Minute)

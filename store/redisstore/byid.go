@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -20,7 +21,8 @@ func (s *Store) LoadByID(ctx context.Context, owner, id string) (store.Record, e
 }
 
 // ByOwner implements [store.Backend]. It takes one round trip, and another one for each page
-// of entries of the index in which sessions have expired.
+// of entries of the index in which sessions have expired. If only replicas lag, it returns the
+// page with the error, so that whoever ends the sessions can.
 func (s *Store) ByOwner(ctx context.Context, owner, after string, max int) (page []store.Record, err error) {
 	group, position := store.GroupOf(owner), ""
 	if after, _, _ := strings.Cut(after, "\x00"); after != "" { // which is as great, as no ID has a zero byte
@@ -28,21 +30,22 @@ func (s *Store) ByOwner(ctx context.Context, owner, after string, max int) (page
 	}
 	for {
 		reply, err := s.runScript(ctx, byOwnerScript, s.indexKey(group), nil, owner, position, strconv.Itoa(max-len(page)))
-		if err != nil {
+		if err != nil && !lags(err) {
 			return nil, err
 		}
-		records, err := s.records(group, reply[1:])
-		if err != nil {
-			return nil, err
+		records, corrupt := s.records(group, reply[1:])
+		if corrupt != nil {
+			return nil, corrupt
 		}
 		page, position = append(page, records...), reply[0]
-		if position == "" || len(page) == max {
-			return page, nil
+		if err != nil || position == "" || len(page) == max {
+			return page, err
 		}
 	}
 }
 
-// DeleteByID implements [store.Backend]. It takes one round trip for each group of owners.
+// DeleteByID implements [store.Backend]. It takes one round trip for each group of owners. One
+// that fails does not save the sessions of others.
 func (s *Store) DeleteByID(ctx context.Context, ends []store.End) ([]store.Record, error) {
 	byGroup := map[int][]int{} // indexes of ends
 	for i, end := range ends {
@@ -50,15 +53,18 @@ func (s *Store) DeleteByID(ctx context.Context, ends []store.End) ([]store.Recor
 		byGroup[group] = append(byGroup[group], i)
 	}
 	ended := make([]store.Record, len(ends))
+	var failed error
 	for group, indexes := range byGroup {
-		if err := s.deleteGroup(ctx, group, ends, indexes, ended); err != nil {
-			if s.cache != nil {
-				s.cache.invalidateAll() // it may hold what has ended all the same
-			}
-			return ended, err
+		err := s.deleteGroup(ctx, group, ends, indexes, ended)
+		failed = cmp.Or(failed, err)
+		if err != nil && !lags(err) && s.isDown(ctx, err) {
+			break
 		}
 	}
-	return ended, nil
+	if failed != nil && s.cache != nil {
+		s.cache.invalidateAll() // it may hold what has ended all the same
+	}
+	return ended, failed
 }
 
 // deleteGroup ends those of ends whose owners are of a group.

@@ -3,8 +3,11 @@ package redisstore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"strconv"
+
+	"github.com/redis/rueidis"
 
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/sessionguard-go/sessionguard/store/internal/record"
@@ -15,32 +18,46 @@ import (
 const countPage = 2 * store.MaxPage
 
 // All implements [store.Lister]. It takes one round trip for each [store.MaxPage] sessions, and
-// at least one for each group of owners. Where a value is corrupt, it yields the error after all
-// other sessions, so that whoever ends them all can.
+// at least one for each group of owners. Where a value is corrupt, a group cannot be read or
+// replicas lag, it yields the error after all other sessions, so that whoever ends them all can.
 func (s *Store) All(ctx context.Context, realm string) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
-		var corrupt error
+		var failed error
+		script := allScript
 		for group := range store.Groups {
 			for position, more := "", true; more; more = position != "" {
-				reply, err := s.runScript(ctx, allScript, s.indexKey(group), nil, realm, position, strconv.Itoa(store.MaxPage))
-				if err != nil {
-					yield(store.Record{}, err)
-					return
+				reply, err := s.runScript(ctx, script, s.indexKey(group), nil, realm, position, strconv.Itoa(store.MaxPage))
+				failed = cmp.Or(failed, err)
+				if lags(err) {
+					script = allScript.as(repeatable) // the other pages would wait in vain
+				} else if err != nil {
+					if s.isDown(ctx, err) {
+						yield(store.Record{}, failed)
+						return
+					}
+					break
 				}
 				position = reply[0]
 				for pairs := reply[1:]; len(pairs) > 1; pairs = pairs[2:] {
 					r, err := s.record(group, pairs[0], pairs[1])
-					corrupt = cmp.Or(corrupt, err)
+					failed = cmp.Or(failed, err)
 					if err == nil && store.RealmOf(r.Owner) == realm && !yield(r, nil) {
 						return
 					}
 				}
 			}
 		}
-		if corrupt != nil {
-			yield(store.Record{}, corrupt)
+		if failed != nil {
+			yield(store.Record{}, failed)
 		}
 	}
+}
+
+// isDown reports whether after an error of one group calls for others would fail as well, and
+// may each take as long. In a cluster, other groups are on other nodes.
+func (s *Store) isDown(ctx context.Context, err error) bool {
+	var refusal *rueidis.RedisError
+	return ctx.Err() != nil || s.client.Mode() != rueidis.ClientModeCluster && !errors.As(err, &refusal)
 }
 
 // Count implements [store.Lister]. It takes one round trip for each 512 sessions, and at least

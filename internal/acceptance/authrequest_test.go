@@ -134,6 +134,7 @@ func TestAuthRequestRefusesCrossOriginRequestsOfTheOriginalMethod(t *testing.T) 
 		{"GET", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "websocket"}, 403},
 		{"GET", []string{"Origin", "https://evil.example", "Upgrade", "websocket", "Connection", "Upgrade"}, 403},
 		{"GET", []string{"Origin", "https://app.example", "Sec-WebSocket-Key", "x"}, 204},
+		{"GET", []string{"Origin", "https://wiki.example", "X-Forwarded-Host", "wiki.example", "Sec-WebSocket-Version", "13"}, 204},
 	} {
 		t.Run(fmt.Sprint(test.method, test.header), func(t *testing.T) {
 			requireAnswer(t, b.ask("/auth", test.method, "/wiki/a", test.header...), test.status, "")

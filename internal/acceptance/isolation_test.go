@@ -105,6 +105,31 @@ func TestWhatAnotherOriginLoadsTellsNothing(t *testing.T) {
 	})
 }
 
+// R1: Chromium sends no Sec-Fetch-Site with the handshake of a WebSocket, and nginx removes
+// Upgrade by default. Gates refuse what is left, if a page of another origin sent it.
+func TestAHandshakeThatHasLostUpgrade(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		own := http.NewCrossOriginProtection()
+		require.NoError(t, own.AddTrustedOrigin("https://partner.example"))
+		backend := newFailingBackend()
+		s, routes := isolationSite(t, func(c *sessionguard.Config[*user]) { c.Backend, c.CrossOrigin = backend, own })
+		handshake := []string{"Connection", "close", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "x3JJHMbDL1EzLkh9GBhXDw==", "Origin"}
+		ada := s.browse()
+		ada.login("ada")
+		for _, origin := range []string{"https://evil.example", "https://sub.app.example", "https://app.example:8443", "null"} {
+			for _, route := range routes {
+				calls := backend.callCounts()
+				require.Equal(t, http.StatusForbidden, ada.Get(route, append(handshake, origin)...).StatusCode, "%s from %s", route, origin)
+				require.Equal(t, calls, backend.callCounts())
+			}
+		}
+		for _, origin := range []string{"https://app.example", "https://partner.example"} {
+			require.Equal(t, http.StatusOK, ada.Get("/gate/login", append(handshake, origin)...).StatusCode, origin)
+		}
+		require.Equal(t, http.StatusOK, ada.Get("/gate/login", handshake[:6]...).StatusCode, "a program")
+	})
+}
+
 // R1: a link from anywhere leads to a page, frames are the application's to forbid, and what
 // does not say where it comes from is served.
 func TestNavigationsAndOwnPagesPassGates(t *testing.T) {

@@ -82,6 +82,7 @@ func isolatedApplication(t *testing.T, trusted string) (h http.Handler, passed *
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { libraryPage{}.write(w, "Welcome") })
 	guarded := guard.Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("Upgrade") // as nginx does by default
 		if r.Header.Get("Origin") == trusted {
 			w.Header().Set("Access-Control-Allow-Origin", trusted)
 			w.Header().Set("Access-Control-Allow-Credentials", "true")
@@ -111,6 +112,7 @@ const loadAll = `window.learned = undefined
 		script: element("script", {}, { src: base + "script" }).then((how) => how + " " + window.ran),
 		"fetch no-cors": request("no-cors", "text"),
 		"fetch cors": request("cors", "text"),
+		WebSocket: new Promise((done) => new WebSocket(base.replace("http", "ws") + "text").onerror = () => done("error")),
 	}
 	Promise.all(Object.entries(all).map(async ([name, result]) => [name, await result])).then((results) => window.learned = Object.fromEntries(results))`
 

@@ -53,9 +53,16 @@ func KindOf(r *http.Request) Kind {
 // localhost, together with Sec-Fetch-Mode, and no script can set either. An object and an
 // embed element navigate, but tell their page whether that has failed, and the size of an
 // image.
+//
+// It is also true for the handshake of a WebSocket without Sec-Fetch-Site, as Chromium (156)
+// sends it: Origin says of which origin it is. Where a proxy has removed Upgrade, as nginx does
+// by default, nothing else tells it from a request that no page has sent.
 func CrossOriginSubresource(r *http.Request) bool {
 	switch first(r.Header["Sec-Fetch-Site"]) {
-	case "", "same-origin", "none":
+	case "":
+		_, handshake := r.Header["Sec-Websocket-Version"]
+		return handshake
+	case "same-origin", "none":
 		return false
 	}
 	if first(r.Header["Sec-Fetch-Mode"]) != "navigate" {

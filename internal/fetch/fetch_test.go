@@ -74,6 +74,9 @@ func TestCrossOriginSubresource(t *testing.T) {
 		require.Equal(t, c.want, CrossOriginSubresource(r), "%+v", c)
 		require.Zero(t, testing.AllocsPerRun(10, func() { CrossOriginSubresource(r) }))
 	}
+	// Origin decides: see TestAHandshakeThatHasLostUpgrade.
+	require.True(t, CrossOriginSubresource(request("GET", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "x")))
+	require.False(t, CrossOriginSubresource(request("GET", "Sec-WebSocket-Version", "13", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "websocket")))
 	// Of several values the first counts, as for http.CrossOriginProtection. No browser sends them.
 	require.False(t, CrossOriginSubresource(request("GET", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Site", "cross-site")))
 	require.True(t, CrossOriginSubresource(request("GET", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Site", "same-origin")))

@@ -83,3 +83,17 @@ func TestAWebSocketThroughEachProxyEndsWithItsSession(t *testing.T) {
 		}
 	}
 }
+
+// nginx removes Upgrade if its configuration says nothing of it. What arrives must not be a GET
+// that any page may send: Chromium sends no Sec-Fetch-Site with a handshake.
+func TestAHandshakeWithoutUpgradeIsChecked(t *testing.T) {
+	address := siteOf(t, "nginx").serve(t, []string{startEcho(t)},
+		"proxy_set_header Upgrade $http_upgrade;", "", "proxy_set_header Connection $connection_upgrade;", "")
+	b := browseTLS(t, address, "HTTP/1.1")
+	require.Equal(t, http.StatusOK, b.Post("/login?user=ada", "Sec-Fetch-Site", "same-origin").StatusCode)
+	for from, status := range map[string]int{"https://evil.example": http.StatusForbidden, origin: http.StatusUpgradeRequired} {
+		_, resp, err := websocket.Dial(t.Context(), origin+"/ws", &websocket.DialOptions{HTTPClient: b.Client, HTTPHeader: http.Header{"Origin": {from}}})
+		require.Error(t, err)
+		require.Equal(t, status, resp.StatusCode, from)
+	}
+}

@@ -1,8 +1,8 @@
 package sessionguardtest
 
 import (
-	"fmt"
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"

@@ -190,3 +190,14 @@ func TestRememberedSessionEndsWithTheOldOne(t *testing.T) {
 		user.Get("/home").Expect(http.StatusSeeOther, toLogin+"&reason=absolute")
 	})
 }
+
+// A form whose session another request is moving can be sent again.
+func TestFormThatHasToWaitIsNotReplacedByAPage(t *testing.T) {
+	s := newSite(t, ofCookies())
+	user := s.logIn("ada")
+	tab := user.Copy()
+	s.update()
+	user.Get("/home").Expect(http.StatusOK, "")
+	tab.Post("/logout").Expect(http.StatusServiceUnavailable, "").Has("Retry-After", "1").Has("Refresh", "")
+	tab.Get("/home").Expect(http.StatusServiceUnavailable, "").Has("Refresh", "1")
+}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/examples/migrate"
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
@@ -165,4 +167,37 @@ func TestLogoutIsFinalOnNodesWhoseClocksDiffer(t *testing.T) {
 		require.NoError(t, ahead.EndUser(t.Context(), "ada"))
 		copied.Get("/home").Expect(http.StatusSeeOther, toLogin)
 	})
+}
+
+// A session that is remembered ends with the old one too, and is not fresh once it is revived.
+func TestRememberedSessionEndsWithTheOldOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := prepare(t, ofCookies()) // for 30 days
+		s.migration.Until = time.Now().Add(60 * 24 * time.Hour)
+		s.config.RememberFor = 60 * 24 * time.Hour
+		s.migration.Options = func(*migrate.Old) []sessionguard.LoginOption {
+			return []sessionguard.LoginOption{sessionguard.Remember()}
+		}
+		user := s.logIn("ada")
+		s.update()
+		user.Get("/home").Expect(http.StatusOK, "")
+		for range 29 {
+			time.Sleep(24 * time.Hour)
+			user.Get("/home").Expect(http.StatusOK, "")
+			user.Get("/money").Expect(http.StatusSeeOther, "/again?next=%2Fmoney")
+		}
+		time.Sleep(24 * time.Hour)
+		user.Get("/home").Expect(http.StatusSeeOther, toLogin+"&reason=absolute")
+	})
+}
+
+// A form whose session another request is moving can be sent again.
+func TestFormThatHasToWaitIsNotReplacedByAPage(t *testing.T) {
+	s := newSite(t, ofCookies())
+	user := s.logIn("ada")
+	tab := user.Copy()
+	s.update()
+	user.Get("/home").Expect(http.StatusOK, "")
+	tab.Post("/logout").Expect(http.StatusServiceUnavailable, "").Has("Retry-After", "1").Has("Refresh", "")
+	tab.Get("/home").Expect(http.StatusServiceUnavailable, "").Has("Refresh", "1")
 }

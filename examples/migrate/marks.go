@@ -138,7 +138,7 @@ func (m *Migration[U]) EndOld(logout http.Handler) http.Handler {
 			if err := m.endOld(w, r); err != nil {
 				slog.ErrorContext(r.Context(), "migrate: a logout is not final", "error", err)
 				_ = m.Guard.End(w, r)
-				tryLater(w)
+				tryLater(w, r)
 				return
 			}
 		}

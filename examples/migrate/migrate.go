@@ -71,20 +71,23 @@ func (m *Migration[U]) Handler(next http.Handler) http.Handler {
 		switch outcome, err := m.move(w, r); {
 		case err != nil:
 			slog.ErrorContext(r.Context(), "migrate: an old session cannot be moved over now", "error", err)
-			tryLater(w)
+			tryLater(w, r)
 		case outcome == elsewhere:
-			tryLater(w)
+			tryLater(w, r)
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
 }
 
-// tryLater responds with a page that asks again after a second. Nothing has been ended.
-func tryLater(w http.ResponseWriter) {
+// tryLater responds with a page that asks again after a second. Nothing has been ended. A form
+// would be lost with that: its user reloads the page, which sends it again.
+func tryLater(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Retry-After", "1")
-	w.Header().Set("Refresh", "1")
+	if r.Method == http.MethodGet {
+		w.Header().Set("Refresh", "1")
+	}
 	http.Error(w, "One moment, please.", http.StatusServiceUnavailable)
 }
 

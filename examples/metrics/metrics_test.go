@@ -74,6 +74,16 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// Nobody raises an alarm by disconnecting.
+func TestResults(t *testing.T) {
+	for err, want := range map[error]string{
+		nil: "ok", context.Canceled: "canceled", &url.Error{Err: context.Canceled}: "canceled",
+		context.DeadlineExceeded: "failed", io.ErrUnexpectedEOF: "failed",
+	} {
+		require.Equal(t, want, result(err), err)
+	}
+}
+
 func TestOpenTelemetry(t *testing.T) {
 	reader := sdk.NewManualReader()
 	m := sdk.NewMeterProvider(sdk.WithReader(reader)).Meter("sessionguard")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"time"
@@ -35,11 +36,15 @@ func observe(registry prometheus.Registerer, config *sessionguard.Config[User]) 
 	}
 }
 
+// result is a label. Any client can cancel calls by disconnecting: alert on those that failed.
 func result(err error) string {
-	if err != nil {
-		return "failed"
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
 	}
-	return "ok"
+	return "failed"
 }
 
 // meter adds what the guard is asked for at each scrape. sessionguard_sessions is the same on

@@ -123,9 +123,9 @@ func atOnce(t T, browsers []*browser, method, path string, one, two *node) []res
 	t.Helper()
 	responses, errs := make([]response, len(browsers)), make([]error, len(browsers))
 	var connecting, sending sync.WaitGroup
+	connecting.Add(len(browsers)) // before the first of them waits
 	for i, b := range browsers {
 		at := b.at([]*node{one, two}[i%2])
-		connecting.Add(1)
 		sending.Go(func() {
 			_, errs[i] = at.Send(at.Request("GET", "/nothing-here"))
 			connecting.Done()

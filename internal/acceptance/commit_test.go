@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,11 +16,11 @@ import (
 // database drivers do. Calls of the method hangOn block until then.
 type contextBackend struct {
 	store.Backend
-	hangOn string
+	hangOn atomic.Value // a string
 }
 
 func (h *contextBackend) wait(ctx context.Context, method string) error {
-	if h.hangOn == method {
+	if h.hangOn.Load() == method {
 		<-ctx.Done()
 	}
 	return ctx.Err()
@@ -154,7 +155,7 @@ func TestHungBackendCallTimesOut(t *testing.T) {
 			b := s.browse()
 			b.login("ada")
 			advance(2 * time.Minute)
-			hanging.hangOn = method
+			hanging.hangOn.Store(method)
 			start := time.Now()
 			httpMethod := "POST"
 			if method == "Touch" {

@@ -18,16 +18,19 @@ import (
 const countPage = 2 * store.MaxPage
 
 // All implements [store.Lister]. It takes one round trip for each [store.MaxPage] sessions, and
-// at least one for each group of owners. Where a value is corrupt, a group cannot be read or
+// at least one for each group of owners. On a cluster, a node that hangs takes a quarter of
+// Config.Timeout for each group that it has. Where a value is corrupt, a group cannot be read or
 // replicas lag, it yields the error after all other sessions, so that whoever ends them all can.
 func (s *Store) All(ctx context.Context, realm string) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
 		var failed error
-		script := allScript
+		script, timeout := allScript, s.timeout
 		for group := range store.Groups {
 			for position, more := "", true; more; more = position != "" {
-				reply, err := s.runScript(ctx, script, s.indexKey(group), nil, realm, position, strconv.Itoa(store.MaxPage))
-				failed = cmp.Or(failed, err)
+				call, cancel := context.WithTimeout(ctx, timeout)
+				reply, err := s.runScript(call, script, s.indexKey(group), nil, realm, position, strconv.Itoa(store.MaxPage))
+				cancel()
+				failed, timeout = cmp.Or(failed, err), s.timeout
 				if lags(err) {
 					script = allScript.as(repeatable) // the other pages would wait in vain
 				} else if err != nil {
@@ -35,6 +38,7 @@ func (s *Store) All(ctx context.Context, realm string) iter.Seq2[store.Record, e
 						yield(store.Record{}, failed)
 						return
 					}
+					timeout /= 4 // the next group is most likely on the same node
 					break
 				}
 				position = reply[0]

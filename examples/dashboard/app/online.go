@@ -72,12 +72,13 @@ func (a *App) whoIsOnline(r *http.Request, people []*User) (shown online, err er
 // everyonePage asks whether everyone is to be logged out. As a page it needs no JavaScript, and
 // whoever has to enter the password first comes back to it.
 func (a *App) everyonePage(w http.ResponseWriter, r *http.Request) {
-	n, err := a.guard.CountSessions(r.Context())
-	if err != nil {
-		a.internalError(w, err)
-		return
+	var shown online
+	var err error
+	if shown.Count, err = a.guard.CountSessions(r.Context()); err != nil {
+		a.Log.Error("how many are online", "error", err) // the button may be all the more needed
 	}
-	a.render(w, r, http.StatusOK, "everyone", page{Title: "Log out everyone?", Content: n})
+	shown.Known = err == nil
+	a.render(w, r, http.StatusOK, "everyone", page{Title: "Log out everyone?", Content: shown})
 }
 
 func (a *App) endEveryone(w http.ResponseWriter, r *http.Request) {

@@ -110,6 +110,7 @@ func TestTheAdminPageWithoutTheList(t *testing.T) {
 	ada, grace := s.as("ada"), s.as("grace")
 	backend.failing = true
 	grace.Get("/admin").Expect(http.StatusOK, "").Contains("Who is online cannot be seen at the moment.", "/admin/users/ada/deactivate")
+	grace.Get("/admin/everyone").Expect(http.StatusOK, "").Contains("cannot be seen at the moment", `<button class="danger">`)
 	grace.PostForm("/admin/everyone").Expect(http.StatusInternalServerError, "").Lacks("logged out")
 	ada.Get("/home").Expect(http.StatusOK, "")
 }
@@ -124,4 +125,11 @@ func (f *failingLister) All(ctx context.Context, realm string) iter.Seq2[store.R
 		return f.Memory.All(ctx, realm)
 	}
 	return func(yield func(store.Record, error) bool) { yield(store.Record{}, errors.New("down")) }
+}
+
+func (f *failingLister) Count(ctx context.Context, realm string) (int, error) {
+	if f.failing {
+		return 0, errors.New("down")
+	}
+	return f.Memory.Count(ctx, realm)
 }

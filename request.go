@@ -373,7 +373,7 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 	}
 	returned := false
 	defer req.cleanUp(&returned)
-	if c.crossOriginAllowed(r) {
+	if fetch.SameOrigin(r) || c.crossOriginAllowed(r) {
 		serve(req, &req.writer, &req.http)
 	} else {
 		c.warnOfNullOrigin(r)

@@ -111,7 +111,7 @@ func (c *core) isolate(serve func(*request, http.ResponseWriter, *http.Request))
 // subresourceAllowed reports whether r, as it came, may be loaded by the page that sent it: one
 // of this origin, or one that could send a POST in its place. An unsafe r has been checked.
 func (c *core) subresourceAllowed(r *http.Request) bool {
-	if !fetch.IsSafe(r.Method) || !fetch.CrossOriginSubresource(r) {
+	if !fetch.CrossOriginSubresource(r) || !fetch.IsSafe(r.Method) {
 		return true
 	}
 	probe := *r

@@ -71,6 +71,7 @@ func benchCookie(tb testing.TB, h http.Handler) *http.Request {
 	require.NotEmpty(tb, cookies)
 	r := httptest.NewRequest("GET", "/home", nil)
 	r.Header.Set("Cookie", cookies[0].Name+"="+cookies[0].Value)
+	r.Header.Set("Sec-Fetch-Site", "same-origin") // as browsers do
 	return r
 }
 

@@ -47,6 +47,13 @@ func KindOf(r *http.Request) Kind {
 	return Program
 }
 
+// SameOrigin reports whether a browser says that a page of the same origin sent r, or none,
+// for example because the user has typed the address. All checks of the origin let r pass.
+func SameOrigin(r *http.Request) bool {
+	site := first(r.Header["Sec-Fetch-Site"])
+	return site == "same-origin" || site == "none"
+}
+
 // CrossOriginSubresource reports whether a page of another origin sent r for a part of
 // itself: an image, a script, a fetch (OWASP ASVS 3.5.8). It is false for navigations, also
 // in a frame, and where Sec-Fetch-Site is missing: browsers send it over https and to
@@ -58,12 +65,12 @@ func KindOf(r *http.Request) Kind {
 // sends it: Origin says of which origin it is. Where a proxy has removed Upgrade, as nginx does
 // by default, nothing else tells it from a request that no page has sent.
 func CrossOriginSubresource(r *http.Request) bool {
-	switch first(r.Header["Sec-Fetch-Site"]) {
-	case "":
+	if SameOrigin(r) {
+		return false
+	}
+	if first(r.Header["Sec-Fetch-Site"]) == "" {
 		_, handshake := r.Header["Sec-Websocket-Version"]
 		return handshake
-	case "same-origin", "none":
-		return false
 	}
 	if first(r.Header["Sec-Fetch-Mode"]) != "navigate" {
 		return true

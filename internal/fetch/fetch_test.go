@@ -72,6 +72,7 @@ func TestCrossOriginSubresource(t *testing.T) {
 			}
 		}
 		require.Equal(t, c.want, CrossOriginSubresource(r), "%+v", c)
+		require.Equal(t, c.site == "same-origin" || c.site == "none", SameOrigin(r))
 		require.Zero(t, testing.AllocsPerRun(10, func() { CrossOriginSubresource(r) }))
 	}
 	// Origin decides: see TestAHandshakeThatHasLostUpgrade.

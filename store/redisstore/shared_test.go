@@ -51,7 +51,6 @@ func TestConformanceWithASharedClient(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, option, sharedServer(t).Addr)
 			a, b := openShared(t, client, Config{}), openShared(t, client, Config{})
-			storetest.Run(t, func(*testing.T) store.Backend { return a })
 			storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 		})
 	}
@@ -59,14 +58,10 @@ func TestConformanceWithASharedClient(t *testing.T) {
 
 func TestConformanceWithASharedClientOnACluster(t *testing.T) {
 	c := sharedCluster(t)
-	for name, option := range sharedOptions {
-		if option.ForceSingleClient {
-			continue
-		}
+	for _, name := range []string{"by default", "always a pipeline", "without retries"} {
 		t.Run(name, func(t *testing.T) {
-			a := openShared(t, newClient(t, option, c[0].Addr), Config{})
+			a := openShared(t, newClient(t, sharedOptions[name], c[0].Addr), Config{})
 			b := openStore(t, Config{CacheFor: time.Minute}, c.addresses()...)
-			storetest.Run(t, func(*testing.T) store.Backend { return a })
 			storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 		})
 	}

@@ -255,6 +255,9 @@ var listerChecks = []check{
 	}},
 }
 
+// listerRounds is rounds for checks that list a whole realm several times in each.
+const listerRounds = rounds / 4
+
 // listerRaceChecks test Lister beside concurrent calls.
 var listerRaceChecks = []check{
 	{"All and Count have every session, although others move them at the same time", func(t T, b store.Backend) {
@@ -265,7 +268,7 @@ var listerRaceChecks = []check{
 		}
 		mustCreate(t, b, created...)
 		current := slices.Clone(created)
-		for range rounds {
+		for range listerRounds {
 			var listed []store.Record
 			counted := 0
 			moves := []func() error{
@@ -298,7 +301,7 @@ var listerRaceChecks = []check{
 	}},
 	{"All and Count take nothing away from what begins at the same time", func(t T, b store.Backend) {
 		realm := newRealm()
-		for n := range rounds {
+		for n := range listerRounds {
 			r := newRecordFor(realm+rand.Text()[:1], 5)
 			require.NoError(t, errors.Join(concurrently(
 				func() error {

@@ -58,7 +58,7 @@ func TestConformanceWithASharedClient(t *testing.T) {
 
 func TestConformanceWithASharedClientOnACluster(t *testing.T) {
 	c := sharedCluster(t)
-	for _, name := range []string{"by default", "always a pipeline", "without retries"} {
+	for _, name := range []string{"by default", "always a pipeline"} {
 		t.Run(name, func(t *testing.T) {
 			a := openShared(t, newClient(t, sharedOptions[name], c[0].Addr), Config{})
 			b := openStore(t, Config{CacheFor: time.Minute}, c.addresses()...)

@@ -22,7 +22,7 @@ func TestSweepDeletesOnlyRowsThatAreNoLongerNeeded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := start(t)
 			var log bytes.Buffer
-			config := sqlstore.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+			config := sqlstore.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Timeout: 20 * time.Second}
 			a, b, db := d.node(t, config), d.node(t, config), d.open(t)
 			_, err := db.Exec("DELETE FROM sessionguard_sessions")
 			require.NoError(t, err)

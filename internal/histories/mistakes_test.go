@@ -2,10 +2,10 @@ package histories
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -144,9 +144,11 @@ func (w *wrongBackend) recreate(ctx context.Context, key store.Key, change func(
 // forget deletes what the server remembers of an ended session, and would keep anybody from
 // creating it again.
 func (w *wrongBackend) forget(ctx context.Context, key store.Key) {
-	keys, _ := w.redis.Do(ctx, w.redis.B().Keys().Pattern("*:s:"+member(key)).Build()).AsStrSlice()
-	for _, key := range keys {
-		_ = w.redis.Do(ctx, w.redis.B().Del().Key(key).Build()).Error()
+	names, _ := w.redis.Do(ctx, w.redis.B().Keys().Pattern("*:s:*").Build()).AsStrSlice()
+	for _, name := range names {
+		if strings.HasSuffix(name, ":s:"+string(key[:])) {
+			_ = w.redis.Do(ctx, w.redis.B().Del().Key(name).Build()).Error()
+		}
 	}
 }
 
@@ -244,6 +246,3 @@ func (w *wrongBackend) DeleteByID(ctx context.Context, ends []store.End) ([]stor
 
 // isRetry reports whether a call is not made for a request.
 func isRetry(ctx context.Context) bool { return ctx.Value(loginNoteKey{}) == nil }
-
-// member returns what ends the name of a session's key in Redis.
-func member(key store.Key) string { return base64.RawURLEncoding.EncodeToString(key[:]) }

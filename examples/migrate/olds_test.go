@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/alexedwards/scs/goredisstore"
@@ -62,7 +63,7 @@ var olds = map[string]func(*testing.T) oldApp{
 	"gorilla: PostgreSQL, antonlindstrom/pgstore": func(t *testing.T) oldApp {
 		s, err := pgstore.NewPGStoreFromPool(openPG(t), keys...)
 		require.NoError(t, err)
-		return ofGorilla(s)
+		return ofGorilla(&oneAtATime{Store: s})
 	},
 	"scs: memstore": func(*testing.T) oldApp { return ofSCS(scs.New()) },
 	"scs: Redis, redisstore": func(t *testing.T) oldApp {
@@ -118,6 +119,22 @@ func ofSCS(manager *scs.SessionManager) oldApp {
 		handler: scsApp(manager), cookie: "session", inStore: true, scs: true,
 		from: migrate.SCS{Manager: manager, Name: "session"},
 	}
+}
+
+// oneAtATime is a store whose New runs once at a time: pgstore's writes to the store's options.
+type oneAtATime struct {
+	sessions.Store
+	mu sync.Mutex
+}
+
+func (s *oneAtATime) New(r *http.Request, name string) (*sessions.Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Store.New(r, name)
+}
+
+func (s *oneAtATime) Get(r *http.Request, name string) (*sessions.Session, error) {
+	return sessions.GetRegistry(r).Get(s, name)
 }
 
 func pgDSN(t *testing.T) string {

@@ -94,6 +94,8 @@ type Details struct {
 	Factors []Factor
 	// Who acts for the user in this session; nil: the user.
 	Actor *Actor
+	// The device that a browser has registered since the last login; nil: none.
+	Device *Device
 	// A login with Remember sets it, and nothing but another login changes it: until when
 	// Replace may revive the session after its idle timeout; at most Expires; 0: never.
 	RememberUntil Time
@@ -116,6 +118,14 @@ type Factor struct {
 type Actor struct {
 	Owner, ID string
 	Key       Key // that the session had when this one began
+}
+
+// A Device is what a session is bound to: a key that a browser keeps and that does not leave
+// the device (Device Bound Session Credentials).
+type Device struct {
+	PublicKey  []byte // a SubjectPublicKeyInfo in DER (RFC 5280)
+	Registered Time   // when the browser sent the key; no two devices of a session have the same
+	Proven     Time   // when it first proved that it has the private key; 0: not yet, so nothing is asked of it
 }
 
 // Detail returns the session's details. They are zero if s.Details is nil.
@@ -180,9 +190,11 @@ const (
 	ReasonTheftSuspected     Reason = "theft_suspected"      // a superseded token was used again
 	ReasonActorEnded         Reason = "actor_ended"          // whoever acted for the user is logged out, or may not any more
 
-	// A guard uses these two itself and never passes them to Delete.
+	// A guard uses these itself and never passes them to Delete.
 	ReasonExpired    Reason = "expired"    // the reason is no longer known; most likely a timeout
 	ReasonRemembered Reason = "remembered" // idle for too long, but not ended: the user's next request revives it
+	// The session goes on, but it is bound to a device, and the request did not prove to be from there.
+	ReasonDeviceUnproven Reason = "device_unproven"
 )
 
 // Retained reports whether a backend keeps the reason, so that the next page can tell the

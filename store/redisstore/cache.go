@@ -116,6 +116,9 @@ func (c *cache) put(key store.Key, e cachedRecord) {
 	if d.Actor != nil {
 		size += len(d.Actor.Owner) + len(d.Actor.ID) + len(d.Actor.Key)
 	}
+	if d.Device != nil {
+		size += len(d.Device.PublicKey)
+	}
 	s := c.shard(key)
 	if size > s.maxYoungSize {
 		return

@@ -111,6 +111,7 @@ func newRecord() store.Record {
 				Label:          "label " + rand.Text(),
 				Factors:        []store.Factor{{Name: "pwd " + rand.Text(), At: now + 8}, {Name: "otp", At: now + 9}},
 				Actor:          &store.Actor{Owner: "actor " + rand.Text(), ID: rand.Text(), Key: newKeyFor("actor")},
+				Device:         &store.Device{PublicKey: []byte("public key " + rand.Text()), Registered: now + 10, Proven: now + 11},
 			},
 		},
 		LastSeen: now.Add(-30*time.Minute) + 7,

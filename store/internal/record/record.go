@@ -44,12 +44,20 @@ func Append(b []byte, s *store.Session) []byte {
 		b = binary.AppendVarint(b, int64(f.At))
 	}
 	if d.Actor == nil {
+		b = append(b, 0)
+	} else {
+		b = append(b, 1)
+		b = appendText(b, d.Actor.Owner)
+		b = appendText(b, d.Actor.ID)
+		b = append(b, d.Actor.Key[:]...)
+	}
+	if d.Device == nil {
 		return append(b, 0)
 	}
 	b = append(b, 1)
-	b = appendText(b, d.Actor.Owner)
-	b = appendText(b, d.Actor.ID)
-	return append(b, d.Actor.Key[:]...)
+	b = appendText(b, string(d.Device.PublicKey))
+	b = binary.AppendVarint(b, int64(d.Device.Registered))
+	return binary.AppendVarint(b, int64(d.Device.Proven))
 }
 
 // Parse decodes what Append has written for key. It returns ErrCorrupt if bytes are missing
@@ -94,6 +102,9 @@ func (p *parser) details() *store.Details {
 	}
 	if p.bool() {
 		d.Actor = &store.Actor{Owner: p.text(), ID: p.text(), Key: p.key()}
+	}
+	if p.bool() {
+		d.Device = &store.Device{PublicKey: []byte(p.text()), Registered: store.Time(p.int()), Proven: store.Time(p.int())}
 	}
 	return d
 }

@@ -23,6 +23,7 @@ var (
 			Created: -1, RememberUntil: 1 << 53, Rotated: math.MinInt64,
 			UserAgent: "user agent", Address: "address", SuccessorToken: []byte{0, 1},
 			Label: "label", Factors: []store.Factor{{Name: "pwd", At: math.MaxInt64}, {}}, Actor: &store.Actor{Owner: "o", ID: "i", Key: store.Key{4, 31: 5}},
+			Device: &store.Device{PublicKey: []byte{0, 48}, Registered: math.MaxInt64, Proven: 1},
 		},
 	}
 	moves = []store.MovedError{

@@ -285,6 +285,7 @@ func (l *locked) writeCookies() {
 	e.session.Write(w, l.cookies, cookies.Session, maxAge)
 	e.visitor.Write(w, l.cookies, cookies.Visitor, 0)
 	l.writeSecrets(w)
+	l.writeBinding(w)
 }
 
 // takeBackCookies removes the session cookies from a header that has not been sent, and
@@ -351,7 +352,7 @@ func (l *locked) undoLostLogin() {
 	}
 }
 
-// hasOpen reports whether handlers have opened values, which they may have changed.
+// hasOpen reports whether handlers have opened values.
 func (l *locked) hasOpen() bool { return l.effects != nil && !l.effects.open.Empty() }
 
 // cleanUp runs however the handler has ended. After a panic nothing is saved, a login is

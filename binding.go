@@ -49,14 +49,17 @@ func (l *locked) offerBinding(h http.Header) {
 		}
 		return
 	}
-	offer := dbsc.Offer{Owner: rec.Owner, ID: rec.ID, Authenticated: rec.Authenticated, Made: l.now}
-	h.Add(dbsc.HeaderRegistration, dbsc.Registration(c.scriptPath+"bind", c.devices.codec.SealOffer(offer)))
+	offer := c.devices.codec.SealOffer(dbsc.Offer{Owner: rec.Owner, ID: rec.ID, Authenticated: rec.Authenticated, Made: l.now})
+	if offer != "" { // a user's ID may be longer than a header
+		h.Add(dbsc.HeaderRegistration, dbsc.Registration(c.scriptPath+"bind", offer))
+	}
 }
 
 // deleteBoundCookies deletes the bound cookies that the browser has sent.
 func (c *core) deleteBoundCookies(w http.ResponseWriter, sent *string) {
-	for _, deleted := range c.cookies.BoundCookies(sent) {
-		deleted.MaxAge = -1
+	deleted := c.cookies.Session
+	deleted.MaxAge = -1
+	for _, deleted.Name = range c.cookies.BoundNames(sent) {
 		http.SetCookie(w, &deleted)
 	}
 }
@@ -158,31 +161,39 @@ func (c *core) prove() http.Handler {
 			http.Error(w, "This is no proof of the device.", http.StatusBadRequest)
 			return
 		}
-		if device.Proven == 0 {
-			bound := false
-			rec, err = c.changeDetails(ctx, owner, id, func(_ store.Record, details *store.Details) (bool, error) {
-				if latest := details.Device; latest == nil || latest.Registered != device.Registered {
-					return false, store.ErrNotFound
-				}
-				proven := *details.Device
-				if bound = proven.Proven == 0; bound {
-					proven.Proven, details.Device = now, &proven
-				}
-				return bound, nil
-			})
-			switch {
-			case errors.Is(err, store.ErrNotFound):
-				forgetDevice(w)
-				return
-			case err != nil:
-				c.deviceUnavailable(ctx, w, err)
-				return
-			case bound:
-				c.emit(req, Event{Name: EventDeviceBound}, rec)
-			}
+		switch rec, err = c.markProven(ctx, rec, now); {
+		case errors.Is(err, store.ErrNotFound):
+			forgetDevice(w)
+		case err != nil:
+			c.deviceUnavailable(ctx, w, err)
+		default:
+			c.sendBoundCookie(w, rec, identifier, made, c.devices.lasts-max(0, now.Sub(made)))
 		}
-		c.sendBoundCookie(w, rec, identifier, made, c.devices.lasts-max(0, now.Sub(made)))
 	})
+}
+
+// markProven records that the device of a session was proven, if that is the first time, and
+// returns the session as it is then.
+func (c *core) markProven(ctx context.Context, rec store.Record, now store.Time) (store.Record, error) {
+	device := rec.Details.Device
+	if device.Proven != 0 {
+		return rec, nil
+	}
+	first := false
+	rec, err := c.changeDetails(ctx, rec.Owner, rec.ID, func(_ store.Record, details *store.Details) (bool, error) {
+		if latest := details.Device; latest == nil || latest.Registered != device.Registered {
+			return false, store.ErrNotFound
+		}
+		proven := *details.Device
+		if first = proven.Proven == 0; first {
+			proven.Proven, details.Device = now, &proven
+		}
+		return first, nil
+	})
+	if err == nil && first {
+		c.emit(ctx, Event{Name: EventDeviceBound}, rec)
+	}
+	return rec, err
 }
 
 // provableSession returns a session whose device may be proven. It returns [store.ErrNotFound]

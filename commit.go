@@ -53,7 +53,7 @@ func (req *request) BeforeInformational(h http.Header) bool {
 	return informational(h, req.caller)
 }
 
-// BeforeHijack implements [response.Hooks]: a hijacked connection cannot set cookies.
+// BeforeHijack implements [response.Hooks]: a hijacked connection sets no cookies.
 func (req *request) BeforeHijack() error {
 	l := req.lock()
 	defer l.unlock()
@@ -91,8 +91,7 @@ func (l *locked) forbidBuffering() {
 	if l.effects == nil || l.effects.derived == nil {
 		return
 	}
-	h := l.writer.Unwrap().Header()
-	if strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") && h.Get("X-Accel-Buffering") == "" {
+	if h := l.writer.Unwrap().Header(); strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") && h.Get("X-Accel-Buffering") == "" {
 		h.Set("X-Accel-Buffering", "no")
 	}
 }

@@ -187,7 +187,7 @@ func (g *core) RequireBound(maxAge time.Duration) func(http.Handler) http.Handle
 			case err != nil:
 				g.emitUnavailable(r.Context(), err, id.rec)
 				return unavailable, ""
-			case at == 0, !mayProveAgain(r) && maxAge != 0 && id.now.Sub(at) >= maxAge:
+			case at == 0, maxAge != 0 && id.now.Sub(at) >= maxAge && !g.mayProveAgain(r):
 				return deviceRequired, ""
 			}
 			return allow, ""
@@ -208,8 +208,13 @@ func (g *core) CancelUnproven(next http.Handler) http.Handler { return g.cancelO
 // provenUntil returns until when the request has proven the device of its session.
 func (req *request) provenUntil(ctx context.Context, rec store.Record) (store.Time, error) {
 	rec, err := req.core.withDevice(ctx, rec)
-	if err != nil || req.core.boundDevice(rec) == nil {
-		return math.MaxInt64, err
+	if err != nil {
+		l := req.lock()
+		defer l.unlock()
+		return 0, l.fail(err)
+	}
+	if req.core.boundDevice(rec) == nil {
+		return math.MaxInt64, nil
 	}
 	return req.core.provenUntil(req.cookies, rec, store.TimeOf(time.Now())), nil
 }
@@ -247,8 +252,10 @@ func (c *core) provenWithin(maxAge time.Duration, next http.Handler) http.Handle
 	})
 }
 
-// mayProveAgain reports whether the client of r follows a redirect.
-func mayProveAgain(r *http.Request) bool { return !fetch.Upgrades(r) }
+// mayProveAgain reports whether the client of r follows a redirect to the same address.
+func (c *core) mayProveAgain(r *http.Request) bool {
+	return !fetch.Upgrades(r) && c.requestOf(r).authResponse() == nil && localpath.Requested(r, c.basePath).Target != ""
+}
 
 // mayBecomeBound reports whether the browser may be about to prove its device.
 func (c *core) mayBecomeBound(rec store.Record) bool {

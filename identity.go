@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
-	"github.com/sessionguard-go/sessionguard/internal/fetch"
-	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/stamp"
 	"github.com/sessionguard-go/sessionguard/store"

@@ -107,9 +107,8 @@ type effects struct {
 	dormantOwner string       // the owner of a session that idled out and may be revived
 	revived      bool         // this request revived the session, and no event has said so yet
 	loggedIn     bool         // by Login
-
-	touched  store.Time // when the request was last recorded as activity since it was accepted
-	touchErr error      // what the backend said to that
+	touched      store.Time   // when the request was last recorded as activity since it was accepted
+	touchErr     error        // what the backend said to that
 
 	session, visitor cookie.Change
 	secrets          cookie.SecretChanges

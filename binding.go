@@ -22,8 +22,9 @@ import (
 const (
 	// offerLifetime is how long a login's offer is good. A TPM may take seconds to make a key.
 	offerLifetime = 5 * time.Minute
-	// challengeLifetime is how old a challenge may be when its signature arrives.
-	challengeLifetime = 2 * time.Minute
+	// challengeLifetime is how old a challenge may be when its signature arrives. Chromium (156)
+	// sends the signature of the last one again first.
+	challengeLifetime = time.Minute
 )
 
 // writeBinding adds the offer of a login to the response, or what a logout deletes.
@@ -151,7 +152,7 @@ func (c *core) prove() http.Handler {
 			made, ok = c.devices.codec.TokenTime(dbsc.Challenge, proof.Challenge, rec.ID, device.Registered)
 		}
 		switch {
-		case text == "", err == nil && !(ok && recent(made, now, min(challengeLifetime, c.devices.lasts))):
+		case text == "", err == nil && !(ok && recent(made, now, c.devices.fresh)):
 			challenge := c.devices.codec.Token(dbsc.Challenge, now, rec.ID, device.Registered)
 			w.Header().Set(dbsc.HeaderChallenge, dbsc.ChallengeFor(identifier, challenge))
 			w.WriteHeader(http.StatusForbidden)

@@ -156,8 +156,8 @@ type Config[U User] struct {
 	// long a proof of the device counts: 10*time.Minute. A copied cookie, a remembered one too,
 	// is of no use then, after at most a tenth, or a minute, longer. Other browsers are logged in
 	// as without it; [Guard.RequireBound] is a gate for what is worth more. It needs https and
-	// [Guard.Script], and New returns an error for less than a second, with InsecureHTTP and with
-	// a CookieDomain. Below 5 minutes it warns: Chrome signs at most six times in nine minutes.
+	// [Guard.Script], and New returns an error for less than a second, and with InsecureHTTP,
+	// a CookieDomain or Partitioned. Below 5 minutes it warns: Chrome signs at most six times in nine minutes.
 	// Update all nodes before you set it. Default: 0, no session is bound.
 	DeviceProof time.Duration
 

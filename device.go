@@ -3,6 +3,7 @@ package sessionguard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"time"
@@ -15,8 +16,10 @@ import (
 )
 
 const (
-	// minProofAge bounds what RequireBound asks for: Chromium signs six times in nine minutes.
-	minProofAge = 2 * time.Minute
+	// minProofAge bounds what RequireBound asks for. It leaves room for a challenge that has
+	// just not expired and a clock that is ahead: Chromium (156) refreshes a request once, and one
+	// that is redirected again would come without a proof.
+	minProofAge = challengeLifetime + maxClockSkew
 	// bindingTime is how long after a login a browser may still be making and proving its key.
 	bindingTime = 15 * time.Second
 	// maxClockSkew is how far the clock of another node may be ahead.
@@ -32,9 +35,10 @@ var errProofFailed = errors.New("the browser could not prove the device that the
 type devicePolicy struct {
 	codec *dbsc.Codec
 	lasts time.Duration // a proof, as the browser is told
-	slack time.Duration // longer: for requests under way, and clocks that differ
+	slack time.Duration // how much longer the guard takes it: for requests under way, and clocks that differ
 	first time.Duration // what a registration brings, so short that a proof follows with the next request
 	grace time.Duration // after the first proof, for requests that began before it
+	fresh time.Duration // how old a challenge may be when its signature arrives
 }
 
 func newDevicePolicy(lasts time.Duration, codec *dbsc.Codec) *devicePolicy {
@@ -44,6 +48,7 @@ func newDevicePolicy(lasts time.Duration, codec *dbsc.Codec) *devicePolicy {
 		slack: min(time.Minute, lasts/10),
 		first: min(time.Minute, lasts),
 		grace: min(30*time.Second, lasts),
+		fresh: min(challengeLifetime, lasts/2),
 	}
 }
 
@@ -99,7 +104,7 @@ func (c *core) withDevice(ctx context.Context, rec store.Record) (store.Record, 
 // checkDevice reports whether q may use rec as far as its device goes. If not, the resolution
 // says what becomes of the request. The session goes on: its user notices nothing.
 func (c *core) checkDevice(ctx context.Context, q query, rec store.Record) (res resolution, ok bool) {
-	if c.devices == nil || rec.Details == nil || rec.Details.Device == nil && rec.Details.Actor == nil {
+	if rec.Details == nil || rec.Details.Device == nil && rec.Details.Actor == nil {
 		return res, true
 	}
 	own, err := c.withDevice(ctx, rec)
@@ -138,7 +143,7 @@ func (l *locked) takeUnproven(res *resolution) error {
 	if res.err == nil {
 		return nil
 	}
-	e.failure = errors.Join(ErrUnavailable, res.err)
+	e.failure = fmt.Errorf("%w: %w", ErrUnavailable, res.err)
 	return e.failure
 }
 
@@ -167,9 +172,11 @@ func (c *core) emitUnproven(ctx context.Context, code string, rec store.Record) 
 // With a maxAge, the device must have been proven less than maxAge ago: a step-up without a
 // password, since whoever has copied all cookies cannot do it. The response to an older proof is
 // a redirect (307) to the same address that deletes the bound cookie, before which the browser
-// proves its device anew; method and body stay. maxAge is at least 2 minutes, because Chromium
-// signs at most six times in nine minutes, or 0: as long as proofs count. RequireBound panics
-// with any other.
+// proves its device anew; method and body stay (measured with Chromium 156). maxAge is at least 2
+// minutes, or 0: as long as proofs count. RequireBound panics with any other. Use it for pages
+// that are needed now and then: Chromium signs six times in nine minutes, for all applications
+// of a site, and if it cannot, the old proof is gone all the same, and so is the login until it
+// can, or the user has logged in again.
 //
 // Others get 403 "device_required" (Refusals.Unbound), and no login page: a browser that cannot
 // bind sessions would go round in circles. In the 15 seconds after a login, while the browser may

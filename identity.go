@@ -280,8 +280,10 @@ func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 			_ = c.endOver(ctx, rec, reason)
 			return resolution{kind: ended, reason: reason}
 		}
-		if res, ok := c.checkDevice(ctx, q, rec); !ok {
-			return res
+		if c.devices != nil {
+			if res, ok := c.checkDevice(ctx, q, rec); !ok {
+				return res
+			}
 		}
 		switch {
 		case phase == alive:

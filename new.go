@@ -250,7 +250,7 @@ func (config *Config[U]) checkDeviceProof() error {
 	case config.CookieDomain != "":
 		return errors.New("the subdomains of a CookieDomain could not prove the device")
 	case config.Partitioned:
-		return errors.New("not with Partitioned")
+		return errors.New("not with Partitioned: browsers (Chromium 156) would never prove the device")
 	case config.DeviceProof < minDeviceProof:
 		config.Logger.Warn("sessionguard: Config.DeviceProof is short: Chrome signs at most six proofs in nine minutes, and its users may have to log in again", "device_proof", config.DeviceProof)
 	}

@@ -61,8 +61,10 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 		_ = c.endOver(ctx, rec, reason)
 		return resolution{kind: ended, reason: reason}
 	}
-	if res, ok := c.checkDevice(ctx, q, rec); !ok {
-		return res // a copy without the device threatens nobody
+	if c.devices != nil {
+		if res, ok := c.checkDevice(ctx, q, rec); !ok {
+			return res // a copy without the device threatens nobody
+		}
 	}
 	details := rec.Detail()
 	token, opened := c.cookies.OpenSuccessor(value, details.SuccessorToken)

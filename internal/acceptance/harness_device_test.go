@@ -28,6 +28,9 @@ const (
 	forget    = `{"continue":false}`
 )
 
+// fromAnotherSite is the header of a navigation that another site has led to.
+var fromAnotherSite = []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}
+
 // deviceSite returns a site whose sessions are bound where the browser can.
 //
 //	     /sessionguard/  guard.Script()

@@ -61,7 +61,7 @@ func sign(t testing.TB, key crypto.Signer, header, claims string) string {
 		var r, s *big.Int
 		r, s, err = ecdsa.Sign(rand.Reader, ec, digest[:])
 		require.NoError(t, err)
-		size := (ec.Params().BitSize + 7) / 8
+		size := max(32, ec.Params().BitSize/8)
 		signature = append(r.FillBytes(make([]byte, size)), s.FillBytes(make([]byte, size))...)
 	} else {
 		signature, err = key.Sign(rand.Reader, digest[:], crypto.SHA256)

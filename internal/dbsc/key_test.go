@@ -29,6 +29,8 @@ func TestWhichECKeysAreAccepted(t *testing.T) {
 	require.NoError(t, err)
 	x, err := decode(good["x"])
 	require.NoError(t, err)
+	y, err := decode(good["y"])
+	require.NoError(t, err)
 	field := elliptic.P256().Params().P.Bytes()
 	for name, change := range map[string]map[string]string{
 		"another type":           {"kty": "ec"},
@@ -43,7 +45,7 @@ func TestWhichECKeysAreAccepted(t *testing.T) {
 		"a short y":              {"y": encode(x[1:])},
 		"a long x":               {"x": encode(append([]byte{0}, x...))},
 		"a long y":               {"y": encode(append([]byte{0}, x...))},
-		"bytes that move":        {"x": encode(x[:31]), "y": encode(append(x[31:], x...))},
+		"bytes that move":        {"x": encode(x[:31]), "y": encode(append([]byte{x[31]}, y...))},
 		"not on the curve":       {"y": good["x"]},
 		"the point at infinity":  {"x": encode(make([]byte, 32)), "y": encode(make([]byte, 32))},
 		"x outside of the field": {"x": encode(field)},
@@ -105,6 +107,7 @@ func TestWhichRSAKeysAreAccepted(t *testing.T) {
 		"a padded exponent":         {with(modulus(2048, false), "AQAB="), false},
 		"a break in the exponent":   {with(modulus(2048, false), "AQ\nAB"), false},
 		"a padded modulus":          {with(modulus(2048, false)+"==", e), false},
+		"garbage behind a modulus":  {with(modulus(2112, false)+"==", e), false},
 		"another type":              {map[string]string{"kty": "EC", "n": modulus(2048, false), "e": e}, false},
 	} {
 		err := registrationError(t, "RS256", test.jwk)
@@ -119,6 +122,8 @@ func TestAProofIsVerifiedWithTheStoredKeyAndItsAlgorithm(t *testing.T) {
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	require.NoError(t, err)
+	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	require.NoError(t, err)
 	small := rsaOf(t, 1024)
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
@@ -149,6 +154,8 @@ func TestAProofIsVerifiedWithTheStoredKeyAndItsAlgorithm(t *testing.T) {
 		"no signature":           {with(nil), ecDER, false},
 		"a short one":            {with(signature[:63]), ecDER, false},
 		"a long one":             {with(append(slices.Clone(signature), 0)), ecDER, false},
+		"a long s":               {with(slices.Concat(signature[:32], []byte{0}, signature[32:])), ecDER, false},
+		"a short s":              {withShortS(t, ec), ecDER, false},
 		"longer numbers":         {with(slices.Concat([]byte{0}, signature[:32], []byte{0}, signature[32:])), ecDER, false},
 		"zeros":                  {with(make([]byte, 64)), ecDER, false},
 		"r 0":                    {with(append(make([]byte, 32), signature[32:]...)), ecDER, false},
@@ -163,6 +170,7 @@ func TestAProofIsVerifiedWithTheStoredKeyAndItsAlgorithm(t *testing.T) {
 		"garbage":                {good, []byte("garbage"), false},
 		"a point off the curve":  {good, append(slices.Clone(ecDER[:len(ecDER)-1]), ecDER[len(ecDER)-1]^1), false},
 		"a stored P-384":         {sign(t, p384, plainHeader, plainClaims), derOf(t, p384.Public()), false},
+		"a stored P-224":         {sign(t, p224, plainHeader, plainClaims), derOf(t, p224.Public()), false},
 		"a stored small RSA key": {sign(t, small, rsaHeader, plainClaims), derOf(t, small.Public()), false},
 		"a stored Ed25519 key":   {good, derOf(t, edwards.Public()), false},
 	} {
@@ -189,4 +197,17 @@ func rsaOf(t *testing.T, bits int) *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, bits)
 	require.NoError(t, err)
 	return key
+}
+
+// withShortS returns a proof whose s begins with a zero, without that.
+func withShortS(t *testing.T, key *ecdsa.PrivateKey) string {
+	for {
+		text := sign(t, key, plainHeader, plainClaims)
+		dot := strings.LastIndexByte(text, '.')
+		signature, err := decode(text[dot+1:])
+		require.NoError(t, err)
+		if signature[32] == 0 {
+			return text[:dot+1] + encode(slices.Delete(signature, 32, 33))
+		}
+	}
 }

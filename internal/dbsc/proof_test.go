@@ -99,6 +99,7 @@ func TestWhatIsNoProofIsRefused(t *testing.T) {
 		"two challenges":           with(plainHeader, `{"jti":"a","jti":"challenge"}`),
 		"a member twice":           with(plainHeader, `{"x":1,"jti":"challenge","x":1}`),
 		"a list":                   with(plainHeader, `["jti"]`),
+		"a list like an object":    with(plainHeader, `["jti","challenge"]`),
 		"null":                     with(plainHeader, `null`),
 		"a string":                 with(plainHeader, `"jti"`),
 		"not JSON":                 with(plainHeader, `{"jti":"challenge"`),

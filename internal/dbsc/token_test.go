@@ -70,6 +70,16 @@ func TestATokenIsForOnePurposeSessionDeviceAndGuard(t *testing.T) {
 	refused("the other alphabet", Cookie, strings.Repeat("+", 43), testID, 3)
 	refused("very long", Cookie, strings.Repeat("A", 1<<20), testID, 3)
 
+	// A zero at the end would also be what is left of the buffer.
+	for at := store.Time(0); ; at++ {
+		raw, err := decode(c.Token(Cookie, at, testID, 3))
+		require.NoError(t, err)
+		if raw[31] == 0 {
+			refused("a line break for a zero", Cookie, c.Token(Cookie, at, testID, 3)[:42]+"\n", testID, 3)
+			break
+		}
+	}
+
 	// The last character has two bits that stand for nothing.
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	same := 0

@@ -32,8 +32,8 @@ func TestActingNeedsTheActorsDevice(t *testing.T) {
 		thief := a.thiefOf(a.grace)
 		thief.requireUnproven()
 		require.Equal(t, http.StatusForbidden, thief.Post("/act?user=ada").StatusCode)
-		for range 2 {
-			advance(deviceProof + deviceSlack)
+		for range 2 { // ActAs ends after a quarter of an hour
+			advance(7 * time.Minute)
 			a.requireUser(a.grace, "ada")
 			a.grace.Get("/home")
 			require.Equal(t, "bound", a.grace.Get("/bound").Body)

@@ -40,7 +40,7 @@ func TestActingNeedsTheActorsDevice(t *testing.T) {
 			thief.requireUnproven()
 		}
 		require.NotContains(t, a.grace.Device.History(), "ended")
-		require.Empty(t, a.sessionsOf("ada"))
+		require.True(t, a.sessionsOf("ada")[0].Bound.IsZero(), "the session of ActAs has no device of its own")
 
 		a.stop()
 		a.requireUser(a.grace, "grace")

@@ -80,6 +80,8 @@ type browser struct {
 	// thirdParty is the user's choice about third-party cookies: "allowed", "blocked", or "" if
 	// there was none.
 	thirdParty string
+	// features are those of Chromium that are on besides its own choice.
+	features string
 	// driverWaits reports whether the driver itself waits until a page is loaded.
 	driverWaits bool
 	// attemptTimeout bounds each run of the script in Until.

@@ -26,16 +26,20 @@ func startChromium(b *browser) error {
 	if err := choose(profile, b.thirdParty); err != nil {
 		return err
 	}
-	browser, err := b.startProcess(nil, nil, findProgram("chromium"),
-		"--headless=new", "--remote-debugging-port=0", "--user-data-dir="+profile,
+	args := []string{
+		"--headless=new", "--remote-debugging-port=0", "--user-data-dir=" + profile,
 		"--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
 		"--no-first-run", "--no-default-browser-check", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--disable-breakpad", "--password-store=basic",
 		// --ignore-certificate-errors would turn the HTTP cache off, and hide
 		// leaks from it.
-		"--ignore-certificate-errors-spki-list="+certificate().spki,
-		"--load-extension="+extension,
-		"about:blank")
+		"--ignore-certificate-errors-spki-list=" + certificate().spki,
+		"--load-extension=" + extension,
+	}
+	if b.features != "" {
+		args = append(args, "--enable-features="+b.features)
+	}
+	browser, err := b.startProcess(nil, nil, findProgram("chromium"), append(args, "about:blank")...)
 	if err != nil {
 		return err
 	}
@@ -92,7 +96,7 @@ func choose(profile, thirdParty string) error {
 // press Ctrl+Shift+T in, nothing else reopens a closed tab. The extension does not touch
 // other pages.
 func writeExtension(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	for name, content := range map[string]string{

@@ -26,6 +26,8 @@ func startChromium(b *browser) error {
 	if err := choose(profile, b.thirdParty); err != nil {
 		return err
 	}
+	port := filepath.Join(profile, "DevToolsActivePort")
+	_ = os.Remove(port) // of the browser that had the profile before
 	args := []string{
 		"--headless=new", "--remote-debugging-port=0", "--user-data-dir=" + profile,
 		"--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
@@ -48,15 +50,15 @@ func startChromium(b *browser) error {
 		return err
 	}
 	debugging, err := browser.await("DevTools", func() string {
-		port, _ := os.ReadFile(filepath.Join(profile, "DevToolsActivePort"))
-		line, _, _ := strings.Cut(string(port), "\n")
+		content, _ := os.ReadFile(port)
+		line, _, _ := strings.Cut(string(content), "\n")
 		return line
 	})
 	if err != nil {
 		return err
 	}
 	started := regexp.MustCompile(`started successfully on port (\d+)`)
-	port, err := driver.await("its port", func() string {
+	driverPort, err := driver.await("its port", func() string {
 		log, _ := os.ReadFile(driver.log)
 		if match := started.FindSubmatch(log); match != nil {
 			return string(match[1])
@@ -72,7 +74,7 @@ func startChromium(b *browser) error {
 		}
 		return b.Eval("return chrome.sessions.restore().then(() => null)", nil)
 	}
-	b.driver, b.driverWaits = newWebdriver(port), true
+	b.driver, b.driverWaits = newWebdriver(driverPort), true
 	return b.beginSession(object{
 		"unhandledPromptBehavior": "dismiss",
 		"goog:chromeOptions":      object{"debuggerAddress": "127.0.0.1:" + debugging},

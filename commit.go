@@ -53,7 +53,7 @@ func (req *request) BeforeInformational(h http.Header) bool {
 	return informational(h, req.caller)
 }
 
-// BeforeHijack implements [response.Hooks]: a hijacked connection cannot set cookies.
+// BeforeHijack implements [response.Hooks]: a hijacked connection sets no cookies.
 func (req *request) BeforeHijack() error {
 	l := req.lock()
 	defer l.unlock()
@@ -91,8 +91,7 @@ func (l *locked) forbidBuffering() {
 	if l.effects == nil || l.effects.derived == nil {
 		return
 	}
-	h := l.writer.Unwrap().Header()
-	if strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") && h.Get("X-Accel-Buffering") == "" {
+	if h := l.writer.Unwrap().Header(); strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") && h.Get("X-Accel-Buffering") == "" {
 		h.Set("X-Accel-Buffering", "no")
 	}
 }
@@ -285,6 +284,7 @@ func (l *locked) writeCookies() {
 	e.session.Write(w, l.cookies, cookies.Session, maxAge)
 	e.visitor.Write(w, l.cookies, cookies.Visitor, 0)
 	l.writeSecrets(w)
+	l.writeBinding(w)
 }
 
 // takeBackCookies removes the session cookies from a header that has not been sent, and
@@ -351,7 +351,7 @@ func (l *locked) undoLostLogin() {
 	}
 }
 
-// hasOpen reports whether handlers have opened values, which they may have changed.
+// hasOpen reports whether handlers have opened values.
 func (l *locked) hasOpen() bool { return l.effects != nil && !l.effects.open.Empty() }
 
 // cleanUp runs however the handler has ended. After a panic nothing is saved, a login is

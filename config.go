@@ -151,6 +151,16 @@ type Config[U User] struct {
 	// Anyone on the network can then steal the session.
 	InsecureHTTP bool
 
+	// DeviceProof binds sessions to the device that logged in, where its browser can (Device
+	// Bound Session Credentials, a draft of the W3C: Chrome on Windows, from 145), and says for how
+	// long a proof of the device counts: 10*time.Minute. A copied cookie, a remembered one too,
+	// is of no use then, after at most a tenth, or a minute, longer. Other browsers are logged in
+	// as without it; [Guard.RequireBound] is a gate for what is worth more. It needs https and
+	// [Guard.Script], and New returns an error for less than a second, and with InsecureHTTP,
+	// a CookieDomain or Partitioned. Below 5 minutes it warns: Chrome signs at most six times in nine minutes.
+	// Update all nodes before you set it. Default: 0, no session is bound.
+	DeviceProof time.Duration
+
 	// ClientAddr returns the client's address, for [Guard.Sessions] and events. Default:
 	// that of the connection, which behind a proxy is the proxy's: use [ClientAddrFrom] there.
 	// Values longer than 100 bytes or containing control characters are ignored.

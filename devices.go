@@ -38,6 +38,10 @@ type Session struct {
 	Label   string   // what a person calls the device: see [Label]; "" if nothing
 	Factors []Factor // how the user has proven who they are; none if only a cookie has revived the session since
 	Actor   string   // the ID of the user who acts for this one; "" for the user's own session
+
+	// Bound is since when the session is bound to the device that logged in; the zero time if
+	// it is not: see Config.DeviceProof.
+	Bound time.Time
 }
 
 // A Factor is a way of proving who one is.
@@ -179,6 +183,9 @@ func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 	case !rec.Revived():
 		s.Authenticated = rec.Authenticated.Time()
 	}
+	if device := c.boundDevice(rec); device != nil {
+		s.Bound = device.Proven.Time()
+	}
 	if details.RememberUntil > now {
 		s.RememberedUntil = details.RememberUntil.Time()
 	}
@@ -247,36 +254,45 @@ func (g *core) SetLabel(ctx context.Context, userID, id, label string) error {
 	return ErrNoSession
 }
 
-// saveLabel stores the label of an owner's session, wherever and however others change it
-// meanwhile, and returns the session as it is then.
+// saveLabel stores the label of an owner's session, and returns the session as it is then.
 func (c *core) saveLabel(ctx context.Context, owner, id, label string) (*store.Session, error) {
+	rec, err := c.changeDetails(ctx, owner, id, func(rec store.Record, details *store.Details) (changed bool, err error) {
+		if !c.isListed(rec, store.TimeOf(time.Now())) {
+			return false, store.ErrNotFound
+		}
+		changed = details.Label != label
+		details.Label = label
+		return changed, nil
+	})
+	return rec.Session, err
+}
+
+// changeDetails changes the details of an owner's session, wherever and however others change
+// it meanwhile, and returns the session as it is then. change gets a copy of the details.
+func (c *core) changeDetails(ctx context.Context, owner, id string, change func(store.Record, *store.Details) (changed bool, err error)) (store.Record, error) {
 	for attempts := 1; ; attempts++ {
 		rec, err := c.backend.LoadByID(ctx, owner, id)
 		if err != nil {
-			return nil, err
+			return rec, err
 		}
 		details := rec.Detail()
-		if !c.isListed(rec, store.TimeOf(time.Now())) {
-			return nil, store.ErrNotFound
+		if changed, err := change(rec, &details); err != nil || !changed {
+			return rec, err
 		}
-		if details.Label == label {
-			return rec.Session, nil
-		}
-		details.Label = label
-		labelled := *rec.Session
-		labelled.Details = &details
-		err = c.backend.Save(ctx, store.Record{Session: &labelled, LastSeen: rec.LastSeen})
+		session := *rec.Session
+		session.Details = &details
+		err = c.backend.Save(ctx, store.Record{Session: &session, LastSeen: rec.LastSeen})
 		if err == nil {
-			saved := labelled // which the backend may have kept
+			saved := session // which the backend may have kept
 			saved.Version++
-			return &saved, nil
+			return store.Record{Session: &saved, LastSeen: rec.LastSeen}, nil
 		}
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-			return nil, err
+			return rec, err
 		}
 		turns.BackOff(ctx, attempts) // saved, or moved to another key: see LoadByID
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return rec, ctx.Err()
 		}
 	}
 }

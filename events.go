@@ -34,7 +34,7 @@ type Event struct {
 	SessionHash string       // of the session's public ID, the same in all its events
 	Reason      store.Reason // why the session ended
 	Actor       string       // ID of the user who acts as UserID in this session ([Guard.ActAs]); of EventEnded: whose request ended it, if any
-	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "factor_required", "cross_origin", …; of EventSeveralCookies: their name
+	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "factor_required", "cross_origin", "device_required", …; of EventSeveralCookies: their name; of EventDeviceUnproven: "no_proof", "proof_failed" (the browser could not make one, and will try again), "wrong_key"
 	Count       int          // of events that are emitted at most once a second: how many since the last, this one included
 	Factors     []string     // of the events of a login: those that its session has now
 	Err         error        // of EventUnavailable
@@ -56,6 +56,8 @@ const (
 	EventExpired          EventName = "expired"           // (info) by the idle or absolute timeout
 	EventEnded            EventName = "ended"             // (info) by another session, an administrator, a limit, the user's state
 	EventTheftSuspected   EventName = "theft_suspected"   // (warn) a superseded token was presented: the session was ended
+	EventDeviceBound      EventName = "device_bound"      // (info) a browser has proven its device for the first time: see Config.DeviceProof
+	EventDeviceUnproven   EventName = "device_unproven"   // (warn) the cookie of a bound session came without a proof of its device, or somebody tried to make one: at most once a second
 	EventRefused          EventName = "refused"           // (warn; debug if not logged in, info if the login is too old or lacks a factor; "cross_origin" and "login_required" at most once a second each)
 	EventUnknownCookie    EventName = "unknown_cookie"    // (info) signed with our keys, but of no session: at most once a second
 	EventUnverifiedCookie EventName = "unverified_cookie" // (info) a session cookie not signed with our keys: at most once a second
@@ -73,6 +75,8 @@ var eventMessages = map[EventName]string{
 	EventExpired:          "session expired",
 	EventEnded:            "session ended",
 	EventTheftSuspected:   "theft suspected: a superseded token was presented",
+	EventDeviceBound:      "session bound to a device",
+	EventDeviceUnproven:   "a bound session was used without its device",
 	EventRefused:          "refused",
 	EventUnknownCookie:    "cookie of no session",
 	EventUnverifiedCookie: "a cookie that these keys did not sign",
@@ -89,7 +93,7 @@ func (e *Event) level() slog.Level {
 			}
 		}
 		return slog.LevelWarn // a login, with the reason as its code
-	case EventTheftSuspected, EventSeveralCookies:
+	case EventTheftSuspected, EventSeveralCookies, EventDeviceUnproven:
 		return slog.LevelWarn
 	case EventUnavailable:
 		if errors.Is(e.Err, context.Canceled) {

@@ -26,10 +26,11 @@ func TestEveryEventHasALogMessage(t *testing.T) {
 	for _, name := range []EventName{
 		EventLogin, EventLoginPending, EventReauthenticated, EventRevived, EventLogout, EventExpired, EventEnded,
 		EventTheftSuspected, EventRefused, EventUnknownCookie, EventUnverifiedCookie, EventSeveralCookies, EventUnavailable, EventActing,
+		EventDeviceBound, EventDeviceUnproven,
 	} {
 		require.NotEmpty(t, eventMessages[name], name)
 	}
-	require.Len(t, eventMessages, 14)
+	require.Len(t, eventMessages, 16)
 }
 
 func TestThrottleCountsSuppressedEvents(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"time"
 
@@ -262,18 +263,25 @@ func (l *locked) overtaken() bool {
 // the stream too. Routes with CancelOnEnd cost one backend call at the start and one every 5
 // minutes, or every 30 seconds without a Watcher. If nobody is logged in, only
 // [Guard.EndStreams] ends the stream. Pages of other origins are refused, as by a gate.
-func (g *core) CancelOnEnd(next http.Handler) http.Handler {
-	return g.isolate(func(req *request, w http.ResponseWriter, r *http.Request) {
+func (g *core) CancelOnEnd(next http.Handler) http.Handler { return g.cancelOnEnd(next, false) }
+
+// cancelOnEnd serves streams, which with unproven also end if the device is not proven any more.
+func (c *core) cancelOnEnd(next http.Handler, unproven bool) http.Handler {
+	return c.isolate(func(req *request, w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		rec, err := req.sessionToWatch(r.Context(), ctx)
+		proven := store.Time(math.MaxInt64)
+		if err == nil && unproven {
+			proven, err = req.provenUntil(r.Context(), rec)
+		}
 		var s *stream.Stream
 		if err == nil {
-			s, err = req.openStream(r.Context(), rec, cancel)
+			s, err = req.openStream(r.Context(), rec, proven, cancel)
 		}
 		switch {
 		case errors.Is(err, ErrUnavailable):
-			g.refuse(req, w, r, unavailable)
+			c.refuse(req, w, r, unavailable)
 		case s == nil:
 			next.ServeHTTP(w, r)
 		default:
@@ -326,8 +334,8 @@ func (l *locked) sessionToWatch(parent, derived context.Context) (store.Record, 
 	return l.rec, nil
 }
 
-func (req *request) openStream(ctx context.Context, rec store.Record, cancel context.CancelCauseFunc) (*stream.Stream, error) {
-	s, err := req.core.streams.Open(ctx, rec, req.writer.Stopper(), cancel)
+func (req *request) openStream(ctx context.Context, rec store.Record, proven store.Time, cancel context.CancelCauseFunc) (*stream.Stream, error) {
+	s, err := req.core.streams.Open(ctx, rec, proven, req.writer.Stopper(), cancel)
 	if err != nil {
 		l := req.lock()
 		defer l.unlock()
@@ -370,30 +378,4 @@ func (c *core) streamSession(ctx context.Context, key store.Key, owner, id strin
 		_, err = c.actorSession(ctx, rec, now)
 	}
 	return rec, err
-}
-
-// IdleTimeout gives one login an idle timeout of its own: an administrator may get ten
-// minutes where others get thirty. A login without it that re-authenticates the user keeps
-// the session's own if that is shorter than the guard's, so that a page that asks for the
-// password again need not know of it. So where a first login with a short timeout waits for a
-// second step, the one that completes it gives the longer one, unless [Factors] makes the first
-// wait, of which nothing is kept:
-//
-//	err := guard.Login(w, r, user, sessionguard.IdleTimeout(30*time.Minute), sessionguard.AbsoluteTimeout(12*time.Hour))
-func IdleTimeout(d time.Duration) LoginOption {
-	return func(o *loginOptions) { o.idle = explicit(d) }
-}
-
-// AbsoluteTimeout gives one login an absolute timeout of its own. As with [IdleTimeout], a
-// re-authentication without it keeps a shorter one.
-func AbsoluteTimeout(d time.Duration) LoginOption {
-	return func(o *loginOptions) { o.absolute = explicit(d) }
-}
-
-// explicit prevents that a computed zero means the default.
-func explicit(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
-	}
-	return d
 }

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
-	"github.com/sessionguard-go/sessionguard/internal/fetch"
-	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/stamp"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -94,6 +92,8 @@ func (l *locked) apply(res *resolution) error {
 		e := l.needEffects()
 		e.session = cookie.Change{Kind: cookie.Rotate, Value: res.token}
 		e.revived = res.kind == revived
+	case unproven:
+		return l.takeUnproven(res)
 	case waiting:
 		e := l.needEffects()
 		e.endReason, e.dormantOwner = store.ReasonRemembered, res.rec.Owner
@@ -216,7 +216,7 @@ type resolution struct {
 	rec    store.Record
 	token  string       // of rotated and revived: the cookie value that the browser gets instead
 	reason store.Reason // of ended
-	err    error        // of unknown
+	err    error        // of unknown, and of unproven if the browser will try again
 }
 
 type resolutionKind uint8
@@ -228,6 +228,7 @@ const (
 	superseded                       // the same, but the response cannot set the cookie
 	revived                          // rec was dormant; this request has revived it under token
 	waiting                          // rec is dormant, and waits for the request of a person
+	unproven                         // rec is not ended, but the request is not from the device that it is bound to
 	ended                            // the session has ended, for reason
 	unknown                          // it cannot be known: err
 )
@@ -275,12 +276,18 @@ func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 			return resolution{kind: unknown, err: errForeign}
 		}
 		phase, reason := phaseAt(rec, q.now)
+		if phase == over {
+			_ = c.endOver(ctx, rec, reason)
+			return resolution{kind: ended, reason: reason}
+		}
+		if c.devices != nil {
+			if res, ok := c.checkDevice(ctx, q, rec); !ok {
+				return res
+			}
+		}
 		switch {
 		case phase == alive:
 			return resolution{kind: current, rec: rec}
-		case phase == over:
-			_ = c.endOver(ctx, rec, reason)
-			return resolution{kind: ended, reason: reason}
 		case !c.mayRevive(q):
 			return resolution{kind: waiting, rec: rec} // and is not deleted
 		}
@@ -320,78 +327,4 @@ func (c *core) resolveMissing(ctx context.Context, q query, value string, err er
 		return resolution{kind: ended, reason: store.ReasonExpired}
 	}
 	return c.unverifiedCookie(ctx)
-}
-
-// resolveSuperseded resolves a token that a revival has replaced. For a while it is still
-// the same person's; later it is a copy's.
-func (c *core) resolveSuperseded(ctx context.Context, q query, value string, moved *store.MovedError, rec store.Record) resolution {
-	if !c.owns(rec) {
-		return resolution{kind: unknown, err: errForeign}
-	}
-	phase, reason := phaseAt(rec, q.now)
-	if phase == over {
-		_ = c.endOver(ctx, rec, reason)
-		return resolution{kind: ended, reason: reason}
-	}
-	details := rec.Detail()
-	token, opened := c.cookies.OpenSuccessor(value, details.SuccessorToken)
-	recent := q.now.Sub(details.Rotated) < c.rememberGrace
-	// The response with the new token may have been lost: nobody has used that token, and
-	// it came either from this very token's revival or from a login after it.
-	lost := tokenUnused(rec) && phase == alive && (moved.To == rec.Key || !rec.Revived())
-	switch {
-	case opened && phase == alive && rec.Revived() && (recent || lost):
-		if q.auth && !recent {
-			return resolution{kind: waiting, rec: rec} // for a page that can set the cookie
-		}
-		if q.auth || fetch.Upgrades(q.request) {
-			return resolution{kind: superseded, rec: rec}
-		}
-		return resolution{kind: rotated, rec: rec, token: token}
-	case recent || lost:
-		return resolution{}
-	}
-	d, cancel := detached(ctx)
-	defer cancel()
-	if _, err := c.end(d, rec.Key, store.ReasonTheftSuspected, ""); err != nil {
-		c.endLater(rec.Key, rec, store.ReasonTheftSuspected, err)
-		c.emitEnd(ctx, rec, store.ReasonTheftSuspected, "")
-		return resolution{kind: unknown, err: err}
-	}
-	return resolution{kind: ended, reason: store.ReasonTheftSuspected}
-}
-
-// mayRevive reports whether a person seems to be asking, whose browser can be given a
-// cookie. It parses the URL, so it is called only if there is a session to revive.
-func (c *core) mayRevive(q query) bool {
-	return q.activity == active && !q.auth && !fetch.Upgrades(q.request) &&
-		!fetch.Prefetches(q.request) && localpath.Requested(q.request, c.basePath).Path != c.login.Path
-}
-
-// revive continues a dormant session under a new token.
-func (c *core) revive(ctx context.Context, q query, old store.Record, value string) (resolution, error) {
-	token, key, err := c.newToken(old.Owner)
-	if err != nil {
-		return resolution{}, err
-	}
-	details := old.Detail()
-	details.Rotated = max(q.now, old.Authenticated+1)
-	details.SuccessorToken = c.cookies.SealSuccessor(value, token)
-	details.UserAgent, details.Address = c.device(q.request)
-	session := *old.Session
-	session.Key, session.Values, session.Details = key, nil, &details
-	next := store.Record{Session: &session, LastSeen: details.Rotated - 1} // see tokenUnused
-
-	d, cancel := detached(ctx)
-	defer cancel()
-	if err := c.backend.Replace(d, old.Key, old.Version, next); err != nil {
-		return resolution{}, err
-	}
-	return resolution{kind: revived, rec: next, token: token}, nil
-}
-
-// tokenUnused reports whether the session's current token has never been presented.
-// revive sets LastSeen one millisecond before Rotated to encode this.
-func tokenUnused(rec store.Record) bool {
-	return rec.LastSeen <= max(rec.Authenticated, rec.Detail().Rotated-1)
 }

@@ -78,46 +78,30 @@ func checkTimeouts(idle, absolute time.Duration) error {
 	return nil
 }
 
-// Remember makes a login outlast its idle timeout and the closing of the browser, until
-// Config.RememberFor after it. It is for a checkbox "Remember me" that the user has
-// ticked:
+// IdleTimeout gives one login an idle timeout of its own: an administrator may get ten
+// minutes where others get thirty. A login without it that re-authenticates the user keeps
+// the session's own if that is shorter than the guard's, so that a page that asks for the
+// password again need not know of it. So where a first login with a short timeout waits for a
+// second step, the one that completes it gives the longer one, unless [Factors] makes the first
+// wait, of which nothing is kept:
 //
-//	err := guard.Login(w, r, user, sessionguard.Remember())
-//
-// There is no second cookie: the browser keeps the session's own. If it comes back after
-// the idle timeout, the session is revived under a new token: the user is logged in, but
-// the session's values are gone, and it is not fresh for [Guard.RequireFresh]. The
-// absolute timeout of such a login is RememberFor if that is longer, unless the
-// [AbsoluteTimeout] option is given as well. The browser keeps the cookie for an hour
-// more, so that the login page can say why the session ended. Only a login with Remember
-// moves the end; logging in again without it, while the session lives, keeps it.
-//
-// Some requests revive nothing, so that a page left alone stays away: [Guard.Passive]
-// ones, WebSockets, those of the guard script, prefetches, [Guard.Login], and the login
-// page (Config.LoginPath). There [Guard.EndReason] is [store.ReasonRemembered], and a link
-// to any other page revives. Every other request that needs the session revives it, also
-// a fetch or an image on the login page: make requests without a person Passive. What
-// ends any session ends a remembered one as well: a logout, [Guard.EndUser], a changed
-// SessionStamp, an inactive user, and a factor that the user needs since (Config.Factors).
-//
-// It is not for AAL2 and AAL3 of NIST SP 800-63B-4, which want a session to end after at most
-// an hour or 15 minutes without activity. Where a login takes several steps ([Factors]), pass
-// Remember to the one that completes it.
-//
-// Each revival replaces the token. The superseded token still counts as the same person's
-// for Config.RememberGrace, since a page makes many requests at once, and until the new
-// token has been used or has idled out, since the response with it may be lost. After
-// that the superseded token is taken for a copy: the session ends,
-// [EventTheftSuspected] is emitted, and the legitimate user has to log in again. This
-// cannot tell a thief from a browser that was restored from an old backup, or that never
-// got the response and then idled out as well, or one of whose requests is late: a handler
-// or a machine that stood still held it for longer than RememberGrace before the guard
-// looked the session up, while another request revived it. Such a machine must stand still
-// just when somebody comes back. It does not notice a thief who never lets
-// the session idle out, or whose copy is not used again after the token was replaced: as
-// long as nothing is replaced, both have the same cookie.
-func Remember() LoginOption {
-	return func(o *loginOptions) { o.remember = true }
+//	err := guard.Login(w, r, user, sessionguard.IdleTimeout(30*time.Minute), sessionguard.AbsoluteTimeout(12*time.Hour))
+func IdleTimeout(d time.Duration) LoginOption {
+	return func(o *loginOptions) { o.idle = explicit(d) }
+}
+
+// AbsoluteTimeout gives one login an absolute timeout of its own. As with [IdleTimeout], a
+// re-authentication without it keeps a shorter one.
+func AbsoluteTimeout(d time.Duration) LoginOption {
+	return func(o *loginOptions) { o.absolute = explicit(d) }
+}
+
+// explicit prevents that a computed zero means the default.
+func explicit(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
@@ -169,7 +153,7 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 		return ErrHeadersSent
 	}
 	raise(&l.activity, noRevival) // a login needs none
-	if err := l.loadSession(ctx); err != nil {
+	if err := l.logInUnproven(l.loadSession(ctx)); err != nil {
 		return err
 	}
 	if err := l.checkFound(ctx, user.UserID()); err != nil {
@@ -267,7 +251,7 @@ func (l *locked) reauthenticate(ctx context.Context, n *login) error {
 	err := l.core.renewals.Do(ctx, held.ID, held, func(latest store.Record) (store.Record, error) {
 		return next, l.core.retryMoved(ctx, latest, func(latest store.Record) error {
 			next.Values, next.Version, next.Details.Rotated = latest.Values, latest.Version, l.now
-			next.Details.Label = cmp.Or(n.label, latest.Detail().Label)
+			next.Details.Label, next.Details.Device = cmp.Or(n.label, latest.Detail().Label), latest.Detail().Device
 			next.Details.Factors = factor.Add(provenFactors(latest), n.factors, l.now)
 			n.missing = factor.Missing(next.Details.Factors, n.needs)
 			limits := n.loginOptions
@@ -280,10 +264,10 @@ func (l *locked) reauthenticate(ctx context.Context, n *login) error {
 	case errors.Is(err, store.ErrConflict):
 		// Somebody keeps saving values, perhaps a thief who would lose the session. As it was
 		// last seen it becomes a new one, and create ends the old one however it changes.
-		next.ID, next.Version, next.Details.Rotated = newPublicID(), 0, 0
+		next.ID, next.Version, next.Details.Rotated, next.Details.Device = newPublicID(), 0, 0, nil
 		return nil
 	case errors.Is(err, store.ErrNotFound):
-		next.ID, next.Values, next.Version = newPublicID(), nil, 0
+		next.ID, next.Values, next.Version, next.Details.Device = newPublicID(), nil, 0, nil
 		next.Details.Created, next.Details.Rotated, next.Details.Label = l.now, 0, n.label
 		next.Details.Factors = factor.Add(nil, n.factors, l.now)
 		l.setLimits(next, n.loginOptions, held.Session, 0)
@@ -371,6 +355,7 @@ func (l *locked) completeLogin(n *login) {
 		return
 	}
 	l.takeSession(n.token, n.next, n.user, n.reauthenticated)
+	l.effects.loggedIn = true
 	event := EventLogin
 	if n.reauthenticated {
 		event = EventReauthenticated

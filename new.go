@@ -15,6 +15,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/calls"
 	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/dbsc"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/retry"
@@ -227,7 +228,32 @@ func (config *Config[U]) makeCookies(c *core) error {
 		return err
 	}
 	c.cookies = cookies
+	if config.DeviceProof != 0 {
+		if err := config.checkDeviceProof(); err != nil {
+			return fmt.Errorf("sessionguard: Config.DeviceProof: %w", err)
+		}
+		c.devices = newDevicePolicy(config.DeviceProof, dbsc.New(cookie.DeriveKeys(keys, "device proof"), cookie.DeriveKeys(keys, "device name")))
+	}
 	c.owners = owner.Names(cookies.Session.Name)
+	return nil
+}
+
+// minDeviceProof is how long a proof lasts for which Chromium's signatures suffice.
+const minDeviceProof = 5 * time.Minute
+
+func (config *Config[U]) checkDeviceProof() error {
+	switch {
+	case config.DeviceProof < time.Second:
+		return fmt.Errorf("%v is shorter than a second", config.DeviceProof)
+	case config.InsecureHTTP:
+		return errors.New("browsers bind sessions only over https: not with InsecureHTTP")
+	case config.CookieDomain != "":
+		return errors.New("the subdomains of a CookieDomain could not prove the device")
+	case config.Partitioned:
+		return errors.New("not with Partitioned: browsers (Chromium 156) would never prove the device")
+	case config.DeviceProof < minDeviceProof:
+		config.Logger.Warn("sessionguard: Config.DeviceProof is short: Chrome signs at most six proofs in nine minutes, and its users may have to log in again", "device_proof", config.DeviceProof)
+	}
 	return nil
 }
 

@@ -50,6 +50,9 @@ type Refusals struct {
 	// "next", or a page that says what is missing if there is none or that is the requested
 	// page; else 401 "factor_required".
 	Factor http.Handler
+	// Unbound refuses a user whose session is not bound to a device, or was not proven to be:
+	// see [Guard.RequireBound]. Default: 403 "device_required".
+	Unbound http.Handler
 	// CrossOrigin refuses an unsafe request from another site, and what a page there loads
 	// from behind a gate. It must not depend on the user. Default: 403 "cross_origin".
 	CrossOrigin http.Handler
@@ -69,6 +72,7 @@ const (
 	forbidden
 	reauthRequired
 	factorRequired
+	deviceRequired
 	crossOrigin
 	unavailable
 	logoutIncomplete // logged out here, but the backend failed
@@ -115,6 +119,11 @@ var refusals = [verdicts]refusal{
 		custom: func(r *Refusals) http.Handler { return r.Factor },
 		page:   func(c *core) *localpath.Page { return &c.factor }, next: true,
 		event: true, level: slog.LevelInfo,
+	},
+	deviceRequired: {
+		status: http.StatusForbidden, code: "device_required", detail: "This page is only for logins that are bound to their device.",
+		custom: func(r *Refusals) http.Handler { return r.Unbound },
+		event:  true, level: slog.LevelInfo,
 	},
 	crossOrigin: {
 		status: http.StatusForbidden, code: "cross_origin", detail: "This request came from another site and was refused.",
@@ -169,6 +178,8 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		w.Header().Set("Retry-After", "5")
 	case refusal.status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", ask.challenge)
+	case v == deviceRequired && kind == fetch.Navigation && fetch.IsSafe(r.Method) && c.mayBecomeBound(rec):
+		w.Header().Set("Refresh", "1")
 	}
 	if custom != nil {
 		if req.serveCustom(custom, w, r) {

@@ -106,9 +106,9 @@ type effects struct {
 	pending      pendingLogin // of a login that lacks a factor; rec and user are then zero
 	dormantOwner string       // the owner of a session that idled out and may be revived
 	revived      bool         // this request revived the session, and no event has said so yet
-
-	touched  store.Time // when the request was last recorded as activity since it was accepted
-	touchErr error      // what the backend said to that
+	loggedIn     bool         // by Login
+	touched      store.Time   // when the request was last recorded as activity since it was accepted
+	touchErr     error        // what the backend said to that
 
 	session, visitor cookie.Change
 	secrets          cookie.SecretChanges

@@ -150,7 +150,8 @@ func (l *locked) revalidate() {
 //	mux.Handle("/reports/", guard.RequireRole("Reporter")(guard.HideCookies(proxy)))
 //
 // next gets the request without them, so that nobody is logged in there, and can neither set
-// cookies of their names nor send Clear-Site-Data, which would delete them. Other cookies
+// cookies of their names nor send Clear-Site-Data, which would delete them, nor have browsers
+// prove their device to it (Config.DeviceProof). Other cookies
 // pass. The server's pages still have the application's origin: a script in them
 // can act as the user, so a server that is not trusted with that needs a host of its own.
 func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hide(next) }

@@ -87,11 +87,13 @@ var guardScriptName = func() string {
 //	GET  resume      redirects to "next" if a user is logged in, else to the login
 //	GET  continue    the same, and revives a remembered session (for AuthRequest)
 //	POST logout      [Guard.Logout] to Config.WelcomePath
+//	POST bind, prove where browsers register and prove devices (Config.DeviceProof)
 func (g *core) Script() http.Handler {
 	g.scriptServed.Store(true)
 	status, stay := g.Status(), g.statusHandler(http.MethodPost)
 	continued, logout := g.resume(), g.Logout(g.welcome.Target)
 	resume := g.Passive(continued)
+	bind, prove := g.bind(), g.prove()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The last segment, since a router may have stripped a prefix.
 		switch name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]; name {
@@ -105,6 +107,10 @@ func (g *core) Script() http.Handler {
 			continued.ServeHTTP(w, r)
 		case "logout":
 			logout.ServeHTTP(w, r)
+		case "bind":
+			bind.ServeHTTP(w, r)
+		case "prove":
+			prove.ServeHTTP(w, r)
 		default:
 			if strings.HasPrefix(name, "guard.") && strings.HasSuffix(name, ".js") {
 				serveScript(w, r, name)

@@ -138,6 +138,7 @@ type core struct {
 	factors         func(User) []string    // nil: none are needed
 	factorTimeout   time.Duration
 	mayActAs        func(actor, target User) bool
+	devices         *devicePolicy // nil: no session is bound
 	maxValuesBytes  int
 	cookies         cookie.Codec
 	owners          owner.Names // of this guard's sessions in the backend
@@ -167,13 +168,14 @@ type core struct {
 	unverifiedCookies throttle                          // these change
 	unknownCookies    throttle
 	severalLive       throttle
+	unprovenDevices   throttle
 	crossOrigins      throttle
 	notLoggedIn       throttle
 	disconnected      throttle
 	errors            sync.Map    // *throttle by message: see logError
 	scriptServed      atomic.Bool // Script was called
 	logged            struct {    // mistakes, each of which is logged once
-		script, unwrapped, callback, unverified, several, overHTTP, nullOrigin, reauthPath, factorPath atomic.Bool
+		script, unboundScript, unwrapped, callback, unverified, several, overHTTP, nullOrigin, reauthPath, factorPath atomic.Bool
 	}
 }
 

@@ -3,7 +3,8 @@
 // The session cookie holds a random token of 256 bits and nothing else. The
 // visitor cookie holds the values of a visitor, somebody who is not logged in,
 // behind a random nonce. It is named after the session cookie, with the suffix
-// "-anonymous". A one-time secret has a cookie of its own: see [Secret].
+// "-anonymous". A one-time secret has a cookie of its own: see [Secret]. So has the proof
+// that a session is used on its device: see [Codec.Bound].
 //
 // The first two are envelopes of gorilla/securecookie. The signature covers the cookie's
 // name, the time of signing and the content, which in the visitor cookie is
@@ -104,10 +105,10 @@ func Last(cookies *string, name string, n int) []string {
 
 // A reader finds the values that Values yields.
 type reader struct {
-	name    string
-	secrets bool // it finds the secret cookies of the session cookie of that name instead
-	lines   []string
-	line    string // what is left of the line before lines
+	name  string
+	of    func(session, name string) bool // unless nil, it finds such cookies of the session cookie of that name instead
+	lines []string
+	line  string // what is left of the line before lines
 }
 
 func (r *reader) next() (name, value string, found bool) {
@@ -126,8 +127,8 @@ func (r *reader) next() (name, value string, found bool) {
 }
 
 func (r *reader) matches(name string) bool {
-	if r.secrets {
-		return isSecretOf(r.name, name)
+	if r.of != nil {
+		return r.of(r.name, name)
 	}
 	return name == r.name
 }

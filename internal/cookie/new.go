@@ -40,6 +40,14 @@ func New(secrets [][]byte, idle time.Duration, attributes http.Cookie) (Codec, e
 	return c, nil
 }
 
+// DeriveKeys returns a key of 32 bytes for one use of each secret.
+func DeriveKeys(secrets [][]byte, use string) (keys [][]byte) {
+	for _, secret := range secrets {
+		keys = append(keys, deriveKey(secret, use))
+	}
+	return keys
+}
+
 // deriveKey returns a key of 32 bytes for one use of a secret (RFC 5869), so that no use
 // reveals anything about another.
 func deriveKey(secret []byte, use string) []byte {
@@ -110,6 +118,8 @@ func checkAttributes(cookie http.Cookie) error {
 		return fmt.Errorf("sessionguard: Config.CookieName %q: the suffix %s is reserved for the visitor cookie: choose another name", cookie.Name, visitorSuffix)
 	case strings.Contains(cookie.Name, secretInfix):
 		return fmt.Errorf("sessionguard: Config.CookieName %q: %q is reserved for the cookies of one-time secrets: choose another name", cookie.Name, secretInfix)
+	case strings.Contains(cookie.Name, boundInfix):
+		return fmt.Errorf("sessionguard: Config.CookieName %q: %q is reserved for the cookies of sessions that are bound to a device: choose another name", cookie.Name, boundInfix)
 	case host && cookie.Domain != "":
 		return fmt.Errorf("sessionguard: Config.CookieName %q: browsers refuse the prefixes __Host- and __Host-Http- together with a CookieDomain: choose __Secure-, or no CookieDomain", cookie.Name)
 	case secure && !cookie.Secure:

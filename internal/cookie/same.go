@@ -31,7 +31,8 @@ func (c *Codec) Same(before *string, h http.Header) bool {
 	}
 	return sameCookies(reader{name: c.Session.Name}, before, lines) &&
 		sameCookies(reader{name: c.Visitor.Name}, before, lines) &&
-		sameCookies(reader{name: c.Session.Name, secrets: true}, before, lines)
+		sameCookies(reader{name: c.Session.Name, of: isSecretOf}, before, lines) &&
+		sameCookies(reader{name: c.Session.Name, of: isBoundOf}, before, lines)
 }
 
 // isJoined reports whether joined is what Header makes of lines.

@@ -122,7 +122,7 @@ func isSecretOf(session, name string) bool {
 
 // has reports whether c makes cookies of that name.
 func (c *Codec) has(name string) bool {
-	return name == c.Session.Name || name == c.Visitor.Name || c.isSecret(name)
+	return name == c.Session.Name || name == c.Visitor.Name || c.isSecret(name) || isBoundOf(c.Session.Name, name)
 }
 
 // PutSecret returns changes with one that sets the cookie of a secret. The oldest go where
@@ -163,7 +163,7 @@ func (c *Codec) heldSecrets(cookies *string, changes SecretChanges, now store.Ti
 		}
 		held = append(held, heldSecret{name, len(name) + len(value), s.Made})
 	}
-	r, read := reader{name: c.Session.Name, secrets: true}, 0
+	r, read := reader{name: c.Session.Name, of: isSecretOf}, 0
 	if cookies != nil {
 		r.line = *cookies
 	}

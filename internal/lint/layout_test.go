@@ -16,7 +16,7 @@ import (
 
 // The limits that CONTRIBUTING.md gives.
 const (
-	maxRootFiles     = 20
+	maxRootFiles     = 23
 	maxFileLines     = 400
 	maxFunctionLines = 60
 )

@@ -59,16 +59,18 @@ type Stream struct {
 	key       store.Key   // changes when the user logs in again
 	login     store.Time  // that made key
 	end       store.Time  // the session's deadline, as far as is known
+	proven    store.Time  // until when the device is proven; never changes
 	checkedAt store.Time  // when the session was last looked up
 	timer     *time.Timer // see state
 }
 
 // Open begins a stream: when the session of rec ends, it calls cancel and, after a
-// grace, stops the response. Without a session only Registry.Close does. Call Close when the
+// grace, stops the response. So it does at proven, until when the client has proven the device
+// that the session is bound to. Without a session only Registry.Close does. Call Close when the
 // handler has returned. Open returns an error if the backend could not be watched within the
 // Timeout, or ctx is done before.
-func (r *Registry) Open(ctx context.Context, rec store.Record, stopper *response.Stopper, cancel context.CancelCauseFunc) (*Stream, error) {
-	s := &Stream{registry: r, stopper: stopper, cancel: cancel}
+func (r *Registry) Open(ctx context.Context, rec store.Record, proven store.Time, stopper *response.Stopper, cancel context.CancelCauseFunc) (*Stream, error) {
+	s := &Stream{registry: r, proven: proven, stopper: stopper, cancel: cancel}
 	if rec.Session != nil {
 		s.actor = rec.Detail().Actor
 		s.id, s.owner, s.key, s.login, s.end = rec.ID, rec.Owner, rec.Key, rec.Authenticated, rec.Deadline()
@@ -97,6 +99,11 @@ func (s *Stream) Close() {
 func (s *Stream) tick() {
 	s.mu.Lock()
 	now := store.TimeOf(time.Now())
+	if s.id != "" && now >= s.proven {
+		s.cutLocked(s.registry.config.Cause(store.ReasonDeviceUnproven))
+		s.mu.Unlock()
+		return
+	}
 	early := s.watch != nil && now < s.end && now.Sub(s.checkedAt) < watchedPollInterval
 	if early {
 		s.scheduleLocked()
@@ -214,7 +221,7 @@ func (s *Stream) raiseLocked(to state) bool {
 // scheduleLocked sets the timer for the next tick.
 func (s *Stream) scheduleLocked() {
 	if s.state == open {
-		s.afterLocked(max(0, min(pollInterval, s.end.Sub(store.TimeOf(time.Now())))), s.tick)
+		s.afterLocked(max(0, min(pollInterval, min(s.end, s.proven).Sub(store.TimeOf(time.Now())))), s.tick)
 	}
 }
 

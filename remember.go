@@ -1,0 +1,130 @@
+package sessionguard
+
+import (
+	"context"
+
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
+	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// Remember makes a login outlast its idle timeout and the closing of the browser, until
+// Config.RememberFor after it. It is for a checkbox "Remember me" that the user has
+// ticked:
+//
+//	err := guard.Login(w, r, user, sessionguard.Remember())
+//
+// There is no second cookie: the browser keeps the session's own. If it comes back after
+// the idle timeout, the session is revived under a new token: the user is logged in, but
+// the session's values are gone, and it is not fresh for [Guard.RequireFresh]. The
+// absolute timeout of such a login is RememberFor if that is longer, unless the
+// [AbsoluteTimeout] option is given as well. The browser keeps the cookie for an hour
+// more, so that the login page can say why the session ended. Only a login with Remember
+// moves the end; logging in again without it, while the session lives, keeps it.
+//
+// Some requests revive nothing, so that a page left alone stays away: [Guard.Passive]
+// ones, WebSockets, those of the guard script, prefetches, [Guard.Login], and the login
+// page (Config.LoginPath). There [Guard.EndReason] is [store.ReasonRemembered], and a link
+// to any other page revives. Every other request that needs the session revives it, also
+// a fetch or an image on the login page: make requests without a person Passive. What
+// ends any session ends a remembered one as well: a logout, [Guard.EndUser], a changed
+// SessionStamp, an inactive user, and a factor that the user needs since (Config.Factors).
+//
+// It is not for AAL2 and AAL3 of NIST SP 800-63B-4, which want a session to end after at most
+// an hour or 15 minutes without activity. Where a login takes several steps ([Factors]), pass
+// Remember to the one that completes it.
+//
+// Each revival replaces the token. The superseded token still counts as the same person's
+// for Config.RememberGrace, since a page makes many requests at once, and until the new
+// token has been used or has idled out, since the response with it may be lost. After
+// that the superseded token is taken for a copy: the session ends,
+// [EventTheftSuspected] is emitted, and the legitimate user has to log in again. This
+// cannot tell a thief from a browser that was restored from an old backup, or that never
+// got the response and then idled out as well, or one of whose requests is late: a handler
+// or a machine that stood still held it for longer than RememberGrace before the guard
+// looked the session up, while another request revived it. Such a machine must stand still
+// just when somebody comes back. It does not notice a thief who never lets
+// the session idle out, or whose copy is not used again after the token was replaced: as
+// long as nothing is replaced, both have the same cookie.
+func Remember() LoginOption {
+	return func(o *loginOptions) { o.remember = true }
+}
+
+// resolveSuperseded resolves a token that a revival has replaced. For a while it is still
+// the same person's; later it is a copy's.
+func (c *core) resolveSuperseded(ctx context.Context, q query, value string, moved *store.MovedError, rec store.Record) resolution {
+	if !c.owns(rec) {
+		return resolution{kind: unknown, err: errForeign}
+	}
+	phase, reason := phaseAt(rec, q.now)
+	if phase == over {
+		_ = c.endOver(ctx, rec, reason)
+		return resolution{kind: ended, reason: reason}
+	}
+	if c.devices != nil {
+		if res, ok := c.checkDevice(ctx, q, rec); !ok {
+			return res // a copy without the device threatens nobody
+		}
+	}
+	details := rec.Detail()
+	token, opened := c.cookies.OpenSuccessor(value, details.SuccessorToken)
+	recent := q.now.Sub(details.Rotated) < c.rememberGrace
+	// The response with the new token may have been lost: nobody has used that token, and
+	// it came either from this very token's revival or from a login after it.
+	lost := tokenUnused(rec) && phase == alive && (moved.To == rec.Key || !rec.Revived())
+	switch {
+	case opened && phase == alive && rec.Revived() && (recent || lost):
+		if q.auth && !recent {
+			return resolution{kind: waiting, rec: rec} // for a page that can set the cookie
+		}
+		if q.auth || fetch.Upgrades(q.request) {
+			return resolution{kind: superseded, rec: rec}
+		}
+		return resolution{kind: rotated, rec: rec, token: token}
+	case recent || lost:
+		return resolution{}
+	}
+	d, cancel := detached(ctx)
+	defer cancel()
+	if _, err := c.end(d, rec.Key, store.ReasonTheftSuspected, ""); err != nil {
+		c.endLater(rec.Key, rec, store.ReasonTheftSuspected, err)
+		c.emitEnd(ctx, rec, store.ReasonTheftSuspected, "")
+		return resolution{kind: unknown, err: err}
+	}
+	return resolution{kind: ended, reason: store.ReasonTheftSuspected}
+}
+
+// mayRevive reports whether a person seems to be asking, whose browser can be given a
+// cookie. It parses the URL, so it is called only if there is a session to revive.
+func (c *core) mayRevive(q query) bool {
+	return q.activity == active && !q.auth && !fetch.Upgrades(q.request) &&
+		!fetch.Prefetches(q.request) && localpath.Requested(q.request, c.basePath).Path != c.login.Path
+}
+
+// revive continues a dormant session under a new token.
+func (c *core) revive(ctx context.Context, q query, old store.Record, value string) (resolution, error) {
+	token, key, err := c.newToken(old.Owner)
+	if err != nil {
+		return resolution{}, err
+	}
+	details := old.Detail()
+	details.Rotated = max(q.now, old.Authenticated+1)
+	details.SuccessorToken = c.cookies.SealSuccessor(value, token)
+	details.UserAgent, details.Address = c.device(q.request)
+	session := *old.Session
+	session.Key, session.Values, session.Details = key, nil, &details
+	next := store.Record{Session: &session, LastSeen: details.Rotated - 1} // see tokenUnused
+
+	d, cancel := detached(ctx)
+	defer cancel()
+	if err := c.backend.Replace(d, old.Key, old.Version, next); err != nil {
+		return resolution{}, err
+	}
+	return resolution{kind: revived, rec: next, token: token}, nil
+}
+
+// tokenUnused reports whether the session's current token has never been presented.
+// revive sets LastSeen one millisecond before Rotated to encode this.
+func tokenUnused(rec store.Record) bool {
+	return rec.LastSeen <= max(rec.Authenticated, rec.Detail().Rotated-1)
+}

@@ -19,6 +19,9 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
+// deviceKeys are the secrets of the sites' guards.
+var deviceKeys = [][]byte{bytes.Repeat([]byte("k"), 32)}
+
 // bindingFeatures turn Device Bound Session Credentials on in Chromium 156 on Linux, with
 // keys in software and without its quota of six signatures in nine minutes.
 const bindingFeatures = "DeviceBoundSessions:RefreshQuota/false,EnableBoundSessionCredentialsSoftwareKeysForManualTesting"
@@ -55,6 +58,7 @@ type deviceRequest struct {
 	Method, Path string // with the query
 	Bound        bool   // whether it came with a bound cookie
 	Skipped      string // the header Secure-Session-Skipped
+	Identifier   string // the header Sec-Secure-Session-Id: of what the browser has for a session
 	Status       int    // 0 before the response
 }
 
@@ -104,7 +108,7 @@ func (s *deviceSite) start(configure ...func(*sessionguard.Config[isolationUser]
 	s.Helper()
 	config := sessionguard.Config[isolationUser]{
 		FindUser:    func(_ context.Context, id string) (isolationUser, error) { return isolationUser(id), nil },
-		Keys:        [][]byte{bytes.Repeat([]byte("k"), 32)},
+		Keys:        deviceKeys,
 		Backend:     s.backend,
 		DeviceProof: 10 * time.Minute,
 		Logger:      slog.New(slog.DiscardHandler),
@@ -130,7 +134,7 @@ func (s *deviceSite) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	request := &deviceRequest{
-		Method: r.Method, Path: r.URL.RequestURI(), Skipped: r.Header.Get("Secure-Session-Skipped"),
+		Method: r.Method, Path: r.URL.RequestURI(), Skipped: r.Header.Get("Secure-Session-Skipped"), Identifier: r.Header.Get("Sec-Secure-Session-Id"),
 		Bound: strings.Contains(strings.Join(r.Header["Cookie"], ";"), "-bound-"),
 	}
 	s.mu.Lock()
@@ -224,10 +228,11 @@ func (s *deviceSite) eventCodes(name sessionguard.EventName) (codes []string) {
 	return codes
 }
 
-// waitFor waits until something has happened that the browser cannot tell.
+// waitFor waits until something has happened that the browser cannot tell. Chromium 156 takes
+// up to half a minute to write its files.
 func (s *deviceSite) waitFor(what string, happened func() bool) {
 	s.Helper()
-	for end := time.Now().Add(20 * time.Second); !happened(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(40 * time.Second); !happened(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			url, _ := s.URL()
 			s.Fatalf("waited too long for %s, at %s", what, url)

@@ -302,12 +302,15 @@ func (s *deviceSite) isBound(user string) bool {
 	return len(sessions) == 1 && !sessions[0].Bound.IsZero()
 }
 
-// proveLongAgo moves the first proof of a user's devices an hour back.
+// proveLongAgo moves the first proof of a user's devices, if there was one, an hour back.
 func (s *deviceSite) proveLongAgo(user string) {
 	s.Helper()
 	for try := 0; ; try++ {
 		var err error
 		for _, rec := range s.records(user) {
+			if rec.Detail().Device == nil || rec.Detail().Device.Proven == 0 {
+				continue
+			}
 			session, details, device := *rec.Session, rec.Detail(), *rec.Detail().Device
 			device.Proven = device.Proven.Add(-time.Hour)
 			details.Device, session.Details = &device, &details

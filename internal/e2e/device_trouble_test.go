@@ -85,6 +85,7 @@ func TestSessionGoesOnUnboundWhenAMessageIsLost(t *testing.T) {
 					return s.count("POST", "/sessionguard/prove", http.StatusForbidden) > 0
 				})
 			}
+			s.proveLongAgo("ada")
 			s.deleteCookies(browserCookie.isBound)
 			for range 3 {
 				s.goesOn("ada")

@@ -96,7 +96,11 @@ func TestStreamsOfThievesEndWithTheProof(t *testing.T) {
 	read := make(chan string, 2)
 	for _, path := range []string{"/stream", "/long-stream"} {
 		go func() {
-			response, body := thief.try(path)
+			response, body, err := thief.request(path)
+			if err != nil {
+				read <- path + " " + err.Error()
+				return
+			}
 			read <- path + " " + response.Status + " " + strings.TrimSpace(body)
 		}()
 	}

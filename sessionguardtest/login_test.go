@@ -274,6 +274,9 @@ func TestWhatCannotBeDoneEndsTheTest(t *testing.T) {
 		"the request or client is nil":                          func(t testing.TB) { sessionguardtest.LogIn(t, guard, (*http.Request)(nil), ada) },
 		"Age: -1ns is negative":                                 func(t testing.TB) { sessionguardtest.Age(t, guard, request(), -1) },
 		"Age: sessionguard: no such session":                    func(t testing.TB) { sessionguardtest.Age(t, guard, request(), 1) },
+		"who is logged in cannot be known: the response is 503": func(t testing.TB) {
+			sessionguardtest.LoggedOut(t, broken, sessionguardtest.LogIn(t, immovable, request(), ada), "")
+		},
 		"Age: immovable": func(t testing.TB) {
 			sessionguardtest.Age(t, immovable, sessionguardtest.LogIn(t, immovable, request(), ada), 1)
 		},
@@ -297,6 +300,10 @@ type brokenBackend struct{ *store.Memory }
 
 func (brokenBackend) Create(_ context.Context, _ store.Record, _ store.Limit) ([]store.Record, error) {
 	return nil, errors.New("broken")
+}
+
+func (brokenBackend) Load(context.Context, store.Key) (store.Record, error) {
+	return store.Record{}, errors.New("broken")
 }
 
 type immovableBackend struct{ *store.Memory }

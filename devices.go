@@ -389,7 +389,7 @@ func (c *core) backdate(w http.ResponseWriter, r *http.Request, shift testhook.S
 	if err := c.backend.Replace(r.Context(), rec.Key, rec.Version, next); err != nil {
 		return err
 	}
-	c.streams.Moved(next)
+	c.streams.Backdated(next)
 	cookie.Change{Kind: cookie.Set, Value: token}.Write(w, sent, c.cookies.Session, 0)
 	return nil
 }

@@ -121,10 +121,10 @@ func (l *locked) commit(status int) verdict {
 // noteStatus draws from the status what the guard has not seen itself: whether a refusal
 // inside somebody else's ResponseWriter was sent.
 func (l *locked) noteStatus(status int) {
-	switch {
-	case l.inner == failed && status >= 500:
+	switch inner := l.inner(); {
+	case inner == failed && status >= 500:
 		raise(&l.outcome, failed)
-	case l.inner >= denied && status >= 300 && status < 500:
+	case inner >= denied && status >= 300 && status < 500:
 		raise(&l.outcome, denied)
 	}
 }

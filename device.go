@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/dbsc"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
@@ -232,7 +231,7 @@ func (c *core) provenAt(id identity, r *http.Request) (store.Time, error) {
 	if err != nil || c.boundDevice(rec) == nil {
 		return 0, err
 	}
-	at, ok := c.proofTime(cookie.Header(r.Header), rec, id.now)
+	at, ok := c.proofTime(c.requestOf(r).cookies, rec, id.now)
 	if !ok {
 		at = 0
 	}

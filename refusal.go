@@ -267,7 +267,7 @@ func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Hand
 	if w == http.ResponseWriter(&l.writer) {
 		raise(&l.outcome, refusal.outcome())
 	} else { // its owner may buffer or drop the refusal: see noteStatus
-		raise(&l.inner, refusal.outcome())
+		raise(&l.needEffects().inner, refusal.outcome())
 	}
 	if refusal.custom != nil && !l.defaultRefusals { // which may itself be behind a gate
 		custom = refusal.custom(&l.core.refusals)
@@ -276,6 +276,14 @@ func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Hand
 		reason = l.endReason()
 	}
 	return custom, reason, l.held()
+}
+
+// inner returns the outcome of what was written to a ResponseWriter of somebody else.
+func (l *locked) inner() outcome {
+	if l.effects == nil {
+		return served
+	}
+	return l.effects.inner
 }
 
 // emitRefusal reports a refusal. It runs without the request's lock, since OnEvent may be

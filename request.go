@@ -35,14 +35,14 @@ type request struct {
 
 	cookies *string // the Cookie header that came: see cookie.Header
 
-	mu sync.Mutex // guards all that follows; see locked
+	mu sync.Mutex // guards all that follows but isolated, which does not change; see locked
 
 	stage    stage
 	exposure exposure
 	activity activity
 	outcome  outcome // of what was written to writer
-	inner    outcome // of a refusal written to a ResponseWriter of somebody else, who may drop it
 
+	isolated        bool // a page of another origin loads it: see isolate
 	direct          bool // the cookie carries rec's current token, not a superseded one
 	defaultRefusals bool // not those of Config.Refusals: one of these is running, or AuthRequest
 	committed       bool // the response's cookies are final: nothing more can be stored in one
@@ -105,6 +105,7 @@ type effects struct {
 	endReason    store.Reason // why the session named by the cookie has ended
 	pending      pendingLogin // of a login that lacks a factor; rec and user are then zero
 	dormantOwner string       // the owner of a session that idled out and may be revived
+	inner        outcome      // of a refusal written to a ResponseWriter of somebody else, who may drop it
 	revived      bool         // this request revived the session, and no event has said so yet
 	loggedIn     bool         // by Login
 	touched      store.Time   // when the request was last recorded as activity since it was accepted
@@ -313,14 +314,6 @@ func (c *core) requestFrom(ctx context.Context) *request {
 	return req
 }
 
-// madeUnsafe reports whether r is unsafe, but arrived as a safe request, which is not
-// checked for its origin: a middleware inside the guard took the method from a parameter
-// or a header. Its Sec-Fetch-Site would not tell: "same-origin" is also that of an image in
-// the page, and of the redirect after a login to the page that another site has named.
-func (req *request) madeUnsafe(r *http.Request) bool {
-	return r.Method != req.caller.Method && fetch.IsSafe(req.caller.Method) && !fetch.IsSafe(r.Method)
-}
-
 // lockRequest locks the guard's state of r. It returns [ErrNotWrapped] or
 // [ErrInCallback]. Callers routinely ignore the error, as in
 // session, _ := guard.Get(r, "cart"), so it is also logged, once.
@@ -373,7 +366,8 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 	}
 	returned := false
 	defer req.cleanUp(&returned)
-	if fetch.SameOrigin(r) || c.crossOriginAllowed(r) {
+	var allowed bool
+	if allowed, req.isolated = c.checkOrigin(r); allowed {
 		serve(req, &req.writer, &req.http)
 	} else {
 		c.warnOfNullOrigin(r)

@@ -100,16 +100,26 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 // tells that page whether somebody is logged in, or what they may see.
 func (c *core) isolate(serve func(*request, http.ResponseWriter, *http.Request)) http.Handler {
 	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
-		if c.subresourceAllowed(req.caller) {
-			serve(req, w, r)
-		} else {
+		if req.isolated {
 			c.refuse(req, w, r, crossOrigin)
+		} else {
+			serve(req, w, r)
 		}
 	})
 }
 
-// subresourceAllowed reports whether r, as it came, may be loaded by the page that sent it: one
-// of this origin, or one that could send a POST in its place. An unsafe r has been checked.
+// checkOrigin decides, once, about a request as it came: whether it is allowed, and whether it
+// is isolated, so that it stays out of what depends on who is logged in.
+func (c *core) checkOrigin(r *http.Request) (allowed, isolated bool) {
+	if fetch.SameOrigin(r) {
+		return true, false
+	}
+	return c.crossOriginAllowed(r), !c.subresourceAllowed(r)
+}
+
+// subresourceAllowed reports whether r may be loaded by the page that sent it: one of this
+// origin, or one that could send a POST in its place. crossOriginAllowed decides about an
+// unsafe r.
 func (c *core) subresourceAllowed(r *http.Request) bool {
 	if !fetch.CrossOriginSubresource(r) || !fetch.IsSafe(r.Method) {
 		return true
@@ -117,6 +127,14 @@ func (c *core) subresourceAllowed(r *http.Request) bool {
 	probe := *r
 	probe.Method = http.MethodPost
 	return c.crossOrigin.Check(&probe) == nil
+}
+
+// madeUnsafe reports whether r is unsafe, but arrived as a safe request, which is not
+// checked for its origin: a middleware inside the guard took the method from a parameter
+// or a header. Its Sec-Fetch-Site would not tell: "same-origin" is also that of an image in
+// the page, and of the redirect after a login to the page that another site has named.
+func (req *request) madeUnsafe(r *http.Request) bool {
+	return r.Method != req.caller.Method && fetch.IsSafe(req.caller.Method) && !fetch.IsSafe(r.Method)
 }
 
 // revalidate is for a gate around a request that is over: somebody has kept it, it has taken
@@ -150,7 +168,8 @@ func (l *locked) revalidate() {
 //	mux.Handle("/reports/", guard.RequireRole("Reporter")(guard.HideCookies(proxy)))
 //
 // next gets the request without them, so that nobody is logged in there, and can neither set
-// cookies of their names nor send Clear-Site-Data, which would delete them. Other cookies
+// cookies of their names nor send Clear-Site-Data, which would delete them, nor have browsers
+// prove their device to it (Config.DeviceProof). Other cookies
 // pass. The server's pages still have the application's origin: a script in them
 // can act as the user, so a server that is not trusted with that needs a host of its own.
 func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hide(next) }

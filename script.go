@@ -314,7 +314,7 @@ func (l *locked) status() status {
 		return status{Reason: l.endReason()}
 	}
 	rec := l.rec
-	if l.touches() && l.inner == served {
+	if l.touches() && l.inner() == served {
 		rec.LastSeen = l.now
 	}
 	return status{

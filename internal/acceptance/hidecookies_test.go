@@ -26,6 +26,8 @@ func TestHideCookiesKeepsTheGuardsCookiesFromAProxysServer(t *testing.T) {
 			w.WriteHeader(http.StatusEarlyHints)
 		}
 		w.Header().Set("Clear-Site-Data", `"cookies"`)
+		w.Header().Set("Secure-Session-Registration", `(ES256);path="/own";challenge="x"`)
+		w.Header().Set("Secure-Session-Challenge", `"x";id="own"`)
 		fmt.Fprintf(w, "%q", r.Header["Cookie"])
 	}))
 	t.Cleanup(upstream.Close)
@@ -61,7 +63,9 @@ func TestHideCookiesKeepsTheGuardsCookiesFromAProxysServer(t *testing.T) {
 			req.Header.Set("Cookie", sessionCookie+"="+token)
 			resp := b.Do(req)
 			require.Equal(t, []string{"theme=light"}, resp.Header["Set-Cookie"], "%s%s", name, more)
-			require.Empty(t, resp.Header.Get("Clear-Site-Data"))
+			for _, gone := range []string{"Clear-Site-Data", "Secure-Session-Registration", "Secure-Session-Challenge"} {
+				require.Empty(t, resp.Header.Get(gone), gone)
+			}
 		}
 	}
 }

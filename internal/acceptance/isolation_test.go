@@ -105,6 +105,33 @@ func TestWhatAnotherOriginLoadsTellsNothing(t *testing.T) {
 	})
 }
 
+// R1: what a middleware inside the guard does to the headers changes nothing: the decision is
+// about the request as it came.
+func TestHeadersThatAreChangedInsideTheGuardDecideNothing(t *testing.T) {
+	s := newSite(t, nil)
+	gate := s.guard.RequireLogin(s.guard.RequireRole("Engineer")(&gateProbe{}))
+	s.mux.HandleFunc("/changed", func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"Site", "Mode", "Dest"} {
+			r.Header.Set("Sec-Fetch-"+name, r.Header.Get("Then-"+name))
+		}
+		r.Header.Set("Origin", "https://app.example")
+		gate.ServeHTTP(w, r)
+	})
+	ada := s.browse()
+	ada.login("ada")
+	own, page := load{"same-origin", "cors", "empty"}, load{"cross-site", "navigate", "document"}
+	for _, before := range []load{own, page, {}, {"cross-site", "no-cors", "image"}} {
+		for _, then := range []load{own, page, {}, {"cross-site", "no-cors", "image"}} {
+			status := http.StatusOK
+			if before.dest == "image" {
+				status = http.StatusForbidden
+			}
+			resp := ada.Get("/changed", before.headers("Then-Site", then.site, "Then-Mode", then.mode, "Then-Dest", then.dest)...)
+			require.Equal(t, status, resp.StatusCode, "%+v, then %+v", before, then)
+		}
+	}
+}
+
 // R1: Chromium sends no Sec-Fetch-Site with the handshake of a WebSocket, and nginx removes
 // Upgrade by default. Gates refuse what is left, if a page of another origin sent it.
 func TestAHandshakeThatHasLostUpgrade(t *testing.T) {

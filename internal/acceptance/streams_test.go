@@ -49,8 +49,10 @@ func (w watchedBackend) Watch(ctx context.Context, ended func(store.Ending)) err
 
 // addStream adds GET /events behind wrap. It writes "hello" and, when its context ends,
 // the cause.
-func (s *site) addStream(wrap func(http.Handler) http.Handler) {
-	s.mux.Handle("GET /events", wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func (s *site) addStream(wrap func(http.Handler) http.Handler) { s.addStreamAt("/events", wrap) }
+
+func (s *site) addStreamAt(path string, wrap func(http.Handler) http.Handler) {
+	s.mux.Handle("GET "+path, wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "hello\n")
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
@@ -89,7 +91,7 @@ type stream struct {
 // openStream requests path and waits for the first line, "hello".
 func (b *browser) openStream(path string) *stream {
 	b.t.Helper()
-	resp, err := b.Client.Do(b.Request("GET", path))
+	resp, err := b.Open(b.Request("GET", path))
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { resp.Body.Close() })
 	require.Equal(b.t, http.StatusOK, resp.StatusCode)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sessionguard-go/sessionguard/internal/dbsc"
 	"github.com/sessionguard-go/sessionguard/internal/response"
 )
 
@@ -84,9 +85,12 @@ func (w *hidingWriter) end() {
 	}
 }
 
-// remove removes c's cookies from the header that next has made, and whatever deletes them.
+// remove removes c's cookies from the header that next has made, whatever deletes them, and
+// what makes a browser prove a device to next: it signs a few times only for all of a site.
 func (h *hiding) remove(header http.Header) {
 	header.Del("Clear-Site-Data")
+	header.Del(dbsc.HeaderRegistration)
+	header.Del(dbsc.HeaderChallenge)
 	removeFunc(header, h.codec.has)
 }
 

@@ -136,7 +136,7 @@ func TestPrefixesAreCheckedAsBrowsersCheckThem(t *testing.T) {
 				got, err := New([][]byte{testKey}, time.Minute, like)
 				like.Path, like.HttpOnly = "/", true
 				want := true
-				for _, suffix := range []string{"", visitorSuffix, secretInfix} {
+				for _, suffix := range []string{"", visitorSuffix, secretInfix, boundInfix} {
 					like.Name = name + suffix
 					want = want && browserAccepts(like)
 				}
@@ -147,7 +147,7 @@ func TestPrefixesAreCheckedAsBrowsersCheckThem(t *testing.T) {
 				accepted++
 				secret := got.Session
 				secret.Name = got.secretName("state")
-				for _, cookie := range []http.Cookie{got.Session, got.Visitor, secret} {
+				for _, cookie := range []http.Cookie{got.Session, got.Visitor, secret, got.Bound(boundID)} {
 					require.True(t, browserAccepts(cookie), "%+v", cookie)
 				}
 			}

@@ -22,8 +22,9 @@ func Header(h http.Header) *string {
 	}
 }
 
-// Same reports whether h has the same cookies of c as the header from which before was made. Other cookies may differ: middleware adds some of its own. It is
-// called often, and allocates nothing, however many cookies there are.
+// Same reports whether h has the same cookies of c as the header from which before was made.
+// Other cookies may differ: middleware adds some of its own. It is called often, and allocates
+// nothing, however many cookies there are.
 func (c *Codec) Same(before *string, h http.Header) bool {
 	lines := h["Cookie"]
 	if before == nil && len(lines) == 0 || before != nil && isJoined(lines, *before) {

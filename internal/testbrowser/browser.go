@@ -29,6 +29,7 @@ type Browser struct {
 	Client *http.Client // with the cookie jar
 	URL    string       // of the server, without a path
 	Header http.Header  // sent with every request, unless the request has the field
+	Device *Device      // nil: the browser cannot bind sessions
 
 	received *received // shared by all that At returns
 }
@@ -55,7 +56,8 @@ func New(t T, serverURL string, transport http.RoundTripper) *Browser {
 	}
 }
 
-// Copy returns another browser with the same cookies, on the same server.
+// Copy returns another browser with the same cookies and without a device, on the same
+// server: a thief's.
 func (b *Browser) Copy() *Browser {
 	b.T.Helper()
 	client := *b.Client
@@ -93,7 +95,8 @@ func (b *Browser) SetCookies(values map[string]string) {
 	b.Client.Jar = jar
 }
 
-// Received returns every cookie that a response to Send has set or deleted, in order.
+// Received returns every cookie that a response to Open, or to the device, has set or
+// deleted, in order.
 func (b *Browser) Received() []*http.Cookie {
 	b.received.mu.Lock()
 	defer b.received.mu.Unlock()
@@ -122,22 +125,42 @@ func (b *Browser) request(method, path string, body io.Reader, header ...string)
 	return r
 }
 
-// Send sends a request and reads the whole response. It returns an error where Do fails the
-// test.
-func (b *Browser) Send(r *http.Request) (Response, error) {
+// Open sends a request and returns once the header of the response has arrived.
+func (b *Browser) Open(r *http.Request) (*http.Response, error) {
 	for name, values := range b.Header {
 		if _, set := r.Header[name]; !set {
 			r.Header[name] = values
 		}
 	}
+	var soon []*deviceSession
+	if b.Device != nil {
+		soon = b.Device.before(b, r)
+	}
 	resp, err := b.Client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	b.receive(resp)
+	if b.Device != nil {
+		b.Device.after(b, resp, soon)
+	}
+	return resp, nil
+}
+
+func (b *Browser) receive(resp *http.Response) {
+	b.received.mu.Lock()
+	defer b.received.mu.Unlock()
+	b.received.cookies = append(b.received.cookies, resp.Cookies()...)
+}
+
+// Send sends a request and reads the whole response. It returns an error where Do fails the
+// test.
+func (b *Browser) Send(r *http.Request) (Response, error) {
+	resp, err := b.Open(r)
 	if err != nil {
 		return Response{}, err
 	}
 	defer resp.Body.Close()
-	b.received.mu.Lock()
-	b.received.cookies = append(b.received.cookies, resp.Cookies()...)
-	b.received.mu.Unlock()
 	body, err := io.ReadAll(resp.Body)
 	return Response{Response: resp, Body: string(body), T: b.T}, err
 }

@@ -1,0 +1,164 @@
+package acceptance
+
+import (
+	"bytes"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
+	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/stretchr/testify/require"
+)
+
+// deviceNode returns a node with a shared backend.
+func deviceNode(t *testing.T, backend store.Backend, configure ...func(*sessionguard.Config[*user])) *site {
+	t.Helper()
+	configure = append(configure, func(c *sessionguard.Config[*user]) { c.Backend = backend })
+	return deviceSite(t, configure...)
+}
+
+// moveTo returns b's state of a node as another node's browser.
+func (s *site) moveTo(b *browser) *browser {
+	s.Helper()
+	moved := s.copyOf(b)
+	moved.Device = b.Device
+	return moved
+}
+
+// D11: what one node offers, asks and gives, another one takes, with the same keys.
+func TestNodesShareDevices(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
+		one, two := deviceNode(t, backend), deviceNode(t, backend)
+		key := testbrowser.NewKey()
+		here := one.browse()
+		offer := offerOf(t, here.login("ada"))
+		there := two.copyOf(here)
+		_, id := there.register(key.Registration(offer))
+		challenge := here.challenge(id)
+		resp := there.sendProof(id, key.Proof(challenge))
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		here.addCookies(there.boundCookies())
+		require.Equal(t, "bound", here.Get("/bound").Body)
+		require.Equal(t, "bound", there.Get("/bound").Body)
+		advance(time.Minute)
+		one.thiefOf(here).requireUnproven()
+		two.thiefOf(here).requireUnproven()
+	})
+}
+
+// D11: with other keys, nothing of a device counts.
+func TestDevicesNeedTheKeysTheyWereBoundWith(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		first, second := bytes.Repeat([]byte("1"), 32), bytes.Repeat([]byte("2"), 32)
+		with := func(keys ...[]byte) func(*sessionguard.Config[*user]) {
+			return func(c *sessionguard.Config[*user]) { c.Keys = keys }
+		}
+		backend := newFailingBackend()
+		before := deviceNode(t, backend, with(first))
+		b, key, id := before.bySelf("ada")
+		unbound := before.browse()
+		offer := offerOf(t, unbound.login("ada"))
+		advance(time.Minute)
+
+		rotated := deviceNode(t, backend, with(second, first))
+		moved := rotated.copyOf(b)
+		require.Equal(t, "bound", moved.Get("/bound").Body)
+		require.Equal(t, http.StatusOK, moved.proveDevice(key, id).StatusCode)
+		require.Equal(t, "bound", moved.Get("/bound").Body)
+		resp, _ := rotated.copyOf(unbound).register(testbrowser.NewKey().Registration(offer))
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		require.False(t, before.copyOf(moved).loggedIn(), "a node without the new key does not take its proofs")
+
+		after := deviceNode(t, backend, with(second))
+		late := after.copyOf(b)
+		require.False(t, late.loggedIn())
+		require.Equal(t, forget, late.Post(provePath, "Sec-Secure-Session-Id", id).Body)
+		resp, _ = late.register(testbrowser.NewKey().Registration(offer))
+		require.Equal(t, http.StatusForbidden, resp.StatusCode)
+	})
+}
+
+// D6: turned off, it asks of no session anything; turned on again, it does so of those that were
+// bound. How long proofs count, the node decides that gets one.
+func TestDeviceProofMayBeTurnedOffAndOn(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		backend := newFailingBackend()
+		on := deviceNode(t, backend)
+		off := deviceNode(t, backend, func(c *sessionguard.Config[*user]) { c.DeviceProof = 0 })
+		short := deviceNode(t, backend, func(c *sessionguard.Config[*user]) { c.DeviceProof = 5 * time.Minute })
+		b := on.bound("ada")
+		advance(time.Minute)
+		thief := off.thiefOf(b)
+		require.True(t, thief.loggedIn())
+		require.Equal(t, http.StatusForbidden, thief.Get("/bound").StatusCode)
+		require.True(t, off.sessionsOf("ada")[0].Bound.IsZero())
+		thief.Post("/value?k=a&v=1")
+		b.Get("/home")
+
+		on.thiefOf(b).requireUnproven()
+		require.Equal(t, "1 <nil>", b.Get("/value?k=a").Body)
+		require.Equal(t, "bound", b.Get("/bound").Body)
+		advance(4*time.Minute + 30*time.Second)
+		copied := short.copyOf(b)
+		copied.requireUnproven()
+		require.Equal(t, "bound", b.Get("/bound").Body)
+
+		moved := off.moveTo(b)
+		moved.SetCookies(map[string]string{sessionCookie: b.Cookies()[sessionCookie]})
+		moved.Get("/home")
+		require.Contains(t, b.Device.History(), "ended", "the browser forgets its key")
+		advance(deviceProof)
+		b.requireUnproven()
+		b.login("ada")
+		b.Get("/static")
+		require.Equal(t, "bound", b.Get("/bound").Body)
+	})
+}
+
+// A node whose clock is ahead is simulated by another bubble of synctest, in which more time has
+// passed. All that they share are the keys and the record of the session.
+func TestProofsOfAClockThatIsAheadCountForAMinute(t *testing.T) {
+	for ahead, admitted := range map[time.Duration]bool{59 * time.Second: true, 61 * time.Second: false} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			var record store.Record
+			var cookies map[string]string
+			var id, challenge string
+			key := testbrowser.NewKey()
+			bind := func(s *site) *browser {
+				b := s.browse()
+				_, id = b.register(key.Registration(offerOf(s.T, b.login("ada"))))
+				require.Equal(s, http.StatusOK, b.proveDevice(key, id).StatusCode)
+				return b
+			}
+			withFakeClock(t, func(t *testing.T) {
+				memory := store.NewMemory()
+				s := deviceNode(t, memory)
+				b := bind(s)
+				record = s.stored(memory, "ada")[0]
+				advance(ahead)
+				require.Equal(t, http.StatusOK, b.proveDevice(key, id).StatusCode)
+				cookies, challenge = b.Cookies(), b.challenge(id)
+			})
+			withFakeClock(t, func(t *testing.T) {
+				memory := store.NewMemory()
+				s := deviceNode(t, memory)
+				_, err := memory.Create(t.Context(), record, store.Limit{})
+				require.NoError(t, err)
+				b := s.browse()
+				b.SetCookies(cookies)
+				require.Equal(t, admitted, b.Get("/bound").StatusCode == http.StatusOK)
+				require.True(t, b.loggedIn(), "during the grace")
+				resp := b.sendProof(id, key.Proof(challenge))
+				require.Equal(t, admitted, resp.StatusCode == http.StatusOK)
+				if admitted {
+					require.Equal(t, int(deviceProof/time.Second), resp.Cookie(keysOf(b.boundCookies())[0]).MaxAge, "no longer than from now on")
+				}
+				advance(deviceGrace)
+				require.True(t, b.loggedIn(), "by then the clock is ahead by less than a minute")
+			})
+		})
+	}
+}

@@ -1,0 +1,133 @@
+package cookie
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const boundID = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+func TestABoundCookieIsItsSessions(t *testing.T) {
+	c := newTestCodec(t)
+	want := c.Session
+	want.Name = "__Host-Http-session-bound-ABCDEFGH"
+	require.Equal(t, want, c.Bound(boundID))
+	require.NotEqual(t, c.Bound(boundID), c.Bound("B"+boundID))
+	require.Equal(t, "__Host-Http-session-bound-AB", c.Bound("AB").Name)
+}
+
+func TestOnlyBoundCookiesHaveTheirNames(t *testing.T) {
+	c := newTestCodec(t)
+	name := c.Bound(boundID).Name
+	require.True(t, isBoundOf(c.Session.Name, name))
+	require.True(t, isBoundOf(c.Session.Name, c.Bound("234567ZZ").Name))
+	for _, other := range []string{
+		"", c.Session.Name, c.Visitor.Name, c.secretName("n"), c.Session.Name + boundInfix, name[1:], "x" + name, name + "A", name[:len(name)-1],
+		strings.ToLower(name), name[:len(name)-1] + "1", name[:len(name)-1] + "8", name[:len(name)-1] + "a", name[:len(name)-1] + " ", strings.Replace(name, "-bound-", "-Bound-", 1),
+	} {
+		require.False(t, isBoundOf(c.Session.Name, other), other)
+	}
+}
+
+func TestTheValueOfABoundCookieIsFoundByTheSessionsID(t *testing.T) {
+	c := newTestCodec(t)
+	name, other := c.Bound(boundID).Name, c.Bound("BCDEFGHI").Name
+	for _, test := range []struct {
+		headers []string
+		value   string
+		count   int
+	}{
+		{nil, "", 0},
+		{[]string{"a=b; " + c.Session.Name + "=1"}, "", 0},
+		{[]string{other + "=1"}, "", 0},
+		{[]string{name + "=1"}, "1", 1},
+		{[]string{name + `="1"`}, "1", 1},
+		{[]string{"a=b; " + other + "=2; " + name + "=1; c=d"}, "1", 1},
+		{[]string{name + "=1", name + "=1"}, "1", 1},
+		{[]string{name + "=1", name + "=2", name + "=3"}, "", 2},
+		{[]string{strings.ToLower(name) + "=1; " + name + "x=2"}, "", 0},
+		{[]string{c.Session.Name + boundInfix + "=1; " + c.Session.Name + boundInfix + "A=2"}, "", 0},
+	} {
+		cookies := Header(http.Header{"Cookie": test.headers})
+		value, count := c.BoundValue(cookies, boundID)
+		require.Equal(t, test.value, value, "%q", test.headers)
+		require.Equal(t, test.count, count, "%q", test.headers)
+		_, none := c.BoundValue(cookies, "")
+		require.Zero(t, none, "%q", test.headers)
+		require.Zero(t, testing.AllocsPerRun(10, func() { c.BoundValue(cookies, boundID) }), "%q", test.headers)
+	}
+}
+
+// Somebody may plant any number, in front of ours.
+func TestTheLastBoundCookiesAreNamed(t *testing.T) {
+	c := newTestCodec(t)
+	require.Empty(t, c.BoundNames(nil))
+	var lines, names []string
+	for i := range MaxPresented + 3 {
+		name := c.Bound(strings.Repeat(string(rune('A'+i)), 26)).Name
+		names = append(names, name)
+		lines = append(lines, "a=b; "+name+"=1; "+c.Session.Name+"=2", name+"=3")
+		require.Equal(t, names[max(0, i+1-MaxPresented):], c.BoundNames(Header(http.Header{"Cookie": lines})))
+	}
+	lines = append(lines, names[5]+"=4")
+	want := append(slices.Concat(names[3:5], names[6:]), names[5])
+	require.Equal(t, want, c.BoundNames(Header(http.Header{"Cookie": lines})))
+}
+
+// A server behind Hide learns no proof, and sets none.
+func TestHideHidesBoundCookies(t *testing.T) {
+	c := newTestCodec(t)
+	bound := c.Bound(boundID)
+	for _, name := range []string{bound.Name, c.secretName("n"), c.Session.Name, c.Visitor.Name} {
+		h := c.Hide(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.SetCookie(w, &http.Cookie{Name: name, Value: "evil"})
+			w.Header().Add("Set-Cookie", "="+name+"=evil")
+			http.SetCookie(w, &http.Cookie{Name: name + "x", Value: "application's"})
+			fmt.Fprint(w, r.Header["Cookie"])
+		}))
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header["Cookie"] = []string{"theme=dark; " + name + "=1", name + "=2", " " + name + " =3; " + name + "x=4"}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		require.Equal(t, "[theme=dark "+name+"x=4]", w.Body.String())
+		require.Equal(t, []string{name + "x=application's"}, w.Header()["Set-Cookie"])
+	}
+}
+
+func TestABoundCookieThatChangesIsNoticed(t *testing.T) {
+	c := newTestCodec(t)
+	ours, name := c.Session.Name+"=1", c.Bound(boundID).Name
+	before := Header(http.Header{"Cookie": {ours + "; " + name + "=1"}})
+	require.True(t, c.Same(before, http.Header{"Cookie": {"a=b; " + name + "=1; " + ours}}))
+	require.False(t, c.Same(before, http.Header{"Cookie": {ours}}))
+	require.False(t, c.Same(before, http.Header{"Cookie": {ours + "; " + name + "=2"}}))
+	require.False(t, c.Same(before, http.Header{"Cookie": {ours + "; " + c.Bound("BCDEFGHI").Name + "=1"}}))
+}
+
+func TestEverySecretHasAKeyForEachUse(t *testing.T) {
+	secrets := [][]byte{testKey, slices.Repeat([]byte("b"), 64)}
+	keys := DeriveKeys(secrets, "device MAC")
+	require.Equal(t, [][]byte{deriveKey(secrets[0], "device MAC"), deriveKey(secrets[1], "device MAC")}, keys)
+	require.NotEqual(t, keys[0], keys[1])
+	require.NotEqual(t, keys, DeriveKeys(secrets, "device seal"))
+	require.Len(t, keys[1], 32)
+}
+
+func TestANameThatBoundCookiesHaveIsAnError(t *testing.T) {
+	for _, name := range []string{"x-bound-", "x-bound-ABCDEFGH", "x-bound-y", "-bound-x"} {
+		_, err := New([][]byte{testKey}, time.Minute, http.Cookie{Name: name, Secure: true})
+		require.ErrorContains(t, err, `sessionguard: Config.CookieName "`+name+`"`)
+		require.ErrorContains(t, err, `"-bound-" is reserved`)
+	}
+	for _, name := range []string{"bound-x", "x-bound", "x-Bound-y"} {
+		_, err := New([][]byte{testKey}, time.Minute, http.Cookie{Name: name, Secure: true})
+		require.NoError(t, err)
+	}
+}

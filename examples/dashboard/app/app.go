@@ -73,6 +73,20 @@ func (o *Options) setProxies(list string) error {
 	return nil
 }
 
+// check returns an error that names the invalid option.
+func (o *Options) check() error {
+	if o.Idle <= 0 || o.Absolute <= 0 || o.Fresh <= 0 {
+		return errors.New("-idle, -absolute and -fresh must be positive")
+	}
+	if o.Remember < 0 || o.Sessions < 0 {
+		return errors.New("-remember and -sessions must not be negative")
+	}
+	if o.Device != 0 && !o.Secure && len(o.Proxies) == 0 {
+		return errors.New("-device needs https: add -secure")
+	}
+	return nil
+}
+
 // App is the application. Its handlers share it.
 type App struct {
 	Options
@@ -137,14 +151,8 @@ func (a *App) handler() http.Handler {
 
 // New returns an App, or an error that names the invalid option.
 func New(o Options) (*App, error) {
-	if o.Idle <= 0 || o.Absolute <= 0 || o.Fresh <= 0 {
-		return nil, errors.New("-idle, -absolute and -fresh must be positive")
-	}
-	if o.Remember < 0 || o.Sessions < 0 {
-		return nil, errors.New("-remember and -sessions must not be negative")
-	}
-	if o.Device != 0 && !o.Secure && len(o.Proxies) == 0 {
-		return nil, errors.New("-device needs https: add -secure")
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	// A session does not outlive -absolute, so a longer -idle has no effect.
 	o.Idle = min(o.Idle, o.Absolute)

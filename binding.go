@@ -8,6 +8,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/dbsc"
+	"github.com/sessionguard-go/sessionguard/internal/testhook"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -231,13 +232,19 @@ func (c *core) hasMovedOn(ctx context.Context, req *request, rec store.Record) b
 // sendBoundCookie gives the browser the bound cookie for a proof made at a time, and says what it
 // is for.
 func (c *core) sendBoundCookie(w http.ResponseWriter, rec store.Record, identifier string, made store.Time, lasts time.Duration) {
-	bound := c.cookies.Bound(rec.ID)
 	w.Header().Set("Content-Type", "application/json")
-	instructions := dbsc.Instructions(identifier, c.scriptPath+"prove", bound)
-	bound.Value = c.devices.codec.Token(dbsc.Cookie, made, rec.ID, rec.Details.Device.Registered)
+	instructions := dbsc.Instructions(identifier, c.scriptPath+"prove", c.cookies.Bound(rec.ID))
+	bound := c.boundCookie(rec, made)
 	bound.MaxAge = max(1, int(lasts/time.Second))
 	http.SetCookie(w, &bound)
 	_, _ = w.Write(instructions)
+}
+
+// boundCookie returns the bound cookie for a proof made at a time.
+func (c *core) boundCookie(rec store.Record, made store.Time) http.Cookie {
+	bound := c.cookies.Bound(rec.ID)
+	bound.Value = c.devices.codec.Token(dbsc.Cookie, made, rec.ID, rec.Details.Device.Registered)
+	return bound
 }
 
 // forgetDevice tells the browser that there is nothing to prove any more.
@@ -256,4 +263,44 @@ func (c *core) deviceUnavailable(ctx context.Context, w http.ResponseWriter, err
 	c.emitUnavailable(ctx, err, store.Record{})
 	w.Header().Set("Retry-After", "5")
 	http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
+}
+
+func init() {
+	testhook.Bind = func(guard any, w http.ResponseWriter, r *http.Request, publicKey []byte, age time.Duration) error {
+		return guard.(interface{ self() *core }).self().bindForTest(w, r, publicKey, age)
+	}
+}
+
+// bindForTest is testhook.Bind. The session was bound for so long that no request counts
+// without a proof.
+func (c *core) bindForTest(w http.ResponseWriter, r *http.Request, publicKey []byte, age time.Duration) error {
+	if c.devices == nil {
+		return errors.New("the guard has no Config.DeviceProof")
+	}
+	rec, err := c.presented(r)
+	if err == nil {
+		rec, err = c.withDevice(r.Context(), rec)
+	}
+	if err != nil {
+		return err
+	}
+	now := store.TimeOf(time.Now())
+	made := now.Add(-age)
+	rec, err = c.changeDetails(r.Context(), rec.Owner, rec.ID, func(rec store.Record, details *store.Details) (bool, error) {
+		if !c.isListed(rec, now) {
+			return false, ErrNoSession
+		}
+		if c.boundDevice(rec) != nil {
+			return false, nil
+		}
+		since := made.Add(-c.devices.grace)
+		details.Device = &store.Device{PublicKey: publicKey, Registered: since, Proven: since}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	bound := c.boundCookie(rec, made)
+	http.SetCookie(w, &bound)
+	return nil
 }

@@ -255,6 +255,9 @@ func (l *locked) overtaken() bool {
 // factor (Config.Factors) ends no stream until the session is next used; the factor only
 // those of the node where it is.
 //
+// A stream of a session that is bound to a device goes on when the proof of its request has run
+// out: [Guard.CancelUnproven] ends it then.
+//
 // A response of type text/event-stream gets the header X-Accel-Buffering: no, unless next
 // sets another value: nginx would hold it back until it ends.
 //

@@ -28,6 +28,9 @@ import (
 // If the session then lacks a factor that Config.Factors asks for, Login returns nil, but
 // nobody is logged in until another call completes the login: see [Factors].
 //
+// With Config.DeviceProof, the response offers to bind the session to the browser's device. No
+// other does. A re-authentication keeps the device that the session is bound to.
+//
 // Call it before the response begins: later it returns [ErrHeadersSent]. It also returns
 // [ErrInactive], [ErrNoUser] for a nil user or an empty ID, another error if FindUser
 // returns a user whose ID differs from the one it was asked for, if only in its spelling,

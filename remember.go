@@ -22,6 +22,9 @@ import (
 // more, so that the login page can say why the session ended. Only a login with Remember
 // moves the end; logging in again without it, while the session lives, keeps it.
 //
+// A session that is bound to a device (Config.DeviceProof) is revived only for a request that
+// proves it: the cookie alone, copied from a disk or a backup, revives nothing.
+//
 // Some requests revive nothing, so that a page left alone stays away: [Guard.Passive]
 // ones, WebSockets, those of the guard script, prefetches, [Guard.Login], and the login
 // page (Config.LoginPath). There [Guard.EndReason] is [store.ReasonRemembered], and a link
@@ -38,7 +41,8 @@ import (
 // for Config.RememberGrace, since a page makes many requests at once, and until the new
 // token has been used or has idled out, since the response with it may be lost. After
 // that the superseded token is taken for a copy: the session ends,
-// [EventTheftSuspected] is emitted, and the legitimate user has to log in again. This
+// [EventTheftSuspected] is emitted, and the legitimate user has to log in again; where the
+// session is bound, a copy without the proof is only refused. This
 // cannot tell a thief from a browser that was restored from an old backup, or that never
 // got the response and then idled out as well, or one of whose requests is late: a handler
 // or a machine that stood still held it for longer than RememberGrace before the guard

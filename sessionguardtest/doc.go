@@ -7,6 +7,7 @@
 //   - [Age] and [Idle] make the session older, so that it needs the password again, or is over.
 //   - [Client] is a browser at the application's handler: it keeps cookies, submits forms,
 //     follows redirects when it is asked to, and moves the clock of testing/synctest.
+//   - [Bind] binds the session to a device, so that a page behind RequireBound opens.
 //   - [LoggedIn] and [LoggedOut] check who is logged in, and why nobody is any more.
 //   - [Serve] does anything else that a handler can do: put values into the session, act as
 //     somebody.
@@ -104,6 +105,20 @@
 //		})
 //		sessionguardtest.LogIn(t, app.guard, client, ada) // what a visitor has moves into the session
 //		client.Get("/home").Contains("In your cart: 3")
+//	}
+//
+//	// A session that is bound to its device, and cookies that were copied from there.
+//	func TestPaymentsNeedTheDevice(t *testing.T) {
+//		app := newApp(t)
+//		client := sessionguardtest.NewClient(t, app)
+//		sessionguardtest.LogIn(t, app.guard, client, ada)
+//		client.Get("/payments").HasStatus(http.StatusForbidden)
+//
+//		sessionguardtest.Bind(t, app.guard, client, 0)
+//		client.Get("/payments").HasStatus(http.StatusOK)
+//
+//		sessionguardtest.Bind(t, app.guard, client, 11*time.Minute) // the proof has run out
+//		client.Get("/home").RedirectsTo("/login?next=%2Fhome&reason=device_unproven")
 //	}
 //
 //	// Time that passes: for one session, or for everything in a testing/synctest bubble.

@@ -93,6 +93,7 @@ func TestProgramReportsErrors(t *testing.T) {
 		"must be positive":     {"-addr", "127.0.0.1:0", "-fresh", "0s"},
 		"must not be negative": {"-addr", "127.0.0.1:0", "-remember", "-1s"},
 		"neither an address":   {"-addr", "127.0.0.1:0", "-behind-proxy", "localhost"},
+		"-device needs https":  {"-addr", "127.0.0.1:0", "-device", "10m"},
 		"BasePath":             {"-addr", "127.0.0.1:0", "-base-path", "app/"},
 		"unexpected argument":  {"-addr", "127.0.0.1:0", "8080"},
 		"listen tcp":           {"-addr", "127.0.0.1:99999"},

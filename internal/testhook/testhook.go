@@ -14,6 +14,10 @@ import (
 // w. The guard is a pointer to a sessionguard.Guard, whose package sets Backdate.
 var Backdate func(guard any, w http.ResponseWriter, r *http.Request, shift Shift) error
 
+// Bind binds the session of r's cookie to a device with a public key (DER), unless it is bound,
+// and adds a proof of that, made age ago, to w. The guard is as that of Backdate.
+var Bind func(guard any, w http.ResponseWriter, r *http.Request, publicKey []byte, age time.Duration) error
+
 // A Shift is how far a session moves back in time.
 type Shift struct {
 	By     time.Duration

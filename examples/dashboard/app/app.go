@@ -30,6 +30,7 @@ type Options struct {
 	Sessions              int           // the maximum per user; 0: no limit
 	Secure, Activity      bool
 	Proxies               []netip.Prefix // those that may end TLS and name the client
+	Device                time.Duration  // how long a proof of the device counts; 0: no session is bound to one
 	BasePath              string         // the prefix that a proxy removes from paths, or ""
 	FramedBy              string         // the origin of another site that may show the pages in a frame, or ""
 
@@ -49,6 +50,7 @@ func (o *Options) Flags(f *flag.FlagSet) {
 	f.IntVar(&o.Sessions, "sessions", 5, "how many sessions a user may have at once: one more ends the least recently active, whose login page says why; 0 for no limit")
 	f.BoolVar(&o.Activity, "activity", false, "keys, pointer and touch count as activity, not only requests")
 	f.BoolVar(&o.Secure, "secure", false, "use https, with a self-signed certificate")
+	f.DurationVar(&o.Device, "device", 0, "bind logins to their device, where the browser can, and have it prove the device after this long, such as 10m; needs https; experimental")
 	f.Func("behind-proxy", "serve a proxy at these `addresses`, such as 127.0.0.1 or 10.0.0.0/8, separated by commas: it ends TLS, so the cookies are Secure, and its X-Forwarded-For names the client", o.setProxies)
 	f.StringVar(&o.FramedBy, "framed-by", "", "the `origin` of another site, such as https://portal.example, that may show the pages in a frame; needs https")
 	f.StringVar(&o.BasePath, "base-path", "", "the `prefix`, such as /app, that a proxy removes from the paths of requests")
@@ -71,6 +73,20 @@ func (o *Options) setProxies(list string) error {
 	return nil
 }
 
+// check returns an error that names the invalid option.
+func (o *Options) check() error {
+	if o.Idle <= 0 || o.Absolute <= 0 || o.Fresh <= 0 {
+		return errors.New("-idle, -absolute and -fresh must be positive")
+	}
+	if o.Remember < 0 || o.Sessions < 0 {
+		return errors.New("-remember and -sessions must not be negative")
+	}
+	if o.Device != 0 && !o.Secure && len(o.Proxies) == 0 {
+		return errors.New("-device needs https: add -secure")
+	}
+	return nil
+}
+
 // App is the application. Its handlers share it.
 type App struct {
 	Options
@@ -80,6 +96,7 @@ type App struct {
 	reports       fs.FS
 	scriptOptions []string
 	clientAddr    func(*http.Request) string
+	pin           string // the hash of a self-signed certificate's key, as Chromium's flags name it; "" if there is none
 }
 
 // handler returns the application's handler: every route, behind the gate it needs.
@@ -111,7 +128,11 @@ func (a *App) handler() http.Handler {
 	mux.Handle("POST /account/sessions/end-others", fresh(handler(a.endOthers)))
 	mux.Handle("GET /api/me", g.RequireLogin(handler(a.me)))
 	mux.Handle("GET /live", g.RequireLogin(handler(a.livePage)))
-	mux.Handle("GET /events", g.Passive(g.RequireLogin(g.CancelOnEnd(handler(a.events)))))
+	mux.Handle("GET /events", g.Passive(g.RequireLogin(g.CancelUnproven(handler(a.events)))))
+	if a.Device != 0 {
+		mux.Handle("GET /account/device", g.RequireLogin(handler(a.devicePage)))
+		mux.Handle("GET /account/device/only", g.RequireBound(0)(handler(a.provenPage)))
+	}
 	// By role
 	mux.Handle("GET /home", engineer(handler(a.homePage)))
 	mux.Handle("GET /reports/{name}", engineer(handler(a.report)))
@@ -130,11 +151,8 @@ func (a *App) handler() http.Handler {
 
 // New returns an App, or an error that names the invalid option.
 func New(o Options) (*App, error) {
-	if o.Idle <= 0 || o.Absolute <= 0 || o.Fresh <= 0 {
-		return nil, errors.New("-idle, -absolute and -fresh must be positive")
-	}
-	if o.Remember < 0 || o.Sessions < 0 {
-		return nil, errors.New("-remember and -sessions must not be negative")
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	// A session does not outlive -absolute, so a longer -idle has no effect.
 	o.Idle = min(o.Idle, o.Absolute)
@@ -178,6 +196,8 @@ func New(o Options) (*App, error) {
 		MaxSessions:     func(*User) store.Limit { return store.Limit{Max: o.Sessions} },
 		BasePath:        o.BasePath,
 		ReauthPath:      a.at("/reauth"),
+		DeviceProof:     o.Device,
+		Refusals:        sessionguard.Refusals{Unbound: http.HandlerFunc(a.unboundPage)},
 		// Browsers keep cookies by host, not by port: two programs on localhost with
 		// the same cookie name log each other out. Give each its own CookieName.
 		InsecureHTTP: !o.Secure && len(o.Proxies) == 0,

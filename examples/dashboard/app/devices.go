@@ -16,6 +16,7 @@ type devices struct {
 	Own    bool   // whether it is the user's own page
 	List   []device
 	Others bool // whether there are sessions besides the current one
+	Device bool // whether browsers may bind sessions to their device
 }
 
 // A device describes one session.
@@ -27,6 +28,7 @@ type device struct {
 	Actor                string // the name of the admin who looks at the dashboard as the user, or ""
 	LoggedIn, LastActive moment
 	Remembered           moment // the end of it, or the zero moment
+	Bound                bool   // to the device that it is from
 }
 
 func (a *App) sessionsPage(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +50,7 @@ func (a *App) showDevices(w http.ResponseWriter, r *http.Request, name string, p
 		return
 	}
 	now := time.Now()
-	shown := devices{Person: user, Path: path, Own: name == "sessions"}
+	shown := devices{Person: user, Path: path, Own: name == "sessions", Device: a.Device != 0}
 	for _, s := range sessions {
 		d := device{
 			ID:         s.ID,
@@ -58,6 +60,7 @@ func (a *App) showDevices(w http.ResponseWriter, r *http.Request, name string, p
 			Address:    s.Address,
 			LoggedIn:   ago(s.Created, now),
 			LastActive: ago(s.LastSeen, now),
+			Bound:      !s.Bound.IsZero(),
 		}
 		if !s.RememberedUntil.IsZero() {
 			d.Remembered = date(s.RememberedUntil)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // maxStall bounds how long sending one event to a slow client may take.
@@ -19,8 +20,8 @@ func (a *App) livePage(w http.ResponseWriter, r *http.Request) {
 }
 
 // events streams the server's time as server-sent events for as long as the session lasts.
-// The last event gives the reason for its end, unless the server shuts down: the browser then
-// tries again. The route is Passive, so that an open stream does not keep its session alive.
+// The last event gives the reason for its end, unless the server shuts down, or the proof of
+// the device has run out: the browser then tries again. The route is Passive, so that an open stream does not keep its session alive.
 func (a *App) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.Method == http.MethodHead {
@@ -40,7 +41,8 @@ func (a *App) events(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-tick.C:
 		case <-r.Context().Done():
-			if ended, ok := errors.AsType[*sessionguard.SessionEndedError](context.Cause(r.Context())); ok {
+			ended, ok := errors.AsType[*sessionguard.SessionEndedError](context.Cause(r.Context()))
+			if ok && ended.Reason != store.ReasonDeviceUnproven { // the browser proves it, and connects again
 				send("ended", string(ended.Reason))
 			}
 			return

@@ -34,6 +34,7 @@ var endings = map[store.Reason]string{
 	store.ReasonDeactivated:        "Your account was deactivated, which ended your session. Please ask an admin.",
 	store.ReasonNoUser:             "Your account was deactivated, which ended your session. Please ask an admin.",
 	store.ReasonCredentialsChanged: "Your password was changed, which ended your session. Log in with the new one. If it was not you who changed it, tell an admin.",
+	store.ReasonDeviceUnproven:     "Your session is bound to the device that you logged in on, and this browser could not prove that it is there. Please log in again.",
 	store.ReasonActorEnded:         "You looked at the dashboard as somebody else, and your own session has ended. Please log in again.",
 	store.ReasonTheftSuspected:     "Somebody else may have used your session, so we ended it. Once you are logged in, check your devices and change your password.",
 }

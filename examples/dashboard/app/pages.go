@@ -24,7 +24,7 @@ type page struct {
 // parsePages parses the page templates, each with the layout and the shared parts.
 func parsePages() (map[string]*template.Template, error) {
 	pages := map[string]*template.Template{}
-	for _, name := range []string{"welcome", "login", "home", "admin", "everyone", "account", "reauth", "sessions", "person", "live"} {
+	for _, name := range []string{"welcome", "login", "home", "admin", "everyone", "account", "reauth", "sessions", "person", "device", "live"} {
 		t, err := template.ParseFS(files, "templates/layout.html", "templates/devices.html", "templates/"+name+".html")
 		if err != nil {
 			return nil, err

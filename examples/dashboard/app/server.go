@@ -5,9 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/big"
@@ -55,6 +57,9 @@ func (a *App) Listen(addr string) (*Server, error) {
 	case a.Secure:
 		s.URL = "https://" + shown
 		s.Warning = "The certificate is self-signed: your browser will warn you."
+		if a.Device != 0 {
+			s.Warning += "\nChrome then binds no session to its device: /account/device says how to start it for a try."
+		}
 		host, _, _ := net.SplitHostPort(addr) // valid, because net.Listen accepted it
 		certificate, err := selfSigned("localhost", "127.0.0.1", "::1", host, at.IP.String())
 		if err != nil {
@@ -62,6 +67,8 @@ func (a *App) Listen(addr string) (*Server, error) {
 			return nil, err
 		}
 		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate}}
+		key := sha256.Sum256(certificate.Leaf.RawSubjectPublicKeyInfo)
+		a.pin = base64.StdEncoding.EncodeToString(key[:])
 	case len(a.Proxies) > 0 && !at.IP.IsLoopback():
 		s.Warning = "Plain http: see that only the proxy can connect to this address."
 	case !at.IP.IsLoopback():
@@ -127,5 +134,9 @@ func selfSigned(hosts ...string) (tls.Certificate, error) {
 		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
 }

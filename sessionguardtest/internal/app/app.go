@@ -30,7 +30,7 @@ type App struct {
 func New(users map[string]*User) (*App, error) {
 	a := &App{users: users}
 	var err error
-	a.guard, err = sessionguard.New(sessionguard.Config[*User]{FindUser: a.find, ReauthPath: "/login"})
+	a.guard, err = sessionguard.New(sessionguard.Config[*User]{FindUser: a.find, ReauthPath: "/login", DeviceProof: 10 * time.Minute})
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +41,8 @@ func New(users map[string]*User) (*App, error) {
 	mux.HandleFunc("POST /cart", a.addToCart)
 	mux.Handle("GET /home", a.guard.RequireLogin(http.HandlerFunc(a.home)))
 	mux.Handle("GET /admin", a.guard.RequireRole("Admin")(a.guard.RequireFresh(5*time.Minute)(http.HandlerFunc(a.admin))))
+	mux.Handle("GET /payments", a.guard.RequireBound(0)(http.HandlerFunc(a.payments)))
+	mux.Handle("/sessionguard/", a.guard.Script())
 	a.Handler = a.guard.Handler(mux)
 	return a, nil
 }
@@ -88,4 +90,8 @@ func (a *App) home(w http.ResponseWriter, r *http.Request) {
 
 func (a *App) admin(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "The pages of administrators.")
+}
+
+func (a *App) payments(w http.ResponseWriter, r *http.Request) {
+	fmt.Fprintln(w, "The pages that need the device.")
 }

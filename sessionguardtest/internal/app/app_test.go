@@ -87,6 +87,20 @@ func TestHomeShowsTheCart(t *testing.T) {
 	client.Get("/home").Contains("In your cart: 3")
 }
 
+// A session that is bound to its device, and cookies that were copied from there.
+func TestPaymentsNeedTheDevice(t *testing.T) {
+	app := newApp(t)
+	client := sessionguardtest.NewClient(t, app)
+	sessionguardtest.LogIn(t, app.guard, client, ada)
+	client.Get("/payments").HasStatus(http.StatusForbidden)
+
+	sessionguardtest.Bind(t, app.guard, client, 0)
+	client.Get("/payments").HasStatus(http.StatusOK)
+
+	sessionguardtest.Bind(t, app.guard, client, 11*time.Minute) // the proof has run out
+	client.Get("/home").RedirectsTo("/login?next=%2Fhome&reason=device_unproven")
+}
+
 // Time that passes: for one session, or for everything in a testing/synctest bubble.
 func TestWhoIsAwayForTooLongIsToldSo(t *testing.T) {
 	app := newApp(t)

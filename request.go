@@ -117,9 +117,8 @@ type effects struct {
 	open       values.OpenSessions
 	stored     values.Bag    // what they are opened from: rec's values or the visitor cookie's; nil if not read yet
 	visitorAge time.Duration // of the visitor cookie, if stored is from there
-
-	// derived maps the Done channels of contexts made by CancelOnEnd to those of their
-	// parents: that a session ends does not mean that its handler was abandoned.
+	// derived maps Done channels of contexts made by CancelOnEnd to those of their parents:
+	// that a session ends does not mean that its handler was abandoned.
 	derived map[<-chan struct{}]<-chan struct{}
 }
 
@@ -263,8 +262,7 @@ func (l *locked) inner() outcome {
 	return l.effects.inner
 }
 
-// ctx returns the request as a context, by which events find it.
-func (l *locked) ctx() context.Context { return (*request)(l) }
+func (l *locked) ctx() context.Context { return (*request)(l) } // by which events find the request
 
 // Value implements [context.Context]: the key of a guard's own request is its core.
 func (req *request) Value(key any) any {

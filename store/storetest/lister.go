@@ -151,11 +151,11 @@ var listerChecks = []check{
 		}
 	}},
 	{"a loop over All that has not ended holds nothing", func(t T, b store.Backend) {
+		realm := newRealm()
+		created := createMany(t, b, realm)
 		ctx, cancel := context.WithTimeout(t.Context(), endingTimeout) // only a failing test takes so long
 		defer cancel()
 		t = withContext{t, ctx}
-		realm := newRealm()
-		created := createMany(t, b, realm)
 		var stops []func()
 		defer func() {
 			for _, stop := range stops {

@@ -218,6 +218,9 @@ func TestACorruptDeviceFailsClosed(t *testing.T) {
 				b, key, id := s.bySelf("ada")
 				advance(time.Minute)
 				backend.change.Store(&change)
+				if name == "another registration" {
+					b.requireUnproven() // its cookie is for the one before
+				}
 				resp := b.proveDevice(key, id)
 				if name != "another registration" {
 					require.Equal(t, http.StatusBadRequest, resp.StatusCode)
@@ -226,10 +229,6 @@ func TestACorruptDeviceFailsClosed(t *testing.T) {
 					require.Equal(t, http.StatusOK, resp.StatusCode, "for that registration")
 				}
 				s.thiefOf(b).requireUnproven()
-				if name == "another registration" {
-					b.SetCookies(map[string]string{sessionCookie: b.Cookies()[sessionCookie]})
-					b.requireUnproven()
-				}
 			})
 		})
 	}

@@ -213,6 +213,27 @@ func TestAgeEndsASessionWhoseTimeIsUp(t *testing.T) {
 	client.Get("/home").RedirectsTo("/login?next=%2Fhome&reason=absolute")
 }
 
+// A stream notices that its session has aged, and is not cut before the time is up.
+func TestAgeEndsTheStreamsOfASessionWhoseTimeIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		guard, _ := newApp(t, nil)
+		var ended error
+		stream := guard.RequireLogin(guard.CancelOnEnd(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			ended = context.Cause(r.Context())
+		})))
+		r := sessionguardtest.LogIn(t, guard, httptest.NewRequest("GET", "/", nil), ada)
+		go serve(stream, r.Clone(t.Context()))
+		synctest.Wait()
+		sessionguardtest.Age(t, guard, r, 11*time.Hour)
+		synctest.Wait()
+		require.NoError(t, ended)
+		sessionguardtest.Age(t, guard, r, time.Hour)
+		synctest.Wait()
+		require.Equal(t, &sessionguard.SessionEndedError{Reason: store.ReasonAbsolute}, ended)
+	})
+}
+
 func TestTheCookieFromBeforeAgeIsDead(t *testing.T) {
 	guard, _ := newApp(t, nil)
 	r := sessionguardtest.LogIn(t, guard, httptest.NewRequest("GET", "/", nil), ada)
@@ -240,6 +261,9 @@ func TestWhatCannotBeDoneEndsTheTest(t *testing.T) {
 	broken, _ := newApp(t, func(c *config) {
 		c.Backend, c.Keys = brokenBackend{store.NewMemory()}, [][]byte{bytes.Repeat([]byte("k"), 32)}
 	})
+	immovable, _ := newApp(t, func(c *config) {
+		c.Backend, c.Keys = immovableBackend{store.NewMemory()}, [][]byte{bytes.Repeat([]byte("k"), 32)}
+	})
 	request := func() *http.Request { return httptest.NewRequest("GET", "/", nil) }
 	sessionguardtest.LogIn(t, guard, request(), ada)
 	for want, test := range map[string]func(testing.TB){
@@ -250,6 +274,12 @@ func TestWhatCannotBeDoneEndsTheTest(t *testing.T) {
 		"the request or client is nil":                          func(t testing.TB) { sessionguardtest.LogIn(t, guard, (*http.Request)(nil), ada) },
 		"Age: -1ns is negative":                                 func(t testing.TB) { sessionguardtest.Age(t, guard, request(), -1) },
 		"Age: sessionguard: no such session":                    func(t testing.TB) { sessionguardtest.Age(t, guard, request(), 1) },
+		"who is logged in cannot be known: the response is 503": func(t testing.TB) {
+			sessionguardtest.LoggedOut(t, broken, sessionguardtest.LogIn(t, immovable, request(), ada), "")
+		},
+		"Age: immovable": func(t testing.TB) {
+			sessionguardtest.Age(t, immovable, sessionguardtest.LogIn(t, immovable, request(), ada), 1)
+		},
 		"Idle: sessionguard: no such session": func(t testing.TB) {
 			sessionguardtest.Idle(t, guard, sessionguardtest.NewClient(t, app), 1)
 		},
@@ -270,4 +300,14 @@ type brokenBackend struct{ *store.Memory }
 
 func (brokenBackend) Create(_ context.Context, _ store.Record, _ store.Limit) ([]store.Record, error) {
 	return nil, errors.New("broken")
+}
+
+func (brokenBackend) Load(context.Context, store.Key) (store.Record, error) {
+	return store.Record{}, errors.New("broken")
+}
+
+type immovableBackend struct{ *store.Memory }
+
+func (immovableBackend) Replace(context.Context, store.Key, uint64, store.Record) error {
+	return errors.New("immovable")
 }

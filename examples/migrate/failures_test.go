@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"crypto/rand"
 	"net/http"
 	"strings"
 	"sync"
@@ -160,7 +161,7 @@ func TestConcurrentRequestsMakeOneSession(t *testing.T) {
 			forEach(t, func(t *testing.T, old oldApp) {
 				s := newSite(t, old)
 				s.backend.Backend = open(t)
-				user := "ada of " + t.Name() // sessions of other tests are in the backend
+				user := "ada of " + rand.Text() // sessions of other tests are in the backend
 				s.users.users[user] = &User{Name: user}
 				b := s.logIn(user)
 				copied := b.Copy()

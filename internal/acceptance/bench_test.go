@@ -33,14 +33,18 @@ type benchSite struct {
 	ada   *user
 }
 
-func newBenchSite(tb testing.TB, backend store.Backend) *benchSite {
+func newBenchSite(tb testing.TB, backend store.Backend, configure ...func(*sessionguard.Config[*user])) *benchSite {
 	s := &benchSite{ada: &user{ID: "ada", Roles: []string{"Engineer"}}}
-	guard, err := sessionguard.New(sessionguard.Config[*user]{
+	config := sessionguard.Config[*user]{
 		FindUser: func(context.Context, string) (*user, error) { return s.ada, nil },
 		Keys:     testKeys,
 		Backend:  backend,
 		Logger:   slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, f := range configure {
+		f(&config)
+	}
+	guard, err := sessionguard.New(config)
 	require.NoError(tb, err)
 	s.guard = guard
 	return s
@@ -49,11 +53,13 @@ func newBenchSite(tb testing.TB, backend store.Backend) *benchSite {
 // login returns a request with the cookie of a new session that has five values.
 func (s *benchSite) login(tb testing.TB) *http.Request {
 	tb.Helper()
-	return benchCookie(tb, s.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = s.guard.Login(w, r, s.ada)
-		session, _ := s.guard.Get(r, "app")
-		benchValues(session)
-	})))
+	return benchCookie(tb, s.guard.Handler(http.HandlerFunc(s.logIn)))
+}
+
+func (s *benchSite) logIn(w http.ResponseWriter, r *http.Request) {
+	_ = s.guard.Login(w, r, s.ada)
+	session, _ := s.guard.Get(r, "app")
+	benchValues(session)
 }
 
 // benchValues sets typical values of an application.

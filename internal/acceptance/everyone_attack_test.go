@@ -16,6 +16,7 @@ import (
 type lameBackend struct {
 	*failingBackend
 	listingTakes time.Duration // before the first session of each realm
+	hangsAfter   int           // so many sessions of a realm; 0: never
 	corrupt      string        // the realm in which a session cannot be read
 	unendable    string        // the ID of a session whose page cannot be ended
 	lags         bool          // DeleteByID and ByOwner report an error for what they have done
@@ -37,8 +38,13 @@ func (l *lameBackend) All(ctx context.Context, realm string) iter.Seq2[store.Rec
 			yield(store.Record{}, ctx.Err())
 			return
 		}
+		n := 0
 		for r, err := range l.failingBackend.All(ctx, realm) {
-			if !yield(r, err) {
+			if n++; n == l.hangsAfter {
+				<-ctx.Done()
+				r, err = store.Record{}, ctx.Err()
+			}
+			if !yield(r, err) || err != nil {
 				return
 			}
 		}
@@ -140,6 +146,25 @@ func TestEndAllAwaitsABackendThatIsSlowToFindTheFirst(t *testing.T) {
 		backend.listingTakes = 50 * time.Second
 		require.NoError(t, s.guard.EndAll(t.Context()))
 		require.False(t, b.loggedIn())
+	})
+}
+
+// L6: neither does EndAll hang if the backend does so when it has listed some sessions.
+func TestEndAllGivesUpABackendThatHangsLater(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s, backend := lameSite(t)
+		s.browse().login("ada")
+		addSessions(t, backend.failingBackend, "ada", 2*store.MaxPage)
+		backend.hangsAfter = store.MaxPage + 2
+		start := time.Now()
+		require.ErrorIs(t, s.guard.EndAll(t.Context()), sessionguard.ErrUnavailable)
+		require.Equal(t, 2*time.Minute, time.Since(start))
+		left, err := backend.Count(t.Context(), sessionCookie+"=")
+		require.NoError(t, err)
+		require.Equal(t, store.MaxPage, left, "what was listed has ended")
+		backend.hangsAfter = 0
+		advance(time.Minute)
+		s.requireEveryone()
 	})
 }
 

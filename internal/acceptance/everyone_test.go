@@ -194,6 +194,7 @@ func TestEveryoneNeedsALister(t *testing.T) {
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 		require.NotErrorIs(t, err, sessionguard.ErrUnavailable)
 	}
+	require.Zero(t, s.guard.Stats().UnfinishedEnds, "nothing that could be tried again")
 	require.True(t, b.loggedIn())
 }
 

@@ -159,7 +159,9 @@ func TestLoginThatCouldNotBeUndoneLocksNobodyOut(t *testing.T) {
 		require.Error(t, err)
 		backend.failOn()
 		require.Len(t, sessionsOf(t, backend, "ada"), 1)
+		require.Equal(t, 1, s.guard.Stats().UnfinishedEnds)
 		advance(time.Minute)
+		require.Zero(t, s.guard.Stats().UnfinishedEnds)
 		require.Equal(t, http.StatusSeeOther, b.Post("/login?user=ada").StatusCode)
 	})
 }

@@ -2,6 +2,7 @@ package calls
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"testing"
@@ -188,6 +189,25 @@ func TestReportOfAPanicAndOfAll(t *testing.T) {
 		}
 		require.Equal(t, []string{"Load failed", "All", "All failed"}, methods)
 	})
+}
+
+// failing yields an error and, against the contract, goes on after it.
+type failing struct{ listing }
+
+func (failing) All(context.Context, string) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		_ = yield(store.Record{}, errors.New("down")) && yield(store.Record{}, nil)
+	}
+}
+
+func TestAnErrorOfAllIsReportedAndTheLast(t *testing.T) {
+	var reported, got []error
+	b := Of(failing{}, nil, func(_ string, _ time.Duration, err error) { reported = append(reported, err) })
+	for _, err := range b.All(t.Context(), "a=") {
+		got = append(got, err)
+	}
+	require.Equal(t, []error{errors.New("down")}, got)
+	require.Equal(t, got, reported)
 }
 
 func TestMemoryIsReportedToo(t *testing.T) {

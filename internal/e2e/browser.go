@@ -80,6 +80,8 @@ type browser struct {
 	// thirdParty is the user's choice about third-party cookies: "allowed", "blocked", or "" if
 	// there was none.
 	thirdParty string
+	// features are those of Chromium that are on besides its own choice.
+	features string
 	// driverWaits reports whether the driver itself waits until a page is loaded.
 	driverWaits bool
 	// attemptTimeout bounds each run of the script in Until.
@@ -133,6 +135,14 @@ func (b *browser) beginSession(capabilities any) error {
 // Version returns the engine's name and version, to be quoted with a measurement.
 func (b *browser) Version() string { return b.engine.name + " " + b.version }
 
+// DevTools runs a command of Chromium's DevTools protocol in the current tab.
+func (b *browser) DevTools(command string, parameters object, result any) error {
+	if parameters == nil {
+		parameters = object{}
+	}
+	return b.call("DevTools", object{"cmd": command, "params": parameters}, result)
+}
+
 // URL returns the URL of the current tab.
 func (b *browser) URL() (url string, err error) {
 	err = b.call("GetCurrentURL", object{}, &url)
@@ -180,6 +190,23 @@ func (b *browser) Screenshot() (png []byte, err error) {
 	}
 	err = b.call("TakeScreenshot", object{"full": false}, &png)
 	return
+}
+
+// Restart closes the browser, as a user does, and starts it again with the same profile.
+func (b *browser) Restart() error {
+	_ = b.DevTools("Browser.close", nil, nil) // the driver loses the browser before it can answer
+	program := b.processes[0]
+	if _, err := program.await("its end", program.ended); err != nil {
+		return err
+	}
+	b.driver.close()
+	for _, p := range slices.Backward(b.processes) {
+		if err := p.stop(); err != nil {
+			return err
+		}
+	}
+	b.processes = nil
+	return b.engine.start(b)
 }
 
 // Quit stops everything that launch has started and deletes the profile.

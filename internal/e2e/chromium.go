@@ -26,16 +26,22 @@ func startChromium(b *browser) error {
 	if err := choose(profile, b.thirdParty); err != nil {
 		return err
 	}
-	browser, err := b.startProcess(nil, nil, findProgram("chromium"),
-		"--headless=new", "--remote-debugging-port=0", "--user-data-dir="+profile,
+	port := filepath.Join(profile, "DevToolsActivePort")
+	_ = os.Remove(port) // of the browser that had the profile before
+	args := []string{
+		"--headless=new", "--remote-debugging-port=0", "--user-data-dir=" + profile,
 		"--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
 		"--no-first-run", "--no-default-browser-check", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--disable-breakpad", "--password-store=basic",
 		// --ignore-certificate-errors would turn the HTTP cache off, and hide
 		// leaks from it.
-		"--ignore-certificate-errors-spki-list="+certificate().spki,
-		"--load-extension="+extension,
-		"about:blank")
+		"--ignore-certificate-errors-spki-list=" + certificate().spki,
+		"--load-extension=" + extension,
+	}
+	if b.features != "" {
+		args = append(args, "--enable-features="+b.features)
+	}
+	browser, err := b.startProcess(nil, nil, findProgram("chromium"), append(args, "about:blank")...)
 	if err != nil {
 		return err
 	}
@@ -44,15 +50,15 @@ func startChromium(b *browser) error {
 		return err
 	}
 	debugging, err := browser.await("DevTools", func() string {
-		port, _ := os.ReadFile(filepath.Join(profile, "DevToolsActivePort"))
-		line, _, _ := strings.Cut(string(port), "\n")
+		content, _ := os.ReadFile(port)
+		line, _, _ := strings.Cut(string(content), "\n")
 		return line
 	})
 	if err != nil {
 		return err
 	}
 	started := regexp.MustCompile(`started successfully on port (\d+)`)
-	port, err := driver.await("its port", func() string {
+	driverPort, err := driver.await("its port", func() string {
 		log, _ := os.ReadFile(driver.log)
 		if match := started.FindSubmatch(log); match != nil {
 			return string(match[1])
@@ -68,7 +74,7 @@ func startChromium(b *browser) error {
 		}
 		return b.Eval("return chrome.sessions.restore().then(() => null)", nil)
 	}
-	b.driver, b.driverWaits = newWebdriver(port), true
+	b.driver, b.driverWaits = newWebdriver(driverPort), true
 	return b.beginSession(object{
 		"unhandledPromptBehavior": "dismiss",
 		"goog:chromeOptions":      object{"debuggerAddress": "127.0.0.1:" + debugging},
@@ -92,7 +98,7 @@ func choose(profile, thirdParty string) error {
 // press Ctrl+Shift+T in, nothing else reopens a closed tab. The extension does not touch
 // other pages.
 func writeExtension(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	for name, content := range map[string]string{

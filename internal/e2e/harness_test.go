@@ -20,16 +20,23 @@ import (
 func forEachEngine(t *testing.T, test func(t *testing.T, b *browser)) {
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
-			requireEngine(t, e)
-			if sharedBrowsers[e] == nil {
-				b, err := e.launch()
-				must(t, err)
-				sharedBrowsers[e] = b
-			}
-			test(t, sharedBrowsers[e])
-			must(t, sharedBrowsers[e].Open("about:blank")) // so that the idle browser runs no page of a test
+			b := sharedBrowser(t, e)
+			test(t, b)
+			must(t, b.Open("about:blank")) // so that the idle browser runs no page of a test
 		})
 	}
+}
+
+// sharedBrowser returns the browser of an engine that these tests share.
+func sharedBrowser(t *testing.T, e *engine) *browser {
+	t.Helper()
+	requireEngine(t, e)
+	if sharedBrowsers[e] == nil {
+		b, err := e.launch()
+		must(t, err)
+		sharedBrowsers[e] = b
+	}
+	return sharedBrowsers[e]
 }
 
 var sharedBrowsers = map[*engine]*browser{}

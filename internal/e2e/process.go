@@ -63,6 +63,16 @@ func environment(home string) []string {
 	return env
 }
 
+// ended returns a value that is not empty once the program has ended, as await expects.
+func (p *process) ended() string {
+	select {
+	case <-p.exited:
+		return "ended"
+	default:
+		return ""
+	}
+}
+
 // await polls ready until it returns a value that is not empty.
 func (p *process) await(what string, ready func() string) (string, error) {
 	for end := time.Now().Add(launchTimeout); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,9 +42,10 @@ type Expect struct {
 
 // Faults checks two nodes, each with a backend from newNode, under load while their server
 // is killed and started again, paused and resumed, cut off and restored. During and after
-// that, no ended session is accepted, no other session ends, and a request that needs the
-// server while it is away gets a 503 in time. A logout with a 503 may or may not have
-// happened. Faults takes about ten seconds longer than Within.
+// that, no ended session is accepted, no other session ends, no session that is bound to a
+// device is accepted without it, and a request that needs the server while it is away gets a
+// 503 in time. A logout with a 503 may or may not have happened. Faults takes about ten seconds
+// longer than Within.
 func Faults(t *testing.T, s Faulty, newNode func(t *testing.T) store.Backend, expect Expect) {
 	faults(t, s, newNode(t), newNode(t), expect, 16)
 }
@@ -55,10 +57,12 @@ func faults(t T, s Faulty, a, b store.Backend, expect Expect, users int) {
 	within := cmp.Or(expect.Within, 3*time.Second)
 	// Short enough that sessions are touched during the test: once per 1/30 of it.
 	short := func(c *config) { c.IdleTimeout = 2 * time.Minute }
-	l := &load{t: t, nodes: []*node{newNode(t, a, short), newNode(t, b, short)}, within: within, caches: expect.Caches, users: users}
+	a, b = later(a, nil), later(b, nil)
+	l := &load{t: t, nodes: []*node{newNode(t, a, short, withDevices), newNode(t, b, short, withDevices)}, within: within, caches: expect.Caches, users: users}
 	ctx := t.Context()
 	l.during(func() { pause(ctx, time.Second) })
 	require.NotEmpty(t, l.ended, "no logout has succeeded")
+	require.True(t, slices.ContainsFunc(l.live, func(s *session) bool { return s.bound }), "no session was bound")
 	l.requireNoProblems("before anything went wrong")
 
 	for _, fault := range []struct {

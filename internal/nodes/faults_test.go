@@ -19,6 +19,7 @@ func TestFaultsFindsEveryUnsafeFailure(t *testing.T) {
 		forgetsAll:       "a live session got 303",
 		forgetsDeletes:   "an ended session was accepted",
 		forgetsSaves:     "the stored number should be",
+		forgetsDevices:   "a bound session was accepted without its device",
 		saysNotFound:     "while the server was away",
 		confirmsAlways:   "while the server was away",
 		hangs:            "a save took",

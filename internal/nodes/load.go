@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 )
 
 // A load is many users who send requests to both nodes at once, and the problems found in
@@ -38,6 +40,7 @@ type session struct {
 	*browser
 	user         string
 	since        int64 // the epoch in which the login request was sent
+	bound        bool  // it needs its device
 	tried, saved int   // the last number sent to be stored, and the last confirmed
 }
 
@@ -74,6 +77,9 @@ func think(ctx context.Context) { pause(ctx, 20*time.Millisecond) }
 func (l *load) newSession() *session {
 	b := browse(l.t, l.nodes[0])
 	b.Client.Timeout = l.within + 5*time.Second // only a failing test waits that long
+	if rand.IntN(2) == 0 {
+		b.Device = testbrowser.NewDevice()
+	}
 	return &session{browser: b, user: newUser()}
 }
 
@@ -82,10 +88,11 @@ func (l *load) logIn(s *session) *session {
 	a, began := l.send(s.browser, l.anyNode(), "POST", "/login?user="+s.user)
 	switch {
 	case a.StatusCode == http.StatusSeeOther && a.Cookie(sessionCookie) != nil:
-		if s.since < l.lostBefore.Load() {
-			s.tried, s.saved = 0, 0 // lost with the session before
+		if s.since < l.lostBefore.Load() || s.bound && a.Header.Get("Secure-Session-Registration") != "" {
+			s.tried, s.saved = 0, 0 // lost with the session before, or kept for its device
 		}
 		s.since = began
+		s.noteDevice()
 		return s
 	case a.StatusCode != http.StatusServiceUnavailable:
 		l.problem("a login got %d %s", a.StatusCode, a.Body)
@@ -114,7 +121,9 @@ func (l *load) use(s *session) bool {
 		}
 		return l.checkLive(s, a)
 	}
+	s.expireProofs()
 	a, _ := l.send(s.browser, l.anyNode(), "GET", "/home")
+	s.noteDevice()
 	return l.checkLive(s, a)
 }
 
@@ -181,8 +190,10 @@ func (l *load) checkEnded(b *browser, n *node) bool {
 
 func (l *load) checkAnyLive() {
 	if s, ok := pick(l, &l.live); ok {
+		s.expireProofs()
 		a, _ := l.send(s.browser, l.anyNode(), "GET", "/home")
 		l.checkLive(s, a)
+		l.checkUnproven(s)
 	}
 }
 
@@ -214,11 +225,11 @@ func (l *load) send(b *browser, n *node, method, path string) (response, int64) 
 			l.problem("%s %s: no response: %v", method, path, err)
 		}
 		a.StatusCode = http.StatusServiceUnavailable // the server may or may not have handled it
-	case took > l.within:
+	case took > l.within*b.requests():
 		l.problem("%s %s took %v", method, path, took)
 	case cookie != nil && cookie.MaxAge < 0 && path != "/logout":
 		l.problem("%s %s deleted the cookie", method, path)
-	case isAway && !down && !(l.caches && method == "GET" && letIn(a)):
+	case isAway && !down && !(l.caches && method == "GET" && (letIn(a) || unproven(a))):
 		l.problem("%s %s got %d %s while the server was away", method, path, a.StatusCode, a.Header.Get("Location"))
 	case isAway && down:
 		l.unavailable.Add(1)

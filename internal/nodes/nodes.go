@@ -64,7 +64,7 @@ type network interface {
 	dial(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-var promises = slices.Concat(endings, races, labels, secrets, factors)
+var promises = slices.Concat(endings, races, labels, secrets, factors, devices)
 
 func promisesOf(b store.Backend) []promise {
 	if _, watches := b.(store.Watcher); watches {

@@ -53,6 +53,7 @@ var keys = [][]byte{bytes.Repeat([]byte("k"), 32)}
 //	POST /stop           stops acting
 //	POST /logout
 //	GET  /status
+//	/sessionguard/       guard.Script()
 //	GET  /home           "secret of <user>"
 //	GET  /value?k=       the value stored under k
 //	POST /value?k=&v=    stores v
@@ -118,6 +119,7 @@ func (n *node) routes() http.Handler {
 	mux.Handle("POST /logout", g.Logout("/"))
 	n.secretRoutes(mux)
 	mux.Handle("/status", g.Status())
+	mux.Handle("/sessionguard/", g.Script())
 	mux.Handle("GET /home", g.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u, _ := g.User(r)
 		fmt.Fprintf(w, "secret of %s", u.id)

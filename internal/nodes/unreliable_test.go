@@ -13,6 +13,7 @@ const (
 	forgetsAll       = "a kill loses everything"
 	forgetsDeletes   = "a kill loses confirmed ends of sessions"
 	forgetsSaves     = "a kill loses confirmed values"
+	forgetsDevices   = "a kill loses the devices that sessions are bound to"
 	saysNotFound     = "an unreachable server counts as no such session"
 	confirmsAlways   = "an end is confirmed without the server"
 	hangs            = "there is no timeout"
@@ -95,6 +96,14 @@ func (u *unreliable) Kill() error {
 	case forgetsDeletes:
 		for _, r := range u.deleted {
 			_, _ = u.memory.Create(ctx, r, store.Limit{})
+		}
+	case forgetsDevices:
+		for _, before := range u.saved {
+			if now, err := u.memory.Load(ctx, before.Key); err == nil {
+				session, details := *now.Session, now.Detail()
+				details.Device, session.Details, now.Session = nil, &details, &session
+				_ = u.memory.Save(ctx, now)
+			}
 		}
 	case forgetsSaves:
 		for _, before := range u.saved {

@@ -129,6 +129,15 @@ func (r *Registry) Moved(rec store.Record) {
 	}
 }
 
+// Backdated informs the streams of a session that it has moved back in time, as rec.
+func (r *Registry) Backdated(rec store.Record) {
+	for _, s := range r.streamsOf(rec.ID) {
+		if s.id == rec.ID {
+			s.backdated(rec)
+		}
+	}
+}
+
 func (r *Registry) streamsOf(id string) []*Stream {
 	r.mu.Lock()
 	defer r.mu.Unlock()

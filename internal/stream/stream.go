@@ -171,6 +171,13 @@ func (s *Stream) moved(rec store.Record) {
 	s.seeLocked(rec)
 }
 
+func (s *Stream) backdated(rec store.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.login = rec.Authenticated
+	s.seeLocked(rec)
+}
+
 // seeLocked notes the session as it is, unless it was read before a login that has moved it.
 func (s *Stream) seeLocked(rec store.Record) {
 	if rec.Authenticated >= s.login {

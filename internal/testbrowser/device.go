@@ -101,6 +101,16 @@ func (d *Device) History() []string {
 	return history
 }
 
+// Expire makes the device prove before the next request, as if the bound cookies had run out.
+// Requests that have begun still send them.
+func (d *Device) Expire() {
+	d.lock()
+	defer d.unlock()
+	for _, s := range d.sessions {
+		s.expires = time.Time{}
+	}
+}
+
 // Register registers a key for each offer that b has received since Manual was set.
 func (d *Device) Register(b *Browser) {
 	d.lock()

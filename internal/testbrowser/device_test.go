@@ -113,7 +113,9 @@ func TestDeviceRegistersAndProvesWhenTheCookieHasRunOut(t *testing.T) {
 		require.NotContains(t, b.Cookies(), "bound", "the jar forgets at Max-Age")
 		b.Get("/page")
 		require.Equal(t, []string{"POST /prove session=s", "GET /page bound=b session=s"}, sorted(s.take()), "the proof before is sent again")
-		require.Equal(t, []string{"registered", "proven", "proven"}, b.Device.History())
+		b.Device.Expire()
+		b.Get("/page")
+		require.Equal(t, []string{"registered", "proven", "proven", "proven"}, b.Device.History())
 		require.Empty(t, b.Device.History())
 	})
 }

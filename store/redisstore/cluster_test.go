@@ -78,6 +78,7 @@ func TestSessionsSpreadEvenlyOverACluster(t *testing.T) {
 }
 
 func TestUnreachableClusterNodeFailsWithinTimeout(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	s := openStore(t, Config{Timeout: time.Second}, c.addresses()...)
 	reachable, unreachable := newSession(ownerInGroup(0)), newSession(ownerInGroup(store.Groups-1))

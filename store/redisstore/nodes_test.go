@@ -28,6 +28,7 @@ func TestTwoGuardsThatWaitForReplicas(t *testing.T) {
 }
 
 func TestTwoGuardsWhileTheServerFails(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		cacheFor time.Duration
 		keeps    bool

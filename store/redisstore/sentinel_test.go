@@ -14,6 +14,7 @@ import (
 )
 
 func TestConformanceBehindSentinelAndFailover(t *testing.T) {
+	t.Parallel()
 	f := servers.RedisFailover(t, servers.RedisOptions{})
 	openBehindSentinel := func(config Config) *Store {
 		s, err := New(rueidis.ClientOption{

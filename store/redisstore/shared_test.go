@@ -49,8 +49,9 @@ var sharedOptions = map[string]rueidis.ClientOption{
 func TestConformanceWithASharedClient(t *testing.T) {
 	for name, option := range sharedOptions {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			client := newClient(t, option, sharedServer(t).Addr)
-			a, b := openShared(t, client, Config{}), openShared(t, client, Config{})
+			a, b := openShared(t, client, patient), openShared(t, client, patient)
 			storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 		})
 	}
@@ -60,8 +61,9 @@ func TestConformanceWithASharedClientOnACluster(t *testing.T) {
 	c := sharedCluster(t)
 	for _, name := range []string{"by default", "always a pipeline"} {
 		t.Run(name, func(t *testing.T) {
-			a := openShared(t, newClient(t, sharedOptions[name], c[0].Addr), Config{})
-			b := openStore(t, Config{CacheFor: time.Minute}, c.addresses()...)
+			t.Parallel()
+			a := openShared(t, newClient(t, sharedOptions[name], c[0].Addr), patient)
+			b := openStore(t, patientCaching, c.addresses()...)
 			storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 		})
 	}

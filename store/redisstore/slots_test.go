@@ -152,6 +152,7 @@ func keysOf(t testing.TB, s *Store, node *servers.Server) []string {
 // While slots move, each call is answered: no client library may panic, and no session looks
 // gone.
 func TestCallsGoOnWhileASlotMoves(t *testing.T) {
+	t.Parallel()
 	const callers, moves = 8, 10
 	for name, cacheFor := range map[string]time.Duration{"without caching": 0, "with caching": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {

@@ -21,6 +21,12 @@ var sharedServer = servers.Shared(func(t servers.T) *servers.Server {
 	return servers.Redis(t, servers.RedisOptions{})
 })
 
+// patient is for a busy machine, where several tests run at once that do not depend on the Timeout.
+var (
+	patient        = Config{Timeout: 20 * time.Second}
+	patientCaching = Config{Timeout: 20 * time.Second, CacheFor: time.Minute}
+)
+
 var (
 	_ store.Backend = (*Store)(nil)
 	_ store.Watcher = (*Store)(nil)

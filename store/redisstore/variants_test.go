@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
@@ -27,8 +26,9 @@ var (
 
 func TestConformanceOnValkey(t *testing.T) {
 	addr := sharedValkey(t).Addr
-	for name, config := range map[string]Config{"plain": {}, "with caching": {CacheFor: time.Minute}} {
+	for name, config := range map[string]Config{"plain": patient, "with caching": patientCaching} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := openStore(t, config, addr)
 			storetest.Run(t, func(*testing.T) store.Backend { return s })
 		})
@@ -70,8 +70,9 @@ func openOverTLS(t testing.TB, config Config) *Store {
 }
 
 func TestConformanceOverTLS(t *testing.T) {
-	for name, config := range map[string]Config{"plain": {}, "with caching": {CacheFor: time.Minute}} {
+	for name, config := range map[string]Config{"plain": patient, "with caching": patientCaching} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := openOverTLS(t, config)
 			storetest.Run(t, func(*testing.T) store.Backend { return s })
 		})

@@ -214,6 +214,7 @@ func TestWhichWritesWaitForReplicas(t *testing.T) {
 }
 
 func TestConformanceWithWaitReplicas(t *testing.T) {
+	t.Parallel()
 	servers := newReplication(t)
 	config := Config{Timeout: 20 * time.Second, WaitReplicas: WaitReplicas{Number: 1, EveryWrite: true}}
 	a, b := openStore(t, config, servers.primary.Addr), openStore(t, config, servers.primary.Addr)
@@ -243,6 +244,7 @@ func TestWaitReplicasDoesNotWaitForAnUnknownScript(t *testing.T) {
 
 // On a cluster, WAIT has to reach the node that has made the change, wherever it was.
 func TestWaitReplicasOnACluster(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	servers.RedisClusterReplica(t, servers.RedisOptions{}, c[:], c[0])
 	s := openStore(t, Config{Timeout: 10 * time.Second, WaitReplicas: WaitReplicas{Number: 1, Timeout: 2 * time.Second}}, c.addresses()...)

@@ -116,6 +116,7 @@ func TestForeignNotificationsAreIgnored(t *testing.T) {
 
 // After a lost connection the Listener reports that it may have missed endings.
 func TestListenerReconnectsAfterALostConnection(t *testing.T) {
+	t.Parallel()
 	proxy := servers.NewProxy(t, postgreSQL(t).Addr)
 	d := databases["PostgreSQL"](t)
 	plain := d.node(t, sqlstore.Config{})

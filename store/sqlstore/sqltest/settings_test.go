@@ -31,10 +31,11 @@ func TestTwoNodesPassStoretestUnderAnySettings(t *testing.T) {
 	} {
 		for _, option := range options {
 			t.Run(name+" "+option, func(t *testing.T) {
+				t.Parallel()
 				d := databases[name](t)
 				d.dsn += option
 				storetest.RunNodes(t, func(t *testing.T) (a, b store.Backend) {
-					return d.node(t, sqlstore.Config{}), d.node(t, sqlstore.Config{})
+					return d.node(t, patient), d.node(t, patient)
 				})
 			})
 		}
@@ -44,11 +45,12 @@ func TestTwoNodesPassStoretestUnderAnySettings(t *testing.T) {
 func TestStorePassesStoretestOverOneConnection(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := start(t)
 			storetest.Run(t, func(t *testing.T) store.Backend {
 				db := d.open(t)
 				db.SetMaxOpenConns(1)
-				s, err := sqlstore.New(db, d.dialect, sqlstore.Config{InsecureDurability: true})
+				s, err := sqlstore.New(db, d.dialect, sqlstore.Config{Timeout: patient.Timeout, InsecureDurability: true})
 				require.NoError(t, err)
 				require.NoError(t, s.EnsureSchema(t.Context()))
 				return s

@@ -55,6 +55,10 @@ var databases = map[string]func(t testing.TB) database{
 	},
 }
 
+// patient is for a busy machine, where several tests run at once that do not depend on the
+// Timeout.
+var patient = sqlstore.Config{Timeout: 20 * time.Second}
+
 // open opens a pool that is closed when the test ends.
 func (d database) open(t testing.TB) *sql.DB {
 	t.Helper()
@@ -114,8 +118,9 @@ func dropTables(t testing.TB, db *sql.DB) {
 func TestStorePassesStoretest(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := start(t)
-			storetest.Run(t, func(t *testing.T) store.Backend { return d.node(t, sqlstore.Config{}) })
+			storetest.Run(t, func(t *testing.T) store.Backend { return d.node(t, patient) })
 		})
 	}
 }
@@ -123,9 +128,10 @@ func TestStorePassesStoretest(t *testing.T) {
 func TestTwoNodesPassStoretest(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := start(t)
 			storetest.RunNodes(t, func(t *testing.T) (a, b store.Backend) {
-				return d.node(t, sqlstore.Config{}), d.node(t, sqlstore.Config{})
+				return d.node(t, patient), d.node(t, patient)
 			})
 		})
 	}

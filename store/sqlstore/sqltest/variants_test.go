@@ -53,12 +53,10 @@ var variants = map[string]func(t testing.TB) database{
 	},
 }
 
-// patient is for a busy machine: no test here depends on the Timeout.
-var patient = sqlstore.Config{Timeout: 20 * time.Second}
-
 func TestVariantsPassStoretest(t *testing.T) {
 	for name, start := range variants {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := start(t)
 			storetest.Run(t, func(t *testing.T) store.Backend { return d.node(t, patient) })
 		})
@@ -74,6 +72,7 @@ func TestTwoVariantsPassStoretest(t *testing.T) {
 		"MySQL":                    nil,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			one := variants[name](t)
 			two := one
 			if other != nil {

@@ -370,12 +370,7 @@ func (c *core) self() *core { return c }
 // backdate is testhook.Backdate. It moves the session, since a backend changes the times of
 // no other.
 func (c *core) backdate(w http.ResponseWriter, r *http.Request, shift testhook.Shift) error {
-	sent := cookie.Header(r.Header)
-	value, n := cookie.Unique(sent, c.cookies.Session.Name)
-	if n != 1 {
-		return ErrNoSession
-	}
-	rec, err := c.loadMoved(r.Context(), c.cookies.Key(value))
+	rec, err := c.presented(r)
 	if err != nil {
 		return err
 	}
@@ -390,6 +385,15 @@ func (c *core) backdate(w http.ResponseWriter, r *http.Request, shift testhook.S
 		return err
 	}
 	c.streams.Backdated(next)
-	cookie.Change{Kind: cookie.Set, Value: token}.Write(w, sent, c.cookies.Session, 0)
+	cookie.Change{Kind: cookie.Set, Value: token}.Write(w, cookie.Header(r.Header), c.cookies.Session, 0)
 	return nil
+}
+
+// presented returns the session of the cookie of r, which no handler has seen.
+func (c *core) presented(r *http.Request) (store.Record, error) {
+	value, n := cookie.Unique(cookie.Header(r.Header), c.cookies.Session.Name)
+	if n != 1 {
+		return store.Record{}, ErrNoSession
+	}
+	return c.loadMoved(r.Context(), c.cookies.Key(value))
 }

@@ -278,14 +278,6 @@ func (l *locked) noteRefusal(w http.ResponseWriter, v verdict) (custom http.Hand
 	return custom, reason, l.held()
 }
 
-// inner returns the outcome of what was written to a ResponseWriter of somebody else.
-func (l *locked) inner() outcome {
-	if l.effects == nil {
-		return served
-	}
-	return l.effects.inner
-}
-
 // emitRefusal reports a refusal. It runs without the request's lock, since OnEvent may be
 // slower than http.TimeoutHandler allows, whose response needs the lock.
 func (c *core) emitRefusal(ctx context.Context, v verdict, reason store.Reason, rec store.Record) {

@@ -255,6 +255,14 @@ func (l *locked) needEffects() *effects {
 	return l.effects
 }
 
+// inner returns the outcome of what was written to a ResponseWriter of somebody else.
+func (l *locked) inner() outcome {
+	if l.effects == nil {
+		return served
+	}
+	return l.effects.inner
+}
+
 // ctx returns the request as a context, by which events find it.
 func (l *locked) ctx() context.Context { return (*request)(l) }
 

@@ -45,25 +45,10 @@ func startChromium(b *browser) error {
 	if err != nil {
 		return err
 	}
-	driver, err := b.startProcess(nil, nil, findProgram("chromedriver"), "--port=0")
-	if err != nil {
-		return err
-	}
 	debugging, err := browser.await("DevTools", func() string {
 		content, _ := os.ReadFile(port)
 		line, _, _ := strings.Cut(string(content), "\n")
 		return line
-	})
-	if err != nil {
-		return err
-	}
-	started := regexp.MustCompile(`started successfully on port (\d+)`)
-	driverPort, err := driver.await("its port", func() string {
-		log, _ := os.ReadFile(driver.log)
-		if match := started.FindSubmatch(log); match != nil {
-			return string(match[1])
-		}
-		return ""
 	})
 	if err != nil {
 		return err
@@ -74,7 +59,27 @@ func startChromium(b *browser) error {
 		}
 		return b.Eval("return chrome.sessions.restore().then(() => null)", nil)
 	}
-	b.driver, b.driverWaits = newWebdriver(driverPort), true
+	return attach(b, debugging)
+}
+
+// attach starts chromedriver for a browser whose DevTools protocol is on that port.
+func attach(b *browser, debugging string) error {
+	driver, err := b.startProcess(nil, nil, findProgram("chromedriver"), "--port=0")
+	if err != nil {
+		return err
+	}
+	started := regexp.MustCompile(`started successfully on port (\d+)`)
+	port, err := driver.await("its port", func() string {
+		log, _ := os.ReadFile(driver.log)
+		if match := started.FindSubmatch(log); match != nil {
+			return string(match[1])
+		}
+		return ""
+	})
+	if err != nil {
+		return err
+	}
+	b.driver, b.driverWaits = newWebdriver(port), true
 	return b.beginSession(object{
 		"unhandledPromptBehavior": "dismiss",
 		"goog:chromeOptions":      object{"debuggerAddress": "127.0.0.1:" + debugging},

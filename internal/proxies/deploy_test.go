@@ -91,6 +91,27 @@ func TestEachProxyLeadsFromHTTPToHTTPS(t *testing.T) {
 	}
 }
 
+// All of the protocol's headers pass, both ways, also below a prefix.
+func TestSessionsAreBoundBehindEachProxy(t *testing.T) {
+	flags := []string{"-device", "10m"}
+	dashboard, below := startDashboard(t, flags...), startDashboard(t, append(flags, "-base-path", "/app")...)
+	for _, s := range sites {
+		for prefix, serve := range map[string]func() *servers.Server{
+			"":     func() *servers.Server { return s.serve(t, []string{dashboard}) },
+			"/app": func() *servers.Server { return s.serve(t, []string{below}, s.prefix...) },
+		} {
+			t.Run(s.name+prefix, func(t *testing.T) {
+				b := browseTLS(t, serve(), "HTTP/2.0")
+				b.Device = testbrowser.NewDevice()
+				b.PostForm(prefix+"/login", "username", "ada", "password", "analytical-engine").Expect(http.StatusSeeOther, prefix+"/home")
+				b.Get(prefix+"/home").Expect(http.StatusOK, "")
+				require.Equal(t, []string{"registered", "proven"}, b.Device.History())
+				b.Get(prefix+"/account/device/only").Expect(http.StatusOK, "").Contains("Your browser has proven")
+			})
+		}
+	}
+}
+
 // R1: an old browser, which sends no Sec-Fetch-Site, needs Host as it sent it.
 func TestAProxyThatChangesHost(t *testing.T) {
 	dashboard := startDashboard(t)

@@ -18,6 +18,8 @@ type browserCookie struct {
 
 func (c browserCookie) isBound() bool { return strings.Contains(c.Name, "-bound-") }
 
+func isSession(c browserCookie) bool { return c.Name == "__Host-Http-session" }
+
 // cookies returns all cookies, those that no script can read too.
 func (s *deviceSite) cookies() []browserCookie {
 	s.Helper()
@@ -59,6 +61,17 @@ type thief struct {
 func (s *deviceSite) steal(without func(browserCookie) bool) *thief {
 	s.Helper()
 	return &thief{s, slices.DeleteFunc(s.cookies(), without)}
+}
+
+// stealAll copies all cookies, while the proof that is among them counts.
+func (s *deviceSite) stealAll() (th *thief) {
+	s.Helper()
+	s.waitFor("a proof that a thief can use", func() bool {
+		s.fetch("/echo") // on a slow machine, one that lasts seconds may have run out
+		th = s.steal(nothing)
+		return len(th.cookies) == 2 && th.isIn()
+	})
+	return th
 }
 
 func nothing(browserCookie) bool { return false }

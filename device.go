@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/dbsc"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/stream"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -81,8 +81,8 @@ func (c *core) provenUntil(cookies *string, rec store.Record, now store.Time) st
 	if at, ok := c.proofTime(cookies, rec, now); ok {
 		until = at.Add(c.devices.lasts + c.devices.slack)
 	}
-	if grace := device.Proven.Add(c.devices.grace); now < grace {
-		until = max(until, grace)
+	if recent(device.Proven, now, c.devices.grace) {
+		until = max(until, device.Proven.Add(c.devices.grace))
 	}
 	return until
 }
@@ -189,7 +189,7 @@ func (g *core) RequireBound(maxAge time.Duration) func(http.Handler) http.Handle
 	}
 	return func(next http.Handler) http.Handler {
 		return g.gate(g.provenWithin(maxAge, next), g.challenge, func(id identity, r *http.Request) (verdict, string) {
-			switch at, err := g.provenAt(id, r); {
+			switch _, at, err := g.provenAt(id, r); {
 			case err != nil:
 				g.emitUnavailable(r.Context(), err, id.rec)
 				return unavailable, ""
@@ -203,7 +203,8 @@ func (g *core) RequireBound(maxAge time.Duration) func(http.Handler) http.Handle
 
 // CancelUnproven is [Guard.CancelOnEnd], and ends the response to a bound session also when the
 // proof that its request came with has run out: the cause is then a [*SessionEndedError] with
-// [store.ReasonDeviceUnproven]. It is for server-sent events: an EventSource connects again by
+// [store.ReasonDeviceUnproven]. So does one that began before the session was bound, within 5
+// minutes after that. It is for server-sent events: an EventSource connects again by
 // itself, for which the browser proves its device. Behind CancelOnEnd alone, somebody who has
 // copied all cookies and opened a stream before the proof had run out reads it until the session
 // ends. A WebSocket needs a page that connects again.
@@ -211,31 +212,30 @@ func (g *core) RequireBound(maxAge time.Duration) func(http.Handler) http.Handle
 //	mux.Handle("GET /events", guard.Passive(guard.RequireLogin(guard.CancelUnproven(events))))
 func (g *core) CancelUnproven(next http.Handler) http.Handler { return g.cancelOnEnd(next, true) }
 
-// provenUntil returns until when the request has proven the device of its session.
+// provenUntil implements [stream.Proven].
 func (req *request) provenUntil(ctx context.Context, rec store.Record) (store.Time, error) {
-	rec, err := req.core.withDevice(ctx, rec)
-	if err != nil {
-		l := req.lock()
-		defer l.unlock()
-		return 0, l.fail(err)
+	own, err := req.core.withDevice(ctx, rec)
+	if err != nil || req.core.boundDevice(own) == nil {
+		return stream.Forever, err
 	}
-	if req.core.boundDevice(rec) == nil {
-		return math.MaxInt64, nil
-	}
-	return req.core.provenUntil(req.cookies, rec, store.TimeOf(time.Now())), nil
+	return req.core.provenUntil(req.cookies, own, store.TimeOf(time.Now())), nil
 }
 
-// provenAt returns when the device of the request's session was proven; 0: that is not so.
-func (c *core) provenAt(id identity, r *http.Request) (store.Time, error) {
-	rec, err := c.withDevice(r.Context(), id.rec)
-	if err != nil || c.boundDevice(rec) == nil {
-		return 0, err
+// provenAt returns the session whose device counts for the request, and when that was proven;
+// 0: that is not so.
+func (c *core) provenAt(id identity, r *http.Request) (own store.Record, at store.Time, err error) {
+	if id.err != nil {
+		return own, 0, id.err
 	}
-	at, ok := c.proofTime(c.requestOf(r).cookies, rec, id.now)
+	own, err = c.withDevice(r.Context(), id.rec)
+	if err != nil || c.boundDevice(own) == nil {
+		return own, 0, err
+	}
+	at, ok := c.proofTime(c.requestOf(r).cookies, own, id.now)
 	if !ok {
 		at = 0
 	}
-	return at, nil
+	return own, at, nil
 }
 
 // provenWithin returns next behind a redirect for which the browser proves its device anew.
@@ -243,18 +243,22 @@ func (c *core) provenWithin(maxAge time.Duration, next http.Handler) http.Handle
 	if maxAge == 0 {
 		return next
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		id := c.identityOf(r)
-		at, err := c.provenAt(id, r)
-		if err != nil || at == 0 || id.now.Sub(at) < maxAge {
-			next.ServeHTTP(w, r) // the gate has decided
-			return
+		own, at, err := c.provenAt(id, r)
+		switch {
+		case err != nil: // since the gate has decided
+			c.refuse(req, w, r, unavailable)
+		case at == 0:
+			c.refuse(req, w, r, deviceRequired)
+		case id.now.Sub(at) < maxAge:
+			next.ServeHTTP(w, r)
+		default:
+			expired := c.cookies.Bound(own.ID)
+			expired.MaxAge = -1
+			http.SetCookie(w, &expired)
+			http.Redirect(w, r, localpath.Requested(r, c.basePath).Target, http.StatusTemporaryRedirect)
 		}
-		rec, _ := c.withDevice(r.Context(), id.rec)
-		expired := c.cookies.Bound(rec.ID)
-		expired.MaxAge = -1
-		http.SetCookie(w, &expired)
-		http.Redirect(w, r, localpath.Requested(r, c.basePath).Target, http.StatusTemporaryRedirect)
 	})
 }
 

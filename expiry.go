@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"time"
 
@@ -274,9 +273,9 @@ func (c *core) cancelOnEnd(next http.Handler, unproven bool) http.Handler {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		rec, err := req.sessionToWatch(r.Context(), ctx)
-		proven := store.Time(math.MaxInt64)
-		if err == nil && unproven {
-			proven, err = req.provenUntil(r.Context(), rec)
+		var proven stream.Proven
+		if unproven {
+			proven = req.provenUntil
 		}
 		var s *stream.Stream
 		if err == nil {
@@ -337,7 +336,7 @@ func (l *locked) sessionToWatch(parent, derived context.Context) (store.Record, 
 	return l.rec, nil
 }
 
-func (req *request) openStream(ctx context.Context, rec store.Record, proven store.Time, cancel context.CancelCauseFunc) (*stream.Stream, error) {
+func (req *request) openStream(ctx context.Context, rec store.Record, proven stream.Proven, cancel context.CancelCauseFunc) (*stream.Stream, error) {
 	s, err := req.core.streams.Open(ctx, rec, proven, req.writer.Stopper(), cancel)
 	if err != nil {
 		l := req.lock()

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -161,7 +160,7 @@ func (f *fixture) tryOpen(ctx context.Context, id string, w http.ResponseWriter)
 	r.writer.Init(w, hooks{})
 	inner, cancel := context.WithCancelCause(ctx) // the handler's
 	r.ctx = inner
-	s, err := f.Registry.Open(ctx, record(id, store.Key{1}, time.Now().Add(lifetime)), math.MaxInt64, r.writer.Stopper(), cancel)
+	s, err := f.Registry.Open(ctx, record(id, store.Key{1}, time.Now().Add(lifetime)), nil, r.writer.Stopper(), cancel)
 	r.Stream = s
 	return r, err
 }
@@ -174,7 +173,7 @@ func (f *fixture) openVisitor() *testResponse {
 	inner, cancel := context.WithCancelCause(context.Background())
 	r.ctx = inner
 	var err error
-	r.Stream, err = f.Registry.Open(context.Background(), store.Record{}, math.MaxInt64, r.writer.Stopper(), cancel)
+	r.Stream, err = f.Registry.Open(context.Background(), store.Record{}, nil, r.writer.Stopper(), cancel)
 	require.NoError(f, err)
 	f.T.Cleanup(r.Close)
 	return r

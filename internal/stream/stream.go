@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -45,6 +46,13 @@ const (
 	closed
 )
 
+// Proven returns until when the client of a stream has proven the device that the session is
+// bound to: [Forever] if it is bound to none.
+type Proven func(ctx context.Context, rec store.Record) (until store.Time, err error)
+
+// Forever is what Proven returns if nothing has to be proven.
+const Forever store.Time = math.MaxInt64
+
 // A Stream is one response that ends with its session.
 type Stream struct {
 	registry  *Registry
@@ -54,26 +62,35 @@ type Stream struct {
 	actor     *store.Actor // whoever acts for the user; nil: nobody does
 	watch     *watch       // nil without a store.Watcher; set by Registry.add
 
+	provenUntil Proven
+
 	mu        sync.Mutex
 	state     state
 	key       store.Key   // changes when the user logs in again
 	login     store.Time  // that made key
 	end       store.Time  // the session's deadline, as far as is known
-	proven    store.Time  // until when the device is proven; never changes
+	proven    store.Time  // what provenUntil returned last
 	checkedAt store.Time  // when the session was last looked up
 	timer     *time.Timer // see state
 }
 
 // Open begins a stream: when the session of rec ends, it calls cancel and, after a
-// grace, stops the response. So it does at proven, until when the client has proven the device
-// that the session is bound to. Without a session only Registry.Close does. Call Close when the
-// handler has returned. Open returns an error if the backend could not be watched within the
-// Timeout, or ctx is done before.
-func (r *Registry) Open(ctx context.Context, rec store.Record, proven store.Time, stopper *response.Stopper, cancel context.CancelCauseFunc) (*Stream, error) {
-	s := &Stream{registry: r, proven: proven, stopper: stopper, cancel: cancel}
+// grace, stops the response. Unless proven is nil, so it does when the device is not proven any
+// more; it asks again whenever it looks the session up, which may have been bound meanwhile.
+// Without a session only Registry.Close does. Call Close when the handler has returned. Open
+// returns an error of proven, or if the backend could not be watched within the Timeout, or ctx
+// is done before.
+func (r *Registry) Open(ctx context.Context, rec store.Record, proven Proven, stopper *response.Stopper, cancel context.CancelCauseFunc) (*Stream, error) {
+	s := &Stream{registry: r, provenUntil: proven, proven: Forever, stopper: stopper, cancel: cancel}
 	if rec.Session != nil {
 		s.actor = rec.Detail().Actor
 		s.id, s.owner, s.key, s.login, s.end = rec.ID, rec.Owner, rec.Key, rec.Authenticated, rec.Deadline()
+		if proven != nil {
+			var err error
+			if s.proven, err = proven(ctx, rec); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if err := r.add(ctx, s); err != nil {
 		return nil, err
@@ -130,13 +147,14 @@ func (s *Stream) check() {
 		s.afterLocked(max(0, s.end.Sub(s.checkedAt))+timeout, func() { s.cut(s.registry.config.Unavailable) })
 	}
 	s.mu.Unlock()
-	rec, err := s.lookup(ctx, key)
+	rec, proven, err := s.lookup(ctx, key)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ended *store.EndedError
 	switch {
 	case err == nil:
+		s.proven = proven
 		s.seeLocked(rec)
 	case errors.As(err, &ended):
 		s.cutLocked(s.registry.config.Cause(ended.Reason))
@@ -149,14 +167,19 @@ func (s *Stream) check() {
 	}
 }
 
-func (s *Stream) lookup(ctx context.Context, key store.Key) (rec store.Record, err error) {
+func (s *Stream) lookup(ctx context.Context, key store.Key) (rec store.Record, proven store.Time, err error) {
 	defer func() {
 		if p := recover(); p != nil { // nothing else recovers on a timer
 			err = fmt.Errorf("the backend panicked: %v", p)
 			s.registry.config.Logger.Error("sessionguard: looking up the session of a stream", "error", err)
 		}
 	}()
-	return s.registry.config.Lookup(ctx, key, s.owner, s.id)
+	rec, err = s.registry.config.Lookup(ctx, key, s.owner, s.id)
+	proven = Forever
+	if err == nil && s.provenUntil != nil {
+		proven, err = s.provenUntil(ctx, rec)
+	}
+	return rec, proven, err
 }
 
 func (s *Stream) currentKey() store.Key {

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"math"
 	"net/http/httptest"
 	"runtime"
 	"sync"
@@ -303,7 +302,7 @@ func TestTwoStreamsMayStopOneResponse(t *testing.T) {
 		rec := record("a", store.Key{1}, time.Now().Add(lifetime))
 		var cancelled atomic.Int64
 		for range 2 {
-			s, err := f.Registry.Open(context.Background(), rec, math.MaxInt64, w.Stopper(), func(error) { cancelled.Add(1) })
+			s, err := f.Registry.Open(context.Background(), rec, nil, w.Stopper(), func(error) { cancelled.Add(1) })
 			require.NoError(f, err)
 			defer s.Close()
 		}

@@ -137,13 +137,26 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// countReading makes the reading of the body activity. A connection of HTTP/2 (RFC 8441) has
+// countReading makes the reading of the body activity, and notes when it begins. A connection of HTTP/2 (RFC 8441) has
 // a body too, in which not all is a person's: see Active.
 func (req *request) countReading() {
 	// In HTTP/2 a request without a body has one that is not http.NoBody.
 	if r := &req.http; r.Body != nil && r.ContentLength != 0 && r.Method != http.MethodConnect {
 		r.Body = &body{r.Body, req}
+		if req.core.devices != nil {
+			req.effects = &effects{arrived: store.TimeOf(time.Now())}
+		}
 	}
+}
+
+// arrival returns when the request came, if it has a body: an upload that a handler reads before
+// it needs the session may take longer than a proof of the device counts. Otherwise, and once it
+// is over, it is l.now.
+func (l *locked) arrival() store.Time {
+	if l.effects == nil || l.effects.arrived == 0 || l.writer.Over() {
+		return l.now
+	}
+	return l.effects.arrived
 }
 
 // isActivity reports whether the request is a person's, for whom it was served.

@@ -105,6 +105,8 @@ type effects struct {
 	endReason    store.Reason // why the session named by the cookie has ended
 	pending      pendingLogin // of a login that lacks a factor; rec and user are then zero
 	dormantOwner string       // the owner of a session that idled out and may be revived
+	uselessProof string       // the ID of the session whose bound cookie came and does not count
+	arrived      store.Time   // of a request with a body, when it came; see countReading
 	inner        outcome      // of a refusal written to a ResponseWriter of somebody else, who may drop it
 	revived      bool         // this request revived the session, and no event has said so yet
 	loggedIn     bool         // by Login

@@ -28,13 +28,16 @@ const (
 	challengeLifetime = time.Minute
 )
 
-// writeBinding adds the offer of a login to the response, or what a logout deletes.
+// writeBinding adds the offer of a login to the response, or deletes what a logout does, and a
+// proof that does not count.
 func (l *locked) writeBinding(w http.ResponseWriter) {
 	switch {
 	case l.effects.session.Kind == cookie.Delete:
 		l.core.deleteBoundCookies(w, l.cookies)
 	case l.effects.loggedIn:
 		l.offerBinding(w.Header())
+	case l.effects.uselessProof != "" && l.effects.endReason == store.ReasonDeviceUnproven:
+		l.core.expireProof(w, l.effects.uselessProof)
 	}
 }
 

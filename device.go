@@ -110,7 +110,7 @@ func (c *core) checkDevice(ctx context.Context, q query, rec store.Record) (res 
 	switch {
 	case err != nil:
 		return resolution{kind: unknown, err: err}, false
-	case c.provenUntil(q.cookies, own, q.now) != 0:
+	case c.provenUntil(q.cookies, own, q.arrived) != 0:
 		return res, true
 	case c.proofFailed(q.request):
 		c.emitUnproven(ctx, "proof_failed", rec)
@@ -140,10 +140,43 @@ func (l *locked) takeUnproven(res *resolution) error {
 	e := l.needEffects()
 	e.endReason, e.dormantOwner = store.ReasonDeviceUnproven, res.rec.Owner
 	if res.err == nil {
+		e.uselessProof = l.core.uselessProof(l.cookies, res.rec)
 		return nil
 	}
 	e.failure = fmt.Errorf("%w: %w", ErrUnavailable, res.err)
 	return e.failure
+}
+
+// uselessProof returns the ID of the session whose bound cookie came with one value, which
+// does not count for rec, or "". While the browser takes that cookie for good, it proves nothing:
+// its clock was set back, Config.DeviceProof is shorter than it was, the key that made the cookie
+// was taken out, or nodes have different clocks.
+func (c *core) uselessProof(cookies *string, rec store.Record) string {
+	id := rec.ID
+	if isActing(rec) {
+		id = rec.Details.Actor.ID
+	}
+	if _, n := c.cookies.BoundValue(cookies, id); n != 1 {
+		return ""
+	}
+	return id
+}
+
+// mayProve reports whether a request that is refused had a bound cookie that does not count,
+// which the response deletes: the same request then comes with a proof, from the device.
+func (req *request) mayProve(r *http.Request) bool {
+	l := req.lock()
+	useless := l.effects != nil && l.effects.uselessProof != ""
+	l.unlock()
+	return useless && req.core.mayProveAgain(r)
+}
+
+// expireProof deletes the bound cookie of the session with that ID, so that the browser proves its device before its
+// next request.
+func (c *core) expireProof(w http.ResponseWriter, id string) {
+	expired := c.cookies.Bound(id)
+	expired.MaxAge = -1
+	http.SetCookie(w, &expired)
 }
 
 // logInUnproven lets a login go on although the browser could not prove the device of the
@@ -193,7 +226,7 @@ func (g *core) RequireBound(maxAge time.Duration) func(http.Handler) http.Handle
 			case err != nil:
 				g.emitUnavailable(r.Context(), err, id.rec)
 				return unavailable, ""
-			case at == 0, maxAge != 0 && id.now.Sub(at) >= maxAge && !g.mayProveAgain(r):
+			case at == 0, maxAge != 0 && id.arrived.Sub(at) >= maxAge && !g.mayProveAgain(r):
 				return deviceRequired, ""
 			}
 			return allow, ""
@@ -231,7 +264,7 @@ func (c *core) provenAt(id identity, r *http.Request) (own store.Record, at stor
 	if err != nil || c.boundDevice(own) == nil {
 		return own, 0, err
 	}
-	at, ok := c.proofTime(c.requestOf(r).cookies, own, id.now)
+	at, ok := c.proofTime(c.requestOf(r).cookies, own, id.arrived)
 	if !ok {
 		at = 0
 	}
@@ -251,15 +284,18 @@ func (c *core) provenWithin(maxAge time.Duration, next http.Handler) http.Handle
 			c.refuse(req, w, r, unavailable)
 		case at == 0:
 			c.refuse(req, w, r, deviceRequired)
-		case id.now.Sub(at) < maxAge:
+		case id.arrived.Sub(at) < maxAge:
 			next.ServeHTTP(w, r)
 		default:
-			expired := c.cookies.Bound(own.ID)
-			expired.MaxAge = -1
-			http.SetCookie(w, &expired)
-			http.Redirect(w, r, localpath.Requested(r, c.basePath).Target, http.StatusTemporaryRedirect)
+			c.expireProof(w, own.ID)
+			c.redirectBack(w, r)
 		}
 	})
+}
+
+// redirectBack makes the client send r again, with its method and body.
+func (c *core) redirectBack(w http.ResponseWriter, r *http.Request) {
+	http.Redirect(w, r, localpath.Requested(r, c.basePath).Target, http.StatusTemporaryRedirect)
 }
 
 // mayProveAgain reports whether the client of r follows a redirect to the same address.

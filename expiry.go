@@ -145,6 +145,22 @@ func (req *request) countReading() {
 	}
 }
 
+// noteArrival notes when a handler began to read the body before it needed the session.
+func (l *locked) noteArrival() {
+	if l.core.devices != nil && l.stage == unresolved && l.needEffects().arrived == 0 {
+		l.effects.arrived = store.TimeOf(time.Now())
+	}
+}
+
+// arrival returns when a proof of the device has to count: an upload that a handler reads before
+// it needs the session may take longer. Without one, and after the request, it is l.now.
+func (l *locked) arrival() store.Time {
+	if l.effects == nil || l.effects.arrived == 0 || l.writer.Over() {
+		return l.now
+	}
+	return l.effects.arrived
+}
+
 // isActivity reports whether the request is a person's, for whom it was served.
 func (l *locked) isActivity() bool {
 	return l.user != nil && l.activity < passive && l.outcome == served && !fetch.Prefetches(&l.http)
@@ -154,6 +170,7 @@ func (l *locked) isActivity() bool {
 // its handler has returned.
 func (l *locked) goesOn() {
 	if l.user == nil {
+		l.noteArrival()
 		return
 	}
 	if now := store.TimeOf(time.Now()); l.againDue(now) && l.isActivity() {

@@ -18,8 +18,9 @@ type identity struct {
 	user    User // nil: nobody is logged in
 	rec     store.Record
 	now     store.Time
-	err     error // who asks cannot be known
-	pending bool  // nobody is, but a login waits for the factors that it lacks
+	arrived store.Time // when a proof of the device has to count
+	err     error      // who asks cannot be known
+	pending bool       // nobody is, but a login waits for the factors that it lacks
 }
 
 // authenticate resolves the identity for a response that is only for a logged-in user.
@@ -45,7 +46,7 @@ func (l *locked) authenticate(ctx context.Context) identity {
 	if err == nil {
 		raise(&l.exposure, protected)
 	}
-	return identity{l.user, l.rec, l.now, err, l.pendingUser() != nil}
+	return identity{l.user, l.rec, l.now, l.arrival(), err, l.pendingUser() != nil}
 }
 
 // resolve resolves the request's session and user, once. ctx is the caller's context,
@@ -73,7 +74,7 @@ func (l *locked) loadSession(ctx context.Context) error {
 	returned := false
 	defer l.failUnless(&returned)
 
-	res := l.core.resolveCookie(ctx, query{&l.http, l.cookies, l.now, l.activity, (*request)(l).authResponse() != nil})
+	res := l.core.resolveCookie(ctx, query{&l.http, l.cookies, l.now, l.arrival(), l.activity, (*request)(l).authResponse() != nil})
 	returned = true
 	return l.apply(&res)
 }
@@ -205,6 +206,7 @@ type query struct {
 	request  *http.Request
 	cookies  *string // as they came
 	now      store.Time
+	arrived  store.Time // when a proof of the device has to count
 	activity activity
 	auth     bool // of AuthRequest: a proxy drops the response's cookies
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/response"
 )
 
@@ -169,4 +170,16 @@ func (l *locked) enforceNoStore() {
 	if l.exposure > public {
 		l.noStore.enforce(l.writer.Unwrap().Header())
 	}
+}
+
+// hasBegun reports whether w is for the response of req and that has begun, so that no
+// other state can set a cookie there either, and how far it is kept out of caches.
+func (req *request) hasBegun(w http.ResponseWriter) (bool, exposure) {
+	over := req.writer.Over() && !req.writer.Hijacked() // and the server's ResponseWriter may panic
+	if over || !req.writer.Started() || !fetch.SameHeader(w.Header(), req.writer.Unwrap().Header()) {
+		return false, public
+	}
+	l := req.lock()
+	defer l.unlock()
+	return true, l.exposure
 }

@@ -170,6 +170,10 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	custom, reason, rec := req.noteRefusal(w, v)
 	c.emitRefusal(req, v, reason, rec)
 	refusal, kind := &refusals[v], fetch.KindOf(r)
+	if reason == store.ReasonDeviceUnproven && req.mayProve(r) {
+		c.redirectBack(w, r)
+		return
+	}
 	if auth := req.authResponse(); auth != nil {
 		auth.Refuse(refusal.status, ask.challenge)
 	}

@@ -105,6 +105,8 @@ type effects struct {
 	endReason    store.Reason // why the session named by the cookie has ended
 	pending      pendingLogin // of a login that lacks a factor; rec and user are then zero
 	dormantOwner string       // the owner of a session that idled out and may be revived
+	uselessProof string       // the ID of the session whose bound cookie came and does not count
+	arrived      store.Time   // when its handler began to read the body: see noteArrival
 	inner        outcome      // of a refusal written to a ResponseWriter of somebody else, who may drop it
 	revived      bool         // this request revived the session, and no event has said so yet
 	loggedIn     bool         // by Login
@@ -385,16 +387,4 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 	if late {
 		req.saveLate()
 	}
-}
-
-// hasBegun reports whether w is for the response of req and that has begun, so that no
-// other state can set a cookie there either, and how far it is kept out of caches.
-func (req *request) hasBegun(w http.ResponseWriter) (bool, exposure) {
-	over := req.writer.Over() && !req.writer.Hijacked() // and the server's ResponseWriter may panic
-	if over || !req.writer.Started() || !fetch.SameHeader(w.Header(), req.writer.Unwrap().Header()) {
-		return false, public
-	}
-	l := req.lock()
-	defer l.unlock()
-	return true, l.exposure
 }

@@ -63,7 +63,7 @@ func TestTheAgeOfAProofDecides(t *testing.T) {
 	}{
 		{0, http.StatusOK, http.StatusOK},
 		{3 * time.Minute, http.StatusOK, http.StatusTemporaryRedirect},
-		{11 * time.Minute, http.StatusSeeOther, http.StatusSeeOther},
+		{11 * time.Minute, http.StatusTemporaryRedirect, http.StatusSeeOther}, // and then without a proof
 		{time.Minute, http.StatusOK, http.StatusOK},
 	} {
 		sessionguardtest.Bind(t, guard, client, c.age)

@@ -74,6 +74,7 @@ func TestAProofThatHasRunOutLeadsToTheLoginPageThatSaysWhy(t *testing.T) {
 	s := newBoundSite(t)
 	owner := s.loggedIn("ada")
 	sessionguardtest.Bind(t, s.app.guard, owner, 11*time.Minute)
+	owner.Get("/home").HasStatus(http.StatusTemporaryRedirect) // a browser would prove its device on the way
 	s.ended(owner, "/home", store.ReasonDeviceUnproven)
 	sessionguardtest.Bind(t, s.app.guard, owner, 0)
 	owner.Get("/home").HasStatus(http.StatusOK)

@@ -98,7 +98,7 @@ func TestPaymentsNeedTheDevice(t *testing.T) {
 	client.Get("/payments").HasStatus(http.StatusOK)
 
 	sessionguardtest.Bind(t, app.guard, client, 11*time.Minute) // the proof has run out
-	client.Get("/home").RedirectsTo("/login?next=%2Fhome&reason=device_unproven")
+	sessionguardtest.LoggedOut(t, app.guard, client, store.ReasonDeviceUnproven)
 }
 
 // Time that passes: for one session, or for everything in a testing/synctest bubble.

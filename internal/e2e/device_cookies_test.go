@@ -108,11 +108,20 @@ func (th *thief) isIn() bool {
 	return response.StatusCode == http.StatusOK && strings.Contains(body, "the secret")
 }
 
+// gets reports whether a response sets a cookie, and does not only delete one.
+func gets(response *http.Response) bool {
+	return slices.ContainsFunc(response.Cookies(), func(c *http.Cookie) bool { return c.MaxAge >= 0 })
+}
+
 // refused fails the test unless the thief is told that the device is not proven, and gets no
-// cookie.
+// cookie. With a proof that has run out, the same request is asked for once more, without it.
 func (th *thief) refused() {
 	th.site.Helper()
 	response, body := th.try("/echo")
+	if response.StatusCode == http.StatusTemporaryRedirect && !gets(response) {
+		again := &thief{th.site, slices.DeleteFunc(slices.Clone(th.cookies), browserCookie.isBound)}
+		response, body = again.try("/echo")
+	}
 	var problem struct{ Code, Reason string }
 	_ = json.Unmarshal([]byte(body), &problem)
 	if response.StatusCode != http.StatusUnauthorized || problem.Reason != string(store.ReasonDeviceUnproven) || len(response.Cookies()) > 0 {

@@ -84,10 +84,6 @@ func (c *core) deviceHandler(serve func(ctx context.Context, req *request, w htt
 		l := req.lock()
 		l.neverCache()
 		l.unlock()
-		if c.devices == nil { // it has been turned off
-			forgetDevice(w)
-			return
-		}
 		ctx, cancel := detached(req)
 		defer cancel()
 		serve(ctx, req, w)
@@ -97,6 +93,10 @@ func (c *core) deviceHandler(serve func(ctx context.Context, req *request, w htt
 // bind is where a browser registers the key that it has made for a login's offer.
 func (c *core) bind() http.Handler {
 	return c.deviceHandler(func(ctx context.Context, req *request, w http.ResponseWriter) {
+		if c.devices == nil { // it has been turned off
+			forgetDevice(w)
+			return
+		}
 		proof, err := dbsc.ParseProof(req.caller.Header.Get(dbsc.HeaderResponse))
 		if err != nil || proof.PublicKey == nil {
 			http.Error(w, "This is no registration of a device.", http.StatusBadRequest)
@@ -130,11 +130,13 @@ func (c *core) bind() http.Handler {
 	})
 }
 
-// prove is where a browser proves that it has the private key.
+// prove is where a browser proves that it has the private key. While Config.DeviceProof is 0, it
+// forgets the key then. The session is bound no more: its user is not logged out when DeviceProof
+// is set again, and not by the nodes on which it is set already.
 func (c *core) prove() http.Handler {
 	return c.deviceHandler(func(ctx context.Context, req *request, w http.ResponseWriter) {
 		identifier := dbsc.Identifier(req.caller.Header)
-		owner, id, ok := c.devices.codec.OpenIdentifier(identifier)
+		owner, id, ok := c.proofs.codec.OpenIdentifier(identifier)
 		if !ok || !c.owners.Has(owner) {
 			forgetDevice(w)
 			return
@@ -153,11 +155,11 @@ func (c *core) prove() http.Handler {
 		proof, err := dbsc.ParseProof(text)
 		var made store.Time
 		if err == nil {
-			made, ok = c.devices.codec.TokenTime(dbsc.Challenge, proof.Challenge, rec.ID, device.Registered)
+			made, ok = c.proofs.codec.TokenTime(dbsc.Challenge, proof.Challenge, rec.ID, device.Registered)
 		}
 		switch {
-		case text == "", err == nil && !(ok && recent(made, now, c.devices.fresh)):
-			challenge := c.devices.codec.Token(dbsc.Challenge, now, rec.ID, device.Registered)
+		case text == "", err == nil && !(ok && recent(made, now, c.proofs.fresh)):
+			challenge := c.proofs.codec.Token(dbsc.Challenge, now, rec.ID, device.Registered)
 			w.Header().Set(dbsc.HeaderChallenge, dbsc.ChallengeFor(identifier, challenge))
 			w.WriteHeader(http.StatusForbidden)
 			return
@@ -166,8 +168,8 @@ func (c *core) prove() http.Handler {
 			http.Error(w, "This is no proof of the device.", http.StatusBadRequest)
 			return
 		}
-		switch rec, err = c.markProven(ctx, rec, now); {
-		case errors.Is(err, store.ErrNotFound):
+		switch rec, err = c.takeProof(ctx, rec, now); {
+		case errors.Is(err, store.ErrNotFound), err == nil && rec.Detail().Device == nil:
 			forgetDevice(w)
 		case err != nil:
 			c.deviceUnavailable(ctx, w, err)
@@ -177,17 +179,21 @@ func (c *core) prove() http.Handler {
 	})
 }
 
-// markProven records that the device of a session was proven, if that is the first time, and
-// returns the session as it is then.
-func (c *core) markProven(ctx context.Context, rec store.Record, now store.Time) (store.Record, error) {
+// takeProof records that the device of a session was proven, if that is the first time, and
+// returns the session as it is then: without a device if Config.DeviceProof is 0.
+func (c *core) takeProof(ctx context.Context, rec store.Record, now store.Time) (store.Record, error) {
 	device := rec.Details.Device
-	if device.Proven != 0 {
+	if device.Proven != 0 && c.devices != nil {
 		return rec, nil
 	}
 	first := false
 	rec, err := c.changeDetails(ctx, rec.Owner, rec.ID, func(_ store.Record, details *store.Details) (bool, error) {
 		if latest := details.Device; latest == nil || latest.Registered != device.Registered {
 			return false, store.ErrNotFound
+		}
+		if c.devices == nil {
+			details.Device = nil
+			return true, nil
 		}
 		proven := *details.Device
 		if first = proven.Proven == 0; first {

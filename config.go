@@ -158,7 +158,10 @@ type Config[U User] struct {
 	// as without it; [Guard.RequireBound] is a gate for what is worth more. It needs https and
 	// [Guard.Script], and New returns an error for less than a second, and with InsecureHTTP,
 	// a CookieDomain or Partitioned. Below 5 minutes it warns: Chrome signs at most six times in nine minutes.
-	// Update all nodes before you set it. Default: 0, no session is bound.
+	// Update all nodes before you set it. It may be changed at any time: where a bound cookie counts
+	// no more, the response deletes it and asks for the same request again (307), before which the
+	// browser proves its device; set back to 0, a binding ends when its browser would next prove it.
+	// Default: 0, no session is bound.
 	DeviceProof time.Duration
 
 	// ClientAddr returns the client's address, for [Guard.Sessions] and events. Default:

@@ -228,11 +228,13 @@ func (config *Config[U]) makeCookies(c *core) error {
 		return err
 	}
 	c.cookies = cookies
+	codec := dbsc.New(cookie.DeriveKeys(keys, "device proof"), cookie.DeriveKeys(keys, "device name"))
+	c.proofs = newDevicePolicy(cmp.Or(config.DeviceProof, minDeviceProof), codec)
 	if config.DeviceProof != 0 {
 		if err := config.checkDeviceProof(); err != nil {
 			return fmt.Errorf("sessionguard: Config.DeviceProof: %w", err)
 		}
-		c.devices = newDevicePolicy(config.DeviceProof, dbsc.New(cookie.DeriveKeys(keys, "device proof"), cookie.DeriveKeys(keys, "device name")))
+		c.devices = c.proofs
 	}
 	c.owners = owner.Names(cookies.Session.Name)
 	return nil

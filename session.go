@@ -139,6 +139,7 @@ type core struct {
 	factorTimeout   time.Duration
 	mayActAs        func(actor, target User) bool
 	devices         *devicePolicy // nil: no session is bound
+	proofs          *devicePolicy // devices, or while that is nil, what ends a binding
 	maxValuesBytes  int
 	cookies         cookie.Codec
 	owners          owner.Names // of this guard's sessions in the backend

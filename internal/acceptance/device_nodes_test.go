@@ -81,8 +81,8 @@ func TestDevicesNeedTheKeysTheyWereBoundWith(t *testing.T) {
 	})
 }
 
-// D6: turned off, it asks of no session anything; turned on again, it does so of those that were
-// bound. How long proofs count, the node decides that gets one.
+// D6: turned off, it asks of no session anything; turned on again, it does so of those that are
+// still bound: not of those whose browser has proven itself meanwhile and forgotten its key. How long proofs count, the node decides that gets one.
 func TestDeviceProofMayBeTurnedOffAndOn(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		backend := newFailingBackend()
@@ -108,10 +108,17 @@ func TestDeviceProofMayBeTurnedOffAndOn(t *testing.T) {
 
 		moved := off.moveTo(b)
 		moved.SetCookies(map[string]string{sessionCookie: b.Cookies()[sessionCookie]})
+		id := b.Device.Identifiers()[0]
+		off.thiefOf(b).challenge(id)
+		require.Equal(t, http.StatusBadRequest, off.thiefOf(b).proveDevice(testbrowser.NewKey(), id).StatusCode)
+		require.NotNil(t, off.stored(backend, "ada")[0].Detail().Device, "only the device ends its binding")
+		b.Device.History()
 		moved.Get("/home")
-		require.Contains(t, b.Device.History(), "ended", "the browser forgets its key")
+		require.Equal(t, []string{"ended"}, b.Device.History(), "the browser forgets its key")
 		advance(deviceProof)
-		b.requireUnproven()
+		require.Equal(t, "secret of ada", b.Get("/home").Body, "and so does the session, so that nobody is logged out")
+		require.Equal(t, "1 <nil>", b.Get("/value?k=a").Body)
+		require.Equal(t, http.StatusForbidden, b.Get("/bound").StatusCode)
 		b.login("ada")
 		b.Get("/static")
 		require.Equal(t, "bound", b.Get("/bound").Body)

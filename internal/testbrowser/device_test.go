@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -309,9 +310,11 @@ func TestKeysSignAsTheirAlgorithmsSay(t *testing.T) {
 		digest, signature := sha256.Sum256([]byte(parts[0]+"."+parts[1])), decode(parts[2])
 		switch header.Alg {
 		case "ES256":
-			public := ecdsa.PublicKey{Curve: elliptic.P256(), X: number(header.JWK["x"]), Y: number(header.JWK["y"])}
+			point := slices.Concat([]byte{4}, number(header.JWK["x"]).FillBytes(make([]byte, 32)), number(header.JWK["y"]).FillBytes(make([]byte, 32)))
+			public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+			require.NoError(t, err)
 			require.Len(t, signature, 64)
-			require.True(t, ecdsa.Verify(&public, digest[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])))
+			require.True(t, ecdsa.Verify(public, digest[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])))
 		case "RS256":
 			public := rsa.PublicKey{N: number(header.JWK["n"]), E: int(number(header.JWK["e"]).Int64())}
 			require.NoError(t, rsa.VerifyPKCS1v15(&public, crypto.SHA256, digest[:], signature))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 type lameBackend struct {
 	*failingBackend
 	listingTakes time.Duration // before the first session of each realm
-	hangsAfter   int           // so many sessions of a realm; 0: never
+	hangsAfter   atomic.Int64  // so many sessions of a realm; 0: never
 	corrupt      string        // the realm in which a session cannot be read
 	unendable    string        // the ID of a session whose page cannot be ended
 	lags         bool          // DeleteByID and ByOwner report an error for what they have done
@@ -39,9 +40,9 @@ func (l *lameBackend) All(ctx context.Context, realm string) iter.Seq2[store.Rec
 			yield(store.Record{}, ctx.Err())
 			return
 		}
-		n := 0
+		n := int64(0)
 		for r, err := range l.failingBackend.All(ctx, realm) {
-			if n++; n == l.hangsAfter {
+			if n++; n == l.hangsAfter.Load() {
 				<-ctx.Done()
 				r, err = store.Record{}, ctx.Err()
 			}
@@ -189,14 +190,14 @@ func TestEndAllGivesUpABackendThatHangsLater(t *testing.T) {
 		s, backend := lameSite(t)
 		s.browse().login("ada")
 		addSessions(t, backend.failingBackend, "ada", 2*store.MaxPage)
-		backend.hangsAfter = store.MaxPage + 2
+		backend.hangsAfter.Store(store.MaxPage + 2)
 		start := time.Now()
 		require.ErrorIs(t, s.guard.EndAll(t.Context()), sessionguard.ErrUnavailable)
 		require.Equal(t, 2*time.Minute, time.Since(start))
 		left, err := backend.Count(t.Context(), sessionCookie+"=")
 		require.NoError(t, err)
 		require.Equal(t, store.MaxPage, left, "what was listed has ended")
-		backend.hangsAfter = 0
+		backend.hangsAfter.Store(0)
 		advance(time.Minute)
 		s.requireEveryone()
 	})

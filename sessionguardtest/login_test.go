@@ -127,6 +127,11 @@ func TestLogInProvesWhatTheUserNeeds(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, sessions, 3)
 
+	// A slice of the test's own stays as it is, also where there is room after it.
+	options := append(make([]sessionguard.LoginOption, 0, 2), sessionguard.Factors("pwd"))
+	sessionguardtest.LogIn(t, guard, sessionguardtest.NewClient(t, app), lynn, options...)
+	require.Nil(t, options[:2][1])
+
 	// A login that waits.
 	client := sessionguardtest.NewClient(t, app)
 	sessionguardtest.Serve(t, guard, client, func(w http.ResponseWriter, r *http.Request) {

@@ -21,6 +21,7 @@ type lameBackend struct {
 	corrupt      string        // the realm in which a session cannot be read
 	unendable    string        // the ID of a session whose page cannot be ended
 	lags         bool          // DeleteByID and ByOwner report an error for what they have done
+	overtaken    int           // so many pages are ended by somebody else before DeleteByID does
 }
 
 func (l *lameBackend) ByOwner(ctx context.Context, owner, after string, max int) ([]store.Record, error) {
@@ -62,6 +63,10 @@ func (l *lameBackend) DeleteByID(ctx context.Context, ends []store.End) ([]store
 		}
 	}
 	ended, err := l.failingBackend.DeleteByID(ctx, ends)
+	if l.overtaken > 0 {
+		l.overtaken--
+		return make([]store.Record, len(ends)), err
+	}
 	if l.lags {
 		err = errors.Join(err, errors.New("a replica lags"))
 	}
@@ -122,6 +127,35 @@ func TestAPageThatFailsSavesNobodyElseFromEndAll(t *testing.T) {
 			})
 		})
 	}
+}
+
+// L5: pages that somebody else has ended meanwhile are no failures.
+func TestPagesThatHaveEndedMeanwhileSaveNobodyFromEndAll(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s, backend := lameSite(t)
+		s.browse().login("ada")
+		addSessions(t, backend.failingBackend, "ada", 10*store.MaxPage)
+		backend.overtaken = 5
+		require.NoError(t, s.guard.EndAll(t.Context()))
+		require.Zero(t, backend.overtaken)
+		s.requireEveryone()
+	})
+}
+
+// L6: a backend in this process does not hang, whatever takes time between its sessions.
+func TestEndAllHasPatienceWithMemory(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.OnBackendCall = func(method string, _ time.Duration, _ error) {
+				if method == "All" { // of the first kind of sessions
+					time.Sleep(time.Hour)
+				}
+			}
+		})
+		s.browse().login("ada")
+		require.NoError(t, s.guard.EndAll(t.Context()))
+		s.requireEveryone()
+	})
 }
 
 // K2: a backend that is down is not asked for each of a million sessions.

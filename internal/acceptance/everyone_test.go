@@ -164,6 +164,7 @@ func TestEveryoneReportsABackendFailure(t *testing.T) {
 		backend.failOn("Count")
 		_, err := s.guard.CountSessions(t.Context())
 		require.ErrorIs(t, err, sessionguard.ErrUnavailable)
+		require.ErrorIs(t, err, errBackendDown)
 
 		backend.failOn()
 		ctx, cancel := context.WithCancel(t.Context())

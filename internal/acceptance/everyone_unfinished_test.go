@@ -1,10 +1,13 @@
 package acceptance
 
 import (
+	"crypto/rand"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -89,6 +92,28 @@ func TestIncompleteEndAllsTakeOnePlace(t *testing.T) {
 		backend.failOn()
 		advance(time.Minute)
 		s.requireEveryone()
+	})
+}
+
+// L5: nobody keeps EndAll from being carried through by taking all places of some users.
+func TestIncompleteEndAllIsCountedForNoGroup(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s, backend := remoteSite(t)
+		b := s.browse()
+		b.login("ada")
+		id := "x"
+		for store.GroupOf(sessionCookie+"="+id) != 0 {
+			id += "x"
+		}
+		backend.failOn("*")
+		for range 80 {
+			require.ErrorIs(t, s.guard.EndSession(t.Context(), id, rand.Text()), sessionguard.ErrUnavailable)
+		}
+		require.Equal(t, 1, strings.Count(s.log.String(), "gave up ending a session"))
+		require.ErrorIs(t, s.guard.EndAll(t.Context()), sessionguard.ErrUnavailable)
+		backend.failOn()
+		advance(time.Minute)
+		require.False(t, b.loggedIn())
 	})
 }
 

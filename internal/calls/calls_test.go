@@ -192,22 +192,28 @@ func TestReportOfAPanicAndOfAll(t *testing.T) {
 }
 
 // failing yields an error and, against the contract, goes on after it.
-type failing struct{ listing }
+type failing struct {
+	listing
+	err error
+}
 
-func (failing) All(context.Context, string) iter.Seq2[store.Record, error] {
+func (f failing) All(context.Context, string) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
-		_ = yield(store.Record{}, errors.New("down")) && yield(store.Record{}, nil)
+		_ = yield(store.Record{}, f.err) && yield(store.Record{}, nil)
 	}
 }
 
 func TestAnErrorOfAllIsReportedAndTheLast(t *testing.T) {
-	var reported, got []error
-	b := Of(failing{}, nil, func(_ string, _ time.Duration, err error) { reported = append(reported, err) })
-	for _, err := range b.All(t.Context(), "a=") {
-		got = append(got, err)
+	down := errors.New("down")
+	for yielded, want := range map[error]error{down: down, store.ErrNotFound: nil} {
+		var reported, got []error
+		b := Of(failing{err: yielded}, nil, func(_ string, _ time.Duration, err error) { reported = append(reported, err) })
+		for _, err := range b.All(t.Context(), "a=") {
+			got = append(got, err)
+		}
+		require.Equal(t, []error{yielded}, got)
+		require.Equal(t, []error{want}, reported)
 	}
-	require.Equal(t, []error{errors.New("down")}, got)
-	require.Equal(t, got, reported)
 }
 
 func TestMemoryIsReportedToo(t *testing.T) {

@@ -21,6 +21,7 @@ type fakeDriver struct {
 	connectErr error
 	failure    func(text string) error
 	hangAt     string        // hang at statements that begin with this
+	rowAt      string        // if not "", queries that begin with this return one row
 	rowsClosed chan struct{} // if not nil, queries return one row, and closing the rows closes this
 }
 
@@ -51,7 +52,8 @@ func (c fakeConn) ExecContext(ctx context.Context, text string, _ []driver.Named
 
 func (c fakeConn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
 	_, err := c.ExecContext(ctx, text, args)
-	return &fakeRows{c.rowsClosed, c.rowsClosed != nil}, err
+	more := c.rowsClosed != nil || c.rowAt != "" && strings.HasPrefix(text, c.rowAt)
+	return &fakeRows{c.rowsClosed, more}, err
 }
 
 type fakeRows struct {

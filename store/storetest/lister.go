@@ -374,10 +374,15 @@ func mustList(t T, b store.Backend, realm string) []store.Record {
 
 // list returns what All yields, in the order of owners and IDs.
 func list(t T, b store.Backend, realm string) (listed []store.Record, err error) {
+	seen := map[string]bool{}
 	for r, err := range b.(store.Lister).All(t.Context(), realm) {
+		if err == nil && seen[r.ID] { // it may never end
+			err = errors.New("All yields a session twice")
+		}
 		if err != nil {
 			return nil, err
 		}
+		seen[r.ID] = true
 		listed = append(listed, r)
 	}
 	slices.SortFunc(listed, func(x, y store.Record) int {

@@ -94,6 +94,7 @@ func TestServerThatStopsBetweenTwoPagesIsAnError(t *testing.T) {
 			for _, err := range s.All(t.Context(), "session=") {
 				if err != nil {
 					failures++
+					require.Equal(t, 1, failures, "an error is the last")
 					require.NotErrorIs(t, err, store.ErrNotFound)
 					requireNoSecret(t, err)
 					continue

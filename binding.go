@@ -74,8 +74,8 @@ func recent(at, now store.Time, age time.Duration) bool {
 	return now.Sub(at) < age && at.Sub(now) < maxClockSkew
 }
 
-// deviceHandler returns a handler for what browsers send in the background. It looks at no
-// session of its own accord, and is no activity.
+// deviceHandler returns a handler for what browsers send in the background. It resolves no
+// session by itself, and is no activity.
 func (c *core) deviceHandler(serve func(ctx context.Context, req *request, w http.ResponseWriter)) http.Handler {
 	return c.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodPost) {

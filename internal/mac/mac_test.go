@@ -47,12 +47,3 @@ func TestCodesOfConcurrentCallsAreTheirOwn(t *testing.T) {
 	}
 	wg.Wait()
 }
-
-func TestACodeAllocatesNothing(t *testing.T) {
-	k, message := NewKey([]byte("key")), make([]byte, 32)
-	require.Zero(t, testing.AllocsPerRun(100, func() {
-		m := k.Get()
-		m.Sum(append(m.Message(), message...))
-		k.Put(m)
-	}))
-}

@@ -1,25 +1,3 @@
-// Package sessionguard makes sessions end.
-//
-// It wraps any [http.Handler] with sliding expiry, a logout that really logs out, pages
-// that the Back button does not bring back afterwards, and role gates. It builds on
-// gorilla/sessions, whose API for values and flashes stays as it is, and on
-// gorilla/securecookie.
-//
-// The server keeps one session per login, and the cookie is only its name. Ending a
-// session means deleting a record, and there is nothing to replay:
-//
-//	guard, err := sessionguard.New(sessionguard.Config[*User]{FindUser: users.Find, Keys: keys})
-//
-//	mux.Handle("POST /logout", guard.Logout("/"))
-//	mux.Handle("GET /home", guard.RequireRole("Engineer")(home))
-//
-//	http.ListenAndServe(addr, guard.Handler(mux))
-//
-// Every wrapper is a func(http.Handler) http.Handler, or a method value of that type, and
-// works with any router and in any order.
-//
-// Package sessionguardtest is for the tests of an application, and packages sqlstore and
-// redisstore keep the sessions of several nodes. The README and docs/ have the rest.
 package sessionguard
 
 import (

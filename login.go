@@ -17,34 +17,41 @@ import (
 )
 
 // Login logs user in, after the application has verified who it is. The browser gets a
-// new token whatever cookie it sent, and the session it sent is ended (session fixation;
-// OWASP ASVS 7.2.4).
+// new token, whatever cookie it sent, and the session of that cookie ends (session
+// fixation; OWASP ASVS 7.2.4). Otherwise the visitor's values move into the session.
+// Those of another user never do.
 //
-// Logging in again as the same user is re-authentication: a new token and new timeouts.
-// The session's values are kept, and so are its timeouts where they are shorter than the
-// guard's. The old token is dead at once, also for requests that are under way with it.
-// Otherwise the visitor's values move into the session; another user's never do.
+// If the same user logs in again, that is a re-authentication, with a new token and new
+// timeouts. The session keeps its values, and timeouts that are shorter than the guard's.
+// The old token ends at once, also for requests that are still running with it.
 //
-// If the session then lacks a factor that Config.Factors asks for, Login returns nil, but
+// If the session lacks a factor that Config.Factors requires, Login returns nil, but
 // nobody is logged in until another call completes the login: see [Factors].
 //
-// With Config.DeviceProof, the response offers to bind the session to the browser's device. No
-// other does. A re-authentication keeps the device that the session is bound to.
+// With Config.DeviceProof, the response offers to bind the session to the browser's
+// device. No other response does. A re-authentication keeps the device.
 //
-// Call it before the response begins: later it returns [ErrHeadersSent]. It also returns
-// [ErrInactive], [ErrNoUser] for a nil user or an empty ID, another error if FindUser
-// returns a user whose ID differs from the one it was asked for, if only in its spelling,
-// [ErrTooManySessions] if Config.MaxSessions refuses the login, [ErrNotWrapped],
-// [ErrInCallback], and [ErrUnavailable] (wrapped) if the backend or FindUser fails; nobody
-// is then logged in. A user whom FindUser does not find yet, because a transaction is still
-// open, is logged in all the same; but FindUser must not wait for that transaction, as with
-// a pool of one connection. If the guard has to replace the response, or the handler panics
-// (and nothing inside the guard recovers), the login is undone. So it is if the context of
-// the request that the guard got ends before the handler returns: the client has gone, or a
-// middleware around the guard has given up. So it is if a framework has written the
-// response to its own ResponseWriter, as far as that tells. An [http.TimeoutHandler] inside
-// the guard undoes nothing: if it gives up after Login has returned, its 503 sets the
-// cookie, and the user is logged in.
+// Call Login before the response begins: later it returns [ErrHeadersSent]. If it returns
+// an error, nobody is logged in:
+//
+//   - [ErrInactive], and [ErrNoUser] for a nil user or an empty ID
+//   - [ErrTooManySessions] if Config.MaxSessions refuses the login
+//   - [ErrUnavailable] (wrapped) if the backend or FindUser fails
+//   - an error that says what is wrong if FindUser returns a user with another ID, if
+//     only in its spelling
+//   - [ErrNotWrapped], [ErrInCallback], and errors of the options
+//
+// If FindUser does not find the user yet, because a transaction is still open, the user
+// is logged in all the same. But FindUser must not wait for that transaction, as it does
+// with a pool of one connection.
+//
+// A login is undone if the guard has to replace the response, or if the handler panics
+// and nothing inside the guard recovers. It is also undone if the context of the guard's
+// request ends before the handler returns: the client has gone, or a middleware around
+// the guard has given up. The same holds if the guard notices that a framework has
+// written the response to its own ResponseWriter. An [http.TimeoutHandler] inside the
+// guard undoes nothing: if it gives up after Login has returned, its 503 sets the cookie,
+// and the user is logged in.
 func (g *Guard[U]) Login(w http.ResponseWriter, r *http.Request, user U, options ...LoginOption) error {
 	if isNil(user) {
 		return ErrNoUser
@@ -82,19 +89,19 @@ func checkTimeouts(idle, absolute time.Duration) error {
 }
 
 // IdleTimeout gives one login an idle timeout of its own: an administrator may get ten
-// minutes where others get thirty. A login without it that re-authenticates the user keeps
-// the session's own if that is shorter than the guard's, so that a page that asks for the
-// password again need not know of it. So where a first login with a short timeout waits for a
-// second step, the one that completes it gives the longer one, unless [Factors] makes the first
-// wait, of which nothing is kept:
+// minutes where others get thirty. A re-authentication without this option keeps the
+// session's own timeout, if that is shorter than the guard's. So a page that asks for the
+// password again need not know of it. If a login with a short timeout waits for a second
+// step, the step that completes it gives the longer timeout. With [Factors] that is not
+// needed, because nothing of a pending login's options is kept.
 //
 //	err := guard.Login(w, r, user, sessionguard.IdleTimeout(30*time.Minute), sessionguard.AbsoluteTimeout(12*time.Hour))
 func IdleTimeout(d time.Duration) LoginOption {
 	return func(o *loginOptions) { o.idle = explicit(d) }
 }
 
-// AbsoluteTimeout gives one login an absolute timeout of its own. As with [IdleTimeout], a
-// re-authentication without it keeps a shorter one.
+// AbsoluteTimeout gives one login an absolute timeout of its own. As with [IdleTimeout],
+// a re-authentication without it keeps a shorter one.
 func AbsoluteTimeout(d time.Duration) LoginOption {
 	return func(o *loginOptions) { o.absolute = explicit(d) }
 }

@@ -25,25 +25,25 @@ import (
 //	is found to be over       endNow: its own; endOver: any
 //	those but endByID         end: one session, in the backend, with its streams and event
 
-// Logout ends the session. It then redirects a browser to the path to, where it leaves the
-// flash Config.LogoutFlash, and responds to any other client with 204 (to htmx with
-// HX-Redirect): see [Refusals] for what a browser is. With a [Config.BasePath], to includes
-// it. Logout accepts only what arrived as a POST: a logout changes state, and links are
-// prefetched.
+// Logout ends the session. It then redirects a browser to the path to, where it leaves
+// the flash Config.LogoutFlash. The response to any other client is 204 (for htmx with
+// HX-Redirect): see [Refusals] for what a browser is. With a [Config.BasePath], to
+// includes that prefix. Logout accepts only what arrived as a POST: a logout changes
+// state, and browsers prefetch links.
 //
-// The session is dead on the server, on every node, before the browser sees the response,
-// and so is every copy of its cookies. Of many cookies with the session's name, which no
-// browser sends unless somebody has planted them, only the last few are looked at. The
-// cookie is deleted and a new HttpOnly one is set: that change evicts earlier pages from
-// Chromium's back/forward cache, which a mere deletion does not (measured with Chromium
-// 156). Do not add Clear-Site-Data: "cookies", which would undo it; "storage" is for the
-// application to add.
+// The session has ended on the server, on every node, before the browser sees the
+// response. No copy of its cookies works any more. Of many cookies with the session's
+// name, Logout uses only the last few: no browser sends many unless somebody has planted
+// them. The response deletes the cookie and sets a new HttpOnly one. That change evicts
+// earlier pages from Chromium's back/forward cache, which a mere deletion does not
+// (measured with Chromium 156). Do not add Clear-Site-Data: "cookies", which would undo
+// it. You may add "storage".
 //
-// If the backend fails, the cookies are deleted all the same, and the response is a 503 that
-// says so. For the next ten minutes the guard goes on trying to end the session, for at most
-// 1024 sessions at a time, and 64 of users in one [store.GroupOf]; the event tells when it has.
-// If the process ends before, or the backend does not come back, the session ends with its
-// timeouts.
+// If the backend fails, the cookies are deleted all the same, and the response is a 503
+// that says so. For ten minutes the guard goes on trying to end the session, and emits
+// the event when it has. It does so for at most 1024 sessions at a time, and for 64 of
+// users in one [store.GroupOf]. If the process ends before, or the backend does not come
+// back, the session lives until its timeouts.
 func (g *core) Logout(to string) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodPost) {
@@ -72,11 +72,12 @@ func sendTo(w http.ResponseWriter, r *http.Request, to string) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// End does what [Guard.Logout] does, within a handler that writes the response itself.
-// [ErrUnavailable] (wrapped) means that the session may still exist in the backend; the
-// response is then replaced with 503, and the guard goes on trying. After the first byte of the response, End still
-// ends the session but cannot delete the cookie, and returns [ErrHeadersSent]. With
-// [ErrNotWrapped] and [ErrInCallback], nothing was done.
+// End does what [Guard.Logout] does, in a handler that writes the response itself.
+// [ErrUnavailable] (wrapped) means that the session may still exist in the backend: the
+// response is replaced with 503, and the guard goes on trying. After the first byte of
+// the response, End still ends the session, but it cannot delete the cookie, and returns
+// [ErrHeadersSent]. If it returns [ErrNotWrapped] or [ErrInCallback], it has done
+// nothing.
 func (g *core) End(w http.ResponseWriter, r *http.Request) error {
 	l, err := g.lockRequest(r)
 	if err != nil {
@@ -259,15 +260,15 @@ func (c *core) endMoved(ctx context.Context, moved *store.MovedError, reason sto
 
 // EndUser ends every session of a user, the current one included: when an account is
 // disabled or deleted (OWASP ASVS 7.4.2), or by an administrator (7.4.5). Change the
-// account first: EndUser calls FindUser, so that the next page can say that the account
-// is deactivated. A login that was under way may still complete with the account as it
-// was before. If the SessionStamp changes with a deactivation as well, its session ends
-// with the next request, even if the account has been activated again.
+// account first. EndUser calls FindUser, so that the next page can say that the account
+// is deactivated. A login that is still running may complete with the account as it was
+// before. If a deactivation changes the SessionStamp too, that session ends with the next
+// request, even if the account has been activated again.
 //
-// EndUser ends the sessions that began before the call, wherever they move meanwhile, in
-// pages of [store.MaxPage]. It returns [ErrInCallback], or [ErrUnavailable] (wrapped): some
-// have then ended, another call ends the rest, and the guard goes on trying as after a
-// [Guard.Logout], but spares logins after this call.
+// EndUser ends the sessions that began before the call, in pages of [store.MaxPage], also
+// if they get a new token meanwhile. It returns [ErrInCallback], or [ErrUnavailable]
+// (wrapped) if only some sessions have ended. Another call ends the rest. The guard goes
+// on trying as after a [Guard.Logout], but spares logins after this call.
 func (g *core) EndUser(ctx context.Context, userID string) error {
 	reasonFor, actor, err := g.endingActor(ctx, userID)
 	if err != nil {
@@ -282,10 +283,10 @@ func (g *core) EndUser(ctx context.Context, userID string) error {
 	})
 }
 
-// EndOthers ends every session of the current user except this one, as EndUser does: after
-// a password change (OWASP ASVS 7.4.3). It returns [ErrNoSession] if nobody is logged in,
-// [ErrMayNotAct] if somebody acts for the user, [ErrUnavailable] (wrapped), [ErrNotWrapped],
-// [ErrHeadersSent] or [ErrInCallback].
+// EndOthers ends every session of the current user except this one, as EndUser does:
+// after a password change (OWASP ASVS 7.4.3). It returns [ErrNoSession] if nobody is
+// logged in, [ErrMayNotAct] if somebody acts for the user, [ErrUnavailable] (wrapped),
+// [ErrNotWrapped], [ErrHeadersSent] or [ErrInCallback].
 func (g *core) EndOthers(r *http.Request) error {
 	id := g.identityOf(r)
 	if id.err != nil {

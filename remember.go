@@ -9,47 +9,58 @@ import (
 )
 
 // Remember makes a login outlast its idle timeout and the closing of the browser, until
-// Config.RememberFor after it. It is for a checkbox "Remember me" that the user has
-// ticked:
+// Config.RememberFor after the login. It is for a checkbox "Remember me" that the user
+// has ticked:
 //
 //	err := guard.Login(w, r, user, sessionguard.Remember())
 //
-// There is no second cookie: the browser keeps the session's own. If it comes back after
-// the idle timeout, the session is revived under a new token: the user is logged in, but
-// the session's values are gone, and it is not fresh for [Guard.RequireFresh]. The
-// absolute timeout of such a login is RememberFor if that is longer, unless the
-// [AbsoluteTimeout] option is given as well. The browser keeps the cookie for an hour
-// more, so that the login page can say why the session ended. Only a login with Remember
-// moves the end; logging in again without it, while the session lives, keeps it.
+// There is no second cookie: the browser keeps the session cookie. If the browser comes
+// back after the idle timeout, the session is revived under a new token. The user is
+// logged in, but the session's values are gone, and [Guard.RequireFresh] requires a new
+// login. A session that is bound to a device (Config.DeviceProof) is revived only with a
+// proof of that device. The cookie alone, copied from a disk or a backup, revives
+// nothing.
 //
-// A session that is bound to a device (Config.DeviceProof) is revived only for a request that
-// proves it: the cookie alone, copied from a disk or a backup, revives nothing.
-//
-// Some requests revive nothing, so that a page left alone stays away: [Guard.Passive]
-// ones, WebSockets, those of the guard script, prefetches, [Guard.Login], and the login
-// page (Config.LoginPath). There [Guard.EndReason] is [store.ReasonRemembered], and a link
-// to any other page revives. Every other request that needs the session revives it, also
-// a fetch or an image on the login page: make requests without a person Passive. What
+// Only a login with Remember moves the end of a remembered session. A login without it,
+// while the session lives, keeps that end. The absolute timeout is RememberFor if that is
+// longer, unless the option [AbsoluteTimeout] is given as well. The browser keeps the
+// cookie for an hour more, so that the login page can say why the session ended. What
 // ends any session ends a remembered one as well: a logout, [Guard.EndUser], a changed
-// SessionStamp, an inactive user, and a factor that the user needs since (Config.Factors).
+// SessionStamp, an inactive user, and a new requirement of Config.Factors.
 //
-// It is not for AAL2 and AAL3 of NIST SP 800-63B-4, which want a session to end after at most
-// an hour or 15 minutes without activity. Where a login takes several steps ([Factors]), pass
-// Remember to the one that completes it.
+// Remember is not for AAL2 and AAL3 of NIST SP 800-63B-4. They require that a session
+// ends after at most an hour, or 15 minutes, without activity. If a login takes several
+// steps ([Factors]), pass Remember to the step that completes it.
 //
-// Each revival replaces the token. The superseded token still counts as the same person's
-// for Config.RememberGrace, since a page makes many requests at once, and until the new
-// token has been used or has idled out, since the response with it may be lost. After
-// that the superseded token is taken for a copy: the session ends,
-// [EventTheftSuspected] is emitted, and the legitimate user has to log in again; where the
-// session is bound, a copy without the proof is only refused. This
-// cannot tell a thief from a browser that was restored from an old backup, or that never
-// got the response and then idled out as well, or one of whose requests is late: a handler
-// or a machine that stood still held it for longer than RememberGrace before the guard
-// looked the session up, while another request revived it. Such a machine must stand still
-// just when somebody comes back. It does not notice a thief who never lets
-// the session idle out, or whose copy is not used again after the token was replaced: as
-// long as nothing is replaced, both have the same cookie.
+// # What revives a session
+//
+// Some requests revive nothing, so that a page left alone goes away: those behind
+// [Guard.Passive], WebSockets, those of the guard script, prefetches, a call of
+// [Guard.Login], and the login page (Config.LoginPath). On the login page,
+// [Guard.EndReason] returns [store.ReasonRemembered], and a link to any other page
+// revives the session. Every other request that needs the session revives it, also a
+// fetch, or an image on the login page. So put requests that a page makes by itself
+// behind Passive.
+//
+// # Copies of the cookie
+//
+// Each revival replaces the token. The superseded token still counts as the same user's
+// for Config.RememberGrace, because a page makes many requests at once. It also counts
+// until the new token has been used or has idled out, because the response with the new
+// token may be lost. After that, a superseded token is taken for a copy: the session
+// ends, [EventTheftSuspected] is emitted, and the legitimate user has to log in again. If
+// the session is bound, a copy without the proof is only refused.
+//
+// The guard cannot tell a thief from
+//
+//   - a browser that was restored from an old backup
+//   - a browser that never got the response with the new token, and then idled out as
+//     well
+//   - a browser whose request was held by a handler or a machine that stood still, for
+//     longer than RememberGrace, while another request revived the session
+//
+// It does not notice a thief who never lets the session idle out, or whose copy is not
+// used again after the token was replaced. Until then, both have the same cookie.
 func Remember() LoginOption {
 	return func(o *loginOptions) { o.remember = true }
 }

@@ -26,7 +26,7 @@ import (
 var (
 	// ErrNoUser is returned by Config.FindUser if there is no such user.
 	ErrNoUser = errors.New("sessionguard: no such user")
-	// ErrInactive is returned for a user who may not log in.
+	// ErrInactive is returned by Login for a user who may not log in.
 	ErrInactive = errors.New("sessionguard: the user is not active")
 	// ErrTooManySessions is returned if the user has as many sessions as
 	// Config.MaxSessions allows.
@@ -38,11 +38,11 @@ var (
 	ErrMayNotAct = errors.New("sessionguard: the user may not act as another one")
 	// ErrUnavailable is returned if the backend or FindUser fails.
 	ErrUnavailable = errors.New("sessionguard: sessions are unavailable")
-	// ErrNotWrapped is returned for a request that did not come through
-	// [Guard.Handler] or another wrapper of this guard, or came through it with other
-	// cookies of the guard or another method (see Handler), or is served on a connection
-	// that such a request's handler has hijacked. Login returns it also (wrapped) for a
-	// ResponseWriter that goes around the guard's.
+	// ErrNotWrapped is returned for a request that did not come through [Guard.Handler]
+	// or another wrapper of this guard. It is also returned if a middleware has changed
+	// the guard's cookies or the method since (see Handler), and on a connection that a
+	// handler has hijacked. Login returns it (wrapped) for a ResponseWriter that goes
+	// around the guard's.
 	ErrNotWrapped = errors.New("sessionguard: wrap the server in guard.Handler")
 	// ErrHeadersSent is returned if the response has begun: it is too late to set a
 	// cookie or to forbid caching. Use the session before writing.
@@ -50,14 +50,16 @@ var (
 	// ErrValuesTooLarge is returned if the values of a session take more than
 	// Config.MaxValuesBytes, or those of a visitor or a secret do not fit into a cookie.
 	ErrValuesTooLarge = values.ErrTooLarge
-	// ErrInCallback is returned if a function of the Config, a method of the user other
-	// than HasRole, or an encoder of a stored value uses the guard for the request that
-	// it is called for: it would wait for itself. [Guard.User] then returns false and
-	// [Guard.EndReason] "", and a wrapper panics with this error. A goroutine that the
-	// callback starts is not noticed. It waits until the callback returns, so a
-	// callback must not wait for one that uses the guard. For another request, or with
-	// another guard, it is returned only if another goroutine is using that request at
-	// that moment.
+	// ErrInCallback is returned if a callback uses the guard for the request that it is
+	// called for: it would wait for itself. Callbacks are the functions of the Config,
+	// the methods of the user other than HasRole, and the encoders of stored values.
+	// [Guard.User] then returns false, [Guard.EndReason] returns "", and a wrapper panics
+	// with this error.
+	//
+	// The guard does not notice a goroutine that the callback starts. That goroutine
+	// waits until the callback returns, so the callback must not wait for it. For another
+	// request, or with another guard, the error is returned only if another goroutine is
+	// using that request at that moment.
 	ErrInCallback = errors.New("sessionguard: a callback must not use the guard for the request that it is called for")
 )
 
@@ -74,11 +76,12 @@ func (e *SessionEndedError) Unwrap() error { return ErrSessionEnded }
 // A User is the application's own user type. Each request finds the user anew, so that a
 // role that was taken away is gone with the next click (OWASP ASVS 8.3.2).
 //
-// If the user type also has a method SessionStamp() string, changing the stamp ends every
-// session created under the old one, including the one that made the change, unless it
-// calls [Guard.Login] in the same request. A counter that rises with each password change
-// makes a good stamp. [New] refuses a type whose SessionStamp is never called, because it has
-// another signature, or a pointer receiver where the users are values.
+// If the user type also has a method SessionStamp() string, a changed stamp ends every
+// session that was created under the old one. That includes the session that made the
+// change, unless it calls [Guard.Login] in the same request. A counter that rises with
+// each password change makes a good stamp. [New] returns an error for a type whose
+// SessionStamp would never be called: it has another signature, or a pointer receiver
+// where the users are values.
 type User interface {
 	UserID() string
 	// IsActive reports whether the user may be logged in at all.
@@ -91,8 +94,8 @@ type User interface {
 // A Guard holds one application's sessions together. It is made by [New], never changes,
 // and is safe for concurrent use.
 //
-// It is a gorilla [sessions.Store] as well: Get, New and Save work on the session of a
-// user who is logged in, or on a signed cookie for a visitor who is not.
+// It is also a gorilla [sessions.Store]. Get, New and Save work on the session of a user
+// who is logged in, or on a signed cookie of a visitor.
 //
 // [sessions.Store]: https://pkg.go.dev/github.com/gorilla/sessions#Store
 type Guard[U User] struct {
@@ -158,19 +161,18 @@ type core struct {
 	}
 }
 
-// Handler wraps the whole server, once; everything else the guard does rests on it. It
-// refuses unsafe cross-origin requests (OWASP ASVS 3.5.1), and lets handlers log in and
-// out, read the user and use values.
+// Handler wraps the whole server, once. It refuses unsafe cross-origin requests (OWASP
+// ASVS 3.5.1). Inside it, handlers can log in and out, read the user and use values.
 //
-// A middleware that overrides the method (_method, X-HTTP-Method-Override) belongs inside:
-// only there the guard sees the method that arrived. Logout and the routes of Script go by
-// that. If a safe request has become an unsafe one, gates refuse it as cross-origin, and
-// every other method of the guard takes it for one that is not wrapped.
+// A middleware that overrides the method (_method, X-HTTP-Method-Override) belongs
+// inside. Only there does the guard see the method that arrived, and Logout and the
+// routes of Script go by that. If a safe request has become an unsafe one, gates refuse
+// it as cross-origin, and the other methods of the guard treat it as not wrapped.
 //
-// It does not access the backend until a handler or a gate needs the session. Responses
-// that never needed it keep their caching headers; all others are sent with those of
+// Handler calls the backend only when a handler or a gate needs the session. Responses
+// that never needed it keep their caching headers. All others are sent with those of
 // [NoCache]. If the session was needed and the backend failed, the response is replaced
-// with 503, since a page made without knowing who asks may be wrong.
+// with 503: a page that was made without knowing the user may be wrong.
 func (g *core) Handler(next http.Handler) http.Handler {
 	return g.wrap(func(_ *request, w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
@@ -196,10 +198,11 @@ func (c *core) warnOfNullOrigin(r *http.Request) {
 }
 
 // User returns the user who is logged in. It returns false if nobody is, if the session
-// has ended, if the backend or FindUser fails (the response is then replaced with 503),
-// after the headers of a cacheable response were sent, without a wrapper of this guard,
-// and in a callback ([ErrInCallback]). The result is the same for the rest of the
-// request; long-running handlers do not see later changes.
+// has ended, or if the backend or FindUser fails. In the last case the response is
+// replaced with 503. It also returns false after the headers of a cacheable response were
+// sent, without a wrapper of this guard, and in a callback ([ErrInCallback]). The result
+// is the same for the rest of the request: long-running handlers do not see later
+// changes.
 func (g *Guard[U]) User(r *http.Request) (U, bool) {
 	if l, err := g.lockRequest(r); err == nil {
 		defer l.unlock()
@@ -213,15 +216,16 @@ func (g *Guard[U]) User(r *http.Request) (U, bool) {
 }
 
 // EndReason returns why the session named by r's cookie ended. A login page uses it to
-// explain why the visitor is there. It is empty if there is no such cookie, if the session
-// is alive, for a logout in the same browser, and for a token that a new login has
-// replaced. Reasons are retained for at least an hour; for a session that ended longer ago
-// or expired unnoticed, EndReason is [store.ReasonExpired]. [store.ReasonRemembered] means
-// that the session has not ended, but waits for a person: see [Remember].
+// explain why the visitor is there. It returns "" if there is no such cookie, if the
+// session is alive, after a logout in the same browser, and for a token that a new login
+// has replaced. Reasons are kept for at least an hour. For a session that ended longer
+// ago or expired unnoticed, EndReason returns [store.ReasonExpired].
+// [store.ReasonRemembered] means that the session has not ended, but has to be revived:
+// see [Remember].
 //
-// The default refusals and [Guard.Status] carry the same as "reason". A client learns it
-// only with the cookie of the session, but anyone can make up a query value: choose a text
-// by it, never show it.
+// The default refusals and [Guard.Status] send the same as "reason". A client learns it
+// only with the cookie of the session, but anyone can make up a query value. So use that
+// value to choose a text, and never show it.
 func (g *core) EndReason(r *http.Request) store.Reason {
 	l, err := g.lockRequest(r)
 	if err != nil {

@@ -20,7 +20,7 @@ const defaultActingTimeout = 15 * time.Minute
 // ActAs lets the user who is logged in act as target, as support staff do to see what a
 // customer sees ("impersonation"). The browser gets a new session of target's, in which
 // gates and handlers find target as the user. [Guard.Session], [Guard.Sessions] and every
-// [Event] also name who acts, the actor; show it on every page, with a button for
+// [Event] also name the actor, who acts. Show the actor on every page, with a button for
 // [Guard.StopActing].
 //
 //	mux.Handle("POST /admin/users/{id}/act", guard.RequireFresh(5*time.Minute)(act))
@@ -28,29 +28,33 @@ const defaultActingTimeout = 15 * time.Minute
 //	if s, ok := guard.Session(r); ok && s.Actor != "" { … } // the banner
 //
 // Config.MayActAs decides who may do so, here and on every request that needs the user.
-// Each of these also loads the actor's own session. The session ends with
-// [store.ReasonActorEnded] as soon as that has ended (by a logout, from elsewhere, by its
-// timeouts) or has a new token (by another login), or its user is inactive, has another
-// SessionStamp, lacks a factor, or may not act any more.
-// What ends any session ends this one as well; target and administrators see it in
-// [Guard.Sessions]. It is short, 15 minutes unless the options [IdleTimeout] and
-// [AbsoluteTimeout] say otherwise, and in no case longer than the actor's own session
-// would last without another request: ActAs counts as activity of that, and what follows
-// does not. It begins without values, neither target's nor the actor's, and counts for no
-// limit of Config.MaxSessions. It needs no factor of target's, and has none. It is never
-// fresh: [Guard.RequireFresh] and [Guard.RequireFactor] refuse it as forbidden.
-// [Guard.EndOthers] refuses it, too. With [Remember] or [Factors], ActAs returns an error.
 //
-// The actor's own session stays as it is, under its own cookie, which the browser no longer
-// has: a copy of it works as before. [Guard.Logout], [Guard.End], and any Login in this
-// browser end both. A Login of target's there is one in person, without an actor: a page that
-// calls it, such as one that changes the password, must ask for the old one, or be behind
-// RequireFresh. If the session of ActAs ends by itself, the actor logs in again, and their own
-// session ends with its timeouts, which no browser has any more: it counts until then.
+// The acting session is short: 15 minutes, unless the options [IdleTimeout] and
+// [AbsoluteTimeout] say otherwise. It is never longer than the actor's own session would
+// last without another request. ActAs counts as activity of the actor's session, and what
+// follows does not. The acting session begins without values, needs and has no factor,
+// and does not count for Config.MaxSessions. It is never fresh: [Guard.RequireFresh] and
+// [Guard.RequireFactor] refuse it as forbidden. [Guard.EndOthers] returns an error in it.
+// With [Remember] or [Factors], ActAs returns an error.
 //
-// ActAs returns [ErrNoSession] if nobody is logged in, [ErrMayNotAct] if MayActAs says
-// so, target is the user, or the user is already acting, and otherwise the errors of
-// [Guard.Login]. Where Login would be undone, the browser goes on with the actor's session.
+// What ends any session ends an acting session too, and target and administrators see it
+// in [Guard.Sessions]. It also ends, with [store.ReasonActorEnded], as soon as the
+// actor's own session has ended or has a new token (by another login). So it does as soon
+// as the actor is inactive, has another SessionStamp, lacks a factor, or may not act any
+// more. Each request that needs the user therefore loads the actor's session, too.
+//
+// The actor's own session stays as it is, under its own cookie. The browser does not have
+// that cookie any more, but a copy of it works as before. [Guard.Logout], [Guard.End],
+// and any Login in this browser end both sessions. If the acting session ends by itself,
+// the actor logs in again. The actor's earlier session then lives until its timeouts, and
+// counts until then. A Login of target in the acting session is one in person, without an
+// actor. So a page that calls it, such as one that changes the password, must ask for the
+// old password, or be behind RequireFresh.
+//
+// ActAs returns [ErrNoSession] if nobody is logged in. It returns [ErrMayNotAct] if
+// MayActAs says so, if target is the user, or if the user is already acting. Other errors
+// are those of [Guard.Login]. Where Login would be undone, the browser goes on with the
+// actor's session.
 func (g *Guard[U]) ActAs(w http.ResponseWriter, r *http.Request, target U, options ...LoginOption) error {
 	if isNil(target) {
 		return ErrNoUser
@@ -62,19 +66,18 @@ func (g *Guard[U]) ActAs(w http.ResponseWriter, r *http.Request, target U, optio
 }
 
 // StopActing ends a session of [Guard.ActAs]. The browser gets a new token of the actor's
-// own session, which goes on where it was: its values, its ID, its timeouts and its last
-// login stay. No copy of the cookies from before works any more, neither of the one session
-// nor of the other. StopActing then responds as [Guard.Logout] does, with the path to, and
-// accepts only what arrived as a POST:
+// own session, which keeps its values, its ID, its timeouts and its last login. No
+// earlier copy of the cookies of either session works any more. StopActing then responds
+// as [Guard.Logout] does, with the path to, and accepts only what arrived as a POST:
 //
 //	mux.Handle("POST /act/stop", guard.StopActing("/admin"))
 //
-// Put no gate around it that asks for the actor's role: until then the user is target. If
-// the actor's own session has ended, or the session of ActAs, the response is the refusal
-// of a login that is required, with the [Guard.EndReason]. So it is for the second of two
-// such requests. Where nobody acts, nothing ends. If the backend fails, the response is a
-// 503, and nobody may be logged in afterwards. If the response cannot be sent, the actor's
-// own session ends, as after a [Guard.Login].
+// Put no gate around it that requires the actor's role: until then the user is target. If
+// the actor's own session or the acting session has ended, the response is the refusal of
+// a client that is not logged in, with the [Guard.EndReason]. The second of two such
+// requests gets that too. If nobody acts, nothing ends. If the backend fails, the
+// response is a 503, and perhaps nobody is logged in afterwards. If the response cannot
+// be sent, the actor's own session ends, as after a [Guard.Login].
 func (g *core) StopActing(to string) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		if !req.accepts(w, http.MethodPost) {

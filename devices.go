@@ -22,29 +22,29 @@ type Session struct {
 	UserID string
 	// ID is for [Guard.EndSession]. It is not a secret: nobody can log in with it.
 	ID      string
-	Current bool // the session of the request that asks
+	Current bool // the session of this request
 
 	Created         time.Time
-	Authenticated   time.Time // last login; the zero time if only a cookie has revived the session since, and with an Actor
-	LastSeen        time.Time // up to 1/30 of the idle timeout old with a remote backend
+	Authenticated   time.Time // the last login; the zero time after a revival, and with an Actor
+	LastSeen        time.Time // the last activity; with a remote backend up to 1/30 of the idle timeout earlier
 	Expires         time.Time // the absolute timeout
-	RememberedUntil time.Time // until when [Remember] revives it after its idle timeout; the zero time if never
+	RememberedUntil time.Time // until when it can be revived ([Remember]); the zero time if it cannot
 
-	// UserAgent names the client, such as "Firefox on Windows", and Address is where it
-	// connected from (see Config.ClientAddr), both at the last login or revival. Clients
-	// choose their User-Agent.
+	// UserAgent names the client, such as "Firefox on Windows", and Address is its address
+	// (see Config.ClientAddr), both at the last login or revival. Clients choose their
+	// User-Agent.
 	UserAgent, Address string
 
 	Label   string   // what a person calls the device: see [Label]; "" if nothing
-	Factors []Factor // how the user has proven who they are; none if only a cookie has revived the session since
+	Factors []Factor // how the user has proven who they are; none after a revival
 	Actor   string   // the ID of the user who acts for this one; "" for the user's own session
 
-	// Bound is since when the session is bound to the device that logged in; the zero time if
-	// it is not: see Config.DeviceProof.
+	// Bound is when the session was bound to the device that logged in (Config.DeviceProof).
+	// It is the zero time if the session is not bound.
 	Bound time.Time
 }
 
-// A Factor is a way of proving who one is.
+// A Factor is one way in which a user has proven who they are.
 type Factor struct {
 	Name string    // as in RFC 8176: "pwd", "otp", "hwk", …
 	Time time.Time // when it was last proven
@@ -75,10 +75,10 @@ func (g *core) Session(r *http.Request) (Session, bool) {
 }
 
 // Sessions lists a user's live sessions, the last active first. Users see where they are
-// logged in and end what they do not recognise (OWASP ASVS 7.5.2 requires
-// [Guard.RequireFresh] before that), and administrators see anyone's (7.4.5). If ctx
-// derives from a request's context, that request's session is Current, unless the
-// connection was hijacked. The error is [ErrUnavailable] (wrapped) if the backend fails, or
+// logged in and end what they do not recognise: OWASP ASVS 7.5.2 requires
+// [Guard.RequireFresh] before that. Administrators see anyone's (7.4.5). If ctx derives
+// from a request's context, that request's session is Current, unless the connection was
+// hijacked. The error is [ErrUnavailable] (wrapped) if the backend fails, or
 // [ErrInCallback].
 func (g *core) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	current, err := g.currentRecord(ctx)
@@ -192,30 +192,30 @@ func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 	return s
 }
 
-// ErrInvalidLabel is returned (wrapped, with what is wrong) for a label that [Label] does not
-// allow.
+// ErrInvalidLabel is returned (wrapped, with what is wrong) for a label that [Label] does
+// not allow.
 var ErrInvalidLabel = labels.ErrInvalid
 
 // Label gives the device of a login the name that a person calls it by, such as "work
-// laptop". [Guard.Session] and [Guard.Sessions] return it, and [Guard.SetLabel] changes it.
-// Logging in again in the same session, with an empty label or none, keeps it. Where a login
-// takes several steps ([Factors]), pass it to the one that completes it.
+// laptop". [Guard.Session] and [Guard.Sessions] return it, and [Guard.SetLabel] changes
+// it. A re-authentication with an empty label or none keeps it. If a login takes several
+// steps ([Factors]), pass the label to the step that completes it.
 //
-// A label has at most 100 characters that can be seen, or are spaces within it: no control
-// characters, and none that change the direction of the text around it. Spaces at its ends
-// are dropped. With any other label Login returns an [ErrInvalidLabel], and nobody is logged
-// in. Pages must escape a label like all that users write.
+// A label has at most 100 visible characters, with spaces between them. It has no control
+// characters, and none that change the direction of the text around it. Spaces at its
+// ends are dropped. With any other label Login returns an [ErrInvalidLabel], and nobody
+// is logged in. Pages must escape a label like all that users write.
 func Label(label string) LoginOption {
 	return func(o *loginOptions) { o.label = label }
 }
 
-// SetLabel changes the [Label] of one session of a user, by its public ID ([Guard.Sessions]
-// lists them). An empty label removes it. It takes the user's ID as well, so that a handler
-// cannot be tricked into changing another user's. It returns [ErrNoSession] if this user has
-// no such session, [ErrInCallback], [ErrUnavailable] (wrapped), or [ErrInvalidLabel] for one
-// that Label does not allow. Values that other requests save meanwhile are kept.
+// SetLabel changes the [Label] of one session of a user, by its public ID
+// ([Guard.Sessions] lists them). An empty label removes it. SetLabel takes the user's ID
+// as well, so that a handler cannot be tricked into changing another user's session. It
+// keeps values that other requests save meanwhile. It returns [ErrNoSession] if this user
+// has no such session, [ErrInvalidLabel], [ErrInCallback], or [ErrUnavailable] (wrapped).
 //
-// If ctx derives from the context of a request of that session, [Guard.Session] then returns
+// If ctx derives from the context of a request of that session, [Guard.Session] returns
 // the new label for the rest of the request too.
 func (g *core) SetLabel(ctx context.Context, userID, id, label string) error {
 	label, err := labels.Clean(label)
@@ -307,8 +307,8 @@ func (l *locked) setSaved(saved *store.Session) {
 // EndSession ends one session of a user, by its public ID ([Guard.Sessions] lists them).
 // It takes the user's ID as well, so that a handler cannot be tricked into ending another
 // user's. It returns [ErrNoSession] if this user has no such session, [ErrInCallback], or
-// [ErrUnavailable] (wrapped): the guard then goes on trying, as after a [Guard.Logout], but
-// spares a later login.
+// [ErrUnavailable] (wrapped). After the last, the guard goes on trying as after a
+// [Guard.Logout], but spares a later login.
 //
 // If ctx derives from the context of a request whose user is known, as behind a gate, the
 // next page of the ended session says whether that user or somebody else ended it. On a

@@ -21,22 +21,22 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// An Event is an entry of the audit trail (OWASP ASVS 16.3.1, 16.3.2). Each goes to
-// Config.OnEvent as it happens; by default it is logged.
+// An Event is an entry of the audit trail (OWASP ASVS 16.3.1, 16.3.2). Config.OnEvent
+// receives each as it happens; by default it is logged.
 //
-// It contains no token and nothing else that could be replayed. Method, Path and UserAgent
-// are what the client sent, cut to 256 bytes: mind what your paths reveal, and quote them, as
-// log/slog does. A session that times out is reported when a client comes back with its
-// cookie, and not at all if none does.
+// It contains no token and nothing else that could be replayed. Method, Path and
+// UserAgent are what the client sent, cut to 256 bytes. They can contain anything, so
+// quote them, as log/slog does, and mind what your paths reveal. A session that times out
+// is reported when a client sends its cookie again, and not at all if none does.
 type Event struct {
 	Name        EventName
 	UserID      string       // of the session's user; "" if unknown
 	SessionHash string       // of the session's public ID, the same in all its events
 	Reason      store.Reason // why the session ended
-	Actor       string       // ID of the user who acts as UserID in this session ([Guard.ActAs]); of EventEnded: whose request ended it, if any
-	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "factor_required", "cross_origin", "device_required", …; of EventSeveralCookies: their name; of EventDeviceUnproven: "no_proof", "proof_failed" (the browser could not make one, and will try again), "wrong_key"
-	Count       int          // of events that are emitted at most once a second: how many since the last, this one included
-	Factors     []string     // of the events of a login: those that its session has now
+	Actor       string       // ID of the user who acts as UserID in this session ([Guard.ActAs]); of EventEnded: of the user whose request ended it, if any
+	Code        string       // of EventRefused: "login_required", "forbidden", "reauthentication_required", "factor_required", "cross_origin", "device_required", …; of EventSeveralCookies: the name of the cookies; of EventDeviceUnproven: "no_proof", "proof_failed" (the browser could not sign a proof, and will try again), "wrong_key"
+	Count       int          // of events that are emitted at most once a second: how many there were since the last, with this one
+	Factors     []string     // of the events of a login: the factors that its session has now
 	Err         error        // of EventUnavailable
 
 	Method, Path, Address, UserAgent string // of the request, if there is one
@@ -54,15 +54,15 @@ const (
 	EventActing           EventName = "acting"            // (info) [Guard.ActAs] began a session of another user
 	EventLogout           EventName = "logged_out"        // (info)
 	EventExpired          EventName = "expired"           // (info) by the idle or absolute timeout
-	EventEnded            EventName = "ended"             // (info) by another session, an administrator, a limit, the user's state
-	EventTheftSuspected   EventName = "theft_suspected"   // (warn) a superseded token was presented: the session was ended
+	EventEnded            EventName = "ended"             // (info) by another session, an administrator, a limit, or the state of the user
+	EventTheftSuspected   EventName = "theft_suspected"   // (warn) a client sent a superseded token: the session has ended
 	EventDeviceBound      EventName = "device_bound"      // (info) a browser has proven its device for the first time: see Config.DeviceProof
-	EventDeviceUnproven   EventName = "device_unproven"   // (warn) the cookie of a bound session came without a proof of its device, or somebody tried to make one: at most once a second
-	EventRefused          EventName = "refused"           // (warn; debug if not logged in, info if the login is too old or lacks a factor; "cross_origin" and "login_required" at most once a second each)
-	EventUnknownCookie    EventName = "unknown_cookie"    // (info) signed with our keys, but of no session: at most once a second
-	EventUnverifiedCookie EventName = "unverified_cookie" // (info) a session cookie not signed with our keys: at most once a second
+	EventDeviceUnproven   EventName = "device_unproven"   // (warn) a bound session was used without a proof of its device, or a proof failed: at most once a second
+	EventRefused          EventName = "refused"           // (warn; debug if nobody is logged in, info if the login is too old or lacks a factor) a gate refused a request; "cross_origin" and "login_required" at most once a second each
+	EventUnknownCookie    EventName = "unknown_cookie"    // (info) a session cookie signed with Config.Keys, but of no session: at most once a second
+	EventUnverifiedCookie EventName = "unverified_cookie" // (info) a session cookie not signed with Config.Keys: at most once a second
 	EventSeveralCookies   EventName = "several_cookies"   // (warn) two session cookies, each of a live session, so that neither counts: at most once a second
-	EventUnavailable      EventName = "unavailable"       // (error) the backend or FindUser failed; because a client has disconnected: at most once a second
+	EventUnavailable      EventName = "unavailable"       // (error; debug if a client has disconnected, at most once a second) the backend or FindUser failed
 )
 
 var eventMessages = map[EventName]string{
@@ -106,8 +106,8 @@ func (e *Event) level() slog.Level {
 
 // Log writes the event as one record, as happens by default. The groups and names are
 // OpenTelemetry's semantic conventions where there is one (session.id, user.id,
-// client.address, http.request.method, url.path, user_agent.original, exception.message);
-// the rest is in a group sessionguard.
+// client.address, http.request.method, url.path, user_agent.original, exception.message).
+// The rest is in a group sessionguard.
 func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	level := e.level()
 	if !log.Enabled(ctx, level) {
@@ -369,21 +369,21 @@ func (c *core) addressOf(r *http.Request) string {
 	return address
 }
 
-// ClientAddrFrom returns a [Config.ClientAddr] that reads the header in which a proxy names
-// the client: X-Forwarded-For, or one with a single address, such as X-Real-IP or
+// ClientAddrFrom returns a [Config.ClientAddr] that reads the header in which a proxy
+// names the client: X-Forwarded-For, or one with a single address, such as X-Real-IP or
 // CF-Connecting-IP. It must be a header that your proxy sets or adds to on every request.
 //
 // The header is believed only on connections from trusted, the networks of your proxies,
-// and on those over a Unix domain socket. Any other request has its connection's address,
-// and so has one whose header is missing or ends in something that is not an address. Of
-// several addresses, in one line or in several, the client's is the right-most that is not
-// in trusted: those to the left of it are what the client claims. Ports and zones are
+// and over a Unix domain socket. Any other request has its connection's address. So has a
+// request whose header is missing, or ends in something that is not an address. Of
+// several addresses, in one line or in several, the client's is the right-most that is
+// not in trusted: those to the left of it are what the client claims. Ports and zones are
 // dropped.
 //
-// Trust only proxies: whoever connects from one of these networks, past the proxy, can claim
-// any address. So can whoever reaches a proxy that only passes the header on, past the one
-// that sets it. Forwarded (RFC 7239) is not read. ClientAddrFrom panics if header is not the
-// name of a header, or if a prefix is not valid.
+// Trust only proxies. Anyone who connects from one of these networks, past the proxy, can
+// claim any address. So can anyone who reaches a proxy that only passes the header on,
+// past the one that sets it. Forwarded (RFC 7239) is not read. ClientAddrFrom panics if
+// header is not the name of a header, or if a prefix is not valid.
 func ClientAddrFrom(header string, trusted ...netip.Prefix) func(*http.Request) string {
 	client, err := clientaddr.From(header, trusted)
 	if err != nil {

@@ -18,14 +18,15 @@ import (
 // errNoLister is returned where the backend would have to list all owners.
 var errNoLister = fmt.Errorf("%w: Config.Backend is no store.Lister", errors.ErrUnsupported)
 
-// AllSessions yields the live sessions of all users, each with its UserID, in no particular
-// order. It reads them from the backend a few at a time, so that a million take hardly more
-// memory than a few. It yields every session once that lives all the while; those that begin
-// or end meanwhile, once or not at all. None is Current.
+// AllSessions yields the live sessions of all users, each with its UserID, in no
+// particular order. It reads a few at a time from the backend, so that a million sessions
+// take hardly more memory than a few. It yields every session that lives all the while
+// once. Sessions that begin or end meanwhile are yielded once or not at all. None is
+// Current.
 //
-// An error is the last that it yields: [ErrUnavailable] (wrapped), or
-// [errors.ErrUnsupported] (wrapped) if Config.Backend is no [store.Lister]. The loop may end
-// sessions as they come.
+// If there is an error, it is the last that AllSessions yields: [ErrUnavailable]
+// (wrapped), or [errors.ErrUnsupported] (wrapped) if Config.Backend is no [store.Lister].
+// The loop may end the sessions that it receives.
 func (g *core) AllSessions(ctx context.Context) iter.Seq2[Session, error] {
 	return func(yield func(Session, error) bool) {
 		for rec, err := range g.everyones(ctx) {
@@ -41,9 +42,9 @@ func (g *core) AllSessions(ctx context.Context) iter.Seq2[Session, error] {
 	}
 }
 
-// CountSessions returns how many logins there are. Sessions in which somebody acts for
-// another user do not count, though AllSessions yields them. Those that have just timed out
-// may count for up to [store.Grace]. Errors are as of AllSessions.
+// CountSessions returns how many logins there are. Acting sessions do not count, though
+// AllSessions yields them. Sessions that have just timed out may count for up to
+// [store.Grace]. The errors are those of AllSessions.
 func (g *core) CountSessions(ctx context.Context) (int, error) {
 	if g.lister == nil {
 		return 0, errNoLister
@@ -55,22 +56,22 @@ func (g *core) CountSessions(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-// EndAll ends the sessions of all users, that of the caller included, on every node: after a
-// breach, or because something grave has been deployed (OWASP ASVS 7.4.5). Streams end too
-// ([Guard.CancelOnEnd]), and sessions that [Remember] would revive, and logins that lack a
-// factor. The reason is [store.ReasonEnded]. What visitors have is not touched. Everybody can
-// log in again at once; to keep out whoever has stolen passwords, change the users first.
+// EndAll ends the sessions of all users on every node, the caller's included: after a
+// breach, or when a deployment requires it (OWASP ASVS 7.4.5). It also ends streams
+// ([Guard.CancelOnEnd]), sessions that [Remember] would revive, and pending logins. The
+// reason is [store.ReasonEnded]. The cookies of visitors stay. Everybody can log in again
+// at once. To keep out anyone who has stolen passwords, change the users first.
 //
-// EndAll ends every session that began before the call, in pages of [store.MaxPage], while
-// others go on logging in. A login during the call may end as well, or complete. EndAll
-// completes even if ctx ends, and takes as long as it takes, with the events of all of them.
-// A handler then calls [Guard.End], so that its own response goes out and takes the cookie
-// back: otherwise it is a request whose session has ended meanwhile, and may be refused.
+// EndAll ends every session that began before the call, in pages of [store.MaxPage],
+// while others go on logging in. A login during the call may end as well, or complete.
+// EndAll completes even if ctx ends, and emits the event of each session. That may take
+// long. A handler then calls [Guard.End], so that its own response is sent and deletes
+// the cookie: otherwise its session has ended meanwhile, and its request may be refused.
 //
 // It returns [errors.ErrUnsupported] (wrapped) if Config.Backend is no [store.Lister],
-// [ErrInCallback], or [ErrUnavailable] (wrapped): some sessions have then ended, another call
-// ends the rest, and the guard goes on trying as after a [Guard.Logout], but spares logins
-// after this call.
+// [ErrInCallback], or [ErrUnavailable] (wrapped) if only some sessions have ended.
+// Another call ends the rest. The guard goes on trying as after a [Guard.Logout], but
+// spares logins after this call.
 func (g *core) EndAll(ctx context.Context) error {
 	if g.lister == nil {
 		return errNoLister
@@ -177,14 +178,14 @@ func (c *core) everyones(ctx context.Context) iter.Seq2[store.Record, error] {
 	}
 }
 
-// Stats are counts of this process, for metrics: see [Guard.CountSessions] for those that all
+// Stats are counts of this process, for metrics. [Guard.CountSessions] counts what all
 // nodes share.
 type Stats struct {
 	OpenStreams    int // responses behind [Guard.CancelOnEnd] that have not ended
 	UnfinishedEnds int // ends of sessions that have failed and are tried again, as after a [Guard.Logout]
 }
 
-// Stats returns the counts. It does not ask the backend.
+// Stats returns the counts. It does not call the backend.
 func (g *core) Stats() Stats {
 	return Stats{OpenStreams: g.streams.Len(), UnfinishedEnds: g.unfinished.Len() + g.undos.Len()}
 }

@@ -52,10 +52,10 @@ func fresh(r store.Record, now store.Time, age time.Duration) bool {
 	return now.Sub(r.Authenticated) < age && !r.Revived()
 }
 
-// Passive serves requests that are not a person's activity: polling, an event stream, a
-// status check. They are refused like any other once the session has ended, and neither
-// keep it alive, however long they take, nor revive it ([Remember]). Put it outside of
-// whatever needs the session. What a person does on such a stream counts by [Guard.Active].
+// Passive serves requests that are no activity: polling, an event stream, a status check.
+// Once the session has ended they are refused like any other. However long they take,
+// they neither keep the session alive nor revive it ([Remember]). Put Passive outside of
+// whatever needs the session. [Guard.Active] records what a person does on such a stream.
 func (g *core) Passive(next http.Handler) http.Handler {
 	return g.wrap(func(req *request, w http.ResponseWriter, r *http.Request) {
 		req.raiseActivity(passive)
@@ -69,8 +69,8 @@ func (req *request) raiseActivity(to activity) {
 	raise(&l.activity, to)
 }
 
-// Active records that a person has done something on a request that goes on, such as a
-// message on a WebSocket, which moves the idle deadline as a new request would:
+// Active records activity on a request that is still running, such as a message on a
+// WebSocket. It moves the idle deadline as a new request would:
 //
 //	for {
 //		message, err := connection.Read(ctx)
@@ -80,16 +80,18 @@ func (req *request) raiseActivity(to activity) {
 //		…
 //	}
 //
-// It counts behind [Guard.Passive] too. Call it with the handler's own request, also after
-// the connection was hijacked or the handler has returned. As all activity it is sent to a
-// remote backend at most once per 1/30 of the idle timeout, so it may be called for every
-// message. The absolute timeout stays. Pings and acknowledgements are no person's: a client
-// for which they count never idles out.
+// It counts behind [Guard.Passive] too. Call it with the handler's own request, also
+// after the connection was hijacked or the handler has returned. You may call it for
+// every message: as all activity, it is sent to a remote backend at most once per 1/30 of
+// the idle timeout. The absolute timeout stays. Do not call it for pings and
+// acknowledgements, which a client sends by itself: that client's session would never
+// time out.
 //
-// The error is [ErrNoSession] if nobody is logged in or the session has ended, as far as the
-// backend was asked: only [Guard.CancelOnEnd] notices that at once. It is [ErrUnavailable]
-// (wrapped) if the backend fails, which ends nothing before the deadline, [ErrHeadersSent] if
-// the response began without the session, [ErrNotWrapped], or [ErrInCallback].
+// Active returns [ErrNoSession] if nobody is logged in or the session has ended. It finds
+// the end only when it calls the backend: [Guard.CancelOnEnd] notices it at once. It
+// returns [ErrUnavailable] (wrapped) if the backend fails, and the session then lives
+// until its deadline. Other errors are [ErrHeadersSent] if the response began without the
+// session, [ErrNotWrapped], and [ErrInCallback].
 func (g *core) Active(r *http.Request) error {
 	l, err := g.lockRequest(r)
 	if err != nil {
@@ -253,35 +255,33 @@ func (l *locked) overtaken() bool {
 }
 
 // CancelOnEnd ends a long response, such as server-sent events or a WebSocket, when the
-// session that it was begun with ends: by a logout, from elsewhere, or by a timeout.
+// session that it began with ends: by a logout, from elsewhere, or by a timeout.
 //
 //	mux.Handle("GET /events", guard.Passive(guard.RequireLogin(guard.CancelOnEnd(events))))
 //
 // It cancels the context of next's request. [context.Cause] is then a
 // [*SessionEndedError] with the reason, so that next can tell the client. A second later
-// writing fails, whatever next does: the response is aborted, and a hijacked connection is
-// closed, even if next has returned since. A middleware around the guard that buffers
-// responses must not send half of one, and one whose ResponseWriter has no Unwrap method
-// prevents the interruption of a write that waits for its client.
+// the response is aborted or the hijacked connection closed, even if next has returned. A
+// middleware around the guard that buffers responses must not send half of one. If its
+// ResponseWriter has no Unwrap method, a write that waits for its client cannot be
+// interrupted.
 //
-// Sessions that end in this process end their streams at once; on other nodes it takes as
+// Sessions that end in this process end their streams at once. On other nodes it takes as
 // long as the backend takes to notify them ([store.Watcher]), or 30 seconds. If the
-// backend fails when the session should end, the cause is [ErrUnavailable]. A lost role, a
-// changed SessionStamp, a user who was deactivated without [Guard.EndUser] or needs another
-// factor (Config.Factors) ends no stream until the session is next used; the factor only
-// those of the node where it is.
+// backend fails when the session should end, the cause is [ErrUnavailable]. Some changes
+// end a stream only when the session is next used: a role that was lost, a changed
+// SessionStamp, a user who was deactivated without [Guard.EndUser], and a factor that is
+// now required (Config.Factors), which ends only streams on the same node. When the proof
+// of a bound session's device runs out, its streams go on, unless they are behind
+// [Guard.CancelUnproven].
 //
-// A stream of a session that is bound to a device goes on when the proof of its request has run
-// out: [Guard.CancelUnproven] ends it then.
-//
-// A response of type text/event-stream gets the header X-Accel-Buffering: no, unless next
-// sets another value: nginx would hold it back until it ends.
-//
-// A stream is one request: it counts as activity at its start and at its end, and not at all
-// behind [Guard.Passive]. What a person does on it counts by [Guard.Active], which prolongs
-// the stream too. Routes with CancelOnEnd cost one backend call at the start and one every 5
-// minutes, or every 30 seconds without a Watcher. If nobody is logged in, only
-// [Guard.EndStreams] ends the stream. Pages of other origins are refused, as by a gate.
+// A stream is one request: its start and its end are activity, and not even these behind
+// [Guard.Passive]. [Guard.Active] records what a person does on it, which prolongs the
+// stream too. A stream causes one backend call at the start and one every 5 minutes, or
+// every 30 seconds without a Watcher. If nobody is logged in, only [Guard.EndStreams]
+// ends it. Pages of other origins are refused, as by a gate. A response of type
+// text/event-stream gets the header X-Accel-Buffering: no, unless next sets another
+// value, because nginx buffers it.
 func (g *core) CancelOnEnd(next http.Handler) http.Handler { return g.cancelOnEnd(next, false) }
 
 // cancelOnEnd serves streams, which with unproven also end if the device is not proven any more.
@@ -312,15 +312,15 @@ func (c *core) cancelOnEnd(next http.Handler, unproven bool) http.Handler {
 	})
 }
 
-// EndStreams ends everything that is served behind [Guard.CancelOnEnd], which
-// [http.Server.Shutdown] would wait for, and WebSockets, which it would leave open:
+// EndStreams ends all responses behind [Guard.CancelOnEnd]. [http.Server.Shutdown] would
+// wait for them, and would leave WebSockets open:
 //
 //	server.RegisterOnShutdown(guard.EndStreams)
 //
-// It does so as the end of a session does, but [context.Cause] is [http.ErrServerClosed], and no
-// session ends: clients may go on with another node. Streams that begin later are ended at
-// once, so call EndStreams only before the process ends. It logs how many ends of sessions the
-// backend has not carried out yet, as after a [Guard.Logout] that it failed.
+// The streams end as at the end of a session, but [context.Cause] is
+// [http.ErrServerClosed]. No session ends: clients may go on with another node. Streams
+// that begin later end at once, so call EndStreams only before the process ends. It logs
+// how many sessions the backend has failed to end so far.
 func (g *core) EndStreams() {
 	g.streams.Close()
 	if n := g.unfinished.Len() + g.undos.Len(); n > 0 {

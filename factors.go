@@ -15,63 +15,68 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Factors records how the user has proven who they are, by the names of RFC 8176: "pwd" for
-// a password, "otp" for a one-time password, "hwk" for a key that hardware keeps, "swk" for
-// one that software keeps, and so on. The names are the application's own to choose, of 1 to
-// 32 letters, digits, '.', '_' and '-'; a login has at most 8. Others are an error of Login.
+// Factors records how the user has proven who they are, by the names of RFC 8176: "pwd"
+// for a password, "otp" for a one-time password, "hwk" for a key in hardware, "swk" for a
+// key in software, and so on. You may choose names of your own, of 1 to 32 letters,
+// digits, '.', '_' and '-'. A login has at most 8. Login returns an error for others.
+// Names are compared as they are spelled: a login with "totp" does not satisfy a gate for
+// "otp".
 //
 //	err := guard.Login(w, r, user, sessionguard.Factors("pwd"))
 //
-// A later login of the same user in the same session adds its own to those of the session,
-// which has at most 8: the oldest are dropped. It does not after a revival ([Remember]), which
-// has proven nothing.
+// A later login of the same user in the same session adds its factors to those of the
+// session, which keeps the newest 8. After a revival ([Remember]) the session has none,
+// because a revival has proven nothing.
 //
-// If the session then lacks one that Config.Factors says this user needs, the login is
+// # Pending logins
+//
+// If the session lacks a factor that Config.Factors requires of this user, the login is
 // pending: the browser has a cookie, but nobody is logged in. No gate lets it in,
-// [Guard.User] is false, and values are a visitor's. Only [Guard.Pending] tells who it is. A
-// pending login ends after Config.FactorTimeout, whatever happens meanwhile, and what was
-// proven longer ago than that is lost, also if something else has been since. It is never
-// remembered, is not one of [Guard.Sessions], and counts for no Config.MaxSessions. What ends
-// a session ends it too. A call of Login with what is missing, for the same user, completes
-// it: that is a new session, with a new token, the guard's own timeouts, and the visitor's
-// values.
+// [Guard.User] returns false, and values are a visitor's. Only [Guard.Pending] returns
+// the user. Another call of Login with what is missing, for the same user, completes the
+// login. That makes a new session, with a new token, the guard's own timeouts, and the
+// visitor's values:
 //
 //	err := guard.Login(w, r, user, sessionguard.Factors("otp"))
 //
-// So the other options belong to that call: those of a call that leaves the login pending,
-// such as a [Label] or [Remember] from the form with the password, are dropped. Ask for
-// them where the login is completed, or keep them in a visitor's value until then. Of
-// several such calls for one pending login, which may arrive at once, one completes it,
-// and the others return [ErrNoSession].
+// Pass all other options to the call that completes the login, because those of a pending
+// one are dropped. A [Label] or [Remember] from the form with the password can wait in a
+// visitor's value. If several such calls for one pending login arrive at once, one
+// completes it, and the others return [ErrNoSession].
 //
-// Names are compared as they are spelled: a login that proves "totp" does not get whoever
-// needs "otp" in.
+// A pending login ends after Config.FactorTimeout, whatever happens meanwhile. A factor
+// that was proven longer ago than that does not count any more, also if another was
+// proven since. A pending login is never remembered, is not one of [Guard.Sessions], and
+// does not count for Config.MaxSessions. What ends a session ends it too.
 //
-// The guard takes the application's word for it. That a code is right, that it is not used a
-// second time, and that nobody tries thousands of them, is for the application to check. So is
-// how often somebody who knows a password logs in with it: each pending login is a session in
-// the backend, of a few hundred bytes, until it ends. Nor
-// does the guard know what a factor is worth: NIST SP 800-63B-4 (section 2.2) wants two
-// different ones for AAL2, of which one is resistant to replay.
+// # What it does not protect against
+//
+// The guard believes the application. Your code has to verify that a code is right,
+// accept it once only, and limit how often somebody may try. Limit also how often
+// somebody who knows a password logs in with it: each pending login is a record of a few
+// hundred bytes in the backend until it ends. Nor does the guard know what a factor is
+// worth. NIST SP 800-63B-4 (section 2.2) requires two different ones for AAL2, one of
+// which resists replay.
 func Factors(names ...string) LoginOption {
 	return func(o *loginOptions) { o.factors = slices.Clone(names) }
 }
 
-// Pending returns the user whose login waits for the factors that it lacks, and which these
-// are. It is for the page at Config.FactorPath:
+// Pending returns the user of a pending login, and the factors that it lacks: see
+// [Factors]. It is for the page at Config.FactorPath:
 //
 //	user, missing, ok := guard.Pending(r)
 //
-// Where it returns false, that page asks [Guard.User]: [Guard.RequireFactor] sends users there
-// who are logged in. [Guard.Logout] gives a pending login up.
+// If it returns false, that page calls [Guard.User], because [Guard.RequireFactor] sends
+// users there who are logged in. [Guard.Logout] cancels a pending login. The password may
+// be among what is missing, if the user needs one and has logged in another way.
 //
-// What is missing may be the password, if somebody who needs one has logged in another way.
+// This user is not logged in. Somebody has proven some of the user's factors, and has
+// perhaps stolen them. So the page should show no more about the user than what it takes
+// to prove the others. Pending returns false for everybody else, also for a user who is
+// logged in, and otherwise where [Guard.User] does.
 //
-// This user is not logged in: whoever it is has proven some factors, and perhaps stolen
-// them. The page should tell no more about the user than what it takes to prove the others.
-// Pending returns false for everybody else, also for a user who is logged in, and otherwise
-// where [Guard.User] does. A session that was whole is pending too if Config.Factors wants
-// more of its user since. It stays one of [Guard.Sessions], with its own timeouts.
+// A session becomes pending too if Config.Factors requires more of its user than it did.
+// It stays one of [Guard.Sessions], with its own timeouts.
 func (g *Guard[U]) Pending(r *http.Request) (user U, missing []string, ok bool) {
 	l, err := g.lockRequest(r)
 	if err != nil {
@@ -85,20 +90,20 @@ func (g *Guard[U]) Pending(r *http.Request) (user U, missing []string, ok bool) 
 	return user, slices.Clone(l.effects.pending.missing), ok
 }
 
-// RequireFactor lets in users whose session has a factor, whenever it was proven, for pages
-// that need a stronger one than others, such as "hwk" (OWASP ASVS 7.5.3). To require several,
-// nest gates; for one that was proven lately, see [Guard.RequireFresh]. A session that a
-// cookie has revived since ([Remember]) has none.
+// RequireFactor lets in users whose session has the factor, whenever it was proven. It is
+// for pages that need a stronger factor than others, such as "hwk" (OWASP ASVS 7.5.3). To
+// require several, nest gates. For a factor that was proven lately, see
+// [Guard.RequireFresh]. A session that was revived ([Remember]) has none.
 //
-// A browser is sent to Config.FactorPath with the factor as the query value "factor", and
-// the page that was asked for as "next". Its user is logged in there, so that page finds
-// them with [Guard.User] and not with [Guard.Pending], whose example serves both. The
-// factor in the query is what the client says: accept it only as far as the proof is one
-// of that factor. Whoever acts for the user ([Guard.ActAs]) has none, and gets the
-// response to a missing role. A program gets 401 "factor_required", with a member
-// "factor", and the error insufficient_user_authentication in WWW-Authenticate (RFC 9470).
+// A browser is sent to Config.FactorPath, with the factor as the query value "factor" and
+// the requested page as "next". Its user is logged in there, so that page calls
+// [Guard.User]. The example of [Guard.Pending] serves both. The factor in the query is
+// what the client says: accept it only if the proof is one of that factor. A program gets
+// 401 "factor_required", with a member "factor", and the error
+// insufficient_user_authentication in WWW-Authenticate (RFC 9470). An acting session
+// ([Guard.ActAs]) has no factor, and is refused as forbidden.
 //
-// It panics if factor cannot be the name of one.
+// It panics if name is not the name of a factor as [Factors] allows it.
 func (g *core) RequireFactor(name string) func(http.Handler) http.Handler {
 	mustBeFactors("RequireFactor", name)
 	return func(next http.Handler) http.Handler {
@@ -114,19 +119,19 @@ func (g *core) RequireFactor(name string) func(http.Handler) http.Handler {
 	}
 }
 
-// RequireFresh lets in users who have logged in less than age ago, for pages that are
-// worth asking for the password again (OWASP ASVS 7.5.1, 7.5.3). Only [Guard.Login] resets
-// that clock, and any does, whatever it proves: to require the password even of a user who
-// has just used a key, name it, as in RequireFresh(age, "pwd"). A browser is sent to
-// Config.ReauthPath. A program's 401 names the age as "max_age" in WWW-Authenticate (RFC
-// 9470). Whoever acts for the user ([Guard.ActAs]) is never let in, and gets the response
-// to a missing role.
+// RequireFresh lets in users who have logged in less than age ago. It is for pages that
+// are worth a re-authentication (OWASP ASVS 7.5.1, 7.5.3). A browser is sent to
+// Config.ReauthPath. A program's 401 has the age as "max_age" in WWW-Authenticate (RFC
+// 9470). An acting session ([Guard.ActAs]) is never fresh, and is refused as forbidden.
+//
+// Any [Guard.Login] makes a session fresh, whatever it proves. To require the password
+// even of a user who has used a key a moment ago, name it: RequireFresh(age, "pwd").
 //
 // With factors, a login alone is not enough: each of them must have been proven less than
 // age ago (see the option [Factors]). The first that was not is the query value "factor"
 // of ReauthPath, and a member of the program's response. The page at ReauthPath must ask
-// for that one: if it asks for the password all the same, its user goes round in circles.
-// It panics if one cannot be the name of a factor.
+// for that one. If it asks for the password all the same, its user goes round in circles.
+// RequireFresh panics if a name is not one that Factors allows.
 func (g *core) RequireFresh(age time.Duration, factors ...string) func(http.Handler) http.Handler {
 	mustBeFactors("RequireFresh", factors...)
 	factors = slices.Clone(factors)

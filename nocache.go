@@ -21,16 +21,17 @@ import (
 //	X-Accel-Expires: 0
 //	Vary: Cookie
 //
-// and none that tell a CDN otherwise, whatever next, an error page of the standard
-// library, or a panic on its way to a recoverer does to them. The last two are for proxies
-// that are told to ignore the others: nginx obeys X-Accel-Expires, and Vary keeps one
-// user's page from another. "Cookie" is added to what next has in Vary. Informational
-// responses, such as 103 Early Hints, have the headers too, because proxies are known to
-// take one for the final response; HTTP/1.0 clients get none (RFC 9110, section 15.2).
+// and no others that tell a CDN to keep it. Neither next nor an error page of the
+// standard library can change that, nor a panic on its way to a middleware that recovers.
+// The last two headers are for proxies that are told to ignore the others: nginx obeys
+// X-Accel-Expires, and Vary keeps one user's page from another. "Cookie" is added to what
+// next sets in Vary. Informational responses, such as 103 Early Hints, have the headers
+// too, because proxies are known to take one for the final response. HTTP/1.0 clients get
+// no informational responses (RFC 9110, section 15.2).
 //
-// NoCache alone does not empty the back/forward cache: current Chromium keeps such pages
-// there for up to three minutes after a session has ended only on the server (measured
-// with Chromium 156). That is what [Guard.Script] is for.
+// NoCache alone does not empty the back/forward cache. If a session has ended only on the
+// server, current Chromium keeps its pages there for up to three minutes (measured with
+// Chromium 156). [Guard.Script] hides them.
 func NoCache(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := &noCache{request: r}

@@ -17,48 +17,49 @@ import (
 )
 
 // Refusals replaces the responses to refused requests. A nil field keeps the default,
-// which fits the client: a browser that navigates is redirected with 303 or gets a short
-// page, and any other client gets application/problem+json (RFC 9457) with a member
-// "error" as named below, and with a 401 the header WWW-Authenticate: Cookie with the login
-// page as "form-action". A navigation is a request with Sec-Fetch-Mode: navigate, or one
-// that accepts text/html, as Turbo's do, without X-Requested-With and Turbo-Frame. htmx
-// (HX-Request) gets the program's response with the headers HX-Redirect and HX-Reswap: none,
-// so that no login page or JSON becomes part of another page; "next" is then the page that
-// the browser shows.
+// which fits the client. A browser that navigates gets a redirect (303) or a short page.
+// A program gets application/problem+json (RFC 9457) with a member "error" as named
+// below. With a 401 it gets the header WWW-Authenticate: Cookie, with the login page as
+// "form-action". htmx (HX-Request) gets the program's response with the headers
+// HX-Redirect and HX-Reswap: none, so that nothing of it becomes part of another page.
+// Its "next" is the page in the browser.
 //
-// A replacement serves programs as well as browsers. One that needs the guard itself can
-// use a variable that is set later: var guard *Guard[*User] first, then guard, err =
-// New(…). Its response is never cached. If a replacement is itself behind a gate that
-// refuses, writes nothing, or panics before it has written anything, the default response is
-// sent. The panic is logged.
+// A request is a navigation if it has Sec-Fetch-Mode: navigate. It is one also if it
+// accepts text/html, as Turbo's do, and has neither X-Requested-With nor Turbo-Frame.
+//
+// A replacement serves programs as well as browsers, and its response is never cached. If
+// it needs the guard, use a variable that is set later: var guard *Guard[*User] first,
+// then guard, err = New(…). If a gate in it refuses, if it writes nothing, or if it
+// panics before it has written anything, the default response is sent. The panic is
+// logged.
 type Refusals struct {
-	// Login refuses a client that is not, or no longer, logged in. Default: a redirect
-	// to Config.LoginPath, for a GET with the page as "next"; else 401
-	// "login_required". Both have the [Guard.EndReason], if there is one, as "reason".
+	// Login refuses a client that is not logged in (any more). Default: a redirect to
+	// Config.LoginPath, for a GET with the page as "next"; else 401 "login_required".
+	// Both have the [Guard.EndReason], if there is one, as "reason".
 	Login http.Handler
-	// Forbidden refuses a user without the role, or whom [Guard.RequireFunc] does not
-	// let in. Default: a redirect to Config.WelcomePath with "reason=forbidden" and the
-	// flash Config.ForbiddenFlash, or 403 if that is the requested page; else 403
-	// "forbidden".
+	// Forbidden refuses a user without the role, or whom [Guard.RequireFunc] does not let
+	// in. Default: a redirect to Config.WelcomePath with "reason=forbidden" and the flash
+	// Config.ForbiddenFlash, or 403 if that is the requested page; else 403 "forbidden".
 	Forbidden http.Handler
 	// Reauth refuses a user whose last login is too old. Default: a redirect to
 	// Config.ReauthPath, for a GET with "next", or a page that says what is missing if
 	// there is none; else 401 "reauthentication_required".
 	Reauth http.Handler
-	// Factor refuses a login that lacks a factor of Config.Factors, and a user who lacks that
-	// of [Guard.RequireFactor]. Default: a redirect to Config.FactorPath, for a GET with
-	// "next", or a page that says what is missing if there is none or that is the requested
-	// page; else 401 "factor_required".
+	// Factor refuses a pending login that lacks a factor of Config.Factors, and a user
+	// who lacks the factor of [Guard.RequireFactor]. Default: a redirect to
+	// Config.FactorPath, for a GET with "next", or a page that says what is missing if
+	// there is none or that is the requested page; else 401 "factor_required".
 	Factor http.Handler
-	// Unbound refuses a user whose session is not bound to a device, or was not proven to be:
-	// see [Guard.RequireBound]. Default: 403 "device_required".
+	// Unbound refuses a user whose session is not bound to a device, or has no proof of
+	// it: see [Guard.RequireBound]. Default: 403 "device_required".
 	Unbound http.Handler
-	// CrossOrigin refuses an unsafe request from another site, and what a page there loads
-	// from behind a gate. It must not depend on the user. Default: 403 "cross_origin".
+	// CrossOrigin refuses an unsafe request from another site, and what a page there
+	// loads from behind a gate. It must not depend on the user. Default: 403
+	// "cross_origin".
 	CrossOrigin http.Handler
 	// Unavailable responds if the backend or FindUser fails, with Retry-After set.
-	// Default: 503 "unavailable". It is also called after a logout that could not end
-	// the session on the server, so it must not say that all is well.
+	// Default: 503 "unavailable". It also responds to a logout that could not end the
+	// session on the server, so it must not say that all is well.
 	Unavailable http.Handler
 }
 

@@ -17,31 +17,35 @@ import (
 // absolute timeout. All other requests are refused (see [Refusals]) before next runs.
 //
 // Like every gate it decides anew on every request, and works with or without
-// [Guard.Handler] around it. Gates can be nested: all of them must agree. Responses behind
-// a gate are kept out of caches as by [NoCache].
+// [Guard.Handler] around it. Gates can be nested: all of them must agree. Responses
+// behind a gate are kept out of caches as by [NoCache].
 //
-// What a page of another origin loads from behind a gate, such as an image, a script, an
-// object or a fetch, is refused with 403 "cross_origin", whoever asks and before that is known
-// (OWASP ASVS 3.5.8). So the page cannot tell by the status, the time or the size whether
-// somebody is logged in, or what they may see. Sec-Fetch-Site, -Mode and -Dest decide, which
-// no script can set. Browsers send them over https and to localhost, since 2023; a request
-// without them is served. So are navigations: links work, and frames (for which WebKitGTK
-// 2.50 also takes objects) and windows, from which another page learns less, are left to the
-// application: frame-ancestors of a Content-Security-Policy, Cross-Origin-Opener-Policy.
+// # Pages of other origins
 //
-// A page may load what it could send a POST to by Config.CrossOrigin. If its origin is trusted
-// there, it needs a request with Origin: a fetch with mode "cors", or an element with
-// crossorigin="use-credentials". Patterns are for a POST or for all methods, and also let
-// other sites send a POST there: a handler for GET alone is a good place.
+// A gate refuses what a page of another origin loads, such as an image, a script, an
+// object or a fetch, with 403 "cross_origin" (OWASP ASVS 3.5.8). It does so before it
+// knows who is logged in. So that page cannot tell by the status, the time or the size
+// whether somebody is logged in, or what they may see. Sec-Fetch-Site, -Mode and -Dest
+// decide, which no script can set. Browsers send them since 2023, over https and to
+// localhost. A request without them is served. A handler that calls [Guard.User] without
+// a gate decides such requests by itself.
 //
-// A handler that calls [Guard.User] without a gate decides such requests by itself.
+// Navigations are served too, so links work. Frames and windows are navigations
+// (WebKitGTK 2.50 also treats objects as frames). Another page learns less from them, and
+// two headers of the application end that: frame-ancestors in a Content-Security-Policy,
+// and Cross-Origin-Opener-Policy.
+//
+// A page may load what Config.CrossOrigin would let it send a POST to. If its origin is
+// trusted there, its request needs an Origin: use a fetch with mode "cors", or an element
+// with crossorigin="use-credentials". A bypass pattern is for a POST or for all methods,
+// and also lets other sites send a POST there. So use it for handlers of GET alone.
 func (g *core) RequireLogin(next http.Handler) http.Handler {
 	return g.gate(next, g.challenge, func(identity, *http.Request) (verdict, string) { return allow, "" })
 }
 
 // RequireRole lets in users who are logged in and have any of the roles. To require
-// several, nest gates. Without a role it lets nobody in. It panics if a role is "", which
-// would let in whoever has an empty role.
+// several, nest gates. Without a role it lets nobody in. It panics if a role is "",
+// because it would let in every user who has an empty role.
 func (g *core) RequireRole(anyOf ...string) func(http.Handler) http.Handler {
 	roles := slices.Clone(anyOf)
 	if slices.Contains(roles, "") {
@@ -166,52 +170,59 @@ func (l *locked) revalidate() {
 	}
 }
 
-// HideCookies keeps the guard's cookies from next, which is for a reverse proxy to a server
+// HideCookies keeps the guard's cookies from next. It is for a reverse proxy to a server
 // that is not trusted with the user's session:
 //
 //	mux.Handle("/reports/", guard.RequireRole("Reporter")(guard.HideCookies(proxy)))
 //
-// next gets the request without them, so that nobody is logged in there, and can neither set
-// cookies of their names nor send Clear-Site-Data, which would delete them, nor have browsers
-// prove their device to it (Config.DeviceProof). Other cookies
-// pass. The server's pages still have the application's origin: a script in them
-// can act as the user, so a server that is not trusted with that needs a host of its own.
+// next gets the request without these cookies, so that nobody is logged in there. It
+// cannot set cookies of their names. It cannot send Clear-Site-Data, which would delete
+// them, nor have browsers prove their device to it (Config.DeviceProof). Other cookies
+// pass.
+//
+// The server's pages still have the application's origin, and a script in them can act as
+// the user. If you do not trust the server with that, give it a host of its own.
 func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hide(next) }
 
-// AuthRequest lets a proxy ask whether a request for another application on the same host
-// may pass: nginx's auth_request, Caddy's forward_auth, Traefik's ForwardAuth. The response
-// is what RequireLogin and the gates decide about that request:
+// AuthRequest tells a proxy whether a request for another application on the same host
+// may pass: nginx's auth_request, Caddy's forward_auth, Traefik's ForwardAuth. The
+// response is what RequireLogin and the gates decide about that request:
 //
 //	mux.Handle("/auth", guard.AuthRequest(guard.RequireRole("Engineer")))
 //
-// It is 204 with the user's ID in the header Remote-User, percent-encoded as by
-// [url.PathEscape]; 401 or 403, whatever gates and [Refusals] write; or 503 if this cannot
-// be known. It is never a redirect and never cached. Where a gate would send a browser to
-// log in, the 401 has the address as Location, for nginx, and as Refresh, which browsers
-// obey where the proxy hands the response on. A missing role is a 403 and leaves no flash.
+// It is never a redirect, and never cached:
 //
-// The proxy must send the method and the address of the original request, and its host if
-// the proxy changes that, in X-Forwarded-Method, X-Forwarded-Uri and X-Forwarded-Host, each
-// once, and all other headers as they came: Origin and the Sec-Fetch-… headers decide whether
-// an unsafe request comes from another site, and whether a page there loads what is behind
-// the gates, which is refused as anywhere in the guard. If the
-// method or the address is missing or makes no sense, the response is 403, and the log says
-// why; so it is if the path has a segment ".", "..", or "..%2f", whose meaning depends on who
-// reads it. Gates see the original request, without its body, and its path as the client has
-// spelled it. It counts as activity, unless Passive is one of the gates. Where somebody acts
-// as another user ([Guard.ActAs]), Remote-User is that user.
+//   - 204 with the user's ID in the header Remote-User, percent-encoded as by
+//     [url.PathEscape]. In an acting session ([Guard.ActAs]), that is the target's
+//   - 401 or 403, whatever gates and [Refusals] write. If a gate would redirect a browser
+//     to log in, the 401 has the address as Location, for nginx, and as Refresh. Browsers
+//     obey Refresh if the proxy passes the response on. A missing role is a 403 and
+//     leaves no flash
+//   - 503 if the backend or FindUser fails
 //
-// Proxies drop the cookies of such a response, so it sets none: if a session waits to be
-// revived ([Remember]), the 401 leads the browser to a route of [Guard.Script] that revives
-// it, or to the login page if Script is not served.
+// The proxy must send the method and the address of the original request in
+// X-Forwarded-Method and X-Forwarded-Uri. If it changes the host, it must send that in
+// X-Forwarded-Host. Each must be there once. If the method or the address is missing or
+// invalid, the response is 403, and the log says why. So it is if the path has a segment
+// ".", "..", or "..%2f", because programs read it in different ways.
 //
-// Put no gate around it, whose refusals would be those of any page.
+// The proxy must pass on all other headers as they came. Origin and the Sec-Fetch-…
+// headers decide whether an unsafe request comes from another site, and whether a page of
+// another origin loads what is behind the gates. Both are refused, as everywhere in the
+// guard.
 //
-// Whoever requests the route directly learns about their own session only. But the other
-// application believes the header Remote-User, so the proxy must replace what a client
-// sends under this name, and nobody else may reach that application. What has begun there,
-// such as a WebSocket, does not end with the session. docs/auth-request.md has
-// configurations that are tested.
+// Gates see the original request, without its body, and its path as the client has
+// spelled it. It counts as activity, unless Passive is one of the gates. Proxies drop the
+// cookies of such a response, so it sets none. If a session has to be revived
+// ([Remember]), the 401 sends the browser to a route of [Guard.Script] that revives it,
+// or to the login page if Script is not served. Put no gate around AuthRequest: its
+// refusals would be those of any page.
+//
+// A client that sends a request to the route itself learns about its own session only.
+// But the other application believes the header Remote-User. So the proxy must replace
+// what a client sends under this name, and nobody else may reach that application. What
+// has begun there, such as a WebSocket, does not end with the session.
+// docs/auth-request.md has configurations that are tested.
 func (g *core) AuthRequest(gates ...func(http.Handler) http.Handler) http.Handler {
 	gated := g.RequireLogin(http.HandlerFunc(g.letPass))
 	for _, gate := range slices.Backward(gates) {
@@ -267,11 +278,12 @@ func (c *core) enclosing(r *http.Request) activity {
 }
 
 // Next returns where to go after a login: the form or query value "next" if it is a path
-// on this server, else fallback (OWASP ASVS 3.7.2). Gates set it to the requested page.
+// on this server, else fallback (OWASP ASVS 3.7.2). Gates set "next" to the requested
+// page.
 //
-// Of a GET or HEAD it reads the query only. Of a body it reads a form as
-// application/x-www-form-urlencoded, at most 10 MB; one as multipart/form-data only if the
-// handler has parsed it.
+// For a GET or HEAD it reads the query only. For other methods it also reads a form in
+// the body: application/x-www-form-urlencoded of at most 10 MB, and multipart/form-data
+// only if the handler has parsed it.
 //
 // It refuses everything that a browser could take for another site: a scheme or a host,
 // and in the path "//", a backslash, a control character, or a "." or ".." segment,

@@ -330,13 +330,14 @@ func (l *locked) status() status {
 //
 //	{"authenticated":true,"session":"…","factors":["pwd"],"idle_seconds":1799,"absolute_seconds":43199}
 //
-// "session" is the session's public ID, which stays the same through re-authentication
-// and changes with any other login; "factors" are those of the option [Factors]. If nobody
-// is logged in, "reason" is the [Guard.EndReason], if there is one. A request of Status is
-// not activity ([Guard.Passive]), and the response is never cached. Activity that has not
-// been sent to a remote backend yet is not counted. Methods other than GET and HEAD get
-// 405. Pages of other origins cannot load it, unless [Config.CrossOrigin] trusts them: see
-// [Guard.RequireLogin].
+// "session" is the session's public ID. It stays the same through re-authentication, and
+// changes with any other login. "factors" are those of the option [Factors]. If nobody is
+// logged in, "reason" is the [Guard.EndReason], if there is one.
+//
+// A request of Status is no activity ([Guard.Passive]), and its response is never cached.
+// Activity that has not been sent to a remote backend yet is not counted. Methods other
+// than GET and HEAD get 405. Pages of other origins cannot load it, unless
+// [Config.CrossOrigin] trusts them: see [Guard.RequireLogin].
 func (g *core) Status() http.Handler {
 	return g.Passive(g.statusHandler(http.MethodGet, http.MethodHead))
 }

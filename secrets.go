@@ -26,41 +26,45 @@ const (
 	takenMargin = 10 * time.Minute
 )
 
-// PutSecret keeps a value for the browser that sends r, under any name, until
-// [Guard.TakeSecret] takes it out, once, or the lifetime is over. That is at least a second
-// and at most an hour; for a login, ten minutes are common. It is for what a login must remember
-// from one request to a later one, and may accept only once: the state, the nonce and the
-// PKCE verifier of OpenID Connect, or the challenge of WebAuthn:
+// PutSecret keeps a one-time secret for the browser that sends r, under any name, until
+// [Guard.TakeSecret] takes it, or the lifetime is over. A lifetime is at least a second
+// and at most an hour. For a login, ten minutes are common. It is for what a login must
+// remember from one request to a later one, and may accept only once: the state, the
+// nonce and the PKCE verifier of OpenID Connect, or the challenge of WebAuthn:
 //
 //	err := guard.PutSecret(w, r, "oidc:"+state, login, 10*time.Minute)
 //
-// The value is in a cookie of its own, encrypted, and costs the server nothing, however many
-// a client makes. It belongs to the browser and to the session in which it was put, or to the
-// login that is pending there ([Guard.Pending]). One that a visitor has put is not taken once
-// the visitor has logged in, and one of a session is taken only in that session, or after the
-// user has logged in again there. Putting another under the same name replaces the first in
-// the browser.
+// The value is in a cookie of its own, encrypted, and costs the server nothing, however
+// many a client makes. A value has at most 2048 bytes: a longer one is an
+// [ErrValuesTooLarge]. A browser keeps at most four, and at most 4 KB of such cookies.
+// The oldest go, such as those of logins that were abandoned in other tabs. Another value
+// under the same name replaces the first in the browser.
 //
-// A browser keeps four at most, of 4 KB in all as cookies: the oldest go, such as those of
-// logins that were abandoned in other tabs. A value has at most 2048 bytes, and is otherwise
-// an [ErrValuesTooLarge].
+// A secret belongs to the browser, and to the session in which it was put, or to the
+// login that is pending there ([Guard.Pending]). A visitor's secret cannot be taken once
+// the visitor has logged in. The secret of a session can be taken only in that session,
+// also after a re-authentication.
 //
-// Put in response to a POST. Another site can send a browser to any page that responds to GET,
-// again and again: its older secrets would go, or many at once make its Cookie header longer
-// than servers accept. For the same reason, take by GET only under a name that others do not
-// know, such as a state. With CookieDomain or InsecureHTTP, another host of the domain can plant
-// a secret that it got here, so that a visitor finishes a login that somebody else has begun;
-// no host can if the cookie's name begins with __Host-, as by default.
+// Call PutSecret before the response begins: later it returns [ErrHeadersSent]. A
+// response that the guard replaces, or whose handler panics, sets no secret. Other errors
+// are [ErrUnavailable] (wrapped), [ErrNotWrapped], [ErrInCallback], and one that says
+// that the lifetime is out of range. PutSecret and TakeSecret do not revive a remembered
+// session, as [Guard.Login] does not. They keep the response out of caches.
 //
-// Call it before the response begins: later it returns [ErrHeadersSent]. A response that the
-// guard replaces, or whose handler panics, sets no secret. Other errors say that the lifetime
-// is out of range, or are [ErrUnavailable] (wrapped), [ErrNotWrapped] and [ErrInCallback].
-// PutSecret and TakeSecret leave a remembered session asleep, as [Guard.Login] does, and keep
-// the response out of caches.
+// # Which requests may put and take
+//
+// Put in response to a POST. Another site can send a browser to any page that responds to
+// GET, again and again. That would push out older secrets, or make the Cookie header
+// longer than servers accept. For the same reason, take by GET only under a name that
+// others do not know, such as one with a state.
 //
 // With Config.SameSite Strict, no browser sends the cookie when another site, such as an
-// OpenID provider, sends it back here. With Lax, the default, it does if that is a redirect
-// (response_mode=query), not if it is a form (form_post).
+// OpenID provider, sends it back here. With Lax, the default, browsers send it with a
+// redirect (response_mode=query), and not with a form (form_post).
+//
+// With CookieDomain or InsecureHTTP, another host of the domain can plant a secret that
+// it got here. A visitor then finishes a login that somebody else has begun. No host can
+// do that if the cookie's name begins with __Host-, as by default.
 func (g *core) PutSecret(w http.ResponseWriter, r *http.Request, name string, value []byte, lifetime time.Duration) error {
 	switch {
 	case lifetime < minSecretLifetime || lifetime > maxSecretLifetime:
@@ -88,30 +92,38 @@ func (l *locked) putSecret(ctx context.Context, name string, value []byte, lifet
 	return nil
 }
 
-// TakeSecret returns a value that [Guard.PutSecret] has put under name, once: of any number of
-// requests with the same cookie, on all nodes, one gets it. A copy of the cookie does not
-// bring it back. Compare what the request brings with what you took, such as the nonce
-// of an ID token; a state that is part of the name has been compared by being found.
+// TakeSecret returns the value that [Guard.PutSecret] has put under name, once. Of any
+// number of requests with the same cookie, on all nodes, one gets it. A copy of the
+// cookie does not bring it back. Compare what the request brings with what you took, such
+// as the nonce of an ID token. A state that is part of the name needs no comparison: the
+// secret was found by it.
 //
-// It returns [ErrNoSecret] if there is none under this name, if it was taken or is too old,
-// and if it was put in another browser or another session. It does so too if somebody has
-// planted a second one, and for a prefetch, which takes nothing: respond to that with an
-// error, and the browser asks again when the user follows the link.
+// It returns [ErrNoSecret] if there is none under this name, if it was taken or is too
+// old, and if it was put in another browser or another session. It does so too if
+// somebody has planted a second one. A prefetch gets [ErrNoSecret] and takes nothing.
+// Respond with an error, and the browser sends the request again when the user follows
+// the link.
 //
-// To be taken once, a secret leaves a mark in the backend, until ten minutes after its
-// lifetime. If the backend fails, TakeSecret returns [ErrUnavailable] (wrapped), the
-// response is replaced with 503, and the browser still has the secret: the user can try again,
-// unless the mark was stored all the same. So it is if the response does not arrive: the secret is gone,
-// and the user starts anew. Other errors are [ErrHeadersSent], [ErrNotWrapped] and [ErrInCallback].
+// A taken secret leaves a mark in the backend, until ten minutes after its lifetime. If
+// the backend fails, TakeSecret returns [ErrUnavailable] (wrapped), the response is
+// replaced with 503, and the browser keeps the secret. The user can then try again,
+// unless the mark was stored all the same. Then the secret is gone, and the user starts
+// anew. So it is if the response does not arrive. Other errors are [ErrHeadersSent],
+// [ErrNotWrapped] and [ErrInCallback].
 //
-// It does not protect a secret whose cookie is copied before it is taken: whoever has all of
-// a browser's cookies is that browser. Two may take it if the clocks of nodes differ by
-// more than ten minutes, or if the backend loses the mark, as a Redis server does that fails
-// over before its replica has it (unless redisstore's WaitReplicas.EveryWrite is set) or that
-// evicts keys, and a [store.Memory] whose program starts anew with the same Keys. Nor does it
-// limit how often a client puts and takes: each time leaves a mark of 310 bytes in
-// [store.Memory], 630 in Redis, 620 in PostgreSQL and 410 in SQLite, of 100,000 marks (go test
-// -v -run TestMarksOfTakenSecrets, in internal/nodes and the modules of the backends).
+// TakeSecret does not protect a secret whose cookie is copied before it is taken: anyone
+// who has all cookies of a browser can take it. Two requests may take it if the clocks of
+// nodes differ by more than ten minutes, or if the backend loses the mark:
+//
+//   - a Redis server that evicts keys
+//   - a Redis server that fails over before its replica has the mark, unless redisstore's
+//     WaitReplicas.EveryWrite is set
+//   - a [store.Memory] whose program starts anew with the same Keys
+//
+// Nor does it limit how often a client puts and takes. Each time leaves a mark of 310
+// bytes in [store.Memory], 630 in Redis, 620 in PostgreSQL and 410 in SQLite. These are
+// averages of 100,000 marks (go test -v -run TestMarksOfTakenSecrets, in internal/nodes
+// and the modules of the backends).
 func (g *core) TakeSecret(w http.ResponseWriter, r *http.Request, name string) ([]byte, error) {
 	l, err := g.lockResponse(w, r)
 	if err != nil {

@@ -17,47 +17,57 @@ import (
 // An [ErrValuesTooLarge] is one.
 var errUnsaveable = values.ErrUnsaveable
 
-// Get returns the values kept under name for the client that sends r: in the session of
-// a user who is logged in, in a signed cookie for a visitor who is not. It never returns
-// nil, and within a request always the same [sessions.Session]. Several names may be in
-// use; they share the session and its end.
+// Get returns the values kept under name for the client that sends r: those of the
+// session if a user is logged in, and those of a signed cookie for a visitor. It never
+// returns nil, and within a request always the same [sessions.Session]. You may use
+// several names: they share the session and its end.
 //
-// The values are saved when the response begins, with or without Save. Changes that the
-// handler of a logged-in user makes later are saved when it returns; those of a visitor
-// need a cookie and come too late. If the response is 408, 503 or 504, or a middleware gave r
-// a context that has ended by itself, only what Save was called for is saved, because
-// http.TimeoutHandler has given up and its handler may still write to Values. Nothing is
-// saved if the handler is inside a call of the guard by then, such as a FindUser that hangs,
-// which the response does not wait for. If two
-// requests of a logged-in user change different values, both changes are saved; for the
-// same value the last one wins, but flashes of both are kept. For a visitor, the cookie
-// that arrives last wins, with all its values.
-//
-// The type of a value is preserved; types other than Go's own need
+// The type of a value is preserved. Types other than Go's own need
 // [encoding/gob.Register], as with gorilla's stores. Options are ignored, except that
 // Save with Options.MaxAge < 0 removes everything under this name.
 //
 // The error is [ErrUnavailable] (wrapped) if the backend or FindUser fails,
-// [ErrHeadersSent] if the response has begun, [ErrNotWrapped] if r did not pass a wrapper
-// of this guard, [ErrInCallback], or says that the stored values cannot be decoded. The
-// session is then empty and is not saved. If the values cannot be decoded, perhaps because a
-// type has changed, Save all the same replaces them or, with Options.MaxAge < 0, removes
-// them: those under this name, or under all names if none of them can be read. A cookie that
-// was tampered with is no error.
+// [ErrHeadersSent] if the response has begun, [ErrNotWrapped], [ErrInCallback], or says
+// that the stored values cannot be decoded, perhaps because a type has changed. The
+// session is then empty and is not saved. If the values cannot be decoded, Save replaces
+// them all the same or, with Options.MaxAge < 0, removes them: those under this name, or
+// under all names if none of them can be read. A cookie that was tampered with is no
+// error.
 //
-// A visitor's values are signed and encrypted, but a client can send an old cookie again:
-// keep no counters in them, and no one-time secrets, which [Guard.PutSecret] is for. They are gone if no request has used
-// them for the idle timeout: a request that only reads them sets the cookie again if it is
-// older than 1/30 of that, unless the request is Passive, a prefetch or refused.
+// # When values are saved
+//
+// The values are saved when the response begins, with or without Save. If a user is
+// logged in, changes that the handler makes later are saved when it returns. A visitor's
+// changes need a cookie, and come too late then.
+//
+// If two requests of a logged-in user change different values, both changes are saved.
+// For the same value the last one wins, but flashes of both are kept. For a visitor, the
+// cookie that arrives last wins, with all its values.
+//
+// Only what Save was called for is saved if the response is 408, 503 or 504, or if a
+// middleware gave r a context that has ended by itself. An http.TimeoutHandler has given
+// up then, and its handler may still write to Values. Nothing is saved if that handler is
+// inside a call of the guard, such as a FindUser that hangs.
+//
+// # Values of a visitor
+//
+// A visitor's values are signed and encrypted, but a client can send an old cookie again.
+// So keep no counters in them, and no one-time secrets: [Guard.PutSecret] is for these.
+// The values are gone if no request has used them for the idle timeout. A request that
+// only reads them sets the cookie again if it is older than 1/30 of that. Passive
+// requests, prefetches and refused requests do not.
+//
+// # How much fits
 //
 // The values and flashes of one session, under all names together, take at most
-// Config.MaxValuesBytes, and those of a visitor as much as fits into a cookie: about 1.8 KB,
-// because they are encrypted and encoded, and the whole Set-Cookie line has at most 3500
-// bytes, so that a response's headers fit into the 4096 that nginx allows
-// (proxy_buffer_size). If they are more, the oldest flashes are dropped (those under
-// gorilla's default key; others count as values). If they are still more, nothing is saved:
-// Save returns [ErrValuesTooLarge], and unless the handler removes what is too much, the
-// response is replaced with 500.
+// Config.MaxValuesBytes. A visitor's take as much as fits into a cookie: about 1.8 KB,
+// because they are encrypted and encoded. The whole Set-Cookie line has at most 3500
+// bytes, because nginx allows 4096 for the headers of a response (proxy_buffer_size).
+//
+// If there is more, the oldest flashes are dropped: those under gorilla's default key,
+// while others count as values. If there is still more, nothing is saved. Save returns
+// [ErrValuesTooLarge], and unless the handler removes what is too much, the response is
+// replaced with 500.
 func (g *core) Get(r *http.Request, name string) (*sessions.Session, error) {
 	l, err := g.lockRequest(r)
 	if err != nil {
@@ -73,11 +83,11 @@ func (g *core) New(r *http.Request, name string) (*sessions.Session, error) {
 	return g.Get(r, name)
 }
 
-// Save reports whether the session can be saved, and ensures that it is, even if the
-// context of r has ended when the response begins. [Guard.Get] says when it is needed,
-// and which errors there are. Besides, it returns [ErrValuesTooLarge] if this session, with
-// what is stored and what Save was called for before, takes too many bytes, and an error
-// for values whose type cannot be stored.
+// Save reports whether the session can be saved. It ensures that the session is saved,
+// even if the context of r has ended when the response begins. [Guard.Get] says when it
+// is needed, and which errors there are. Save also returns an error for values whose type
+// cannot be stored, and [ErrValuesTooLarge] if this session, with what is stored and what
+// Save was called for before, takes too many bytes.
 func (g *core) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
 	l, err := g.lockRequest(r)
 	if err != nil {

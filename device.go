@@ -81,7 +81,8 @@ func (c *core) provenUntil(cookies *string, rec store.Record, now store.Time) st
 	if at, ok := c.proofTime(cookies, rec, now); ok {
 		until = at.Add(c.devices.lasts + c.devices.slack)
 	}
-	if recent(device.Proven, now, c.devices.grace) {
+	// If the session was used later, on any node, then this one's clock is behind.
+	if recent(device.Proven, now, c.devices.grace) && rec.LastSeen < device.Proven.Add(c.devices.grace+maxClockSkew) {
 		until = max(until, device.Proven.Add(c.devices.grace))
 	}
 	return until

@@ -333,7 +333,8 @@
         font: inherit; font-weight: 600; color: inherit; background: none;
         border: 1px solid; border-radius: min(8px, var(--sessionguard-radius, 8px));
       }
-      .main { color: var(--sessionguard-accent-color, #fff); background: var(--sessionguard-accent, #0b5cad) }
+      .main { border-color: transparent; color: var(--sessionguard-accent-color, #fff); background: var(--sessionguard-accent, #0b5cad) }
+      button:focus-visible { outline: 2px solid var(--sessionguard-color, CanvasText); outline-offset: 2px }
       [hidden] { display: none }
       .spoken { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden }
     `);

@@ -17,20 +17,9 @@ func onScreens(t *testing.T, args []string, test func(v *visit)) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := &visit{T: t, browser: b, proxy: startApplication(t, whole, false, args...), protection: whole}
+			t.Cleanup(func() { must(t, b.EndEmulation()) })
 			must(t, b.Emulate(s))
-			defer func() {
-				if p := recover(); p != nil {
-					failure, ok := p.(visitFailure)
-					if !ok {
-						panic(p)
-					}
-					t.Error(failure.error)
-				}
-				must(t, v.end())
-				must(t, b.EndEmulation())
-			}()
-			v.begin()
-			test(v)
+			v.complete(test)
 		})
 	}
 }

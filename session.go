@@ -355,16 +355,14 @@ func (c *core) retryMoved(ctx context.Context, rec store.Record, do func(store.R
 
 // newToken returns a new session cookie's value and the key of its session. Unless the
 // backend is in this process, the key belongs to the owner's group. Keys are hashes, so
-// newToken retries until one does: 64 attempts on average, a few tenths of a millisecond.
-// For an attacker who knows the owner this costs 6 of 256 bits.
-func (c *core) newToken(owner string) (value string, key store.Key, err error) {
-	group := store.GroupOf(owner)
-	for {
-		value, key, err = c.cookies.NewToken()
-		if err != nil || c.local || key.Group() == group {
-			return value, key, err
-		}
+// it takes 64 attempts on average. For an attacker who knows the owner this costs 6 of 256
+// bits.
+func (c *core) newToken(owner string) (value string, key store.Key) {
+	if c.local {
+		return c.cookies.NewToken(nil)
 	}
+	group := store.GroupOf(owner)
+	return c.cookies.NewToken(func(key store.Key) bool { return key.Group() == group })
 }
 
 func newPublicID() string { return rand.Text() }

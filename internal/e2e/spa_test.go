@@ -20,20 +20,24 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
+// documented returns the first block of a language in a section of docs/front-ends.md.
+func documented(t *testing.T, section, language string) string {
+	t.Helper()
+	document, err := os.ReadFile("../../docs/front-ends.md")
+	must(t, err)
+	_, text, _ := strings.Cut(string(document), "\n## "+section+"\n")
+	return regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindStringSubmatch(text)[1]
+}
+
 // singlePageApplication is the application of docs/front-ends.md, with the file and the module
 // that it shows.
 func singlePageApplication(t *testing.T) (origin string, guard *sessionguard.Guard[isolationUser], fail *atomic.Bool) {
 	t.Helper()
-	document, err := os.ReadFile("../../docs/front-ends.md")
-	must(t, err)
-	_, section, _ := strings.Cut(string(document), "\n## Single-page applications\n")
-	block := func(language string) string {
-		return regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindStringSubmatch(section)[1]
-	}
-	index, module := block("html"), block("js")
+	index := documented(t, "Single-page applications", "html")
+	module := documented(t, "Single-page applications", "js")
 
 	fail = new(atomic.Bool)
-	guard, err = sessionguard.New(sessionguard.Config[isolationUser]{
+	guard, err := sessionguard.New(sessionguard.Config[isolationUser]{
 		FindUser: func(_ context.Context, id string) (isolationUser, error) {
 			if fail.CompareAndSwap(true, false) {
 				return "", errors.New("the database is down")

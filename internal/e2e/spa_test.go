@@ -64,7 +64,7 @@ func singlePageApplication(t *testing.T) (origin string, guard *sessionguard.Gua
 			http.Error(w, "You cannot log in with that.", http.StatusForbidden)
 			return
 		}
-		w.WriteHeader(http.StatusNoContent)
+		_, _ = io.WriteString(w, guard.Next(r, "/"))
 	})
 	mux.HandleFunc("/assets/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/javascript")
@@ -148,7 +148,10 @@ func TestTheSinglePageApplicationOfTheDocumentation(t *testing.T) {
 		must(t, b.Eval(`spa.api("/api/me").catch(() => {})`, nil))
 		must(t, b.Until(`return location.pathname + location.search === "/login?next=%2Fa&reason=ended" && Boolean(window.spa)`))
 
-		logIn()
+		returns("/a", `return spa.logIn("ada", "analytical-engine")`)
+		returns("ada", me)
+		open("/login?next=//example.com")
+		returns("/", `return spa.logIn("ada", "analytical-engine")`)
 		must(t, b.Open(origin+"/nonce"))
 		must(t, b.Until(secretVisible))
 		end()
@@ -179,7 +182,7 @@ func TestAProgramKeepsItsSessionInACookieJar(t *testing.T) {
 	if kind, scheme := refused.Header.Get("Content-Type"), refused.Header.Get("WWW-Authenticate"); kind != "application/problem+json" || scheme != `Cookie form-action="/login"` {
 		t.Fatal(kind, scheme)
 	}
-	send("POST", "/api/login", `{"name":"ada","password":"analytical-engine"}`, http.StatusNoContent)
+	send("POST", "/api/login", `{"name":"ada","password":"analytical-engine"}`, http.StatusOK)
 	send("GET", "/api/me", "", http.StatusOK)
 	send("POST", "/logout", "", http.StatusNoContent)
 	send("GET", "/api/me", "", http.StatusUnauthorized)

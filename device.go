@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -222,7 +223,7 @@ func (c *core) emitUnproven(ctx context.Context, code string, rec store.Record) 
 //
 // Others get 403 "device_required" (Refusals.Unbound), and no login page: a browser that cannot
 // bind sessions would go round in circles. In the 15 seconds after a login, while the browser may
-// still be making its key, the page that says so asks again every second. Where somebody acts for
+// still be making its key, the page that says so asks again, at most five times. Where somebody acts for
 // the user ([Guard.ActAs]), their own session counts.
 //
 // Without Config.DeviceProof it lets nobody in.
@@ -311,6 +312,12 @@ func (c *core) redirectBack(w http.ResponseWriter, r *http.Request) {
 // mayProveAgain reports whether the client of r follows a redirect to the same address.
 func (c *core) mayProveAgain(r *http.Request) bool {
 	return !fetch.Upgrades(r) && c.requestOf(r).authResponse() == nil && localpath.Requested(r, c.basePath).Target != ""
+}
+
+// refreshAfter returns in how many seconds a page asks whether its session is bound: when the
+// login is twice as old, so that a browser that never binds it reloads the page five times.
+func refreshAfter(rec store.Record) string {
+	return strconv.Itoa(max(1, int(store.TimeOf(time.Now()).Sub(rec.Authenticated)/time.Second)))
 }
 
 // mayBecomeBound reports whether the browser may be about to prove its device.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"html/template"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -36,6 +37,9 @@ func (u *User) HasRole(role string) bool { return slices.Contains(u.Roles, role)
 func find(ctx context.Context, id string) (*User, error) { return nil, nil }
 func verify(name, password string) (*User, bool)         { return nil, false }
 
+// subscribe returns what a stream sends until ctx ends.
+func subscribe(ctx context.Context) <-chan string { return nil }
+
 // checkPassword does so with a form.
 func checkPassword(r *http.Request) (*User, error) { return nil, nil }
 
@@ -57,6 +61,10 @@ var (
 	next     http.Handler
 	home     http.Handler
 	payments http.Handler // pages for which more is needed than a login
+	api      http.Handler // of a front end
+	site     fs.FS        // the files of a front end
+	socket   http.Handler // of a WebSocket
+	h        struct{ login, home, users, events http.HandlerFunc }
 	page     *template.Template
 	db       *sql.DB
 	logins   *atomic.Int64

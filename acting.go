@@ -100,7 +100,7 @@ func (c *core) actAs(r *http.Request, target User, options []LoginOption) error 
 		option(&o)
 	}
 	if o.remember || o.factors != nil {
-		return errors.New("sessionguard: ActAs: such a session is not remembered, and has no factors")
+		return errors.New("sessionguard: ActAs: an acting session cannot have the options Remember and Factors")
 	}
 	var err error
 	if o.label, err = labels.Clean(o.label); err != nil {

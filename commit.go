@@ -58,7 +58,7 @@ func (req *request) BeforeHijack() error {
 	l := req.lock()
 	defer l.unlock()
 	if l.setsCookie() {
-		return errors.New("sessionguard: a connection that sets a cookie cannot be hijacked")
+		return errors.New("sessionguard: the connection cannot be hijacked, because the response has to set a cookie")
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (l *locked) noteStatus(status int) {
 func (l *locked) saveEffects() verdict {
 	err := l.failure()
 	if err == nil && l.loginIsLost() {
-		err = fmt.Errorf("nobody waits for the login any more: %w", context.Canceled) // also if time is up: no backend has failed
+		err = fmt.Errorf("the client or a middleware has given up waiting for the login: %w", context.Canceled) // also if time is up: no backend has failed
 	} else if err == nil {
 		err = l.revalidateRotation()
 	} else if l.rotatesToken() {

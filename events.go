@@ -289,7 +289,7 @@ func (c *core) unverifiedCookie(ctx context.Context) resolution {
 // severalCookies returns no session, and emits the event.
 func (c *core) severalCookies(ctx context.Context) resolution {
 	if c.logged.several.CompareAndSwap(false, true) {
-		c.log.Warn("sessionguard: a browser sent two cookies named " + c.cookies.Session.Name + ", and nothing shows which one is this application's: another program of the domain has the same Config.CookieName, or somebody planted one. Neither counts, and a login ends the sessions of both")
+		c.log.Warn("sessionguard: a browser sent two cookies named " + c.cookies.Session.Name + ", each of a live session: another program of the domain has the same Config.CookieName, or somebody planted one. Neither counts, and a login ends the sessions of both")
 	}
 	c.emitThrottled(ctx, Event{Name: EventSeveralCookies, Code: c.cookies.Session.Name}, &c.severalLive)
 	return resolution{}
@@ -326,7 +326,7 @@ func (c *core) warnOfHTTP(r *http.Request) {
 
 // logBypass logs that the response to r goes around the guard's ResponseWriter.
 func (c *core) logBypass(r *http.Request) {
-	c.logError("a response goes around the guard, which can neither set its cookies nor forbid caching: an adapter for a framework has to hand on the ResponseWriter that it gets, as docs/routers.md shows",
+	c.logError("a response goes around the guard, which can neither set its cookies nor forbid caching: an adapter for a framework has to pass on the ResponseWriter that it gets, as docs/routers.md shows",
 		"path", truncate(r.URL.Path), "method", truncate(r.Method))
 }
 

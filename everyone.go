@@ -16,7 +16,7 @@ import (
 )
 
 // errNoLister is returned where the backend would have to list all owners.
-var errNoLister = fmt.Errorf("%w: Config.Backend is no store.Lister", errors.ErrUnsupported)
+var errNoLister = fmt.Errorf("%w: Config.Backend does not implement store.Lister", errors.ErrUnsupported)
 
 // AllSessions yields the live sessions of all users, each with its UserID, in no
 // particular order. It reads a few at a time from the backend, so that a million sessions

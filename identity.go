@@ -240,7 +240,7 @@ const (
 const maxConflicts = 20
 
 // errForeign is returned for a session that belongs to another guard.
-var errForeign = errors.New("the backend returned a session that is not this guard's")
+var errForeign = errors.New("the backend returned a session of another guard")
 
 // resolveCookie finds the session of a request's cookie, follows it where it has moved,
 // revives it if the request may, and ends it if it is over. Of several cookies the one of a

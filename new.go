@@ -138,7 +138,7 @@ func (config *Config[U]) findUser(ctx context.Context, id string) (User, error) 
 	case errors.Is(err, ErrNoUser), err == nil && isNil(user):
 		return nil, ErrNoUser
 	case err != nil:
-		return nil, fmt.Errorf("FindUser (for no such user it returns ErrNoUser): %w", err)
+		return nil, fmt.Errorf("FindUser failed (if there is no such user, it must return ErrNoUser): %w", err)
 	case user.UserID() != id:
 		return nil, fmt.Errorf("%w: %q for %q", errOtherUser, user.UserID(), id)
 	}
@@ -212,9 +212,9 @@ func (config *Config[U]) makeCookies(c *core) error {
 	keys := config.Keys
 	if len(keys) == 0 {
 		if !c.local {
-			return errors.New("sessionguard: Config.Keys is missing: with this Backend, other nodes, and this one after a restart, must read the same cookies (securecookie.GenerateRandomKey(32) makes a key to keep)")
+			return errors.New("sessionguard: Config.Keys is missing: with this Backend, all nodes must read the same cookies, also after a restart. Make a key with securecookie.GenerateRandomKey(32), and keep it")
 		}
-		c.log.Warn("sessionguard: Config.Keys is missing: made a random one, good until this process ends; set Keys in production")
+		c.log.Warn("sessionguard: Config.Keys is missing: made a random one, which is lost when this process ends: set Keys in production")
 		keys = [][]byte{securecookie.GenerateRandomKey(32)}
 	}
 	cookies, err := cookie.New(keys, c.idleTimeout, http.Cookie{

@@ -232,8 +232,8 @@ func (g *core) AuthRequest(gates ...func(http.Handler) http.Handler) http.Handle
 		from := g.enclosing(r)
 		original, err := authrequest.Original(r)
 		if err != nil {
-			g.logError("AuthRequest refused what a proxy asked, see its documentation", "error", err)
-			http.Error(w, "The proxy does not say what it asks about.", http.StatusForbidden)
+			g.logError("AuthRequest refused the request of a proxy: see docs/auth-request.md", "error", err)
+			http.Error(w, "The proxy does not name the original request correctly.", http.StatusForbidden)
 			return
 		}
 		resp := authrequest.NewResponse(w, g.challenge)

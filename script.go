@@ -270,7 +270,7 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 		add(name, value)
 	}
 	if others != nil {
-		g.logError("ScriptTag: not attributes to add: only data-…, nonce and id are", "names", others)
+		g.logError("ScriptTag ignores these attributes: only data-…, nonce and id are allowed", "names", others)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		add("data-next", "") // the response to a POST has no page to come back to; of two attributes the first counts

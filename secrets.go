@@ -70,7 +70,7 @@ func (g *core) PutSecret(w http.ResponseWriter, r *http.Request, name string, va
 	case lifetime < minSecretLifetime || lifetime > maxSecretLifetime:
 		return fmt.Errorf("sessionguard: PutSecret: a lifetime of %v is not between %v and %v", lifetime, minSecretLifetime, maxSecretLifetime)
 	case len(value) > cookie.MaxSecretBytes:
-		return fmt.Errorf("%w: a secret of %d bytes, and its cookie holds %d", ErrValuesTooLarge, len(value), cookie.MaxSecretBytes)
+		return fmt.Errorf("%w: a secret has %d bytes, and may have at most %d", ErrValuesTooLarge, len(value), cookie.MaxSecretBytes)
 	}
 	g.warnOfHTTP(r)
 	l, err := g.lockResponse(w, r)
@@ -214,7 +214,7 @@ func (c *core) lockResponse(w http.ResponseWriter, r *http.Request) (*locked, er
 func (c *core) checkWriter(w http.ResponseWriter, r *http.Request) error {
 	if req := c.requestOf(r); req != nil && req.writer.BypassedBy(w) {
 		c.logBypass(r)
-		return fmt.Errorf("%w, and hand on the ResponseWriter that it gives you", ErrNotWrapped)
+		return fmt.Errorf("%w, and pass on the ResponseWriter that it gives you", ErrNotWrapped)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ var (
 	ErrInactive = errors.New("sessionguard: the user is not active")
 	// ErrTooManySessions is returned if the user has as many sessions as
 	// Config.MaxSessions allows.
-	ErrTooManySessions = errors.New("sessionguard: the user is logged in too often")
+	ErrTooManySessions = errors.New("sessionguard: the user has too many sessions")
 	// ErrNoSession is returned if there is no such live session.
 	ErrNoSession = errors.New("sessionguard: no such session")
 	// ErrMayNotAct is returned by [Guard.ActAs] if the user may not act as the other one,
@@ -193,7 +193,7 @@ func (c *core) crossOriginAllowed(r *http.Request) bool {
 // warnOfNullOrigin logs, once, why a form of this very site may have been refused.
 func (c *core) warnOfNullOrigin(r *http.Request) {
 	if r.Header.Get("Origin") == "null" && c.logged.nullOrigin.CompareAndSwap(false, true) {
-		c.log.Warn("sessionguard: a request with Origin: null was refused: forms of this site send that if its Referrer-Policy is no-referrer (same-origin will do) or it is in a sandboxed frame", "path", truncate(r.URL.Path))
+		c.log.Warn("sessionguard: a request with Origin: null was refused. Forms of this site send that if its Referrer-Policy is no-referrer, or in a sandboxed frame: use the Referrer-Policy same-origin", "path", truncate(r.URL.Path))
 	}
 }
 

@@ -263,7 +263,7 @@ func (l *locked) visitorBag(changes values.Changes) (values.Bag, []byte, error) 
 	limit := l.core.cookies.MaxVisitorBytes
 	marshalled, fits := bag.MarshalWithin(limit)
 	if !fits {
-		return nil, nil, fmt.Errorf("%w: a visitor's values do not fit into a cookie: %d bytes, and it holds %d", ErrValuesTooLarge, len(bag.Marshal()), limit)
+		return nil, nil, fmt.Errorf("%w: a visitor's values do not fit into a cookie: %d bytes are more than %d", ErrValuesTooLarge, len(bag.Marshal()), limit)
 	}
 	return bag, marshalled, nil
 }

@@ -274,7 +274,7 @@ func TestWhatCannotBeDoneEndsTheTest(t *testing.T) {
 	for want, test := range map[string]func(testing.TB){
 		"LogIn: sessionguard: the user is not active":           func(t testing.TB) { sessionguardtest.LogIn(t, guard, request(), eve) },
 		"LogIn: sessionguard: no such user":                     func(t testing.TB) { sessionguardtest.LogIn(t, guard, request(), nil) },
-		"LogIn: sessionguard: the user is logged in too often":  func(t testing.TB) { sessionguardtest.LogIn(t, guard, request(), ada) },
+		"LogIn: sessionguard: the user has too many sessions":   func(t testing.TB) { sessionguardtest.LogIn(t, guard, request(), ada) },
 		"LogIn: sessionguard: sessions are unavailable: broken": func(t testing.TB) { sessionguardtest.LogIn(t, broken, request(), ada) },
 		"the request or client is nil":                          func(t testing.TB) { sessionguardtest.LogIn(t, guard, (*http.Request)(nil), ada) },
 		"Age: -1ns is negative":                                 func(t testing.TB) { sessionguardtest.Age(t, guard, request(), -1) },

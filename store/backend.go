@@ -7,7 +7,7 @@ import (
 )
 
 var (
-	// ErrNotFound is returned when there is no session under a key, or no longer.
+	// ErrNotFound is returned when there is no session under a key (any more).
 	ErrNotFound = errors.New("store: no such session")
 	// ErrConflict is returned when the session has been saved since it was loaded.
 	ErrConflict = errors.New("store: the session has changed")
@@ -50,57 +50,62 @@ type Limit struct {
 // Atomic: methods are safe for concurrent use, and other calls, on any node, see all of a
 // method's effect or none. A condition and the change that depends on it are one step,
 // such as a transaction, a script or a conditional statement. A read followed by a write
-// is not: a logout may happen in between.
+// is not one step: a logout may happen in between.
 //
 // No resurrection: once Delete of a key has returned, every later Load, Touch, Save and
-// Replace of that key returns [ErrNotFound]. The same holds for a session that DeleteByID or
-// the limit of Create has ended. So Touch and Save must not be upserts.
+// Replace of that key returns [ErrNotFound]. The same holds for a session that DeleteByID
+// or the limit of Create has ended. So Touch and Save must not be upserts.
 //
 // Failure is not absence: [ErrNotFound], [ErrConflict], [ErrLimit], [*MovedError] and
 // [*EndedError] are results. Any other error means that the backend could not find out.
-// The guard then responds with 503, and never treats the user as logged out. A server that
-// is slow or unreachable, and a record that cannot be read, must not become ErrNotFound. A
-// panic counts as such an error, unless it is in a goroutine that the backend has started.
+// The guard then responds with 503, and never treats the user as logged out. A server
+// that is slow or unreachable, and a record that cannot be read, must not become
+// ErrNotFound. The guard treats a panic as such an error, unless it is in a goroutine of
+// the backend's own.
 //
-// IDs: the caller makes a session's ID from fresh randomness, and Replace keeps it, so that
-// no two sessions of an owner have the same. An ID has 1 to 255 bytes, and no zero byte.
+// IDs: the caller makes a session's ID from fresh randomness, and Replace keeps it. So no
+// two sessions of an owner have the same ID. An ID has 1 to 255 bytes, and no zero byte.
 //
-// Deadlines belong to the guard: only Create and Touch look at them, as described there.
+// Deadlines belong to the guard: only Create and Touch use them, as described there.
 // Every other method works on a session past its [Record.Deadline] and its
 // [Record.GoneAt] too, as long as the backend holds it: at least until [Grace] after
-// GoneAt. Replace and Delete say what else a backend has to hold, and for how long. What it
-// has forgotten is ErrNotFound.
+// GoneAt. Replace and Delete say what else a backend has to hold, and for how long. The
+// error for what it no longer holds is ErrNotFound.
 //
-// Shared memory: neither the caller nor the backend writes to a Session, its Details or its
-// Values after one has given them to the other.
+// Shared memory: neither the caller nor the backend writes to a Session, its Details or
+// its Values after one has given them to the other.
 //
-// [storetest.Run]: https://pkg.go.dev/github.com/sessionguard-go/sessionguard/store/storetest#Run
+// [storetest.Run]:
+// https://pkg.go.dev/github.com/sessionguard-go/sessionguard/store/storetest#Run
 type Backend interface {
 	// Create stores a new session under r.Key. The caller has made that key from fresh
 	// randomness, in the group of r.Owner.
 	//
-	// If limit.Max is positive, the owner has at most that many sessions afterwards.
-	// Where there would be more, Create ends the least recently seen of the others, with
-	// ReasonTooManySessions, and returns them as they were; Values may be missing. If
-	// limit.Refuse is set, it stores nothing and returns ErrLimit instead.
+	// If limit.Max is positive, the owner has at most that many sessions afterwards. If
+	// there would be more, Create ends the least recently seen of the others, with
+	// ReasonTooManySessions. It returns them as they were; Values may be missing. If
+	// limit.Refuse is set, Create stores nothing and returns ErrLimit instead.
 	//
 	// Sessions past their GoneAt do not count for the limit and are not returned. A
 	// Create with a limit deletes them, so that a delayed Touch cannot bring one back
 	// and exceed the limit. All of this is one atomic step.
 	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
 
-	// Replace moves a session to a new key: in one atomic step it removes the session
-	// at old and stores r, which has the same ID and owner and a key of the same group. It
-	// changes nothing and returns ErrNotFound if there is no session at old (a
-	// *MovedError if Replace has moved it), or ErrConflict if its Version is not version.
+	// Replace moves a session to a new key: in one atomic step it removes the session at
+	// old and stores r. That has the same ID and owner, and a key of the same group.
+	//
+	// If there is no session at old, Replace changes nothing and returns ErrNotFound, or a
+	// *MovedError if a Replace has moved the session. If the session's Version is not
+	// version, it changes nothing and returns ErrConflict.
 	//
 	// Afterwards Load, Delete and Replace of old return a *MovedError: for at least
 	// Grace, and if r.Revived() also until r.Expires.
 	Replace(ctx context.Context, old Key, version uint64, r Record) error
 
 	// Load returns the session as it is, also past its Deadline. Loading is not
-	// activity. If there is no session it returns ErrNotFound, or where the backend
-	// knows more, a *MovedError or an *EndedError: see Replace and Delete.
+	// activity. If there is no session it returns ErrNotFound. If the backend still
+	// knows what became of it, that is a *MovedError or an *EndedError: see Replace and
+	// Delete.
 	Load(ctx context.Context, key Key) (Record, error)
 
 	// Touch sets LastSeen to seen if that is later, and changes nothing else. It
@@ -111,9 +116,9 @@ type Backend interface {
 
 	// Save stores r.Values and r.Details in the session under r.Key, increments its
 	// Version, and changes nothing else. It returns ErrNotFound if there is no session, and
-	// ErrConflict if its Version is not r.Version. Otherwise r.Session differs in these two
-	// fields alone from the session under the key, and Details.RememberUntil in neither: a
-	// backend may rely on that. LastSeen may differ, and is not stored.
+	// ErrConflict if its Version is not r.Version. A backend may rely on this: r.Session
+	// and the stored session differ in these two fields alone, and have the same
+	// Details.RememberUntil. LastSeen may differ, and is not stored.
 	Save(ctx context.Context, r Record) error
 
 	// Delete ends a session and returns it as it was; Values may be missing. Of several
@@ -121,31 +126,32 @@ type Backend interface {
 	// counts. If reason.Retained(), Load of the key then returns an *EndedError with
 	// that reason for at least TombstoneLifetime. Other reasons need not be kept.
 	//
-	// Where there is no session, Delete changes nothing and returns a zero Record and
-	// no error. Where Replace has moved the session, it also changes nothing, but
-	// returns a *MovedError: the session may be alive under its new key.
+	// If there is no session, Delete changes nothing and returns a zero Record and no
+	// error. If a Replace has moved the session, Delete also changes nothing, but returns
+	// a *MovedError: the session may be alive under its new key.
 	Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error)
 
 	// LoadByID is Load for an owner's session by its ID, wherever Replace has moved it. If
 	// there is none it returns ErrNotFound.
 	LoadByID(ctx context.Context, owner, id string) (Record, error)
 
-	// ByOwner returns an owner's sessions as they are, also past their Deadline: in the
-	// order of their IDs, the first max of those whose ID is greater than after. It returns
-	// fewer only if there are no more. max is 1 to MaxPage. Values may be missing. With an error
-	// it may return some too, which the guard ends if it is about to end them.
+	// ByOwner returns a page of an owner's sessions, as they are, also past their Deadline.
+	// The page has the first max sessions, in the order of their IDs, whose ID is greater
+	// than after. It has fewer only if there are no more. max is 1 to MaxPage. Values may be
+	// missing. With an error, ByOwner may return some sessions too, so that the guard can end
+	// at least these.
 	//
-	// Replace keeps the ID. So whoever goes on after the last ID of each page meets every
-	// session that exists all the while, once, however often it moves. Owners and IDs are
-	// compared byte by byte.
+	// Owners and IDs are compared byte by byte, and Replace keeps the ID. So a caller that
+	// goes on after the last ID of each page gets every session that exists all the while
+	// once, however often it moves.
 	ByOwner(ctx context.Context, owner, after string, max int) ([]Record, error)
 
 	// DeleteByID is Delete for several sessions, at most MaxPage, wherever Replace has
 	// moved them. Each end is one atomic step; all of them together need not be one.
 	//
 	// It returns one Record for each of ends, in the same order: the session as it was if
-	// this call has ended it, and otherwise a zero Record. With an error it returns those
-	// that it knows it has ended: nil, or as without an error.
+	// this call has ended it, and otherwise a zero Record. With an error, it returns the
+	// same for the sessions that it has certainly ended, or nil.
 	DeleteByID(ctx context.Context, ends []End) (ended []Record, err error)
 }
 
@@ -160,8 +166,8 @@ type End struct {
 }
 
 // A Cacher is a [Backend] with a cache in the local process. On a hit the guard does not
-// check the cookie's signature, whose only purpose is to keep unsigned cookies away from a
-// remote server.
+// check the cookie's signature. The only purpose of that check is to keep unsigned
+// cookies away from a remote server.
 type Cacher interface {
 	// Cached returns a session that Load would return now, if it is in this process's
 	// memory. Otherwise it returns false. It never waits for a server.
@@ -193,15 +199,16 @@ type Watcher interface {
 // A Lister is a [Backend] that lists the sessions of all owners of a realm: see [RealmOf].
 type Lister interface {
 	// All yields the sessions of a realm as they are, also past their Deadline. Values may
-	// be missing. It yields every session once that exists all the while, however often
-	// Replace moves it, and every other one at most once. An error is the last that it yields.
+	// be missing. It yields every session that exists all the while once, however often
+	// Replace moves it, and every other one at most once. If there is an error, it is the
+	// last that All yields.
 	//
 	// Between two sessions it holds no lock, connection or transaction, and it occupies a
 	// server no longer at a time than ByOwner does.
 	All(ctx context.Context, realm string) iter.Seq2[Record, error]
 
-	// Count returns how many sessions of a realm there are. One that exists all the while
-	// counts once, however often Replace moves it. Those past their GoneAt do not count, or
-	// for at most Grace longer.
+	// Count returns how many sessions a realm has. A session that exists all the while
+	// counts once, however often Replace moves it. A session past its GoneAt does not
+	// count, or counts for at most Grace longer.
 	Count(ctx context.Context, realm string) (int, error)
 }

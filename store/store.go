@@ -37,8 +37,8 @@ func GroupOf(owner string) int {
 	return Key(sum).Group()
 }
 
-// RealmOf returns the realm of an owner: what its name begins with, up to and including the
-// first '=', ':' or '/', or all of it if it has none of them. A guard's owners are in realms
+// RealmOf returns the realm of an owner: the beginning of its name, up to and including the
+// first '=', ':' or '/', or the whole name if it has none of them. A guard's owners are in realms
 // that no other guard has.
 func RealmOf(owner string) string {
 	if i := strings.IndexAny(owner, "=:/"); i >= 0 {
@@ -73,7 +73,7 @@ type Session struct {
 	ID            string        // public and random; not the key; survives re-authentication
 	Owner         string        // the guard's cookie name, a character, and the user's ID
 	Stamp         string        // the user's SessionStamp at login; empty if the user has none
-	Authenticated Time          // last real authentication
+	Authenticated Time          // the last login, which a revival is not
 	Expires       Time          // end of the absolute timeout
 	IdleTimeout   time.Duration // how long after LastSeen the session ends
 	Version       uint64        // incremented by every Save
@@ -96,19 +96,19 @@ type Details struct {
 	Actor *Actor
 	// The device that a browser has registered since the last login; nil: none.
 	Device *Device
-	// A login with Remember sets it, and nothing but another login changes it: until when
-	// Replace may revive the session after its idle timeout; at most Expires; 0: never.
+	// Until when Replace may revive the session after its idle timeout; at most Expires; 0:
+	// never. A login with Remember sets it, and only another login changes it.
 	RememberUntil Time
-	// A re-authentication and a revival set it to their time, which after a revival is later
-	// than Authenticated; 0: none yet. A revival also sets LastSeen just before it. The end of
-	// acting moves sessions as well, and leaves it.
+	// The time of the last re-authentication or revival; 0: none yet. After a revival it is
+	// later than Authenticated, and LastSeen is just before it. The end of acting also moves
+	// a session, and does not change this.
 	Rotated Time
-	// A revival sets it: the current token, sealed for a client that has the previous one.
+	// The current token, which a revival encrypts for a client that has the previous one.
 	// Opaque to backends.
 	SuccessorToken []byte
 }
 
-// A Factor is a way of proving who one is.
+// A Factor is one way in which a user has proven who they are.
 type Factor struct {
 	Name string // as in RFC 8176: "pwd", "otp", "hwk", …
 	At   Time   // when it was last proven
@@ -125,7 +125,7 @@ type Actor struct {
 type Device struct {
 	PublicKey  []byte // a SubjectPublicKeyInfo in DER (RFC 5280)
 	Registered Time   // when the browser sent the key; no two devices of a session have the same
-	Proven     Time   // when it first proved that it has the private key; 0: not yet, so nothing is asked of it
+	Proven     Time   // when it first proved that it has the private key; 0: not yet, and no proof is required
 }
 
 // Detail returns the session's details. They are zero if s.Details is nil.
@@ -181,19 +181,19 @@ const (
 	ReasonLoginIncomplete    Reason = "login_incomplete"     // the response to the login could not be sent
 	ReasonIdle               Reason = "idle"                 // idle timeout
 	ReasonAbsolute           Reason = "absolute"             // absolute timeout
-	ReasonLoggedOutElsewhere Reason = "logged_out_elsewhere" // ended by the same user from another session
+	ReasonLoggedOutElsewhere Reason = "logged_out_elsewhere" // ended by the same user, in another session
 	ReasonEnded              Reason = "ended"                // ended by somebody else, such as an administrator
 	ReasonTooManySessions    Reason = "too_many_sessions"    // a newer login of the same owner, at the limit
 	ReasonNoUser             Reason = "no_user"              // the user no longer exists
 	ReasonDeactivated        Reason = "deactivated"          // the user may no longer log in
 	ReasonCredentialsChanged Reason = "credentials_changed"  // the user's SessionStamp changed
 	ReasonTheftSuspected     Reason = "theft_suspected"      // a superseded token was used again
-	ReasonActorEnded         Reason = "actor_ended"          // whoever acted for the user is logged out, or may not any more
+	ReasonActorEnded         Reason = "actor_ended"          // the user who acted is logged out, or may not act any more
 
 	// A guard uses these itself and never passes them to Delete.
 	ReasonExpired    Reason = "expired"    // the reason is no longer known; most likely a timeout
-	ReasonRemembered Reason = "remembered" // idle for too long, but not ended: the user's next request revives it
-	// The session goes on, but it is bound to a device, and the request did not prove to be from there.
+	ReasonRemembered Reason = "remembered" // idle for too long, but not ended: the user's next request can revive it
+	// The session goes on, but it is bound to a device, and the request came without a proof of it.
 	ReasonDeviceUnproven Reason = "device_unproven"
 )
 

@@ -169,7 +169,7 @@ func TestAuthRequestRefusesWhatSaysNothingOrTooMuch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { requireAnswer(t, b.Get("/auth", header...), http.StatusForbidden, "") })
 	}
-	require.Contains(t, s.log.String(), "AuthRequest refused what a proxy asked")
+	require.Contains(t, s.log.String(), "AuthRequest refused the request of a proxy")
 	requireAnswer(t, b.Post("/auth", "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/a"), http.StatusForbidden, "")
 	requireAnswer(t, b.Post("/auth", "X-Forwarded-Method", "POST", "X-Forwarded-Uri", "/a"), http.StatusNoContent, "")
 }

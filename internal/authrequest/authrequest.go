@@ -33,7 +33,7 @@ func Original(r *http.Request) (*http.Request, error) {
 		return nil, err
 	}
 	if method == "" || strings.ContainsFunc(method, func(c rune) bool { return c != '-' && (c < 'A' || c > 'Z') }) {
-		return nil, fmt.Errorf("X-Forwarded-Method is %.100q, which is no method", method)
+		return nil, fmt.Errorf("X-Forwarded-Method is %.100q, which is not a method", method)
 	}
 	if !fetch.IsSafe(r.Method) && r.Method != method {
 		return nil, fmt.Errorf("X-Forwarded-Method is %.100q, but the request is a %.100q", method, r.Method)
@@ -44,12 +44,12 @@ func Original(r *http.Request) (*http.Request, error) {
 	}
 	address, err := url.ParseRequestURI(uri)
 	if err != nil || !strings.HasPrefix(uri, "/") {
-		return nil, fmt.Errorf("X-Forwarded-Uri is %.100q, which is no path", uri)
+		return nil, fmt.Errorf("X-Forwarded-Uri is %.100q, which is not a path", uri)
 	}
 	// A browser resolves "..", but not "..%2f". The proxy has resolved it to choose the
 	// application and the gates, and these would decide about another path than that.
 	if path, _, _ := strings.Cut(uri, "?"); localpath.Climbs(path) {
-		return nil, fmt.Errorf("X-Forwarded-Uri is %.100q, which leads elsewhere by a dot segment in it", uri)
+		return nil, fmt.Errorf("X-Forwarded-Uri is %.100q, which has a dot segment", uri)
 	}
 	host := r.Host
 	if _, ok := r.Header["X-Forwarded-Host"]; ok {
@@ -58,7 +58,7 @@ func Original(r *http.Request) (*http.Request, error) {
 		}
 	}
 	if host == "" || strings.ContainsAny(host, " ,;/\\@?#") {
-		return nil, fmt.Errorf("X-Forwarded-Host is %.100q, which is no host", host)
+		return nil, fmt.Errorf("X-Forwarded-Host is %.100q, which is not a host", host)
 	}
 	original := r.WithContext(r.Context())
 	original.Method, original.URL, original.RequestURI, original.Host = method, address, uri, host

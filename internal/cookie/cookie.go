@@ -147,7 +147,7 @@ func Unique(cookies *string, name string) (value string, count int) {
 // MaxVisitorBytes.
 func (c *Codec) EncodeVisitor(values []byte) (string, error) {
 	if len(values) > c.MaxVisitorBytes {
-		return "", fmt.Errorf("%d bytes, and the cookie holds %d", len(values), c.MaxVisitorBytes)
+		return "", fmt.Errorf("%d bytes are more than the %d that fit into the cookie", len(values), c.MaxVisitorBytes)
 	}
 	return c.encodeVisitor(values)
 }

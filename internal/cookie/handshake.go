@@ -19,7 +19,7 @@ const maxHandshake = 1 << 20
 // statusLine has the forms that no browser reads in another way.
 var statusLine = regexp.MustCompile(`^HTTP/1\.[01] [1-9][0-9][0-9]( [^[:cntrl:]]*)?$`)
 
-var errHandshake = errors.New("what was written to a hijacked connection begins with no HTTP header")
+var errHandshake = errors.New("what was written to a hijacked connection does not begin with an HTTP header")
 
 // Hijack hands over the connection. Browsers obey the Set-Cookie of a handshake's response,
 // which is written to the connection.

@@ -85,7 +85,7 @@ func TestALoginWhoseCookieCannotBeSentIsRefused(t *testing.T) {
 					require.ErrorIs(t, err, sessionguard.ErrNotWrapped)
 					fmt.Fprint(w, err)
 				}))
-				b.Get("/").Contains("hand on the ResponseWriter")
+				b.Get("/").Contains("pass on the ResponseWriter")
 				require.Empty(t, sessions(s, "ada"))
 				require.Contains(t, s.log.String(), goesAround)
 			})

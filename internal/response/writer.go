@@ -40,7 +40,7 @@ import (
 )
 
 // ErrReplaced is returned by writes whose response has been replaced by another.
-var ErrReplaced = errors.New("sessionguard: the response was replaced, since it could not be sent")
+var ErrReplaced = errors.New("sessionguard: the response was replaced, because it could not be sent")
 
 // Hooks are the decisions of a Writer's owner. The Writer calls them on the goroutine
 // of the method that needs them, and holds no lock. The owner must not write while it

@@ -171,7 +171,7 @@ func (s *Stream) lookup(ctx context.Context, key store.Key) (rec store.Record, p
 	defer func() {
 		if p := recover(); p != nil { // nothing else recovers on a timer
 			err = fmt.Errorf("the backend panicked: %v", p)
-			s.registry.config.Logger.Error("sessionguard: looking up the session of a stream", "error", err)
+			s.registry.config.Logger.Error("sessionguard: could not load the session of a stream", "error", err)
 		}
 	}()
 	rec, err = s.registry.config.Lookup(ctx, key, s.owner, s.id)

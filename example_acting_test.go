@@ -90,7 +90,7 @@ func ExampleGuard_StopActing() {
 	thief := grace.copy()
 	fmt.Println(grace.post("/act"))
 	fmt.Println(grace.post("/act/stop"))
-	fmt.Println(thief.get("/home")) // the cookie from before is dead
+	fmt.Println(thief.get("/home")) // no copy of the earlier cookie works
 
 	grace.post("/act")
 	fmt.Println(grace.post("/logout"))

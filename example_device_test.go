@@ -33,7 +33,7 @@ func exampleLogins(guard *sessionguard.Guard[*exampleUser], mux *http.ServeMux) 
 		_ = guard.Login(w, r, exampleUsers["ada"])
 	})
 	mux.Handle("GET /home", guard.RequireLogin(examplePage("Home")))
-	mux.Handle("/sessionguard/", guard.Script()) // where browsers register keys and prove them
+	mux.Handle("/sessionguard/", guard.Script()) // where browsers register keys and prove that they have them
 	app := guard.Handler(mux)
 	chrome, other = exampleVisit(app), exampleVisit(app)
 	chrome.Device = testbrowser.NewDevice()
@@ -60,7 +60,7 @@ func ExampleConfig_deviceProof() {
 		if session, _ := guard.Session(r); !session.Bound.IsZero() {
 			fmt.Fprint(w, "Bound to this device.")
 		} else {
-			fmt.Fprint(w, "Whoever copies the cookie is logged in.")
+			fmt.Fprint(w, "Anyone who copies the cookie is logged in.")
 		}
 	})))
 	chrome, other := exampleLogins(guard, mux)
@@ -68,7 +68,7 @@ func ExampleConfig_deviceProof() {
 	fmt.Println(other.get("/devices"))
 	// Output:
 	// 200 Bound to this device.
-	// 200 Whoever copies the cookie is logged in.
+	// 200 Anyone who copies the cookie is logged in.
 }
 
 // Payments are only for sessions that are bound. A thief has the session cookie, but not the

@@ -60,7 +60,7 @@ func ExampleGuard_EndAll() {
 			http.Error(w, "Not everybody is logged out yet.", http.StatusServiceUnavailable)
 			return
 		}
-		if err := guard.End(w, r); err != nil { // takes this browser's cookie back
+		if err := guard.End(w, r); err != nil { // deletes this browser's cookie
 			return // the guard responds
 		}
 		http.Redirect(w, r, "/login", http.StatusSeeOther)

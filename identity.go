@@ -13,13 +13,13 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// An identity is the result of resolving a request: who asks, and with which session.
+// An identity is the result of resolving a request: whose request it is, and with which session.
 type identity struct {
 	user    User // nil: nobody is logged in
 	rec     store.Record
 	now     store.Time
 	arrived store.Time // when a proof of the device has to count
-	err     error      // who asks cannot be known
+	err     error      // whose request it is cannot be known
 	pending bool       // nobody is, but a login waits for the factors that it lacks
 }
 

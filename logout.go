@@ -129,7 +129,7 @@ func (l *locked) becomeVisitor() {
 }
 
 // endPresented ends every session whose cookie the browser sent: of two cookies with our
-// name, one was planted, and nothing tells which.
+// name, one was planted, and nobody can know which.
 func (l *locked) endPresented(ctx context.Context, reason store.Reason) error {
 	c, held := l.core, l.held()
 	keys := map[store.Key]bool{}

@@ -71,7 +71,7 @@ type exposure uint8
 
 const (
 	public    exposure = iota // not on the session: its own caching headers stay
-	personal                  // on who asks: never cached
+	personal                  // on whose request it is: never cached
 	protected                 // on a live session: refused if the commit finds that it has ended (see commit)
 )
 

@@ -47,17 +47,19 @@ var guardScriptName = func() string {
 //
 //	mux.Handle("/sessionguard/", guard.Script())
 //
-// (beside a pattern such as "GET /", an http.ServeMux wants two patterns, "GET
-// /sessionguard/" and "POST /sessionguard/"), and put [Guard.ScriptTag] in the head
-// of every page that is only for logged-in users, before anything that users write:
-// markup could swallow a later tag. In the browser the script
+// If the http.ServeMux also has a pattern such as "GET /", register two patterns: "GET
+// /sessionguard/" and "POST /sessionguard/". Put [Guard.ScriptTag] in the head of every page
+// that is only for logged-in users, before anything that users write, because markup could
+// swallow a later tag.
+//
+// In the browser the script
 //
 //   - hides the page when the browser leaves it, and shows it again on Back only if the
 //     server confirms that the session it was made for is alive. Without the script,
 //     current Chromium shows such a page for up to three minutes after a silent expiry,
-//     whatever its headers (measured with Chromium 156). It treats a prerendered page
-//     likewise, and keeps a view transition from showing the page on the next one, except
-//     after a link without a redirect;
+//     whatever its headers (measured with Chromium 156). The script does the same with a
+//     prerendered page. It also keeps a view transition from showing the page on the next
+//     one, except after a link without a redirect;
 //   - counts down to the end of the session by the server's time, warns a minute before,
 //     and at the end takes the page off the screen and goes to Config.LoginPath, with the
 //     page as "next" (without its fragment, which the server never learns) and the
@@ -68,24 +70,24 @@ var guardScriptName = func() string {
 //     on the screen stays until then too;
 //   - keeps tabs in step: a logout, or a login as another user, takes the pages of all
 //     other tabs away at once, and a warning that is dismissed in one tab closes in all;
-//   - asks the server after what Turbo and htmx (2 and 4) load without loading a document, and
-//     when the page dispatches the event sessionguard:check on the document, as it should
-//     after a login or logout by fetch. If the session is then another one, or none, the
-//     script loads a new document, without the copies of pages that these libraries keep for
-//     Back. docs/front-ends.md says what to set.
+//   - checks the session when Turbo or htmx (2 and 4) has loaded something without loading a
+//     document. It does so too when the page dispatches the event sessionguard:check on the
+//     document, as it should after a login or logout by fetch. If the session is then another
+//     one, or none, the script loads a new document, without the copies of pages that these
+//     libraries keep for Back. docs/front-ends.md says what to set.
 //
-// It is one file without dependencies, works under a Content-Security-Policy of
-// default-src 'self' and whatever names the page's elements have ("DOM clobbering"), and
+// The script is one file without dependencies. It works under a Content-Security-Policy of
+// default-src 'self', and whatever names the page's elements have ("DOM clobbering"). It
 // makes no security decisions: a client that does not run it gets nothing it would not get
 // otherwise. Its routes never change a timeout beyond what any other request of the same
-// client would. What pages of other origins load from them is refused, as by gates, except
-// for the script.
+// client would. They refuse what pages of other origins load, as gates do, except for the
+// script.
 //
 //	GET  guard.….js  the script, immutable; guard.js is the same for pages
 //	                 without a ScriptTag, such as a static index.html
 //	GET  status      as [Guard.Status]
 //	POST stay        the same, and counts as activity
-//	GET  resume      redirects to "next" if a user is logged in, else to the login
+//	GET  resume      redirects to "next" if a user is logged in, else to Config.LoginPath
 //	GET  continue    the same, and revives a remembered session (for AuthRequest)
 //	POST logout      [Guard.Logout] to Config.WelcomePath
 //	POST bind, prove where browsers register and prove devices (Config.DeviceProof)
@@ -222,8 +224,8 @@ func methodNotAllowed(w http.ResponseWriter, allowed string) {
 // tabs that nobody is logged in here, unless the browser may only have to prove its device. Like everything that uses the session it keeps the
 // response out of caches; call it before writing.
 //
-// attributes are names and values of attributes to add, for texts in another language, for
-// what the script should do, and for a nonce:
+// attributes are names and values of attributes to add: texts in another language, what the
+// script should do, and a nonce:
 //
 //	guard.ScriptTag(r, "nonce", nonce, "data-activity", "on", "data-idle-title", "Noch da?")
 //

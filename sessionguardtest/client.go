@@ -17,19 +17,20 @@ import (
 )
 
 // A Client is a browser of the application, without a network: it calls the application's
-// handler and keeps the cookies. So it also works inside a testing/synctest bubble, in which
-// it has to be made.
+// handler and keeps the cookies. So it also works inside a testing/synctest bubble,
+// if it is made there.
 //
-// It sends what browsers send: the cookies, Accept, the Sec-Fetch headers, and Origin where
-// it is due. The requests come over https, so that the guard's default cookies come back.
-// It refuses the cookies that browsers refuse, such as a __Host- one without Path=/, and
-// logs that. It sends cookies whatever their SameSite.
+// It sends what browsers send: the cookies, Accept, the Sec-Fetch headers, and Origin if
+// a browser would. The requests come over https, so that the guard's default cookies are
+// sent. It refuses the cookies that browsers refuse, such as a __Host- one without
+// Path=/, and logs that. It sends cookies whatever their SameSite.
 //
 // The handler runs in the calling goroutine and has returned before the client gets the
-// response. A handler that waits for its client, that streams without an end or that takes
-// the connection, as for a WebSocket, needs a real server: see [httptest.NewServer].
+// response. Some handlers need a real server (see [httptest.NewServer]): those that wait
+// for their client, that stream without an end, or that hijack the connection, as for a
+// WebSocket.
 //
-// Methods that cannot do what they should end the test, so they belong into the test's own
+// Methods that cannot do what they should end the test, so call them in the test's own
 // goroutine.
 type Client struct {
 	// Origin is where the application seems to be. Default: "https://example.com".
@@ -66,9 +67,9 @@ func (c *Client) PostForm(path string, fields url.Values) *Response {
 	return c.Do(r)
 }
 
-// Do sends r as a browser that opens a page does. What r's own header says takes precedence,
-// such as "Sec-Fetch-Site: cross-site" for a form of another site. r is made by
-// [http.NewRequest] or [httptest.NewRequest], and its URL may be a path.
+// Do sends r as a browser that opens a page does. Fields of r's own header take
+// precedence, such as "Sec-Fetch-Site: cross-site" for a form of another site. r is made
+// by [http.NewRequest] or [httptest.NewRequest], and its URL may be a path.
 func (c *Client) Do(r *http.Request) *Response {
 	c.t.Helper()
 	return c.send(r, http.Header{
@@ -79,8 +80,8 @@ func (c *Client) Do(r *http.Request) *Response {
 	})
 }
 
-// Fetch sends r as a script in one of the application's own pages does with fetch, which gets
-// problems where a page is redirected.
+// Fetch sends r as fetch does in a script of one of the application's own pages. If a
+// browser would be redirected, the response to Fetch is an application/problem+json.
 func (c *Client) Fetch(r *http.Request) *Response {
 	c.t.Helper()
 	return c.send(r, http.Header{

@@ -14,21 +14,22 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/testhook"
 )
 
-// Bind binds r's session to a device, as a browser with Device Bound Session Credentials does
-// after the login, and gives r a proof of that, which was made age ago: for pages behind
-// [sessionguard.Guard.RequireBound], and for what becomes of a copied cookie. Called again, it
-// only makes another proof. Bind returns r.
+// Bind binds r's session to a device, as a browser with Device Bound Session Credentials
+// does after the login. It gives r a proof of the device that was made age ago. It is for
+// pages behind [sessionguard.Guard.RequireBound], and to test a copied cookie. A second
+// call only makes another proof. Bind returns r.
 //
 //	sessionguardtest.Bind(t, guard, client, 0)             // has just proven its device
 //	sessionguardtest.Bind(t, guard, client, 5*time.Minute) // too old for RequireBound(2*time.Minute)
 //	sessionguardtest.Bind(t, guard, client, time.Hour)     // as if somebody had copied the cookies then
 //
-// A browser proves its device again when that is due, and before a request. A request or a
-// client does so only if Bind is called: [Age] and [Idle] leave the proof as it is, but time
-// that passes under testing/synctest, and a redirect of RequireBound, do not.
+// A browser proves its device again when that is due, before it sends the request. A
+// request or a [Client] does so only in Bind. Time that passes under testing/synctest
+// makes the proof older, and a redirect of RequireBound deletes it. [Age] and [Idle] leave
+// it as it is.
 //
-// The test fails at once without Config.DeviceProof, and if r has no session. Where somebody acts for
-// the user, their own session is bound.
+// The test fails at once without Config.DeviceProof, and if r has no session. If somebody
+// acts for the user, the actor's session is bound.
 func Bind[U sessionguard.User, R *http.Request | *Client](t testing.TB, guard *sessionguard.Guard[U], r R, age time.Duration) R {
 	t.Helper()
 	if age < 0 {

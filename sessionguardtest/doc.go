@@ -4,17 +4,18 @@
 //
 //   - [LogIn] logs a request in, for a handler that is tested with [httptest.NewRecorder], or
 //     a [Client].
-//   - [Age] and [Idle] make the session older, so that it needs the password again, or is over.
+//   - [Age] and [Idle] make the session older, so that a page requires the password again,
+//     or the session has timed out.
 //   - [Client] is a browser at the application's handler: it keeps cookies, submits forms,
-//     follows redirects when it is asked to, and moves the clock of testing/synctest.
+//     follows redirects if you call Follow, and moves the clock of testing/synctest.
 //   - [Bind] binds the session to a device, so that a page behind RequireBound opens.
 //   - [LoggedIn] and [LoggedOut] check who is logged in, and why nobody is any more.
 //   - [Serve] does anything else that a handler can do: put values into the session, act as
 //     somebody.
 //
 // Nothing is simulated: these are real logins at the application's own guard, with its
-// configuration and its backend. The application needs no change but a way for its tests to
-// get the guard.
+// configuration and its backend. The application needs no change, except that its tests need
+// a way to get the guard.
 //
 // The tests of a small application, which docs/testing.md shows with it:
 //
@@ -126,10 +127,11 @@
 // # FIPS 140
 //
 // Inside a testing/synctest bubble, with GODEBUG=fips140=on, the first random bytes of a
-// process panic with "failed to obtain initial entropy" (Go 1.26.8), since their entropy is
-// measured with the clock, which stands still. Importing this package reads some before any
-// bubble begins. That is enough while one goroutine at a time needs random bytes. If several
-// do in a bubble, such as logins at once, call [cryptotest.SetGlobalRandom] first.
+// process panic with "failed to obtain initial entropy" (Go 1.26.8): their entropy is
+// measured with the clock, which stands still. This package therefore reads some random bytes
+// when it is imported, before any bubble begins. That is enough while one goroutine at a time
+// needs random bytes. If several do in a bubble, such as logins at once, call
+// [cryptotest.SetGlobalRandom] first.
 //
 // [cryptotest.SetGlobalRandom]: https://pkg.go.dev/testing/cryptotest#SetGlobalRandom
 package sessionguardtest

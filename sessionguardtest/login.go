@@ -17,16 +17,17 @@ import (
 // testing/synctest bubble (Go 1.26.8): their entropy is measured with the clock.
 func init() { _, _ = rand.Read(make([]byte, 1)) }
 
-// LogIn logs user in, as [sessionguard.Guard.Login] does with these options, and gives r the
-// session's cookie. r is a request for a handler, or a [Client]. LogIn returns r.
+// LogIn logs user in, as [sessionguard.Guard.Login] does with these options, and gives r
+// the session's cookie. r is a request for a handler, or a [Client]. LogIn returns r.
 //
 //	r := httptest.NewRequest("GET", "/account", nil)
 //	sessionguardtest.LogIn(t, guard, r, ada, sessionguard.Factors("pwd"))
 //
-// It is a login like any other: its events are emitted, it counts for Config.MaxSessions, and
-// the values of the visitor that r has been so far move into the session. The factors that
-// Config.Factors wants of user, and that the options do not name, are proven too. For a login
-// that waits for one, call [sessionguard.Guard.Login] in a handler for [Serve].
+// It is a login like any other: its events are emitted, it counts for Config.MaxSessions,
+// and the values of the visitor that r has been so far move into the session. LogIn also
+// proves the factors that Config.Factors requires of user and that the options do not
+// name. To test a pending login, call [sessionguard.Guard.Login] in a handler for
+// [Serve].
 //
 // The test fails at once if Login returns an error.
 func LogIn[U sessionguard.User, R *http.Request | *Client](t testing.TB, guard *sessionguard.Guard[U], r R, user U, options ...sessionguard.LoginOption) R {
@@ -47,24 +48,26 @@ func LogIn[U sessionguard.User, R *http.Request | *Client](t testing.TB, guard *
 	return r
 }
 
-// Age makes the login of r's session older by d, while its user has been active all the time:
-// for pages behind [sessionguard.Guard.RequireFresh], and for the absolute timeout. The times
-// of the session's factors, and until when it is remembered, move too. Age returns r.
+// Age makes the login of r's session older by d, as if its user had been active all the
+// time. It is for pages behind [sessionguard.Guard.RequireFresh], and for the absolute
+// timeout. The times of the session's factors, and until when it is remembered, move too.
+// Age returns r.
 //
 //	sessionguardtest.Age(t, guard, r, 10*time.Minute)
 //
-// The session gets a new cookie, which only r has. The test fails at once if r has no session.
+// The session gets a new cookie, which only r has. The test fails at once if r has no
+// session.
 //
-// A session whose time is up by then ends when it is used next, and says why. A backend on a
-// server may already have forgotten it: then the reason is [store.ReasonExpired].
+// A session that has timed out then ends when it is next used, with the reason. A backend
+// on a server may have forgotten it already: then the reason is [store.ReasonExpired].
 func Age[U sessionguard.User, R *http.Request | *Client](t testing.TB, guard *sessionguard.Guard[U], r R, d time.Duration) R {
 	t.Helper()
 	backdate(t, guard, r, "Age", testhook.Shift{By: d, Active: true})
 	return r
 }
 
-// Idle is [Age], but the user has not been active for d either: as if d had passed without a
-// request. Unlike [Client.Wait] it needs no testing/synctest, and only r's session notices.
+// Idle is [Age] without activity: as if d had passed without a request. Unlike
+// [Client.Wait] it needs no testing/synctest, and moves only r's session.
 //
 //	sessionguardtest.Idle(t, guard, client, 31*time.Minute)
 func Idle[U sessionguard.User, R *http.Request | *Client](t testing.TB, guard *sessionguard.Guard[U], r R, d time.Duration) R {
@@ -86,17 +89,18 @@ func backdate[U sessionguard.User, R *http.Request | *Client](t testing.TB, guar
 	b.keep(w.Result().Cookies())
 }
 
-// Serve calls a handler of the test, wrapped in guard.Handler, for the browser that r stands
-// for, which keeps the cookies that are set: to put values into a session, to read them, or
-// for whatever else the guard does in a handler. Serve returns r.
+// Serve calls a handler of the test, wrapped in guard.Handler. Use it to put values into
+// a session, to read them, or for whatever else the guard does in a handler. r stands for
+// a browser, which keeps the cookies that are set. Serve returns r.
 //
 //	sessionguardtest.Serve(t, guard, r, func(w http.ResponseWriter, r *http.Request) {
 //		session, _ := guard.Get(r, "cart")
 //		session.Values["items"] = 3
 //	})
 //
-// The handler gets a POST of "/" with r's cookies and other header fields, but those that
-// say where it comes from. The test fails at once if the response is an error.
+// The handler gets a POST of "/" with r's cookies and other header fields, except those
+// that say where a request comes from. The test fails at once if the response is an
+// error.
 func Serve[U sessionguard.User, R *http.Request | *Client](t testing.TB, guard *sessionguard.Guard[U], r R, handler http.HandlerFunc) R {
 	t.Helper()
 	serve(t, guard, r, "Serve", func(w http.ResponseWriter, r *http.Request) error {
@@ -136,8 +140,8 @@ func LoggedIn[U sessionguard.User, R *http.Request | *Client](t testing.TB, guar
 }
 
 // LoggedOut checks that nobody is logged in with the cookies of r, for this reason: see
-// [sessionguard.Guard.EndReason]. The reason is "" for a visitor who never was logged in, or
-// has logged out in this browser. Like [LoggedIn] it is no activity.
+// [sessionguard.Guard.EndReason]. The reason is "" for a visitor who never was logged in,
+// or has logged out in this browser. Like [LoggedIn] it is no activity.
 //
 //	sessionguardtest.LoggedOut(t, guard, client, store.ReasonIdle)
 func LoggedOut[U sessionguard.User, R *http.Request | *Client](t testing.TB, guard *sessionguard.Guard[U], r R, reason store.Reason) {

@@ -20,9 +20,9 @@ func (s *Store) LoadByID(ctx context.Context, owner, id string) (store.Record, e
 	return s.record(group, reply[0], reply[1])
 }
 
-// ByOwner implements [store.Backend]. It takes one round trip, and another one for each page
-// of entries of the index in which sessions have expired. If only replicas lag, it returns the
-// page with the error, so that whoever ends the sessions can.
+// ByOwner implements [store.Backend]. It takes one round trip, and another one for each
+// page of entries of the index in which sessions have expired. If only replicas lag, it
+// returns the page with the error, so that the caller can still end the sessions.
 func (s *Store) ByOwner(ctx context.Context, owner, after string, max int) (page []store.Record, err error) {
 	group, position := store.GroupOf(owner), ""
 	if after, _, _ := strings.Cut(after, "\x00"); after != "" { // which is as great, as no ID has a zero byte
@@ -44,8 +44,8 @@ func (s *Store) ByOwner(ctx context.Context, owner, after string, max int) (page
 	}
 }
 
-// DeleteByID implements [store.Backend]. It takes one round trip for each group of owners. One
-// that fails does not save the sessions of others.
+// DeleteByID implements [store.Backend]. It takes one round trip for each group of
+// owners. If one fails, it ends the sessions of the other groups all the same.
 func (s *Store) DeleteByID(ctx context.Context, ends []store.End) ([]store.Record, error) {
 	byGroup := map[int][]int{} // indexes of ends
 	for i, end := range ends {

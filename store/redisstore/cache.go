@@ -11,9 +11,9 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Cached implements [store.Cacher]. It returns only live sessions. That a session has
-// ended must come from the server: a touch or a login on another node may have extended
-// it meanwhile.
+// Cached implements [store.Cacher]. It returns only live sessions. Only the server knows
+// that a session has ended, because a touch or a login on another node may have extended
+// it.
 func (s *Store) Cached(key store.Key) (store.Record, bool) {
 	if s.cache == nil {
 		return store.Record{}, false

@@ -17,10 +17,11 @@ import (
 // page of ByOwner.
 const countPage = 2 * store.MaxPage
 
-// All implements [store.Lister]. It takes one round trip for each [store.MaxPage] sessions, and
-// at least one for each group of owners. On a cluster, a node that hangs takes a quarter of
-// Config.Timeout for each group that it has. Where a value is corrupt, a group cannot be read or
-// replicas lag, it yields the error after all other sessions, so that whoever ends them all can.
+// All implements [store.Lister]. It takes one round trip for each [store.MaxPage]
+// sessions, and at least one for each group of owners. On a cluster, a node that hangs
+// takes a quarter of Config.Timeout for each group that it has. If a value is corrupt, a
+// group cannot be read or replicas lag, All yields the error after all other sessions, so
+// that the caller can still end these.
 func (s *Store) All(ctx context.Context, realm string) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
 		var failed error

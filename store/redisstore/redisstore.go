@@ -26,19 +26,20 @@ type Config struct {
 	Timeout time.Duration
 
 	// CacheFor lets this process use a session for so long after reading it. It bounds
-	// how long this process may accept a session that has ended elsewhere; see the
-	// package's section on caching. Default: 0, every request asks the server.
+	// how long this process may accept a session that has ended elsewhere: see the
+	// package's section on caching. Default: 0, and every request calls the server.
 	CacheFor time.Duration
 
-	// WaitReplicas makes a logout wait until replicas know of it, so that a failover cannot
-	// undo it; see the package's section on replication. Default: none.
+	// WaitReplicas makes a logout wait until replicas have received it, so that a
+	// failover cannot undo it: see the package's section on replication. Default: none.
 	WaitReplicas WaitReplicas
 }
 
-// A Store is a [store.Backend], a [store.Watcher], a [store.Lister] and a [store.Cacher] on
-// Redis. Beyond the errors of package store, it refuses a key that is already taken, a key
-// outside the owner's group and a Replace that changes the owner. Errors name the Redis key that
-// they are about, and never contain a password of [New].
+// A Store is a [store.Backend], a [store.Watcher], a [store.Lister] and a [store.Cacher]
+// on Redis. Beyond the errors of package store, it returns an error for a key that is
+// already taken, for a key outside the owner's group, and for a Replace that changes the
+// owner. Errors name the Redis key that they are about, and never contain a password of
+// [New].
 type Store struct {
 	client   *client
 	shared   bool // the client is the application's
@@ -69,11 +70,15 @@ var (
 // New connects to the server that option names. It returns an error if the server is
 // unreachable, is a replica, or is older than Redis 6.2.
 //
-// It refuses options that would break a guarantee: reading from replicas, a ConnLifetime
-// (a command in flight when it ends would be executed twice), a DialFn (use DialCtxFn,
-// which can be bounded), and with CacheFor the options that replace, disable or
-// reconfigure client-side caching. Timeouts longer than Config.Timeout allows are cut down
-// to it. AuthCredentialsFn has to return within Config.Timeout.
+// It also returns an error for options that would break a guarantee:
+//
+//   - reading from replicas
+//   - a ConnLifetime: a command in flight when it ends would be executed twice
+//   - a DialFn: use DialCtxFn, which can be bounded
+//   - with CacheFor, options that replace, disable or reconfigure client-side caching
+//
+// Timeouts longer than Config.Timeout allows are cut down to it. AuthCredentialsFn has to
+// return within Config.Timeout.
 func New(option rueidis.ClientOption, config Config) (*Store, error) {
 	option, config, err := prepareOptions(option, config)
 	if err != nil {
@@ -98,23 +103,23 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 	return s, nil
 }
 
-// NewWithClient is [New] with a client that the application uses for other things too. Close
-// does not close it. Config.CacheFor is refused, since it takes a cache of this package in each
-// connection.
+// NewWithClient is [New] with a client that the application uses for other things too.
+// Close does not close it. With Config.CacheFor it returns an error, because the cache
+// needs connections of this package.
 //
 // A client does not show its options. The application sets those that New would:
 //
-//   - ConnLifetime must not be set: a command in flight when it ends would be executed twice.
-//     A logout or a login would seem to have failed.
+//   - ConnLifetime must not be set: a command in flight when it ends would be executed
+//     twice. A logout or a login would seem to have failed.
 //   - DialFn must not be set, Dialer.Timeout and ConnWriteTimeout must be at most half of
-//     Config.Timeout, and Dialer.KeepAlive a quarter. Otherwise some calls to a server that
-//     does not answer take as long as these allow.
-//   - BlockingPoolSize must have room for each Watch (a guard has one) and, with WaitReplicas,
-//     for 128 calls, beside what the application blocks.
+//     Config.Timeout, and Dialer.KeepAlive a quarter. Otherwise some calls to a server
+//     that does not respond take as long as these allow.
+//   - BlockingPoolSize must have room for each Watch (a guard has one) and, with
+//     WaitReplicas, for 128 calls, beside what the application blocks.
 //
-// Replicas may serve the application's reads. This package sends only commands that count as
-// writes, and a replica refuses those. The application's commands share the pipeline, and slow
-// ones delay requests.
+// Replicas may serve the application's reads. This package sends only commands that count
+// as writes, and a replica refuses those. The application's commands share the pipeline,
+// and slow ones delay requests.
 func NewWithClient(client rueidis.Client, config Config) (*Store, error) {
 	config, err := prepareConfig(config)
 	switch {
@@ -171,15 +176,19 @@ func (s *Store) Close() {
 	}
 }
 
-// Ping returns an error if the server could not serve a login now: if it is unreachable, a
-// replica, out of memory or otherwise refuses writes, if a cluster is down or one node of it
-// could not serve those users whose sessions it has, or if with [WaitReplicas] too few replicas
-// receive what is written. It changes nothing, and returns within Config.Timeout. It takes one
-// round trip, on a cluster one for each of the 64 groups.
+// Ping returns an error if the server could not serve a login now:
+//
+//   - it is unreachable, a replica or out of memory, or refuses writes for another reason
+//   - a cluster is down, or one of its nodes could not serve the users whose sessions it
+//     has
+//   - with [WaitReplicas], too few replicas receive what is written
+//
+// Ping changes nothing, and returns within Config.Timeout. It takes one round trip, on a
+// cluster one for each of the 64 groups.
 //
 // It is for the readiness probe of a process. All processes fail it at the same time, so
-// consider what a load balancer does then: a guard would respond with 503 where a session is
-// needed, and serve all other pages.
+// consider what a load balancer does then. A guard would respond with 503 only where a
+// session is needed, and serve all other pages.
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

@@ -10,27 +10,31 @@ import (
 )
 
 // WaitReplicas makes a call wait until replicas have received what the server has written
-// until then (WAIT). If they have not in time, the call returns an error, although the server
-// has made the change: a guard responds with 503, and whoever repeats the call waits again.
+// until then (WAIT). If they have not received it in time, the call returns an error,
+// although the server has made the change. A guard then responds with 503, and a repeated
+// call waits again.
 //
-// A promoted replica that has confirmed an end knows of it. One that has not may still be
-// promoted if Number is less than the number of replicas, so Number is best all of them: those
-// that are never promoted (replica-priority 0) and whatever else the server takes for a replica,
-// such as a backup tool, can confirm in the place of one that is. A replica confirms what it holds in
-// memory: if the primary and the replicas lose power together, the append-only file decides.
+// A promoted replica that has confirmed an end knows of it. If Number is less than the
+// number of replicas, one that has not confirmed may be promoted, so Number is best all
+// of them. Whatever the server takes for a replica can confirm in the place of another: a
+// replica that is never promoted (replica-priority 0), or a backup tool. A replica
+// confirms what it holds in memory. If the primary and the replicas lose power together,
+// the append-only file decides.
 type WaitReplicas struct {
 	// Number is how many replicas have to confirm. Default: 0, no call waits.
 	Number int
 
-	// Timeout is how long a call waits for them, or less if its own time is over before. It must be shorter than Config.Timeout. Without
-	// enough replicas, every logout and every login that replaces a session takes that long
-	// and fails. Default: half of Config.Timeout.
+	// Timeout is how long a call waits for them, unless its own time is over before. It
+	// must be shorter than Config.Timeout. Without enough replicas, every logout and
+	// every login that replaces a session takes that long and fails. Default: half of
+	// Config.Timeout.
 	Timeout time.Duration
 
 	// EveryWrite makes every write but Touch wait. By default, only what ends or replaces
-	// a session does: Delete, DeleteByID, Replace, and Create if its limit may end sessions. A
-	// failover may then lose a login or changed values, but no logout. ByOwner and All wait too,
-	// because a second EndUser or EndAll that finds nothing must not confirm what the first could not.
+	// a session waits: Delete, DeleteByID, Replace, and Create if its limit may end
+	// sessions. A failover may then lose a login or changed values, but no logout.
+	// ByOwner and All wait too, because a second EndUser or EndAll that finds nothing
+	// must not confirm what the first could not.
 	EveryWrite bool
 }
 

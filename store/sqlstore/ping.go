@@ -7,11 +7,15 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Ping returns an error if the Store could not serve a login now: if the database is
-// unreachable or slower than [Config.Timeout], no connection of the pool becomes free, the
-// tables are missing, the database user has too few rights, the server or the file is
-// read-only (a standby, a replica), the disk is full, or a synchronous standby does not
-// answer. It is for the readiness probe of a node:
+// Ping returns an error if the Store could not serve a login now:
+//
+//   - the database is unreachable or slower than [Config.Timeout], or no connection of the
+//     pool becomes free
+//   - the tables are missing, or the database user has too few rights
+//   - the server or the file is read-only (a standby, a replica), or the disk is full
+//   - a synchronous standby does not respond
+//
+// It is for the readiness probe of a node:
 //
 //	if err := sessions.Ping(r.Context()); err != nil {
 //		http.Error(w, "not ready", http.StatusServiceUnavailable)

@@ -90,7 +90,7 @@
 // PostgreSQL must be 9.6 or later, judging by the features that the statements use.
 //
 // [Listening] cuts the streams of an ended session on every node at once. Without it, and
-// on other databases, that takes up to 30 seconds. Anybody who may connect to the database
+// on other databases, that takes up to 30 seconds. Anyone who may connect to the database
 // may NOTIFY, and so cut streams without ending a session: use REVOKE CONNECT to keep
 // strangers out.
 //
@@ -98,7 +98,7 @@
 //
 // A pooler in transaction mode, such as PgBouncer, may run each statement on another
 // connection to the server. What a driver has prepared there is then missing, or belongs to
-// another client: at worst a statement of somebody else's runs with the values of this one.
+// another client. At worst another client's statement runs with the values of this one.
 // So let the driver send a statement and its values together:
 //
 //   - pgx: default_query_exec_mode=exec or simple_protocol in the connection string. The
@@ -108,8 +108,9 @@
 //
 // A Store refuses to work where its first calls show that statements can be mixed up.
 //
-// LISTEN does not work through such a pooler. A [Listener] that tries notices within twelve
-// seconds of each attempt that nothing arrives, logs that, and lets the guard check all its streams.
+// LISTEN does not work through such a pooler. A [Listener] that tries it notices that nothing
+// arrives, within twelve seconds of each attempt. It logs that, and lets the guard check all
+// its streams.
 // Give the Listen of [Listening] a pool of its own that goes directly to the server, or
 // do without a Listener.
 //
@@ -159,9 +160,10 @@
 //   - libSQL in a local file with tursodatabase/go-libsql (20251219)
 //
 // Not tried: other versions, MySQL over TLS, libSQL on a server, MySQL 8, TiDB, Vitess, Dolt,
-// CockroachDB, YugabyteDB, Galera, and the services of cloud providers. Where a server only
-// speaks the protocol of one of the above, run store/storetest on it first: the Store relies on
-// row locks, and on what an UPDATE sees that had to wait for one.
+// CockroachDB, YugabyteDB, Galera, and the services of cloud providers. If a server only speaks
+// the protocol of one of the above, run store/storetest on it first. The Store relies on row
+// locks. It also relies on this: an UPDATE that had to wait for a row lock sees the row as it is
+// after the wait.
 //
 // # Connection settings
 //
@@ -187,7 +189,7 @@
 //
 //   - PostgreSQL with synchronous_commit=off, wherever it is set (the server, the database, the
 //     role or the connection string), or with fsync=off. All other values of
-//     synchronous_commit wait for the local disk. Where it is turned off later, what ends or
+//     synchronous_commit wait for the local disk. If it is turned off later, what ends or
 //     replaces a session still waits for the disk.
 //   - MySQL and MariaDB with innodb_flush_log_at_trx_commit 0 or 2, or
 //     innodb_flush_method=nosync. With a binary log also with a sync_binlog other than 1,
@@ -202,11 +204,11 @@
 // innodb_flush_log_at_trx_commit=2, any sync_binlog, and PRAGMA synchronous.
 //
 // SQLite's default, journal_mode=DELETE with synchronous=FULL, is accepted, although a power
-// failure may undo the very last change, except with synchronous=EXTRA. With the write-ahead
-// log, FULL is enough.
+// failure may then undo the very last change. synchronous=EXTRA prevents that. With the
+// write-ahead log, FULL is enough.
 //
 // The Store cannot know what lies below the database: a disk or a virtual machine that
-// confirms writes early undoes logouts too, and so does whoever restores a snapshot.
+// confirms writes early undoes logouts too, and so does anyone who restores a snapshot.
 //
 // # Several applications
 //
@@ -229,17 +231,17 @@
 //     not remote_write if a machine may lose power. Promote the standby that has received most.
 //   - MySQL and MariaDB with semi-synchronous replication. Set
 //     rpl_semi_sync_master_wait_point=AFTER_SYNC, so that nobody sees a change that a failover
-//     may undo, and a rpl_semi_sync_master_timeout far longer than [Config.Timeout]: after it
+//     may undo. Set a rpl_semi_sync_master_timeout far longer than [Config.Timeout]: after it
 //     the primary goes on without its replicas, silently. MySQL 8.0.26 and later call these
 //     rpl_semi_sync_source_…
 //
-// While no replica answers, changes then fail, and the guard responds with 503. They may have
+// While no replica responds, changes then fail, and the guard responds with 503. They may have
 // taken effect on the primary. With PostgreSQL, a repeated logout waits for the standby as the
-// first did; an EndUser that finds no session any more waits for nothing. Semi-synchronous
+// first did. An EndUser that finds no session any more waits for nothing. Semi-synchronous
 // replication has not been tried.
 //
-// Or end all sessions after a failover: after DELETE FROM sessionguard_sessions, each session
-// ends with its next request, and its streams end within five minutes.
+// Or end all sessions after a failover, with DELETE FROM sessionguard_sessions. Each session
+// then ends with its next request, and its streams end within five minutes.
 //
 // # Clocks
 //

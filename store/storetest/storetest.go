@@ -35,13 +35,14 @@ import (
 
 // Run checks every rule of [store.Backend], each in a subtest with a backend from newBackend.
 // All backends may share one database, even one that is in use: keys and owners are random,
-// and nothing else is read. If the backend is a [store.Watcher] or a [store.Lister], Run checks
-// the rules of these too; to find out, it calls newBackend once more.
+// and nothing else is read. Run calls newBackend once more to find out whether the backend is
+// a [store.Watcher] or a [store.Lister]. If so, it checks the rules of these too.
 //
-// Run never sleeps. Instead of waiting for sessions to end, it creates some that have ended:
-// just now, which a backend has to keep for [store.Grace], or an hour ago, which it has to
-// accept, but to keep only if they are remembered. All other sessions end at least half an
-// hour from now, so the clocks of the test and of a remote backend need not agree to the second.
+// Run never sleeps. Instead of waiting for sessions to end, it creates some that have ended.
+// Those that ended just now a backend has to keep for [store.Grace]. Those that ended an hour
+// ago it has to accept, but to keep only if they are remembered. All other sessions end at
+// least half an hour from now, so the clocks of the test and of a remote backend need not
+// agree to the second.
 func Run(t *testing.T, newBackend func(t *testing.T) store.Backend) {
 	for _, c := range checksFor(newBackend(t)) {
 		t.Run(c.name, func(t *testing.T) {

@@ -183,10 +183,7 @@ func (l *locked) newActing(target User, o loginOptions) (token string, next stor
 	if phase, _ := phaseAt(l.rec, l.now); phase != alive {
 		return "", next, ErrNoSession
 	}
-	token, next, err = l.newSession(target, owner.Uncounted)
-	if err != nil {
-		return "", next, err
-	}
+	token, next = l.newSession(target, owner.Uncounted)
 	next.Details.Label = o.label
 	next.Details.Actor = &store.Actor{Owner: l.rec.Owner, ID: l.rec.ID, Key: l.rec.Key}
 	next.Expires = min(l.now.Add(o.absolute), l.rec.Deadline())
@@ -361,11 +358,8 @@ func (l *locked) findActor(ctx context.Context) (own store.Record, user User, er
 // hide moves the request's session, without its values, to a key that nobody has a token of.
 func (l *locked) hide(ctx context.Context) (store.Record, error) {
 	c, key := l.core, l.rec.Key
-	_, hiddenKey, err := c.newToken(l.rec.Owner)
-	if err != nil {
-		return store.Record{}, err
-	}
-	latest := l.rec
+	_, hiddenKey := c.newToken(l.rec.Owner)
+	latest, err := l.rec, error(nil)
 	for range maxRenewalConflicts {
 		session := *latest.Session
 		session.Key, session.Values = hiddenKey, nil

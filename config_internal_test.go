@@ -114,7 +114,7 @@ func TestZeroConfigIsTheSecureDefault(t *testing.T) {
 
 	other, err := New(Config[*configUser]{FindUser: findConfigUser, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	value, _, err := c.cookies.NewToken()
+	value, _ := c.cookies.NewToken(nil)
 	require.NoError(t, err)
 	require.True(t, c.cookies.Verify(value))
 	require.False(t, other.cookies.Verify(value), "the keys are random")

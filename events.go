@@ -326,7 +326,7 @@ func (c *core) warnOfHTTP(r *http.Request) {
 
 // logBypass logs that the response to r goes around the guard's ResponseWriter.
 func (c *core) logBypass(r *http.Request) {
-	c.logError("a response goes around the guard, which can neither set its cookies nor forbid caching: an adapter for a framework has to hand on the ResponseWriter that it gets, as docs/frameworks.md shows",
+	c.logError("a response goes around the guard, which can neither set its cookies nor forbid caching: an adapter for a framework has to hand on the ResponseWriter that it gets, as docs/routers.md shows",
 		"path", truncate(r.URL.Path), "method", truncate(r.Method))
 }
 

@@ -269,21 +269,15 @@ func (l *locked) newLogin(user User, o loginOptions) (*login, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sessionguard: Login: Config.Factors: %w", err)
 	}
-	n.token, n.next, err = l.newSession(user, owner.Counted)
-	if err != nil {
-		return nil, err
-	}
+	n.token, n.next = l.newSession(user, owner.Counted)
 	n.next.Details.Factors, n.next.Details.Label = factor.Add(nil, o.factors, l.now), o.label
 	return n, nil
 }
 
 // newSession returns a session for user, without its limits, and its cookie's value.
-func (l *locked) newSession(user User, kind owner.Kind) (token string, next store.Record, err error) {
+func (l *locked) newSession(user User, kind owner.Kind) (token string, next store.Record) {
 	ownerName := l.core.owners.Of(kind, user.UserID())
-	token, key, err := l.core.newToken(ownerName)
-	if err != nil {
-		return "", store.Record{}, err
-	}
+	token, key := l.core.newToken(ownerName)
 	details := store.Details{Created: l.now}
 	details.UserAgent, details.Address = l.core.device(l.caller)
 	return token, store.Record{LastSeen: l.now, Session: &store.Session{
@@ -293,16 +287,13 @@ func (l *locked) newSession(user User, kind owner.Kind) (token string, next stor
 		Stamp:         stamp.Of(user),
 		Authenticated: l.now,
 		Details:       &details,
-	}}, nil
+	}}
 }
 
 // renew moves a session to a new token, and changes nothing else of it: whoever has revived
 // it before has not logged in since. It does not follow a session that has moved meanwhile.
 func (l *locked) renew(ctx context.Context, own store.Record) (token string, next store.Record, err error) {
-	token, key, err := l.core.newToken(own.Owner)
-	if err != nil {
-		return "", next, err
-	}
+	token, key := l.core.newToken(own.Owner)
 	err = l.core.retryMoved(ctx, own, func(latest store.Record) error {
 		if latest.Key != own.Key {
 			return store.ErrNotFound
@@ -337,10 +328,7 @@ func (l *locked) checkWhole(n *login) error {
 	if n.missing = factor.Missing(factors, n.needs); n.missing == nil {
 		return nil
 	}
-	token, next, err := l.newSession(n.user, owner.Uncounted)
-	if err != nil {
-		return err
-	}
+	token, next := l.newSession(n.user, owner.Uncounted)
 	next.Details.Factors = factors
 	next.IdleTimeout = l.core.factorTimeout
 	next.Expires = l.now.Add(l.core.factorTimeout).Add(time.Hour) // it idles out before, which is what its user is told

@@ -71,7 +71,7 @@ var guardScriptName = func() string {
 //     when the page dispatches the event sessionguard:check on the document, as it should
 //     after a login or logout by fetch. If the session is then another one, or none, the
 //     script loads a new document, without the copies of pages that these libraries keep for
-//     Back. docs/htmx-turbo.md says what to set.
+//     Back. docs/front-ends.md says what to set.
 //
 // It is one file without dependencies, works under a Content-Security-Policy of
 // default-src 'self' and whatever names the page's elements have ("DOM clobbering"), and

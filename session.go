@@ -1,25 +1,3 @@
-// Package sessionguard makes sessions end.
-//
-// It wraps any [http.Handler] with sliding expiry, a logout that really logs out, pages
-// that the Back button does not bring back afterwards, and role gates. It builds on
-// gorilla/sessions, whose API for values and flashes stays as it is, and on
-// gorilla/securecookie.
-//
-// The server keeps one session per login, and the cookie is only its name. Ending a
-// session means deleting a record, and there is nothing to replay:
-//
-//	guard, err := sessionguard.New(sessionguard.Config[*User]{FindUser: users.Find, Keys: keys})
-//
-//	mux.Handle("POST /logout", guard.Logout("/"))
-//	mux.Handle("GET /home", guard.RequireRole("Engineer")(home))
-//
-//	http.ListenAndServe(addr, guard.Handler(mux))
-//
-// Every wrapper is a func(http.Handler) http.Handler, or a method value of that type, and
-// works with any router and in any order.
-//
-// Package sessionguardtest is for the tests of an application, and packages sqlstore and
-// redisstore keep the sessions of several nodes. The README and docs/ have the rest.
 package sessionguard
 
 import (
@@ -377,16 +355,14 @@ func (c *core) retryMoved(ctx context.Context, rec store.Record, do func(store.R
 
 // newToken returns a new session cookie's value and the key of its session. Unless the
 // backend is in this process, the key belongs to the owner's group. Keys are hashes, so
-// newToken retries until one does: 64 attempts on average, a few tenths of a millisecond.
-// For an attacker who knows the owner this costs 6 of 256 bits.
-func (c *core) newToken(owner string) (value string, key store.Key, err error) {
-	group := store.GroupOf(owner)
-	for {
-		value, key, err = c.cookies.NewToken()
-		if err != nil || c.local || key.Group() == group {
-			return value, key, err
-		}
+// it takes 64 attempts on average. For an attacker who knows the owner this costs 6 of 256
+// bits.
+func (c *core) newToken(owner string) (value string, key store.Key) {
+	if c.local {
+		return c.cookies.NewToken(nil)
 	}
+	group := store.GroupOf(owner)
+	return c.cookies.NewToken(func(key store.Key) bool { return key.Group() == group })
 }
 
 func newPublicID() string { return rand.Text() }

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newBoundApp is newApp with pages for bound sessions: /bound, and /step for a proof of the
-// last 2 minutes.
+// newBoundApp is newApp with pages for bound sessions: /bound, /payments, and /step for a proof
+// of the last 2 minutes.
 func newBoundApp(t testing.TB) (*sessionguard.Guard[*person], http.Handler) {
 	t.Helper()
 	guard, app := newApp(t, func(c *config) {
@@ -29,6 +29,7 @@ func newBoundApp(t testing.TB) (*sessionguard.Guard[*person], http.Handler) {
 	mux := http.NewServeMux()
 	mux.Handle("/", app)
 	mux.Handle("/bound", guard.RequireBound(0)(page))
+	mux.Handle("/payments", guard.RequireBound(0)(page))
 	mux.Handle("/step", guard.RequireBound(2*time.Minute)(page))
 	return guard, guard.Handler(mux)
 }

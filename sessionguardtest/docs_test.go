@@ -12,6 +12,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard"
 	"github.com/sessionguard-go/sessionguard/sessionguardtest"
+	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -33,41 +34,44 @@ func TestThePackageCommentShowsTheApplicationsTests(t *testing.T) {
 
 var codeBlock = regexp.MustCompile("(?s)```go\n(.*?)```\n")
 
-// docs/testing.md shows the application and its tests whole, and otherwise parts of them.
+// docs/testing.md shows the application and its tests whole. Its other code is below.
 func TestThePageAboutTestsShowsCodeThatRuns(t *testing.T) {
-	files := []string{read(t, "internal/app/app.go"), read(t, "internal/app/app_test.go")}
+	app, tests := read(t, "internal/app/app.go"), read(t, "internal/app/app_test.go")
+	here := unindented(read(t, "docs_test.go"))
 	whole := 0
 	for _, block := range codeBlock.FindAllStringSubmatch(read(t, "../docs/testing.md"), -1) {
-		switch code := block[1]; {
-		case code == files[0] || code == files[1]:
+		if code := block[1]; code == app || code == tests {
 			whole++
-		default:
-			found := false
-			for _, file := range files {
-				found = found || strings.Contains(unindented(file), unindented(code))
-			}
-			require.True(t, found, code)
+		} else {
+			require.Contains(t, here, unindented(code))
 		}
 	}
-	require.Equal(t, len(files), whole)
+	require.Equal(t, 2, whole)
+
+	guard, handler := newApp(t, nil)
+	showTimeout(t, guard, handler)
+	guard, handler = newBoundApp(t)
+	client := sessionguardtest.NewClient(t, handler)
+	sessionguardtest.LogIn(t, guard, client, ada)
+	showDevice(t, guard, client)
 }
 
-// unindented returns text with no space at the beginnings of lines.
-func unindented(text string) string {
-	return regexp.MustCompile(`(?m)^[ \t]+`).ReplaceAllString(text, "")
-}
-
-// The README's lines run.
-func TestTheReadmeShowsCodeThatRuns(t *testing.T) {
-	_, rest, found := strings.Cut(read(t, "../README.md"), "## In your application's tests\n")
-	require.True(t, found)
-	code := codeBlock.FindStringSubmatch(rest)[1]
-	require.Contains(t, unindented(read(t, "docs_test.go")), unindented(code))
-
-	guard, app := newApp(t, nil)
+func showTimeout(t *testing.T, guard *sessionguard.Guard[*person], app http.Handler) {
 	client := sessionguardtest.NewClient(t, app) // a browser without a network
 	sessionguardtest.LogIn(t, guard, client, ada, sessionguard.Factors("pwd"))
 	client.Get("/home").HasStatus(http.StatusOK).Contains("Hello, ada.")
 	sessionguardtest.Idle(t, guard, client, 31*time.Minute) // or, under testing/synctest, client.Wait(31*time.Minute)
 	client.Get("/home").RedirectsTo("/login?next=%2Fhome&reason=idle")
+}
+
+func showDevice(t *testing.T, guard *sessionguard.Guard[*person], client *sessionguardtest.Client) {
+	sessionguardtest.Bind(t, guard, client, 0)
+	client.Get("/payments").HasStatus(http.StatusOK) // behind RequireBound(0)
+	sessionguardtest.Bind(t, guard, client, 11*time.Minute)
+	sessionguardtest.LoggedOut(t, guard, client, store.ReasonDeviceUnproven)
+}
+
+// unindented returns text with no space at the beginnings of lines.
+func unindented(text string) string {
+	return regexp.MustCompile(`(?m)^[ \t]+`).ReplaceAllString(text, "")
 }

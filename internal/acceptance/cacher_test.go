@@ -55,7 +55,7 @@ func TestCachedSessionCausesNoBackendCall(t *testing.T) {
 		require.Equal(t, 1, backend.callCounts()["Load"])
 
 		forger := s.browse()
-		for _, value := range []string{"A", strings.Repeat("A", 144), b.Cookies()[sessionCookie][1:] + "A"} {
+		for _, value := range []string{"A", strings.Repeat("A", 64), b.Cookies()[sessionCookie][1:] + "A"} {
 			forger.SetCookies(map[string]string{sessionCookie: value})
 			require.False(t, forger.loggedIn())
 		}

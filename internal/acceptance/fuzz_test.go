@@ -24,7 +24,7 @@ var cookieSeeds = [][2]string{
 	{"__Host-Http-session=REAL", "__Host-Http-session=REAL"},
 	{"__Host-Http-session=REAL; __Host-Http-session=", ""},
 	{"__Host-Http-session=x", "__Host-Http-session=REAL"},
-	{"__Host-Http-session=REAL; __Host-Http-session=" + strings.Repeat("A", 144), "__Host-Http-session=VISITOR"},
+	{"__Host-Http-session=REAL; __Host-Http-session=" + strings.Repeat("A", 64), "__Host-Http-session=VISITOR"},
 	{"__Host-Http-session=" + strings.Repeat("A; __Host-Http-session=REAL", 9), ""},
 	{" \t__Host-Http-session \t=\t REAL\t;;", ";"},
 	{"__Host-Http-session=\"REAL\"", ""},
@@ -36,7 +36,7 @@ var cookieSeeds = [][2]string{
 	{"__Host-Http-session-anonymous=VISITOR", "__Host-Http-session=REAL"},
 	{"__Host-Http-session-anonymous=VISITOR; __Host-Http-session-anonymous=VISITOR", ""},
 	{"__Host-Http-session", "=__Host-Http-session=REAL"},
-	{"__Host-Http-session=" + strings.Repeat("A", 144), "__Host-Http-session-anonymous=" + strings.Repeat("A", 4000)},
+	{"__Host-Http-session=" + strings.Repeat("A", 64), "__Host-Http-session-anonymous=" + strings.Repeat("A", 4000)},
 	{"__Host-Http-session=" + strings.Repeat("REAL", 60), strings.Repeat("; ", 1000)},
 }
 

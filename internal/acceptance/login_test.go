@@ -59,11 +59,11 @@ func TestUnknownTokenIsNeverAdopted(t *testing.T) {
 		old.Post("/logout")
 		ours, err := cookie.New(testKeys, idle, http.Cookie{Secure: true})
 		require.NoError(s.T, err)
-		unknown, _, err := ours.NewToken()
+		unknown, _ := ours.NewToken(nil)
 		require.NoError(s.T, err)
 		for name, value := range map[string]string{
 			"ended": signed, "signed by us, never issued": unknown, "forged": signed[:len(signed)-4] + "AAAA",
-			"chosen": strings.Repeat("A", 144), "short": "1", "empty": "",
+			"chosen": strings.Repeat("A", 64), "short": "1", "empty": "",
 		} {
 			victim := s.browse()
 			victim.SetCookies(map[string]string{sessionCookie: value})

@@ -146,7 +146,7 @@ func TestLogoutOfAVisitorStoresNothing(t *testing.T) {
 		backend := newFailingBackend()
 		s := newSite(t, func(c *sessionguard.Config[*user]) { c.Backend = backend })
 		visitor, forger, expired := s.browse(), s.browse(), s.browse()
-		forger.SetCookies(map[string]string{sessionCookie: strings.Repeat("A", 144), visitorCookie: "forged"})
+		forger.SetCookies(map[string]string{sessionCookie: strings.Repeat("A", 64), visitorCookie: "forged"})
 		expired.login("ada")
 		old := expired.Cookies()
 		advance(absolute)

@@ -69,7 +69,7 @@ func gateClients(s *site) map[string]*browser {
 
 	clients["visitor"] = s.browse()
 	clients["forger"] = s.browse()
-	clients["forger"].SetCookies(map[string]string{sessionCookie: strings.Repeat("A", 144)})
+	clients["forger"].SetCookies(map[string]string{sessionCookie: strings.Repeat("A", 64)})
 	return clients
 }
 

@@ -19,6 +19,7 @@ func requireUnavailable(t *testing.T, resp response) {
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, resp.Body)
 	require.NotEmpty(t, resp.Header.Get("Retry-After"))
 	require.NotContains(t, resp.Body, "secret")
+	require.NotContains(t, resp.Body, errBackendDown.Error(), "ASVS 16.5.1")
 	requireNoStore(t, resp.Header)
 }
 

@@ -43,7 +43,7 @@ func distinct(cookies *string, name string, shortest, longest int) (values []str
 // the session, or "". Other errors are the backend's, which is called at most twice for each
 // of MaxPresented cookies.
 func (c *Codec) Choose(ctx context.Context, backend store.Backend, owners owner.Names, now store.Time, cookies *string) (string, error) {
-	values, err := distinct(cookies, c.Session.Name, minTokenCookie, maxTokenCookie)
+	values, err := distinct(cookies, c.Session.Name, tokenLength, tokenLength)
 	if err != nil {
 		return "", err
 	}

@@ -1,57 +1,45 @@
 // Package cookie makes and reads the cookies of a guard.
 //
-// The session cookie holds a random token of 256 bits and nothing else. The
-// visitor cookie holds the values of a visitor, somebody who is not logged in,
+// The session cookie holds a random token of 256 bits and its MAC, and nothing else: 64
+// characters. The visitor cookie holds the values of a visitor, somebody who is not logged in,
 // behind a random nonce. It is named after the session cookie, with the suffix
 // "-anonymous". A one-time secret has a cookie of its own: see [Secret]. So has the proof
 // that a session is used on its device: see [Codec.Bound].
 //
-// The first two are envelopes of gorilla/securecookie. The signature covers the cookie's
-// name, the time of signing and the content, which in the visitor cookie is
-// encrypted too. So neither cookie passes for the other, nor for one of a
-// guard with another cookie name. The session cookie's signature never expires,
-// since a session's limits are in its record. The visitor cookie expires with
+// The key of the MAC is derived for the cookie's name, so that no cookie of a guard with
+// another name passes for ours. The MAC never expires, since a session's limits are in its
+// record. The visitor cookie is an envelope of gorilla/securecookie, whose signature covers the
+// cookie's name, the time of signing and the content, which is encrypted too. It expires with
 // the idle timeout, and is made again while it is used.
 //
 // A session is stored under a hash of its cookie's name and whole value, see
 // [Codec.Key]. The name is included because guards with different cookie names
 // may share a backend and keys: in a trial without it, a customer's cookie opened
 // the staff's pages. A session that a backend in this process finds under that
-// key proves its cookie genuine. Otherwise [Codec.Verify] checks the signature
-// first, to bother no remote backend with cookies that we did not sign. It
-// remembers the cookies that it found genuine by their hashes, in a table of fixed
-// size.
+// key proves its cookie genuine. Otherwise [Codec.Verify] checks the MAC
+// first, to bother no remote backend with cookies that we did not make.
 package cookie
 
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"hash/maphash"
 	"iter"
 	"net/http"
 	"sort"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/securecookie"
-	"github.com/sessionguard-go/sessionguard/store"
+	"github.com/sessionguard-go/sessionguard/internal/mac"
 )
 
 const (
-	// tokenSize is twice the 128 bits that OWASP ASVS 7.2.3 requires.
-	tokenSize = 32
 	// nonceSize is the length of the visitor cookie's nonce.
-	nonceSize = 16
-	// minTokenCookie and maxTokenCookie bound the length of a session cookie's
-	// value, which has 120 bytes.
-	minTokenCookie = 100
-	maxTokenCookie = 200
-	maxCookieName  = 64
+	nonceSize     = 16
+	maxCookieName = 64
 	// maxCookie is the longest name and value that browsers store (OWASP ASVS
 	// 3.3.5; RFC 6265bis section 5.6).
 	maxCookie = 4096
@@ -63,16 +51,15 @@ const (
 	visitorSuffix = "-anonymous"
 )
 
-// A Codec makes and reads the cookies. It is safe for concurrent use, and
-// its copies share what they remember.
+// A Codec makes and reads the cookies. It is safe for concurrent use.
 type Codec struct {
 	Session, Visitor http.Cookie // with all attributes, without a value
 	// MaxVisitorBytes is how many bytes of values fit into the visitor cookie.
 	MaxVisitorBytes int
 
-	sessionCodecs, visitorCodecs []securecookie.Codec // newest key first
-	successorKeys, secretKeys    [][]byte             // newest first
-	verified                     *verifiedCookies
+	tokenKeys                 []*mac.Key // newest first, as are all
+	visitorCodecs             []securecookie.Codec
+	successorKeys, secretKeys [][]byte
 }
 
 // Values yields the value of every cookie with that name, of what Header has returned.
@@ -152,66 +139,6 @@ func Unique(cookies *string, name string) (value string, count int) {
 		}
 	}
 	return value, count
-}
-
-// NewToken returns the value of a new session cookie, and the key under which
-// its session is stored.
-func (c *Codec) NewToken() (value string, key store.Key, err error) {
-	token := make([]byte, tokenSize)
-	_, _ = rand.Read(token) // never fails: it crashes the program instead
-	value, err = securecookie.EncodeMulti(c.Session.Name, token, c.sessionCodecs...)
-	return value, c.Key(value), err
-}
-
-// Key returns the key under which the session of a cookie is stored: the SHA-256
-// of the session cookie's name, a zero byte and the value. No name contains a
-// zero byte, so different cookies never hash the same bytes.
-func (c *Codec) Key(value string) store.Key {
-	var buf [maxCookieName + 1 + maxTokenCookie]byte // on the stack
-	b := append(buf[:0], c.Session.Name...)
-	b = append(b, 0)
-	return sha256.Sum256(append(b, value...))
-}
-
-// Plausible reports, without cryptography, whether value may be that of a
-// session cookie.
-func Plausible(value string) bool {
-	return len(value) >= minTokenCookie && len(value) <= maxTokenCookie
-}
-
-// Verify reports whether value is that of a session cookie signed with one of
-// our keys. It remembers the value if so.
-func (c *Codec) Verify(value string) bool {
-	slot, hash := c.verified.slot(value)
-	if slot.Load() == hash {
-		return true
-	}
-	var token []byte
-	if securecookie.DecodeMulti(c.Session.Name, value, &token, c.sessionCodecs...) != nil {
-		return false
-	}
-	slot.Store(hash)
-	return true
-}
-
-// verifiedCookies remembers by their hashes which cookies Verify found genuine,
-// one in each slot. Verify proves nothing by it: of 2^49 forged cookies one passes,
-// and the backend then finds no session under its key. Without it, a protected
-// request with Redis takes a sixth to a quarter longer, as long as fewer than
-// some ten thousand cookies are in use.
-type verifiedCookies struct {
-	seed   maphash.Seed
-	hashes [1 << 15]atomic.Uint64
-}
-
-func newVerifiedCookies() *verifiedCookies {
-	return &verifiedCookies{seed: maphash.MakeSeed()}
-}
-
-// slot returns the hash of value and the slot that holds it if value is remembered.
-func (v *verifiedCookies) slot(value string) (slot *atomic.Uint64, hash uint64) {
-	hash = maphash.String(v.seed, value)
-	return &v.hashes[hash%uint64(len(v.hashes))], hash
 }
 
 // EncodeVisitor returns a new value for the visitor cookie. It includes a nonce,

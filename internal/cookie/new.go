@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gorilla/securecookie"
+	"github.com/sessionguard-go/sessionguard/internal/mac"
 )
 
 // New returns a Codec whose cookies have the given attributes, as completed by
@@ -26,11 +27,10 @@ func New(secrets [][]byte, idle time.Duration, attributes http.Cookie) (Codec, e
 	if err := checkSecrets(secrets); err != nil {
 		return Codec{}, err
 	}
-	c := Codec{Session: attributes, Visitor: attributes, verified: newVerifiedCookies()}
+	c := Codec{Session: attributes, Visitor: attributes}
 	c.Visitor.Name += visitorSuffix
 	for _, secret := range secrets {
-		c.sessionCodecs = append(c.sessionCodecs,
-			newCodec(deriveKey(secret, "session signature"), nil, 0, maxTokenCookie))
+		c.tokenKeys = append(c.tokenKeys, mac.NewKey(deriveKey(secret, "session "+c.Session.Name)))
 		c.visitorCodecs = append(c.visitorCodecs,
 			newCodec(deriveKey(secret, "visitor signature"), deriveKey(secret, "visitor encryption"), idle, maxCookie-len(c.Visitor.Name)))
 		c.successorKeys = append(c.successorKeys, deriveKey(secret, "successor"))
@@ -58,8 +58,7 @@ func deriveKey(secret []byte, use string) []byte {
 	return key
 }
 
-// newCodec returns a securecookie that signs, and with an encryption key encrypts. A
-// maxAge of 0 means that signatures do not expire.
+// newCodec returns a securecookie that signs and encrypts.
 func newCodec(signature, encryption []byte, maxAge time.Duration, maxLength int) securecookie.Codec {
 	seconds := maxAge / time.Second
 	if maxAge%time.Second > 0 {

@@ -18,6 +18,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+
+	"github.com/sessionguard-go/sessionguard/internal/mac"
 )
 
 // maxID bounds the public ID of a session, which is of rand.Text and has 26 characters.
@@ -25,7 +27,7 @@ const maxID = 64
 
 // A Codec makes tokens, offers and identifiers, and reads them. It is safe for concurrent use.
 type Codec struct {
-	macs  []*macs // newest key first
+	macs  []*mac.Key // newest key first
 	seals []cipher.AEAD
 }
 
@@ -33,7 +35,7 @@ type Codec struct {
 func New(macKeys, sealKeys [][]byte) *Codec {
 	c := new(Codec)
 	for _, key := range macKeys {
-		c.macs = append(c.macs, newMACs(key))
+		c.macs = append(c.macs, mac.NewKey(key))
 	}
 	for _, key := range sealKeys {
 		c.seals = append(c.seals, newSeal(key))

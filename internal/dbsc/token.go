@@ -1,13 +1,10 @@
 package dbsc
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
-	"hash"
-	"sync"
 
+	"github.com/sessionguard-go/sessionguard/internal/mac"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -32,10 +29,10 @@ func (c *Codec) Token(p Purpose, at store.Time, id string, registered store.Time
 	if id == "" || len(id) > maxID {
 		return ""
 	}
-	m := c.macs[0].get()
-	defer c.macs[0].put(m)
+	m := c.macs[0].Get()
+	defer c.macs[0].Put(m)
 	token := binary.BigEndian.AppendUint64(make([]byte, 0, tokenSize), uint64(at))
-	token = append(token, m.sum(p, at, id, registered)...)
+	token = append(token, sum(m, p, at, id, registered)...)
 	return base64url.EncodeToString(token)
 }
 
@@ -56,9 +53,9 @@ func (c *Codec) TokenTime(p Purpose, token, id string, registered store.Time) (a
 	at = store.Time(binary.BigEndian.Uint64(got[:]))
 	genuine := 0
 	for _, key := range c.macs {
-		m := key.get()
-		genuine |= subtle.ConstantTimeCompare(m.sum(p, at, id, registered), got[tokenTime:])
-		key.put(m)
+		m := key.Get()
+		genuine |= subtle.ConstantTimeCompare(sum(m, p, at, id, registered), got[tokenTime:])
+		key.Put(m)
 	}
 	if genuine != 1 {
 		return 0, false
@@ -66,35 +63,11 @@ func (c *Codec) TokenTime(p Purpose, token, id string, registered store.Time) (a
 	return at, true
 }
 
-// macs are the MACs of one key. They are used again, since [hmac.New] allocates and hashes
-// the key: one that has been reset is back at its state after that.
-type macs struct{ pool sync.Pool }
-
-func newMACs(key []byte) *macs {
-	m := new(macs)
-	m.pool.New = func() any { return &mac{hash: hmac.New(sha256.New, key)} }
-	return m
-}
-
-func (m *macs) get() *mac  { return m.pool.Get().(*mac) }
-func (m *macs) put(h *mac) { m.pool.Put(h) }
-
-// A mac is an HMAC with the buffers that it needs: the compiler cannot know that a
-// [hash.Hash] keeps none of them, so they would be allocated.
-type mac struct {
-	hash hash.Hash
-	in   [1 + 8 + 8 + maxID]byte
-	out  [sha256.Size]byte
-}
-
 // sum returns the MAC of a token, which is valid until the next. The ID comes last, and all
 // before it has a fixed length, so different tokens never hash the same bytes.
-func (m *mac) sum(p Purpose, at store.Time, id string, registered store.Time) []byte {
-	in := append(m.in[:0], byte(p))
+func sum(m *mac.MAC, p Purpose, at store.Time, id string, registered store.Time) []byte {
+	in := append(m.Message(), byte(p))
 	in = binary.BigEndian.AppendUint64(in, uint64(at))
 	in = binary.BigEndian.AppendUint64(in, uint64(registered))
-	in = append(in, id...)
-	m.hash.Reset()
-	_, _ = m.hash.Write(in) // never fails
-	return m.hash.Sum(m.out[:0])[:tokenSize-tokenTime]
+	return m.Sum(append(in, id...))[:tokenSize-tokenTime]
 }

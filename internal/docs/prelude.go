@@ -36,6 +36,9 @@ func (u *User) HasRole(role string) bool { return slices.Contains(u.Roles, role)
 func find(ctx context.Context, id string) (*User, error) { return nil, nil }
 func verify(name, password string) (*User, bool)         { return nil, false }
 
+// checkPassword does so with a form.
+func checkPassword(r *http.Request) (*User, error) { return nil, nil }
+
 var (
 	guard     *sessionguard.Guard[*User]
 	config    sessionguard.Config[*User]
@@ -52,6 +55,7 @@ var (
 	app      http.Handler // the whole application
 	proxy    http.Handler
 	next     http.Handler
+	home     http.Handler
 	payments http.Handler // pages for which more is needed than a login
 	page     *template.Template
 	db       *sql.DB

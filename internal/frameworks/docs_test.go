@@ -12,9 +12,9 @@ import (
 
 var codeBlock = regexp.MustCompile("(?s)```go\n(.*?)```\n")
 
-// What docs/frameworks.md shows is compiled and runs: it is in the files of this module.
+// What docs/routers.md shows is compiled and runs: it is in the files of this module.
 func TestTheDocumentationShowsCodeOfTheseTests(t *testing.T) {
-	page, err := os.ReadFile("../../docs/frameworks.md")
+	page, err := os.ReadFile("../../docs/routers.md")
 	require.NoError(t, err)
 	files, err := filepath.Glob("*_test.go")
 	require.NoError(t, err)

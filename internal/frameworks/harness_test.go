@@ -1,5 +1,5 @@
 // Package frameworks tests applications that are built with the web frameworks, routers and
-// middleware of others. The code that docs/frameworks.md shows is in its tests.
+// middleware of others. The code that docs/routers.md shows is in its tests.
 package frameworks
 
 import (

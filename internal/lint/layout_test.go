@@ -16,7 +16,7 @@ import (
 
 // The limits that CONTRIBUTING.md gives.
 const (
-	maxRootFiles     = 23
+	maxRootFiles     = 24
 	maxFileLines     = 400
 	maxFunctionLines = 60
 )

@@ -12,25 +12,21 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-var (
-	ada   = &User{Name: "ada", Password: "analytical-engine"}
-	grace = &User{Name: "grace", Password: "nanoseconds-matter", Roles: []string{"Admin"}}
-)
-
-func newApp(t *testing.T) *App {
+// newApp returns the application and a client of it.
+func newApp(t *testing.T) (*App, *sessionguardtest.Client) {
 	t.Helper()
-	app, err := New(map[string]*User{"ada": ada, "grace": grace})
+	app, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return app
+	return app, sessionguardtest.NewClient(t, app)
 }
 
-// One request to a handler, with nothing but net/http/httptest.
+// One request to a handler, with httptest.ResponseRecorder.
 func TestHomeGreetsTheUser(t *testing.T) {
-	app := newApp(t)
+	app, _ := newApp(t)
 	r := httptest.NewRequest("GET", "/home", nil)
-	sessionguardtest.LogIn(t, app.guard, r, ada)
+	sessionguardtest.LogIn(t, app.guard, r, users["ada"])
 	w := httptest.NewRecorder()
 	app.ServeHTTP(w, r)
 	if w.Code != http.StatusOK || w.Body.String() != "Hello, ada. In your cart: 0\n" {
@@ -38,10 +34,9 @@ func TestHomeGreetsTheUser(t *testing.T) {
 	}
 }
 
-// A browser that goes through the forms.
-func TestTheLoginFormLeadsToThePageThatWasAskedFor(t *testing.T) {
-	app := newApp(t)
-	client := sessionguardtest.NewClient(t, app)
+// A browser that submits the forms.
+func TestLoginLeadsToTheRequestedPage(t *testing.T) {
+	app, client := newApp(t)
 	client.Get("/home").RedirectsTo("/login?next=%2Fhome")
 
 	form := url.Values{"name": {"ada"}, "password": {"wrong"}}
@@ -55,65 +50,50 @@ func TestTheLoginFormLeadsToThePageThatWasAskedFor(t *testing.T) {
 	sessionguardtest.LoggedOut(t, app.guard, client, "")
 }
 
-// A browser that is logged in without the forms.
-func TestTheAdminPageIsForAdminsWhoHaveJustLoggedIn(t *testing.T) {
-	app := newApp(t)
-	client := sessionguardtest.NewClient(t, app)
-	sessionguardtest.LogIn(t, app.guard, client, ada)
+// A browser that is logged in without the forms, and a login that becomes older.
+func TestAdminPageNeedsTheRoleAndARecentLogin(t *testing.T) {
+	app, client := newApp(t)
+	sessionguardtest.LogIn(t, app.guard, client, users["ada"])
 	client.Get("/admin").RedirectsTo("/?reason=forbidden")
 
-	sessionguardtest.LogIn(t, app.guard, client, grace)
+	sessionguardtest.LogIn(t, app.guard, client, users["grace"])
 	client.Get("/admin").HasStatus(http.StatusOK)
 	sessionguardtest.Age(t, app.guard, client, 5*time.Minute)
 	client.Get("/admin").RedirectsTo("/login?next=%2Fadmin")
 	client.Get("/home").HasStatus(http.StatusOK)
 }
 
-// Programs get problems where browsers are redirected.
+// A program, or a script's fetch, gets a problem+json where a browser is redirected.
 func TestProgramsGetProblems(t *testing.T) {
-	client := sessionguardtest.NewClient(t, newApp(t))
+	_, client := newApp(t)
 	client.Fetch(httptest.NewRequest("GET", "/home", nil)).HasStatus(http.StatusUnauthorized).Contains(`"login_required"`)
 }
 
-// Values that the session begins with.
+// A session that begins with values. The values of a visitor move into the session at login.
 func TestHomeShowsTheCart(t *testing.T) {
-	app := newApp(t)
-	client := sessionguardtest.NewClient(t, app)
+	app, client := newApp(t)
 	sessionguardtest.Serve(t, app.guard, client, func(w http.ResponseWriter, r *http.Request) {
 		cart, _ := app.guard.Get(r, "cart")
 		cart.Values["items"] = 3
 	})
-	sessionguardtest.LogIn(t, app.guard, client, ada) // what a visitor has moves into the session
+	sessionguardtest.LogIn(t, app.guard, client, users["ada"])
 	client.Get("/home").Contains("In your cart: 3")
 }
 
-// A session that is bound to its device, and cookies that were copied from there.
-func TestPaymentsNeedTheDevice(t *testing.T) {
-	app := newApp(t)
-	client := sessionguardtest.NewClient(t, app)
-	sessionguardtest.LogIn(t, app.guard, client, ada)
-	client.Get("/payments").HasStatus(http.StatusForbidden)
-
-	sessionguardtest.Bind(t, app.guard, client, 0)
-	client.Get("/payments").HasStatus(http.StatusOK)
-
-	sessionguardtest.Bind(t, app.guard, client, 11*time.Minute) // the proof has run out
-	sessionguardtest.LoggedOut(t, app.guard, client, store.ReasonDeviceUnproven)
-}
-
-// Time that passes: for one session, or for everything in a testing/synctest bubble.
-func TestWhoIsAwayForTooLongIsToldSo(t *testing.T) {
-	app := newApp(t)
-	client := sessionguardtest.NewClient(t, app)
-	sessionguardtest.LogIn(t, app.guard, client, ada)
+// The idle timeout, of one session.
+func TestLoginPageExplainsTheIdleTimeout(t *testing.T) {
+	app, client := newApp(t)
+	sessionguardtest.LogIn(t, app.guard, client, users["ada"])
 	sessionguardtest.Idle(t, app.guard, client, 30*time.Minute)
 	sessionguardtest.LoggedOut(t, app.guard, client, store.ReasonIdle)
 	client.Get("/home").Follow().Contains("You were away for too long.")
+}
 
+// The idle timeout, with a clock that moves for everything in the bubble.
+func TestRequestsExtendTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		app := newApp(t)
-		client := sessionguardtest.NewClient(t, app)
-		sessionguardtest.LogIn(t, app.guard, client, ada)
+		app, client := newApp(t)
+		sessionguardtest.LogIn(t, app.guard, client, users["ada"])
 		for range 3 {
 			client.Wait(29 * time.Minute)
 			client.Get("/home").HasStatus(http.StatusOK)

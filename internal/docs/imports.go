@@ -34,6 +34,7 @@ import (
 	_ "maps"
 	_ "net"
 	_ "net/http"
+	_ "net/http/cookiejar"
 	_ "net/http/httptest"
 	_ "net/http/httputil"
 	_ "net/netip"

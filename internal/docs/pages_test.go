@@ -34,6 +34,8 @@ var toCome = []string{
 	"docs/concepts.md",
 	"docs/deployment.md",
 	"docs/faq.md",
+	"docs/pictures/timeouts.svg",
+	"docs/pictures/timeouts-dark.svg",
 	"docs/front-ends.md",
 	"docs/getting-started.md",
 	"docs/lifecycle.md",

@@ -6,12 +6,14 @@ import (
 	"context"
 	"database/sql"
 	"html/template"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"slices"
 	"sync/atomic"
 	"testing"
 
+	"github.com/gin-gonic/gin"
 	"github.com/sessionguard-go/sessionguard"
 	"github.com/sessionguard-go/sessionguard/sessionguardtest"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -39,6 +41,10 @@ func verify(name, password string) (*User, bool)         { return nil, false }
 // checkPassword does so with a form.
 func checkPassword(r *http.Request) (*User, error) { return nil, nil }
 
+// subscribe is where a stream's messages come from, and reason says why a stream ends.
+func subscribe(ctx context.Context) <-chan string { return nil }
+func reason(ctx context.Context) (r store.Reason) { return "" }
+
 var (
 	guard     *sessionguard.Guard[*User]
 	config    sessionguard.Config[*User]
@@ -50,17 +56,21 @@ var (
 	userID    string
 	id        string // of a session, as Session.ID
 
-	mux      *http.ServeMux
-	server   *http.Server
-	app      http.Handler // the whole application
-	proxy    http.Handler
-	next     http.Handler
-	home     http.Handler
-	payments http.Handler // pages for which more is needed than a login
-	page     *template.Template
-	db       *sql.DB
-	logins   *atomic.Int64
-	audit    *slog.Logger
+	mux         *http.ServeMux
+	server      *http.Server
+	router      *gin.Engine
+	app         http.Handler // the whole application
+	proxy       http.Handler
+	next        http.Handler
+	home        http.Handler
+	api, socket http.Handler
+	site        fs.FS // files without anything about a user
+	h           struct{ login, home, users, events http.HandlerFunc }
+	payments    http.Handler // pages for which more is needed than a login
+	page        *template.Template
+	db          *sql.DB
+	logins      *atomic.Int64
+	audit       *slog.Logger
 
 	w   http.ResponseWriter
 	r   *http.Request

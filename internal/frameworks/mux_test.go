@@ -9,15 +9,12 @@ import (
 )
 
 func muxApp(guard *sessionguard.Guard[*User]) http.Handler {
-	r := mux.NewRouter()
-	muxRoutes(r, guard)
-	return handlers.RecoveryHandler()(guard.Handler(r))
+	return handlers.RecoveryHandler()(guard.Handler(muxRouter(guard)))
 }
 
-func muxRoutes(r *mux.Router, guard *sessionguard.Guard[*User]) {
-	h := plain{guard}
-	r.HandleFunc("/", h.welcome).Methods("GET")
-	r.HandleFunc("/login", h.login).Methods("POST")
+func muxRouter(guard *sessionguard.Guard[*User]) *mux.Router {
+	h, p := plain{guard}, pages{guard}
+	r := mux.NewRouter()
 	r.Handle("/logout", guard.Logout("/")).Methods("POST")
 	r.PathPrefix("/sessionguard/").Handler(guard.Script())
 
@@ -25,7 +22,8 @@ func muxRoutes(r *mux.Router, guard *sessionguard.Guard[*User]) {
 	admin.Use(guard.RequireRole("Admin"))
 	admin.HandleFunc("/users", h.users)
 
-	p := pages{guard}
+	r.HandleFunc("/", h.welcome).Methods("GET")
+	r.HandleFunc("/login", h.login).Methods("POST")
 	r.HandleFunc("/public", p.public)
 	r.HandleFunc("/cart", p.cart)
 	r.HandleFunc("/login-panic", p.loginThenPanic)
@@ -43,13 +41,12 @@ func muxRoutes(r *mux.Router, guard *sessionguard.Guard[*User]) {
 	members.HandleFunc("/home", h.home)
 	members.HandleFunc("/panic", p.panics)
 	members.HandleFunc("/files/style.css", h.file)
+	return r
 }
 
 func init() {
 	wirings["gorilla/mux"] = muxApp
 	wirings["gorilla/mux, recovery inside"] = func(guard *sessionguard.Guard[*User]) http.Handler {
-		r := mux.NewRouter()
-		muxRoutes(r, guard)
-		return guard.Handler(handlers.RecoveryHandler()(r))
+		return guard.Handler(handlers.RecoveryHandler()(muxRouter(guard)))
 	}
 }

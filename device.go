@@ -81,7 +81,8 @@ func (c *core) provenUntil(cookies *string, rec store.Record, now store.Time) st
 	if at, ok := c.proofTime(cookies, rec, now); ok {
 		until = at.Add(c.devices.lasts + c.devices.slack)
 	}
-	if recent(device.Proven, now, c.devices.grace) {
+	// If the session was used later, on any node, then this one's clock is behind.
+	if recent(device.Proven, now, c.devices.grace) && rec.LastSeen < device.Proven.Add(c.devices.grace+maxClockSkew) {
 		until = max(until, device.Proven.Add(c.devices.grace))
 	}
 	return until
@@ -112,7 +113,7 @@ func (c *core) checkDevice(ctx context.Context, q query, rec store.Record) (res 
 		return resolution{kind: unknown, err: err}, false
 	case c.provenUntil(q.cookies, own, q.arrived) != 0:
 		return res, true
-	case c.proofFailed(q.request):
+	case c.proofFailed(q.request, own):
 		c.emitUnproven(ctx, "proof_failed", rec)
 		return resolution{kind: unproven, rec: rec, err: errProofFailed}, false
 	}
@@ -120,11 +121,11 @@ func (c *core) checkDevice(ctx context.Context, q query, rec store.Record) (res 
 	return resolution{kind: unproven, rec: rec}, false
 }
 
-// proofFailed reports whether the browser says that it has tried to prove its device and will
-// try again. Pages on which people log in do not wait for that. Anyone can send the header, and
-// gets a 503 for it.
-func (c *core) proofFailed(r *http.Request) bool {
-	if !dbsc.WillRetry(r.Header) {
+// proofFailed reports whether the browser says that it has tried to prove the device of rec and
+// will try again. Pages on which people log in do not wait for that. Whoever has the session's
+// identifier can send the header, and gets a 503 for it.
+func (c *core) proofFailed(r *http.Request, rec store.Record) bool {
+	if !c.devices.codec.WillRetry(r.Header, rec.Owner, rec.ID) {
 		return false
 	}
 	switch localpath.Requested(r, c.basePath).Path {

@@ -319,7 +319,7 @@
     style.replaceSync(`
       :host { all: initial !important; color-scheme: inherit !important }
       dialog {
-        box-sizing: border-box; width: min(28rem, 100vw - 2rem); padding: 1.5rem;
+        box-sizing: border-box; width: min(28rem, 100% - 2rem); max-width: none; padding: clamp(1rem, 5vw, 1.5rem);
         font: 1rem/1.5 var(--sessionguard-font, system-ui, sans-serif); overflow-wrap: break-word;
         color: var(--sessionguard-color, CanvasText); background: var(--sessionguard-background, Canvas);
         border: 1px solid var(--sessionguard-border, GrayText); border-radius: var(--sessionguard-radius, 12px);
@@ -327,13 +327,14 @@
       ::backdrop { background: var(--sessionguard-backdrop, rgb(0 0 0 / .5)) }
       h2 { margin: 0 0 .5rem; font-size: 1.25rem; line-height: 1.3 }
       p { margin: 0 0 1rem }
-      div { display: flex; flex-wrap: wrap; gap: .75rem }
+      div { display: flex; flex-wrap: wrap; gap: .5rem }
       button {
-        flex: auto; min-height: 2.75rem; padding: .5rem 1rem; cursor: pointer;
+        flex: auto; min-height: 2.75rem; padding: .5rem; cursor: pointer;
         font: inherit; font-weight: 600; color: inherit; background: none;
         border: 1px solid; border-radius: min(8px, var(--sessionguard-radius, 8px));
       }
-      .main { color: var(--sessionguard-accent-color, #fff); background: var(--sessionguard-accent, #0b5cad) }
+      .main { border-color: transparent; color: var(--sessionguard-accent-color, #fff); background: var(--sessionguard-accent, #0b5cad) }
+      button:focus-visible { outline: 2px solid var(--sessionguard-color, CanvasText); outline-offset: 2px }
       [hidden] { display: none }
       .spoken { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden }
     `);

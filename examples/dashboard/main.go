@@ -1,7 +1,7 @@
 // Dashboard is a small but complete application with a login: a welcome page, "Remember
 // me", pages by role, an account page with a change of password, a list of the devices
-// that are logged in, a live stream, and a final logout. The application is in package
-// app.
+// that are logged in, a live stream, and a final logout. The program prints the demo
+// accounts, and the welcome page says what to try. The application is in package app.
 //
 //	go run ./examples/dashboard
 package main
@@ -40,6 +40,14 @@ func main() {
 	}
 }
 
+const whatToTry = `
+What to try
+  Back after logout  Open Account, log out, press Back: the login page.
+  Two tabs           Log out in one: the other one leaves its page.
+  The warning        Start again with -idle 30s, log in, and do nothing.
+  The welcome page lists more.
+`
+
 // run serves the application until ctx is done.
 func run(ctx context.Context, addr string, o app.Options, out io.Writer) error {
 	dashboard, err := app.New(o)
@@ -54,7 +62,7 @@ func run(ctx context.Context, addr string, o app.Options, out io.Writer) error {
 	if server.Warning != "" {
 		fmt.Fprintf(out, "\n%s\n", server.Warning)
 	}
-	fmt.Fprintln(out, "\nCtrl-C stops.")
+	fmt.Fprint(out, whatToTry, "\nCtrl-C stops.\n")
 	if err := server.Serve(ctx); err != nil {
 		return err
 	}

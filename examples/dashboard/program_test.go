@@ -50,6 +50,10 @@ func TestProgramRunsAndStopsCleanly(t *testing.T) {
 				}
 			}
 
+			if !strings.Contains(output.String(), "log out, press Back") || !strings.Contains(output.String(), "-idle 30s") {
+				t.Errorf("the output does not say what to try:\n%s", &output)
+			}
+
 			b := testbrowser.New(t, url, nil)
 			b.Client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 			b.Get("/home").Expect(http.StatusSeeOther, "/login?next=%2Fhome")

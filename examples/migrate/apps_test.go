@@ -115,6 +115,15 @@ func guardApp(guard *sessionguard.Guard[*User], migration *migrate.Migration[*Us
 			fmt.Fprintln(w, flash)
 		}
 	})))
+	mux.HandleFunc("POST /cart", func(w http.ResponseWriter, r *http.Request) {
+		session, _ := guard.Get(r, "cart") // store.Get before
+		session.Values["item"] = 42
+		session.AddFlash("Added.")
+		err := session.Save(r, w)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
 	mux.Handle("GET /money", migration.RequireFresh(5*time.Minute)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "your money")
 	})))

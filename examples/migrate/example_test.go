@@ -16,33 +16,46 @@ var (
 	oldKey = []byte("the key of the old application") // as it was
 	newKey = []byte("of openssl rand -hex 32, decoded")
 	users  = &people{users: map[string]*User{"ada": {Name: "ada"}}}
+	find   = users.find
 )
 
-// newApp is the application as it is now. Have a backend that keeps its sessions.
-func newApp(backend store.Backend) (http.Handler, error) {
+// userOf returns whose an old session is. It may change the values, which move along.
+func userOf(old *migrate.Old) string {
+	session := old.Values["session"]
+	user, _ := session["user"].(string)
+	delete(session, "user") // it means nothing any more
+	if flash, ok := session["flash"]; ok {
+		session["_flash"] = []any{flash} // scs has no flashes of its own
+		delete(session, "flash")
+	}
+	return user
+}
+
+// newApp is the application as it is now, with a backend that keeps its sessions.
+func newApp(backend store.Backend, oldKey, newKey []byte) (http.Handler, error) {
 	guard, err := sessionguard.New(sessionguard.Config[*User]{
-		FindUser: users.find, Backend: backend, Keys: [][]byte{newKey}, ReauthPath: "/login",
+		FindUser: find, Backend: backend, Keys: [][]byte{newKey}, ReauthPath: "/login",
 	})
 	if err != nil {
 		return nil, err
 	}
 	migration := &migrate.Migration[*User]{
-		Guard: guard, FindUser: users.find, Backend: backend, // the guard's own
+		Guard: guard, FindUser: find, Backend: backend, // the guard's own
 		From:   migrate.Gorilla{Store: sessions.NewCookieStore(oldKey), Name: "session", Others: []string{"cart"}},
 		UserOf: userOf,
 		Until:  time.Now().Add(14 * 24 * time.Hour), // in your application a fixed date
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /home", guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	money := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "your money") })
+	home := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _ := guard.User(r)
-		fmt.Fprintf(w, "Hello, %s.", user.Name)
-	})))
-	mux.Handle("GET /money", migration.RequireFresh(5*time.Minute)(http.HandlerFunc(money)))
+		fmt.Fprintf(w, "Hello, %s.", user.UserID())
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /home", guard.RequireLogin(home))
+	mux.Handle("GET /money", migration.RequireFresh(5*time.Minute)(money))
 	mux.Handle("POST /logout", migration.EndOld(guard.Logout("/")))
 	return guard.Handler(migration.Handler(mux)), nil
 }
-
-func money(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "your money") }
 
 // A browser that has a cookie of the old application opens a page of the new one, and need
 // not log in.
@@ -51,7 +64,7 @@ func ExampleMigration() {
 	gorillaApp(sessions.NewCookieStore(oldKey)).ServeHTTP(w, r)
 	cookies := w.Result().Cookies()
 
-	app, err := newApp(store.NewMemory())
+	app, err := newApp(store.NewMemory(), oldKey, newKey)
 	if err != nil {
 		fmt.Println(err)
 		return

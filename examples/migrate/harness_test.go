@@ -92,18 +92,6 @@ func prepare(t *testing.T, old oldApp) *site {
 	return s
 }
 
-// userOf is what an application writes.
-func userOf(old *migrate.Old) string {
-	session := old.Values["session"]
-	user, _ := session["user"].(string)
-	delete(session, "user") // it means nothing any more
-	if flash, ok := session["flash"]; ok {
-		session["_flash"] = []any{flash} // scs has no flashes of its own
-		delete(session, "flash")
-	}
-	return user
-}
-
 // update installs the new version.
 func (s *site) update() {
 	s.Helper()

@@ -32,6 +32,8 @@ func TestActingNeedsTheActorsDevice(t *testing.T) {
 		thief := a.thiefOf(a.grace)
 		thief.requireUnproven()
 		require.Equal(t, http.StatusForbidden, thief.Post("/act?user=ada").StatusCode)
+		failed := "unreachable;session_identifier=" + a.grace.Device.Identifiers()[0]
+		requireUnavailable(t, thief.Get("/home", "Secure-Session-Skipped", failed))
 		for range 2 { // ActAs ends after a quarter of an hour
 			advance(7 * time.Minute)
 			a.requireUser(a.grace, "ada")

@@ -1,9 +1,11 @@
 package acceptance
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -84,8 +86,7 @@ func TestAProofThatFailedIsUnavailable(t *testing.T) {
 		s.mux.HandleFunc("GET /confirm", func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, s.guard.EndReason(r))
 		})
-		b := s.bound("ada")
-		b.Device = nil
+		b, _, id := s.bySelf("ada")
 		visitor, unbound := s.browse(), s.browse()
 		unbound.login("ada")
 		advance(12 * time.Minute)
@@ -94,16 +95,17 @@ func TestAProofThatFailedIsUnavailable(t *testing.T) {
 			skipped string
 			retries bool
 		}{
-			{`server_error;session_identifier="x"`, true},
-			{`unreachable;session_identifier="x"`, true},
-			{`quota_exceeded;session_identifier="x", unreachable;session_identifier="y"`, true},
-			{`quota_exceeded;session_identifier="x"`, false},
+			{`server_error;session_identifier="ID"`, true},
+			{`unreachable;session_identifier="ID"`, true},
+			{`unreachable;session_identifier=ID`, true},
+			{`quota_exceeded;session_identifier="x", unreachable;session_identifier="ID"`, true},
+			{`quota_exceeded;session_identifier="ID"`, false},
 			{`quota_exceeded;session_identifier="unreachable"`, false},
 			{`something_new`, false},
 			{``, false},
 		} {
 			advance(time.Second)
-			header := []string{"Secure-Session-Skipped", test.skipped}
+			header := []string{"Secure-Session-Skipped", strings.ReplaceAll(test.skipped, "ID", id)}
 			if test.retries {
 				requireUnavailable(t, b.Get("/home", header...))
 				requireUnavailable(t, b.Get("/value?k=a", header...))
@@ -123,8 +125,7 @@ func TestAProofThatFailedIsUnavailable(t *testing.T) {
 			require.Equal(t, "secret of ada", unbound.Get("/home", header...).Body)
 			require.Equal(t, "/login?next=%2Fhome", visitor.Get("/home", header...).Header.Get("Location"))
 			require.Equal(t, http.StatusSeeOther, s.thiefOf(b).Post("/logout", header...).StatusCode, "people get out")
-			b = s.bound("ada")
-			b.Device = nil
+			b, _, id = s.bySelf("ada")
 			advance(12 * time.Minute)
 			unbound.Get("/home")
 		}
@@ -133,9 +134,47 @@ func TestAProofThatFailedIsUnavailable(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, s.guard.Login(w, r, u))
 		})
-		b.Header.Set("Secure-Session-Skipped", "unreachable")
+		b.Header.Set("Secure-Session-Skipped", "unreachable;session_identifier="+id)
 		require.Equal(t, http.StatusOK, b.Post("/elsewhere").StatusCode, "people get in, wherever the login is")
 		require.True(t, b.loggedIn(), "and are not bound until a proof works")
+	})
+}
+
+// A browser may keep keys for other sessions on the host, such as another application's. When
+// it cannot prove those, the session of this request waits for nothing.
+func TestAProofThatFailedForAnotherSessionSaysNothing(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := deviceSite(t)
+		b, _, id := s.bySelf("ada")
+		_, _, sameUser := s.bySelf("ada")
+		_, _, otherUser := s.bySelf("grace")
+		other := deviceSite(t, func(c *sessionguard.Config[*user]) { c.CookieName = "other" })
+		device := other.browseWithDevice()
+		device.login("ada")
+		otherApplication := device.Device.Identifiers()[0] // with the same keys
+		foreign := deviceSite(t, func(c *sessionguard.Config[*user]) { c.Keys = [][]byte{bytes.Repeat([]byte("f"), 32)} })
+		_, _, otherKeys := foreign.bySelf("ada")
+		advance(12 * time.Minute)
+		for _, skipped := range []string{
+			"server_error", "unreachable",
+			"server_error;session_identifier=" + sameUser,
+			"server_error;session_identifier=" + otherUser,
+			"unreachable;session_identifier=" + otherApplication,
+			`unreachable;session_identifier="` + otherKeys + `"`,
+			"unreachable;session_identifier=x, quota_exceeded;session_identifier=" + id,
+			"unreachable;session_identifier=" + otherApplication + `, quota_exceeded;session_identifier="` + id + `"`,
+			"unreachable;session_identifier=" + id + "x",
+			"unreachable;session_identifier=" + id + ",", // no list
+			`unreachable;session_identifier="` + id,
+		} {
+			resp := b.Get("/home", "Secure-Session-Skipped", skipped)
+			if resp.StatusCode == http.StatusTemporaryRedirect { // the proof that counts no more is deleted
+				resp = b.Get("/home", "Secure-Session-Skipped", skipped)
+			}
+			require.Equal(t, "/login?next=%2Fhome&reason=device_unproven", resp.Header.Get("Location"), skipped)
+		}
+		requireUnavailable(t, b.Get("/home", "Secure-Session-Skipped",
+			"unreachable;session_identifier="+otherApplication+", server_error;session_identifier="+id))
 	})
 }
 

@@ -169,3 +169,68 @@ func TestProofsOfAClockThatIsAheadCountForAMinute(t *testing.T) {
 		})
 	}
 }
+
+// A node whose clock differs from that of the node with the first proof takes requests without
+// a proof at another time. The clock of the node other is ahead.
+func TestTheGraceOfTheFirstProofMovesWithTheClocks(t *testing.T) {
+	for _, test := range []struct{ ahead, from, until time.Duration }{
+		{0, 0, 30 * time.Second},
+		{time.Second, 0, 29 * time.Second},
+		{29 * time.Second, 0, time.Second},
+		{30 * time.Second, 0, 0},
+		{5 * time.Minute, 0, 0},
+		{-time.Second, 0, 31 * time.Second},
+		{-40 * time.Second, 0, 70 * time.Second},
+		{-59 * time.Second, 0, 89 * time.Second},
+		{-61 * time.Second, time.Second + time.Millisecond, 91 * time.Second}, // not before the clock is a minute behind
+		{-5 * time.Minute, 4*time.Minute + time.Millisecond, 5*time.Minute + 30*time.Second},
+	} {
+		t.Run(test.ahead.String(), func(t *testing.T) {
+			withFakeClock(t, func(t *testing.T) {
+				memory := store.NewMemory()
+				exact, other := deviceNode(t, memory), deviceNode(t, skewedBackend{memory, test.ahead})
+				b := exact.bound("ada")
+				thief := other.thiefOf(b)
+				now := time.Duration(0)
+				at := func(moment time.Duration) bool {
+					advance(moment - now)
+					now = moment
+					require.Equal(t, now < deviceGrace, exact.copyOf(thief).loggedIn(), "the node with the proof")
+					return thief.loggedIn()
+				}
+				if test.from > 0 {
+					require.False(t, at(0))
+					require.False(t, at(test.from-time.Millisecond))
+				}
+				if test.until > 0 {
+					require.True(t, at(test.from))
+					require.True(t, at(test.until-time.Millisecond))
+				}
+				for later := range 10 {
+					require.False(t, at(test.until+time.Duration(later)*time.Minute))
+				}
+			})
+		})
+	}
+}
+
+// The cookie of before the first proof is of no use on any node once the session was used later,
+// wherever that was.
+func TestTheGraceOfTheFirstProofEndsWhenTheSessionWasUsedLater(t *testing.T) {
+	for _, behind := range []time.Duration{61 * time.Second, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute} {
+		t.Run(behind.String(), func(t *testing.T) {
+			withFakeClock(t, func(t *testing.T) {
+				memory := store.NewMemory()
+				exact, late := deviceNode(t, memory), deviceNode(t, skewedBackend{memory, -behind})
+				b := exact.bound("ada")
+				thief := late.thiefOf(b)
+				advance(deviceGrace + time.Minute)
+				require.Equal(t, "bound", b.Get("/bound").Body)
+				for range 100 {
+					require.False(t, thief.loggedIn())
+					advance(7 * time.Second)
+				}
+			})
+		})
+	}
+}

@@ -30,6 +30,10 @@ func (s skewedBackend) Replace(ctx context.Context, old store.Key, version uint6
 	return s.Backend.Replace(ctx, old, version, shift(r, s.ahead))
 }
 
+func (s skewedBackend) Save(ctx context.Context, r store.Record) error {
+	return s.Backend.Save(ctx, shift(r, s.ahead))
+}
+
 func (s skewedBackend) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	r, err := s.Backend.Load(ctx, key)
 	return shift(r, -s.ahead), err
@@ -65,7 +69,8 @@ func (s skewedBackend) DeleteByID(ctx context.Context, ends []store.End) ([]stor
 	return ended, err
 }
 
-// shift returns a copy of r with all its times later by d.
+// shift returns a copy of r with all its times later by d, but for when its device was
+// registered: that is part of what proofs are made of, and only names the device.
 func shift(r store.Record, d time.Duration) store.Record {
 	if r.Session == nil {
 		return r
@@ -75,6 +80,9 @@ func shift(r store.Record, d time.Duration) store.Record {
 		if *t != 0 {
 			*t = t.Add(d)
 		}
+	}
+	if device := details.Device; device != nil && device.Proven != 0 {
+		details.Device = &store.Device{PublicKey: device.PublicKey, Registered: device.Registered, Proven: device.Proven.Add(d)}
 	}
 	s.Details = &details
 	return store.Record{Session: &s, LastSeen: r.LastSeen}

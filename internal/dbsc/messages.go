@@ -61,21 +61,6 @@ func Instructions(identifier, refreshPath string, cookie http.Cookie) []byte {
 	return body
 }
 
-// WillRetry reports whether the browser has failed to refresh for a reason that passes, and
-// tries again with its next request. Anybody can say that: it proves nothing.
-func WillRetry(h http.Header) bool {
-	for _, line := range h[HeaderSkipped] {
-		for item := range strings.SplitSeq(line, ",") {
-			reason, _, _ := strings.Cut(item, ";")
-			switch strings.Trim(reason, " \t") {
-			case "unreachable", "server_error":
-				return true
-			}
-		}
-	}
-	return false
-}
-
 var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // quote returns a structured string (RFC 9651 section 3.3.3).

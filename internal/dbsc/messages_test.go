@@ -43,26 +43,3 @@ func TestInstructionsNameTheCookieAsItIsSet(t *testing.T) {
 	require.True(t, json.Valid(Instructions("a\"b\\", "/\"\\\n", cookie)))
 	require.True(t, json.Valid(Forget))
 }
-
-func TestABrowserThatWillRetrySaysSo(t *testing.T) {
-	for _, test := range []struct {
-		lines []string
-		want  bool
-	}{
-		{nil, false},
-		{[]string{""}, false},
-		{[]string{"server_error"}, true},
-		{[]string{"unreachable"}, true},
-		{[]string{`server_error;session_identifier="a"`}, true},
-		{[]string{`unreachable ; session_identifier="a"`}, true},
-		{[]string{`quota_exceeded;session_identifier="a"`}, false},
-		{[]string{`quota_exceeded;session_identifier="server_error"`}, false},
-		{[]string{`quota_exceeded;session_identifier="a", unreachable;session_identifier="b"`}, true},
-		{[]string{"quota_exceeded", "unreachable"}, true},
-		{[]string{"server_errors"}, false},
-		{[]string{"Unreachable"}, false},
-		{[]string{"no_unreachable"}, false},
-	} {
-		require.Equal(t, test.want, WillRetry(http.Header{HeaderSkipped: test.lines}), "%q", test.lines)
-	}
-}

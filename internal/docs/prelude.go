@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/gin-gonic/gin"
 	"github.com/sessionguard-go/sessionguard"
 	"github.com/sessionguard-go/sessionguard/sessionguardtest"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -38,12 +37,11 @@ func (u *User) HasRole(role string) bool { return slices.Contains(u.Roles, role)
 func find(ctx context.Context, id string) (*User, error) { return nil, nil }
 func verify(name, password string) (*User, bool)         { return nil, false }
 
-// checkPassword does so with a form.
+// checkPassword verifies the login that a form asks for.
 func checkPassword(r *http.Request) (*User, error) { return nil, nil }
 
-// subscribe is where a stream's messages come from, and reason says why a stream ends.
+// subscribe returns what a stream sends until ctx ends.
 func subscribe(ctx context.Context) <-chan string { return nil }
-func reason(ctx context.Context) (r store.Reason) { return "" }
 
 var (
 	guard     *sessionguard.Guard[*User]
@@ -56,21 +54,21 @@ var (
 	userID    string
 	id        string // of a session, as Session.ID
 
-	mux         *http.ServeMux
-	server      *http.Server
-	router      *gin.Engine
-	app         http.Handler // the whole application
-	proxy       http.Handler
-	next        http.Handler
-	home        http.Handler
-	api, socket http.Handler
-	site        fs.FS // files without anything about a user
-	h           struct{ login, home, users, events http.HandlerFunc }
-	payments    http.Handler // pages for which more is needed than a login
-	page        *template.Template
-	db          *sql.DB
-	logins      *atomic.Int64
-	audit       *slog.Logger
+	mux      *http.ServeMux
+	server   *http.Server
+	app      http.Handler // the whole application
+	proxy    http.Handler
+	next     http.Handler
+	home     http.Handler
+	payments http.Handler // pages for which more is needed than a login
+	api      http.Handler // of a front end
+	site     fs.FS        // the files of a front end
+	socket   http.Handler // of a WebSocket
+	h        struct{ login, home, users, events http.HandlerFunc }
+	page     *template.Template
+	db       *sql.DB
+	logins   *atomic.Int64
+	audit    *slog.Logger
 
 	w   http.ResponseWriter
 	r   *http.Request

@@ -103,6 +103,14 @@ func newDeviceSiteIn(t *testing.T, b *browser, configure ...func(*sessionguard.C
 // start starts the application, as after a restart of its program if it has run before.
 func (s *deviceSite) start(configure ...func(*sessionguard.Config[isolationUser])) {
 	s.Helper()
+	guard, handler := s.newNode(configure...)
+	s.guard.Store(guard)
+	s.handler.Store(&handler)
+}
+
+// newNode returns what a program of the site runs, of which there may be several.
+func (s *deviceSite) newNode(configure ...func(*sessionguard.Config[isolationUser])) (*sessionguard.Guard[isolationUser], http.Handler) {
+	s.Helper()
 	config := sessionguard.Config[isolationUser]{
 		FindUser:    func(_ context.Context, id string) (isolationUser, error) { return isolationUser(id), nil },
 		Keys:        deviceKeys,
@@ -120,9 +128,7 @@ func (s *deviceSite) start(configure ...func(*sessionguard.Config[isolationUser]
 	}
 	guard, err := sessionguard.New(config)
 	must(s.T, err)
-	handler := guard.Handler(deviceApplication(s.T, guard))
-	s.guard.Store(guard)
-	s.handler.Store(&handler)
+	return guard, guard.Handler(deviceApplication(s.T, guard))
 }
 
 // serve records a request and passes it on.

@@ -20,20 +20,24 @@ import (
 	"github.com/sessionguard-go/sessionguard"
 )
 
+// documented returns the first block of a language in a section of docs/front-ends.md.
+func documented(t *testing.T, section, language string) string {
+	t.Helper()
+	document, err := os.ReadFile("../../docs/front-ends.md")
+	must(t, err)
+	_, text, _ := strings.Cut(string(document), "\n## "+section+"\n")
+	return regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindStringSubmatch(text)[1]
+}
+
 // singlePageApplication is the application of docs/front-ends.md, with the file and the module
 // that it shows.
 func singlePageApplication(t *testing.T) (origin string, guard *sessionguard.Guard[isolationUser], fail *atomic.Bool) {
 	t.Helper()
-	document, err := os.ReadFile("../../docs/front-ends.md")
-	must(t, err)
-	_, section, _ := strings.Cut(string(document), "\n## Single-page applications\n")
-	block := func(language string) string {
-		return regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindStringSubmatch(section)[1]
-	}
-	index, module := block("html"), block("js")
+	index := documented(t, "Single-page applications", "html")
+	module := documented(t, "Single-page applications", "js")
 
 	fail = new(atomic.Bool)
-	guard, err = sessionguard.New(sessionguard.Config[isolationUser]{
+	guard, err := sessionguard.New(sessionguard.Config[isolationUser]{
 		FindUser: func(_ context.Context, id string) (isolationUser, error) {
 			if fail.CompareAndSwap(true, false) {
 				return "", errors.New("the database is down")
@@ -60,7 +64,7 @@ func singlePageApplication(t *testing.T) (origin string, guard *sessionguard.Gua
 			http.Error(w, "You cannot log in with that.", http.StatusForbidden)
 			return
 		}
-		w.WriteHeader(http.StatusNoContent)
+		_, _ = io.WriteString(w, guard.Next(r, "/"))
 	})
 	mux.HandleFunc("/assets/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/javascript")
@@ -144,7 +148,10 @@ func TestTheSinglePageApplicationOfTheDocumentation(t *testing.T) {
 		must(t, b.Eval(`spa.api("/api/me").catch(() => {})`, nil))
 		must(t, b.Until(`return location.pathname + location.search === "/login?next=%2Fa&reason=ended" && Boolean(window.spa)`))
 
-		logIn()
+		returns("/a", `return spa.logIn("ada", "analytical-engine")`)
+		returns("ada", me)
+		open("/login?next=//example.com")
+		returns("/", `return spa.logIn("ada", "analytical-engine")`)
 		must(t, b.Open(origin+"/nonce"))
 		must(t, b.Until(secretVisible))
 		end()
@@ -175,7 +182,7 @@ func TestAProgramKeepsItsSessionInACookieJar(t *testing.T) {
 	if kind, scheme := refused.Header.Get("Content-Type"), refused.Header.Get("WWW-Authenticate"); kind != "application/problem+json" || scheme != `Cookie form-action="/login"` {
 		t.Fatal(kind, scheme)
 	}
-	send("POST", "/api/login", `{"name":"ada","password":"analytical-engine"}`, http.StatusNoContent)
+	send("POST", "/api/login", `{"name":"ada","password":"analytical-engine"}`, http.StatusOK)
 	send("GET", "/api/me", "", http.StatusOK)
 	send("POST", "/logout", "", http.StatusNoContent)
 	send("GET", "/api/me", "", http.StatusUnauthorized)

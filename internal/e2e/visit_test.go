@@ -46,6 +46,22 @@ func (v *visit) begin() {
 	v.must(err)
 }
 
+// complete begins the visit, takes its steps, and ends it. A step that fails fails the test.
+func (v *visit) complete(steps func(v *visit)) {
+	defer func() {
+		if p := recover(); p != nil {
+			failure, ok := p.(visitFailure)
+			if !ok {
+				panic(p)
+			}
+			v.T.Fatal(failure.error)
+		}
+	}()
+	v.begin()
+	steps(v)
+	v.must(v.end())
+}
+
 // end leaves the browser with a single, empty tab.
 func (v *visit) end() error {
 	tabs, err := v.tabHandles()

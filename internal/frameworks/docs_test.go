@@ -10,7 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var codeBlock = regexp.MustCompile("(?s)```go\n(.*?)```\n")
+var (
+	codeBlock = regexp.MustCompile("(?s)```go\n(.*?)```\n")
+	imports   = regexp.MustCompile(`\Aimport .*\n\n`)
+)
 
 // What docs/routers.md shows is compiled and runs: it is in the files of this module.
 func TestTheDocumentationShowsCodeOfTheseTests(t *testing.T) {
@@ -27,7 +30,7 @@ func TestTheDocumentationShowsCodeOfTheseTests(t *testing.T) {
 	blocks := codeBlock.FindAllStringSubmatch(string(page), -1)
 	require.NotEmpty(t, blocks)
 	for _, block := range blocks {
-		require.Contains(t, code.String(), unindented(block[1]))
+		require.Contains(t, code.String(), unindented(imports.ReplaceAllString(block[1], "")))
 	}
 }
 

@@ -9,12 +9,13 @@ import (
 )
 
 func muxApp(guard *sessionguard.Guard[*User]) http.Handler {
-	return handlers.RecoveryHandler()(guard.Handler(muxRouter(guard)))
+	return handlers.RecoveryHandler()(guard.Handler(muxRoutes(guard)))
 }
 
-func muxRouter(guard *sessionguard.Guard[*User]) *mux.Router {
-	h, p := plain{guard}, pages{guard}
+func muxRoutes(guard *sessionguard.Guard[*User]) *mux.Router {
+	h := plain{guard}
 	r := mux.NewRouter()
+	r.HandleFunc("/login", h.login).Methods("POST")
 	r.Handle("/logout", guard.Logout("/")).Methods("POST")
 	r.PathPrefix("/sessionguard/").Handler(guard.Script())
 
@@ -22,8 +23,8 @@ func muxRouter(guard *sessionguard.Guard[*User]) *mux.Router {
 	admin.Use(guard.RequireRole("Admin"))
 	admin.HandleFunc("/users", h.users)
 
+	p := pages{guard}
 	r.HandleFunc("/", h.welcome).Methods("GET")
-	r.HandleFunc("/login", h.login).Methods("POST")
 	r.HandleFunc("/public", p.public)
 	r.HandleFunc("/cart", p.cart)
 	r.HandleFunc("/login-panic", p.loginThenPanic)
@@ -47,6 +48,6 @@ func muxRouter(guard *sessionguard.Guard[*User]) *mux.Router {
 func init() {
 	wirings["gorilla/mux"] = muxApp
 	wirings["gorilla/mux, recovery inside"] = func(guard *sessionguard.Guard[*User]) http.Handler {
-		return guard.Handler(handlers.RecoveryHandler()(muxRouter(guard)))
+		return guard.Handler(handlers.RecoveryHandler()(muxRoutes(guard)))
 	}
 }

@@ -7,7 +7,8 @@ import (
 )
 
 func netHTTPApp(guard *sessionguard.Guard[*User]) http.Handler {
-	h := plain{guard}
+	h, p := plain{guard}, pages{guard}
+	socket := http.HandlerFunc(p.socket)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", h.login)
 	mux.Handle("POST /logout", guard.Logout("/"))
@@ -18,14 +19,13 @@ func netHTTPApp(guard *sessionguard.Guard[*User]) http.Handler {
 	admin.HandleFunc("GET /admin/users", h.users)
 	mux.Handle("/admin/", guard.RequireRole("Admin")(admin)) // one gate for all pages below /admin/
 
+	mux.Handle("GET /socket", guard.Passive(guard.RequireLogin(guard.CancelOnEnd(socket))))
+
 	live := func(serve http.HandlerFunc) http.Handler {
 		return guard.Passive(guard.RequireLogin(guard.CancelOnEnd(serve)))
 	}
-	p := pages{guard}
 	mux.Handle("GET /events", live(p.events))
 	mux.Handle("GET /stream", live(p.events))
-	socket := http.HandlerFunc(p.socket)
-	mux.Handle("GET /socket", guard.Passive(guard.RequireLogin(guard.CancelOnEnd(socket))))
 	mux.HandleFunc("GET /{$}", h.welcome)
 	mux.HandleFunc("GET /public", p.public)
 	mux.HandleFunc("POST /cart", p.cart)

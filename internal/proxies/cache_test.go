@@ -22,7 +22,7 @@ func (l leak) String() string { return []string{"nothing", "stale", "others"}[l]
 
 // caches are proxies with a cache that is told to ignore no-store, as tutorials have it, and
 // what they leak with both headers, without X-Accel-Expires, without Vary, and without both.
-// The README repeats the first column.
+// docs/proxies.md repeats the first column.
 var caches = []struct {
 	name   string
 	start  func(t servers.T, upstream, config string) *servers.Server

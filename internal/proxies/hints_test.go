@@ -9,7 +9,7 @@ import (
 )
 
 // hinted are proxies with an ordinary cache, and whether a page that 103 Early Hints precede
-// arrives through them. The README repeats it.
+// arrives through them. docs/proxies.md repeats it.
 var hinted = []struct {
 	name    string
 	start   func(t servers.T, upstream, config string) *servers.Server

@@ -298,7 +298,7 @@ func TestCallsThatWaitFailWithinTimeout(t *testing.T) {
 	count, _, _ := strings.Cut(after, "\r\n")
 	connections, err := strconv.Atoi(count)
 	require.NoError(t, err)
-	require.Less(t, connections, 500, "those of 128 calls at a time; a late one closes its own")
+	require.Less(t, connections, 900, "128 calls at a time share theirs, but for those that are late, and close their own")
 
 	require.NoError(t, network.Pause())
 	requireAllFailInTime(t, s, r)

@@ -49,7 +49,7 @@ type statements struct {
 	useIndex         string // within a transaction, makes list, countEnd and count use the index; "" if they do anyway
 	deleteRow        string
 	sweep            string // deletes up to sweepBatchSize rows that are past delete_after
-	findSchema       string // returns a row if the last statement of the schema has run
+	findSchema       string // returns a row if the last statement of the schema has run, and its tables are there
 	lockSchema       string // makes concurrent EnsureSchemas wait for each other; "" if they need not
 	settings         string // reads what checkSettings checks
 
@@ -232,7 +232,8 @@ func sqlite() *statements {
 
 const (
 	lockGroup  = `SELECT id FROM sessionguard_locks WHERE id = ? FOR UPDATE`
-	findSchema = `SELECT 1 FROM sessionguard_locks HAVING COUNT(*) = 64`
+	findSchema = `SELECT 1 FROM sessionguard_locks
+		WHERE NOT EXISTS (SELECT 1 FROM sessionguard_sessions WHERE 1 = 0) HAVING COUNT(*) = 64` // an error without the table
 )
 
 // numberPlaceholders replaces each ? with $1, $2 and so on.

@@ -71,7 +71,7 @@ func (a *App) setActive(w http.ResponseWriter, r *http.Request, active bool) {
 	}
 	user, err := a.Users.SetActive(id, active)
 	if errors.Is(err, sessionguard.ErrNoUser) {
-		http.NotFound(w, r)
+		a.notFound(w, r)
 		return
 	}
 	message := " may log in again."

@@ -146,7 +146,7 @@ func (a *App) handler() http.Handler {
 	mux.Handle("POST /admin/users/{id}/sessions/{session}/end", admin(fresh(handler(a.endPersonsSession))))
 	mux.Handle("POST /admin/users/{id}/sessions/end", admin(fresh(handler(a.endPerson))))
 
-	return a.securityHeaders(http.MaxBytesHandler(g.Handler(mux), 64<<10))
+	return a.securityHeaders(http.MaxBytesHandler(g.Handler(a.withNotFound(mux)), 64<<10))
 }
 
 // New returns an App, or an error that names the invalid option.

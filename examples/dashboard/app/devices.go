@@ -147,7 +147,7 @@ func (a *App) targetUser(w http.ResponseWriter, r *http.Request) (*User, bool) {
 	user, err := a.Users.Find(r.Context(), r.PathValue("id"))
 	switch {
 	case errors.Is(err, sessionguard.ErrNoUser):
-		http.NotFound(w, r)
+		a.notFound(w, r)
 	case err != nil:
 		a.internalError(w, err)
 	}

@@ -18,8 +18,8 @@ type loginForm struct {
 	Username, Next string
 	Message        string // why a login is required
 	Continue       string // where a remembered user may continue without a password
-	RememberFor    string // a duration in words; "" for no checkbox
 	Remember       bool   // the checkbox was ticked
+	Accounts       []demoAccount
 }
 
 // endings maps the reasons for the end of a session to messages.
@@ -53,15 +53,12 @@ func (a *App) endMessage(r *http.Request) string {
 }
 
 func (a *App) loginForm(r *http.Request) loginForm {
-	form := loginForm{
+	return loginForm{
 		Username: strings.TrimSpace(r.PostFormValue("username")),
 		Next:     a.guard.Next(r, ""),
 		Remember: a.Remember > 0 && r.PostFormValue("remember") != "",
+		Accounts: demoAccounts,
 	}
-	if a.Remember > 0 {
-		form.RememberFor = words(a.Remember)
-	}
-	return form
 }
 
 func (a *App) loginPage(w http.ResponseWriter, r *http.Request) {

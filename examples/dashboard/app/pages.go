@@ -19,13 +19,15 @@ type page struct {
 	Content any    // the data for the page's own template
 	Node    string // the name of this node, "" if there is only one
 	Base    string // the prefix of all paths that a proxy removes, or ""
+	// RememberFor is how long "Remember me" lasts, in words; "" if the login page has no checkbox.
+	RememberFor string
 }
 
 // parsePages parses the page templates, each with the layout and the shared parts.
 func parsePages() (map[string]*template.Template, error) {
 	pages := map[string]*template.Template{}
-	for _, name := range []string{"welcome", "login", "home", "admin", "everyone", "account", "reauth", "sessions", "person", "device", "live"} {
-		t, err := template.ParseFS(files, "templates/layout.html", "templates/devices.html", "templates/"+name+".html")
+	for _, name := range []string{"welcome", "login", "home", "admin", "everyone", "account", "reauth", "sessions", "person", "device", "live", "notfound"} {
+		t, err := template.ParseFS(files, "templates/layout.html", "templates/devices.html", "templates/try.html", "templates/"+name+".html")
 		if err != nil {
 			return nil, err
 		}
@@ -41,8 +43,12 @@ func (a *App) render(w http.ResponseWriter, r *http.Request, status int, name st
 		p.Actor, _ = a.acting(r).Values["actor"].(string)
 	}
 	p.Node, p.Base = a.Node, a.BasePath
+	if a.Remember > 0 {
+		p.RememberFor = words(a.Remember)
+	}
 	p.Script = a.guard.ScriptTag(r, a.scriptOptions...)
-	if r.Method != http.MethodHead { // a HEAD response cannot show flashes, so keep them
+	// A HEAD response cannot show flashes, nor can a 404 in place of an icon. So keep them.
+	if r.Method != http.MethodHead && status != http.StatusNotFound {
 		p.Flashes = a.flashes(r).Flashes()
 	}
 	var body bytes.Buffer
@@ -54,6 +60,42 @@ func (a *App) render(w http.ResponseWriter, r *http.Request, status int, name st
 	w.WriteHeader(status)
 	_, _ = body.WriteTo(w) // an error means that the client has disconnected
 }
+
+// notFound writes the page for an address that does not exist.
+func (a *App) notFound(w http.ResponseWriter, r *http.Request) {
+	a.render(w, r, http.StatusNotFound, "notfound", page{Title: "Not found"})
+}
+
+// withNotFound returns mux with notFound in place of its own 404, which is plain text. A
+// pattern for all paths would also replace its 405.
+func (a *App) withNotFound(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h, pattern := mux.Handler(r); pattern == "" {
+			var s statusOnly
+			h.ServeHTTP(&s, r)
+			if s.status == http.StatusNotFound {
+				a.notFound(w, r)
+				return
+			}
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// statusOnly is a ResponseWriter that keeps the status alone.
+type statusOnly struct {
+	status int
+	header http.Header
+}
+
+func (s *statusOnly) Header() http.Header {
+	if s.header == nil {
+		s.header = http.Header{}
+	}
+	return s.header
+}
+func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 
 // internalError logs err and responds with a 500.
 func (a *App) internalError(w http.ResponseWriter, err error) {
@@ -77,6 +119,10 @@ func (a *App) homePage(w http.ResponseWriter, r *http.Request) {
 // report serves one report. The pattern's {name} matches a single path segment, and an
 // fs.FS does not open paths outside itself, so no name leads elsewhere.
 func (a *App) report(w http.ResponseWriter, r *http.Request) {
+	if _, err := fs.Stat(a.reports, r.PathValue("name")); err != nil {
+		a.notFound(w, r)
+		return
+	}
 	http.ServeFileFS(w, r, a.reports, r.PathValue("name"))
 }
 

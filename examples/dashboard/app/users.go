@@ -36,11 +36,14 @@ func (u *User) HasRole(role string) bool {
 // startup, for example, would end them all.
 func (u *User) SessionStamp() string { return u.stamp }
 
-// demoAccounts lists the accounts for trying the application.
-var demoAccounts = []struct {
-	user     User
-	password string
-}{
+// A demoAccount is an account for trying the application. The login page shows its password,
+// as no other application should.
+type demoAccount struct {
+	User     User
+	Password string
+}
+
+var demoAccounts = []demoAccount{
 	{User{ID: "ada", Name: "Ada Lovelace", Role: "Engineer", Active: true}, "analytical-engine"},
 	{User{ID: "grace", Name: "Grace Hopper", Role: "Admin", Active: true}, "nanoseconds-matter"},
 	{User{ID: "eve", Name: "Eve Adams", Role: "Engineer", Active: false}, "deactivated-demo"},
@@ -51,10 +54,10 @@ func Accounts() string {
 	var text strings.Builder
 	for _, a := range demoAccounts {
 		note := ""
-		if !a.user.Active {
+		if !a.User.Active {
 			note = ", inactive: cannot log in"
 		}
-		fmt.Fprintf(&text, "  %-6s %-19s %s%s\n", a.user.ID, a.password, a.user.Role, note)
+		fmt.Fprintf(&text, "  %-6s %-19s %s%s\n", a.User.ID, a.Password, a.User.Role, note)
 	}
 	return text.String()
 }
@@ -90,11 +93,11 @@ func newDirectory(h *hasher) (*Directory, error) {
 		accounts: map[string]account{},
 	}
 	for _, a := range demoAccounts {
-		hash, err := h.hash(context.Background(), a.password)
+		hash, err := h.hash(context.Background(), a.Password)
 		if err != nil {
 			return nil, err
 		}
-		d.accounts[a.user.ID] = account{&a.user, hash}
+		d.accounts[a.User.ID] = account{&a.User, hash}
 	}
 	return d, nil
 }

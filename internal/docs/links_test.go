@@ -13,7 +13,6 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -84,9 +83,6 @@ func checkFile(pages map[string]*page, name string) string {
 	}
 	if target := pages[path.Clean(name)]; target != nil {
 		return checkAnchor(target, anchor)
-	}
-	if slices.Contains(toCome, path.Clean(name)) {
-		return ""
 	}
 	content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -138,4 +139,17 @@ func TestTheEventsPageShowsARealRecord(t *testing.T) {
 		record[slog.TimeKey], record["session"].(map[string]any)["id"] = "", ""
 	}
 	require.Equal(t, logged, shown)
+}
+
+// docs/faq.md has messages of the log as the code has them.
+func TestTheFAQHasTheMessagesOfTheLog(t *testing.T) {
+	var source strings.Builder
+	for _, content := range goFiles(t, root, false) {
+		source.WriteString(content)
+	}
+	for message := range byName(t, rowsUnder(t, "docs/faq.md", "in-the-log")) {
+		beginning, _, _ := strings.Cut(message, "…")
+		logged := regexp.MustCompile(`(?:"sessionguard: |logError\(")` + regexp.QuoteMeta(beginning))
+		require.True(t, logged.MatchString(source.String()), "the guard logs no such message: %s", message)
+	}
 }

@@ -26,27 +26,6 @@ var notYet = []string{
 	"README.md",
 }
 
-// toCome lists the pages that do not exist yet, to which others already link. It goes too.
-var toCome = []string{
-	"docs/concepts.md",
-	"docs/deployment.md",
-	"docs/faq.md",
-	"docs/pictures/timeouts.svg",
-	"docs/pictures/timeouts-dark.svg",
-	"docs/front-ends.md",
-	"docs/getting-started.md",
-	"docs/lifecycle.md",
-	"docs/routers.md",
-	"docs/security.md",
-	"docs/sign-in.md",
-	"docs/speed.md",
-	"docs/browsers.md",
-	"docs/standards.md",
-	"docs/stores.md",
-	"SECURITY.md",
-	"CHANGELOG.md",
-}
-
 // A page is a Markdown file.
 type page struct {
 	name     string // relative to the root of the repository, with slashes

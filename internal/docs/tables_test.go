@@ -288,16 +288,14 @@ func paths(object map[string]any) (names []string) {
 
 // docs/lifecycle.md has every reason that an application can get, with its constant.
 func TestTheLifecyclePageHasEveryReason(t *testing.T) {
-	name, anchor := "docs/lifecycle.md", "reasons"
-	if _, err := os.Stat(filepath.Join(root, name)); err != nil {
-		name, anchor = "README.md", "a-sessions-life" // until the page is there
-	}
-	rows := slices.DeleteFunc(rowsUnder(t, name, anchor), func(r row) bool { return !strings.Contains(r.cells[1], "Reason") })
 	reasons := constants(t, "/store", "Reason")
-	named := byName(t, rows)
+	named := byName(t, rowsUnder(t, "docs/lifecycle.md", "reasons"))
+	events := readPage(t, "docs/events.md").codes
 	for constant, value := range reasons {
 		if store.Reason(value).Retained() {
 			require.Contains(t, named, value)
+		} else { // only events have it
+			require.True(t, slices.ContainsFunc(events, func(c code) bool { return c.text == value }), value)
 		}
 		if row, ok := named[value]; ok {
 			require.Contains(t, strings.Split(strings.ReplaceAll(row.cells[1], "store.", ""), ", "), constant)
@@ -310,18 +308,13 @@ func TestTheLifecyclePageHasEveryReason(t *testing.T) {
 
 // docs/front-ends.md has every attribute of the guard script, with its default.
 func TestTheFrontEndsPageHasEveryAttribute(t *testing.T) {
-	name, anchor := "docs/front-ends.md", "attributes"
-	if _, err := os.Stat(filepath.Join(root, name)); err != nil {
-		name, anchor = "README.md", "the-page-goes-too-the-guard-script" // until the page is there
-	}
 	script, err := os.ReadFile(filepath.Join(root, "guard.js"))
 	require.NoError(t, err)
 	want := attributes(string(script))
 	for _, name := range []string{"nonce", "id"} { // of ScriptTag
 		want[name] = ""
 	}
-	rows := slices.DeleteFunc(rowsUnder(t, name, anchor), func(r row) bool { return len(r.names) == 0 })
-	named := byName(t, rows)
+	named := byName(t, rowsUnder(t, "docs/front-ends.md", "attributes"))
 	require.Equal(t, keys(want), keys(named))
 	for name, value := range want {
 		if value != "" {

@@ -37,7 +37,7 @@ func (l *locked) writeBinding(w http.ResponseWriter) {
 	case l.effects.loggedIn:
 		l.offerBinding(w.Header())
 	case l.effects.uselessProof != "" && l.effects.endReason == store.ReasonDeviceUnproven:
-		l.core.expireProof(w, l.effects.uselessProof)
+		l.core.expireProofs(w, l.cookies, l.effects.uselessProof, "")
 	}
 }
 
@@ -125,7 +125,7 @@ func (c *core) bind() http.Handler {
 		case err != nil:
 			c.deviceUnavailable(ctx, w, err)
 		default:
-			c.sendBoundCookie(w, rec, c.devices.codec.SealIdentifier(rec.Owner, rec.ID), offer.Made, c.devices.first)
+			c.sendBoundCookie(req, w, rec, c.devices.codec.SealIdentifier(rec.Owner, rec.ID), offer.Made, c.devices.first)
 		}
 	})
 }
@@ -174,7 +174,7 @@ func (c *core) prove() http.Handler {
 		case err != nil:
 			c.deviceUnavailable(ctx, w, err)
 		default:
-			c.sendBoundCookie(w, rec, identifier, made, c.devices.lasts-max(0, now.Sub(made)))
+			c.sendBoundCookie(req, w, rec, identifier, made, c.devices.lasts-max(0, now.Sub(made)))
 		}
 	})
 }
@@ -239,11 +239,12 @@ func (c *core) hasMovedOn(ctx context.Context, req *request, rec store.Record) b
 }
 
 // sendBoundCookie gives the browser the bound cookie for a proof made at a time, and says what it
-// is for.
-func (c *core) sendBoundCookie(w http.ResponseWriter, rec store.Record, identifier string, made store.Time, lasts time.Duration) {
+// is for. The one that it replaces has another name.
+func (c *core) sendBoundCookie(req *request, w http.ResponseWriter, rec store.Record, identifier string, made store.Time, lasts time.Duration) {
 	w.Header().Set("Content-Type", "application/json")
-	instructions := dbsc.Instructions(identifier, c.scriptPath+"prove", c.cookies.Bound(rec.ID))
+	instructions := dbsc.Instructions(identifier, c.scriptPath+"prove", c.cookies.Bound(rec.ID, int64(made)))
 	bound := c.boundCookie(rec, made)
+	c.expireProofs(w, req.cookies, rec.ID, bound.Name)
 	bound.MaxAge = max(1, int(lasts/time.Second))
 	http.SetCookie(w, &bound)
 	_, _ = w.Write(instructions)
@@ -251,7 +252,7 @@ func (c *core) sendBoundCookie(w http.ResponseWriter, rec store.Record, identifi
 
 // boundCookie returns the bound cookie for a proof made at a time.
 func (c *core) boundCookie(rec store.Record, made store.Time) http.Cookie {
-	bound := c.cookies.Bound(rec.ID)
+	bound := c.cookies.Bound(rec.ID, int64(made))
 	bound.Value = c.devices.codec.Token(dbsc.Cookie, made, rec.ID, rec.Details.Device.Registered)
 	return bound
 }
@@ -310,6 +311,7 @@ func (c *core) bindForTest(w http.ResponseWriter, r *http.Request, publicKey []b
 		return err
 	}
 	bound := c.boundCookie(rec, made)
+	c.expireProofs(w, cookie.Header(r.Header), rec.ID, bound.Name)
 	http.SetCookie(w, &bound)
 	return nil
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 	"github.com/sessionguard-go/sessionguard/internal/dbsc"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
@@ -60,14 +62,17 @@ func (c *core) boundDevice(rec store.Record) *store.Device {
 	return rec.Details.Device
 }
 
-// proofTime returns when the device of rec was proven, if the cookies say so and it still counts.
-func (c *core) proofTime(cookies *string, rec store.Record, now store.Time) (at store.Time, ok bool) {
-	value, n := c.cookies.BoundValue(cookies, rec.ID)
-	if n != 1 {
-		return 0, false
+// proofTime returns when the device of rec was proven last, if the cookies say so and it still
+// counts.
+func (c *core) proofTime(cookies *string, rec store.Record, now store.Time) (last store.Time, ok bool) {
+	values, n := c.cookies.BoundValues(cookies, rec.ID)
+	for _, value := range values[:n] {
+		at, ours := c.devices.codec.TokenTime(dbsc.Cookie, value, rec.ID, rec.Details.Device.Registered)
+		if ours && now < at.Add(c.devices.lasts+c.devices.slack) && at.Sub(now) < maxClockSkew && (!ok || at > last) {
+			last, ok = at, true
+		}
 	}
-	at, ok = c.devices.codec.TokenTime(dbsc.Cookie, value, rec.ID, rec.Details.Device.Registered)
-	return at, ok && now < at.Add(c.devices.lasts+c.devices.slack) && at.Sub(now) < maxClockSkew
+	return last, ok
 }
 
 // provenUntil returns until when a request with these cookies may use rec as far as its device
@@ -157,7 +162,7 @@ func (c *core) uselessProof(cookies *string, rec store.Record) string {
 	if isActing(rec) {
 		id = rec.Details.Actor.ID
 	}
-	if _, n := c.cookies.BoundValue(cookies, id); n != 1 {
+	if _, n := c.cookies.BoundValues(cookies, id); n == 0 {
 		return ""
 	}
 	return id
@@ -172,12 +177,18 @@ func (req *request) mayProve(r *http.Request) bool {
 	return useless && req.core.mayProveAgain(r)
 }
 
-// expireProof deletes the bound cookie of the session with that ID, so that the browser proves its device before its
-// next request.
-func (c *core) expireProof(w http.ResponseWriter, id string) {
-	expired := c.cookies.Bound(id)
+// expireProofs deletes the bound cookies of the session with that ID that a request came with, but
+// one, so that the browser proves its device before its next request. A newer one has another name,
+// and stays: the requests of a page may be refused at the same time, and its browser proves its
+// device once for all.
+func (c *core) expireProofs(w http.ResponseWriter, sent *string, id, except string) {
+	expired := c.cookies.Session
 	expired.MaxAge = -1
-	http.SetCookie(w, &expired)
+	for _, expired.Name = range c.cookies.BoundNames(sent) {
+		if cookie.IsBoundTo(expired.Name, id) && expired.Name != except {
+			http.SetCookie(w, &expired)
+		}
+	}
 }
 
 // logInUnproven lets a login go on although the browser could not prove the device of the
@@ -213,7 +224,7 @@ func (c *core) emitUnproven(ctx context.Context, code string, rec store.Record) 
 //
 // Others get 403 "device_required" (Refusals.Unbound), and no login page: a browser that cannot
 // bind sessions would go round in circles. In the 15 seconds after a login, while the browser may
-// still be making its key, the page that says so asks again every second. Where somebody acts for
+// still be making its key, the page that says so asks again, at most five times. Where somebody acts for
 // the user ([Guard.ActAs]), their own session counts.
 //
 // Without Config.DeviceProof it lets nobody in.
@@ -288,7 +299,7 @@ func (c *core) provenWithin(maxAge time.Duration, next http.Handler) http.Handle
 		case id.arrived.Sub(at) < maxAge:
 			next.ServeHTTP(w, r)
 		default:
-			c.expireProof(w, own.ID)
+			c.expireProofs(w, req.cookies, own.ID, "")
 			c.redirectBack(w, r)
 		}
 	})
@@ -302,6 +313,12 @@ func (c *core) redirectBack(w http.ResponseWriter, r *http.Request) {
 // mayProveAgain reports whether the client of r follows a redirect to the same address.
 func (c *core) mayProveAgain(r *http.Request) bool {
 	return !fetch.Upgrades(r) && c.requestOf(r).authResponse() == nil && localpath.Requested(r, c.basePath).Target != ""
+}
+
+// refreshAfter returns in how many seconds a page asks whether its session is bound: when the
+// login is twice as old, so that a browser that never binds it reloads the page five times.
+func refreshAfter(rec store.Record) string {
+	return strconv.Itoa(max(1, int(store.TimeOf(time.Now()).Sub(rec.Authenticated)/time.Second)))
 }
 
 // mayBecomeBound reports whether the browser may be about to prove its device.

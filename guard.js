@@ -120,8 +120,11 @@
       if (id !== checks || leaving) return;
       answered = id;
       staying = false;
-      if (method === "POST") failed = latest ? "" : option("failed", "The server did not answer, please try again.") + " ";
+      if (method === "POST") failed = latest?.session ? "" : option("failed", "The server did not answer, please try again.") + " ";
       if (!latest) return;
+      // The browser may prove its device in a moment, and the session lives. So a page on the
+      // screen takes that for no answer, unless the server has sent it away already.
+      if (latest.unproven) return (hidden || (landing && session !== "")) && leave();
       session ||= latest.session; // first known on a static page, or after a login by fetch
       if (latest.session !== session) return leave();
       landing = "";
@@ -159,7 +162,7 @@
         method, cache: "no-store", redirect: "error", keepalive: true, signal: AbortSignal.timeout(5000),
       });
       const body = response.ok ? await response.json() : {};
-      if (body.authenticated === false) return { session: "", idle: 0, absolute: 0, at };
+      if (body.authenticated === false) return { session: "", idle: 0, absolute: 0, at, unproven: body.reason === "device_unproven" };
       const idle = 1000 * body.idle_seconds, absolute = 1000 * body.absolute_seconds;
       if (body.session && idle >= 0 && absolute >= idle) return { session: body.session, idle, absolute, at };
     } catch {
@@ -493,7 +496,7 @@
   if (session === "") forget();
   // In a document that is loaded, the age of the script element is unknown.
   if (session === undefined || page.readyState === "complete") check();
-  else announce();
+  else if (!option("unproven")) announce();
   setInterval(safe(() => {
     asks &&= asks - 1;
     next();

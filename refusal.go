@@ -183,7 +183,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	case refusal.status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", ask.challenge)
 	case v == deviceRequired && kind == fetch.Navigation && fetch.IsSafe(r.Method) && c.mayBecomeBound(rec):
-		w.Header().Set("Refresh", "1")
+		w.Header().Set("Refresh", refreshAfter(rec))
 	}
 	if custom != nil {
 		if req.serveCustom(custom, w, r) {

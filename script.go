@@ -64,7 +64,8 @@ var guardScriptName = func() string {
 //     [Guard.EndReason] as "reason". It asks the server just before, since an upload may
 //     have extended the session. If the server cannot be reached, the page is hidden all
 //     the same (OWASP ASVS 14.3.1), until the server confirms the session, and an upload
-//     from it goes on;
+//     from it goes on. While the browser cannot prove the device (Config.DeviceProof), a page
+//     on the screen stays until then too;
 //   - keeps tabs in step: a logout, or a login as another user, takes the pages of all
 //     other tabs away at once, and a warning that is dismissed in one tab closes in all;
 //   - asks the server after what Turbo and htmx (2 and 4) load without loading a document, and
@@ -218,7 +219,7 @@ func methodNotAllowed(w http.ResponseWriter, allowed string) {
 //
 // It names the session that the page is made for and how long it has to live, so that the
 // script requests nothing when the page is loaded. On a visitor's page it tells the other
-// tabs that nobody is logged in here. Like everything that uses the session it keeps the
+// tabs that nobody is logged in here, unless the browser may only have to prove its device. Like everything that uses the session it keeps the
 // response out of caches; call it before writing.
 //
 // attributes are names and values of attributes to add, for texts in another language, for
@@ -250,6 +251,9 @@ func (g *core) ScriptTag(r *http.Request, attributes ...string) template.HTML {
 		if now.Authenticated {
 			add("data-idle-seconds", strconv.FormatInt(now.IdleSeconds, 10))
 			add("data-absolute-seconds", strconv.FormatInt(now.AbsoluteSeconds, 10))
+		}
+		if now.Reason == store.ReasonDeviceUnproven { // the pages of other tabs may stay
+			add("data-unproven", "true")
 		}
 	}
 	var others []string

@@ -108,3 +108,24 @@ func TestAnUploadMayTakeLongerThanAProof(t *testing.T) {
 		}
 	})
 }
+
+// A page for a visitor whose device was not proven says so: it does not tell the tabs in which
+// the session's pages are open that nobody is logged in.
+func TestScriptTagSaysThatTheDeviceIsUnproven(t *testing.T) {
+	withFakeClock(t, func(t *testing.T) {
+		s := deviceSite(t)
+		s.mux.HandleFunc("/public", func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, "<head>%s</head>", s.guard.ScriptTag(r))
+		})
+		b := s.bound("ada")
+		advance(deviceGrace)
+		unproven := s.thiefOf(b)
+		for client, want := range map[*browser]string{s.browse(): "", b: "", unproven: "true"} {
+			tag := scriptTag(t, client.Get("/public").Body)
+			require.Equal(t, want, tag["data-unproven"])
+			require.Equal(t, client != b, tag["data-session"] == "")
+		}
+		b.Post("/logout")
+		require.Empty(t, scriptTag(t, unproven.Get("/public").Body)["data-unproven"])
+	})
+}

@@ -231,8 +231,13 @@ func (w *deviceWorld) check(ok bool, what string) {
 
 // provenBy reports whether c's cookies prove the device of the session that they name.
 func (w *deviceWorld) provenBy(c *deviceClient, id string) bool {
-	proof, ok := w.proofs[c.bound[sessionCookie+"-bound-"+id[:8]]]
-	return ok && proof.session == id && time.Since(proof.at) < deviceProof+deviceSlack
+	for name, value := range c.bound {
+		proof, ok := w.proofs[value]
+		if ok && strings.HasPrefix(name, sessionCookie+"-bound-"+id[:8]) && proof.session == id && time.Since(proof.at) < deviceProof+deviceSlack {
+			return true
+		}
+	}
+	return false
 }
 
 // mayUse reports whether c may use the session of its cookie as far as its device goes.
@@ -290,7 +295,7 @@ func (w *deviceWorld) bind(c *deviceClient) {
 	c.identifier = identified.FindStringSubmatch(resp.Body)[1]
 	w.named[c.identifier] = offer.session
 	w.sent.identifiers = append(w.sent.identifiers, c.identifier)
-	w.proofs[resp.Cookies()[0].Value] = offer
+	w.proofs[lastCookie(resp)] = offer
 }
 
 func (w *deviceWorld) ask(c *deviceClient) {
@@ -327,7 +332,7 @@ func (w *deviceWorld) prove(c *deviceClient) {
 	if m.proven.IsZero() {
 		m.proven = time.Now()
 	}
-	w.proofs[resp.Cookies()[0].Value] = made
+	w.proofs[lastCookie(resp)] = made
 	if w.tokens[c.token] != id {
 		return
 	}
@@ -337,6 +342,9 @@ func (w *deviceWorld) prove(c *deviceClient) {
 		w.admitted++
 	}
 }
+
+// lastCookie returns the value of a proof's bound cookie, before which older ones are deleted.
+func lastCookie(resp response) string { return resp.Cookies()[len(resp.Cookies())-1].Value }
 
 // challengeOf returns the challenge that a JWS signs.
 func challengeOf(jws string) string {

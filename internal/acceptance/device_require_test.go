@@ -36,8 +36,17 @@ func TestRequireBoundRefusesWithoutALoginPage(t *testing.T) {
 			require.Equal(t, "1", b.Get(path).Header.Get("Refresh"), "the browser may be making its key")
 			require.Empty(t, b.Post(path).Header.Get("Refresh"))
 		}
+		var after []string // the reloads of a browser that makes no key
+		for next := "1"; next != ""; next = b.Get("/bound").Header.Get("Refresh") {
+			seconds, err := time.ParseDuration(next + "s")
+			require.NoError(t, err)
+			after = append(after, next)
+			advance(seconds)
+		}
+		require.Equal(t, []string{"1", "1", "2", "4", "8"}, after)
+		b.login("ada")
 		advance(15*time.Second - time.Millisecond)
-		require.Equal(t, "1", b.Get("/bound").Header.Get("Refresh"))
+		require.Equal(t, "14", b.Get("/bound").Header.Get("Refresh"))
 		advance(time.Millisecond)
 		require.Empty(t, b.Get("/bound").Header.Get("Refresh"))
 		require.Empty(t, b.Get("/admin").Header.Get("Refresh"))

@@ -47,7 +47,7 @@ func TestTheBoundCookieHasAllSecurityAttributes(t *testing.T) {
 		name := sessionCookie + "-bound-" + statusOf(b).Session[:8]
 		var lifetimes []int
 		for _, c := range b.Received() {
-			if c.Name == name {
+			if strings.HasPrefix(c.Name, name) && c.MaxAge > 0 {
 				require.True(t, c.Secure && c.HttpOnly && c.Path == "/" && c.Domain == "" && c.SameSite == http.SameSiteLaxMode, c.Raw)
 				require.Len(t, c.Value, 43)
 				lifetimes = append(lifetimes, c.MaxAge)

@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -103,8 +104,8 @@ func TestAnIdentifierAloneGivesNothing(t *testing.T) {
 	})
 }
 
-// Two values of the bound cookie's name, which only somebody plants, are none. Others of the
-// kind do not matter, however many and long.
+// Bound cookies of other sessions do not matter, however many and long, and of the session's own
+// any of the last four is good.
 func TestPlantedBoundCookies(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := deviceSite(t)
@@ -113,11 +114,17 @@ func TestPlantedBoundCookies(t *testing.T) {
 		session := sessionCookie + "=" + b.Cookies()[sessionCookie]
 		for name, value := range b.boundCookies() {
 			own := name + "=" + value
-			prefix := name[:len(name)-8]
-			long := prefix + "AAAAAAAA=" + strings.Repeat("A", 4000)
+			prefix := name[:len(name)-11]
+			long := prefix + "AAAAAAAAAAA=" + strings.Repeat("A", 4000)
 			many := ""
 			for i := range 100 {
-				many += prefix + string([]byte{byte('A' + i/26), byte('A' + i%26)}) + "BBBBBB=" + value + "; "
+				many += prefix + string([]byte{byte('A' + i/26), byte('A' + i%26)}) + "BBBBBBBBB=" + value + "; "
+			}
+			others := func(n int) (header string) { // of the same session
+				for i := range n {
+					header += fmt.Sprintf("; %sA%c%c=%d", name[:len(name)-3], 'A'+i/26, 'A'+i%26, i)
+				}
+				return header
 			}
 			for header, admitted := range map[string]bool{
 				session + "; " + own:                              true,
@@ -125,8 +132,11 @@ func TestPlantedBoundCookies(t *testing.T) {
 				many + session + "; " + own:                       true,
 				long + "; " + session + "; " + own:                true,
 				session + "; " + own + "; " + own:                 true,
-				session + "; " + name + "=x; " + own:              false,
-				session + "; " + own + "; " + name + "=":          false,
+				session + "; " + name + "=x; " + own:              true,
+				session + "; " + own + "; " + name + "=":          true,
+				session + "; " + own + others(3):                  true,
+				session + "; " + own + others(4):                  false,
+				session + others(100) + "; " + own:                true,
 				session + "; " + name + "=" + value + "A":         false,
 				session + "; " + name + "=" + value[:42]:          false,
 				session + `; ` + name + `="` + value + `"`:        true,
@@ -154,7 +164,7 @@ func TestALogoutDeletesTheBoundCookiesThatWerePlanted(t *testing.T) {
 		b := s.bound("ada")
 		planted := map[string]string{}
 		for i := range 150 {
-			planted[sessionCookie+"-bound-"+string([]byte{byte('A' + i/26), byte('A' + i%26)})+"CCCCCC"] = "x"
+			planted[sessionCookie+"-bound-"+string([]byte{byte('A' + i/26), byte('A' + i%26)})+"CCCCCCCCC"] = "x"
 		}
 		b.addCookies(planted)
 		resp := b.Post("/logout")

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,17 @@ func (b *browser) boundCookies() map[string]string {
 	cookies := b.Cookies()
 	maps.DeleteFunc(cookies, func(name, _ string) bool { return !strings.HasPrefix(name, sessionCookie+"-bound-") })
 	return cookies
+}
+
+// boundSessions returns what the names of the bound cookies have in common with others of the
+// same sessions.
+func (b *browser) boundSessions() []string {
+	b.t.Helper()
+	sessions := map[string]bool{}
+	for name := range b.boundCookies() {
+		sessions[name[:len(name)-3]] = true
+	}
+	return slices.Sorted(maps.Keys(sessions))
 }
 
 // addCookies gives the browser more cookies.

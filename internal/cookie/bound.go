@@ -10,35 +10,51 @@ const (
 	boundInfix = "-bound-"
 	// boundIDLength is how much of a session's public ID is in the name of its bound cookie.
 	boundIDLength = 8
+	// boundLength is the length of what follows boundInfix.
+	boundLength = boundIDLength + 3
+	// MaxBound is how many bound cookies of one session are looked at. A browser has one, and
+	// while it gets the next one two.
+	MaxBound = 4
 )
 
-// Bound returns the bound cookie of the session with that public ID, with all attributes
-// and without a value. Each session has one of its own name: a browser that has lost the
-// cookie of a session still proves that session's device while it lives, and must not
-// overwrite the bound cookie of the next.
-func (c *Codec) Bound(id string) http.Cookie {
+// Bound returns the bound cookie for a proof that was made at a time, of the session with that
+// public ID, with all attributes and without a value. Each session has cookies of its own
+// names: a browser that has lost the cookie of a session still proves that session's device
+// while it lives, and must not overwrite the bound cookie of the next. And each proof has,
+// with few exceptions: the response to a request with an older one deletes only that.
+func (c *Codec) Bound(id string, proven int64) http.Cookie {
 	cookie := c.Session
-	cookie.Name += boundInfix + boundPart(id)
+	mixed := uint64(proven) * 0x9e3779b97f4a7c15 // Fibonacci hashing: the highest bits depend on all
+	cookie.Name += boundInfix + boundPart(id) + string([]byte{proofLetters[mixed>>59], proofLetters[mixed>>54&31], proofLetters[mixed>>49&31]})
 	return cookie
 }
 
-// BoundValue returns the value of that cookie, of what Header has returned, and how many
-// different values there are, as [Unique] does. It allocates nothing.
-func (c *Codec) BoundValue(cookies *string, id string) (value string, count int) {
+const proofLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+// BoundValues returns the values of those cookies, of what Header has returned, and how many
+// there are: the last MaxBound, since ours are among the last. It allocates nothing.
+func (c *Codec) BoundValues(cookies *string, id string) (values [MaxBound]string, count int) {
 	r := reader{name: c.Session.Name, of: isBoundOf}
 	if cookies != nil {
 		r.line = *cookies
 	}
-	for name, v, ok := r.next(); ok; name, v, ok = r.next() {
-		switch {
-		case name[len(name)-boundIDLength:] != boundPart(id):
-		case count == 0:
-			value, count = v, 1
-		case v != value:
-			return "", 2
+	for name, value, ok := r.next(); ok; name, value, ok = r.next() {
+		if !IsBoundTo(name, id) || slices.Contains(values[:count], value) {
+			continue
 		}
+		if count == MaxBound {
+			copy(values[:], values[1:])
+			count--
+		}
+		values[count] = value
+		count++
 	}
-	return value, count
+	return values, count
+}
+
+// IsBoundTo reports whether the name of a bound cookie is that of the session with a public ID.
+func IsBoundTo(name, id string) bool {
+	return name[len(name)-boundLength:len(name)-boundLength+boundIDLength] == boundPart(id)
 }
 
 // BoundNames returns the names of the bound cookies, of any session, of what Header has
@@ -69,7 +85,7 @@ func isBoundOf(session, name string) bool {
 		return false
 	}
 	rest, ok = strings.CutPrefix(rest, boundInfix)
-	if !ok || len(rest) != boundIDLength {
+	if !ok || len(rest) != boundLength {
 		return false
 	}
 	for i := range len(rest) {

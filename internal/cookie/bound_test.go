@@ -14,20 +14,30 @@ import (
 
 const boundID = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-func TestABoundCookieIsItsSessions(t *testing.T) {
+func TestABoundCookieIsItsSessionsAndItsProofs(t *testing.T) {
 	c := newTestCodec(t)
-	want := c.Session
-	want.Name = "__Host-Http-session-bound-ABCDEFGH"
-	require.Equal(t, want, c.Bound(boundID))
-	require.NotEqual(t, c.Bound(boundID), c.Bound("B"+boundID))
-	require.Equal(t, "__Host-Http-session-bound-AB", c.Bound("AB").Name)
+	want, bound := c.Session, c.Bound(boundID, 1)
+	want.Name = bound.Name
+	require.Equal(t, want, bound)
+	require.Regexp(t, `^__Host-Http-session-bound-ABCDEFGH[A-Z2-7]{3}$`, bound.Name)
+	require.Equal(t, bound, c.Bound(boundID, 1))
+	require.NotEqual(t, bound, c.Bound("B"+boundID, 1))
+	names := map[string]bool{}
+	for i := range int64(500) {
+		names[c.Bound(boundID, i).Name] = true
+		names[c.Bound(boundID, i*int64(time.Minute)).Name] = true
+	}
+	require.Greater(t, len(names), 500, "two proofs seldom have one name")
+	require.True(t, IsBoundTo(bound.Name, boundID))
+	require.False(t, IsBoundTo(bound.Name, "B"+boundID))
+	require.False(t, IsBoundTo(bound.Name, ""))
 }
 
 func TestOnlyBoundCookiesHaveTheirNames(t *testing.T) {
 	c := newTestCodec(t)
-	name := c.Bound(boundID).Name
+	name := c.Bound(boundID, 1).Name
 	require.True(t, isBoundOf(c.Session.Name, name))
-	require.True(t, isBoundOf(c.Session.Name, c.Bound("234567ZZ").Name))
+	require.True(t, isBoundOf(c.Session.Name, c.Bound("234567ZZ", 1).Name))
 	for _, other := range []string{
 		"", c.Session.Name, c.Visitor.Name, c.secretName("n"), c.Session.Name + boundInfix, name[1:], "x" + name, name + "A", name[:len(name)-1],
 		strings.ToLower(name), name[:len(name)-1] + "1", name[:len(name)-1] + "8", name[:len(name)-1] + "a", name[:len(name)-1] + " ", strings.Replace(name, "-bound-", "-Bound-", 1),
@@ -36,32 +46,31 @@ func TestOnlyBoundCookiesHaveTheirNames(t *testing.T) {
 	}
 }
 
-func TestTheValueOfABoundCookieIsFoundByTheSessionsID(t *testing.T) {
+func TestTheValuesOfBoundCookiesAreFoundByTheSessionsID(t *testing.T) {
 	c := newTestCodec(t)
-	name, other := c.Bound(boundID).Name, c.Bound("BCDEFGHI").Name
+	name, later, other := c.Bound(boundID, 1).Name, c.Bound(boundID, 2).Name, c.Bound("BCDEFGHI", 1).Name
 	for _, test := range []struct {
 		headers []string
-		value   string
-		count   int
+		values  []string
 	}{
-		{nil, "", 0},
-		{[]string{"a=b; " + c.Session.Name + "=1"}, "", 0},
-		{[]string{other + "=1"}, "", 0},
-		{[]string{name + "=1"}, "1", 1},
-		{[]string{name + `="1"`}, "1", 1},
-		{[]string{"a=b; " + other + "=2; " + name + "=1; c=d"}, "1", 1},
-		{[]string{name + "=1", name + "=1"}, "1", 1},
-		{[]string{name + "=1", name + "=2", name + "=3"}, "", 2},
-		{[]string{strings.ToLower(name) + "=1; " + name + "x=2"}, "", 0},
-		{[]string{c.Session.Name + boundInfix + "=1; " + c.Session.Name + boundInfix + "A=2"}, "", 0},
+		{nil, nil},
+		{[]string{"a=b; " + c.Session.Name + "=1"}, nil},
+		{[]string{other + "=1"}, nil},
+		{[]string{name + "=1"}, []string{"1"}},
+		{[]string{name + `="1"`}, []string{"1"}},
+		{[]string{"a=b; " + other + "=2; " + name + "=1; c=d"}, []string{"1"}},
+		{[]string{name + "=1", later + "=2"}, []string{"1", "2"}},
+		{[]string{name + "=1", name + "=1"}, []string{"1"}},
+		{[]string{name + "=1", name + "=2", name + "=3", later + "=4", name + "=5; " + other + "=6"}, []string{"2", "3", "4", "5"}},
+		{[]string{strings.ToLower(name) + "=1; " + name + "x=2"}, nil},
+		{[]string{c.Session.Name + boundInfix + "=1; " + c.Session.Name + boundInfix + "A=2"}, nil},
 	} {
 		cookies := Header(http.Header{"Cookie": test.headers})
-		value, count := c.BoundValue(cookies, boundID)
-		require.Equal(t, test.value, value, "%q", test.headers)
-		require.Equal(t, test.count, count, "%q", test.headers)
-		_, none := c.BoundValue(cookies, "")
+		values, count := c.BoundValues(cookies, boundID)
+		require.Equal(t, test.values, append([]string(nil), values[:count]...), "%q", test.headers)
+		_, none := c.BoundValues(cookies, "")
 		require.Zero(t, none, "%q", test.headers)
-		require.Zero(t, testing.AllocsPerRun(10, func() { c.BoundValue(cookies, boundID) }), "%q", test.headers)
+		require.Zero(t, testing.AllocsPerRun(10, func() { c.BoundValues(cookies, boundID) }), "%q", test.headers)
 	}
 }
 
@@ -71,7 +80,7 @@ func TestTheLastBoundCookiesAreNamed(t *testing.T) {
 	require.Empty(t, c.BoundNames(nil))
 	var lines, names []string
 	for i := range MaxPresented + 3 {
-		name := c.Bound(strings.Repeat(string(rune('A'+i)), 26)).Name
+		name := c.Bound(strings.Repeat(string(rune('A'+i)), 26), 1).Name
 		names = append(names, name)
 		lines = append(lines, "a=b; "+name+"=1; "+c.Session.Name+"=2", name+"=3")
 		require.Equal(t, names[max(0, i+1-MaxPresented):], c.BoundNames(Header(http.Header{"Cookie": lines})))
@@ -84,7 +93,7 @@ func TestTheLastBoundCookiesAreNamed(t *testing.T) {
 // A server behind Hide learns no proof, and sets none.
 func TestHideHidesBoundCookies(t *testing.T) {
 	c := newTestCodec(t)
-	bound := c.Bound(boundID)
+	bound := c.Bound(boundID, 1)
 	for _, name := range []string{bound.Name, c.secretName("n"), c.Session.Name, c.Visitor.Name} {
 		h := c.Hide(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.SetCookie(w, &http.Cookie{Name: name, Value: "evil"})
@@ -103,12 +112,12 @@ func TestHideHidesBoundCookies(t *testing.T) {
 
 func TestABoundCookieThatChangesIsNoticed(t *testing.T) {
 	c := newTestCodec(t)
-	ours, name := c.Session.Name+"=1", c.Bound(boundID).Name
+	ours, name := c.Session.Name+"=1", c.Bound(boundID, 1).Name
 	before := Header(http.Header{"Cookie": {ours + "; " + name + "=1"}})
 	require.True(t, c.Same(before, http.Header{"Cookie": {"a=b; " + name + "=1; " + ours}}))
 	require.False(t, c.Same(before, http.Header{"Cookie": {ours}}))
 	require.False(t, c.Same(before, http.Header{"Cookie": {ours + "; " + name + "=2"}}))
-	require.False(t, c.Same(before, http.Header{"Cookie": {ours + "; " + c.Bound("BCDEFGHI").Name + "=1"}}))
+	require.False(t, c.Same(before, http.Header{"Cookie": {ours + "; " + c.Bound("BCDEFGHI", 1).Name + "=1"}}))
 }
 
 func TestEverySecretHasAKeyForEachUse(t *testing.T) {

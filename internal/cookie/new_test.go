@@ -147,7 +147,7 @@ func TestPrefixesAreCheckedAsBrowsersCheckThem(t *testing.T) {
 				accepted++
 				secret := got.Session
 				secret.Name = got.secretName("state")
-				for _, cookie := range []http.Cookie{got.Session, got.Visitor, secret, got.Bound(boundID)} {
+				for _, cookie := range []http.Cookie{got.Session, got.Visitor, secret, got.Bound(boundID, 1)} {
 					require.True(t, browserAccepts(cookie), "%+v", cookie)
 				}
 			}

@@ -33,6 +33,14 @@ func (s *deviceSite) boundCookies() []browserCookie {
 	return slices.DeleteFunc(s.cookies(), func(c browserCookie) bool { return !c.isBound() })
 }
 
+func (s *deviceSite) setCookie(c browserCookie) {
+	s.Helper()
+	must(s.T, s.DevTools("Network.setCookie", object{
+		"name": c.Name, "value": c.Value, "expires": c.Expires,
+		"url": s.origin + "/", "path": "/", "secure": true, "httpOnly": true, "sameSite": "Lax",
+	}, nil))
+}
+
 func (s *deviceSite) deleteCookies(which func(browserCookie) bool) {
 	s.Helper()
 	for _, c := range s.cookies() {

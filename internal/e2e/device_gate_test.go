@@ -84,9 +84,7 @@ func (s *deviceSite) ageProof(user string, by time.Duration) {
 	rec := s.records(user)[0]
 	codec := dbsc.New(cookie.DeriveKeys(deviceKeys, "device proof"), nil)
 	for _, c := range s.boundCookies() {
-		must(s.T, s.DevTools("Network.setCookie", object{
-			"name": c.Name, "url": s.origin + "/", "path": "/", "secure": true, "httpOnly": true, "sameSite": "Lax", "expires": c.Expires,
-			"value": codec.Token(dbsc.Cookie, store.TimeOf(time.Now().Add(-by)), rec.ID, rec.Detail().Device.Registered),
-		}, nil))
+		c.Value = codec.Token(dbsc.Cookie, store.TimeOf(time.Now().Add(-by)), rec.ID, rec.Detail().Device.Registered)
+		s.setCookie(c)
 	}
 }

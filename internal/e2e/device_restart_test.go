@@ -111,13 +111,7 @@ func TestBoundSessionsGoOnWhenDeviceProofIsTurnedOff(t *testing.T) {
 // Five logins within a few seconds are more than the browser's own quota allows to bind: six
 // signatures in nine minutes. Those beyond it go on unbound.
 func TestLoginsBeyondTheQuotaGoOnUnbound(t *testing.T) {
-	requireEngine(t, bindingChromium)
-	b, err := chromium.launch(func(b *browser) {
-		b.features = "DeviceBoundSessions,EnableBoundSessionCredentialsSoftwareKeysForManualTesting"
-	})
-	must(t, err)
-	t.Cleanup(func() { must(t, b.Quit()) })
-	s := newDeviceSiteIn(t, b)
+	s := newDeviceSiteIn(t, launchWithQuota(t))
 	var bound int
 	for range 5 {
 		s.logIn("ada")
@@ -137,4 +131,16 @@ func TestLoginsBeyondTheQuotaGoOnUnbound(t *testing.T) {
 	if bound == 0 || bound == 5 {
 		t.Errorf("%d of 5 sessions were bound", bound)
 	}
+}
+
+// launchWithQuota starts a browser that signs six times in nine minutes.
+func launchWithQuota(t *testing.T) *browser {
+	t.Helper()
+	requireEngine(t, bindingChromium)
+	b, err := chromium.launch(func(b *browser) {
+		b.features = "DeviceBoundSessions,EnableBoundSessionCredentialsSoftwareKeysForManualTesting"
+	})
+	must(t, err)
+	t.Cleanup(func() { must(t, b.Quit()) })
+	return b
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 // fakeApplication is an application without sessions. A test decides which status it
@@ -21,9 +23,11 @@ type fakeApplication struct {
 	endsAt  time.Time
 	idle    time.Duration // how long a POST to stay extends the session
 	down    bool
-	tag     string // the attributes of the page's script element besides src
-	page    string // its body; {script} in it is where the script element goes, instead of the head
-	login   string // the rest of the login page's body
+	// unproven: the browser has not proven the device that the session is bound to.
+	unproven bool
+	tag      string // the attributes of the page's script element besides src
+	page     string // its body; {script} in it is where the script element goes, instead of the head
+	login    string // the rest of the login page's body
 }
 
 func (app *fakeApplication) update(change func()) {
@@ -53,7 +57,10 @@ func (app *fakeApplication) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		left := time.Until(app.endsAt)
 		status := map[string]any{"authenticated": false, "idle_seconds": 0, "absolute_seconds": 0}
-		if left > 0 {
+		switch {
+		case app.unproven:
+			status["reason"] = store.ReasonDeviceUnproven
+		case left > 0:
 			status = map[string]any{"authenticated": true, "session": app.session, "idle_seconds": int(left.Seconds()), "absolute_seconds": 3600}
 		}
 		w.Header().Set("Cache-Control", "no-store")

@@ -81,7 +81,7 @@ func commandsOf(p *page) (commands []command) {
 var withValue = []string{"run", "skip", "bench", "fuzz", "benchtime", "count", "cpu", "cpuprofile", "fuzztime", "memprofile", "o", "p", "parallel", "tags", "timeout", "trace"}
 
 // alone are those that none follows.
-var alone = []string{"benchmem", "cover", "failfast", "fullpath", "json", "race", "short", "v", "x"}
+var alone = []string{"benchmem", "cover", "failfast", "fullpath", "json", "c", "race", "short", "v", "x"}
 
 // checkCommand returns what is wrong with a command of go in a directory, or "".
 func checkCommand(t *testing.T, directory string, words []string) string {

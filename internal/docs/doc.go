@@ -11,7 +11,8 @@
 //     of sessionguard.Config, Refusals, or the Config of a backend.
 //
 // Imports may be left out: imports.go lists the packages that are found by their name. Names
-// that need no declaration are in prelude.go. A page may use what an earlier block of it has
+// that need no declaration are in prelude.go. Where a name is of both, it is the package if that
+// has all that the code uses. A page may use what an earlier block of it has
 // declared: at top level, on the rest of the page; in statements, up to the next heading of
 // level 2. Variables and imports may be unused.
 //

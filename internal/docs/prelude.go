@@ -37,11 +37,11 @@ func (u *User) HasRole(role string) bool { return slices.Contains(u.Roles, role)
 func find(ctx context.Context, id string) (*User, error) { return nil, nil }
 func verify(name, password string) (*User, bool)         { return nil, false }
 
+// checkPassword verifies the login that a form asks for.
+func checkPassword(r *http.Request) (*User, error) { return nil, nil }
+
 // subscribe returns what a stream sends until ctx ends.
 func subscribe(ctx context.Context) <-chan string { return nil }
-
-// checkPassword does so with a form.
-func checkPassword(r *http.Request) (*User, error) { return nil, nil }
 
 var (
 	guard     *sessionguard.Guard[*User]

@@ -234,7 +234,7 @@ func (p *packages) missingImports(file *ast.File, known map[string]types.Object)
 	used := map[string][]string{}
 	ast.Inspect(file, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok {
-			if x, ok := s.X.(*ast.Ident); ok && unresolved[x] && !imported[x.Name] && known[x.Name] == nil {
+			if x, ok := s.X.(*ast.Ident); ok && unresolved[x] && !imported[x.Name] {
 				used[x.Name] = append(used[x.Name], s.Sel.Name)
 			}
 		}
@@ -246,7 +246,7 @@ func (p *packages) missingImports(file *ast.File, known map[string]types.Object)
 		best := slices.IndexFunc(candidates, func(pkg *types.Package) bool {
 			return !slices.ContainsFunc(used[name], func(s string) bool { return pkg.Scope().Lookup(s) == nil })
 		})
-		if len(candidates) > 0 {
+		if best >= 0 || len(candidates) > 0 && known[name] == nil {
 			imports.WriteString("import " + name + " " + strconv.Quote(candidates[max(best, 0)].Path()) + "; ")
 		}
 	}
@@ -291,6 +291,8 @@ func TestCodeMayLeaveOutWhatThePreludeHas(t *testing.T) {
 		"fields of a backend":    "CacheFor: 10 * time.Second,\n",
 		"one of two packages":    "e := echo.New()\ne.Use(middleware.Recover())\nc := chi.NewRouter()\n",
 		"the other of these":     "c := chi.NewRouter()\nc.Use(middleware.Recoverer)\n",
+		"mux, the package":       "m := mux.NewRouter()\nm.Handle(\"/x\", guard.RequireLogin(next))\n",
+		"mux, the variable":      "mux.Handle(\"/x\", guard.RequireLogin(next))\n",
 		"its own user":           "type User struct{ name string }\n\nfunc of(u User) string { return u.name }\n",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,7 +73,7 @@ var devices = []promise{
 				}
 				challenge, _, _ := strings.Cut(strings.TrimPrefix(a.Header.Get("Secure-Session-Challenge"), `"`), `"`)
 				a, err = at.Send(at.Request("POST", "/sessionguard/prove", "Sec-Secure-Session-Id", id, "Secure-Session-Response", key.Proof(challenge)))
-				if err == nil && a.StatusCode == http.StatusOK && len(a.Cookies()) == 1 {
+				if err == nil && a.StatusCode == http.StatusOK && slices.ContainsFunc(a.Cookies(), func(c *http.Cookie) bool { return c.MaxAge > 0 }) {
 					proven.Add(1)
 				}
 			})

@@ -310,9 +310,9 @@ func (l *locked) setSaved(saved *store.Session) {
 // [ErrUnavailable] (wrapped). After the last, the guard goes on trying as after a
 // [Guard.Logout], but spares a later login.
 //
-// If ctx derives from the context of a request whose user is known, as behind a gate, the
-// next page of the ended session says whether that user or somebody else ended it. On a
-// hijacked connection that is not known.
+// Its reason says whether the user or somebody else ended it, if ctx derives from the context
+// of a request whose user is known, as behind a gate. On a hijacked connection that is not
+// known.
 func (g *core) EndSession(ctx context.Context, userID, id string) error {
 	reasonFor, actor, err := g.endingActor(ctx, userID)
 	if err != nil {

@@ -60,14 +60,14 @@ var guardScriptName = func() string {
 //     whatever its headers (measured with Chromium 156). The script does the same with a
 //     prerendered page. It also keeps a view transition from showing the page on the next
 //     one, except after a link without a redirect;
-//   - counts down to the end of the session by the server's time, warns a minute before,
-//     and at the end takes the page off the screen and goes to Config.LoginPath, with the
-//     page as "next" (without its fragment, which the server never learns) and the
-//     [Guard.EndReason] as "reason". It asks the server just before, since an upload may
-//     have extended the session. If the server cannot be reached, the page is hidden all
-//     the same (OWASP ASVS 14.3.1), until the server confirms the session, and an upload
-//     from it goes on. While the browser cannot prove the device (Config.DeviceProof), a page
-//     on the screen stays until then too;
+//   - counts down to the end of the session by the server's time, and warns a minute before.
+//     At the end it takes the page off the screen and goes to Config.LoginPath, with the page
+//     as "next" (without its fragment, which the server never learns) and the
+//     [Guard.EndReason] as "reason". It checks the session just before, because an upload may
+//     have extended it. If the server cannot be reached, the page is hidden all the same
+//     (OWASP ASVS 14.3.1), until the server confirms the session. An upload from it goes on.
+//     While the browser cannot prove the device (Config.DeviceProof), the page stays on the
+//     screen, at most until the session would have timed out;
 //   - keeps tabs in step: a logout, or a login as another user, takes the pages of all
 //     other tabs away at once, and a warning that is dismissed in one tab closes in all;
 //   - checks the session when Turbo or htmx (2 and 4) has loaded something without loading a
@@ -219,10 +219,10 @@ func methodNotAllowed(w http.ResponseWriter, allowed string) {
 //
 //	<head>{{.Script}}…      with Script: guard.ScriptTag(r)
 //
-// It names the session that the page is made for and how long it has to live, so that the
-// script requests nothing when the page is loaded. On a visitor's page it tells the other
-// tabs that nobody is logged in here, unless the browser may only have to prove its device. Like everything that uses the session it keeps the
-// response out of caches; call it before writing.
+// The element names the session that the page is made for, and says how long it has to live.
+// So the script sends no request when the page is loaded. A visitor's page takes the pages of
+// other tabs away, unless the browser may only have to prove its device. Like everything that
+// uses the session, ScriptTag keeps the response out of caches. Call it before writing.
 //
 // attributes are names and values of attributes to add: texts in another language, what the
 // script should do, and a nonce:

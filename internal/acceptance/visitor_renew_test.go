@@ -135,7 +135,7 @@ func TestTheLongestVisitorCookieFitsIntoAProxysBuffer(t *testing.T) {
 			resp := b.Post("/size?v=" + value)
 			if saved != nil {
 				require.ErrorIs(s.T, saved, sessionguard.ErrValuesTooLarge)
-				require.Regexp(s.T, `cookie: 1[89]\d\d bytes, and it holds 18\d\d$`, saved.Error())
+				require.Regexp(s.T, `cookie: 1[89]\d\d bytes are more than 18\d\d$`, saved.Error())
 				require.Contains(s.T, s.log.String(), saved.Error())
 				require.Equal(s.T, http.StatusInternalServerError, resp.StatusCode)
 				require.Equal(s.T, "kept <nil>", b.Get("/value?k=before").Body, "nothing is lost")

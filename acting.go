@@ -52,9 +52,9 @@ const defaultActingTimeout = 15 * time.Minute
 // old password, or be behind RequireFresh.
 //
 // ActAs returns [ErrNoSession] if nobody is logged in. It returns [ErrMayNotAct] if
-// MayActAs says so, if target is the user, or if the user is already acting. Other errors
-// are those of [Guard.Login]. Where Login would be undone, the browser goes on with the
-// actor's session.
+// MayActAs returns false, if target is the user, or if the user is already acting. Other
+// errors are those of [Guard.Login]. Where Login would be undone, the browser goes on with
+// the actor's session.
 func (g *Guard[U]) ActAs(w http.ResponseWriter, r *http.Request, target U, options ...LoginOption) error {
 	if isNil(target) {
 		return ErrNoUser

@@ -16,10 +16,10 @@ import (
 // use the guard for that request: see [ErrInCallback].
 type Config[U User] struct {
 	// FindUser returns the user with this ID. If there is no such user, it returns
-	// [ErrNoUser] (wrapped or not) or a nil user, and the session ends. Translate
-	// sql.ErrNoRows and the like: any other error means that the user cannot be found
-	// now. The response is then a 503, and no session ends. The UserID of the user must
-	// be this very ID, in the same spelling.
+	// [ErrNoUser] (wrapped or not) or a nil user, and the session ends. Any other
+	// error means that FindUser cannot know now: the response is a 503, and no session
+	// ends. So translate sql.ErrNoRows and the like to ErrNoUser. The UserID of the user
+	// must be this very ID, in the same spelling.
 	//
 	// FindUser is called at most once per request, before a gate lets anyone in. It is
 	// called once more if somebody acts for the user, and by Login for a user that it has
@@ -51,8 +51,8 @@ type Config[U User] struct {
 	AbsoluteTimeout time.Duration
 
 	// RememberFor is how long after its login a session with the option [Remember] may be
-	// revived. Default: 30 minutes, which does little more than survive a restart of the
-	// browser. For two weeks, set 14*24*time.Hour.
+	// revived. Default: 30 minutes. A session then survives a restart of the browser, and
+	// little more. For two weeks, set 14*24*time.Hour.
 	RememberFor time.Duration
 	// RememberGrace is how long after a revival the superseded token still counts as the
 	// same user's. Default: 30 seconds.
@@ -70,9 +70,8 @@ type Config[U User] struct {
 	// Factors returns the factors (see the option [Factors]) that a login of this user
 	// needs, such as "pwd" and "otp" for a user who has set up an authenticator app. It
 	// is called at every login and on every request. A login that lacks a factor is
-	// pending: nobody is logged in, and only [Guard.Pending] returns the user. If users
-	// can log in in several ways, name only what each of these ways proves. Default:
-	// none.
+	// pending: nobody is logged in, and only [Guard.Pending] returns the user. If a user
+	// can log in in several ways, name only what all of these ways prove. Default: none.
 	Factors func(U) []string
 	// FactorTimeout is how long a pending login waits for the factors that it lacks. It
 	// counts for each factor from when that was proven. Default: 5 minutes.

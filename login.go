@@ -18,12 +18,12 @@ import (
 
 // Login logs user in, after the application has verified who it is. The browser gets a
 // new token, whatever cookie it sent, and the session of that cookie ends (session
-// fixation; OWASP ASVS 7.2.4). Otherwise the visitor's values move into the session.
-// Those of another user never do.
+// fixation; OWASP ASVS 7.2.4). A visitor's values move into the session. Those of another
+// user never do.
 //
 // If the same user logs in again, that is a re-authentication, with a new token and new
 // timeouts. The session keeps its values, and timeouts that are shorter than the guard's.
-// The old token ends at once, also for requests that are still running with it.
+// No earlier token works any more, also for requests that are still running with it.
 //
 // If the session lacks a factor that Config.Factors requires, Login returns nil, but
 // nobody is logged in until another call completes the login: see [Factors].
@@ -31,15 +31,14 @@ import (
 // With Config.DeviceProof, the response offers to bind the session to the browser's
 // device. No other response does. A re-authentication keeps the device.
 //
-// Call Login before the response begins: later it returns [ErrHeadersSent]. If it returns
-// an error, nobody is logged in:
+// Call Login before the response begins. With any error, it has not logged user in:
 //
 //   - [ErrInactive], and [ErrNoUser] for a nil user or an empty ID
 //   - [ErrTooManySessions] if Config.MaxSessions refuses the login
-//   - [ErrUnavailable] (wrapped) if the backend or FindUser fails
-//   - an error that says what is wrong if FindUser returns a user with another ID, if
-//     only in its spelling
+//   - [ErrUnavailable] (wrapped) if the backend or FindUser fails: then nobody is logged in
+//   - [ErrHeadersSent] if the response has begun
 //   - [ErrNotWrapped], [ErrInCallback], and errors of the options
+//   - another error if FindUser returns a user with a different ID, if only in its spelling
 //
 // If FindUser does not find the user yet, because a transaction is still open, the user
 // is logged in all the same. But FindUser must not wait for that transaction, as it does

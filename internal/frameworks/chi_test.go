@@ -48,7 +48,7 @@ func chiRoutes(r chi.Router, guard *sessionguard.Guard[*User]) {
 	live.Get("/socket", h.socket)
 }
 
-// plain has the handlers of the README.
+// plain has the handlers of the quick start.
 type plain struct{ guard *sessionguard.Guard[*User] }
 
 func (h plain) welcome(w http.ResponseWriter, r *http.Request) {

@@ -29,7 +29,7 @@ func init() {
 	gin.DefaultWriter, gin.DefaultErrorWriter = io.Discard, io.Discard
 }
 
-// User is the user type of the README.
+// User is the user type of the quick start.
 type User struct {
 	Name, Password string
 	Roles          []string

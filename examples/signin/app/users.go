@@ -97,7 +97,7 @@ func (d *Directory) Find(ctx context.Context, id string) (*User, error) {
 }
 
 // Verify returns the user with this ID and password. It does not limit the number of
-// attempts: see the README.
+// attempts: see docs/security.md, "What it does not protect against".
 func (d *Directory) Verify(ctx context.Context, id, password string) (*User, error) {
 	if _, err := d.accounts.Verify(ctx, id, password); err != nil {
 		return nil, err

@@ -120,8 +120,8 @@ func TestInProcess(t *testing.T) {
 		return formatTimes(ratios(results[kind][name], results[kind][guardName], cpu), "less CPU")
 	}
 	headlines["cookiestore"] = headline{"sessions in the process", "gorilla `CookieStore`, saved to slide", timesLess(serial, cookieStoreName)}
-	headlines["memstore"] = headline{"", "scs `memstore`", timesLess(serial, memstoreName)}
-	headlines["gin"] = headline{"", "gin-contrib/sessions `cookie`", timesLess(serial, ginName)}
+	headlines["memstore"] = headline{"sessions in the process", "scs `memstore`", timesLess(serial, memstoreName)}
+	headlines["gin"] = headline{"sessions in the process", "gin-contrib/sessions `cookie`", timesLess(serial, ginName)}
 	headlines["read"] = headline{"and one value read", "gorilla `CookieStore`, not saved", timesLess("value read", getOnlyName)}
 }
 

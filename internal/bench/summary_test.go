@@ -10,9 +10,27 @@ import (
 // A headline is one row of the table in the project's README.
 type headline struct{ request, beside, result string }
 
-const projectReadme = "../../README.md"
+// The headlines are in the page about speed, and some of them in the project's README.
+const (
+	speedPage     = "../../docs/speed.md"
+	projectReadme = "../../README.md"
+)
 
 var headlines = map[string]headline{}
+
+// headlineTable returns the rows of these names, or "" if one of them was not measured.
+func headlineTable(t *testing.T, names ...string) string {
+	table := "| One protected request | beside | |\n|---|---|---|\n"
+	for _, name := range names {
+		h, measured := headlines[name]
+		if !measured {
+			t.Log("not everything was measured: no", name)
+			return ""
+		}
+		table += fmt.Sprintf("| %s | %s | %s |\n", h.request, h.beside, h.result)
+	}
+	return table
+}
 
 // formatTimes formats the median ratio for a headline.
 func formatTimes(ratios []float64, unit string) string {
@@ -24,21 +42,15 @@ func formatTimes(ratios []float64, unit string) string {
 }
 
 // TestWriteHeadlines runs last, because of the name of its file. It writes a summary of the
-// other tests' results to the file of -table and to the project's README.
+// other tests' results to the file of -table, to the page about speed, and in three rows to
+// the project's README.
 func TestWriteHeadlines(t *testing.T) {
-	table := "| One protected request | beside | |\n|---|---|---|\n"
-	for _, name := range []string{"cookiestore", "memstore", "gin", "read", "http", "redis16", "redis64", "cachefor", "postgresql"} {
-		h, measured := headlines[name]
-		if !measured {
-			t.Log("not everything was measured: no", name)
-			return
-		}
-		table += fmt.Sprintf("| %s | %s | %s |\n", h.request, h.beside, h.result)
-	}
+	table := headlineTable(t, "cookiestore", "memstore", "gin", "read", "http", "redis16", "redis64", "cachefor", "postgresql")
 	t.Log("\n" + table)
-	if *tableFile != "" {
+	if table != "" && *tableFile != "" {
 		writeSection(t, *tableFile, "headlines", table)
-		writeSection(t, projectReadme, "headlines", table)
+		writeSection(t, speedPage, "headlines", table)
+		writeSection(t, projectReadme, "headlines", headlineTable(t, "memstore", "redis16", "postgresql"))
 		writeSection(t, *tableFile, "versions", versions())
 	}
 }
@@ -52,10 +64,21 @@ func versions() string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(string(modules), " ", "@")), ", ") + string(servers) + ".\n"
 }
 
-func TestProjectReadmeQuotesHeadlines(t *testing.T) {
+func TestHeadlinesAreQuotedAsMeasured(t *testing.T) {
 	_, here, _ := readSection(t, "README.md", "headlines")
-	_, there, _ := readSection(t, projectReadme, "headlines")
-	if here == "" || here != there {
-		t.Errorf("headlines measured:\n%s\nquoted:\n%s", here, there)
+	_, onPage, _ := readSection(t, speedPage, "headlines")
+	if here == "" || here != onPage {
+		t.Errorf("headlines measured:\n%s\nquoted in %s:\n%s", here, speedPage, onPage)
+	}
+	_, inReadme, _ := readSection(t, projectReadme, "headlines")
+	rows := 0
+	for row := range strings.Lines(inReadme) {
+		rows++
+		if !strings.Contains(here, row) {
+			t.Errorf("%s quotes what was not measured: %s", projectReadme, row)
+		}
+	}
+	if rows != 5 {
+		t.Errorf("%s has %d lines of headlines", projectReadme, rows)
 	}
 }

@@ -20,7 +20,7 @@ func place(p *page, line int) string { return fmt.Sprintf("%s:%d: ", p.name, lin
 // at the root of the repository, or where the page is.
 func TestCommandsOnThePagesWouldRun(t *testing.T) {
 	commands := 0
-	covered(t, readPages(t), func(t *testing.T, p *page) {
+	eachPage(t, readPages(t), func(t *testing.T, p *page) {
 		for _, c := range commandsOf(p) {
 			commands++
 			problem := checkCommand(t, root, c.words)

@@ -36,7 +36,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		pages[p.name] = p
 	}
 	links := 0
-	covered(t, all, func(t *testing.T, p *page) {
+	eachPage(t, all, func(t *testing.T, p *page) {
 		for _, l := range p.links {
 			links++
 			if problem := checkLink(t, pages, p, l.to); problem != "" {

@@ -70,7 +70,7 @@ func TestTestsThatPagesNameExist(t *testing.T) {
 	all := tests(t, root)
 	require.NotEmpty(t, all)
 	named := 0
-	covered(t, readPages(t), func(t *testing.T, p *page) {
+	eachPage(t, readPages(t), func(t *testing.T, p *page) {
 		named += len(namedTest.FindAll(p.source, -1))
 		for _, problem := range checkNames(p, all) {
 			t.Error(problem)

@@ -30,7 +30,7 @@ var (
 
 // The programs on the pages run, and servers respond.
 func TestProgramsOnThePagesRun(t *testing.T) {
-	covered(t, readPages(t), func(t *testing.T, p *page) {
+	eachPage(t, readPages(t), func(t *testing.T, p *page) {
 		for _, b := range p.blocks {
 			if b.language == "go" && packageClause.MatchString(b.code) && mainClause.MatchString(b.code) {
 				require.NoError(t, runProgram(t, b.code, !slices.Contains(onlyBuilt, p.name)), "%s:%d", p.name, b.line)

@@ -22,7 +22,7 @@ import (
 func TestCodeOnThePagesCompiles(t *testing.T) {
 	p := loaded(t)
 	blocks := 0
-	covered(t, readPages(t), func(t *testing.T, page *page) {
+	eachPage(t, readPages(t), func(t *testing.T, page *page) {
 		n, problems := p.checkPage(page)
 		blocks += n
 		for _, problem := range problems {

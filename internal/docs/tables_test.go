@@ -341,7 +341,7 @@ func attributes(script string) map[string]string {
 	}
 	delete(found, "data-logout") // whose default is relative to the script
 	found["data-logout"] = ""
-	for _, own := range []string{"data-session", "data-idle-seconds", "data-absolute-seconds"} { // ScriptTag sets these
+	for _, own := range []string{"data-session", "data-idle-seconds", "data-absolute-seconds", "data-unproven"} { // ScriptTag sets these
 		delete(found, own)
 	}
 	return found

@@ -13,12 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The quick start in the README compiles, and its declarations are in the package's example,
-// which runs.
-func TestReadmeQuickStartCompilesAndIsTheExample(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+// The program of docs/getting-started.md compiles, and its declarations are in the package's
+// example, which runs.
+func TestGettingStartedCompilesAndIsTheExample(t *testing.T) {
+	page, err := os.ReadFile("docs/getting-started.md")
 	require.NoError(t, err)
-	_, rest, found := strings.Cut(string(readme), "```go\npackage main")
+	_, rest, found := strings.Cut(string(page), "```go\npackage main")
 	require.True(t, found)
 	program, _, found := strings.Cut("package main"+rest, "```\n")
 	require.True(t, found)

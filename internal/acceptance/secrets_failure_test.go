@@ -174,7 +174,7 @@ func TestWhenSecretsCannotBePutOrTaken(t *testing.T) {
 		if err == nil {
 			conn.Close() // the client would wait for a response
 		}
-		require.ErrorContains(t, err, "sets a cookie")
+		require.ErrorContains(t, err, "has to set a cookie")
 	})
 	b := s.browse()
 	b.put("n", "v")

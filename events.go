@@ -289,7 +289,7 @@ func (c *core) unverifiedCookie(ctx context.Context) resolution {
 // severalCookies returns no session, and emits the event.
 func (c *core) severalCookies(ctx context.Context) resolution {
 	if c.logged.several.CompareAndSwap(false, true) {
-		c.log.Warn("sessionguard: a browser sent two cookies named " + c.cookies.Session.Name + ", each of a live session: another program of the domain has the same Config.CookieName, or somebody planted one. Neither counts, and a login ends the sessions of both")
+		c.log.Warn("sessionguard: a browser sent two cookies named " + c.cookies.Session.Name + ", and nothing shows which one is this application's: another program of the domain has the same Config.CookieName, or somebody planted one. Neither counts, and a login ends the sessions of both")
 	}
 	c.emitThrottled(ctx, Event{Name: EventSeveralCookies, Code: c.cookies.Session.Name}, &c.severalLive)
 	return resolution{}

@@ -25,6 +25,8 @@ const (
 	bindingTime = 15 * time.Second
 	// maxClockSkew is how far the clock of another node may be ahead.
 	maxClockSkew = time.Minute
+	// maxGrace bounds devicePolicy.grace.
+	maxGrace = 30 * time.Second
 )
 
 // errProofFailed is returned where the browser says that it could not prove its device, and
@@ -48,7 +50,7 @@ func newDevicePolicy(lasts time.Duration, codec *dbsc.Codec) *devicePolicy {
 		lasts: lasts,
 		slack: min(time.Minute, lasts/10),
 		first: min(time.Minute, lasts),
-		grace: min(30*time.Second, lasts),
+		grace: min(maxGrace, lasts),
 		fresh: min(challengeLifetime, lasts/2),
 	}
 }
@@ -91,6 +93,16 @@ func (c *core) provenUntil(cookies *string, rec store.Record, now store.Time) st
 		until = max(until, device.Proven.Add(c.devices.grace))
 	}
 	return until
+}
+
+// endsGrace reports whether a use of r at now is the first by which provenUntil sees, on nodes whose
+// clocks are behind, that the grace of the first proof is over.
+func endsGrace(r store.Record, now store.Time) bool {
+	if r.Details == nil || r.Details.Device == nil || r.Details.Device.Proven == 0 {
+		return false
+	}
+	over := r.Details.Device.Proven.Add(maxGrace + maxClockSkew)
+	return r.LastSeen < over && over <= now
 }
 
 // withDevice returns the session whose device counts for requests of rec: where somebody acts

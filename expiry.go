@@ -44,7 +44,7 @@ func touchDue(r store.Record, now store.Time, local bool) bool {
 	if local {
 		return since > 0
 	}
-	return since >= r.IdleTimeout/30 || r.Revived() && tokenUnused(r)
+	return since >= r.IdleTimeout/30 || r.Revived() && tokenUnused(r) || endsGrace(r, now)
 }
 
 // fresh decides whether the last login is younger than age.

@@ -215,16 +215,20 @@ func TestTheGraceOfTheFirstProofMovesWithTheClocks(t *testing.T) {
 }
 
 // The cookie of before the first proof is of no use on any node once the session was used later,
-// wherever that was.
+// wherever that was, also where the backend is told of few uses: a remote one, of one in four minutes
+// with this idle timeout.
 func TestTheGraceOfTheFirstProofEndsWhenTheSessionWasUsedLater(t *testing.T) {
 	for _, behind := range []time.Duration{61 * time.Second, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute} {
 		t.Run(behind.String(), func(t *testing.T) {
 			withFakeClock(t, func(t *testing.T) {
 				memory := store.NewMemory()
-				exact, late := deviceNode(t, memory), deviceNode(t, skewedBackend{memory, -behind})
+				idle := func(c *sessionguard.Config[*user]) { c.IdleTimeout = 2 * time.Hour }
+				exact, late := deviceNode(t, skewedBackend{memory, 0}, idle), deviceNode(t, skewedBackend{memory, -behind}, idle)
 				b := exact.bound("ada")
 				thief := late.thiefOf(b)
-				advance(deviceGrace + time.Minute)
+				advance(deviceGrace + time.Minute - time.Millisecond)
+				b.Get("/bound") // the backend is told of nothing yet
+				advance(time.Millisecond)
 				require.Equal(t, "bound", b.Get("/bound").Body)
 				for range 100 {
 					require.False(t, thief.loggedIn())

@@ -73,6 +73,9 @@ func deviceApplication(t *testing.T, guard *sessionguard.Guard[isolationUser]) h
 		body, _ := io.ReadAll(r.Body)
 		_, _ = fmt.Fprintf(w, "the secret of %s: %s", user, body)
 	})
+	private("POST /save", func(w http.ResponseWriter, r *http.Request, _ isolationUser) {
+		http.Redirect(w, r, "/page?saved="+r.FormValue("name"), http.StatusSeeOther)
+	})
 	private("GET /image", func(w http.ResponseWriter, _ *http.Request, _ isolationUser) {
 		var picture bytes.Buffer
 		_ = png.Encode(&picture, image.NewGray(image.Rect(0, 0, 7, 5)))
@@ -86,6 +89,10 @@ func deviceApplication(t *testing.T, guard *sessionguard.Guard[isolationUser]) h
 	mux.HandleFunc("GET /worker.js", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/javascript")
 		_, _ = io.WriteString(w, `onmessage = (e) => fetch("/echo?worker").then((r) => e.source.postMessage(r.status))`)
+	})
+	mux.HandleFunc("GET /forward.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		_, _ = io.WriteString(w, `onactivate = (e) => e.waitUntil(clients.claim()); onfetch = (e) => e.respondWith(fetch(e.request))`)
 	})
 	mux.Handle("GET /stream", guard.RequireLogin(guard.CancelUnproven(http.HandlerFunc(streamEvents))))
 	mux.Handle("GET /long-stream", guard.RequireLogin(guard.CancelOnEnd(http.HandlerFunc(streamEvents))))

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/internal/cookie"
 )
 
 // provenFor sets how long a proof counts.
@@ -142,5 +144,34 @@ func TestStreamsOfThievesEndWithTheProof(t *testing.T) {
 	s.until(pageLoaded, "/")
 	if got := next(); !strings.HasPrefix(got, "/long-stream 200") {
 		t.Error(got)
+	}
+}
+
+// Bound cookies of the session that somebody has planted after its own cost a proof at most: the
+// user does not notice.
+func TestPlantedBoundCookiesLockNobodyOut(t *testing.T) {
+	s := newDeviceSite(t)
+	s.logInBound("ada")
+	s.open("/page")
+	for _, n := range []int{cookie.MaxBound - 1, cookie.MaxBound, cookie.MaxPresented + 4} {
+		own := s.boundCookies()[0]
+		for i := range n {
+			planted := own
+			planted.Name = fmt.Sprintf("%sAA%c", own.Name[:len(own.Name)-3], 'A'+i)
+			planted.Value = fmt.Sprint(own.Value[:len(own.Value)-1], i)
+			s.setCookie(planted)
+		}
+		s.forget()
+		s.open("/page")
+		s.until(shows, "/page", "the secret of ada")
+		proofs, expected := s.count("POST", "/sessionguard/prove", http.StatusOK), 1
+		if n < cookie.MaxBound {
+			expected = 0
+		}
+		if proofs != expected || s.count("GET", "/login", 0) > 0 {
+			t.Errorf("%d planted: %d proofs: %+v", n, proofs, s.received())
+		}
+		s.expire()
+		s.open("/page")
 	}
 }

@@ -138,8 +138,9 @@ type Config[U User] struct {
 	// AddTrustedOrigin, or let the proxy keep Host.
 	CrossOrigin *http.CrossOriginProtection
 
-	// CookieName is the name of the session cookie. Default: "__Host-Http-session", which
-	// no other host can set, nor script in Chromium (from 140) and Firefox (from 143).
+	// CookieName is the name of the session cookie. Default: "__Host-Http-session". Browsers
+	// that know the prefix let neither another host nor a script set such a cookie: Chromium
+	// from 140, Firefox from 143. To older ones it is "__Host-", which leaves out the script.
 	// With a CookieDomain the default is "__Secure-session", and with InsecureHTTP
 	// "session". Guards on one host need different names, such as "__Host-Http-staff". A
 	// visitor's cookie has the suffix "-anonymous". The cookies of [Guard.PutSecret] have

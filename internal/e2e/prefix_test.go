@@ -105,7 +105,8 @@ func TestScriptCannotPlantTheCookiesOfTheGuard(t *testing.T) {
 	})
 }
 
-// No browser keeps the cookie from a response that does not give it what its name promises.
+// Browsers that know the prefix keep no cookie that lacks what its name promises. WebKitGTK
+// does not know it.
 func TestBrowsersRefuseCookiesThatBreakTheirPrefix(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, b *browser) {
 		origin := serveSite(t, func(w http.ResponseWriter, r *http.Request) {

@@ -40,7 +40,7 @@ require (
 	go.opentelemetry.io/otel/metric v1.46.0 // indirect
 	go.opentelemetry.io/otel/trace v1.46.0 // indirect
 	golang.org/x/crypto v0.57.0 // indirect
-	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 )
 
@@ -48,3 +48,7 @@ replace (
 	github.com/sessionguard-go/sessionguard => ../..
 	github.com/sessionguard-go/sessionguard/internal/e2e => ../../internal/e2e
 )
+
+replace github.com/sessionguard-go/sessionguard/store/redisstore => ../../store/redisstore
+
+replace github.com/sessionguard-go/sessionguard/store/sqlstore => ../../store/sqlstore

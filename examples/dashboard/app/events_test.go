@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,10 +100,12 @@ func TestAStreamLastsAsLongAsItsSessionAndSaysWhyNot(t *testing.T) {
 				s := newSite(t, testOptions())
 				b := s.as("ada")
 				begun := time.Now()
-				go func() {
+				var ending sync.WaitGroup
+				defer ending.Wait() // the stream may be over before the response to what ends it
+				ending.Go(func() {
 					time.Sleep(20*time.Minute + time.Millisecond)
 					end(s, b)
-				}()
+				})
 				a := b.Get("/events").Expect(http.StatusOK, "")
 				if took := time.Since(begun); took != 20*time.Minute+time.Millisecond {
 					t.Errorf("the stream took %v", took)

@@ -65,6 +65,7 @@ func scsApp(manager *scs.SessionManager) http.Handler {
 		manager.Put(r.Context(), "theme", "dark")
 		manager.Put(r.Context(), "item", 42)
 		manager.Put(r.Context(), "flash", "Welcome back.")
+		manager.RememberMe(r.Context(), r.FormValue("remember") != "")
 	})
 	mux.HandleFunc("GET /home", func(w http.ResponseWriter, r *http.Request) {
 		user := manager.GetString(r.Context(), "user")

@@ -57,6 +57,14 @@ func newApp(backend store.Backend, oldKey, newKey []byte) (http.Handler, error) 
 	return guard.Handler(migration.Handler(mux)), nil
 }
 
+// optionsOf is for Migration.Options.
+func optionsOf(old *migrate.Old) []sessionguard.LoginOption {
+	if old.Values["session"]["__rememberMe"] == true { // set by manager.RememberMe
+		return []sessionguard.LoginOption{sessionguard.Remember()}
+	}
+	return nil
+}
+
 // A browser that has a cookie of the old application opens a page of the new one, and need
 // not log in.
 func ExampleMigration() {

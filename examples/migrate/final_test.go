@@ -11,6 +11,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/sessionguard-go/sessionguard"
 	"github.com/sessionguard-go/sessionguard/examples/migrate"
+	"github.com/sessionguard-go/sessionguard/internal/testbrowser"
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
@@ -189,6 +190,25 @@ func TestRememberedSessionEndsWithTheOldOne(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		user.Get("/home").Expect(http.StatusSeeOther, toLogin+"&reason=absolute")
 	})
+}
+
+// Whom scs remembers, and nobody else, keeps the cookie when the browser is closed.
+func TestUserWhomScsRemembersIsRemembered(t *testing.T) {
+	manager := scs.New()
+	manager.Cookie.Persist = false
+	s := newSite(t, ofSCS(manager))
+	s.migration.Options = optionsOf
+	remembered, other := s.browse(), s.logIn("bob")
+	remembered.PostForm("/login", "user", "ada", "remember", "1").Expect(http.StatusOK, "")
+	s.update()
+	for user, want := range map[string]bool{"ada": true, "bob": false} {
+		b := map[string]*testbrowser.Browser{"ada": remembered, "bob": other}[user]
+		b.Get("/home").Expect(http.StatusOK, "").Contains("Hello, " + user)
+		sessions, err := s.migration.Guard.Sessions(t.Context(), user)
+		require.NoError(t, err)
+		require.Len(t, sessions, 1)
+		require.Equal(t, want, !sessions[0].RememberedUntil.IsZero())
+	}
 }
 
 // A form whose session another request is moving can be sent again.

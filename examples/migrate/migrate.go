@@ -39,7 +39,8 @@ type Migration[U sessionguard.User] struct {
 	UserOf func(old *Old) string
 	// Until is the cut-off: from then on, old sessions do not count. The zero time has passed.
 	Until time.Time
-	// Options returns the options of the login. Default: none.
+	// Options returns the options of the login. It is called after UserOf, and finds in
+	// old.Values what that has left. Default: none.
 	Options func(old *Old) []sessionguard.LoginOption
 }
 

@@ -5,7 +5,7 @@
 // gorilla/sessions, whose API for values and flashes stays as it is, and on
 // gorilla/securecookie.
 //
-// # Overview
+// # How it works
 //
 // The server keeps one session per login, and the cookie is only its name. Ending a
 // session means deleting a record, and there is nothing to replay:
@@ -19,7 +19,8 @@
 //	http.ListenAndServe(addr, guard.Handler(mux))
 //
 // Every wrapper is a func(http.Handler) http.Handler, or a method value of that type, and
-// works with any router and in any order. The example of the package is a whole program.
+// works with any router. [Guard.Passive] belongs outside the gates. The example of the
+// package is a whole program.
 //
 // # Logging in and out
 //

@@ -5,7 +5,7 @@
 // gorilla/securecookie, and on gorilla/sessions, whose API for values and flashes stays as
 // it is.
 //
-// # Overview
+// # How it works
 //
 // The server keeps a record of each login, and the session cookie has nothing but a
 // random token that leads to it. To end a session, the guard deletes the record. After
@@ -19,10 +19,9 @@
 //
 //	http.ListenAndServe(addr, guard.Handler(mux))
 //
-// Every wrapper is a func(http.Handler) http.Handler, or returns one, and works with any
-// router. The example of the package is a whole program. The terms are defined in
-// docs/concepts.md, and docs/security.md says what the package does not protect against.
-// All guides are at https://github.com/sessionguard-go/sessionguard/tree/main/docs.
+// Every wrapper is a func(http.Handler) http.Handler, or a method value of that type, and
+// works with any router. [Guard.Passive] belongs outside the gates. The example of the
+// package is a whole program.
 //
 // # Logging in and out
 //

@@ -21,7 +21,9 @@
 //
 // Every wrapper is a func(http.Handler) http.Handler, or a method value of that type, and
 // works with any router. [Guard.Passive] belongs outside the gates. The example of the
-// package is a whole program.
+// package is a whole program. The terms are defined in docs/concepts.md, and
+// docs/security.md says what the package does not protect against. All guides are at
+// https://github.com/sessionguard-go/sessionguard/tree/main/docs.
 //
 // # Logging in and out
 //

@@ -212,7 +212,7 @@ func (config *Config[U]) makeCookies(c *core) error {
 	keys := config.Keys
 	if len(keys) == 0 {
 		if !c.local {
-			return errors.New("sessionguard: Config.Keys is missing: with this Backend, other nodes, and this one after a restart, must read the same cookies (securecookie.GenerateRandomKey(32) makes a key to keep)")
+			return errors.New(`sessionguard: Config.Keys is missing: with this Backend, other nodes, and this one after a restart, must read the same cookies ("openssl rand -hex 32" prints a key to keep: decode it with hex.DecodeString)`)
 		}
 		c.log.Warn("sessionguard: Config.Keys is missing: made a random one, good until this process ends; set Keys in production")
 		keys = [][]byte{securecookie.GenerateRandomKey(32)}

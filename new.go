@@ -212,7 +212,7 @@ func (config *Config[U]) makeCookies(c *core) error {
 	keys := config.Keys
 	if len(keys) == 0 {
 		if !c.local {
-			return errors.New("sessionguard: Config.Keys is missing: with this Backend, all nodes must read the same cookies, also after a restart. Make a key with securecookie.GenerateRandomKey(32), and keep it")
+			return errors.New(`sessionguard: Config.Keys is missing: with this Backend, all nodes must read the same cookies, also after a restart. "openssl rand -hex 32" prints a key to keep: decode it with hex.DecodeString`)
 		}
 		c.log.Warn("sessionguard: Config.Keys is missing: made a random one, which is lost when this process ends: set Keys in production")
 		keys = [][]byte{securecookie.GenerateRandomKey(32)}

@@ -133,14 +133,14 @@ func checkAttributes(cookie http.Cookie) error {
 // that was never filled. It never prints a secret.
 func checkSecrets(secrets [][]byte) error {
 	if len(secrets) == 0 {
-		return errors.New("sessionguard: Config.Keys is empty: make a key with securecookie.GenerateRandomKey(32)")
+		return errors.New("sessionguard: Config.Keys is empty: make a key with openssl rand -hex 32, and decode it")
 	}
 	for i, secret := range secrets {
 		switch n := len(secret); {
 		case n < 32:
-			return fmt.Errorf("sessionguard: Config.Keys[%d] has %d bytes, fewer than 32: make it with securecookie.GenerateRandomKey(32)", i, n)
+			return fmt.Errorf("sessionguard: Config.Keys[%d] has %d bytes, fewer than 32: make it with openssl rand -hex 32, and decode it", i, n)
 		case bytes.Count(secret, []byte{0}) == n:
-			return fmt.Errorf("sessionguard: Config.Keys[%d] holds only zeros: make it with securecookie.GenerateRandomKey(32)", i)
+			return fmt.Errorf("sessionguard: Config.Keys[%d] holds only zeros: make it with openssl rand -hex 32, and decode it", i)
 		}
 	}
 	return nil

@@ -44,10 +44,12 @@
 // clocks differ. The server's clock only has to run evenly, and a replica's clock has to
 // agree with it.
 //
-// A session's key expires by itself, [store.Grace] after [store.Record.GoneAt]. Each
-// group has an index of its sessions, which expires with the last of them. Logins,
-// ByOwner, All and Count remove stale entries from it, so that hardly more than a quarter
-// are stale. Touches restore missing entries.
+// A session's key expires by itself, [store.Grace] after [store.Record.GoneAt], or up to
+// a quarter of the idle timeout later: a touch that has to move this expiry moves it
+// further. So most touches change nothing but the time of the last activity. Each group
+// has an index of its sessions, which expires with the last of them. Logins, ByOwner, All
+// and Count remove stale entries from it, so that hardly more than a quarter are stale.
+// Touches that move the expiry restore missing entries.
 //
 // If the server is unreachable, slow, a replica or out of memory, the call fails within
 // Config.Timeout: half of it is for connecting and half for the response. A guard then
@@ -93,7 +95,8 @@
 // Set maxmemory-policy to noeviction. A server that is full then still accepts logouts
 // and touches, but no logins. With any other policy, eviction logs users out. If the
 // server evicts an index, LoadByID, ByOwner, All, Count, DeleteByID and limits miss the
-// sessions in it, a 64th of all, until they are touched.
+// sessions in it, a 64th of all. A session is back when a touch moves its expiry: at the
+// latest when its user has been active for a quarter of the idle timeout.
 //
 // # Keys
 //

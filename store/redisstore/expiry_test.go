@@ -49,10 +49,10 @@ func TestTouchPostponesExpiryAndSaveKeepsIt(t *testing.T) {
 	r.LastSeen = now.Add(-30 * time.Minute)
 	createRecord(t, s, r)
 	require.NoError(t, s.Touch(t.Context(), r.Key, now.Add(-10*time.Minute)))
-	requireTTL(t, s, s.sessionKey(r.Key), 50*time.Minute+store.Grace)
-	requireTTL(t, s, s.indexKey(r.Key.Group()), 50*time.Minute+store.Grace)
+	requireTTL(t, s, s.sessionKey(r.Key), 65*time.Minute+store.Grace)
+	requireTTL(t, s, s.indexKey(r.Key.Group()), 65*time.Minute+store.Grace)
 	require.NoError(t, s.Save(t.Context(), withValues(r, []byte("new"))))
-	requireTTL(t, s, s.sessionKey(r.Key), 50*time.Minute+store.Grace)
+	requireTTL(t, s, s.sessionKey(r.Key), 65*time.Minute+store.Grace)
 }
 
 func TestRedisExpiresMoveMarkersAndTombstones(t *testing.T) {

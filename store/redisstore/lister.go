@@ -70,7 +70,7 @@ func (s *Store) isDown(ctx context.Context, err error) bool {
 func (s *Store) Count(ctx context.Context, realm string) (count int, err error) {
 	for group := range store.Groups {
 		for position, more := "", true; more; more = position != "" {
-			reply, err := s.runScript(ctx, countScript, s.indexKey(group), nil, realm, position, strconv.Itoa(countPage))
+			reply, err := s.runScript(ctx, countScript, s.indexKey(group), nil, realm, position, strconv.Itoa(countPage), nowMillis())
 			if err != nil {
 				return 0, err
 			}

@@ -227,18 +227,6 @@ func (s *Store) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	return r, s.withKey(redisKey, err)
 }
 
-// Touch implements [store.Backend].
-func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error {
-	_, err := s.runScript(ctx, touchScript, s.sessionKey(key), nil,
-		nowMillis(), formatInt(int64(seen)), formatInt(store.Grace.Milliseconds()))
-	if err == nil && s.cache != nil {
-		s.recent.addTouch(key, seen)
-		return nil
-	}
-	s.noteWrite(key)
-	return s.plainNotFound(key, err)
-}
-
 // Save implements [store.Backend].
 func (s *Store) Save(ctx context.Context, r store.Record) error {
 	defer s.noteWrite(r.Key)

@@ -5,8 +5,8 @@ package redisstore
 //
 // A server that is out of memory checks only the first write of a script, and refuses it if
 // it may need more memory. So Create, Save and Replace begin with a write that may, and are
-// refused before they change anything; Touch and Delete begin with a write that may not,
-// and succeed.
+// refused before they change anything; Touch, where it does more than touchInPlace, and Delete
+// begin with a write that may not, and succeed.
 //
 // While a cluster moves a slot, each of two nodes has only some of its keys. A script then
 // fails rather than treat a key on the other node as missing, and before it has changed
@@ -203,21 +203,6 @@ write_nothing = function()
 end
 `
 
-// touchScript has KEYS session; ARGV now, seen, grace.
-var touchScript = newScript(repeatable, `
-local now, seen, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local s, status, result = get(KEYS[1])
-if not s then return unchanged(status, result) end
-if seen >= deadlines(s, s.last_seen) then return unchanged('not found') end
-if seen <= s.last_seen then return unchanged('ok') end
-local _, gone_at = deadlines(s, seen)
-local ttl = math.min(math.max(gone_at + grace - now, 1), 1e14)
-redis.call('PEXPIRE', KEYS[1], int(ttl))
-add_to_index(entry_of(s.owner, s.id, KEYS[1]), ttl)
-redis.call('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))
-return {'ok'}
-`)
-
 // saveScript has KEYS session; ARGV version, value. It keeps the time of the last activity.
 var saveScript = newScript(changes, `
 local s, status, result = get(KEYS[1])
@@ -330,18 +315,21 @@ var allScript = newScript(repeatable, `
 return read_page(of_realm(ARGV[1]), ARGV[2], ARGV[3])
 `).as(ends) // as EndAll may
 
-// countScript has KEYS index; ARGV as allScript. It returns the position of the next page, or ”
-// if there is none, and the number of sessions in this one.
+// countScript has KEYS index; ARGV as allScript, then now. It returns the position of the next
+// page, or ” if there is none, and the number of sessions in this one that are not past their
+// GoneAt.
 var countScript = newScript(repeatable, `
-local range, is_session, count, stale = of_realm(ARGV[1]), false, 0, {}
+local range, is_session, count, stale, now = of_realm(ARGV[1]), false, 0, {}, tonumber(ARGV[4])
 local entries = read_range(range, ARGV[2], ARGV[3])
 for _, entry in ipairs(entries) do
 	local key = key_of(entry)
-	local kind = redis.call('GETRANGE', key, 0, 0)
-	is_session = kind == 'S'
+	local head = redis.call('GETRANGE', key, 0, 44)
+	is_session = string.sub(head, 1, 1) == 'S' and #head == 45
 	if is_session then
-		count = count + 1
-	elseif select(2, parse(key, kind)) == 'corrupt' then
+		local s, last_seen, _ = {}
+		last_seen, _, s.idle_timeout, s.expires, s.remember_until = struct.unpack('>i8i8i8i8i8', head, 2)
+		if select(2, deadlines(s, last_seen)) > now then count = count + 1 end
+	elseif select(2, parse(key, head)) == 'corrupt' then
 		return unchanged('corrupt', key)
 	else
 		stale[#stale + 1] = entry

@@ -14,6 +14,7 @@ import (
 func TestServerOutOfMemoryAcceptsOnlyTouchAndDelete(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
 	s := openStore(t, Config{}, server.Addr)
+	inPlace := createLongLived(t, s, func(*store.Record) {})
 	touched, saved, moved := createSession(t, s), createSession(t, s), createSession(t, s)
 	ended, limited := createSession(t, s), createSession(t, s)
 	runCommand(t, s, "CONFIG", "SET", "maxmemory", "1")
@@ -27,7 +28,12 @@ func TestServerOutOfMemoryAcceptsOnlyTouchAndDelete(t *testing.T) {
 		requireInconclusive(t, err, name)
 		require.ErrorContains(t, err, "OOM", name)
 	}
-	require.NoError(t, s.Touch(t.Context(), touched.Key, touched.LastSeen+1))
+	for _, r := range []store.Record{touched, inPlace} {
+		require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(time.Minute)))
+		got, err := s.Load(t.Context(), r.Key)
+		require.NoError(t, err)
+		require.Equal(t, r.LastSeen.Add(time.Minute), got.LastSeen)
+	}
 	deleted, err := s.Delete(t.Context(), ended.Key, store.ReasonEnded)
 	require.NoError(t, err)
 	require.Equal(t, ended.ID, deleted.ID)
@@ -56,7 +62,7 @@ func TestServerOutOfMemoryAcceptsOnlyTouchAndDelete(t *testing.T) {
 func TestReplicaIsNeverTrusted(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
 	s := openStore(t, Config{}, server.Addr)
-	r := createSession(t, s)
+	r := createLongLived(t, s, func(*store.Record) {})
 	runCommand(t, s, "REPLICAOF", "127.0.0.1", "1") // no such primary, but the replica serves reads
 
 	for _, r := range []store.Record{r, newSession(newOwner())} {

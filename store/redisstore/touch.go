@@ -1,0 +1,57 @@
+package redisstore
+
+import (
+	"context"
+
+	"github.com/redis/rueidis"
+
+	"github.com/sessionguard-go/sessionguard/store"
+)
+
+// touchInPlace is what most touches do: they change the time of the last activity, where the
+// session's key does not expire too early for that. Otherwise, and whenever there is more to find
+// out, nothing has been changed, and the rest of touchScript does the work. It precedes the
+// prelude, whose functions take longer to define than all of this. SETRANGE fails without effect
+// where the server is out of memory or accepts no writes.
+const touchInPlace = `
+do
+	local head, seen = redis.call('GETRANGE', KEYS[1], 0, 1023), tonumber(ARGV[2])
+	if #head > 78 and string.byte(head) == 83 and string.sub(head, 47, 78) == string.sub(KEYS[1], -32) then
+		local last_seen, _, idle_timeout, expires, remember_until, length = struct.unpack('>i8i8i8i8i8I4', head, 2)
+		local gone_at = math.max(math.min(seen + idle_timeout, expires), remember_until)
+		if last_seen < seen and seen < math.min(last_seen + idle_timeout, expires) and #head >= 45 + length and
+			redis.call('PTTL', KEYS[1]) >= gone_at + ARGV[3] - ARGV[1] and
+			type(redis.pcall('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))) == 'number' then
+			return {'ok'}
+		end
+	end
+end
+`
+
+// touchScript has KEYS session; ARGV now, seen, grace. It lets the key live for a quarter of the
+// idle timeout longer than the session needs it, so that the next touches need not.
+var touchScript = &script{effect: repeatable, Lua: rueidis.NewLuaScriptRetryable(touchInPlace + prelude + `
+local now, seen, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local s, status, result = get(KEYS[1])
+if not s then return unchanged(status, result) end
+if seen >= deadlines(s, s.last_seen) then return unchanged('not found') end
+if seen <= s.last_seen then return unchanged('ok') end
+local _, gone_at = deadlines(s, seen + s.idle_timeout / 4)
+local ttl = math.min(math.max(gone_at + grace - now, 1), 1e14)
+redis.call('PEXPIRE', KEYS[1], int(ttl))
+add_to_index(entry_of(s.owner, s.id, KEYS[1]), ttl)
+redis.call('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))
+return {'ok'}
+`)}
+
+// Touch implements [store.Backend].
+func (s *Store) Touch(ctx context.Context, key store.Key, seen store.Time) error {
+	_, err := s.runScript(ctx, touchScript, s.sessionKey(key), nil,
+		nowMillis(), formatInt(int64(seen)), formatInt(store.Grace.Milliseconds()))
+	if err == nil && s.cache != nil {
+		s.recent.addTouch(key, seen)
+		return nil
+	}
+	s.noteWrite(key)
+	return s.plainNotFound(key, err)
+}

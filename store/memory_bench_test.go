@@ -65,13 +65,7 @@ func BenchmarkMemoryLoginAfterMillionExpired(b *testing.B) {
 	for i := range 1_000_000 {
 		m.Create(b.Context(), testRecord(strconv.Itoa(i), time.Hour), Limit{})
 	}
-	for i := range m.shards {
-		for _, e := range m.shards[i].chains {
-			for ; e != nil; e = e.chained {
-				e.lastSeen = 0
-			}
-		}
-	}
+	m.forEach(func(_ *shard, s *slot) { s.lastSeen = 0 })
 	runtime.GC()
 	var took []time.Duration
 	for b.Loop() {
@@ -126,13 +120,7 @@ func benchmarkSizes(b *testing.B, bench func(*testing.B, *Memory, []Key)) {
 			}
 			m := newFilledMemory(owners)
 			var keys []Key
-			for i := range m.shards {
-				for _, e := range m.shards[i].chains {
-					for ; e != nil; e = e.chained {
-						keys = append(keys, e.session.Load().Key)
-					}
-				}
-			}
+			m.forEach(func(shard *shard, s *slot) { keys = append(keys, shard.session(s).Key) })
 			// Shuffled, so that accesses do not follow the order in memory.
 			for i := range keys {
 				j := int(binary.LittleEndian.Uint64(keys[i][:]) % uint64(len(keys)))

@@ -21,6 +21,9 @@ import (
 // What remains of a session that was ended or moved, where a [Backend] has to keep it, takes
 // about as much memory as a session without values.
 //
+// Sessions are together in memory, about ten at a time. Whoever keeps a Record or a string of
+// one therefore keeps the memory of its neighbors too: [strings.Clone] what outlives a request.
+//
 // Beyond the errors of this package, Memory returns an error for a session without an
 // owner, for a key that is in use, and for a Replace that changes the owner.
 type Memory struct {
@@ -38,7 +41,7 @@ type Memory struct {
 type shard struct {
 	sync.Mutex
 	table
-	_ [16]byte // pads to a whole number of cache lines, so that no two shards share one
+	_ [56]byte // pads to a whole number of cache lines, so that no two shards share one
 }
 
 // sweepPerLogin is the number of a shard's chains, each about one session long, that a
@@ -307,8 +310,8 @@ func (m *Memory) removeFromShard(key Key, condition func(Record) bool, reason Re
 	return r, true
 }
 
-// sweep removes the entries that may be forgotten from the next few chains of key's shard.
-// The caller holds no lock: an entry's owner is known only after its shard has been read,
+// sweep removes what may be forgotten from the next few chains of key's shard.
+// The caller holds no lock: a session's owner is known only after its shard has been read,
 // but the owner's list has to be locked before the shard.
 func (m *Memory) sweep(key Key) {
 	var buffer [2 * sweepPerLogin]*Session

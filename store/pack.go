@@ -1,6 +1,9 @@
 package store
 
-import "strings"
+import (
+	"reflect"
+	"strings"
+)
 
 // A pack holds sessions beside each other. A session by itself is six pieces of memory or
 // more, which the garbage collector all has to find. A full pack is four at most: the
@@ -14,7 +17,7 @@ type pack struct {
 }
 
 const (
-	packSize = 14 // these fill one of the runtime's size classes, 2048 bytes
+	packSize = 11 // these fill one of the runtime's size classes, 2048 bytes
 
 	// A pack with fewer sessions is dissolved.
 	minStored = packSize * 3 / 4
@@ -39,6 +42,9 @@ func (t *table) put(s *slot, session *Session) {
 	p.sessions = append(p.sessions, *session) // which leaves alone those that others may be reading
 	p.stored++
 	s.pack, s.at = t.packs.open, uint32(len(p.sessions)-1)
+	if added := &p.sessions[s.at]; added.Details != nil && reflect.ValueOf(added.Details).Elem().IsZero() {
+		added.Details = nil
+	}
 }
 
 // closePack opens a new pack. If too little of the open one is still stored, the new one
@@ -132,13 +138,22 @@ func joinStrings(sessions []Session) {
 }
 
 // eachString calls f for each string that is not empty and is likely to be of one session
-// alone.
+// alone. Sessions with the same user agent share it.
 func eachString(sessions []Session, f func(*string)) {
 	for i := range sessions {
 		s := &sessions[i]
-		texts := []*string{&s.ID, &s.Owner, &s.Stamp}
-		if d := s.Details; d != nil {
-			texts = append(texts, &d.UserAgent, &d.Address, &d.Label)
+		texts := []*string{&s.ID, &s.Owner, &s.Stamp, &s.Address}
+		same := 0
+		for sessions[same].UserAgent != s.UserAgent {
+			same++
+		}
+		if same == i {
+			texts = append(texts, &s.UserAgent)
+		} else {
+			s.UserAgent = sessions[same].UserAgent
+		}
+		if s.Details != nil {
+			texts = append(texts, &s.Details.Label)
 		}
 		for _, text := range texts {
 			if *text != "" {

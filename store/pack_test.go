@@ -105,7 +105,7 @@ func TestMemoryRecordIsNotWrittenToWhileItIsRead(t *testing.T) {
 			for range 100 {
 				owned, _ := m.ByOwner(t.Context(), "alice", "", MaxPage)
 				for _, r := range owned {
-					require.Equal(t, "address of "+r.ID, r.Details.Address)
+					require.Equal(t, "address of "+r.ID, r.Address)
 				}
 			}
 		})
@@ -198,8 +198,9 @@ func TestMemoryValuesHaveNoRoomForNeighbors(t *testing.T) {
 func testSession(owner string) Record {
 	r := testRecord(owner, time.Hour)
 	r.Key[0] %= 3
-	r.Stamp, r.Values = "stamp of "+r.ID, randomValues()
-	r.Details = &Details{Created: r.LastSeen, UserAgent: "browser of " + r.ID, Address: "address of " + r.ID, Label: "label of " + r.ID}
+	r.Stamp, r.Values, r.Created = "stamp of "+r.ID, randomValues(), r.LastSeen
+	r.UserAgent, r.Address = "browser of "+r.ID, "address of "+r.ID
+	r.Details = &Details{Label: "label of " + r.ID}
 	return r
 }
 

@@ -137,6 +137,13 @@ func TestMemoryFreesPacksOfEndedSessions(t *testing.T) {
 		keys = append(keys, r.Key)
 	}
 	requireDense()
+	for range 1000 { // a free slot is used again
+		r := testSession("alice")
+		r.Key[0] = 0
+		mustCreate(t, m, r)
+		require.NoError(t, errOf(m.Delete(t.Context(), r.Key, ReasonLoggedOut)))
+		require.LessOrEqual(t, len(m.shards[0].slots), 1+m.shards[0].count+1)
+	}
 	mathrand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
 	for i, key := range keys {
 		r, err := m.Load(t.Context(), key)

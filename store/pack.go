@@ -7,7 +7,8 @@ import (
 
 // A pack holds sessions beside each other. A session by itself is six pieces of memory or
 // more, which the garbage collector all has to find. A full pack is four at most: the
-// sessions, their Details, their strings and their values.
+// sessions, their Details, their strings and their values. What few sessions have, such as
+// factors or a device, stays where it is.
 //
 // A session in a pack is never written to, and its memory is not reused: whoever got it from
 // Load may keep it, and so keeps the memory of the pack, also after the session has left it.
@@ -18,6 +19,10 @@ type pack struct {
 
 const (
 	packSize = 11 // these fill one of the runtime's size classes, 2048 bytes
+
+	// The open pack grows to this size, so that making room is rare even if one session is
+	// saved again and again.
+	openSize = 2 * packSize
 
 	// A pack with fewer sessions is dissolved.
 	minStored = packSize * 3 / 4
@@ -35,9 +40,7 @@ type packs struct {
 
 // put puts a session into the open pack, and lets s name it.
 func (t *table) put(s *slot, session *Session) {
-	if len(t.packs.all[t.packs.open].sessions) == packSize {
-		t.closePack()
-	}
+	t.makeRoom()
 	p := &t.packs.all[t.packs.open]
 	p.sessions = append(p.sessions, *session) // which leaves alone those that others may be reading
 	p.stored++
@@ -47,21 +50,32 @@ func (t *table) put(s *slot, session *Session) {
 	}
 }
 
-// closePack opens a new pack. If too little of the open one is still stored, the new one
-// begins with that.
-func (t *table) closePack() {
-	full := t.packs.open
-	slots := t.slotsOf(full)
-	sessions := make([]Session, len(slots), packSize)
+// makeRoom makes room in the open pack if it has grown to openSize. A full pack of what is
+// still stored of it is joined, and the open one goes on with the rest.
+func (t *table) makeRoom() {
+	grown := t.packs.open
+	if len(t.packs.all[grown].sessions) < openSize {
+		return
+	}
+	slots := t.slotsOf(grown)
+	if len(slots) < packSize {
+		t.repack(grown, slots)
+		return
+	}
+	t.packs.open = t.packs.add()
+	t.repack(t.packs.open, slots[packSize:])
+	t.repack(grown, slots[:packSize])
+	join(t.packs.all[grown].sessions)
+}
+
+// repack makes a pack of copies of the sessions of slots.
+func (t *table) repack(index uint32, slots []*slot) {
+	sessions := make([]Session, len(slots))
 	for i, s := range slots {
 		sessions[i] = *t.session(s)
-		s.at = uint32(i)
+		s.pack, s.at = index, uint32(i)
 	}
-	t.packs.all[full] = pack{sessions, len(slots)}
-	if len(slots) >= minStored {
-		join(sessions)
-		t.packs.open = t.packs.add()
-	}
+	t.packs.all[index] = pack{sessions, len(slots)}
 }
 
 // drop is called when a slot no longer names a session of a pack. It dissolves the pack if

@@ -101,6 +101,7 @@ func (t *table) remove(key Key) {
 
 // replace lets s name another session with the same key.
 func (t *table) replace(s *slot, session *Session) {
+	t.makeRoom() // which may put s into another pack
 	pack := s.pack
 	t.put(s, session)
 	t.drop(pack)

@@ -167,11 +167,11 @@ func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 	s := Session{
 		UserID:    c.userID(rec),
 		ID:        rec.ID,
-		Created:   details.Created.Time(),
+		Created:   rec.Created.Time(),
 		LastSeen:  rec.LastSeen.Time(),
 		Expires:   rec.Expires.Time(),
-		UserAgent: details.UserAgent,
-		Address:   details.Address,
+		UserAgent: rec.UserAgent,
+		Address:   rec.Address,
 		Label:     details.Label,
 	}
 	for _, f := range provenFactors(rec) {

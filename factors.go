@@ -283,15 +283,17 @@ func (l *locked) newLogin(user User, o loginOptions) (*login, error) {
 func (l *locked) newSession(user User, kind owner.Kind) (token string, next store.Record) {
 	ownerName := l.core.owners.Of(kind, user.UserID())
 	token, key := l.core.newToken(ownerName)
-	details := store.Details{Created: l.now}
-	details.UserAgent, details.Address = l.core.device(l.caller)
+	userAgent, address := l.core.device(l.caller)
 	return token, store.Record{LastSeen: l.now, Session: &store.Session{
 		Key:           key,
 		ID:            newPublicID(),
 		Owner:         ownerName,
 		Stamp:         stamp.Of(user),
 		Authenticated: l.now,
-		Details:       &details,
+		Created:       l.now,
+		UserAgent:     userAgent,
+		Address:       address,
+		Details:       new(store.Details),
 	}}
 }
 

@@ -252,7 +252,7 @@ func (l *locked) setLimits(next store.Record, o loginOptions, old *store.Session
 func (l *locked) reauthenticate(ctx context.Context, n *login) error {
 	held, next := l.held(), n.next
 	old := held.Detail()
-	next.ID, next.Details.Created = held.ID, old.Created
+	next.ID, next.Created = held.ID, held.Created
 	rememberUntil := old.RememberUntil
 	if rememberUntil <= l.now {
 		rememberUntil = 0
@@ -277,7 +277,7 @@ func (l *locked) reauthenticate(ctx context.Context, n *login) error {
 		return nil
 	case errors.Is(err, store.ErrNotFound):
 		next.ID, next.Values, next.Version, next.Details.Device = newPublicID(), nil, 0, nil
-		next.Details.Created, next.Details.Rotated, next.Details.Label = l.now, 0, n.label
+		next.Created, next.Details.Rotated, next.Details.Label = l.now, 0, n.label
 		next.Details.Factors = factor.Add(nil, n.factors, l.now)
 		l.setLimits(next, n.loginOptions, held.Session, 0)
 		return nil

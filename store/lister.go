@@ -42,11 +42,9 @@ func (m *Memory) Count(ctx context.Context, realm string) (n int, err error) {
 func (m *Memory) ofRealm(s *ownerShard, realm string) (records []Record) {
 	s.Lock()
 	defer s.Unlock()
-	for _, first := range s.first {
-		for e := first; e != nil; e = e.next {
-			if RealmOf(e.session.Load().Owner) == realm {
-				records = append(records, m.recordOf(e))
-			}
+	for r := range s.refs() {
+		if r := m.recordAt(r); RealmOf(r.Owner) == realm {
+			records = append(records, r)
 		}
 	}
 	return records

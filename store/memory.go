@@ -5,7 +5,6 @@ import (
 	"errors"
 	"hash/maphash"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -22,15 +21,18 @@ import (
 // What remains of a session that was ended or moved, where a [Backend] has to keep it, takes
 // about as much memory as a session without values.
 //
+// Sessions are together in memory, about ten at a time. Whoever keeps a Record or a string of
+// one therefore keeps the memory of its neighbors too: [strings.Clone] what outlives a request.
+//
 // Beyond the errors of this package, Memory returns an error for a session without an
 // owner, for a key that is in use, and for a Replace that changes the owner.
 type Memory struct {
 	// A session is in exactly one shard, and exists if it is there. The owners' lists
-	// hold the same sessions, for Create and by ID.
+	// name the same sessions, for Create and by ID.
 	//
 	// Lock order: an owner's list first, then shards by rising index. A session is added
-	// and removed under both locks, so with the list locked it can be neither added
-	// nor removed. Load, Touch and Save need only the shard.
+	// and removed with the list locked, so whoever has locked it knows that the slots that
+	// it names hold the owner's sessions. Load, Touch and Save need only the shard.
 	shards   [256]shard // by the first byte of the key, which is as random as SHA-256
 	owners   owners
 	watchers watchers
@@ -39,19 +41,7 @@ type Memory struct {
 type shard struct {
 	sync.Mutex
 	table
-	_ [16]byte // pads to a cache line, so that no two shards share one
-}
-
-// An entry is a session in Memory, or what remains of one: see tombstone.go. Its shard's
-// lock guards its record, except that the session's key, ID and owner, which never change,
-// may be read without it.
-type entry struct {
-	session  atomic.Pointer[Session]
-	lastSeen Time
-
-	hash       uint64 // of the key, which is in another cache line
-	chained    *entry // in the shard's table, guarded by the shard's lock
-	prev, next *entry // in the owner's list, guarded by the list's lock
+	_ [56]byte // pads to a whole number of cache lines, so that no two shards share one
 }
 
 // sweepPerLogin is the number of a shard's chains, each about one session long, that a
@@ -61,6 +51,7 @@ const sweepPerLogin = 8
 
 var (
 	errKeyTaken     = errors.New("store: a session has this key already; make keys from fresh randomness")
+	errFull         = errors.New("store: Memory holds as many sessions as it can")
 	errNoOwner      = errors.New("store: a session needs an owner")
 	errOwnerChanged = errors.New("store: a session cannot be replaced by one of another owner; create a new one")
 )
@@ -80,11 +71,11 @@ func (m *Memory) Load(_ context.Context, key Key) (Record, error) {
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.find(key)
-	if err := e.lookupErr(); err != nil {
+	r := s.record(s.find(key))
+	if err := lookupErr(r.Session); err != nil {
 		return Record{}, err
 	}
-	return e.record(), nil
+	return r, nil
 }
 
 // Touch implements [Backend]. It allocates nothing.
@@ -93,11 +84,11 @@ func (m *Memory) Touch(_ context.Context, key Key, seen Time) error {
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.find(key)
-	if e.lookupErr() != nil || seen >= e.record().Deadline() {
+	slot := s.find(key)
+	if r := s.record(slot); lookupErr(r.Session) != nil || seen >= r.Deadline() {
 		return ErrNotFound
 	}
-	e.lastSeen = max(e.lastSeen, seen)
+	slot.lastSeen = max(slot.lastSeen, seen)
 	return nil
 }
 
@@ -107,17 +98,17 @@ func (m *Memory) Save(_ context.Context, r Record) error {
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.find(r.Key)
-	if e.lookupErr() != nil {
+	slot := s.find(r.Key)
+	if lookupErr(s.record(slot).Session) != nil {
 		return ErrNotFound
 	}
-	saved := *e.session.Load() // a copy, because others may be reading the original
+	saved := *s.session(slot) // a copy, because others may be reading the original
 	if saved.Version != r.Version {
 		return ErrConflict
 	}
 	saved.Version++
 	saved.Values, saved.Details = r.Values, r.Details
-	e.session.Store(&saved)
+	s.replace(slot, &saved)
 	return nil
 }
 
@@ -130,7 +121,7 @@ func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Recor
 
 	defer func() { m.watchers.notify(ended, ReasonTooManySessions) }() // after the lock is released
 
-	list := m.owners.lock(r.Owner)
+	list := m.lockOwner(r.Owner)
 	defer list.Unlock()
 
 	var others []Record
@@ -141,16 +132,9 @@ func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Recor
 		}
 	}
 
-	e := newEntry(r)
-	s := m.shard(r.Key)
-	s.Lock()
-	taken := s.find(r.Key) != nil
-	if !taken {
-		s.add(e)
-	}
-	s.Unlock()
-	if taken {
-		return nil, errKeyTaken
+	ref, err := m.addNew(r)
+	if err != nil {
+		return nil, err
 	}
 
 	// The list is locked and gets the new session last, so that ByOwner never returns
@@ -158,54 +142,60 @@ func (m *Memory) Create(_ context.Context, r Record, limit Limit) (ended []Recor
 	for limit.Max > 0 && len(others) >= limit.Max {
 		oldest := others[0]
 		untouched := func(now Record) bool { return now.LastSeen == oldest.LastSeen }
-		if r, ok := m.removeIf(list, oldest.Key, ReasonTooManySessions, untouched); ok {
+		if r, ok := m.removeIf(list, oldest.Session, ReasonTooManySessions, untouched); ok {
 			ended = append(ended, r)
 			others = others[1:]
 		} else {
 			others = m.prune(list) // it was touched, so another may be the oldest now
 		}
 	}
-	list.add(e)
+	list.add(r.Session, ref)
 	return ended, nil
 }
 
 // Replace implements [Backend].
-func (m *Memory) Replace(_ context.Context, old Key, version uint64, r Record) error {
+func (m *Memory) Replace(ctx context.Context, old Key, version uint64, r Record) error {
 	m.sweep(r.Key)
 
-	list := m.owners.lock(r.Owner)
+	list := m.lockOwner(r.Owner)
 	defer list.Unlock()
-	from, to := m.shard(old), m.shard(r.Key)
-	defer m.lockBoth(old, r.Key)()
-
-	e := from.find(old)
-	if err := e.lookupErr(); err != nil {
+	current, err := m.Load(ctx, old)
+	switch {
+	case err != nil:
+		return err
+	case current.Version != version:
+		return ErrConflict
+	case current.Owner != r.Owner:
+		return errOwnerChanged
+	}
+	position, _ := list.find(current.Session) // found, because the list has been locked since before Load
+	ref, err := m.move(current, r)
+	if err != nil {
 		return err
 	}
-	switch s := e.session.Load(); {
-	case s.Version != version:
-		return ErrConflict
-	case s.Owner != r.Owner:
-		return errOwnerChanged
-	case to.find(r.Key) != nil:
-		return errKeyTaken
-	}
-	from.remove(e)
-	list.remove(e)
-	from.add(newMoveMarker(old, r))
-	e = newEntry(r)
-	to.add(e)
-	list.add(e)
+	list.removeAt(position)
+	list.add(r.Session, ref)
 	return nil
+}
+
+// move removes the session of a locked list from its shard, and adds r instead.
+func (m *Memory) move(old, r Record) (ref, error) {
+	from, to := m.shard(old.Key), m.shard(r.Key)
+	defer m.lockBoth(old.Key, r.Key)()
+	if from.record(from.find(old.Key)).Version != old.Version {
+		return 0, ErrConflict // saved meanwhile
+	}
+	if err := to.mayAdd(r.Key); err != nil {
+		return 0, err
+	}
+	from.remove(old.Key)
+	from.add(newMoveMarker(old.Key, r))
+	return refTo(r.Key, to.add(r)), nil
 }
 
 // Delete implements [Backend].
 func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error) {
-	s := m.shard(key)
-	s.Lock()
-	e := s.find(key)
-	err = e.lookupErr()
-	s.Unlock()
+	r, err := m.Load(ctx, key)
 	var moved *MovedError
 	switch {
 	case errors.As(err, &moved):
@@ -214,8 +204,8 @@ func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) (ended Reco
 		return Record{}, nil
 	}
 
-	list := m.owners.lock(e.session.Load().Owner)
-	ended, ok := m.removeIf(list, key, reason, func(Record) bool { return true })
+	list := m.lockOwner(r.Owner)
+	ended, ok := m.removeIf(list, r.Session, reason, func(Record) bool { return true })
 	list.Unlock()
 	if !ok {
 		return m.Delete(ctx, key, reason) // it was removed or moved before the list was locked
@@ -226,50 +216,32 @@ func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) (ended Reco
 
 // LoadByID implements [Backend].
 func (m *Memory) LoadByID(_ context.Context, owner, id string) (Record, error) {
-	list := m.owners.lock(owner)
+	list := m.lockOwner(owner)
 	defer list.Unlock()
-	for e := range list.entries() {
-		if e.session.Load().ID == id {
-			return m.recordOf(e), nil
-		}
+	if found := list.from(id, 1); len(found) == 1 && found[0].ID == id {
+		return found[0], nil
 	}
 	return Record{}, ErrNotFound
 }
 
 // ByOwner implements [Backend].
 func (m *Memory) ByOwner(_ context.Context, owner, after string, max int) ([]Record, error) {
-	list := m.owners.lock(owner)
+	list := m.lockOwner(owner)
 	defer list.Unlock()
-	var page []Record
-	for _, e := range list.page(after, max) {
-		page = append(page, m.recordOf(e))
-	}
-	return page, nil
+	return list.from(after+"\x00", max), nil // no ID has a zero byte
 }
 
 // DeleteByID implements [Backend].
 func (m *Memory) DeleteByID(_ context.Context, ends []End) ([]Record, error) {
-	byOwner := map[string]map[string]int{} // indexes of ends, by owner and ID
-	for i, end := range ends {
-		if byOwner[end.Owner] == nil {
-			byOwner[end.Owner] = map[string]int{}
-		}
-		byOwner[end.Owner][end.ID] = i
-	}
 	ended := make([]Record, len(ends))
-	for owner, byID := range byOwner {
-		list := m.owners.lock(owner)
-		for e := range list.entries() {
-			s := e.session.Load()
-			if i, ok := byID[s.ID]; ok {
-				ended[i], _ = m.removeIf(list, s.Key, ends[i].Reason, func(Record) bool { return true })
-			}
+	for i, end := range ends {
+		list := m.lockOwner(end.Owner)
+		if found := list.from(end.ID, 1); len(found) == 1 && found[0].ID == end.ID {
+			ended[i], _ = m.removeIf(list, found[0].Session, end.Reason, func(Record) bool { return true })
 		}
 		list.Unlock()
-	}
-	for i, r := range ended {
-		if r.Session != nil {
-			m.watchers.notify([]Record{r}, ends[i].Reason)
+		if ended[i].Session != nil {
+			m.watchers.notify(ended[i:i+1], end.Reason)
 		}
 	}
 	return ended, nil
@@ -282,29 +254,64 @@ func (m *Memory) Watch(ctx context.Context, ended func(Ending)) error {
 	return nil
 }
 
-// removeIf removes the entry at key if it belongs to the list's owner and condition holds
-// for it. It leaves a tombstone if the reason is retained.
-func (m *Memory) removeIf(list ownerList, key Key, reason Reason, condition func(Record) bool) (Record, bool) {
+// addNew adds a session to its shard.
+func (m *Memory) addNew(r Record) (ref, error) {
+	s := m.shard(r.Key)
+	s.Lock()
+	defer s.Unlock()
+	if err := s.mayAdd(r.Key); err != nil {
+		return 0, err
+	}
+	return refTo(r.Key, s.add(r)), nil
+}
+
+// mayAdd returns an error if the table cannot hold a session with this key.
+func (t *table) mayAdd(key Key) error {
+	switch {
+	case t.find(key) != nil:
+		return errKeyTaken
+	case t.full():
+		return errFull
+	}
+	return nil
+}
+
+// removeIf removes a session if it belongs to the list's owner, still has its key, and
+// condition holds for it. It leaves a tombstone if the reason is retained.
+func (m *Memory) removeIf(list ownerList, session *Session, reason Reason, condition func(Record) bool) (Record, bool) {
+	var at position
+	listed := list.owner != "" // tombstones and move markers are in no list
+	if listed {
+		var found bool
+		if at, found = list.find(session); !found {
+			return Record{}, false
+		}
+	}
+	removed, ok := m.removeFromShard(session.Key, func(r Record) bool { return r.Owner == list.owner && condition(r) }, reason)
+	if ok && listed {
+		list.removeAt(at)
+	}
+	return removed, ok
+}
+
+func (m *Memory) removeFromShard(key Key, condition func(Record) bool, reason Reason) (Record, bool) {
 	s := m.shard(key)
 	s.Lock()
 	defer s.Unlock()
 
-	e := s.find(key)
-	if e == nil || e.session.Load().Owner != list.owner || !condition(e.record()) {
+	r := s.record(s.find(key))
+	if r.Session == nil || !condition(r) {
 		return Record{}, false
 	}
-	s.remove(e)
-	if list.owner != "" { // tombstones and move markers are in no list
-		list.remove(e)
-		if reason.Retained() {
-			s.add(newTombstone(key, reason))
-		}
+	s.remove(key)
+	if r.Owner != "" && reason.Retained() {
+		s.add(newTombstone(key, reason))
 	}
-	return e.record(), true
+	return r, true
 }
 
-// sweep removes the entries that may be forgotten from the next few chains of key's shard.
-// The caller holds no lock: an entry's owner is known only after its shard has been read,
+// sweep removes what may be forgotten from the next few chains of key's shard.
+// The caller holds no lock: a session's owner is known only after its shard has been read,
 // but the owner's list has to be locked before the shard.
 func (m *Memory) sweep(key Key) {
 	var buffer [2 * sweepPerLogin]*Session
@@ -315,17 +322,17 @@ func (m *Memory) sweep(key Key) {
 	s := m.shard(key)
 	s.Lock()
 	for range min(sweepPerLogin, len(s.chains)) {
-		for e := s.nextChain(); e != nil; e = e.chained {
-			if forgettable(e.record()) {
-				found = append(found, e.session.Load())
+		for i := s.nextChain(); i != 0; i = s.slots[i].chained {
+			if r := s.record(&s.slots[i]); forgettable(r) {
+				found = append(found, r.Session)
 			}
 		}
 	}
 	s.Unlock()
 
 	for _, session := range found {
-		list := m.owners.lock(session.Owner)
-		m.removeIf(list, session.Key, "", forgettable) // it may have been touched meanwhile
+		list := m.lockOwner(session.Owner)
+		m.removeIf(list, session, "", forgettable) // it may have been touched meanwhile
 		list.Unlock()
 	}
 }
@@ -343,13 +350,5 @@ func (m *Memory) lockBoth(a, b Key) (unlock func()) {
 	high.Lock()
 	return func() { high.Unlock(); low.Unlock() }
 }
-
-func newEntry(r Record) *entry {
-	e := &entry{lastSeen: r.LastSeen, hash: hashOf(r.Key)}
-	e.session.Store(r.Session)
-	return e
-}
-
-func (e *entry) record() Record { return Record{e.session.Load(), e.lastSeen} }
 
 func isGone(r Record) bool { return r.GoneAt() <= TimeOf(time.Now()) }

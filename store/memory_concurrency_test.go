@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"runtime"
 	"strconv"
 	"sync"
@@ -44,23 +45,21 @@ func TestMemoryStaysConsistentUnderLoad(t *testing.T) {
 	wg.Wait()
 	listed := 0
 	for owner := range 5 {
-		list := m.owners.lock(strconv.Itoa(owner))
-		for e := range list.entries() {
+		list := m.lockOwner(strconv.Itoa(owner))
+		for _, r := range list.from("", math.MaxInt) {
 			listed++
-			require.Same(t, e, m.shard(e.session.Load().Key).find(e.session.Load().Key))
+			got, err := m.Load(t.Context(), r.Key)
+			require.NoError(t, err)
+			require.Same(t, r.Session, got.Session)
 		}
 		list.Unlock()
 	}
 	remains := 0 // tombstones and move markers
-	for i := range m.shards {
-		for _, e := range m.shards[i].chains {
-			for ; e != nil; e = e.chained {
-				if e.lookupErr() != nil {
-					remains++
-				}
-			}
+	m.forEach(func(shard *shard, s *slot) {
+		if lookupErr(shard.session(s)) != nil {
+			remains++
 		}
-	}
+	})
 	require.Equal(t, m.entryCount(), listed+remains)
 }
 
@@ -130,7 +129,7 @@ func TestMemoryDeleteDetectsMoveWhileItWaits(t *testing.T) {
 	for range 500 {
 		r, next := testRecord("alice", time.Hour), testRecord("alice", time.Hour)
 		mustCreate(t, m, r)
-		list := m.owners.lock("alice")
+		list := m.lockOwner("alice")
 		var wg sync.WaitGroup
 		var replaced, err error
 		var ended Record

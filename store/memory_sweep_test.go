@@ -124,7 +124,7 @@ func TestMemorySweepSparesSessionTouchedMeanwhile(t *testing.T) {
 		return s.sweepPos != before
 	}
 
-	list := m.owners.lock(sessions[0].Owner)
+	list := m.lockOwner(sessions[0].Owner)
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { m.sweep(sessions[0].Key) })
 	for !swept() {

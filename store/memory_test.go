@@ -35,21 +35,22 @@ func TestMemoryDistinguishesOwnersWithSameHash(t *testing.T) {
 	mustCreate(t, m, alice)
 	// Such owners cannot be found, so the test moves bob's session into alice's list.
 	mustCreate(t, m, bob)
-	e := m.shard(bob.Key).find(bob.Key)
-	own := m.owners.lock("bob")
-	own.remove(e)
+	own := m.lockOwner("bob")
+	ref := own.single[own.hash]
+	own.removeAt(position{})
 	own.Unlock()
-	shared := m.owners.lock("alice")
-	shared.add(e)
+	shared := m.lockOwner("alice")
 	shared.owner = "bob"
-	require.Equal(t, []Record{bob}, m.records(shared))
+	shared.add(bob.Session, ref)
+	require.Equal(t, []Record{bob}, shared.from("", MaxPage))
 	shared.Unlock()
 	owned, err := m.ByOwner(t.Context(), "alice", "", MaxPage)
 	require.NoError(t, err)
 	require.Equal(t, []Record{alice}, owned)
 	shared.Lock()
-	shared.remove(e)
+	_, removed := m.removeIf(shared, bob.Session, "", func(Record) bool { return true })
 	shared.Unlock()
+	require.True(t, removed)
 	require.Equal(t, 1, m.ownerCount())
 }
 
@@ -172,7 +173,7 @@ func (m *Memory) sweepAll() {
 	}
 }
 
-// entryCount returns the number of entries in memory: sessions, whether expired or not,
+// entryCount returns how much is in memory: sessions, whether expired or not,
 // tombstones and move markers.
 func (m *Memory) entryCount() (n int) {
 	for i := range m.shards {
@@ -181,10 +182,22 @@ func (m *Memory) entryCount() (n int) {
 	return n
 }
 
-// ownerCount returns the number of owners that have a list.
+// ownerCount returns the number of lists.
 func (m *Memory) ownerCount() (n int) {
 	for i := range m.owners.shards {
-		n += len(m.owners.shards[i].first)
+		n += len(m.owners.shards[i].single) + len(m.owners.shards[i].several)
 	}
 	return n
+}
+
+// forEach calls f for every slot in memory that is not free.
+func (m *Memory) forEach(f func(*shard, *slot)) {
+	for i := range m.shards {
+		s := &m.shards[i]
+		for _, at := range s.chains {
+			for ; at != 0; at = s.slots[at].chained {
+				f(s, &s.slots[at])
+			}
+		}
+	}
 }

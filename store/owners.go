@@ -1,121 +1,170 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"hash/maphash"
 	"iter"
+	"math"
 	"slices"
 	"sync"
 )
 
-// owners lists the sessions of every owner. The lists are linked through the entries
-// themselves, so that an owner with one session costs one slot of a map.
+// owners lists the sessions of every owner. It holds no pointers but those of owners with
+// several sessions, so that the garbage collector has nothing to follow for the others.
 type owners struct {
 	seed   maphash.Seed // random, so that nobody can choose user IDs that share a list
 	shards [1024]ownerShard
 }
 
+// An ownerShard holds the owners with the same lowest bits of their hash, by other bits, which
+// takes less memory than their names.
 type ownerShard struct {
 	sync.Mutex
-	first map[uint64]*entry // by hash, which takes half the memory of a map by owner
+	single  map[uint32]ref     // the lists that are one session long
+	several map[uint32]*blocks // the others
 }
 
-// An ownerList is the list of an owner's sessions. Owners with the same hash share a list;
-// entries tells them apart. Only [owners.lock] returns one, so its shard is locked.
+// A ref names a slot of a [Memory]: the shard is in its highest 8 bits, the slot's index in
+// the others. It is valid as long as it is in a list that is locked.
+type ref uint32
+
+// An ownerList is the list of an owner's sessions, in the order of their IDs. Owners with the
+// same hash share a list, in which one owner's sessions follow the other's. Only
+// [Memory.lockOwner] returns one, so its shard is locked.
 type ownerList struct {
 	*ownerShard
-	hash  uint64
-	owner string
+	memory *Memory
+	hash   uint32
+	owner  string
 }
 
-// lock locks the list of an owner's sessions and returns it. The caller must Unlock it.
-func (o *owners) lock(owner string) ownerList {
-	hash := maphash.String(o.seed, owner)
-	list := ownerList{&o.shards[hash%uint64(len(o.shards))], hash, owner}
+// refTo returns the ref to a slot in the shard of a key.
+func refTo(key Key, slot uint32) ref { return ref(key[0])<<24 | ref(slot) }
+
+// lockOwner locks the list of an owner's sessions and returns it. The caller must Unlock it.
+func (m *Memory) lockOwner(owner string) ownerList {
+	hash := maphash.String(m.owners.seed, owner)
+	list := ownerList{&m.owners.shards[hash%uint64(len(m.owners.shards))], m, uint32(hash >> 32), owner}
 	list.Lock()
 	return list
 }
 
-func (l ownerList) entries() iter.Seq[*entry] {
-	return func(yield func(*entry) bool) {
-		for e := l.first[l.hash]; e != nil; {
-			next := e.next // e may be removed meanwhile
-			if e.session.Load().Owner == l.owner && !yield(e) {
-				return
-			}
-			e = next
+// blocks returns the list. Only an empty one has no block.
+func (l ownerList) blocks() blocks {
+	if r, ok := l.single[l.hash]; ok {
+		return blocks{{r}}
+	}
+	if b := l.several[l.hash]; b != nil {
+		return *b
+	}
+	return nil
+}
+
+// set makes b the list.
+func (l ownerList) set(b blocks) {
+	delete(l.single, l.hash)
+	switch {
+	case len(b) == 0:
+		delete(l.several, l.hash)
+	case len(b) == 1 && len(b[0]) == 1:
+		delete(l.several, l.hash)
+		if l.single == nil {
+			l.ownerShard.single = map[uint32]ref{}
 		}
+		l.single[l.hash] = b[0][0]
+	default:
+		if l.several == nil {
+			l.ownerShard.several = map[uint32]*blocks{}
+		}
+		l.several[l.hash] = &b
 	}
 }
 
-// page returns the first max entries whose ID is greater than after, in the order of IDs.
-func (l ownerList) page(after string, max int) []*entry {
-	idOf := func(e *entry) string { return e.session.Load().ID }
-	var page []*entry
-	for e := range l.entries() {
-		id := idOf(e)
-		if id <= after || len(page) == max && id >= idOf(page[max-1]) {
-			continue
+// add adds a session that is in the slot r.
+func (l ownerList) add(s *Session, r ref) {
+	b := l.blocks()
+	if b == nil {
+		l.set(blocks{{r}})
+		return
+	}
+	b.insert(l.search(b, s.ID, s.Key), r)
+	l.set(b)
+}
+
+// find returns the position of a session. It returns false if the list has no session with
+// this ID and this key.
+func (l ownerList) find(s *Session) (position, bool) {
+	b := l.blocks()
+	p := l.search(b, s.ID, s.Key)
+	return p, !b.isEnd(p) && l.memory.recordAt(b.at(p)).Key == s.Key
+}
+
+// removeAt removes the session at p, whose slot may be free by now.
+func (l ownerList) removeAt(p position) {
+	b := l.blocks()
+	b.remove(p)
+	l.set(b)
+}
+
+// search returns the position of the first session of the owner with at least this ID, and of
+// the same ID, with at least this key. It may be that of another owner's session, or the end.
+func (l ownerList) search(b blocks, id string, key Key) position {
+	return b.search(func(r ref) bool {
+		s := l.memory.recordAt(r).Session
+		return cmp.Or(cmp.Compare(s.Owner, l.owner), cmp.Compare(s.ID, id), bytes.Compare(s.Key[:], key[:])) < 0
+	})
+}
+
+// from returns the first max sessions of the owner with at least this ID.
+func (l ownerList) from(id string, max int) (page []Record) {
+	b := l.blocks()
+	for p := l.search(b, id, Key{}); !b.isEnd(p) && len(page) < max; p = b.next(p) {
+		r := l.memory.recordAt(b.at(p))
+		if r.Owner != l.owner {
+			break
 		}
-		at, _ := slices.BinarySearchFunc(page, id, func(e *entry, id string) int { return cmp.Compare(idOf(e), id) })
-		page = slices.Insert(page, at, e)
-		page = page[:min(len(page), max)]
+		page = append(page, r)
 	}
 	return page
-}
-
-func (l ownerList) add(e *entry) {
-	if l.first == nil {
-		l.ownerShard.first = make(map[uint64]*entry)
-	}
-	if e.next = l.first[l.hash]; e.next != nil {
-		e.next.prev = e
-	}
-	l.first[l.hash] = e
-}
-
-func (l ownerList) remove(e *entry) {
-	switch {
-	case e.prev != nil:
-		e.prev.next = e.next
-	case e.next != nil:
-		l.first[l.hash] = e.next
-	default:
-		delete(l.first, l.hash)
-	}
-	if e.next != nil {
-		e.next.prev = e.prev
-	}
-	e.prev, e.next = nil, nil
 }
 
 // prune removes the sessions of a list that are gone, and returns the others, the least
 // recently seen first. If it only skipped them, a delayed Touch might still extend one.
 func (m *Memory) prune(list ownerList) []Record {
-	live := slices.DeleteFunc(m.records(list), func(r Record) bool {
+	live := slices.DeleteFunc(list.from("", math.MaxInt), func(r Record) bool {
 		if !isGone(r) {
 			return false
 		}
-		_, ok := m.removeIf(list, r.Key, "", isGone)
+		_, ok := m.removeIf(list, r.Session, "", isGone)
 		return ok
 	})
 	slices.SortFunc(live, func(a, b Record) int { return cmp.Compare(a.LastSeen, b.LastSeen) })
 	return live
 }
 
-// records returns all sessions of a list.
-func (m *Memory) records(list ownerList) []Record {
-	var records []Record
-	for e := range list.entries() {
-		records = append(records, m.recordOf(e))
-	}
-	return records
-}
-
-// recordOf returns the record of an entry of a locked list.
-func (m *Memory) recordOf(e *entry) Record {
-	s := m.shard(e.session.Load().Key)
+// recordAt returns the record in a slot that a locked list names.
+func (m *Memory) recordAt(r ref) Record {
+	s := &m.shards[r>>24]
 	s.Lock()
 	defer s.Unlock()
-	return e.record()
+	return s.record(&s.slots[r&(maxSlots-1)])
+}
+
+// refs yields all sessions of all owners in the shard, which is locked.
+func (s *ownerShard) refs() iter.Seq[ref] {
+	return func(yield func(ref) bool) {
+		for _, r := range s.single {
+			if !yield(r) {
+				return
+			}
+		}
+		for _, b := range s.several {
+			for _, r := range slices.Concat(*b...) {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
 }

@@ -74,20 +74,19 @@ type Session struct {
 	Owner         string        // the guard's cookie name, a character, and the user's ID
 	Stamp         string        // the user's SessionStamp at login; empty if the user has none
 	Authenticated Time          // the last login, which a revival is not
+	Created       Time          // first login under this ID: a re-authentication and a revival keep it
 	Expires       Time          // end of the absolute timeout
 	IdleTimeout   time.Duration // how long after LastSeen the session ends
 	Version       uint64        // incremented by every Save
+	UserAgent     string        // the client that logged in or revived the session, in short
+	Address       string        // the address of that client
 	Values        []byte        // opaque to backends, which need not tell nil from empty
 	Details       *Details      // may be nil, which backends need not tell from zero Details
 }
 
-// Details are the part of a [Session] that few requests need. They are separate so that a
-// session without them stays small.
+// Details are the part of a [Session] that most sessions do not have. They are separate so
+// that a session without them stays small.
 type Details struct {
-	// A login sets these, a re-authentication keeps Created, and a revival sets the others anew.
-	Created   Time   // first login under this ID
-	UserAgent string // the client that logged in or revived the session, in short
-	Address   string // the address of that client
 	// What a person calls the device: a login or SetLabel sets it.
 	Label string
 	// How the user has proven who they are, by the logins of this session.

@@ -2,13 +2,13 @@ package store
 
 import "time"
 
-// A tombstone or a move marker is an entry at the key of a session that is no longer there.
+// A tombstone or a move marker is stored at the key of a session that is no longer there.
 // Its Session has no Owner, which every real session has; lookupErr lists what the other
 // fields hold. It may be forgotten like a session without Details: Grace after its
 // Deadline.
 
-// newMoveMarker returns the entry that Replace leaves at the old key.
-func newMoveMarker(old Key, to Record) *entry {
+// newMoveMarker returns what Replace leaves at the old key.
+func newMoveMarker(old Key, to Record) Record {
 	forgetAt := TimeOf(time.Now()).Add(Grace)
 	if to.Revived() {
 		forgetAt = max(forgetAt, to.Expires)
@@ -18,22 +18,21 @@ func newMoveMarker(old Key, to Record) *entry {
 	if to.Revived() {
 		marker.Version = 1
 	}
-	return newEntry(Record{marker, forgetAt})
+	return Record{marker, forgetAt}
 }
 
-// newTombstone returns the entry that records why the session at key has ended.
-func newTombstone(key Key, reason Reason) *entry {
+// newTombstone returns the record of why the session at key has ended.
+func newTombstone(key Key, reason Reason) Record {
 	forgetAt := TimeOf(time.Now()).Add(TombstoneLifetime)
-	return newEntry(Record{&Session{Key: key, Expires: forgetAt.Add(-Grace), ID: string(reason)}, forgetAt})
+	return Record{&Session{Key: key, Expires: forgetAt.Add(-Grace), ID: string(reason)}, forgetAt}
 }
 
-// lookupErr returns nil if e is a session, and otherwise what a lookup of its key returns.
-// e may be nil.
-func (e *entry) lookupErr() error {
-	if e == nil {
+// lookupErr returns nil if s is a session, and otherwise what a lookup of its key returns.
+// s may be nil.
+func lookupErr(s *Session) error {
+	switch {
+	case s == nil:
 		return ErrNotFound
-	}
-	switch s := e.session.Load(); {
 	case s.Owner != "":
 		return nil
 	case s.Values != nil:

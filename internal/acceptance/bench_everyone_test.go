@@ -81,7 +81,7 @@ func benchRecords(n int) (records []store.Record) {
 	for i := range records {
 		s := &store.Session{
 			ID: strconv.Itoa(i) + "-4f6BUVU8PVG4IGRE2PC5UQB", Owner: sessionCookie + "=user" + strconv.Itoa(i),
-			Authenticated: now, Expires: now.Add(absolute), IdleTimeout: idle, Details: &store.Details{Created: now},
+			Authenticated: now, Expires: now.Add(absolute), IdleTimeout: idle, Created: now,
 		}
 		s.Key = sha256.Sum256([]byte(s.Owner))
 		records[i] = store.Record{Session: s, LastSeen: now}

@@ -317,7 +317,7 @@ func (e *exchange) orphaned(s *modelSession) {
 func (l *lab) checkUnfinished() {
 	var innocent []store.Record
 	for _, s := range l.sessions {
-		if rec, err := l.memory.Load(context.Background(), s.Key); err == nil && rec.Detail().Created > l.faultAt {
+		if rec, err := l.memory.Load(context.Background(), s.Key); err == nil && rec.Created > l.faultAt {
 			innocent = append(innocent, rec)
 		}
 	}

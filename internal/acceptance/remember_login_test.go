@@ -64,7 +64,7 @@ func TestLoginToSessionEndedMeanwhileIsNotRemembered(t *testing.T) {
 		})
 		require.Zero(t, b.login("ada").Cookie(sessionCookie).MaxAge)
 		require.LessOrEqual(t, statusOf(b).Absolute, int(absolute/time.Second))
-		require.Zero(t, sessionsOf(t, backend, "ada")[0].Details.Rotated, "it never had another token")
+		require.Zero(t, sessionsOf(t, backend, "ada")[0].Detail().Rotated, "it never had another token")
 		advance(idle)
 		require.False(t, b.loggedIn())
 	})

@@ -76,7 +76,7 @@ func shift(r store.Record, d time.Duration) store.Record {
 		return r
 	}
 	s, details := *r.Session, r.Detail()
-	for _, t := range []*store.Time{&r.LastSeen, &s.Authenticated, &s.Expires, &details.Created, &details.RememberUntil, &details.Rotated} {
+	for _, t := range []*store.Time{&r.LastSeen, &s.Authenticated, &s.Expires, &s.Created, &details.RememberUntil, &details.Rotated} {
 		if *t != 0 {
 			*t = t.Add(d)
 		}

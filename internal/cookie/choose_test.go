@@ -51,7 +51,7 @@ func (j *jar) session(owner string, ago time.Duration, remembered bool) string {
 	value := newTestToken(j.T, j.Codec)
 	login := j.now.Add(-ago)
 	s := &store.Session{Key: j.Key(value), ID: value, Owner: owner, Authenticated: login,
-		IdleTimeout: time.Minute, Expires: login.Add(time.Hour), Details: &store.Details{Created: login}}
+		IdleTimeout: time.Minute, Expires: login.Add(time.Hour), Created: login, Details: &store.Details{}}
 	if remembered {
 		s.Details.RememberUntil = s.Expires
 	}
@@ -65,7 +65,7 @@ func (j *jar) move(from string, revived bool) string {
 	value := newTestToken(j.T, j.Codec)
 	rec, err := j.Memory.Load(j.Context(), j.Key(from))
 	require.NoError(j, err)
-	s, details := *rec.Session, *rec.Details
+	s, details := *rec.Session, rec.Detail()
 	if details.Rotated = j.now; !revived {
 		s.Authenticated = j.now
 	}

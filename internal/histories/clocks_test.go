@@ -68,7 +68,7 @@ func shift(r store.Record, by time.Duration) store.Record {
 	}
 	session, details := *r.Session, r.Session.Detail()
 	for _, t := range []*store.Time{
-		&r.LastSeen, &session.Authenticated, &session.Expires, &details.Created, &details.RememberUntil, &details.Rotated,
+		&r.LastSeen, &session.Authenticated, &session.Expires, &session.Created, &details.RememberUntil, &details.Rotated,
 	} {
 		if *t != 0 {
 			*t = t.Add(by)

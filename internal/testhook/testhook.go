@@ -29,7 +29,7 @@ func (s Shift) Of(rec store.Record) store.Record {
 	session, details := *rec.Session, rec.Detail()
 	details.SuccessorToken = nil // was for a cookie from before
 	details.Factors = slices.Clone(details.Factors)
-	times := []*store.Time{&session.Authenticated, &session.Expires, &details.Created, &details.RememberUntil, &details.Rotated}
+	times := []*store.Time{&session.Authenticated, &session.Expires, &session.Created, &details.RememberUntil, &details.Rotated}
 	for i := range details.Factors {
 		times = append(times, &details.Factors[i].At)
 	}

@@ -226,7 +226,7 @@ func TestPagesAreFullWhereSessionsHaveExpired(t *testing.T) {
 	var live []string
 	for i := range 60 {
 		r := newSession(owner)
-		r.Details = &store.Details{UserAgent: strings.Repeat("u", 100*i)} // some heads are long
+		r.UserAgent = strings.Repeat("u", 100*i) // some heads are long
 		r.Values = make([]byte, 5000)
 		createRecord(t, s, r)
 		if i%3 == 0 {

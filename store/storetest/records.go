@@ -22,7 +22,7 @@ var recordChecks = []check{
 	{"sessions with empty fields are stored", func(t T, b store.Backend) {
 		r := newRecord()
 		r.Stamp, r.Authenticated, r.Version, r.Values = "", 0, 0, nil
-		for _, details := range []*store.Details{nil, {}, {Address: "only"}} {
+		for _, details := range []*store.Details{nil, {}, {Label: "only"}} {
 			r.Key, r.ID, r.Details = newKeyFor(r.Owner), rand.Text(), details
 			mustCreate(t, b, r)
 			requireSame(t, r, mustLoad(t, b, r.Key))
@@ -33,8 +33,8 @@ var recordChecks = []check{
 		odd := "=Jürgen \"ß\" 李小龙 🦊 '; DROP TABLE sessions; --\n\t{1}%_*?[a-z]\\"
 		r.Owner += odd
 		r.Key = newKeyFor(r.Owner)
-		r.Details.UserAgent += odd
-		r.Details.Address += odd
+		r.UserAgent += odd
+		r.Address += odd
 		r.Stamp += "\u00a0é\u0301 "
 		r.IdleTimeout = 100 * 365 * 24 * time.Hour
 		r.Expires = r.LastSeen.Add(100 * 365 * 24 * time.Hour)
@@ -229,7 +229,7 @@ var recordChecks = []check{
 // but RememberUntil changed, longer and shorter ones.
 func savedDetails(r store.Record) []*store.Details {
 	changed, long, few := newRecord().Details, newRecord().Details, store.Details{}
-	changed.RememberUntil, changed.Created, changed.Rotated = r.Details.RememberUntil, r.Details.Created+1, r.Details.Rotated+1
+	changed.RememberUntil, changed.Rotated = r.Details.RememberUntil, r.Details.Rotated+1
 	changed.Factors = slices.Repeat(changed.Factors, 4)
 	long.RememberUntil = r.Details.RememberUntil
 	long.Label = string(bytes.Repeat([]byte("Jürgens 🦊 \x00"), 1000))

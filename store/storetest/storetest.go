@@ -98,14 +98,14 @@ func newRecord() store.Record {
 			Owner:         owner,
 			Stamp:         "stamp " + rand.Text(),
 			Authenticated: now.Add(-2*time.Hour) + 1,
+			Created:       now.Add(-3*time.Hour) + 4,
+			UserAgent:     "user agent " + rand.Text(),
+			Address:       "address " + rand.Text(),
 			Expires:       now.Add(8*time.Hour) + 2,
 			IdleTimeout:   time.Hour + 3*time.Millisecond,
 			Version:       1,
 			Values:        []byte("values " + rand.Text()),
 			Details: &store.Details{
-				Created:        now.Add(-3*time.Hour) + 4,
-				UserAgent:      "user agent " + rand.Text(),
-				Address:        "address " + rand.Text(),
 				RememberUntil:  now.Add(9*time.Hour) + 5,
 				Rotated:        now.Add(-time.Hour) + 6,
 				SuccessorToken: []byte("successor token " + rand.Text()),
@@ -137,7 +137,7 @@ func successor(r store.Record) store.Record {
 	next.IdleTimeout = r.IdleTimeout + time.Minute
 	next.Version = r.Version + 1
 	next.LastSeen = r.LastSeen.Add(time.Minute)
-	next.Details.Created = details.Created
+	next.Created = r.Created
 	next.Details.RememberUntil = details.RememberUntil.Add(3 * time.Hour)
 	next.Details.Rotated = details.Rotated.Add(time.Minute)
 	return next

@@ -27,15 +27,17 @@ func Append(b []byte, s *store.Session) []byte {
 	b = binary.AppendVarint(b, int64(s.Authenticated))
 	b = binary.AppendVarint(b, int64(s.Expires))
 	b = binary.AppendVarint(b, int64(s.IdleTimeout))
+	b = binary.AppendVarint(b, int64(s.Created))
+	b = appendText(b, s.UserAgent)
+	b = appendText(b, s.Address)
 	if s.Details == nil {
 		return append(b, 0)
 	}
 	b = append(b, 1)
 	d := s.Details
-	b = binary.AppendVarint(b, int64(d.Created))
 	b = binary.AppendVarint(b, int64(d.RememberUntil))
 	b = binary.AppendVarint(b, int64(d.Rotated))
-	for _, text := range []string{d.UserAgent, d.Address, string(d.SuccessorToken), d.Label} {
+	for _, text := range []string{string(d.SuccessorToken), d.Label} {
 		b = appendText(b, text)
 	}
 	b = binary.AppendUvarint(b, uint64(len(d.Factors)))
@@ -75,6 +77,9 @@ func Parse(key store.Key, b []byte) (*store.Session, error) {
 		Authenticated: store.Time(p.int()),
 		Expires:       store.Time(p.int()),
 		IdleTimeout:   time.Duration(p.int()),
+		Created:       store.Time(p.int()),
+		UserAgent:     p.text(),
+		Address:       p.text(),
 	}
 	if p.bool() {
 		s.Details = p.details()
@@ -87,11 +92,8 @@ func Parse(key store.Key, b []byte) (*store.Session, error) {
 
 func (p *parser) details() *store.Details {
 	d := &store.Details{
-		Created:       store.Time(p.int()),
 		RememberUntil: store.Time(p.int()),
 		Rotated:       store.Time(p.int()),
-		UserAgent:     p.text(),
-		Address:       p.text(),
 	}
 	if token := p.text(); token != "" {
 		d.SuccessorToken = []byte(token)

@@ -19,10 +19,11 @@ var (
 	full = store.Session{
 		Key: key, ID: "id", Owner: "session=\x00ada\xff", Stamp: "stamp",
 		Authenticated: 1, Expires: math.MaxInt64, IdleTimeout: 100*365*24*time.Hour + 1,
+		Created: -1, UserAgent: "user agent", Address: "address",
 		Details: &store.Details{
-			Created: -1, RememberUntil: 1 << 53, Rotated: math.MinInt64,
-			UserAgent: "user agent", Address: "address", SuccessorToken: []byte{0, 1},
-			Label: "label", Factors: []store.Factor{{Name: "pwd", At: math.MaxInt64}, {}}, Actor: &store.Actor{Owner: "o", ID: "i", Key: store.Key{4, 31: 5}},
+			RememberUntil: 1 << 53, Rotated: math.MinInt64,
+			SuccessorToken: []byte{0, 1},
+			Label:          "label", Factors: []store.Factor{{Name: "pwd", At: math.MaxInt64}, {}}, Actor: &store.Actor{Owner: "o", ID: "i", Key: store.Key{4, 31: 5}},
 			Device: &store.Device{PublicKey: []byte{0, 48}, Registered: math.MaxInt64, Proven: 1},
 		},
 	}

@@ -84,7 +84,7 @@ func TestRedis(t *testing.T) {
 // usualAndWorst formats the result of a headline for the usual and for the worst subject.
 func usualAndWorst(c comparison, clients int, usual, worst string) string {
 	return formatTimes(c.ratiosToFastestPeer(usual, clients), "as many requests/s") + "; " +
-		formatTimes(c.ratiosToFastestPeer(worst, clients), "when every one of them has to be stored")
+		formatTimes(c.ratiosToFastestPeer(worst, clients), "if every request has to write")
 }
 
 // alwaysTouched reports every session as inactive for a long time, so that each request

@@ -93,10 +93,11 @@
 // The error of rueidis.ParseURL quotes the URL, including the password.
 //
 // Set maxmemory-policy to noeviction. A server that is full then still accepts logouts
-// and touches, but no logins. With any other policy, eviction logs users out. If the
-// server evicts an index, LoadByID, ByOwner, All, Count, DeleteByID and limits miss the
-// sessions in it, a 64th of all. A session is back when a touch moves its expiry: at the
-// latest when its user has been active for a quarter of the idle timeout.
+// and touches, but no logins and no changed values. With any other policy, eviction logs
+// users out. If the server evicts an index, LoadByID, ByOwner, All, Count, DeleteByID
+// and limits miss the sessions in it, a 64th of all. A session is back when a touch
+// moves its expiry: at the latest when its user has been active for a quarter of the
+// idle timeout.
 //
 // # Keys
 //

@@ -56,7 +56,7 @@ func find(_ context.Context, id string) (*User, error) {
 }
 
 func (a *App) loginPage(w http.ResponseWriter, r *http.Request) {
-	if a.guard.EndReason(r) == store.ReasonIdle {
+	if reason := a.guard.EndReason(r); reason == store.ReasonIdle || reason == store.ReasonExpired {
 		fmt.Fprintln(w, "You were away for too long.")
 	}
 	fmt.Fprintln(w, `<form method="post"><input name="name"><input name="password" type="password"><button>Log in</button></form>`)

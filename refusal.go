@@ -110,7 +110,7 @@ var refusals = [verdicts]refusal{
 		event:  true, level: slog.LevelWarn,
 	},
 	reauthRequired: {
-		status: http.StatusUnauthorized, code: "reauthentication_required", detail: "Confirm your password to continue.",
+		status: http.StatusUnauthorized, code: "reauthentication_required", detail: "Log in again to continue.",
 		custom: func(r *Refusals) http.Handler { return r.Reauth },
 		page:   func(c *core) *localpath.Page { return &c.reauth }, next: true,
 		event: true, level: slog.LevelInfo,

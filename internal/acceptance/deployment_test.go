@@ -295,7 +295,7 @@ func TestWithoutAReauthPathThereIsAPage(t *testing.T) {
 		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 		require.Equal(t, "/safe", path)
 		require.Zero(t, redirects)
-		require.Contains(t, resp.Body, "Confirm your password")
+		require.Contains(t, resp.Body, "Log in again to continue.")
 	}
 	require.Equal(t, 1, strings.Count(s.log.String(), "ReauthPath"), s.log)
 }

@@ -233,7 +233,7 @@ func (w *deviceWorld) check(ok bool, what string) {
 func (w *deviceWorld) provenBy(c *deviceClient, id string) bool {
 	for name, value := range c.bound {
 		proof, ok := w.proofs[value]
-		if ok && strings.HasPrefix(name, sessionCookie+"-bound-"+id[:8]) && proof.session == id && time.Since(proof.at) < deviceProof+deviceSlack {
+		if ok && strings.HasPrefix(name, boundCookie+id[:8]) && proof.session == id && time.Since(proof.at) < deviceProof+deviceSlack {
 			return true
 		}
 	}

@@ -44,7 +44,7 @@ func TestTheBoundCookieHasAllSecurityAttributes(t *testing.T) {
 	withFakeClock(t, func(t *testing.T) {
 		s := deviceSite(t)
 		b := s.bound("ada")
-		name := sessionCookie + "-bound-" + statusOf(b).Session[:8]
+		name := boundCookie + statusOf(b).Session[:8]
 		var lifetimes []int
 		for _, c := range b.Received() {
 			if strings.HasPrefix(c.Name, name) && c.MaxAge > 0 {

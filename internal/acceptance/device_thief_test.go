@@ -164,7 +164,7 @@ func TestALogoutDeletesTheBoundCookiesThatWerePlanted(t *testing.T) {
 		b := s.bound("ada")
 		planted := map[string]string{}
 		for i := range 150 {
-			planted[sessionCookie+"-bound-"+string([]byte{byte('A' + i/26), byte('A' + i%26)})+"CCCCCCCCC"] = "x"
+			planted[boundCookie+string([]byte{byte('A' + i/26), byte('A' + i%26)})+"CCCCCCCCC"] = "x"
 		}
 		b.addCookies(planted)
 		resp := b.Post("/logout")

@@ -57,6 +57,7 @@ func (b *browser) loggedIn() bool {
 const (
 	sessionCookie = "__Host-Http-session"
 	visitorCookie = "__Host-Http-session-anonymous"
+	boundCookie   = "__Host-Http_session-bound-" // and what is the session's and the proof's
 	noStore       = "no-store, no-cache, must-revalidate, private"
 )
 

@@ -111,7 +111,7 @@ func (s *site) thiefOf(b *browser) *browser {
 func (b *browser) boundCookies() map[string]string {
 	b.t.Helper()
 	cookies := b.Cookies()
-	maps.DeleteFunc(cookies, func(name, _ string) bool { return !strings.HasPrefix(name, sessionCookie+"-bound-") })
+	maps.DeleteFunc(cookies, func(name, _ string) bool { return !strings.HasPrefix(name, boundCookie) })
 	return cookies
 }
 

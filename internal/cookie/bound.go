@@ -25,7 +25,7 @@ const (
 func (c *Codec) Bound(id string, proven int64) http.Cookie {
 	cookie := c.Session
 	mixed := uint64(proven) * 0x9e3779b97f4a7c15 // Fibonacci hashing: the highest bits depend on all
-	cookie.Name += boundInfix + boundPart(id) + string([]byte{proofLetters[mixed>>59], proofLetters[mixed>>54&31], proofLetters[mixed>>49&31]})
+	cookie.Name = c.boundName + boundInfix + boundPart(id) + string([]byte{proofLetters[mixed>>59], proofLetters[mixed>>54&31], proofLetters[mixed>>49&31]})
 	return cookie
 }
 
@@ -34,7 +34,7 @@ const proofLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 // BoundValues returns the values of those cookies, of what Header has returned, and how many
 // there are: the last MaxBound, since ours are among the last. It allocates nothing.
 func (c *Codec) BoundValues(cookies *string, id string) (values [MaxBound]string, count int) {
-	r := reader{name: c.Session.Name, of: isBoundOf}
+	r := reader{name: c.boundName, of: isBoundOf}
 	if cookies != nil {
 		r.line = *cookies
 	}
@@ -60,7 +60,7 @@ func IsBoundTo(name, id string) bool {
 // BoundNames returns the names of the bound cookies, of any session, of what Header has
 // returned: the last MaxPresented of them, since ours are among the last.
 func (c *Codec) BoundNames(cookies *string) (names []string) {
-	r := reader{name: c.Session.Name, of: isBoundOf}
+	r := reader{name: c.boundName, of: isBoundOf}
 	if cookies != nil {
 		r.line = *cookies
 	}
@@ -77,10 +77,22 @@ func (c *Codec) BoundNames(cookies *string) (names []string) {
 
 func boundPart(id string) string { return id[:min(len(id), boundIDLength)] }
 
-// isBoundOf reports whether name is that of a bound cookie of a session with a public ID,
-// which is of the alphabet of crypto/rand.Text.
-func isBoundOf(session, name string) bool {
-	rest, ok := strings.CutPrefix(name, session)
+// boundName returns what the names of bound cookies begin with: the name of the session
+// cookie, but __Host-Http_x for __Host-Http-x, so that the prefix is __Host-. With the longer
+// one, Chromium 156 refuses the registration on a host that has a name and not only an
+// address (InvalidCredentialsCookie).
+func boundName(session string) string {
+	const prefix = "__host-http-" // browsers compare without regard to case
+	if len(session) > len(prefix) && strings.EqualFold(session[:len(prefix)], prefix) {
+		return session[:len(prefix)-1] + "_" + session[len(prefix):]
+	}
+	return session
+}
+
+// isBoundOf reports whether name, of which boundName has returned the beginning, is that of a
+// bound cookie of a session with a public ID, which is of the alphabet of crypto/rand.Text.
+func isBoundOf(beginning, name string) bool {
+	rest, ok := strings.CutPrefix(name, beginning)
 	if !ok {
 		return false
 	}

@@ -1,6 +1,7 @@
 package cookie
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -19,7 +20,7 @@ func TestABoundCookieIsItsSessionsAndItsProofs(t *testing.T) {
 	want, bound := c.Session, c.Bound(boundID, 1)
 	want.Name = bound.Name
 	require.Equal(t, want, bound)
-	require.Regexp(t, `^__Host-Http-session-bound-ABCDEFGH[A-Z2-7]{3}$`, bound.Name)
+	require.Regexp(t, `^__Host-Http_session-bound-ABCDEFGH[A-Z2-7]{3}$`, bound.Name)
 	require.Equal(t, bound, c.Bound(boundID, 1))
 	require.NotEqual(t, bound, c.Bound("B"+boundID, 1))
 	names := map[string]bool{}
@@ -33,16 +34,34 @@ func TestABoundCookieIsItsSessionsAndItsProofs(t *testing.T) {
 	require.False(t, IsBoundTo(bound.Name, ""))
 }
 
+// On a host with a name, Chromium 156 makes no key for a cookie with the prefix __Host-Http-.
+func TestNoBoundCookieHasThePrefixThatChromiumCannotBind(t *testing.T) {
+	for session, want := range map[string]string{
+		"__Host-Http-session": "__Host-Http_session-bound-", "__HOST-http-x": "__HOST-http_x-bound-",
+		"__Host-session": "__Host-session-bound-", "__Secure-session": "__Secure-session-bound-", "__Http-session": "__Http-session-bound-", "session": "session-bound-",
+	} {
+		c, err := New([][]byte{bytes.Repeat([]byte("k"), 32)}, time.Hour, http.Cookie{Name: session, Secure: true})
+		require.NoError(t, err)
+		bound := c.Bound(boundID, 1)
+		require.True(t, strings.HasPrefix(bound.Name, want), bound.Name)
+		require.NoError(t, bound.Valid())
+		values, count := c.BoundValues(Header(http.Header{"Cookie": {bound.Name + "=1"}}), boundID)
+		require.Equal(t, "1", values[0])
+		require.Equal(t, 1, count)
+		require.Equal(t, []string{bound.Name}, c.BoundNames(Header(http.Header{"Cookie": {bound.Name + "=1"}})))
+	}
+}
+
 func TestOnlyBoundCookiesHaveTheirNames(t *testing.T) {
 	c := newTestCodec(t)
 	name := c.Bound(boundID, 1).Name
-	require.True(t, isBoundOf(c.Session.Name, name))
-	require.True(t, isBoundOf(c.Session.Name, c.Bound("234567ZZ", 1).Name))
+	require.True(t, isBoundOf(c.boundName, name))
+	require.True(t, isBoundOf(c.boundName, c.Bound("234567ZZ", 1).Name))
 	for _, other := range []string{
-		"", c.Session.Name, c.Visitor.Name, c.secretName("n"), c.Session.Name + boundInfix, name[1:], "x" + name, name + "A", name[:len(name)-1],
+		"", c.Session.Name, c.Visitor.Name, c.secretName("n"), c.boundName + boundInfix, name[1:], "x" + name, name + "A", name[:len(name)-1],
 		strings.ToLower(name), name[:len(name)-1] + "1", name[:len(name)-1] + "8", name[:len(name)-1] + "a", name[:len(name)-1] + " ", strings.Replace(name, "-bound-", "-Bound-", 1),
 	} {
-		require.False(t, isBoundOf(c.Session.Name, other), other)
+		require.False(t, isBoundOf(c.boundName, other), other)
 	}
 }
 
@@ -63,7 +82,7 @@ func TestTheValuesOfBoundCookiesAreFoundByTheSessionsID(t *testing.T) {
 		{[]string{name + "=1", name + "=1"}, []string{"1"}},
 		{[]string{name + "=1", name + "=2", name + "=3", later + "=4", name + "=5; " + other + "=6"}, []string{"2", "3", "4", "5"}},
 		{[]string{strings.ToLower(name) + "=1; " + name + "x=2"}, nil},
-		{[]string{c.Session.Name + boundInfix + "=1; " + c.Session.Name + boundInfix + "A=2"}, nil},
+		{[]string{c.boundName + boundInfix + "=1; " + c.boundName + boundInfix + "A=2"}, nil},
 	} {
 		cookies := Header(http.Header{"Cookie": test.headers})
 		values, count := c.BoundValues(cookies, boundID)

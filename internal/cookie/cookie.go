@@ -57,6 +57,8 @@ type Codec struct {
 	// MaxVisitorBytes is how many bytes of values fit into the visitor cookie.
 	MaxVisitorBytes int
 
+	boundName string // what the names of bound cookies begin with
+
 	tokenKeys                 []*mac.Key // newest first, as are all
 	visitorCodecs             []securecookie.Codec
 	successorKeys, secretKeys [][]byte

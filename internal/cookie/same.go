@@ -33,7 +33,7 @@ func (c *Codec) Same(before *string, h http.Header) bool {
 	return sameCookies(reader{name: c.Session.Name}, before, lines) &&
 		sameCookies(reader{name: c.Visitor.Name}, before, lines) &&
 		sameCookies(reader{name: c.Session.Name, of: isSecretOf}, before, lines) &&
-		sameCookies(reader{name: c.Session.Name, of: isBoundOf}, before, lines)
+		sameCookies(reader{name: c.boundName, of: isBoundOf}, before, lines)
 }
 
 // isJoined reports whether joined is what Header makes of lines.

@@ -122,7 +122,7 @@ func isSecretOf(session, name string) bool {
 
 // has reports whether c makes cookies of that name.
 func (c *Codec) has(name string) bool {
-	return name == c.Session.Name || name == c.Visitor.Name || c.isSecret(name) || isBoundOf(c.Session.Name, name)
+	return name == c.Session.Name || name == c.Visitor.Name || c.isSecret(name) || isBoundOf(c.boundName, name)
 }
 
 // PutSecret returns changes with one that sets the cookie of a secret. The oldest go where

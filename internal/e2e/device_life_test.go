@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sessionguard-go/sessionguard"
 )
 
 // held checks that what was requested since forget came with a proof, which the browser had
@@ -20,6 +22,25 @@ func (s *deviceSite) held(path string) {
 		if asked, _, _ := strings.Cut(r.Path, "?"); (r.Path == path || asked == path) && (!proven || !r.Bound) {
 			s.Errorf("%s %s came before the proof: %+v", r.Method, r.Path, s.received())
 		}
+	}
+}
+
+// Hosts have names, and the other tests have addresses. To Chromium that is not the same: it
+// refuses a bound cookie with the prefix __Host-Http- on a host with a name.
+func TestSessionsAreBoundOnAHostWithAName(t *testing.T) {
+	for _, name := range []string{"", "__Host-session", "__Secure-session", "session"} {
+		t.Run(name, func(t *testing.T) {
+			s := newDeviceSite(t, func(c *sessionguard.Config[isolationUser]) { c.CookieName = name })
+			_, port, _ := strings.Cut(serveSiteAt(t, "127.0.0.1", s.serve), "127.0.0.1:")
+			s.origin = "https://localhost:" + port
+			s.logInBound("ada")
+			s.expire()
+			s.forget()
+			s.open("/page")
+			s.held("/page")
+			s.open("/login")
+			s.deleteCookies(func(browserCookie) bool { return true })
+		})
 	}
 }
 

@@ -15,7 +15,12 @@ import (
 // site of its own, and returns its origin.
 func serveSite(t *testing.T, handler http.HandlerFunc) (origin string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", nextAddress()+":0")
+	return serveSiteAt(t, nextAddress(), handler)
+}
+
+func serveSiteAt(t *testing.T, address string, handler http.HandlerFunc) (origin string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", address+":0")
 	must(t, err)
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second,

@@ -20,6 +20,9 @@ func TestNewRefusesADeviceProofThatCannotWork(t *testing.T) {
 		"a session cookie that looks like a bound one": func(c *sessionguard.Config[*user]) {
 			c.CookieName = "__Host-my-bound-session"
 		},
+		"one whose bound cookies are named like those of another guard": func(c *sessionguard.Config[*user]) {
+			c.CookieName = "__host-HTTP_session"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := sessionguard.Config[*user]{FindUser: (&userDatabase{}).Find, Keys: testKeys, DeviceProof: deviceProof}

@@ -118,6 +118,8 @@ func checkAttributes(cookie http.Cookie) error {
 		return fmt.Errorf("sessionguard: Config.CookieName %q: the suffix %s is reserved for the visitor cookie: choose another name", cookie.Name, visitorSuffix)
 	case strings.Contains(cookie.Name, secretInfix):
 		return fmt.Errorf("sessionguard: Config.CookieName %q: %q is reserved for the cookies of one-time secrets: choose another name", cookie.Name, secretInfix)
+	case strings.HasPrefix(name, "__host-http_"): // see boundName
+		return fmt.Errorf("sessionguard: Config.CookieName %q: the prefix __Host-Http_ is reserved for the cookies of sessions that are bound to a device: choose another name", cookie.Name)
 	case strings.Contains(cookie.Name, boundInfix):
 		return fmt.Errorf("sessionguard: Config.CookieName %q: %q is reserved for the cookies of sessions that are bound to a device: choose another name", cookie.Name, boundInfix)
 	case host && cookie.Domain != "":

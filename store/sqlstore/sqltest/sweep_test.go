@@ -89,7 +89,7 @@ func createSweepable(t *testing.T, s *sqlstore.Store) sweepable {
 		remembered: createMany(t, s, 50, func() store.Record {
 			r := newRecordSeen(24 * time.Hour)
 			r.Expires = r.LastSeen.Add(48 * time.Hour)
-			r.Details.RememberUntil = r.Expires
+			r.Details = &store.Details{RememberUntil: r.Expires}
 			return r
 		}),
 		touchedLate: createMany(t, s, 50, func() store.Record { return newRecordSeen(29 * time.Minute) }),
@@ -242,7 +242,7 @@ func TestTombstonesAndMoveMarkersAreKeptAsLongAsPromised(t *testing.T) {
 			moved, revived, theft, logout := newRecord(), newRecord(), newRecord(), newRecord()
 			create(t, s, moved, revived, theft, logout)
 			next, revival := newRecordOf(moved.Owner), newRecordOf(revived.Owner)
-			revival.Details.Rotated = revival.Authenticated + 1
+			revival.Details = &store.Details{Rotated: revival.Authenticated + 1}
 			require.NoError(t, s.Replace(t.Context(), moved.Key, 1, next))
 			require.NoError(t, s.Replace(t.Context(), revived.Key, 1, revival))
 			for r, reason := range map[store.Record]store.Reason{theft: store.ReasonTheftSuspected, logout: store.ReasonLoggedOut} {

@@ -91,7 +91,7 @@ func newFilledMemory(t *testing.T, expiring int, at time.Time, _ time.Duration) 
 	all, err := m.ByOwner(t.Context(), "__Host-Http-session="+ada.id, "", 1)
 	check(err == nil && len(all) == 1)
 	for i := range *sessionCount {
-		session, details := *all[0].Session, *all[0].Details
+		session, details := *all[0].Session, all[0].Detail()
 		_, _ = crand.Read(session.Key[:])
 		session.ID, session.Owner = "id"+strconv.Itoa(i), "__Host-Http-session=user"+strconv.Itoa(i)
 		session.Values, session.Details = bytes.Clone(session.Values), &details

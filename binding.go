@@ -242,8 +242,8 @@ func (c *core) hasMovedOn(ctx context.Context, req *request, rec store.Record) b
 // is for. The one that it replaces has another name.
 func (c *core) sendBoundCookie(req *request, w http.ResponseWriter, rec store.Record, identifier string, made store.Time, lasts time.Duration) {
 	w.Header().Set("Content-Type", "application/json")
-	instructions := dbsc.Instructions(identifier, c.scriptPath+"prove", c.cookies.Bound(rec.ID, int64(made)))
 	bound := c.boundCookie(rec, made)
+	instructions := dbsc.Instructions(identifier, c.scriptPath+"prove", bound)
 	c.expireProofs(w, req.cookies, rec.ID, bound.Name)
 	bound.MaxAge = max(1, int(lasts/time.Second))
 	http.SetCookie(w, &bound)
@@ -252,7 +252,7 @@ func (c *core) sendBoundCookie(req *request, w http.ResponseWriter, rec store.Re
 
 // boundCookie returns the bound cookie for a proof made at a time.
 func (c *core) boundCookie(rec store.Record, made store.Time) http.Cookie {
-	bound := c.cookies.Bound(rec.ID, int64(made))
+	bound := c.cookies.Bound(rec.ID, made)
 	bound.Value = c.devices.codec.Token(dbsc.Cookie, made, rec.ID, rec.Details.Device.Registered)
 	return bound
 }

@@ -225,19 +225,21 @@ func (c *core) emitUnproven(ctx context.Context, code string, rec store.Record) 
 //
 //	mux.Handle("/payments/", guard.RequireBound(0)(payments))
 //
-// With a maxAge, the device must have been proven less than maxAge ago: a step-up without a
-// password, since whoever has copied all cookies cannot do it. The response to an older proof is
-// a redirect (307) to the same address that deletes the bound cookie, before which the browser
-// proves its device anew; method and body stay (measured with Chromium 156). maxAge is at least 2
-// minutes, or 0: as long as proofs count. RequireBound panics with any other. Use it for pages
-// that are needed now and then: Chromium signs six times in nine minutes, for all applications
-// of a site, and if it cannot, the old proof is gone all the same, and so is the login until it
-// can, or the user has logged in again.
+// With a maxAge, the device must have been proven less than maxAge ago. That is a step-up
+// without a password: anyone who has copied all cookies cannot do it. The response to an
+// older proof is a redirect (307) to the same address, which deletes the bound cookie. The
+// browser proves its device before it follows, and keeps method and body (measured with
+// Chromium 156). maxAge is 0, for as long as proofs count, or at least 2 minutes.
+// RequireBound panics with any other.
 //
-// Others get 403 "device_required" (Refusals.Unbound), and no login page: a browser that cannot
-// bind sessions would go round in circles. In the 15 seconds after a login, while the browser may
-// still be making its key, the page that says so asks again, at most five times. Where somebody acts for
-// the user ([Guard.ActAs]), their own session counts.
+// Use a maxAge for pages that are needed now and then. Chromium signs six times in nine
+// minutes, for all applications of a site. If it cannot sign, the old proof is gone all the
+// same, and the user is refused everywhere until it can, or until the next login.
+//
+// Others get 403 "device_required" (Refusals.Unbound), and no login page: a browser that
+// cannot bind sessions would go round in circles. In the 15 seconds after a login, the browser
+// may still be making its key. The page that says so then loads itself again, at most five
+// times. If somebody acts for the user ([Guard.ActAs]), their own session counts.
 //
 // Without Config.DeviceProof it lets nobody in.
 func (g *core) RequireBound(maxAge time.Duration) func(http.Handler) http.Handler {

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 // names: a browser that has lost the cookie of a session still proves that session's device
 // while it lives, and must not overwrite the bound cookie of the next. And each proof has,
 // with few exceptions: the response to a request with an older one deletes only that.
-func (c *Codec) Bound(id string, proven int64) http.Cookie {
+func (c *Codec) Bound(id string, proven store.Time) http.Cookie {
 	cookie := c.Session
 	mixed := uint64(proven) * 0x9e3779b97f4a7c15 // Fibonacci hashing: the highest bits depend on all
 	cookie.Name = c.boundName + boundInfix + boundPart(id) + string([]byte{proofLetters[mixed>>59], proofLetters[mixed>>54&31], proofLetters[mixed>>49&31]})

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -24,9 +25,9 @@ func TestABoundCookieIsItsSessionsAndItsProofs(t *testing.T) {
 	require.Equal(t, bound, c.Bound(boundID, 1))
 	require.NotEqual(t, bound, c.Bound("B"+boundID, 1))
 	names := map[string]bool{}
-	for i := range int64(500) {
+	for i := range store.Time(500) {
 		names[c.Bound(boundID, i).Name] = true
-		names[c.Bound(boundID, i*int64(time.Minute)).Name] = true
+		names[c.Bound(boundID, i*60_000).Name] = true
 	}
 	require.Greater(t, len(names), 500, "two proofs seldom have one name")
 	require.True(t, IsBoundTo(bound.Name, boundID))

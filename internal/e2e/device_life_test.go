@@ -185,13 +185,7 @@ func TestSessionsOfABrowserOneAfterTheOther(t *testing.T) {
 func TestTwoTabsAtTheEndOfAProofLoseNothing(t *testing.T) {
 	s := newDeviceSite(t)
 	s.logInBound("ada")
-	s.open("/page")
-	first, err := s.Tab()
-	must(t, err)
-	second, err := s.NewTab()
-	must(t, err)
-	must(t, s.Switch(second))
-	s.open("/page")
+	first, second := s.openTwoTabs()
 	const begin = `window.statuses = []; for (let i = 0; i < 16; i++) fetch("/echo?" + i, i % 2 ? { method: "POST", body: "x" } : {}).then((r) => statuses.push(r.status), () => statuses.push(0))`
 	for range 5 {
 		s.expire()

@@ -15,13 +15,7 @@ import (
 func TestRequestsThatAreProvenAnewAtOnceTakeOneProof(t *testing.T) {
 	s := newDeviceSite(t)
 	s.logInBound("ada")
-	s.open("/page")
-	first, err := s.Tab()
-	must(t, err)
-	second, err := s.NewTab()
-	must(t, err)
-	must(t, s.Switch(second))
-	s.open("/page")
+	first, second := s.openTwoTabs()
 	const fetches = `window.statuses = []; for (let i = 0; i < 4; i++)
 		fetch("/step-up?" + i, i % 2 ? { method: "POST", body: "x" } : {}).then((r) => statuses.push(r.status), () => statuses.push(0))`
 	fetched := func() {

@@ -248,6 +248,19 @@ func (s *deviceSite) open(path string) {
 	must(s.T, s.Open(s.origin+path))
 }
 
+// openTwoTabs opens a page in two tabs, and stays in the second.
+func (s *deviceSite) openTwoTabs() (first, second string) {
+	s.Helper()
+	s.open("/page")
+	first, err := s.Tab()
+	must(s.T, err)
+	second, err = s.NewTab()
+	must(s.T, err)
+	must(s.T, s.Switch(second))
+	s.open("/page")
+	return first, second
+}
+
 func (s *deviceSite) until(script string, args ...any) {
 	s.Helper()
 	must(s.T, s.Until(script, args...))

@@ -164,11 +164,11 @@ func TestPlantedBoundCookiesLockNobodyOut(t *testing.T) {
 		s.forget()
 		s.open("/page")
 		s.until(shows, "/page", "the secret of ada")
-		proofs, expected := s.count("POST", "/sessionguard/prove", http.StatusOK), 1
+		proofs, most := s.count("POST", "/sessionguard/prove", http.StatusOK), 1 // none if Chromium sends its own last
 		if n < cookie.MaxBound {
-			expected = 0
+			most = 0
 		}
-		if proofs != expected || s.count("GET", "/login", 0) > 0 {
+		if proofs > most || s.count("GET", "/login", 0) > 0 {
 			t.Errorf("%d planted: %d proofs: %+v", n, proofs, s.received())
 		}
 		s.expire()

@@ -271,18 +271,22 @@ func (c *core) emitLoginRefused(ctx context.Context, user User, actor string, re
 
 // emitThrottled reports an event that any client can cause, at most once a second.
 func (c *core) emitThrottled(ctx context.Context, e Event, t *throttle) {
-	if e.Count = t.allow(store.TimeOf(time.Now())); e.Count > 0 {
+	c.emitThrottledAt(ctx, store.TimeOf(time.Now()), e, t)
+}
+
+func (c *core) emitThrottledAt(ctx context.Context, now store.Time, e Event, t *throttle) {
+	if e.Count = t.allow(now); e.Count > 0 {
 		c.emit(ctx, e, store.Record{})
 	}
 }
 
 // unverifiedCookie returns no session, and emits the event.
-func (c *core) unverifiedCookie(ctx context.Context) resolution {
+func (c *core) unverifiedCookie(ctx context.Context, now store.Time) resolution {
 	if c.logged.unverified.CompareAndSwap(false, true) {
 		c.log.Warn("sessionguard: a browser sent a cookie that Config.Keys did not sign: somebody forged it, or the keys have changed, or another program on this host has the same Config.CookieName",
 			"cookie", c.cookies.Session.Name)
 	}
-	c.emitThrottled(ctx, Event{Name: EventUnverifiedCookie}, &c.unverifiedCookies)
+	c.emitThrottledAt(ctx, now, Event{Name: EventUnverifiedCookie}, &c.unverifiedCookies)
 	return resolution{}
 }
 

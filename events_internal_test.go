@@ -3,6 +3,7 @@ package sessionguard
 import (
 	"errors"
 	"log/slog"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
@@ -12,7 +13,7 @@ import (
 
 func TestDiscardedEventAllocatesNothing(t *testing.T) {
 	c := &core{log: slog.New(slog.DiscardHandler), owners: "session", clientAddr: clientaddr.OfConnection}
-	req := &request{parent: t.Context(), core: c}
+	req := &request{core: c, caller: httptest.NewRequest("GET", "/", nil)}
 	rec := store.Record{Session: &store.Session{ID: "id", Owner: "session=ada"}}
 	failed := errors.New("down")
 	require.Zero(t, testing.AllocsPerRun(100, func() {

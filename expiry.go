@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/stream"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -165,7 +164,7 @@ func (l *locked) arrival() store.Time {
 
 // isActivity reports whether the request is a person's, for whom it was served.
 func (l *locked) isActivity() bool {
-	return l.user != nil && l.activity < passive && l.outcome == served && !fetch.Prefetches(&l.http)
+	return l.user != nil && l.activity < passive && l.outcome == served
 }
 
 // goesOn records that a request goes on that was accepted earlier: its body is being read, or

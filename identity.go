@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
+	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/stamp"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -71,6 +72,9 @@ func (l *locked) loadSession(ctx context.Context) error {
 	}
 	raise(&l.stage, loaded)
 	l.now = store.TimeOf(time.Now())
+	if fetch.Prefetches(&l.http) {
+		raise(&l.activity, passive)
+	}
 	returned := false
 	defer l.failUnless(&returned)
 
@@ -96,11 +100,10 @@ func (l *locked) apply(res *resolution) error {
 	case unproven:
 		return l.takeUnproven(res)
 	case waiting:
-		e := l.needEffects()
-		e.endReason, e.dormantOwner = store.ReasonRemembered, res.rec.Owner
+		l.ended, l.needEffects().dormantOwner = store.ReasonRemembered, res.rec.Owner
 	case ended:
 		if res.reason.Retained() {
-			l.needEffects().endReason = res.reason
+			l.ended = res.reason
 		}
 	case unknown:
 		return l.fail(res.err)
@@ -172,7 +175,7 @@ func (l *locked) setEnded(reason store.Reason) {
 		l.effects.pending = pendingLogin{}
 	}
 	if reason.Retained() {
-		l.needEffects().endReason = reason
+		l.ended = reason
 	}
 }
 
@@ -260,14 +263,14 @@ func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 		}
 	}
 	if !cookie.Plausible(value) {
-		return c.unverifiedCookie(ctx)
+		return c.unverifiedCookie(ctx, q.now)
 	}
 	key := c.cookies.Key(value)
 	for range maxConflicts {
 		rec, found := c.cached(key)
 		if !found {
 			if !c.shouldLoad(value) {
-				return c.unverifiedCookie(ctx)
+				return c.unverifiedCookie(ctx, q.now)
 			}
 			var err error
 			if rec, err = c.backend.Load(ctx, key); err != nil {
@@ -308,8 +311,7 @@ func (c *core) resolveCookie(ctx context.Context, q query) resolution {
 // resolveMissing explains a cookie for which the backend has no session: the session has
 // moved or ended, was never ours, or the backend failed.
 func (c *core) resolveMissing(ctx context.Context, q query, value string, err error) resolution {
-	var moved *store.MovedError
-	if errors.As(err, &moved) {
+	if moved, ok := errors.AsType[*store.MovedError](err); ok {
 		if !moved.Revived {
 			return resolution{} // by a new login: the token before it is dead at once
 		}
@@ -318,15 +320,15 @@ func (c *core) resolveMissing(ctx context.Context, q query, value string, err er
 			return c.resolveSuperseded(ctx, q, value, moved, rec)
 		}
 	}
-	var end *store.EndedError
+	end, isEnd := errors.AsType[*store.EndedError](err)
 	switch {
-	case errors.As(err, &end):
+	case isEnd:
 		return resolution{kind: ended, reason: end.Reason}
 	case !errors.Is(err, store.ErrNotFound):
 		return resolution{kind: unknown, err: err}
 	case c.cookies.Verify(value):
-		c.emitThrottled(ctx, Event{Name: EventUnknownCookie}, &c.unknownCookies)
+		c.emitThrottledAt(ctx, q.now, Event{Name: EventUnknownCookie}, &c.unknownCookies)
 		return resolution{kind: ended, reason: store.ReasonExpired}
 	}
-	return c.unverifiedCookie(ctx)
+	return c.unverifiedCookie(ctx, q.now)
 }

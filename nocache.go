@@ -87,25 +87,29 @@ func informational(h http.Header, r *http.Request) bool {
 type noStoreValues [4]string
 
 // enforce sets the five headers in h, and deletes all others that govern caching. It
-// compares names without regard to case, since a handler may write to the map directly.
+// compares names without regard to case, since a handler may write to the map directly. It
+// runs several times for a response, and usually finds the headers in place.
 func (v *noStoreValues) enforce(h http.Header) {
-	if len(h) == 5 && inPlace(h) {
-		return // from an earlier call; there is nothing else to look for
-	}
+	inPlace := 0
 	var respelled []string // the values of Vary under other spellings of its name
 	for name, values := range h {
-		switch name {
-		case "Cache-Control", "Pragma", "Expires", "X-Accel-Expires", "Vary":
-			continue
-		}
-		if strings.EqualFold(name, "Vary") {
+		switch want := noStoreValue(name); {
+		case want != "":
+			if is(values, want) {
+				inPlace++
+			}
+		case name == "Vary":
+			if is(values, varyByCookie(values)) {
+				inPlace++
+			}
+		case strings.EqualFold(name, "Vary"):
 			respelled = append(respelled, values...)
 			delete(h, name)
-		} else if governsCaching(name) {
+		case governsCaching(name):
 			delete(h, name)
 		}
 	}
-	if respelled == nil && inPlace(h) {
+	if respelled == nil && inPlace == 5 {
 		return
 	}
 	vary := varyByCookie(append(slices.Clip(h["Vary"]), respelled...)) // may read v[3]
@@ -121,13 +125,21 @@ func (v *noStoreValues) enforce(h http.Header) {
 // noStore has the values of Cache-Control, Pragma, both forms of Expires, and Vary.
 var noStore = noStoreValues{"no-store, no-cache, must-revalidate, private", "no-cache", "0", "Cookie"}
 
-// inPlace reports whether h has the five headers.
-func inPlace(h http.Header) bool {
-	is := func(values []string, want string) bool { return len(values) == 1 && values[0] == want }
-	vary := h["Vary"]
-	return is(h["Cache-Control"], noStore[0]) && is(h["Pragma"], noStore[1]) && is(h["Expires"], noStore[2]) &&
-		is(h["X-Accel-Expires"], noStore[2]) && is(vary, varyByCookie(vary))
+// noStoreValue returns the value of the header with this name, or "" if it is Vary or none of
+// the five.
+func noStoreValue(name string) string {
+	switch name {
+	case "Cache-Control":
+		return noStore[0]
+	case "Pragma":
+		return noStore[1]
+	case "Expires", "X-Accel-Expires":
+		return noStore[2]
+	}
+	return ""
 }
+
+func is(values []string, want string) bool { return len(values) == 1 && values[0] == want }
 
 // varyByCookie returns the values of Vary with the member "Cookie". They become one line,
 // because nginx 1.22 knows the last line only. A "*" is replaced: Varnish 7.1 and Squid

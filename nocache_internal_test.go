@@ -77,6 +77,9 @@ func TestEnforceAddsCookieToVary(t *testing.T) {
 		c.h.Set("Cache-Control", "public")
 		v.enforce(c.h)
 		require.Equal(t, []string{c.want}, c.h["Vary"], "the handler's part stays")
+		c.h["vary"] = []string{"DNT"}
+		v.enforce(c.h)
+		require.Equal(t, []string{c.want + ", DNT"}, c.h["Vary"], "so does what it adds under another spelling")
 	}
 	shared := make([]string, 1, 2) // a handler may use one slice for all responses
 	shared[0] = "Accept"

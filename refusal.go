@@ -2,17 +2,16 @@ package sessionguard
 
 import (
 	"context"
-	"encoding/json"
 	"html"
 	"log/slog"
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/sessionguard-go/sessionguard/internal/callstack"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/localpath"
+	"github.com/sessionguard-go/sessionguard/internal/problem"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -85,7 +84,7 @@ const (
 type refusal struct {
 	status       int
 	code, detail string // of the problem+json; code also of the event
-	body         []byte // the problem+json without a reason
+	body         []byte // the problem+json without a reason, encoded once, since any client can ask for it
 
 	custom func(*Refusals) http.Handler // the application's own handler; nil: there is no field for it
 	page   func(*core) *localpath.Page  // where a browser is redirected; nil: nowhere, it gets a short page
@@ -182,7 +181,7 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 	case refusal.status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
 	case refusal.status == http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", ask.challenge)
+		w.Header()["Www-Authenticate"] = []string{ask.challenge}
 	case v == deviceRequired && kind == fetch.Navigation && fetch.IsSafe(r.Method) && c.mayBecomeBound(rec):
 		w.Header().Set("Refresh", refreshAfter(rec))
 	}
@@ -214,9 +213,9 @@ func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.R
 		}
 		w.Header().Set("HX-Reswap", "none") // htmx 4 shows errors, too
 	}
-	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header()["Content-Type"] = []string{"application/problem+json"}
 	w.WriteHeader(refusal.status)
-	_, _ = w.Write(refusal.problem(reason, ask.factor))
+	_, _ = w.Write(problem.With(refusal.body, "reason", string(reason), "factor", ask.factor))
 }
 
 // redirectTarget returns where a browser that is refused goes, or "": nowhere.
@@ -341,29 +340,10 @@ func (req *request) setDefaultRefusals(only bool) {
 	}
 }
 
-// problem returns the application/problem+json (RFC 9457). All but the last two members is
-// encoded once, since any client can ask for it.
-func (r *refusal) problem(reason store.Reason, factor string) []byte {
-	body := r.body
-	for _, member := range [...][2]string{{"reason", string(reason)}, {"factor", factor}} {
-		if name, value := member[0], member[1]; value != "" {
-			quoted, _ := json.Marshal(value)
-			body = slices.Concat(body[:len(body)-len("}\n")], []byte(`,"`+name+`":`), quoted, []byte("}\n"))
-		}
-	}
-	return body
-}
-
 func init() {
 	for i := range refusals {
 		r := &refusals[i]
-		r.body, _ = json.Marshal(struct {
-			Title  string `json:"title"`
-			Status int    `json:"status"`
-			Detail string `json:"detail"`
-			Error  string `json:"error"`
-		}{http.StatusText(r.status), r.status, r.detail, r.code})
-		r.body = append(r.body, '\n')
+		r.body = problem.New(r.status, r.detail, r.code)
 	}
 }
 

@@ -113,7 +113,7 @@ func (c *core) resolveSuperseded(ctx context.Context, q query, value string, mov
 // cookie. It parses the URL, so it is called only if there is a session to revive.
 func (c *core) mayRevive(q query) bool {
 	return q.activity == active && !q.auth && !fetch.Upgrades(q.request) &&
-		!fetch.Prefetches(q.request) && localpath.Requested(q.request, c.basePath).Path != c.login.Path
+		localpath.Requested(q.request, c.basePath).Path != c.login.Path
 }
 
 // revive continues a dormant session under a new token.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/gorilla/sessions"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
-	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -144,7 +143,7 @@ func (l *locked) open(ctx context.Context, name string) *values.OpenSession {
 	for parent, ok := e.derived[done]; ok; parent, ok = e.derived[done] {
 		done = parent
 	}
-	if done != l.parent.Done() {
+	if done != l.caller.Context().Done() {
 		s.RecordContext(done)
 	}
 	return s
@@ -244,7 +243,7 @@ func (l *locked) saveVisitor() error {
 func (l *locked) renewVisitor() {
 	e := l.effects
 	if len(e.stored) == 0 || e.visitor.Kind != cookie.Keep || e.visitorAge < l.core.idleTimeout/30 ||
-		l.activity >= passive || l.outcome != served || fetch.Prefetches(&l.http) {
+		l.activity >= passive || l.outcome != served {
 		return
 	}
 	// It may not fit if it was made with other attributes, and then lasts as long as it does.

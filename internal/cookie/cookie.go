@@ -108,8 +108,8 @@ func (r *reader) next() (name, value string, found bool) {
 		var pair string
 		pair, r.line, _ = strings.Cut(r.line, ";")
 		key, value, ok := strings.Cut(pair, "=")
-		if key = strings.Trim(key, " \t"); ok && r.matches(key) {
-			return key, unquote(strings.Trim(value, " \t")), true
+		if key = trim(key); ok && r.matches(key) {
+			return key, unquote(trim(value)), true
 		}
 	}
 	return "", "", false
@@ -120,6 +120,18 @@ func (r *reader) matches(name string) bool {
 		return r.of(r.name, name)
 	}
 	return name == r.name
+}
+
+// trim is strings.Trim(s, " \t"), without making a set of two characters each time.
+func trim(s string) string {
+	isBlank := func(c byte) bool { return c == ' ' || c == '\t' }
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && isBlank(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 func unquote(value string) string {

@@ -65,10 +65,10 @@ func SameOrigin(r *http.Request) bool {
 // sends it: Origin says of which origin it is. Where a proxy has removed Upgrade, as nginx does
 // by default, nothing else tells it from a request that no page has sent.
 func CrossOriginSubresource(r *http.Request) bool {
-	if SameOrigin(r) {
+	switch first(r.Header["Sec-Fetch-Site"]) {
+	case "same-origin", "none":
 		return false
-	}
-	if first(r.Header["Sec-Fetch-Site"]) == "" {
+	case "":
 		_, handshake := r.Header["Sec-Websocket-Version"]
 		return handshake
 	}

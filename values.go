@@ -199,7 +199,7 @@ func (l *locked) saveSession() error {
 	if err != nil || len(changes) == 0 {
 		return err
 	}
-	ctx, cancel := detached(l.ctx())
+	ctx, cancel := l.core.detached(l.ctx())
 	defer cancel()
 	saved, err := l.core.saves.Save(ctx, l.rec.Session, changes)
 	if err != nil {

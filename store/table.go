@@ -27,14 +27,14 @@ type slot struct {
 	lastSeen Time
 	hash     uint32 // of the key, which is in another cache line
 	chained  uint32
-	pack, at uint32 // where the session is
+	pack, at uint32 // where the session is: see packs
 }
 
 // maxSlots is how many slots a table can have: a [ref] has 24 bits for them.
 const maxSlots = 1 << 24
 
 func newTable() table {
-	return table{slots: make([]slot, 1), chains: make([]uint32, 1), packs: packs{all: make([]pack, 2), open: 1}}
+	return table{slots: make([]slot, 1), chains: make([]uint32, 1), packs: packs{all: make([]pack, 1)}}
 }
 
 // find returns the slot of a key, or nil. It is valid until the table changes.
@@ -81,11 +81,11 @@ func (t *table) remove(key Key) {
 	}
 	i := *at
 	*at = s.chained
-	pack := s.pack
+	pack, inPack := s.pack, s.at
 	*s = slot{chained: t.free}
 	t.free = i
 	t.count--
-	t.drop(pack)
+	t.drop(pack, inPack)
 	if last := len(t.chains) - 1; last > t.count && last > 0 {
 		first := t.detachChain(last)
 		t.chains = t.chains[:last]
@@ -101,10 +101,13 @@ func (t *table) remove(key Key) {
 
 // replace lets s name another session with the same key.
 func (t *table) replace(s *slot, session *Session) {
-	t.makeRoom() // which may put s into another pack
-	pack := s.pack
+	pack, at := s.pack, s.at
+	if pack == 0 {
+		t.packs.loose[at] = session
+		return
+	}
 	t.put(s, session)
-	t.drop(pack)
+	t.drop(pack, at)
 }
 
 // nextChain returns the first slot of the next chain, and after the last one of the first.
@@ -149,7 +152,12 @@ func (t *table) push(i uint32) {
 // the first byte, which selects the shard, and the last, which a guard may choose.
 func hashOf(key Key) uint32 { return binary.LittleEndian.Uint32(key[24:]) }
 
-func (t *table) session(s *slot) *Session { return &t.packs.all[s.pack].sessions[s.at] }
+func (t *table) session(s *slot) *Session {
+	if s.pack == 0 {
+		return t.packs.loose[s.at]
+	}
+	return &t.packs.all[s.pack].sessions[s.at]
+}
 
 // record returns what s names, which is nothing if s is nil.
 func (t *table) record(s *slot) Record {

@@ -196,11 +196,10 @@ func (m *Memory) move(old, r Record) (ref, error) {
 // Delete implements [Backend].
 func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error) {
 	r, err := m.Load(ctx, key)
-	var moved *MovedError
-	switch {
-	case errors.As(err, &moved):
-		return Record{}, err
-	case err != nil:
+	if err != nil {
+		if _, moved := errors.AsType[*MovedError](err); moved {
+			return Record{}, err
+		}
 		return Record{}, nil
 	}
 

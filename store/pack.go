@@ -159,7 +159,7 @@ func joinStrings(sessions []Session) {
 func eachString(sessions []Session, f func(*string)) {
 	for i := range sessions {
 		s := &sessions[i]
-		texts := []*string{&s.ID, &s.Owner, &s.Stamp, &s.Address}
+		texts := append(make([]*string, 0, 6), &s.ID, &s.Owner, &s.Stamp, &s.Address)
 		same := 0
 		for sessions[same].UserAgent != s.UserAgent {
 			same++

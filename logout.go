@@ -12,7 +12,6 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/retry"
-	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -125,7 +124,7 @@ func (l *locked) logOut() error {
 // what the visitor's cookie held before the login.
 func (l *locked) becomeVisitor() {
 	value, _ := l.core.cookies.EncodeVisitor(nil) // so short that it always fits
-	l.effects.stored, l.effects.visitor = values.Bag{}, cookie.Change{Kind: cookie.Set, Value: value}
+	l.effects.stored, l.effects.visitor = noValues, cookie.Change{Kind: cookie.Set, Value: value}
 }
 
 // endPresented ends every session whose cookie the browser sent: of two cookies with our

@@ -38,10 +38,20 @@ type packs struct {
 	free  []uint32
 }
 
+// A place is where a session is: the index of its pack, and where in that. In 27 bits there are
+// more than enough packs for all slots.
+type place uint32
+
+func placeOf(pack uint32, at int) place { return place(pack<<5 | uint32(at)) }
+
+func (p place) pack() uint32  { return uint32(p >> 5) }
+func (p place) at() int       { return int(p & 31) } // less than maxLoose
+func (p place) isLoose() bool { return p.pack() == 0 }
+
 // put lets s name a session that is not in a pack yet. Nobody will write to it: see [Backend].
 func (t *table) put(s *slot, session *Session) {
 	t.makeRoom()
-	s.pack, s.at = 0, uint32(len(t.packs.loose))
+	s.place = placeOf(0, len(t.packs.loose))
 	t.packs.loose = append(t.packs.loose, session)
 }
 
@@ -62,7 +72,7 @@ func (t *table) makeRoom() {
 		slots = slots[packSize:]
 	}
 	for i, s := range slots {
-		t.packs.loose[i], s.at = t.session(s), uint32(i)
+		t.packs.loose[i], s.place = t.session(s), placeOf(0, i)
 	}
 	clear(t.packs.loose[len(slots):])
 	t.packs.loose = t.packs.loose[:len(slots)]
@@ -73,18 +83,19 @@ func (t *table) pack(slots []*slot) {
 	index, sessions := t.packs.add(), make([]Session, len(slots))
 	for i, s := range slots {
 		sessions[i] = *t.session(s)
-		s.pack, s.at = index, uint32(i)
+		s.place = placeOf(index, i)
 	}
 	join(sessions)
 	t.packs.all[index] = pack{sessions, len(slots)}
 }
 
-// drop is called when no slot names a session any more. It dissolves its pack if too few are
-// left.
-func (t *table) drop(index, at uint32) {
-	if index == 0 {
-		t.packs.loose[at] = nil
-		if last := len(t.packs.loose) - 1; int(at) == last {
+// drop is called when no slot names the session at a place any more. It dissolves the pack if
+// too few are left.
+func (t *table) drop(from place) {
+	index := from.pack()
+	if from.isLoose() {
+		t.packs.loose[from.at()] = nil
+		if last := len(t.packs.loose) - 1; from.at() == last {
 			t.packs.loose = t.packs.loose[:last]
 		}
 		return
@@ -96,7 +107,7 @@ func (t *table) drop(index, at uint32) {
 	}
 	sessions := p.sessions
 	for i := range sessions {
-		if s := t.find(sessions[i].Key); s != nil && s.pack == index && s.at == uint32(i) {
+		if s := t.find(sessions[i].Key); s != nil && s.place == placeOf(index, i) {
 			loose := sessions[i] // a copy, which does not keep the pack
 			t.put(s, &loose)
 		}

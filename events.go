@@ -17,6 +17,7 @@ import (
 
 	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
+	"github.com/sessionguard-go/sessionguard/internal/logattrs"
 	"github.com/sessionguard-go/sessionguard/internal/useragent"
 	"github.com/sessionguard-go/sessionguard/store"
 )
@@ -66,22 +67,22 @@ const (
 )
 
 var eventMessages = map[EventName]string{
-	EventLogin:            "logged in",
-	EventReauthenticated:  "logged in again",
-	EventLoginPending:     "login lacks a factor",
-	EventRevived:          "session revived",
-	EventActing:           "acting as another user",
-	EventLogout:           "logged out",
-	EventExpired:          "session expired",
-	EventEnded:            "session ended",
-	EventTheftSuspected:   "theft suspected: a superseded token was presented",
-	EventDeviceBound:      "session bound to a device",
-	EventDeviceUnproven:   "a bound session was used without its device",
-	EventRefused:          "refused",
-	EventUnknownCookie:    "cookie of no session",
-	EventUnverifiedCookie: "a cookie that these keys did not sign",
-	EventSeveralCookies:   "two cookies named ",
-	EventUnavailable:      "sessions are unavailable",
+	EventLogin:            "sessionguard: logged in",
+	EventReauthenticated:  "sessionguard: logged in again",
+	EventLoginPending:     "sessionguard: login lacks a factor",
+	EventRevived:          "sessionguard: session revived",
+	EventActing:           "sessionguard: acting as another user",
+	EventLogout:           "sessionguard: logged out",
+	EventExpired:          "sessionguard: session expired",
+	EventEnded:            "sessionguard: session ended",
+	EventTheftSuspected:   "sessionguard: theft suspected: a superseded token was presented",
+	EventDeviceBound:      "sessionguard: session bound to a device",
+	EventDeviceUnproven:   "sessionguard: a bound session was used without its device",
+	EventRefused:          "sessionguard: refused",
+	EventUnknownCookie:    "sessionguard: cookie of no session",
+	EventUnverifiedCookie: "sessionguard: a cookie that these keys did not sign",
+	EventSeveralCookies:   "sessionguard: two cookies named ",
+	EventUnavailable:      "sessionguard: sessions are unavailable",
 }
 
 func (e *Event) level() slog.Level {
@@ -113,43 +114,28 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	var attrs []slog.Attr
-	group := func(name string, fields ...slog.Attr) {
-		kept := fields[:0]
-		for _, f := range fields {
-			if f.Value.Kind() == slog.KindGroup || f.Value.String() != "" {
-				kept = append(kept, f)
-			}
-		}
-		if len(kept) > 0 {
-			attrs = append(attrs, slog.GroupAttrs(name, kept...))
-		}
-	}
-	group("event", slog.String("name", "sessionguard."+string(e.Name)))
-	group("user", slog.String("id", e.UserID))
-	group("session", slog.String("id", e.SessionHash))
-	own := []slog.Attr{slog.String("reason", string(e.Reason)), slog.String("actor", e.Actor), slog.String("code", e.Code),
-		slog.String("factors", strings.Join(e.Factors, " "))}
-	if e.Count > 0 {
-		own = append(own, slog.Int("count", e.Count))
-	}
-	group("sessionguard", own...)
-	if e.Err != nil {
-		group("exception", slog.String("message", e.Err.Error()))
-	}
-	group("client", slog.String("address", e.Address))
-	if e.Method != "" {
-		group("http", slog.GroupAttrs("request", slog.String("method", e.Method)))
-	}
-	group("url", slog.String("path", e.Path))
-	group("user_agent", slog.String("original", e.UserAgent))
 	message := eventMessages[e.Name]
 	if e.Name == EventSeveralCookies {
 		message += e.Code
 	} else if e.Code == refusals[crossOrigin].code {
 		message += ": a request from another site; if the site is yours, a subdomain of it, or behind a proxy that changes Host, see Config.CrossOrigin"
 	}
-	log.LogAttrs(ctx, level, "sessionguard: "+message, attrs...)
+	var exception string
+	if e.Err != nil {
+		exception = e.Err.Error()
+	}
+	var f logattrs.Fields
+	log.LogAttrs(ctx, level, message,
+		f.Text("name", "sessionguard."+string(e.Name)).Group("event"),
+		f.Text("id", e.UserID).Group("user"),
+		f.Text("id", e.SessionHash).Group("session"),
+		f.Text("reason", string(e.Reason)).Text("actor", e.Actor).Text("code", e.Code).
+			Text("factors", strings.Join(e.Factors, " ")).Count("count", e.Count).Group("sessionguard"),
+		f.Text("message", exception).Group("exception"),
+		f.Text("address", e.Address).Group("client"),
+		f.Text("method", e.Method).Nest("request").Group("http"),
+		f.Text("path", e.Path).Group("url"),
+		f.Text("original", e.UserAgent).Group("user_agent"))
 }
 
 // emit reports e to Config.OnEvent or the log, completed with rec's session, and with the

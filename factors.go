@@ -264,19 +264,17 @@ func (l *locked) takePending(n *login) {
 	l.emitLogin(EventLoginPending, n.next)
 }
 
-// newLogin returns a login with a session of its own, without its limits.
-func (l *locked) newLogin(user User, o loginOptions) (*login, error) {
-	n := &login{loginOptions: o, user: user}
+// newLogin gives a login a session of its own, without its limits.
+func (l *locked) newLogin(n *login) error {
 	if l.core.factors != nil {
-		n.needs = slices.Clone(l.core.factors(user))
+		n.needs = slices.Clone(l.core.factors(n.user))
 	}
-	err := factor.Check(n.needs)
-	if err != nil {
-		return nil, fmt.Errorf("sessionguard: Login: Config.Factors: %w", err)
+	if err := factor.Check(n.needs); err != nil {
+		return fmt.Errorf("sessionguard: Login: Config.Factors: %w", err)
 	}
-	n.token, n.next = l.newSession(user, owner.Counted)
-	n.next.Details.Factors, n.next.Details.Label = factor.Add(nil, o.factors, l.now), o.label
-	return n, nil
+	n.token, n.next = l.newSession(n.user, owner.Counted)
+	n.next.Details.Factors, n.next.Details.Label = factor.Add(nil, n.factors, l.now), n.label
+	return nil
 }
 
 // newSession returns a session for user, without its limits, and its cookie's value.
@@ -284,7 +282,11 @@ func (l *locked) newSession(user User, kind owner.Kind) (token string, next stor
 	ownerName := l.core.owners.Of(kind, user.UserID())
 	token, key := l.core.newToken(ownerName)
 	userAgent, address := l.core.device(l.caller)
-	return token, store.Record{LastSeen: l.now, Session: &store.Session{
+	made := new(struct { // one piece of memory
+		session store.Session
+		details store.Details
+	})
+	made.session = store.Session{
 		Key:           key,
 		ID:            newPublicID(),
 		Owner:         ownerName,
@@ -293,8 +295,9 @@ func (l *locked) newSession(user User, kind owner.Kind) (token string, next stor
 		Created:       l.now,
 		UserAgent:     userAgent,
 		Address:       address,
-		Details:       new(store.Details),
-	}}
+		Details:       &made.details,
+	}
+	return token, store.Record{LastSeen: l.now, Session: &made.session}
 }
 
 // renew moves a session to a new token, and changes nothing else of it: whoever has revived

@@ -114,9 +114,10 @@ func explicit(d time.Duration) time.Duration {
 }
 
 func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
-	var o loginOptions
+	n := &login{user: user}
+	o := &n.loginOptions
 	for _, option := range options {
-		option(&o)
+		option(o)
 	}
 	if err := checkTimeouts(cmp.Or(o.idle, c.idleTimeout), cmp.Or(o.absolute, c.absoluteTimeout)); err != nil {
 		return fmt.Errorf("sessionguard: Login: %w", err)
@@ -136,7 +137,7 @@ func (c *core) logIn(r *http.Request, user User, options []LoginOption) error {
 		return err
 	}
 	defer l.unlock()
-	return l.logIn(r.Context(), user, o)
+	return l.logIn(r.Context(), n)
 }
 
 // checkLogin checks whether there may be a session for user, in which actor acts, or "".
@@ -157,7 +158,7 @@ func (c *core) checkLogin(r *http.Request, user User, actor string) error {
 
 // logIn stores a new session, or moves the user's present one to a new token, and makes
 // it the request's.
-func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
+func (l *locked) logIn(ctx context.Context, n *login) error {
 	if l.committed {
 		return ErrHeadersSent
 	}
@@ -165,21 +166,21 @@ func (l *locked) logIn(ctx context.Context, user User, o loginOptions) error {
 	if err := l.logInUnproven(l.loadSession(ctx)); err != nil {
 		return err
 	}
-	if err := l.checkFound(ctx, user.UserID()); err != nil {
+	if err := l.checkFound(ctx, n.user.UserID()); err != nil {
 		return err
 	}
 	l.now = store.TimeOf(time.Now()) // the request's body may have come in meanwhile
-	n, err := l.newLogin(user, o)
+	err := l.newLogin(n)
 	if err != nil {
 		return err
 	}
-	d, cancel := detached(l.ctx())
+	d, cancel := l.core.detached(l.ctx())
 	defer cancel()
 	if l.isReauthentication(n.next) {
 		err = l.reauthenticate(d, n)
 	} else {
 		l.addToPending(n)
-		l.setLimits(n.next, o, nil, 0)
+		l.setLimits(n.next, n.loginOptions, nil, 0)
 		if l.rec.Session == nil {
 			n.next.Values = l.visitorValues()
 		}
@@ -346,7 +347,7 @@ func (l *locked) loginFailed(n *login, err error) error {
 		return ErrTooManySessions
 	}
 	// The backend may have stored it all the same. Nobody has its token, but it would count.
-	ctx, cancel := detached(l.ctx())
+	ctx, cancel := l.core.detached(l.ctx())
 	defer cancel()
 	if _, err := l.core.backend.Delete(ctx, n.next.Key, store.ReasonLoginIncomplete); err != nil {
 		l.core.endLater(n.next.Key, store.Record{}, store.ReasonLoginIncomplete, err)

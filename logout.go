@@ -12,7 +12,6 @@ import (
 	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/retry"
-	"github.com/sessionguard-go/sessionguard/internal/values"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -95,7 +94,7 @@ func (req *request) logOut() error {
 
 // logOut ends the sessions that the browser presented, and makes the request a visitor's.
 func (l *locked) logOut() error {
-	ctx, cancel := detached(l.ctx())
+	ctx, cancel := l.core.detached(l.ctx())
 	defer cancel()
 	err := l.endPresented(ctx, store.ReasonLoggedOut)
 
@@ -125,7 +124,7 @@ func (l *locked) logOut() error {
 // what the visitor's cookie held before the login.
 func (l *locked) becomeVisitor() {
 	value, _ := l.core.cookies.EncodeVisitor(nil) // so short that it always fits
-	l.effects.stored, l.effects.visitor = values.Bag{}, cookie.Change{Kind: cookie.Set, Value: value}
+	l.effects.stored, l.effects.visitor = noValues, cookie.Change{Kind: cookie.Set, Value: value}
 }
 
 // endPresented ends every session whose cookie the browser sent: of two cookies with our
@@ -189,7 +188,7 @@ func (l *locked) undoLogin() (undone bool) {
 // endOver ends a session that was found to be over. If the backend fails, the next request
 // finds the same; but none will come for a login whose cookie was not sent.
 func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reason) error {
-	d, cancel := detached(ctx)
+	d, cancel := c.detached(ctx)
 	defer cancel()
 	_, err := c.end(d, rec.Key, reason, "")
 	if err != nil {

@@ -165,6 +165,9 @@ func (l *locked) fill(ctx context.Context, s *values.OpenSession) error {
 	return err
 }
 
+// noValues is what a client has of whom nothing is stored. It is shared, and so never changed.
+var noValues = values.Bag{}
+
 // storedValues returns what the named sessions are opened from.
 func (l *locked) storedValues() (values.Bag, error) {
 	e := l.needEffects()
@@ -176,14 +179,21 @@ func (l *locked) storedValues() (values.Bag, error) {
 		// Signed values that do not decode are a stranger's, as all that is not ours.
 		var stored []byte
 		stored, e.visitorAge = l.core.cookies.DecodeVisitor(l.cookies)
-		e.stored, _ = values.Unmarshal(stored)
-	} else if e.stored, err = values.Unmarshal(l.rec.Values); err != nil {
+		e.stored, _ = unmarshal(stored)
+	} else if e.stored, err = unmarshal(l.rec.Values); err != nil {
 		return nil, err
 	}
 	if e.stored == nil {
-		e.stored = values.Bag{}
+		e.stored = noValues
 	}
 	return e.stored, nil
+}
+
+func unmarshal(stored []byte) (values.Bag, error) {
+	if len(stored) == 0 {
+		return noValues, nil
+	}
+	return values.Unmarshal(stored)
 }
 
 // changes returns what the handlers have changed.
@@ -198,7 +208,7 @@ func (l *locked) saveSession() error {
 	if err != nil || len(changes) == 0 {
 		return err
 	}
-	ctx, cancel := detached(l.ctx())
+	ctx, cancel := l.core.detached(l.ctx())
 	defer cancel()
 	saved, err := l.core.saves.Save(ctx, l.rec.Session, changes)
 	if err != nil {

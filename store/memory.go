@@ -196,11 +196,10 @@ func (m *Memory) move(old, r Record) (ref, error) {
 // Delete implements [Backend].
 func (m *Memory) Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error) {
 	r, err := m.Load(ctx, key)
-	var moved *MovedError
-	switch {
-	case errors.As(err, &moved):
-		return Record{}, err
-	case err != nil:
+	if err != nil {
+		if _, moved := errors.AsType[*MovedError](err); moved {
+			return Record{}, err
+		}
 		return Record{}, nil
 	}
 
@@ -317,14 +316,14 @@ func (m *Memory) sweep(key Key) {
 	var buffer [2 * sweepPerLogin]*Session
 	found := buffer[:0]
 	now := TimeOf(time.Now())
-	forgettable := func(r Record) bool { return r.GoneAt().Add(Grace) <= now }
+	forgettable := func(r Record) bool { return forgetAt(r) <= now }
 
 	s := m.shard(key)
 	s.Lock()
 	for range min(sweepPerLogin, len(s.chains)) {
 		for i := s.nextChain(); i != 0; i = s.slots[i].chained {
-			if r := s.record(&s.slots[i]); forgettable(r) {
-				found = append(found, r.Session)
+			if s.mayForget(&s.slots[i], now) {
+				found = append(found, s.session(&s.slots[i]))
 			}
 		}
 	}
@@ -350,5 +349,8 @@ func (m *Memory) lockBoth(a, b Key) (unlock func()) {
 	high.Lock()
 	return func() { high.Unlock(); low.Unlock() }
 }
+
+// forgetAt returns when a session that nobody touches any more may be forgotten.
+func forgetAt(r Record) Time { return r.GoneAt().Add(Grace) }
 
 func isGone(r Record) bool { return r.GoneAt() <= TimeOf(time.Now()) }

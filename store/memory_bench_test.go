@@ -65,7 +65,7 @@ func BenchmarkMemoryLoginAfterMillionExpired(b *testing.B) {
 	for i := range 1_000_000 {
 		m.Create(b.Context(), testRecord(strconv.Itoa(i), time.Hour), Limit{})
 	}
-	m.forEach(func(_ *shard, s *slot) { s.lastSeen = 0 })
+	m.forEach(func(_ *shard, s *slot) { s.lastSeen, s.sweepAt = 0, 0 })
 	runtime.GC()
 	var took []time.Duration
 	for b.Loop() {

@@ -114,7 +114,8 @@ func TestMemorySweepSparesSessionTouchedMeanwhile(t *testing.T) {
 	s := &m.shards[0]
 	s.Lock()
 	for _, r := range sessions {
-		s.find(r.Key).lastSeen = longAgo
+		slot := s.find(r.Key)
+		slot.lastSeen, slot.sweepAt = longAgo, 0
 	}
 	before := s.sweepPos
 	s.Unlock()

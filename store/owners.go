@@ -21,8 +21,8 @@ type owners struct {
 // takes less memory than their names.
 type ownerShard struct {
 	sync.Mutex
-	single  map[uint32]ref     // the lists that are one session long
-	several map[uint32]*blocks // the others
+	single  map[uint32]ref    // the lists that are one session long
+	several map[uint32]blocks // the others
 }
 
 // A ref names a slot of a [Memory]: the shard is in its highest 8 bits, the slot's index in
@@ -55,10 +55,7 @@ func (l ownerList) blocks() blocks {
 	if r, ok := l.single[l.hash]; ok {
 		return blocks{{r}}
 	}
-	if b := l.several[l.hash]; b != nil {
-		return *b
-	}
-	return nil
+	return l.several[l.hash]
 }
 
 // set makes b the list.
@@ -69,23 +66,28 @@ func (l ownerList) set(b blocks) {
 		delete(l.several, l.hash)
 	case len(b) == 1 && len(b[0]) == 1:
 		delete(l.several, l.hash)
-		if l.single == nil {
-			l.ownerShard.single = map[uint32]ref{}
-		}
-		l.single[l.hash] = b[0][0]
+		l.setSingle(b[0][0])
 	default:
 		if l.several == nil {
-			l.ownerShard.several = map[uint32]*blocks{}
+			l.ownerShard.several = map[uint32]blocks{}
 		}
-		l.several[l.hash] = &b
+		l.several[l.hash] = b
 	}
+}
+
+// setSingle makes r the list, which is empty or one session long.
+func (l ownerList) setSingle(r ref) {
+	if l.single == nil {
+		l.ownerShard.single = map[uint32]ref{}
+	}
+	l.single[l.hash] = r
 }
 
 // add adds a session that is in the slot r.
 func (l ownerList) add(s *Session, r ref) {
 	b := l.blocks()
 	if b == nil {
-		l.set(blocks{{r}})
+		l.setSingle(r)
 		return
 	}
 	b.insert(l.search(b, s.ID, s.Key), r)
@@ -95,14 +97,21 @@ func (l ownerList) add(s *Session, r ref) {
 // find returns the position of a session. It returns false if the list has no session with
 // this ID and this key.
 func (l ownerList) find(s *Session) (position, bool) {
-	b := l.blocks()
+	if r, ok := l.single[l.hash]; ok {
+		return position{}, l.memory.recordAt(r).Key == s.Key
+	}
+	b := l.several[l.hash]
 	p := l.search(b, s.ID, s.Key)
 	return p, !b.isEnd(p) && l.memory.recordAt(b.at(p)).Key == s.Key
 }
 
 // removeAt removes the session at p, whose slot may be free by now.
 func (l ownerList) removeAt(p position) {
-	b := l.blocks()
+	if _, ok := l.single[l.hash]; ok {
+		delete(l.single, l.hash)
+		return
+	}
+	b := l.several[l.hash]
 	b.remove(p)
 	l.set(b)
 }
@@ -160,7 +169,7 @@ func (s *ownerShard) refs() iter.Seq[ref] {
 			}
 		}
 		for _, b := range s.several {
-			for _, r := range slices.Concat(*b...) {
+			for _, r := range slices.Concat(b...) {
 				if !yield(r) {
 					return
 				}

@@ -20,9 +20,9 @@ type pack struct {
 const (
 	packSize = 11 // these fill one of the runtime's size classes, 2048 bytes
 
-	// The open pack grows to this size, so that making room is rare even if one session is
-	// saved again and again.
-	openSize = 2 * packSize
+	// So many sessions are loose before some are packed, so that making room is rare even if
+	// most of them end soon.
+	maxLoose = 2 * packSize
 
 	// A pack with fewer sessions is dissolved.
 	minStored = packSize * 3 / 4
@@ -31,77 +31,89 @@ const (
 	maxPackedValues = 512
 )
 
-// packs are those of a table. All but the one at open are full.
+// packs are those of a table.
 type packs struct {
-	all  []pack // the first is never used
-	free []uint32
-	open uint32
+	loose []*Session // the latest, as they came; nil: it has been removed
+	all   []pack     // the first is never used: an index of 0 stands for loose
+	free  []uint32
 }
 
-// put puts a session into the open pack, and lets s name it.
+// A place is where a session is: the index of its pack, and where in that. In 27 bits there are
+// more than enough packs for all slots.
+type place uint32
+
+func placeOf(pack uint32, at int) place { return place(pack<<5 | uint32(at)) }
+
+func (p place) pack() uint32  { return uint32(p >> 5) }
+func (p place) at() int       { return int(p & 31) } // less than maxLoose
+func (p place) isLoose() bool { return p.pack() == 0 }
+
+// put lets s name a session that is not in a pack yet. Nobody will write to it: see [Backend].
 func (t *table) put(s *slot, session *Session) {
 	t.makeRoom()
-	p := &t.packs.all[t.packs.open]
-	p.sessions = append(p.sessions, *session) // which leaves alone those that others may be reading
-	p.stored++
-	s.pack, s.at = t.packs.open, uint32(len(p.sessions)-1)
-	if added := &p.sessions[s.at]; added.Details != nil && reflect.ValueOf(added.Details).Elem().IsZero() {
-		added.Details = nil
-	}
+	s.place = placeOf(0, len(t.packs.loose))
+	t.packs.loose = append(t.packs.loose, session)
 }
 
-// makeRoom makes room in the open pack if it has grown to openSize. A full pack of what is
-// still stored of it is joined, and the open one goes on with the rest.
+// makeRoom packs some of the loose sessions if there are maxLoose.
 func (t *table) makeRoom() {
-	grown := t.packs.open
-	if len(t.packs.all[grown].sessions) < openSize {
+	if len(t.packs.loose) < maxLoose {
 		return
 	}
-	slots := t.slotsOf(grown)
-	if len(slots) < packSize {
-		t.repack(grown, slots)
-		return
+	var buffer [maxLoose]*slot
+	slots := buffer[:0]
+	for _, session := range t.packs.loose {
+		if session != nil {
+			slots = append(slots, t.find(session.Key))
+		}
 	}
-	t.packs.open = t.packs.add()
-	t.repack(t.packs.open, slots[packSize:])
-	t.repack(grown, slots[:packSize])
-	join(t.packs.all[grown].sessions)
+	if len(slots) >= packSize {
+		t.pack(slots[:packSize])
+		slots = slots[packSize:]
+	}
+	for i, s := range slots {
+		t.packs.loose[i], s.place = t.session(s), placeOf(0, i)
+	}
+	clear(t.packs.loose[len(slots):])
+	t.packs.loose = t.packs.loose[:len(slots)]
 }
 
-// repack makes a pack of copies of the sessions of slots.
-func (t *table) repack(index uint32, slots []*slot) {
-	sessions := make([]Session, len(slots))
+// pack moves the sessions of slots into a new pack.
+func (t *table) pack(slots []*slot) {
+	index, sessions := t.packs.add(), make([]Session, len(slots))
 	for i, s := range slots {
 		sessions[i] = *t.session(s)
-		s.pack, s.at = index, uint32(i)
+		s.place = placeOf(index, i)
 	}
+	join(sessions)
 	t.packs.all[index] = pack{sessions, len(slots)}
 }
 
-// drop is called when a slot no longer names a session of a pack. It dissolves the pack if
+// drop is called when no slot names the session at a place any more. It dissolves the pack if
 // too few are left.
-func (t *table) drop(index uint32) {
-	p := &t.packs.all[index]
-	p.stored--
-	if index == t.packs.open || p.stored >= minStored {
+func (t *table) drop(from place) {
+	index := from.pack()
+	if from.isLoose() {
+		t.packs.loose[from.at()] = nil
+		if last := len(t.packs.loose) - 1; from.at() == last {
+			t.packs.loose = t.packs.loose[:last]
+		}
 		return
 	}
-	for _, s := range t.slotsOf(index) {
-		t.put(s, t.session(s))
+	p := &t.packs.all[index]
+	p.stored--
+	if p.stored >= minStored {
+		return
+	}
+	sessions := p.sessions
+	for i := range sessions {
+		if s := t.find(sessions[i].Key); s != nil && s.place == placeOf(index, i) {
+			loose := sessions[i] // a copy, which does not keep the pack
+			t.put(s, &loose)
+		}
 	}
 	t.packs.all[index] = pack{}
 	t.packs.free = append(t.packs.free, index)
-}
-
-// slotsOf returns the slots that name a session of a pack.
-func (t *table) slotsOf(index uint32) (slots []*slot) {
-	sessions := t.packs.all[index].sessions
-	for i := range sessions {
-		if s := t.find(sessions[i].Key); s != nil && s.pack == index && s.at == uint32(i) {
-			slots = append(slots, s)
-		}
-	}
-	return slots
 }
 
 // add returns the index of a new pack.
@@ -126,7 +138,9 @@ func join(sessions []Session) {
 func joinDetails(sessions []Session) {
 	n := 0
 	for i := range sessions {
-		if sessions[i].Details != nil {
+		if s := &sessions[i]; s.Details != nil && reflect.ValueOf(s.Details).Elem().IsZero() {
+			s.Details = nil
+		} else if s.Details != nil {
 			n++
 		}
 	}
@@ -156,7 +170,7 @@ func joinStrings(sessions []Session) {
 func eachString(sessions []Session, f func(*string)) {
 	for i := range sessions {
 		s := &sessions[i]
-		texts := []*string{&s.ID, &s.Owner, &s.Stamp, &s.Address}
+		texts := append(make([]*string, 0, 6), &s.ID, &s.Owner, &s.Stamp, &s.Address)
 		same := 0
 		for sessions[same].UserAgent != s.UserAgent {
 			same++

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -27,14 +28,15 @@ type slot struct {
 	lastSeen Time
 	hash     uint32 // of the key, which is in another cache line
 	chained  uint32
-	pack, at uint32 // where the session is
+	place    place
+	sweepAt  uint32 // in seconds since 1970: before, the session may not be forgotten, see mayForget
 }
 
 // maxSlots is how many slots a table can have: a [ref] has 24 bits for them.
 const maxSlots = 1 << 24
 
 func newTable() table {
-	return table{slots: make([]slot, 1), chains: make([]uint32, 1), packs: packs{all: make([]pack, 2), open: 1}}
+	return table{slots: make([]slot, 1), chains: make([]uint32, 1), packs: packs{all: make([]pack, 1)}}
 }
 
 // find returns the slot of a key, or nil. It is valid until the table changes.
@@ -81,11 +83,11 @@ func (t *table) remove(key Key) {
 	}
 	i := *at
 	*at = s.chained
-	pack := s.pack
+	from := s.place
 	*s = slot{chained: t.free}
 	t.free = i
 	t.count--
-	t.drop(pack)
+	t.drop(from)
 	if last := len(t.chains) - 1; last > t.count && last > 0 {
 		first := t.detachChain(last)
 		t.chains = t.chains[:last]
@@ -101,16 +103,31 @@ func (t *table) remove(key Key) {
 
 // replace lets s name another session with the same key.
 func (t *table) replace(s *slot, session *Session) {
-	t.makeRoom() // which may put s into another pack
-	pack := s.pack
+	from := s.place
+	if from.isLoose() {
+		t.packs.loose[from.at()] = session
+		return
+	}
 	t.put(s, session)
-	t.drop(pack)
+	t.drop(from)
 }
 
 // nextChain returns the first slot of the next chain, and after the last one of the first.
 func (t *table) nextChain() uint32 {
 	t.sweepPos = (t.sweepPos + 1) % len(t.chains)
 	return t.chains[t.sweepPos]
+}
+
+// mayForget reports whether what s names may be forgotten. Activity only postpones that, so
+// that it need not look at the session again, which is in another cache line, until the
+// earliest moment that it has found.
+func (t *table) mayForget(s *slot, now Time) bool {
+	if now < Time(s.sweepAt)*1000 {
+		return false
+	}
+	at := forgetAt(t.record(s))
+	s.sweepAt = uint32(min(max(at/1000, 0), math.MaxUint32))
+	return at <= now
 }
 
 // chainOf returns the index of the chain that keys with this hash belong to.
@@ -149,7 +166,12 @@ func (t *table) push(i uint32) {
 // the first byte, which selects the shard, and the last, which a guard may choose.
 func hashOf(key Key) uint32 { return binary.LittleEndian.Uint32(key[24:]) }
 
-func (t *table) session(s *slot) *Session { return &t.packs.all[s.pack].sessions[s.at] }
+func (t *table) session(s *slot) *Session {
+	if s.place.isLoose() {
+		return t.packs.loose[s.place.at()]
+	}
+	return &t.packs.all[s.place.pack()].sessions[s.place.at()]
+}
 
 // record returns what s names, which is nothing if s is nil.
 func (t *table) record(s *slot) Record {

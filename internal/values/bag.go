@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"slices"
 )
 
@@ -62,8 +61,13 @@ func unmarshalEntries(block string) (Entries, error) {
 // without entries. It leaves out names without entries.
 func (b Bag) Marshal() []byte {
 	var buf [512]byte
-	out := buf[:0]
-	for _, name := range slices.Sorted(maps.Keys(b)) {
+	var space [4]string
+	out, names := buf[:0], space[:0]
+	for name := range b {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
 		if len(b[name]) == 0 {
 			continue
 		}

@@ -99,3 +99,11 @@ func TestReadingSmallSessionAllocatesLittle(t *testing.T) {
 	base := encode(t, small)
 	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = Encode(small, base) }), 2.0)
 }
+
+// A login stores a small session, and that must stay cheap too.
+func TestWritingSmallSessionAllocatesLittle(t *testing.T) {
+	require.LessOrEqual(t, testing.AllocsPerRun(100, func() {
+		e, _ := Encode(small, nil)
+		Bag{"session": Merge(nil, e, nil)}.Marshal()
+	}), 4.0)
+}

@@ -12,6 +12,9 @@ import "strings"
 // latest appended are kept, and mine's follow. If both sides changed a list and the result
 // is empty, the key is removed.
 func Merge(base, mine, latest Entries) Entries {
+	if latest.Equal(base) { // as usual
+		return mine
+	}
 	var merged Entries
 	for len(base)+len(mine)+len(latest) > 0 {
 		key := firstKey(base, mine, latest)

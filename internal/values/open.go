@@ -31,6 +31,7 @@ type OpenSession struct {
 	Session *sessions.Session
 	Err     error // why it could not be opened; it is then not saved
 
+	own      sessions.Session // what Session points to, unless a handler has made another
 	name     string
 	stored   Entries
 	replaces bool    // all that is stored, of which nothing can be decoded
@@ -43,8 +44,8 @@ type OpenSession struct {
 // NewOpenSession returns an empty session that store saves. Add adds it to the others once
 // it has been filled.
 func NewOpenSession(store sessions.Store, name string) *OpenSession {
-	s := &OpenSession{Session: sessions.NewSession(store, name), name: name}
-	s.Session.IsNew = true
+	s := &OpenSession{name: name, own: *sessions.NewSession(store, name)}
+	s.Session, s.own.IsNew = &s.own, true
 	return s
 }
 
@@ -201,7 +202,10 @@ func (o *OpenSessions) Changes(onlySaved bool) (Changes, error) {
 // oldest flashes, as [Bag.MarshalWithin] does. If they are still more, and more than were
 // stored under a higher limit, it returns [ErrTooLarge].
 func (c Changes) Merge(stored []byte, limit int) ([]byte, error) {
-	bag, err := Unmarshal(stored)
+	bag, err := Bag{}, error(nil) // on the stack, if nothing is stored yet
+	if len(stored) > 0 {
+		bag, err = Unmarshal(stored)
+	}
 	if err != nil && !slices.ContainsFunc(c, func(change change) bool { return change.replaces }) {
 		return nil, fmt.Errorf("%w: stored values: %w", ErrUnsaveable, err)
 	} else if err != nil {

@@ -97,33 +97,17 @@ func Encode(m map[any]any, base Entries) (Entries, error) {
 	if len(m) == 0 {
 		return nil, nil
 	}
-	entries := make(Entries, 0, len(m))
-	buf := make([]byte, 0, 128)
+	var space [8]encoded
+	all, buf := space[:0], make([]byte, 0, 128)
 	for k, v := range m {
-		var e Entry
+		var e encoded
 		var err error
-		if buf, err = appendValue(buf[:0], k, "", 0); err != nil {
-			return nil, fmt.Errorf("session key %#v: %w", k, err)
+		if e, buf, err = encodeEntry(buf, k, v, base); err != nil {
+			return nil, err
 		}
-		i, found := base.search(string(buf))
-		if !found && buf[0] == tagGob {
-			i, found = base.searchEqualGob(string(buf))
-		}
-		var old string
-		if found {
-			e.Key, old = base[i].Key, base[i].Value
-		} else {
-			e.Key = string(buf)
-		}
-		if buf, err = appendValue(buf[:0], v, old, 0); err != nil {
-			return nil, fmt.Errorf("session value of key %#v: %w", k, err)
-		}
-		// An unchanged value allocates nothing.
-		if e.Value = old; string(buf) != old {
-			e.Value = string(buf)
-		}
-		entries = append(entries, e)
+		all = append(all, e)
 	}
+	entries := joinEntries(all, string(buf))
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
 	for i := range entries[1:] {
 		if entries[i].Key == entries[i+1].Key {
@@ -132,6 +116,57 @@ func Encode(m map[any]any, base Entries) (Entries, error) {
 		}
 	}
 	return entries, nil
+}
+
+// An encoded entry has what is unchanged. What is new of it is in a buffer, after the entry
+// before: the key up to keyEnd, and the value up to end.
+type encoded struct {
+	Entry
+	keyEnd, end int
+}
+
+// encodeEntry appends to buf what is new of an entry.
+func encodeEntry(buf []byte, k, v any, base Entries) (e encoded, _ []byte, err error) {
+	start := len(buf)
+	if buf, err = appendValue(buf, k, "", 0); err != nil {
+		return e, nil, fmt.Errorf("session key %#v: %w", k, err)
+	}
+	key := buf[start:]
+	i, found := base.search(string(key))
+	if !found && key[0] == tagGob {
+		i, found = base.searchEqualGob(string(key))
+	}
+	if found {
+		e.Entry = base[i]
+		buf = buf[:start]
+	}
+	e.keyEnd = len(buf)
+	if buf, err = appendValue(buf, v, e.Value, 0); err != nil {
+		return e, nil, fmt.Errorf("session value of key %#v: %w", k, err)
+	}
+	if string(buf[e.keyEnd:]) == e.Value {
+		buf = buf[:e.keyEnd]
+	} else {
+		e.Value = ""
+	}
+	e.end = len(buf)
+	return e, buf, nil
+}
+
+// joinEntries returns the entries. What is new of all is in text, one piece of memory.
+func joinEntries(all []encoded, text string) Entries {
+	entries := make(Entries, len(all))
+	start := 0
+	for i, e := range all {
+		if e.Key == "" {
+			e.Key = text[start:e.keyEnd]
+		}
+		if e.Value == "" {
+			e.Value = text[e.keyEnd:e.end]
+		}
+		entries[i], start = e.Entry, e.end
+	}
+	return entries
 }
 
 // Decode returns the entries as a new map. Keys and values have the types that were

@@ -27,26 +27,35 @@ const (
 	// A pack with fewer sessions is dissolved.
 	minStored = packSize * 3 / 4
 
-	// Longer values stay where they are: being one piece more hardly matters for them.
+	// A session with longer values is alone in a pack: beside others it would be kept for as
+	// long as they are, also after it has ended, and every version of it that was saved.
 	maxPackedValues = 512
 )
 
-// packs are those of a table. All but the one at open are full.
+// packs are those of a table. All but the one at open are full, or hold one session alone.
 type packs struct {
 	all  []pack // the first is never used
 	free []uint32
 	open uint32
 }
 
-// put puts a session into the open pack, and lets s name it.
+// put puts a session into the open pack or one of its own, and lets s name it.
 func (t *table) put(s *slot, session *Session) {
 	t.makeRoom()
-	p := &t.packs.all[t.packs.open]
+	s.pack = t.packs.open
+	alone := len(session.Values) > maxPackedValues
+	if alone {
+		s.pack = t.packs.add()
+	}
+	p := &t.packs.all[s.pack]
 	p.sessions = append(p.sessions, *session) // which leaves alone those that others may be reading
 	p.stored++
-	s.pack, s.at = t.packs.open, uint32(len(p.sessions)-1)
+	s.at = uint32(len(p.sessions) - 1)
 	if added := &p.sessions[s.at]; added.Details != nil && reflect.ValueOf(added.Details).Elem().IsZero() {
 		added.Details = nil
+	}
+	if alone {
+		join(p.sessions)
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -51,7 +52,9 @@ func (t *table) put(s *slot, session *Session) {
 	p.sessions = append(p.sessions, *session) // which leaves alone those that others may be reading
 	p.stored++
 	s.at = uint32(len(p.sessions) - 1)
-	if added := &p.sessions[s.at]; added.Details != nil && reflect.ValueOf(added.Details).Elem().IsZero() {
+	added := &p.sessions[s.at]
+	added.Values = slices.Clip(added.Values) // or two requests that append to them could write to the same memory
+	if added.Details != nil && reflect.ValueOf(added.Details).Elem().IsZero() {
 		added.Details = nil
 	}
 	if alone {

@@ -204,11 +204,13 @@ func TestMemoryForgetsLongValuesOfEndedSession(t *testing.T) {
 	runtime.KeepAlive(m)
 }
 
-func TestMemoryValuesHaveNoRoomForNeighbors(t *testing.T) {
+// Whoever appends to values gets a copy, and writes neither to a neighbor's nor to what another
+// request appends.
+func TestMemoryValuesHaveNoRoomToAppend(t *testing.T) {
 	m := NewMemory()
-	for range 3 * packSize {
+	for n := range 3 * packSize {
 		r := testSession("alice")
-		r.Key[0] = 0
+		r.Key[0], r.Values = 0, make([]byte, n, 2*n)
 		mustCreate(t, m, r)
 	}
 	m.forEach(func(shard *shard, s *slot) {

@@ -95,3 +95,28 @@ func TestMemoryPagesThroughOneOwnersManySessions(t *testing.T) {
 	}
 	require.Equal(t, 2, m.ownerCount())
 }
+
+// An owner may have any number of sessions. All does not keep their list locked while it reads
+// all of them, so it finds out what ends after its first page.
+func TestMemoryListsOneOwnersManySessionsInPages(t *testing.T) {
+	m := NewMemory()
+	var ids []string
+	for range 4 * MaxPage {
+		r := testRecord("mallory", 0)
+		mustCreate(t, m, r)
+		ids = append(ids, r.ID)
+	}
+	slices.Sort(ids)
+	ended := ids[MaxPage:]
+	var listed []string
+	for r, err := range m.All(t.Context(), "mallory") {
+		require.NoError(t, err)
+		if len(listed) == 0 {
+			for _, id := range ended {
+				require.NoError(t, errOf(m.DeleteByID(t.Context(), []End{{"mallory", id, ReasonEnded}})))
+			}
+		}
+		listed = append(listed, r.ID)
+	}
+	require.Equal(t, ids[:MaxPage], listed)
+}

@@ -47,6 +47,15 @@ func TestMemoryDistinguishesOwnersWithSameHash(t *testing.T) {
 	owned, err := m.ByOwner(t.Context(), "alice", "", MaxPage)
 	require.NoError(t, err)
 	require.Equal(t, []Record{alice}, owned)
+	for _, r := range []Record{alice, bob} {
+		n := 0
+		for listed, err := range m.All(t.Context(), r.Owner) {
+			require.NoError(t, err)
+			require.Equal(t, r, listed)
+			n++
+		}
+		require.Equal(t, 1, n)
+	}
 	shared.Lock()
 	_, removed := m.removeIf(shared, bob.Session, "", func(Record) bool { return true })
 	shared.Unlock()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"hash/maphash"
-	"iter"
 	"math"
 	"slices"
 	"sync"
@@ -158,22 +157,4 @@ func (m *Memory) recordAt(r ref) Record {
 	s.Lock()
 	defer s.Unlock()
 	return s.record(&s.slots[r&(maxSlots-1)])
-}
-
-// refs yields all sessions of all owners in the shard, which is locked.
-func (s *ownerShard) refs() iter.Seq[ref] {
-	return func(yield func(ref) bool) {
-		for _, r := range s.single {
-			if !yield(r) {
-				return
-			}
-		}
-		for _, b := range s.several {
-			for _, r := range slices.Concat(b...) {
-				if !yield(r) {
-					return
-				}
-			}
-		}
-	}
 }

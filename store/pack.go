@@ -2,6 +2,7 @@ package store
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -27,11 +28,12 @@ const (
 	// A pack with fewer sessions is dissolved.
 	minStored = packSize * 3 / 4
 
-	// Longer values stay where they are: being one piece more hardly matters for them.
+	// A session with longer values is alone in a pack: beside others it would be kept for as
+	// long as they are, also after it has ended, and every version of it that was saved.
 	maxPackedValues = 512
 )
 
-// packs are those of a table.
+// packs are those of a table. Each is full, or holds one session alone.
 type packs struct {
 	loose []*Session // the latest, as they came; nil: it has been removed
 	all   []pack     // the first is never used: an index of 0 stands for loose
@@ -50,9 +52,24 @@ func (p place) isLoose() bool { return p.pack() == 0 }
 
 // put lets s name a session that is not in a pack yet. Nobody will write to it: see [Backend].
 func (t *table) put(s *slot, session *Session) {
+	if len(session.Values) > maxPackedValues {
+		t.pack([]*slot{s}, []Session{*clipped(session)})
+		return
+	}
 	t.makeRoom()
 	s.place = placeOf(0, len(t.packs.loose))
-	t.packs.loose = append(t.packs.loose, session)
+	t.packs.loose = append(t.packs.loose, clipped(session))
+}
+
+// clipped returns a session whose Values have no room at their end. Otherwise two requests that
+// append to them could write to the same memory.
+func clipped(session *Session) *Session {
+	if len(session.Values) == cap(session.Values) {
+		return session
+	}
+	c := *session
+	c.Values = slices.Clip(c.Values)
+	return &c
 }
 
 // makeRoom packs some of the loose sessions if there are maxLoose.
@@ -68,7 +85,11 @@ func (t *table) makeRoom() {
 		}
 	}
 	if len(slots) >= packSize {
-		t.pack(slots[:packSize])
+		sessions := make([]Session, packSize)
+		for i := range sessions {
+			sessions[i] = *t.session(slots[i])
+		}
+		t.pack(slots[:packSize], sessions)
 		slots = slots[packSize:]
 	}
 	for i, s := range slots {
@@ -78,15 +99,14 @@ func (t *table) makeRoom() {
 	t.packs.loose = t.packs.loose[:len(slots)]
 }
 
-// pack moves the sessions of slots into a new pack.
-func (t *table) pack(slots []*slot) {
-	index, sessions := t.packs.add(), make([]Session, len(slots))
+// pack makes sessions a pack, and lets slots name them.
+func (t *table) pack(slots []*slot, sessions []Session) {
+	join(sessions)
+	index := t.packs.add()
+	t.packs.all[index] = pack{sessions, len(sessions)}
 	for i, s := range slots {
-		sessions[i] = *t.session(s)
 		s.place = placeOf(index, i)
 	}
-	join(sessions)
-	t.packs.all[index] = pack{sessions, len(slots)}
 }
 
 // drop is called when no slot names the session at a place any more. It dissolves the pack if

@@ -103,11 +103,12 @@ func (t *table) remove(key Key) {
 
 // replace lets s name another session with the same key.
 func (t *table) replace(s *slot, session *Session) {
-	from := s.place
-	if from.isLoose() {
-		t.packs.loose[from.at()] = session
+	if s.place.isLoose() && len(session.Values) <= maxPackedValues {
+		t.packs.loose[s.place.at()] = clipped(session)
 		return
 	}
+	t.makeRoom() // which may put s elsewhere
+	from := s.place
 	t.put(s, session)
 	t.drop(from)
 }

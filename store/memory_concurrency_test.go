@@ -17,22 +17,30 @@ import (
 func TestMemoryStaysConsistentUnderLoad(t *testing.T) {
 	m := NewMemory()
 	var wg sync.WaitGroup
+	var replaced atomic.Int64
 	for g := range 8 {
 		wg.Go(func() {
 			var mine []Record
 			for i := range 3000 {
-				r := testRecord(strconv.Itoa((g+i)%5), time.Duration(i%3)*time.Millisecond)
+				owner, limit := strconv.Itoa((g+i)%5), Limit{}
+				if owner == "0" {
+					limit = Limit{Max: i % 4, Refuse: i%8 == 0}
+				}
+				r := testRecord(owner, time.Duration(i%3)*time.Millisecond)
 				r.Key[0] = byte(i % 3)
-				m.Create(t.Context(), r, Limit{Max: i % 4, Refuse: i%8 == 0})
+				m.Create(t.Context(), r, limit)
 				mine = append(mine, r)
 				old := mine[i/2]
 				switch i % 5 {
 				case 0:
 					m.Delete(t.Context(), old.Key, ReasonLoggedOut)
 				case 1:
+					current, _ := m.Load(t.Context(), old.Key)
 					next := testRecord(old.Owner, time.Hour)
-					next.Key[0], next.ID = byte(i%3), old.ID
-					m.Replace(t.Context(), old.Key, old.Version, next)
+					next.Key[0], next.ID = byte(i%7%3), old.ID
+					if current.Session != nil && m.Replace(t.Context(), old.Key, current.Version, next) == nil {
+						replaced.Add(1)
+					}
 				case 2:
 					m.ByOwner(t.Context(), old.Owner, "", MaxPage)
 				}
@@ -43,6 +51,7 @@ func TestMemoryStaysConsistentUnderLoad(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	require.Positive(t, replaced.Load())
 	listed := 0
 	for owner := range 5 {
 		list := m.lockOwner(strconv.Itoa(owner))
@@ -152,6 +161,81 @@ func TestMemoryDeleteDetectsMoveWhileItWaits(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, r.Session, ended.Session)
 		}
+	}
+}
+
+// A Touch that was accepted in time may arrive while a login looks through its owner's sessions.
+func TestMemoryLimitCountsSessionTouchedMeanwhile(t *testing.T) {
+	for range 100 {
+		m := NewMemory()
+		var sessions []Record
+		for i := range 5 {
+			r := testRecord("alice", time.Hour)
+			r.ID, r.Key[0] = strconv.Itoa(i), byte(i%4/3)
+			sessions = append(sessions, r)
+		}
+		gone := &sessions[0]
+		gone.LastSeen = gone.LastSeen.Add(-time.Hour)
+		mustCreate(t, m, sessions...)
+
+		m.shards[1].Lock() // where the login looks at the fourth session, after it has read the first
+		var wg sync.WaitGroup
+		var err error
+		wg.Go(func() {
+			r := testRecord("alice", time.Hour)
+			r.Key[0] = 2
+			_, err = m.Create(t.Context(), r, Limit{Max: 5, Refuse: true})
+		})
+		for range 10 {
+			runtime.Gosched()
+		}
+		require.NoError(t, m.Touch(t.Context(), gone.Key, gone.Deadline()-1))
+		m.shards[1].Unlock()
+		wg.Wait()
+		require.ErrorIs(t, err, ErrLimit)
+		require.True(t, isLoadable(m, gone.Key))
+	}
+}
+
+// Two sessions may move between the same shards at once, in opposite directions.
+func TestMemoryLocksShardsInOneOrder(t *testing.T) {
+	m := NewMemory()
+	for range 100 {
+		m.shards[0].Lock()
+		var wg sync.WaitGroup
+		wg.Go(func() { m.lockBoth(Key{1}, Key{0})() })
+		for range 10 {
+			runtime.Gosched()
+		}
+		require.True(t, m.shards[1].TryLock(), "locked before the other")
+		m.shards[1].Unlock()
+		m.shards[0].Unlock()
+		wg.Wait()
+	}
+}
+
+// While Replace looks for the session in its owner's list, it may be saved. What was saved must
+// not be lost.
+func TestMemoryReplaceDetectsSaveMeanwhile(t *testing.T) {
+	for range 100 {
+		m := NewMemory()
+		r, other, next := testRecord("alice", time.Hour), testRecord("alice", time.Hour), testRecord("alice", time.Hour)
+		r.ID, other.ID, next.ID = "a", "b", "a"
+		r.Key[0], other.Key[0], next.Key[0] = 0, 1, 2
+		mustCreate(t, m, r, other)
+
+		m.shards[1].Lock() // where Replace looks at the other session
+		var wg sync.WaitGroup
+		var err error
+		wg.Go(func() { err = m.Replace(t.Context(), r.Key, r.Version, next) })
+		for range 10 {
+			runtime.Gosched()
+		}
+		require.NoError(t, m.Save(t.Context(), r))
+		m.shards[1].Unlock()
+		wg.Wait()
+		require.ErrorIs(t, err, ErrConflict)
+		require.True(t, isLoadable(m, r.Key))
 	}
 }
 

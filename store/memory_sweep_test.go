@@ -34,6 +34,11 @@ func TestMemoryFreesPeakOfExpiredSessions(t *testing.T) {
 		for range peak {
 			mustCreate(t, m, testRecord(rand.Text(), time.Minute))
 		}
+		for i := range m.shards { // without these, a table would be made anew
+			r := testRecord("bob", 2*time.Hour)
+			r.Key[0] = byte(i)
+			mustCreate(t, m, r)
+		}
 		time.Sleep(time.Hour)
 		for range peak / 4 {
 			r := testRecord("alice", time.Minute)

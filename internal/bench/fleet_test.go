@@ -119,7 +119,7 @@ func (f *fleet) cpuPerRequest(requests []*http.Request, handler func(node int) h
 	f.t.Helper()
 	all := make([]client, len(requests))
 	for i := range all {
-		all[i] = client{handler(i % fleetNodes), newDiscardWriter(), requests[i : i+1]}
+		all[i] = client{handler: handler(i % fleetNodes), writer: newDiscardWriter(), requests: requests[i : i+1]}
 	}
 	_, before := f.used()
 	n := measureCost(*turnLength, all...).requests

@@ -78,12 +78,7 @@ type fleet struct {
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	server := servers.Redis(t, servers.RedisOptions{})
-	operator, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr}, DisableCache: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(operator.Close)
-	f := &fleet{t: t, addr: server.Addr, operator: operator}
+	f := &fleet{t: t, addr: server.Addr, operator: newRueidis(t, server.Addr)}
 	// Many nodes with few clients each: the more commands a node sends at once, the less each
 	// costs the server.
 	for range fleetNodes {

@@ -132,6 +132,9 @@ func drawRedis(readme string, th theme) (*plot.Plot, vg.Length, error) {
 	p.Add(grid(th))
 	peers := 0
 	for _, row := range t.rows {
+		if strings.HasPrefix(row[0], "floor: ") { // no library
+			continue
+		}
 		var points plotter.XYs
 		for i, clients := range []string{"1 client", "16 clients", "64 clients"} {
 			v, err := t.value(row, clients+": requests/s")

@@ -3,6 +3,7 @@ package bench
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"runtime"
 	"sync"
 	"syscall"
@@ -23,6 +24,7 @@ type client struct {
 	handler  http.Handler
 	writer   reusableWriter
 	requests []*http.Request
+	logsIn   bool // each request is the login of another user
 }
 
 // A reusableWriter is a ResponseWriter that can be used for many responses.
@@ -45,11 +47,16 @@ func measureCost(duration time.Duration, clients ...client) cost {
 	for i, c := range clients {
 		all.Go(func() {
 			var r http.Request // a copy: some subjects write to it
+			var login url.URL
 			for n := 0; duration > 0 || n < len(c.requests); n++ {
 				if n%64 == 0 && duration > 0 && time.Since(start) >= duration {
 					break
 				}
 				r = *c.requests[n%len(c.requests)]
+				if c.logsIn {
+					login.Path, login.RawQuery = r.URL.Path, userName(n)
+					r.URL = &login
+				}
 				c.writer.reset()
 				c.handler.ServeHTTP(c.writer, &r)
 				if n == 0 {

@@ -13,9 +13,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/rueidis"
 
+	"github.com/sessionguard-go/sessionguard"
 	"github.com/sessionguard-go/sessionguard/internal/servers"
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/sessionguard-go/sessionguard/store/redisstore"
@@ -31,6 +33,9 @@ const (
 	calmPace, livelyPace = 1. / 10, 1. // requests per second of an active user
 )
 
+// patience is how long Redis may take: longer than usual, because it does much at a time here.
+const patience = 20 * time.Second
+
 // fleetNodes is the number of nodes that share the clients.
 const fleetNodes = 16
 
@@ -43,8 +48,8 @@ type fleetCosts struct {
 // TestFleet measures what a session and a request cost Redis, and computes from that what
 // ten million users would cost.
 func TestFleet(t *testing.T) {
-	f := newFleet(t)
-	site := newGuardSubject(t, guardName, f.store)
+	f := newFleet(t, nil)
+	site := guardSubject(guardName, f.guard)
 	logins := make([]*http.Request, slices.Max(clientCounts))
 	for i := range logins {
 		logins[i] = httptest.NewRequest("POST", "/login?someone"+strconv.Itoa(i), nil)
@@ -58,9 +63,7 @@ func TestFleet(t *testing.T) {
 		costs.touch = append(costs.touch, touched-read)
 		costs.login = append(costs.login, f.cpuPerRequest(logins, func(node int) http.Handler { return f.subjects[node].login }))
 		f.measureSessions(&costs)
-		if err := f.operator.Do(t.Context(), f.operator.B().Flushall().Build()).Error(); err != nil {
-			t.Fatal(err)
-		}
+		f.flush()
 	}
 	publish(t, "fleet", describeTurns(min(*rounds, 3), *turnLength), fleetTable(costs))
 }
@@ -71,27 +74,25 @@ type fleet struct {
 	addr     string
 	operator rueidis.Client // reads statistics
 	store    *redisstore.Store
-	subjects []subject // one per node
-	touching []subject // the same nodes, where every request touches
+	guard    *sessionguard.Guard[*user] // with that store
+	subjects []subject                  // one per node
+	touching []subject                  // the same nodes, where every request touches
 }
 
-func newFleet(t *testing.T) *fleet {
+// newFleet starts a fleet. configure, which may be nil, changes the Config of its guards.
+func newFleet(t *testing.T, configure func(*sessionguard.Config[*user])) *fleet {
 	t.Helper()
 	server := servers.Redis(t, servers.RedisOptions{})
-	operator, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr}, DisableCache: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(operator.Close)
-	f := &fleet{t: t, addr: server.Addr, operator: operator}
+	f := &fleet{t: t, addr: server.Addr, operator: newRueidis(t, server.Addr)}
 	// Many nodes with few clients each: the more commands a node sends at once, the less each
 	// costs the server.
 	for range fleetNodes {
-		s := newRedis(t, server.Addr, redisstore.Config{})
-		f.subjects = append(f.subjects, newGuardSubject(t, guardName, s))
-		f.touching = append(f.touching, newGuardSubject(t, guardName, newAlwaysTouched(s)))
+		s := newRedis(t, server.Addr, redisstore.Config{Timeout: patience})
+		f.subjects = append(f.subjects, guardSubject(guardName, newGuard(t, s, configure)))
+		f.touching = append(f.touching, guardSubject(guardName, newGuard(t, newAlwaysTouched(s), configure)))
 	}
-	f.store = newRedis(t, server.Addr, redisstore.Config{})
+	f.store = newRedis(t, server.Addr, redisstore.Config{Timeout: patience})
+	f.guard = newGuard(t, f.store, configure)
 	return f
 }
 
@@ -113,13 +114,21 @@ func (f *fleet) used() (memory, cpu float64) {
 	return field("used_memory"), 1e6 * (field("used_cpu_sys_main_thread") + field("used_cpu_user_main_thread"))
 }
 
+// flush removes everything from Redis.
+func (f *fleet) flush() {
+	f.t.Helper()
+	if err := f.operator.Do(f.t.Context(), f.operator.B().Flushall().Build()).Error(); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // cpuPerRequest shares the requests out among the nodes, runs them for one turn, and returns
 // the server's CPU time per request, in µs.
 func (f *fleet) cpuPerRequest(requests []*http.Request, handler func(node int) http.Handler) float64 {
 	f.t.Helper()
 	all := make([]client, len(requests))
 	for i := range all {
-		all[i] = client{handler(i % fleetNodes), newDiscardWriter(), requests[i : i+1]}
+		all[i] = client{handler: handler(i % fleetNodes), writer: newDiscardWriter(), requests: requests[i : i+1]}
 	}
 	_, before := f.used()
 	n := measureCost(*turnLength, all...).requests

@@ -50,9 +50,9 @@ func TestMillionSessions(t *testing.T) {
 				s := fresh()
 				names[i] = s.name
 				before := measureHeap()
-				crowd := logIn(t, s.login, n)
+				crowd := logIn(t, s.login, 0, n)
 				heap := measureHeap().heap - before.heap - float64(len(crowd.cookies))
-				r.requests[n] = append(r.requests[n], cpuOfCrowd(s.page, crowd))
+				r.requests[n] = append(r.requests[n], cpuUntilCollected(processCPU, crowd.request(s.page)))
 				if n == *sessionCount {
 					r.full = append(r.full, heap/float64(n))
 					r.collection = append(r.collection, (measureHeap().cpu-before.cpu)/1e6)
@@ -61,7 +61,7 @@ func TestMillionSessions(t *testing.T) {
 			}
 			s := fresh()
 			before := measureHeap()
-			crowd := logIn(t, s.loginOnly, *sessionCount)
+			crowd := logIn(t, s.loginOnly, 0, *sessionCount)
 			r.empty = append(r.empty, (measureHeap().heap-before.heap-float64(len(crowd.cookies)))/float64(*sessionCount))
 			runtime.KeepAlive(s)
 			runtime.KeepAlive(crowd)
@@ -108,16 +108,17 @@ type crowd struct {
 	length  int
 }
 
-// logIn logs in n users. The crowd has them in random order, so that users who follow each
-// other there did not log in one after the other.
-func logIn(t *testing.T, login http.Handler, n int) crowd {
+// logIn logs in the users with these numbers. The crowd has them in random order, so that users
+// who follow each other there did not log in one after the other.
+func logIn(t *testing.T, login http.Handler, from, to int) crowd {
 	t.Helper()
+	n := to - from
 	var cookies []byte
 	length := 0
 	w := newDiscardWriter()
 	for i, place := range rand.New(rand.NewPCG(1, 2)).Perm(n) {
 		w.reset()
-		login.ServeHTTP(w, loginOfUser(i))
+		login.ServeHTTP(w, loginOfUser(from+i))
 		cookie, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
 		if cookies == nil {
 			length = len(cookie)
@@ -142,33 +143,51 @@ func loginOfUser(i int) *http.Request {
 	return &r
 }
 
-// cpuOfCrowd returns the CPU time, in µs, of a request if each comes from another user of
-// the crowd. It runs until the garbage has been collected twice, which is part of the cost.
-func cpuOfCrowd(page http.Handler, c crowd) float64 {
+// request returns a function that sends requests, each of the next user of the crowd, and
+// returns how many.
+func (c crowd) request(page http.Handler) func() int {
 	w := newDiscardWriter()
 	request := httptest.NewRequest("GET", "/", nil)
 	cookie := []string{""}
 	request.Header["Cookie"] = cookie
-	var r http.Request
+	at := 0
+	return func() int {
+		var r http.Request
+		for range someRequests {
+			cookie[0] = c.cookies[at : at+c.length]
+			if at += c.length; at == len(c.cookies) {
+				at = 0
+			}
+			r = *request
+			w.reset()
+			page.ServeHTTP(w, &r)
+		}
+		check(w.code() == http.StatusOK)
+		return someRequests
+	}
+}
+
+const someRequests = 4096
+
+func processCPU() float64 { return microseconds(cpuTime()) }
+
+// cpuUntilCollected returns the CPU, in µs, of one of what do does. It calls do, which returns
+// how many it has done, until the garbage has been collected twice, which is part of the cost, or
+// do has nothing more to do. cpu returns the µs of CPU so far.
+func cpuUntilCollected(cpu func() float64, do func() int) float64 {
 	runtime.GC()
 	collections := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
 	metrics.Read(collections)
 	enough := collections[0].Value.Uint64() + 2
-	start, cpu := time.Now(), cpuTime()
+	start, before := time.Now(), cpu()
 	n := 0
-	for at := 0; n%4096 > 0 || time.Since(start) < *turnLength || collections[0].Value.Uint64() < enough; n++ {
-		cookie[0] = c.cookies[at : at+c.length]
-		if at += c.length; at == len(c.cookies) {
-			at = 0
+	for time.Since(start) < *turnLength || collections[0].Value.Uint64() < enough && time.Since(start) < 50**turnLength {
+		done := do()
+		if done == 0 {
+			break
 		}
-		r = *request
-		w.reset()
-		page.ServeHTTP(w, &r)
-		if n%4096 == 4095 {
-			metrics.Read(collections)
-		}
+		n += done
+		metrics.Read(collections)
 	}
-	spent := cpuTime() - cpu
-	check(w.code() == http.StatusOK)
-	return microseconds(spent) / float64(n)
+	return (cpu() - before) / float64(n)
 }

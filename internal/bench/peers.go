@@ -108,7 +108,7 @@ func newGorillaSubject(name string, store sessions.Store) subject {
 		}),
 		login: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := store.Get(r, "session")
-			session.Values["user"] = ada.id
+			session.Values["user"] = userLoggingIn(r).id
 			for k, v := range values {
 				session.Values[k] = v
 			}
@@ -158,7 +158,7 @@ func newGinSubject(name string, store ginsessions.Store) subject {
 		return serve(func(c *gin.Context, session ginsessions.Session) {
 			if requireEngineer(c.Writer, c.Request, session.Get("user")) {
 				h(session)
-				session.Set("user", ada.id)
+				session.Set("user", session.Get("user"))
 				save(c, session)
 			}
 		})
@@ -169,7 +169,7 @@ func newGinSubject(name string, store ginsessions.Store) subject {
 		read:  gated(func(session ginsessions.Session) { check(session.Get("theme") == "dark") }),
 		write: gated(func(session ginsessions.Session) { counter++; session.Set("cart", counter) }),
 		login: serve(func(c *gin.Context, session ginsessions.Session) {
-			session.Set("user", ada.id)
+			session.Set("user", userLoggingIn(c.Request).id)
 			for k, v := range values {
 				session.Set(k, v)
 			}

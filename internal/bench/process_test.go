@@ -128,7 +128,7 @@ func TestInProcess(t *testing.T) {
 // measureKind gives one subject one turn with one kind of request.
 func measureKind(t *testing.T, kind string, s subject, fresh func() subject, requests []*http.Request) cost {
 	t.Helper()
-	one := client{s.page, newDiscardWriter(), requests[:1]}
+	one := client{handler: s.page, writer: newDiscardWriter(), requests: requests[:1]}
 	expected := http.StatusOK
 	var got cost
 	switch kind {
@@ -140,7 +140,7 @@ func measureKind(t *testing.T, kind string, s subject, fresh func() subject, req
 	case parallel:
 		var all []client
 		for i := range requests {
-			all = append(all, client{s.page, newDiscardWriter(), requests[i : i+1]})
+			all = append(all, client{handler: s.page, writer: newDiscardWriter(), requests: requests[i : i+1]})
 		}
 		got = measureCost(*turnLength, all...)
 	case "value read":
@@ -155,17 +155,21 @@ func measureKind(t *testing.T, kind string, s subject, fresh func() subject, req
 		got = measureCost(*turnLength, one)
 	case "login": // into a store that is empty at first
 		one.handler = fresh().login
-		one.requests = []*http.Request{loginRequest}
+		one.requests, one.logsIn = []*http.Request{loginRequest}, true
 		got = measureCost(*turnLength, one)
 	case "logout":
 		s := fresh()
-		one.handler, one.requests = s.logout, logoutRequests(s.loggedIn(t, max(1, int(*turnLength/(100*time.Microsecond)))))
+		var users []string
+		for i := range max(1, int(*turnLength/(100*time.Microsecond))) {
+			users = append(users, userName(i))
+		}
+		one.handler, one.requests = s.logout, logoutRequests(s.loggedInAs(t, users...))
 		expected = http.StatusSeeOther
 		got = measureCost(0, one)
 	case "ended session's cookie":
 		s := fresh()
 		one.handler, one.requests = s.page, s.loggedIn(t, 1)
-		measureCost(0, client{s.logout, newDiscardWriter(), logoutRequests(one.requests)})
+		measureCost(0, client{handler: s.logout, writer: newDiscardWriter(), requests: logoutRequests(one.requests)})
 		if got = measureCost(*turnLength, one); got.status != http.StatusOK { // some subjects let it in
 			expected = http.StatusUnauthorized
 		}

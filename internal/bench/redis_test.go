@@ -41,6 +41,19 @@ func newRedis(t *testing.T, addr string, config redisstore.Config) *redisstore.S
 	return s
 }
 
+// newRueidis returns a client with the settings of redisstore.
+func newRueidis(t *testing.T, addr string) rueidis.Client {
+	t.Helper()
+	client, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress: []string{addr}, DisableCache: true, DisableAutoPipelining: true, MaxFlushDelay: 50 * time.Microsecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
 func TestRedis(t *testing.T) {
 	addr := redisServer(t).Addr
 	connections := slices.Max(clientCounts)
@@ -72,6 +85,7 @@ func TestRedis(t *testing.T) {
 		newSCSSubject("scs, goredisstore", scsgoredis.New(client)),
 		newGorillaSubject("gorilla, boj/redistore", boj),
 		newGorillaSubject("gorilla, rbcervilla/redisstore", rbc),
+		newRedigoFloor(pool), newRueidisFloor(newRueidis(t, addr)),
 	}
 	c := compare(t, subjects)
 	publish(t, "redis", describeTurns(*rounds, *turnLength), c.table("Redis"))

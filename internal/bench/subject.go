@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,17 +96,31 @@ func forbidCaching(h http.Header) {
 
 func newGuardSubject(t testing.TB, name string, backend store.Backend) subject {
 	t.Helper()
-	guard, err := sessionguard.New(sessionguard.Config[*user]{
+	return guardSubject(name, newGuard(t, backend, nil))
+}
+
+// newGuard returns the guard that is measured. configure, which may be nil, changes its Config.
+func newGuard(t testing.TB, backend store.Backend, configure func(*sessionguard.Config[*user])) *sessionguard.Guard[*user] {
+	t.Helper()
+	config := sessionguard.Config[*user]{
 		FindUser:        find,
 		Keys:            keys,
 		Backend:         backend,
 		IdleTimeout:     idle,
 		AbsoluteTimeout: absolute,
 		Logger:          slog.New(slog.NewTextHandler(io.Discard, nil)), // the cost of the audit trail counts
-	})
+	}
+	if configure != nil {
+		configure(&config)
+	}
+	guard, err := sessionguard.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return guard
+}
+
+func guardSubject(name string, guard *sessionguard.Guard[*user]) subject {
 	gate := guard.RequireRole("Engineer")
 	gated := func(h http.HandlerFunc) http.Handler { return guard.Handler(gate(h)) }
 	return subject{
@@ -128,18 +143,43 @@ func newGuardSubject(t testing.TB, name string, backend store.Backend) subject {
 			check(err == nil)
 			page(w, r)
 		})),
-		login: guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			err := guard.Login(w, r, userLoggingIn(r))
-			check(err == nil)
-			session, err := guard.Get(r, "session")
-			check(err == nil)
-			for k, v := range values {
-				session.Values[k] = v
-			}
-			page(w, r)
-		})),
+		login:  guardLogin(guard),
 		logout: guard.Handler(guard.Logout("/")),
 	}
+}
+
+// guardLogin is the login of a guard's site that stores the values.
+func guardLogin(guard *sessionguard.Guard[*user], options ...sessionguard.LoginOption) http.Handler {
+	return guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := guard.Login(w, r, userLoggingIn(r), options...)
+		check(err == nil)
+		session, err := guard.Get(r, "session")
+		check(err == nil)
+		for k, v := range values {
+			session.Values[k] = v
+		}
+		page(w, r)
+	}))
+}
+
+// userNames are the names of many users, all of the same length, one after another. One string
+// costs the garbage collector nothing.
+var userNames = func() string {
+	var names strings.Builder
+	for i := range maxUsers {
+		fmt.Fprintf(&names, "user%06d", i)
+	}
+	return names.String()
+}()
+
+// maxUsers is more than log in in one turn.
+const maxUsers = 1 << 18
+
+// userName returns the name of user i, who is another one for each i below maxUsers.
+func userName(i int) string {
+	length := len(userNames) / maxUsers
+	i %= maxUsers
+	return userNames[i*length : (i+1)*length]
 }
 
 // check ends the run if a subject does not work, since its figures would mean nothing.
@@ -149,12 +189,18 @@ func check(ok bool) {
 	}
 }
 
-// loggedIn logs in n times, and returns a request for the page with the cookies of each.
+// loggedIn logs in Ada n times, and returns a request for the page with the cookies of each.
 func (s subject) loggedIn(t testing.TB, n int) (requests []*http.Request) {
 	t.Helper()
-	for range n {
+	return s.loggedInAs(t, slices.Repeat([]string{ada.id}, n)...)
+}
+
+// loggedInAs logs in users, and returns a request for the page with the cookies of each.
+func (s subject) loggedInAs(t testing.TB, users ...string) (requests []*http.Request) {
+	t.Helper()
+	for _, user := range users {
 		w := httptest.NewRecorder()
-		s.login.ServeHTTP(w, httptest.NewRequest("POST", "/login", nil))
+		s.login.ServeHTTP(w, httptest.NewRequest("POST", "/login?"+user, nil))
 		response := w.Result()
 		if response.StatusCode != http.StatusOK {
 			text, _ := io.ReadAll(response.Body)

@@ -56,7 +56,7 @@ const (
 func drawAll(readme string, th theme) (map[string][]byte, error) {
 	plots := map[string][]byte{}
 	for name, one := range map[string]func(string, theme) (*plot.Plot, vg.Length, error){
-		"request": drawRequest, "redis": drawRedis, "stalls": drawStalls,
+		"request": drawRequest, "redis": drawRedis, "stalls": drawStalls, "growth": drawGrowth, "growthredis": drawGrowthRedis,
 	} {
 		p, height, err := one(readme, th)
 		if err != nil {
@@ -125,13 +125,14 @@ func drawRedis(readme string, th theme) (*plot.Plot, vg.Length, error) {
 		return nil, 0, err
 	}
 	p := newPlot(th, "Protected requests per second on Redis, by the number of clients: more is better")
-	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.ConstantTicks{
-		{Value: 1e3, Label: "1,000"}, {Value: 1e4, Label: "10,000"}, {Value: 1e5, Label: "100,000"}, {Value: 1e6, Label: "1,000,000"},
-	}
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, powersOfTen(1e3, 1e6)
 	p.NominalX("1 client", "16 clients", "64 clients")
 	p.Add(grid(th))
 	peers := 0
 	for _, row := range t.rows {
+		if strings.HasPrefix(row[0], "floor: ") { // no library
+			continue
+		}
 		var points plotter.XYs
 		for i, clients := range []string{"1 client", "16 clients", "64 clients"} {
 			v, err := t.value(row, clients+": requests/s")
@@ -140,29 +141,101 @@ func drawRedis(readme string, th theme) (*plot.Plot, vg.Length, error) {
 			}
 			points = append(points, plotter.XY{X: float64(i), Y: v})
 		}
-		line, dots, err := plotter.NewLinePoints(points)
-		if err != nil {
-			return nil, 0, err
-		}
-		line.Width = vg.Points(2)
-		line.Color = th.ours
+		lineColor, dashes := th.ours, []vg.Length(nil)
 		switch {
 		case !isOurs(row[0]):
-			line.Color = th.peerLines[peers%len(th.peerLines)]
+			lineColor = th.peerLines[peers%len(th.peerLines)]
 			peers++
 		case strings.Contains(row[0], "CacheFor"):
-			line.Dashes = []vg.Length{vg.Points(6), vg.Points(3)}
+			dashes = []vg.Length{vg.Points(6), vg.Points(3)}
 		case row[0] != "sessionguard":
-			line.Dashes = []vg.Length{vg.Points(2), vg.Points(3)}
+			dashes = []vg.Length{vg.Points(2), vg.Points(3)}
 		}
-		dots.Shape, dots.Color = draw.CircleGlyph{}, line.Color
-		p.Add(line, dots)
-		p.Legend.Add(row[0], line, dots)
+		if err := addLine(p, row[0], points, lineColor, dashes); err != nil {
+			return nil, 0, err
+		}
 	}
 	p.Y.Min, p.Y.Max = 1000, 2e6
 	p.Legend.Left, p.Legend.XOffs, p.Legend.YOffs = true, 6.5*vg.Centimeter, vg.Points(8)
-	p.Legend.Padding, p.Legend.ThumbnailWidth = vg.Points(8), vg.Points(30)
 	return p, 15 * vg.Centimeter, nil
+}
+
+// drawGrowth shows what requests cost in one process, by the number of sessions.
+func drawGrowth(readme string, th theme) (*plot.Plot, vg.Length, error) {
+	return growthCurves(readme, "growth", "CPU by the number of sessions in store.Memory, in microseconds: less is better", th)
+}
+
+// drawGrowthRedis shows what requests cost Redis, by the number of sessions.
+func drawGrowthRedis(readme string, th theme) (*plot.Plot, vg.Length, error) {
+	return growthCurves(readme, "growthredis", "CPU of Redis by the number of sessions in it, in microseconds: less is better", th)
+}
+
+// growthCurves draws each column of a table that has µs. Its first column is the number of
+// sessions.
+func growthCurves(readme, name, title string, th theme) (*plot.Plot, vg.Length, error) {
+	t, err := tableOf(readme, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	p := newPlot(th, title)
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, powersOfTen(1e3, 1e6)
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, powersOfTen(0.1, 100)
+	p.Add(grid(th))
+	colors := append([]color.Color{th.ours}, th.peerLines...)
+	for column, kind := range t.header[1:] {
+		var points plotter.XYs
+		for _, row := range t.rows {
+			x, err := t.value(row, t.header[0])
+			if err != nil {
+				return nil, 0, err
+			}
+			y, err := t.value(row, kind)
+			if err != nil {
+				return nil, 0, err
+			}
+			if strings.Contains(row[column+1], "µs") {
+				points = append(points, plotter.XY{X: x, Y: y})
+			}
+		}
+		if points == nil { // bytes
+			continue
+		}
+		var dashes []vg.Length
+		if column >= 2 { // what is below is still seen
+			dashes = []vg.Length{vg.Points(6), vg.Points(3)}
+		}
+		if err := addLine(p, strings.ReplaceAll(kind, "`", ""), points, colors[column%len(colors)], dashes); err != nil {
+			return nil, 0, err
+		}
+	}
+	p.Y.Min, p.Y.Max = 0.1, 1000
+	p.Legend.Top, p.Legend.Left, p.Legend.XOffs = true, true, vg.Points(8)
+	return p, 10 * vg.Centimeter, nil
+}
+
+// addLine adds a line with dots, which its legend calls by name.
+func addLine(p *plot.Plot, name string, points plotter.XYs, c color.Color, dashes []vg.Length) error {
+	line, dots, err := plotter.NewLinePoints(points)
+	if err != nil {
+		return err
+	}
+	line.Width, line.Color, line.Dashes = vg.Points(2), c, dashes
+	dots.Shape, dots.Color = draw.CircleGlyph{}, c
+	p.Add(line, dots)
+	p.Legend.Add(name, line, dots)
+	return nil
+}
+
+// powersOfTen returns ticks at the powers of ten between from and to.
+func powersOfTen(from, to float64) (ticks plot.ConstantTicks) {
+	for value := from; value < to*1.5; value *= 10 {
+		label := strconv.FormatFloat(value, 'f', -1, 64)
+		for i := len(label) - 3; i > 0 && value >= 1000; i -= 3 {
+			label = label[:i] + "," + label[i:]
+		}
+		ticks = append(ticks, plot.Tick{Value: value, Label: label})
+	}
+	return ticks
 }
 
 func isOurs(name string) bool { return strings.HasPrefix(name, "sessionguard") }
@@ -207,6 +280,7 @@ func newPlot(th theme, title string) *plot.Plot {
 	p.Title.Text, p.Title.Padding = title, 0.3*vg.Centimeter
 	p.Title.TextStyle = style(th, 10, text.XCenter, text.YTop)
 	p.Legend.TextStyle = style(th, 9, text.XLeft, text.YCenter)
+	p.Legend.Padding, p.Legend.ThumbnailWidth = vg.Points(8), vg.Points(30)
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
 		axis.Color, axis.Tick.Color = th.grid, th.grid
 		axis.Tick.Label.Color, axis.Tick.Label.Font = th.text, sized(9)

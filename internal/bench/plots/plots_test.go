@@ -14,7 +14,7 @@ func TestPlotsShowTheTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	drawn, err := filepath.Glob(filepath.Join(folder, "*.svg"))
-	if err != nil || len(drawn) != 6 {
+	if err != nil || len(drawn) != 10 {
 		t.Fatal(drawn, err)
 	}
 	for _, file := range drawn {

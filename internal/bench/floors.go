@@ -1,0 +1,107 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/rueidis"
+)
+
+// floorName marks the subjects that are no libraries. They only send the commands without which
+// no library can read and write the session with each request, so none with the same client
+// library can be faster.
+const floorName = "floor: "
+
+// storedSession is as long as what scs stores of the site's session.
+var storedSession = bytes.Repeat([]byte{'s'}, 235)
+
+// A floorStore has the commands of one client library.
+type floorStore struct {
+	get    func(ctx context.Context, key string) ([]byte, error)
+	set    func(ctx context.Context, key string, value []byte) error
+	create func(ctx context.Context, key string, value []byte) error
+}
+
+// newFloorSubject returns a site that reads its session and stores it again, and does nothing
+// else: no gate, no decoding.
+func newFloorSubject(name string, store floorStore) subject {
+	return subject{
+		name: floorName + name,
+		page: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, key, _ := strings.Cut(r.Header["Cookie"][0], "=")
+			data, err := store.get(r.Context(), key)
+			check(err == nil && len(data) == len(storedSession))
+			err = store.set(r.Context(), key, data)
+			check(err == nil)
+			page(w, r)
+		}),
+		login: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			key := rand.Text()
+			err := store.create(r.Context(), key, storedSession)
+			check(err == nil)
+			http.SetCookie(w, &http.Cookie{Name: "session", Value: key})
+			page(w, r)
+		}),
+	}
+}
+
+func newRedigoFloor(pool *redis.Pool) subject {
+	do := func(command string, args ...any) (any, error) {
+		c := pool.Get()
+		defer c.Close()
+		return c.Do(command, args...)
+	}
+	get := func(_ context.Context, key string) ([]byte, error) { return redis.Bytes(do("GET", "floor:"+key)) }
+	set := func(_ context.Context, key string, value []byte) error {
+		_, err := do("SET", "floor:"+key, value, "PX", idle.Milliseconds())
+		return err
+	}
+	return newFloorSubject("two commands alone (GET, then SET), redigo", floorStore{get, set, set})
+}
+
+// newRueidisFloor uses a client that is set up as that of redisstore: one or two commands have
+// connections of their own, which is fastest for them, and more are sent through a pipeline.
+func newRueidisFloor(client rueidis.Client) subject {
+	var inFlight atomic.Int64
+	do := func(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
+		defer inFlight.Add(-1)
+		if inFlight.Add(1) > 2 {
+			command = command.ToPipe()
+		}
+		return client.Do(ctx, command)
+	}
+	get := func(ctx context.Context, key string) ([]byte, error) {
+		return do(ctx, client.B().Get().Key("floor:"+key).Build()).AsBytes()
+	}
+	set := func(ctx context.Context, key string, value []byte) error {
+		return do(ctx, client.B().Set().Key("floor:"+key).Value(rueidis.BinaryString(value)).Px(idle).Build()).Error()
+	}
+	return newFloorSubject("two commands alone (GET, then SET), rueidis", floorStore{get, set, set})
+}
+
+func newPgxFloor(ctx context.Context, pool *pgxpool.Pool) subject {
+	_, err := pool.Exec(ctx, "CREATE TABLE IF NOT EXISTS floor (token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL)")
+	check(err == nil)
+	get := func(ctx context.Context, key string) (data []byte, err error) {
+		err = pool.QueryRow(ctx, "SELECT data FROM floor WHERE token = $1", key).Scan(&data)
+		return data, err
+	}
+	execute := func(statement string) func(context.Context, string, []byte) error {
+		return func(ctx context.Context, key string, value []byte) error {
+			_, err := pool.Exec(ctx, statement, key, value, time.Now().Add(idle))
+			return err
+		}
+	}
+	return newFloorSubject("SELECT, then UPDATE of one row alone, pgx", floorStore{
+		get:    get,
+		set:    execute("UPDATE floor SET data = $2, expiry = $3 WHERE token = $1"),
+		create: execute("INSERT INTO floor VALUES ($1, $2, $3)"),
+	})
+}

@@ -29,7 +29,8 @@ end
 `
 
 // touchScript has KEYS session; ARGV now, seen, grace. It lets the key live for a quarter of the
-// idle timeout longer than the session needs it, so that the next touches need not.
+// idle timeout longer than the session needs it, so that the next touches need not. What may fail
+// comes before the first change: the index must not expire before a session that lives on.
 var touchScript = &script{effect: repeatable, Lua: rueidis.NewLuaScriptRetryable(touchInPlace + prelude + `
 local now, seen, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local s, status, result = get(KEYS[1])
@@ -38,8 +39,9 @@ if seen >= deadlines(s, s.last_seen) then return unchanged('not found') end
 if seen <= s.last_seen then return unchanged('ok') end
 local _, gone_at = deadlines(s, seen + s.idle_timeout / 4)
 local ttl = math.min(math.max(gone_at + grace - now, 1), 1e14)
-redis.call('PEXPIRE', KEYS[1], int(ttl))
+write_nothing() -- else the index would be refused where the server is out of memory
 add_to_index(entry_of(s.owner, s.id, KEYS[1]), ttl)
+redis.call('PEXPIRE', KEYS[1], int(ttl))
 redis.call('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))
 return {'ok'}
 `)}

@@ -188,3 +188,20 @@ func TestCountLeavesOutWhatIsGone(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
 }
+
+// A session that the index lacks could not be ended by its user's name.
+func TestTouchThatFailsMovesNoExpiry(t *testing.T) {
+	s, r := openAlone(t), newSession(newOwner())
+	r.LastSeen = r.LastSeen.Add(-54 * time.Minute) // of an hour
+	createRecord(t, s, r)
+	sendCommand(t, s, "SET", s.indexKey(r.Key.Group()), "foreign")
+	requireInconclusive(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(54*time.Minute)), "Touch")
+	requireTTL(t, s, s.sessionKey(r.Key), 6*time.Minute+store.Grace)
+	require.Equal(t, r.LastSeen, lastSeen(t, s, r))
+
+	sendCommand(t, s, "DEL", s.indexKey(r.Key.Group()))
+	require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(54*time.Minute)))
+	records, err := s.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
+	require.NoError(t, err)
+	require.Len(t, records, 1)
+}

@@ -10,9 +10,11 @@ import (
 
 // touchInPlace is what most touches do: they change the time of the last activity, where the
 // session's key does not expire too early for that. Otherwise, and whenever there is more to find
-// out, nothing has been changed, and the rest of touchScript does the work. It precedes the
-// prelude, whose functions take longer to define than all of this. SETRANGE fails without effect
-// where the server is out of memory or accepts no writes.
+// out, nothing has been changed, and the rest of touchScript does the work. So it does for the first
+// touch of each quarter of the idle timeout, counted back from Expires: an index that lacks the
+// session lacks it no longer than that. This precedes the prelude, whose functions take longer to
+// define than all of it. SETRANGE fails without effect where the server is out of memory or accepts
+// no writes.
 const touchInPlace = `
 do
 	local head, seen = redis.call('GETRANGE', KEYS[1], 0, 1023), tonumber(ARGV[2])
@@ -20,6 +22,7 @@ do
 		local last_seen, _, idle_timeout, expires, remember_until, length = struct.unpack('>i8i8i8i8i8I4', head, 2)
 		local gone_at = math.max(math.min(seen + idle_timeout, expires), remember_until)
 		if last_seen < seen and seen < math.min(last_seen + idle_timeout, expires) and #head >= 45 + length and
+			seen - last_seen <= (seen - expires) % (idle_timeout / 4) and
 			redis.call('PTTL', KEYS[1]) >= gone_at + ARGV[3] - ARGV[1] and
 			type(redis.pcall('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))) == 'number' then
 			return {'ok'}

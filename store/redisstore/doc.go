@@ -49,7 +49,7 @@
 // further. So most touches change nothing but the time of the last activity. Each group
 // has an index of its sessions, which expires with the last of them. Logins, ByOwner, All
 // and Count remove stale entries from it, so that hardly more than a quarter are stale.
-// Touches that move the expiry restore missing entries.
+// The first touch of each quarter of the idle timeout restores a missing entry.
 //
 // If the server is unreachable, slow, a replica or out of memory, the call fails within
 // Config.Timeout: half of it is for connecting and half for the response. A guard then
@@ -95,9 +95,8 @@
 // Set maxmemory-policy to noeviction. A server that is full then still accepts logouts
 // and touches, but no logins and no changed values. With any other policy, eviction logs
 // users out. If the server evicts an index, LoadByID, ByOwner, All, Count, DeleteByID
-// and limits miss the sessions in it, a 64th of all. A session is back when a touch
-// moves its expiry: at the latest when its user has been active for a quarter of the
-// idle timeout.
+// and limits miss the sessions in it, a 64th of all. A session is back at the latest
+// when its user has been active for a quarter of the idle timeout.
 //
 // # Keys
 //

@@ -164,15 +164,25 @@ func TestIndexDropsSessionsThatAreGone(t *testing.T) {
 
 // An index may be missing because of an eviction policy, against all advice, or an operator.
 func TestTouchRestoresTheIndex(t *testing.T) {
-	s := openAlone(t)
-	r := createSession(t, s)
-	for seen := r.LastSeen; seen < r.LastSeen.Add(time.Hour); seen = seen.Add(16 * time.Minute) {
-		sendCommand(t, s, "DEL", s.indexKey(r.Key.Group()))
-		createRecord(t, s, newSession(ownerInGroup(r.Key.Group()))) // makes a new one
-		require.NoError(t, s.Touch(t.Context(), r.Key, seen.Add(time.Minute)))
-		records, err := s.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
-		require.NoError(t, err)
-		require.Len(t, records, 1)
+	for name, change := range map[string]func(*store.Record){
+		"idle timeout":     func(*store.Record) {},
+		"absolute timeout": func(r *store.Record) { r.Expires = r.LastSeen.Add(time.Hour) },
+		"remembered":       func(r *store.Record) { r.Details = &store.Details{RememberUntil: r.Expires} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, r := openAlone(t), newSession(newOwner())
+			change(&r)
+			createRecord(t, s, r)
+			for after := time.Minute; after < 40*time.Minute; after += 16 * time.Minute {
+				sendCommand(t, s, "DEL", s.indexKey(r.Key.Group()))
+				createRecord(t, s, newSession(ownerInGroup(r.Key.Group()))) // makes a new one
+				require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(after)))
+				require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(after+15*time.Minute)))
+				records, err := s.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
+				require.NoError(t, err)
+				require.Len(t, records, 1, after)
+			}
+		})
 	}
 }
 

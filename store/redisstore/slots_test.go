@@ -141,6 +141,31 @@ func TestMovingSlotNeverMakesSessionsLookGone(t *testing.T) {
 	}
 }
 
+// While a slot moves, a touch may find the session and not the index. The index must not expire
+// before a session that lives on.
+func TestTouchWhileASlotMovesKeepsTheIndexAsLongAsTheSession(t *testing.T) {
+	for _, first := range []string{"its index", "the session"} {
+		s := openStore(t, Config{Prefix: newOwner() + ":"}, sharedCluster(t).addresses()...)
+		r, slot := newSession(ownerInGroup(0)), slotOfGroup(t, sharedCluster(t), 0)
+		r.LastSeen = r.LastSeen.Add(-54 * time.Minute) // of an hour
+		createRecord(t, s, r)
+		slot.begin(t)
+		if first == "its index" {
+			slot.migrate(t, s.indexKey(0))
+		} else {
+			slot.migrate(t, s.sessionKey(r.Key))
+		}
+		requireInconclusive(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(54*time.Minute)), "Touch")
+		slot.finish(t)
+
+		require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(55*time.Minute)))
+		requireTTL(t, s, s.sessionKey(r.Key), 76*time.Minute+store.Grace)
+		requireTTL(t, s, s.indexKey(0), 76*time.Minute+store.Grace)
+		slot.begin(t)
+		slot.finish(t)
+	}
+}
+
 // keysOf returns the keys of s on one node.
 func keysOf(t testing.TB, s *Store, node *servers.Server) []string {
 	t.Helper()

@@ -41,12 +41,12 @@ func lastSeen(t testing.TB, s *Store, r store.Record) store.Time {
 func TestMostTouchesChangeTheTimeAlone(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{})
 	s := openStore(t, Config{}, server.Addr)
+	const quarter, touches = 15, 14 // one a minute, and the idle timeout is an hour
 	r := createSession(t, s)
-	require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(time.Minute))) // this one lets the key live longer
+	require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(quarter*time.Minute))) // this one lets the key live longer
 	before := calledCommands(t, server)
-	const touches = 14 // of a quarter of an hour
 	for i := range touches {
-		require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(time.Duration(i+2)*time.Minute)))
+		require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(time.Duration(quarter+i+1)*time.Minute)))
 	}
 	after := calledCommands(t, server)
 	for name, want := range map[string]int{
@@ -54,7 +54,7 @@ func TestMostTouchesChangeTheTimeAlone(t *testing.T) {
 	} {
 		require.Equal(t, want, after[name]-before[name], name)
 	}
-	require.Equal(t, r.LastSeen.Add((touches+1)*time.Minute), lastSeen(t, s, r))
+	require.Equal(t, r.LastSeen.Add((quarter+touches)*time.Minute), lastSeen(t, s, r))
 }
 
 // However the touches come, the key and the index outlive the session, and the key hardly more
@@ -187,4 +187,21 @@ func TestCountLeavesOutWhatIsGone(t *testing.T) {
 	n, err := s.Count(t.Context(), store.RealmOf(live.Owner))
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
+}
+
+// A session that the index lacks could not be ended by its user's name.
+func TestTouchThatFailsMovesNoExpiry(t *testing.T) {
+	s, r := openAlone(t), newSession(newOwner())
+	r.LastSeen = r.LastSeen.Add(-54 * time.Minute) // of an hour
+	createRecord(t, s, r)
+	sendCommand(t, s, "SET", s.indexKey(r.Key.Group()), "foreign")
+	requireInconclusive(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(54*time.Minute)), "Touch")
+	requireTTL(t, s, s.sessionKey(r.Key), 6*time.Minute+store.Grace)
+	require.Equal(t, r.LastSeen, lastSeen(t, s, r))
+
+	sendCommand(t, s, "DEL", s.indexKey(r.Key.Group()))
+	require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen.Add(54*time.Minute)))
+	records, err := s.ByOwner(t.Context(), r.Owner, "", store.MaxPage)
+	require.NoError(t, err)
+	require.Len(t, records, 1)
 }

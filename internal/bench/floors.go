@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -66,24 +67,51 @@ func newRedigoFloor(pool *redis.Pool) subject {
 	return newFloorSubject("two commands alone (GET, then SET), redigo", floorStore{get, set, set})
 }
 
-// newRueidisFloor uses a client that is set up as that of redisstore: one or two commands have
-// connections of their own, which is fastest for them, and more are sent through a pipeline.
-func newRueidisFloor(client rueidis.Client) subject {
-	var inFlight atomic.Int64
-	do := func(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
-		defer inFlight.Add(-1)
-		if inFlight.Add(1) > 2 {
-			command = command.ToPipe()
-		}
-		return client.Do(ctx, command)
+// A pipingClient sends commands as redisstore does: one or two have connections of their own,
+// which is fastest for them, and more go through a pipeline.
+type pipingClient struct {
+	rueidis.Client
+	inFlight atomic.Int64
+}
+
+func (c *pipingClient) Do(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
+	defer c.inFlight.Add(-1)
+	if c.inFlight.Add(1) > 2 {
+		command = command.ToPipe()
 	}
-	get := func(ctx context.Context, key string) ([]byte, error) {
-		return do(ctx, client.B().Get().Key("floor:"+key).Build()).AsBytes()
+	return c.Client.Do(ctx, command)
+}
+
+func newRueidisFloor(c rueidis.Client) subject {
+	client := &pipingClient{Client: c}
+	return newFloorSubject("two commands alone (GET, then SET), rueidis", floorStore{getOf(client), setOf(client), setOf(client)})
+}
+
+// newScriptFloor does not write the session again, which could bring back one that has ended, or
+// old values. It changes eight bytes of it, if they are older.
+func newScriptFloor(c rueidis.Client) subject {
+	client := &pipingClient{Client: c}
+	script := rueidis.NewLuaScriptRetryable(`
+		if redis.call('GETRANGE', KEYS[1], 0, 7) < ARGV[1] then redis.call('SETRANGE', KEYS[1], 0, ARGV[1]) end
+		return 1`)
+	var time atomic.Uint64
+	touch := func(ctx context.Context, key string, _ []byte) error {
+		now := binary.BigEndian.AppendUint64(nil, time.Add(1))
+		return script.Exec(ctx, client, []string{"floor:" + key}, []string{rueidis.BinaryString(now)}).Error()
 	}
-	set := func(ctx context.Context, key string, value []byte) error {
-		return do(ctx, client.B().Set().Key("floor:"+key).Value(rueidis.BinaryString(value)).Px(idle).Build()).Error()
+	return newFloorSubject("GET, then the shortest script that changes a time, rueidis", floorStore{getOf(client), touch, setOf(client)})
+}
+
+func getOf(client rueidis.Client) func(context.Context, string) ([]byte, error) {
+	return func(ctx context.Context, key string) ([]byte, error) {
+		return client.Do(ctx, client.B().Get().Key("floor:"+key).Build()).AsBytes()
 	}
-	return newFloorSubject("two commands alone (GET, then SET), rueidis", floorStore{get, set, set})
+}
+
+func setOf(client rueidis.Client) func(context.Context, string, []byte) error {
+	return func(ctx context.Context, key string, value []byte) error {
+		return client.Do(ctx, client.B().Set().Key("floor:"+key).Value(rueidis.BinaryString(value)).Px(idle).Build()).Error()
+	}
 }
 
 func newPgxFloor(ctx context.Context, pool *pgxpool.Pool) subject {

@@ -85,7 +85,7 @@ func TestRedis(t *testing.T) {
 		newSCSSubject("scs, goredisstore", scsgoredis.New(client)),
 		newGorillaSubject("gorilla, boj/redistore", boj),
 		newGorillaSubject("gorilla, rbcervilla/redisstore", rbc),
-		newRedigoFloor(pool), newRueidisFloor(newRueidis(t, addr)),
+		newRedigoFloor(pool), newRueidisFloor(newRueidis(t, addr)), newScriptFloor(newRueidis(t, addr)),
 	}
 	c := compare(t, subjects)
 	publish(t, "redis", describeTurns(*rounds, *turnLength), c.table("Redis"))

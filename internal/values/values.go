@@ -97,6 +97,9 @@ func Encode(m map[any]any, base Entries) (Entries, error) {
 	if len(m) == 0 {
 		return nil, nil
 	}
+	if base.areOf(m) {
+		return base, nil
+	}
 	var space [8]encoded
 	all, buf := space[:0], make([]byte, 0, 128)
 	for k, v := range m {
@@ -116,6 +119,29 @@ func Encode(m map[any]any, base Entries) (Entries, error) {
 		}
 	}
 	return entries, nil
+}
+
+// areOf reports whether e are the entries of m. It may report false for keys and values that
+// are not plain, and takes less time than to encode m: most requests change nothing.
+func (e Entries) areOf(m map[any]any) bool {
+	if len(e) != len(m) {
+		return false
+	}
+	buf := make([]byte, 0, 64)
+	for _, entry := range e {
+		if entry.Key[0] != tagString || entry.Value[0] == tagGob {
+			return false
+		}
+		v, ok := m[entry.Key[1:]]
+		if !ok {
+			return false
+		}
+		var err error
+		if buf, err = appendValue(buf[:0], v, entry.Value, 0); err != nil || string(buf) != entry.Value {
+			return false
+		}
+	}
+	return true
 }
 
 // An encoded entry has what is unchanged. What is new of it is in a buffer, after the entry

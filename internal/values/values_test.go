@@ -120,3 +120,29 @@ func TestEncodeErrorsNameKeyAndType(t *testing.T) {
 	m := map[any]any{"d": deep}
 	require.Equal(t, m, decode(t, encode(t, m)), "the limit itself is allowed, to encode and to decode")
 }
+
+// Entries that are taken for unchanged must be those that encoding would return.
+func TestEncodeReturnsTheBaseOnlyIfItIsTheSame(t *testing.T) {
+	m := map[any]any{"a": 1, "b": []any{"x", nil}, "c": map[string]any{"d": true}, "e": "text"}
+	base := encode(t, m)
+	for name, change := range map[string]func(map[any]any){
+		"nothing":               func(map[any]any) {},
+		"a value":               func(m map[any]any) { m["a"] = 2 },
+		"the type of a value":   func(m map[any]any) { m["a"] = int64(1) },
+		"an element of a list":  func(m map[any]any) { m["b"].([]any)[0] = "y" },
+		"a value of a map":      func(m map[any]any) { m["c"].(map[string]any)["d"] = false },
+		"a key more":            func(m map[any]any) { m["f"] = nil },
+		"a key less":            func(m map[any]any) { delete(m, "a") },
+		"another key":           func(m map[any]any) { delete(m, "a"); m["z"] = 1 },
+		"the type of a key":     func(m map[any]any) { delete(m, "a"); m[1] = 1 },
+		"a key before the rest": func(m map[any]any) { delete(m, "e"); m[""] = "text" },
+	} {
+		changed := decode(t, base)
+		change(changed)
+		got, err := Encode(changed, base)
+		require.NoError(t, err, name)
+		require.Equal(t, encode(t, changed), got, name)
+	}
+	_, err := Encode(map[any]any{"a": func() {}, "b": 1, "c": 1, "e": 1}, base)
+	require.ErrorContains(t, err, "cannot be stored")
+}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/sessionguard-go/sessionguard/internal/deadline"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -223,7 +224,7 @@ const (
 // detached returns a context, bounded by detachedTimeout, for work that must complete
 // even if the client disconnects.
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
+	return deadline.After(context.WithoutCancel(ctx), detachedTimeout)
 }
 
 // detached is the same for calls of the backend alone. One in this process needs no bound: a

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/sessionguard-go/sessionguard/internal/deadline"
 	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/sessionguard-go/sessionguard/store/internal/record"
 )
@@ -36,7 +37,7 @@ func (*markerError) Unwrap() error { return store.ErrNotFound }
 // runScript runs a script and returns its reply without the leading "ok". Any other status
 // becomes an error. With an error that lags, the reply is returned too.
 func (s *Store) runScript(ctx context.Context, script *script, key string, moreKeys []string, args ...string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := deadline.After(ctx, s.timeout)
 	defer cancel()
 	reply, err := s.exec(ctx, script, append([]string{key}, moreKeys...), args)
 	if lags(err) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/sessionguard-go/sessionguard/internal/deadline"
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
@@ -209,7 +210,7 @@ func (s *Store) Load(ctx context.Context, key store.Key) (store.Record, error) {
 	if r, ok := s.Cached(key); ok {
 		return r, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := deadline.After(ctx, s.timeout)
 	defer cancel()
 	s.fillCache(ctx, key)
 	if r, ok := s.Cached(key); ok {

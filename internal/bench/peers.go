@@ -2,6 +2,7 @@ package bench
 
 import (
 	"encoding/gob"
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -31,10 +32,13 @@ func requireEngineer(w http.ResponseWriter, r *http.Request, id any) bool {
 
 // newSCSSubject returns a site on alexedwards/scs. With an IdleTimeout, scs stores the
 // session again with every request.
-func newSCSSubject(name string, store scs.Store) subject {
+func newSCSSubject(name string, store scs.Store, options ...func(*scs.SessionManager)) subject {
 	manager := scs.New()
 	manager.Store = store
 	manager.IdleTimeout, manager.Lifetime = idle, absolute
+	for _, option := range options {
+		option(manager)
+	}
 	wrap := func(h http.HandlerFunc) http.Handler { return manager.LoadAndSave(h) }
 	gated := func(h http.HandlerFunc) http.Handler {
 		return wrap(func(w http.ResponseWriter, r *http.Request) {
@@ -76,6 +80,46 @@ func newSCSSubject(name string, store scs.Store) subject {
 			http.Redirect(w, r, "/", http.StatusSeeOther)
 		}),
 	}
+}
+
+// What follows the name of a subject that has an option. Such subjects do not count as peers.
+const (
+	jsonName     = ", JSON codec"
+	withoutSlide = ", no IdleTimeout: nothing slides"
+)
+
+// newSCSSubjectWithJSON returns a site on scs that does not use encoding/gob, which is most of
+// what scs costs. It is not quite the same site: its integers come back as float64.
+func newSCSSubjectWithJSON(name string, store scs.Store) subject {
+	s := newSCSSubject(name+jsonName, store, func(m *scs.SessionManager) { m.Codec = jsonCodec{} })
+	s.peer = false
+	return s
+}
+
+// newSCSSubjectWithoutSlide returns a site on scs with its default, no IdleTimeout. Activity does
+// not extend the session, so nothing is stored.
+func newSCSSubjectWithoutSlide(name string, store scs.Store) subject {
+	s := newSCSSubject(name+withoutSlide, store, func(m *scs.SessionManager) { m.IdleTimeout = 0 })
+	s.peer = false
+	return s
+}
+
+// A jsonCodec is a Codec of scs as an application may write one.
+type jsonCodec struct{}
+
+type jsonSession struct {
+	Deadline time.Time
+	Values   map[string]any
+}
+
+func (jsonCodec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
+	return json.Marshal(jsonSession{deadline, values})
+}
+
+func (jsonCodec) Decode(data []byte) (time.Time, map[string]any, error) {
+	var s jsonSession
+	err := json.Unmarshal(data, &s)
+	return s.Deadline, s.Values, err
 }
 
 // newGorillaSubject returns a site on a store of gorilla/sessions. For its timeout to

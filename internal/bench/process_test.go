@@ -38,6 +38,7 @@ func inProcessSubjects(t *testing.T) []func() subject {
 	return []func() subject{
 		bareSubject,
 		func() subject { return newGuardSubject(t, guardName, store.NewMemory()) },
+		func() subject { return newGuardSubject(t, touchingName, newAlwaysTouched(store.NewMemory())) },
 		func() subject { return newGorillaSubject(cookieStoreName, cookieStore(keys...)) },
 		func() subject {
 			return newGorillaSubject("gorilla CookieStore, HMAC and AES", cookieStore(encrypted...))
@@ -53,6 +54,8 @@ func inProcessSubjects(t *testing.T) []func() subject {
 			return newGorillaSubjectWithoutSave(getOnlyName, cookieStore(keys...))
 		},
 		func() subject { return newSCSSubject(memstoreName, memstore.NewWithCleanupInterval(0)) },
+		func() subject { return newSCSSubjectWithJSON(memstoreName, memstore.NewWithCleanupInterval(0)) },
+		func() subject { return newSCSSubjectWithoutSlide(memstoreName, memstore.NewWithCleanupInterval(0)) },
 		func() subject { return newGinSubject(ginName, gincookie.NewStore(keys[0])) },
 		func() subject { return newGinSubject("gin-contrib/sessions memstore", ginmemory.NewStore(keys[0])) },
 	}

@@ -62,11 +62,10 @@ func TestRedis(t *testing.T) {
 	t.Cleanup(func() { pool.Close() })
 	client := goredis.NewClient(&goredis.Options{Addr: addr, PoolSize: connections})
 	t.Cleanup(func() { client.Close() })
-	boj, err := redistore.NewRediStore(connections, "tcp", addr, "", "", keys[0])
+	boj, err := redistore.NewRediStoreWithPool(pool, keys[0]) // NewRediStore's own pool sends a PING first, each time
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { boj.Close() })
 	boj.SetMaxAge(int(idle / time.Second))
 	rbc, err := rbcervilla.NewRedisStore(t.Context(), client)
 	if err != nil {
@@ -76,7 +75,7 @@ func TestRedis(t *testing.T) {
 
 	strict := newRedis(t, addr, redisstore.Config{})
 	plain := newGuardSubject(t, "sessionguard", strict)
-	touching := newGuardSubject(t, "sessionguard, when every request touches", newAlwaysTouched(strict))
+	touching := newGuardSubject(t, touchingName, newAlwaysTouched(strict))
 	caching := newGuardSubject(t, "sessionguard, CacheFor 10 s", newRedis(t, addr, redisstore.Config{CacheFor: cacheFor}))
 	caching.login = plain.login // a node caches what it has written itself for a shorter time
 	subjects := []subject{
@@ -85,6 +84,8 @@ func TestRedis(t *testing.T) {
 		newSCSSubject("scs, goredisstore", scsgoredis.New(client)),
 		newGorillaSubject("gorilla, boj/redistore", boj),
 		newGorillaSubject("gorilla, rbcervilla/redisstore", rbc),
+		newSCSSubjectWithJSON("scs, redisstore (redigo)", scsredigo.New(pool)),
+		newSCSSubjectWithoutSlide("scs, redisstore (redigo)", scsredigo.New(pool)),
 		newRedigoFloor(pool), newRueidisFloor(newRueidis(t, addr)), newScriptFloor(newRueidis(t, addr)),
 	}
 	c := compare(t, subjects)
@@ -100,6 +101,8 @@ func usualAndWorst(c comparison, clients int, usual, worst string) string {
 	return formatTimes(c.ratiosToFastestPeer(usual, clients), "as many requests/s") + "; " +
 		formatTimes(c.ratiosToFastestPeer(worst, clients), "if every request has to write")
 }
+
+const touchingName = guardName + ", when every request touches"
 
 // alwaysTouched reports every session as inactive for a long time, so that each request
 // touches it. Each touch has a different time, however fast the requests come: a store need

@@ -72,6 +72,7 @@ func TestPostgreSQL(t *testing.T) {
 		newSCSSubject("scs, pgxstore", pgxstore.NewWithCleanupInterval(pool, 0)),
 		newSCSSubject("scs, postgresstore, pgx", scsStore("pgx")),
 		newSCSSubject("scs, postgresstore, lib/pq", scsStore("postgres")),
+		newSCSSubjectWithJSON("scs, pgxstore", pgxstore.NewWithCleanupInterval(pool, 0)),
 		newPgxFloor(t.Context(), pool),
 	}
 	c := compare(t, subjects)

@@ -130,7 +130,7 @@ func drawRedis(readme string, th theme) (*plot.Plot, vg.Length, error) {
 	p.Add(grid(th))
 	peers := 0
 	for _, row := range t.rows {
-		if strings.HasPrefix(row[0], "floor: ") { // no library
+		if strings.HasPrefix(row[0], "floor: ") || strings.HasSuffix(row[0], "nothing slides") { // no library, or another task
 			continue
 		}
 		var points plotter.XYs
@@ -145,6 +145,9 @@ func drawRedis(readme string, th theme) (*plot.Plot, vg.Length, error) {
 		switch {
 		case !isOurs(row[0]):
 			lineColor = th.peerLines[peers%len(th.peerLines)]
+			if peers >= len(th.peerLines) {
+				dashes = []vg.Length{vg.Points(2), vg.Points(3)}
+			}
 			peers++
 		case strings.Contains(row[0], "CacheFor"):
 			dashes = []vg.Length{vg.Points(6), vg.Points(3)}

@@ -71,14 +71,16 @@ func TestOverHTTP(t *testing.T) {
 	}
 
 	table := "| | requests/s | CPU of the server per request | more than the bare handler | of that, net/http's for such a cookie and such headers |\n|---|---|---|---|---|\n"
-	added := map[string]float64{}
+	added, whole := map[string]float64{}, map[string]float64{}
+	perRound := map[string][]float64{}      // the CPU in µs
 	for i := 0; i < len(subjects); i += 2 { // each follows the bare handler with its headers
 		name := subjects[i].name
-		var rates, cpus []float64
+		var rates []float64
 		for _, got := range results[i] {
-			rates, cpus = append(rates, got.perSecond), append(cpus, microseconds(got.cpu))
+			rates, perRound[name] = append(rates, got.perSecond), append(perRound[name], microseconds(got.cpu))
 		}
-		table += fmt.Sprintf("| %s | %.0f | %.1f µs |", name, quartiles(rates)[1], quartiles(cpus)[1])
+		whole[name] = quartiles(slices.Clone(perRound[name]))[1]
+		table += fmt.Sprintf("| %s | %.0f | %.1f µs |", name, quartiles(rates)[1], whole[name])
 		if i > 0 {
 			added[name] = quartiles(moreThanBare(i))[1]
 			table += fmt.Sprintf(" %s | %s |\n", formatQuartiles(moreThanBare(i)), formatQuartiles(moreThanBare(i-1)))
@@ -87,8 +89,14 @@ func TestOverHTTP(t *testing.T) {
 		}
 	}
 	publish(t, "http", describeTurns(n, short), table)
-	headlines["http"] = headline{"over HTTP: CPU more than with a bare handler", "", fmt.Sprintf("%.1f µs, where it is %.0f with scs `memstore` and %.0f with gorilla `CookieStore`",
-		added[guardName], added[memstoreName], added[cookieStoreName])}
+	addedOfWhole := func(name string) string { return fmt.Sprintf("%.0f of %.0f", added[name], whole[name]) }
+	headlines["http"] = headline{"over HTTP: CPU more than with a bare handler", "", fmt.Sprintf("%.1f µs of %.0f, where it is %s with scs `memstore` and %s with gorilla `CookieStore`",
+		added[guardName], whole[guardName], addedOfWhole(memstoreName), addedOfWhole(cookieStoreName))}
+	var times []float64
+	for round, cpu := range perRound[memstoreName] {
+		times = append(times, cpu/perRound[guardName][round])
+	}
+	headlines["overhttp"] = headline{"over HTTP, with net/http's own cost", "scs `memstore`", formatTimes(times, "less CPU")}
 }
 
 // leastGuard returns s with a handler in place of its page that does only what no guard can do

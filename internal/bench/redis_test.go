@@ -106,7 +106,8 @@ const touchingName = guardName + ", when every request touches"
 
 // alwaysTouched reports every session as inactive for a long time, so that each request
 // touches it. Each touch has a different time, however fast the requests come: a store need
-// not write a time that it has already.
+// not write a time that it has already. To the guard it is a remote backend, also if it is
+// store.Memory, which then costs a little more than without it.
 type alwaysTouched struct {
 	store.Backend
 	touches *atomic.Int64

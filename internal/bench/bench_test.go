@@ -101,12 +101,21 @@ func (c comparison) table(first string) string {
 // ratiosToFastestPeer returns, for each round, how many requests a subject served for each
 // one of the fastest peer.
 func (c comparison) ratiosToFastestPeer(name string, clients int) (ratios []float64) {
+	var peers []string
+	for _, s := range c.subjects {
+		if s.peer {
+			peers = append(peers, s.name)
+		}
+	}
+	return c.ratiosToFastest(name, clients, peers...)
+}
+
+// ratiosToFastest is ratiosToFastestPeer for some of the subjects.
+func (c comparison) ratiosToFastest(name string, clients int, of ...string) (ratios []float64) {
 	for round, result := range c.results[name][clients] {
 		fastest := 0.0
-		for _, s := range c.subjects {
-			if s.peer {
-				fastest = max(fastest, c.results[s.name][clients][round].perSecond)
-			}
+		for _, other := range of {
+			fastest = max(fastest, c.results[other][clients][round].perSecond)
 		}
 		ratios = append(ratios, result.perSecond/fastest)
 	}

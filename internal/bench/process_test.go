@@ -125,6 +125,7 @@ func TestInProcess(t *testing.T) {
 	inProcess := "sessions in the process, no value read, without HTTP"
 	headlines["cookiestore"] = headline{inProcess, "gorilla `CookieStore`, saved to slide", timesLess(serial, cookieStoreName)}
 	headlines["memstore"] = headline{inProcess, "scs `memstore`", timesLess(serial, memstoreName)}
+	headlines["json"] = headline{inProcess, "scs `memstore` with a codec for JSON", timesLess(serial, memstoreName+jsonName)}
 	headlines["gin"] = headline{inProcess, "gin-contrib/sessions `cookie`", timesLess(serial, ginName)}
 	headlines["read"] = headline{"sessions in the process, one value read, without HTTP", "gorilla `CookieStore`, not saved", timesLess("value read", getOnlyName)}
 }

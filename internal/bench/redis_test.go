@@ -92,6 +92,10 @@ func TestRedis(t *testing.T) {
 	publish(t, "redis", describeTurns(*rounds, *turnLength), c.table("Redis"))
 	beside := "the fastest of scs's and gorilla/sessions' Redis stores"
 	headlines["redis16"] = headline{"on Redis, 16 clients at a time", beside, usualAndWorst(c, 16, plain.name, touching.name)}
+	asMany := func(name string) string {
+		return formatTimes(c.ratiosToFastest(name, 16, "scs, redisstore (redigo)"+jsonName), "")
+	}
+	headlines["redisjson"] = headline{"on Redis, 16 clients at a time", "scs with a codec for JSON", asMany(plain.name) + "as many requests/s; " + asMany(touching.name) + "if every request has to write"}
 	headlines["redis64"] = headline{"on Redis, 64 clients", beside, usualAndWorst(c, 64, plain.name, touching.name)}
 	headlines["cachefor"] = headline{"with `CacheFor`, from the process's cache, 16 clients", beside, formatTimes(c.ratiosToFastestPeer(caching.name, 16), "as many")}
 }

@@ -45,7 +45,7 @@ func formatTimes(ratios []float64, unit string) string {
 // other tests' results to the file of -table, to the page about speed, and in four rows to
 // the project's README.
 func TestWriteHeadlines(t *testing.T) {
-	table := headlineTable(t, "cookiestore", "memstore", "gin", "read", "http", "overhttp", "redis16", "redis64", "cachefor", "postgresql")
+	table := headlineTable(t, "cookiestore", "memstore", "json", "gin", "read", "http", "overhttp", "redis16", "redisjson", "redis64", "cachefor", "postgresql")
 	t.Log("\n" + table)
 	if table != "" && *tableFile != "" {
 		writeSection(t, *tableFile, "headlines", table)

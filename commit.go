@@ -281,7 +281,7 @@ func (l *locked) writeCookies() {
 		// cookie lets the login page say why it ended.
 		maxAge = l.rec.Expires.Add(store.TombstoneLifetime).Sub(l.now)
 	}
-	e.session.Write(w, l.cookies, cookies.Session, maxAge)
+	cookies.WriteSession(w, l.cookies, e.session, maxAge)
 	e.visitor.Write(w, l.cookies, cookies.Visitor, 0)
 	l.writeSecrets(w)
 	l.writeBinding(w)

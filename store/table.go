@@ -61,7 +61,7 @@ func (t *table) add(r Record) uint32 {
 		i = uint32(len(t.slots))
 		t.slots = append(t.slots, slot{})
 	}
-	t.slots[i] = slot{lastSeen: r.LastSeen, hash: hashOf(r.Key)}
+	t.slots[i] = slot{lastSeen: r.LastSeen, hash: hashOf(r.Key), sweepAt: sweepTime(forgetAt(r))}
 	t.put(&t.slots[i], r.Session)
 	t.push(i)
 	t.count++
@@ -120,16 +120,19 @@ func (t *table) nextChain() uint32 {
 }
 
 // mayForget reports whether what s names may be forgotten. Activity only postpones that, so
-// that it need not look at the session again, which is in another cache line, until the
-// earliest moment that it has found.
+// that it need not look at the session, which is in another cache line, until the earliest
+// moment that add has found, or mayForget itself.
 func (t *table) mayForget(s *slot, now Time) bool {
 	if now < Time(s.sweepAt)*1000 {
 		return false
 	}
 	at := forgetAt(t.record(s))
-	s.sweepAt = uint32(min(max(at/1000, 0), math.MaxUint32))
+	s.sweepAt = sweepTime(at)
 	return at <= now
 }
+
+// sweepTime returns the sweepAt of what may be forgotten at a time.
+func sweepTime(forgetAt Time) uint32 { return uint32(min(max(forgetAt/1000, 0), math.MaxUint32)) }
 
 // chainOf returns the index of the chain that keys with this hash belong to.
 func (t *table) chainOf(hash uint32) int {

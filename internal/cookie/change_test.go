@@ -32,6 +32,31 @@ func TestAChangedCookieIsOneSetCookieWithEveryAttribute(t *testing.T) {
 	require.Empty(t, like.Value)
 }
 
+func TestTheLineOfASessionCookieIsThatOfEveryOtherCookie(t *testing.T) {
+	sent := "__Secure-s=old"
+	for _, attributes := range []http.Cookie{
+		{Secure: true},
+		{},
+		{Name: "s", SameSite: http.SameSiteStrictMode},
+		{Name: "__Secure-s", Domain: "example.com", Secure: true},
+		{Secure: true, SameSite: http.SameSiteNoneMode, Partitioned: true},
+	} {
+		c, err := New([][]byte{testKey}, time.Minute, attributes)
+		require.NoError(t, err)
+		for _, kind := range []ChangeKind{Keep, Set, Rotate, Delete} {
+			for _, maxAge := range []time.Duration{0, time.Hour} {
+				change := Change{kind, newTestToken(t, c)}
+				want, got := httptest.NewRecorder(), httptest.NewRecorder()
+				want.Header().Add("Set-Cookie", "other=1")
+				got.Header().Add("Set-Cookie", "other=1")
+				change.Write(want, &sent, c.Session, maxAge)
+				c.WriteSession(got, &sent, change, maxAge)
+				require.Equal(t, want.Header(), got.Header())
+			}
+		}
+	}
+}
+
 // In another site's frame, browsers obey only lines with Partitioned, and a deletion without
 // it is that of another cookie.
 func TestEveryLineOfAPartitionedCookieSaysSo(t *testing.T) {

@@ -57,7 +57,8 @@ type Codec struct {
 	// MaxVisitorBytes is how many bytes of values fit into the visitor cookie.
 	MaxVisitorBytes int
 
-	boundName string // what the names of bound cookies begin with
+	boundName     string // what the names of bound cookies begin with
+	sessionSuffix string // what follows the value in the line that sets the session cookie until the browser is closed
 
 	tokenKeys                 []*mac.Key // newest first, as are all
 	visitorCodecs             []securecookie.Codec

@@ -30,6 +30,7 @@ func New(secrets [][]byte, idle time.Duration, attributes http.Cookie) (Codec, e
 	c := Codec{Session: attributes, Visitor: attributes}
 	c.Visitor.Name += visitorSuffix
 	c.boundName = boundName(c.Session.Name)
+	c.sessionSuffix = strings.TrimPrefix(c.Session.String(), c.Session.Name+"=")
 	for _, secret := range secrets {
 		c.tokenKeys = append(c.tokenKeys, mac.NewKey(deriveKey(secret, "session "+c.Session.Name)))
 		c.visitorCodecs = append(c.visitorCodecs,

@@ -33,6 +33,7 @@ type Queue struct {
 type line struct {
 	latest  *store.Session // as last seen, which saves a conflict
 	waiting []*task
+	first   task // of the request that has begun the line
 }
 
 // A task is the changes of one request, and what has become of them once done is closed.
@@ -55,9 +56,8 @@ func New(backend store.Backend, limit int) *Queue {
 // that of ctx. If ctx ends while the changes are being saved with those of other requests,
 // they may be stored all the same.
 func (q *Queue) Save(ctx context.Context, session *store.Session, changes values.Changes) (*store.Session, error) {
-	t := &task{ctx: ctx, changes: changes}
-	l, first := q.enter(session, t)
-	if first {
+	l, t := q.enter(session, task{ctx: ctx, changes: changes})
+	if t == &l.first {
 		defer q.next(l) // also after a panic, such as an encoder's
 		q.save(ctx, l, []*task{t})
 		return t.saved, t.err
@@ -71,20 +71,21 @@ func (q *Queue) Save(ctx context.Context, session *store.Session, changes values
 	}
 }
 
-// enter reports whether t is the first in the line of its session. If not, t waits there.
-func (q *Queue) enter(session *store.Session, t *task) (l *line, first bool) {
+// enter puts a task in the line of its session. It waits there unless it is the first.
+func (q *Queue) enter(session *store.Session, t task) (*line, *task) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l = q.lines[session.Key]
+	l := q.lines[session.Key]
 	if l == nil {
-		l = &line{latest: session}
+		l = &line{latest: session, first: t}
 		q.lines[session.Key] = l
-		return l, true
+		return l, &l.first
 	}
-	t.done = make(chan struct{})
-	l.waiting = append(l.waiting, t)
+	waits := t
+	waits.done = make(chan struct{})
+	l.waiting = append(l.waiting, &waits)
 	l.see(session)
-	return l, false
+	return l, &waits
 }
 
 // see notes a state of the session, if it is newer.

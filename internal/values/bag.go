@@ -85,7 +85,7 @@ func (b Bag) Marshal() []byte {
 	if len(out) == 0 {
 		return nil
 	}
-	return bytes.Clone(out) // without spare capacity: it may be kept for a session's lifetime
+	return slices.Clip(bytes.Clone(out)) // without spare capacity, as Memory keeps it
 }
 
 // MarshalWithin is like Marshal, for at most size bytes. If the bag is larger, it removes

@@ -31,7 +31,8 @@ func TestBagWithoutEntriesHasNoBytes(t *testing.T) {
 	require.Nil(t, Bag{"a": nil, "b": {}}.Marshal())
 	one := encode(t, map[any]any{"k": "v"})
 	require.Equal(t, Bag{"a": one}.Marshal(), Bag{"a": one, "b": nil}.Marshal())
-	require.Less(t, cap(Bag{"a": one}.Marshal()), 64, "no spare capacity is kept for the lifetime of the session")
+	stored := Bag{"a": one}.Marshal()
+	require.Equal(t, len(stored), cap(stored), "a backend need not copy it so that nobody appends to what it keeps")
 	for _, b := range [][]byte{nil, {}} {
 		bag, err := Unmarshal(b)
 		require.NoError(t, err)

@@ -98,6 +98,22 @@ func TestReadingSmallSessionAllocatesLittle(t *testing.T) {
 	}), 16.0)
 	base := encode(t, small)
 	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = Encode(small, base) }), 2.0)
+	var again encoder
+	require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = again.encode(small, base) }))
+}
+
+// What an encoder has returned does not change with what it encodes next.
+func TestEntriesDoNotShareTheMemoryOfTheirEncoder(t *testing.T) {
+	var e encoder
+	first, err := e.encode(map[any]any{"k": "first"}, nil)
+	require.NoError(t, err)
+	want := encode(t, map[any]any{"k": "first"})
+	_, err = e.encode(map[any]any{"k": "other"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, want, first)
+	other, err := e.encode(map[any]any{"k": "other"}, first)
+	require.NoError(t, err)
+	require.Equal(t, encode(t, map[any]any{"k": "other"}), other)
 }
 
 // A login stores a small session, and that must stay cheap too.

@@ -23,7 +23,10 @@ var (
 
 // OpenSessions are the named sessions that the handlers of one request have opened. The
 // zero value is ready to use. It is not safe for concurrent use.
-type OpenSessions struct{ all []*OpenSession }
+type OpenSessions struct {
+	all  []*OpenSession
+	room [1]*OpenSession // for the one that most requests open
+}
 
 // An OpenSession is one of gorilla's named sessions. It is decoded when it is opened, and
 // compared with what is stored when it is saved.
@@ -31,6 +34,7 @@ type OpenSession struct {
 	Session *sessions.Session
 	Err     error // why it could not be opened; it is then not saved
 
+	encoder  encoder
 	own      sessions.Session // what Session points to, unless a handler has made another
 	name     string
 	stored   Entries
@@ -96,7 +100,7 @@ func (s *OpenSession) encode() (Entries, error) {
 	if s.deleted {
 		return nil, nil
 	}
-	entries, err := Encode(s.Session.Values, s.stored)
+	entries, err := s.encoder.encode(s.Session.Values, s.stored)
 	if err != nil {
 		return nil, fmt.Errorf("%w: session %q: %w", ErrUnsaveable, s.name, err)
 	}
@@ -139,7 +143,12 @@ func (o *OpenSessions) Get(name string) *OpenSession {
 func (o *OpenSessions) Empty() bool { return len(o.all) == 0 }
 
 // Add adds a session.
-func (o *OpenSessions) Add(s *OpenSession) { o.all = append(o.all, s) }
+func (o *OpenSessions) Add(s *OpenSession) {
+	if o.all == nil {
+		o.all = o.room[:0]
+	}
+	o.all = append(o.all, s)
+}
 
 // Forget removes all sessions: nothing of them is saved any more.
 func (o *OpenSessions) Forget() { o.all = nil }

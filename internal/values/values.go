@@ -93,15 +93,23 @@ var errCorrupt = errors.New("stored session values are corrupt")
 // Encode returns an error for a type that is neither plain nor given to [gob.Register],
 // and for two keys that have the same encoding, such as two NaNs or two pointers to equal
 // values.
-func Encode(m map[any]any, base Entries) (Entries, error) {
+func Encode(m map[any]any, base Entries) (Entries, error) { return new(encoder).encode(m, base) }
+
+// An encoder encodes again and again with one piece of memory.
+type encoder struct{ space []byte }
+
+func (enc *encoder) encode(m map[any]any, base Entries) (Entries, error) {
 	if len(m) == 0 {
 		return nil, nil
 	}
-	if base.areOf(m) {
+	if enc.space == nil {
+		enc.space = make([]byte, 0, 128)
+	}
+	if base.areOf(m, enc.space) {
 		return base, nil
 	}
 	var space [8]encoded
-	all, buf := space[:0], make([]byte, 0, 128)
+	all, buf := space[:0], enc.space
 	for k, v := range m {
 		var e encoded
 		var err error
@@ -122,12 +130,12 @@ func Encode(m map[any]any, base Entries) (Entries, error) {
 }
 
 // areOf reports whether e are the entries of m. It may report false for keys and values that
-// are not plain, and takes less time than to encode m: most requests change nothing.
-func (e Entries) areOf(m map[any]any) bool {
+// are not plain, and takes less time than to encode m: most requests change nothing. It
+// overwrites buf.
+func (e Entries) areOf(m map[any]any, buf []byte) bool {
 	if len(e) != len(m) {
 		return false
 	}
-	buf := make([]byte, 0, 64)
 	for _, entry := range e {
 		if entry.Key[0] != tagString || entry.Value[0] == tagGob {
 			return false

@@ -36,7 +36,7 @@ func (l *locked) writeBinding(w http.ResponseWriter) {
 		l.core.deleteBoundCookies(w, l.cookies)
 	case l.effects.loggedIn:
 		l.offerBinding(w.Header())
-	case l.effects.uselessProof != "" && l.ended == store.ReasonDeviceUnproven:
+	case l.effects.uselessProof != "" && l.effects.endReason == store.ReasonDeviceUnproven:
 		l.core.expireProofs(w, l.cookies, l.effects.uselessProof, "")
 	}
 }

@@ -64,7 +64,7 @@ func (req *request) BeforeHijack() error {
 }
 
 // Context implements [response.Hooks].
-func (req *request) Context() context.Context { return req.caller.Context() }
+func (req *request) Context() context.Context { return req.parent }
 
 func (l *locked) setsCookie() bool {
 	e := l.effects
@@ -162,7 +162,7 @@ func (l *locked) saveEffects() verdict {
 // outer http.TimeoutHandler has given up: the session would live with nobody's cookie, and
 // count within the user's limit.
 func (l *locked) loginIsLost() bool {
-	return l.effects != nil && l.effects.session.Kind == cookie.Set && l.caller.Context().Err() != nil
+	return l.effects != nil && l.effects.session.Kind == cookie.Set && l.parent.Err() != nil
 }
 
 // saveFailed returns the refusal for a request whose effects could not be saved.
@@ -172,7 +172,7 @@ func (l *locked) saveFailed(err error) verdict {
 		// The session ended while the request was in flight: nothing of the request is
 		// saved, and its response is no longer for whoever sent it.
 		key := l.rec.Key
-		l.rec, l.user, l.ended, l.effects = store.Record{}, nil, "", nil
+		l.rec, l.user, l.effects = store.Record{}, nil, nil
 		l.setEnded(l.endReasonOf(key))
 		return loginRequired
 	case errors.Is(err, errUnsaveable):

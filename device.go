@@ -156,7 +156,7 @@ func (c *core) proofFailed(r *http.Request, rec store.Record) bool {
 // fails if the browser will try again.
 func (l *locked) takeUnproven(res *resolution) error {
 	e := l.needEffects()
-	l.ended, e.dormantOwner = store.ReasonDeviceUnproven, res.rec.Owner
+	e.endReason, e.dormantOwner = store.ReasonDeviceUnproven, res.rec.Owner
 	if res.err == nil {
 		e.uselessProof = l.core.uselessProof(l.cookies, res.rec)
 		return nil

@@ -255,7 +255,7 @@ func (l *locked) takePending(n *login) {
 		l.clearOpen() // it is not to be seen yet
 	}
 	e.session = cookie.Change{Kind: cookie.Set, Value: n.token}
-	l.ended, e.dormantOwner = "", ""
+	e.endReason, e.dormantOwner = "", ""
 	raise(&l.stage, resolved)
 	l.setPending(n.next, n.user, n.missing)
 	if had {

@@ -100,10 +100,11 @@ func (l *locked) apply(res *resolution) error {
 	case unproven:
 		return l.takeUnproven(res)
 	case waiting:
-		l.ended, l.needEffects().dormantOwner = store.ReasonRemembered, res.rec.Owner
+		e := l.needEffects()
+		e.endReason, e.dormantOwner = store.ReasonRemembered, res.rec.Owner
 	case ended:
 		if res.reason.Retained() {
-			l.ended = res.reason
+			l.needEffects().endReason = res.reason
 		}
 	case unknown:
 		return l.fail(res.err)
@@ -175,7 +176,7 @@ func (l *locked) setEnded(reason store.Reason) {
 		l.effects.pending = pendingLogin{}
 	}
 	if reason.Retained() {
-		l.ended = reason
+		l.needEffects().endReason = reason
 	}
 }
 

@@ -381,7 +381,7 @@ func (l *locked) takeSession(token string, next store.Record, user User, goesOn 
 		l.clearOpen() // what is open was another user's, or a visitor's
 	}
 	e.session = cookie.Change{Kind: cookie.Set, Value: token}
-	l.ended, e.dormantOwner, e.stored, e.pending = "", "", nil, pendingLogin{}
+	e.endReason, e.dormantOwner, e.stored, e.pending = "", "", nil, pendingLogin{}
 	l.rec, l.user, l.direct = next, user, false
 	raise(&l.stage, resolved)
 	for range cookie.Values(l.cookies, l.core.cookies.Visitor.Name) {

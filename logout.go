@@ -107,7 +107,7 @@ func (l *locked) logOut() error {
 	}
 	raise(&l.stage, resolved)
 	l.user = nil
-	e.failure, l.ended = nil, "" // whoever it was, it is nobody now
+	e.failure, e.endReason = nil, "" // whoever it was, it is nobody now
 	if err != nil {
 		err = l.fail(err) // and rec stays, for another attempt: a login of this request has no other trace
 	} else {

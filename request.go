@@ -27,7 +27,8 @@ import (
 // session, [request.Commit] stores what has changed before the first byte of the
 // response, and finish and cleanUp end it. internal/README.md draws the way.
 type request struct {
-	http   http.Request // what handlers get
+	parent context.Context // of the caller's request, whose own may become one derived from this
+	http   http.Request    // what handlers get
 	writer response.Writer[*request]
 	core   *core
 	caller *http.Request
@@ -49,8 +50,6 @@ type request struct {
 	rec  store.Record // the live session, if stage says so
 	user User         // its user, or nil
 	now  store.Time   // when the session was first needed: the request counts as accepted then
-
-	ended store.Reason // why the session named by the cookie has ended, if it has: see endReason
 
 	effects *effects // nil for a request that only passes gates
 	noStore noStoreValues
@@ -103,6 +102,7 @@ func raise[T ~uint8](state *T, to T) { *state = max(*state, to) }
 // effects is what only a request that does more than pass gates needs.
 type effects struct {
 	failure      error        // why the session or its user cannot be known; all that depends on them is a 503
+	endReason    store.Reason // why the session named by the cookie has ended
 	pending      pendingLogin // of a login that lacks a factor; rec and user are then zero
 	dormantOwner string       // the owner of a session that idled out and may be revived
 	uselessProof string       // the ID of the session whose bound cookie came and does not count
@@ -271,17 +271,17 @@ func (req *request) Value(key any) any {
 	if key == any(req.core) {
 		return req
 	}
-	return req.caller.Context().Value(key)
+	return req.parent.Value(key)
 }
 
 // Deadline implements [context.Context].
-func (req *request) Deadline() (time.Time, bool) { return req.caller.Context().Deadline() }
+func (req *request) Deadline() (time.Time, bool) { return req.parent.Deadline() }
 
 // Done implements [context.Context].
-func (req *request) Done() <-chan struct{} { return req.caller.Context().Done() }
+func (req *request) Done() <-chan struct{} { return req.parent.Done() }
 
 // Err implements [context.Context].
-func (req *request) Err() error { return req.caller.Context().Err() }
+func (req *request) Err() error { return req.parent.Err() }
 
 // requestOf returns the guard's state of r, or nil if r did not pass a wrapper.
 func (c *core) requestOf(r *http.Request) *request {
@@ -365,7 +365,7 @@ func (c *core) wrap(serve func(*request, http.ResponseWriter, *http.Request)) ht
 // which keeps its copy of the request off the heap. other is the state of another request
 // from whose context that of r derives, or nil.
 func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, serve func(*request, http.ResponseWriter, *http.Request)) {
-	req := &request{core: c, caller: r, cookies: cookie.Header(r.Header)}
+	req := &request{parent: r.Context(), core: c, caller: r, cookies: cookie.Header(r.Header)}
 	req.writer.Init(w, req)
 	req.http = *r.WithContext(req)
 	req.countReading()

@@ -239,10 +239,10 @@ func (g *core) EndReason(r *http.Request) store.Reason {
 }
 
 func (l *locked) endReason() store.Reason {
-	if l.rec.Session != nil {
+	if l.effects == nil || l.rec.Session != nil {
 		return ""
 	}
-	return l.ended
+	return l.effects.endReason
 }
 
 // endReasonOf returns why a session has ended that was alive when the request began.

@@ -143,7 +143,7 @@ func (l *locked) open(ctx context.Context, name string) *values.OpenSession {
 	for parent, ok := e.derived[done]; ok; parent, ok = e.derived[done] {
 		done = parent
 	}
-	if done != l.caller.Context().Done() {
+	if done != l.parent.Done() {
 		s.RecordContext(done)
 	}
 	return s

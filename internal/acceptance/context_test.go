@@ -360,3 +360,32 @@ func lastEnd(s *site) (last sessionguard.Event) {
 	}
 	return last
 }
+
+// A framework's adapter may copy the request that a wrapper hands on into the one that it has
+// itself. The wrapper's context must not become its own parent then.
+func TestTheCallersRequestMayBecomeACopyOfTheHandlers(t *testing.T) {
+	s := newSite(t, nil)
+	page := s.guard.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u, _ := s.guard.User(r)
+		fmt.Fprintf(w, "%s, %v", u.ID, r.Context().Err())
+	}))
+	s.mux.HandleFunc("GET /adapted", page.ServeHTTP)
+	adapted := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, own *http.Request) {
+		s.guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			*own = *r.WithContext(context.WithValue(r.Context(), t, "value"))
+			s.mux.ServeHTTP(w, own)
+		})).ServeHTTP(w, own)
+	}))
+	defer adapted.Close()
+	ada := s.browse()
+	ada.login("ada")
+	r, err := http.NewRequest("GET", adapted.URL+"/adapted", nil)
+	require.NoError(t, err)
+	r.Header["Cookie"] = cookieOf(ada)
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, "ada, <nil>", string(body))
+}

@@ -27,7 +27,7 @@ type ctx struct {
 	mu     sync.Mutex
 	timed  context.Context // nil until somebody needs a channel
 	cancel context.CancelFunc
-	ended  error // what Err returned when it was cancelled
+	ended  error // what Err returns from now on
 }
 
 // end is the [context.CancelFunc].
@@ -37,9 +37,7 @@ func (c *ctx) end() {
 	if c.timed != nil {
 		c.cancel()
 	}
-	if c.ended == nil {
-		c.ended = cmp.Or(c.err(), context.Canceled)
-	}
+	c.ended = cmp.Or(c.err(), context.Canceled)
 }
 
 // Deadline implements [context.Context].
@@ -67,16 +65,15 @@ func (c *ctx) Err() error {
 
 func (c *ctx) err() error {
 	switch {
-	case c.ended != nil:
-		return c.ended
+	case c.ended != nil: // whatever has happened since
 	case c.timed != nil:
-		return c.timed.Err()
+		c.ended = c.timed.Err()
 	case c.Context.Err() != nil:
-		return c.Context.Err()
+		c.ended = c.Context.Err()
 	case !time.Now().Before(c.at):
-		return context.DeadlineExceeded
+		c.ended = context.DeadlineExceeded
 	}
-	return nil
+	return c.ended
 }
 
 // Value implements [context.Context]. A context that is derived from this one, which asks for Done

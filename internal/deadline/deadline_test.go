@@ -68,6 +68,31 @@ func TestItEndsAsAContextWithATimeoutDoes(t *testing.T) {
 	}
 }
 
+// Nobody has waited for the end, so that only Err has found it.
+func TestItsErrorStaysWhateverHappensNext(t *testing.T) {
+	for name, want := range map[string]error{"its deadline": context.DeadlineExceeded, "its parent": context.Canceled} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				parent, cancelParent := context.WithCancel(t.Context())
+				ctx, cancel := After(parent, 5*time.Second)
+				if want == context.Canceled {
+					cancelParent()
+				} else {
+					time.Sleep(5 * time.Second)
+				}
+				require.Equal(t, want, ctx.Err())
+				cancelParent()
+				time.Sleep(5 * time.Second)
+				require.Equal(t, want, ctx.Err())
+				<-ctx.Done()
+				require.Equal(t, want, ctx.Err())
+				cancel()
+				require.Equal(t, want, ctx.Err())
+			})
+		})
+	}
+}
+
 func TestWhatIsDerivedEndsWithItAndWithoutAGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := After(t.Context(), 5*time.Second)

@@ -226,12 +226,3 @@ const (
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	return deadline.After(context.WithoutCancel(ctx), detachedTimeout)
 }
-
-// detached is the same for calls of the backend alone. One in this process needs no bound: a
-// call of it never waits, and whoever waits for others waits for such calls.
-func (c *core) detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	if c.local {
-		return context.WithoutCancel(ctx), func() {}
-	}
-	return detached(ctx)
-}

@@ -114,7 +114,10 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	message := eventMessages[e.Name]
+	message, known := eventMessages[e.Name]
+	if !known {
+		message = "sessionguard: " + string(e.Name)
+	}
 	if e.Name == EventSeveralCookies {
 		message += e.Code
 	} else if e.Code == refusals[crossOrigin].code {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/sessionguard-go/sessionguard/internal/clientaddr"
@@ -55,4 +56,10 @@ func TestThrottleAllowsAnEventAfterTheClockWasSetBack(t *testing.T) {
 	require.Equal(t, 3, limit.allow(now-1))
 	require.Zero(t, limit.allow(now+998))
 	require.Equal(t, 2, limit.allow(now+999))
+}
+
+func TestAnEventOfTheApplicationsOwnIsLoggedByItsName(t *testing.T) {
+	var log strings.Builder
+	Event{Name: "exported"}.Log(t.Context(), slog.New(slog.NewTextHandler(&log, nil)))
+	require.Contains(t, log.String(), `msg="sessionguard: exported" event.name=sessionguard.exported`)
 }

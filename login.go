@@ -174,7 +174,7 @@ func (l *locked) logIn(ctx context.Context, n *login) error {
 	if err != nil {
 		return err
 	}
-	d, cancel := l.core.detached(l.ctx())
+	d, cancel := detached(l.ctx())
 	defer cancel()
 	if l.isReauthentication(n.next) {
 		err = l.reauthenticate(d, n)
@@ -347,7 +347,7 @@ func (l *locked) loginFailed(n *login, err error) error {
 		return ErrTooManySessions
 	}
 	// The backend may have stored it all the same. Nobody has its token, but it would count.
-	ctx, cancel := l.core.detached(l.ctx())
+	ctx, cancel := detached(l.ctx())
 	defer cancel()
 	if _, err := l.core.backend.Delete(ctx, n.next.Key, store.ReasonLoginIncomplete); err != nil {
 		l.core.endLater(n.next.Key, store.Record{}, store.ReasonLoginIncomplete, err)

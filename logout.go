@@ -94,7 +94,7 @@ func (req *request) logOut() error {
 
 // logOut ends the sessions that the browser presented, and makes the request a visitor's.
 func (l *locked) logOut() error {
-	ctx, cancel := l.core.detached(l.ctx())
+	ctx, cancel := detached(l.ctx())
 	defer cancel()
 	err := l.endPresented(ctx, store.ReasonLoggedOut)
 
@@ -188,7 +188,7 @@ func (l *locked) undoLogin() (undone bool) {
 // endOver ends a session that was found to be over. If the backend fails, the next request
 // finds the same; but none will come for a login whose cookie was not sent.
 func (c *core) endOver(ctx context.Context, rec store.Record, reason store.Reason) error {
-	d, cancel := c.detached(ctx)
+	d, cancel := detached(ctx)
 	defer cancel()
 	_, err := c.end(d, rec.Key, reason, "")
 	if err != nil {

@@ -208,7 +208,7 @@ func (l *locked) saveSession() error {
 	if err != nil || len(changes) == 0 {
 		return err
 	}
-	ctx, cancel := l.core.detached(l.ctx())
+	ctx, cancel := detached(l.ctx())
 	defer cancel()
 	saved, err := l.core.saves.Save(ctx, l.rec.Session, changes)
 	if err != nil {

@@ -124,7 +124,7 @@ func drawRedis(readme string, th theme) (*plot.Plot, vg.Length, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	p := newPlot(th, "Protected requests per second on Redis (logarithmic), by the number of clients: more is better")
+	p := newPlot(th, "Requests per second on Redis (logarithmic), by the number of clients: more is better")
 	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, powersOfTen(1e3, 1e6)
 	p.NominalX("1 client", "16 clients", "64 clients")
 	p.Add(grid(th))
@@ -165,12 +165,12 @@ func drawRedis(readme string, th theme) (*plot.Plot, vg.Length, error) {
 
 // drawGrowth shows what requests cost in one process, by the number of sessions.
 func drawGrowth(readme string, th theme) (*plot.Plot, vg.Length, error) {
-	return growthCurves(readme, "growth", "CPU by the number of sessions in store.Memory, in microseconds (logarithmic): less is better", th)
+	return growthCurves(readme, "growth", "CPU by the number of sessions in store.Memory, in µs (logarithmic): less is better", th)
 }
 
 // drawGrowthRedis shows what requests cost Redis, by the number of sessions.
 func drawGrowthRedis(readme string, th theme) (*plot.Plot, vg.Length, error) {
-	return growthCurves(readme, "growthredis", "CPU of Redis by the number of sessions in it, in microseconds (logarithmic): less is better", th)
+	return growthCurves(readme, "growthredis", "CPU of Redis by the number of sessions in it, in µs (logarithmic): less is better", th)
 }
 
 // growthCurves draws each column of a table that has µs. Its first column is the number of

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
-	"github.com/sessionguard-go/sessionguard/internal/fetch"
 	"github.com/sessionguard-go/sessionguard/internal/owner"
 	"github.com/sessionguard-go/sessionguard/internal/stamp"
 	"github.com/sessionguard-go/sessionguard/store"
@@ -72,9 +71,6 @@ func (l *locked) loadSession(ctx context.Context) error {
 	}
 	raise(&l.stage, loaded)
 	l.now = store.TimeOf(time.Now())
-	if fetch.Prefetches(&l.http) {
-		raise(&l.activity, passive)
-	}
 	returned := false
 	defer l.failUnless(&returned)
 

@@ -369,6 +369,9 @@ func (c *core) attach(other *request, w http.ResponseWriter, r *http.Request, se
 	req.writer.Init(w, req)
 	req.http = *r.WithContext(req)
 	req.countReading()
+	if fetch.Prefetches(r) { // told now, because a handler may change the header while another goroutine asks for the user
+		req.activity = passive
+	}
 	if other != nil {
 		req.committed, req.exposure = other.hasBegun(w)
 	}

@@ -22,7 +22,7 @@ type client struct {
 }
 
 // maxDirectCalls is the number of concurrent calls that bypass the pipeline.
-const maxDirectCalls = 2
+const maxDirectCalls = 4
 
 func (c *client) Do(ctx context.Context, cmd rueidis.Completed) rueidis.RedisResult {
 	if c.inFlight.Add(1) > maxDirectCalls || !cmd.IsRetryable() {

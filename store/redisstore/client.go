@@ -15,7 +15,8 @@ import (
 //
 // Nobody reads from a connection of its own while it is idle, so a call may find that the
 // server has closed it, and must then be retried. Calls that must not be executed twice
-// therefore use the pipeline.
+// therefore use the pipeline. So does a call that has failed: after a pause of all clients,
+// each connection may be a closed one.
 type client struct {
 	rueidis.Client
 	inFlight atomic.Int64
@@ -25,9 +26,12 @@ type client struct {
 const maxDirectCalls = 4
 
 func (c *client) Do(ctx context.Context, cmd rueidis.Completed) rueidis.RedisResult {
-	if c.inFlight.Add(1) > maxDirectCalls || !cmd.IsRetryable() {
-		cmd = cmd.ToPipe()
-	}
 	defer c.inFlight.Add(-1)
-	return c.Client.Do(ctx, cmd)
+	if c.inFlight.Add(1) <= maxDirectCalls && cmd.IsRetryable() {
+		result := c.Client.Do(ctx, cmd)
+		if result.NonRedisError() == nil || ctx.Err() != nil {
+			return result
+		}
+	}
+	return c.Client.Do(ctx, cmd.ToPipe())
 }

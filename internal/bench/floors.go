@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/binary"
 	"net/http"
 	"strings"
@@ -67,8 +68,8 @@ func newRedigoFloor(pool *redis.Pool) subject {
 	return newFloorSubject("two commands alone (GET, then SET), redigo", floorStore{get, set, set})
 }
 
-// A pipingClient sends commands as redisstore does: one or two have connections of their own,
-// which is fastest for them, and more go through a pipeline.
+// A pipingClient sends commands as redisstore does: up to four at a time have connections of their
+// own, which is fastest for them, and more go through a pipeline.
 type pipingClient struct {
 	rueidis.Client
 	inFlight atomic.Int64
@@ -76,7 +77,7 @@ type pipingClient struct {
 
 func (c *pipingClient) Do(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
 	defer c.inFlight.Add(-1)
-	if c.inFlight.Add(1) > 2 {
+	if c.inFlight.Add(1) > 4 {
 		command = command.ToPipe()
 	}
 	return c.Client.Do(ctx, command)
@@ -114,11 +115,17 @@ func setOf(client rueidis.Client) func(context.Context, string, []byte) error {
 	}
 }
 
+const (
+	floorSelect = "SELECT data FROM floor WHERE token = $1"
+	floorUpdate = "UPDATE floor SET data = $2, expiry = $3 WHERE token = $1"
+	floorInsert = "INSERT INTO floor (token, data, expiry) VALUES ($1, $2, $3)"
+)
+
 func newPgxFloor(ctx context.Context, pool *pgxpool.Pool) subject {
 	_, err := pool.Exec(ctx, "CREATE TABLE IF NOT EXISTS floor (token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL)")
 	check(err == nil)
 	get := func(ctx context.Context, key string) (data []byte, err error) {
-		err = pool.QueryRow(ctx, "SELECT data FROM floor WHERE token = $1", key).Scan(&data)
+		err = pool.QueryRow(ctx, floorSelect, key).Scan(&data)
 		return data, err
 	}
 	execute := func(statement string) func(context.Context, string, []byte) error {
@@ -127,9 +134,25 @@ func newPgxFloor(ctx context.Context, pool *pgxpool.Pool) subject {
 			return err
 		}
 	}
-	return newFloorSubject("SELECT, then UPDATE of one row alone, pgx", floorStore{
-		get:    get,
-		set:    execute("UPDATE floor SET data = $2, expiry = $3 WHERE token = $1"),
-		create: execute("INSERT INTO floor VALUES ($1, $2, $3)"),
-	})
+	return newFloorSubject("SELECT, then UPDATE of one row alone, pgx", floorStore{get, execute(floorUpdate), execute(floorInsert)})
+}
+
+// newSQLFloor sends the statements of newPgxFloor, which makes their table, through database/sql,
+// and gives each five seconds.
+func newSQLFloor(db *sql.DB) subject {
+	get := func(ctx context.Context, key string) (data []byte, err error) {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		err = db.QueryRowContext(ctx, floorSelect, key).Scan(&data)
+		return data, err
+	}
+	execute := func(statement string) func(context.Context, string, []byte) error {
+		return func(ctx context.Context, key string, value []byte) error {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			_, err := db.ExecContext(ctx, statement, key, value, time.Now().Add(idle))
+			return err
+		}
+	}
+	return newFloorSubject("the same through database/sql, with a timeout", floorStore{get, execute(floorUpdate), execute(floorInsert)})
 }

@@ -3,10 +3,8 @@ package bench
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -42,7 +40,7 @@ func TestOverHTTP(t *testing.T) {
 	subjects := []subject{bareSubject()}
 	guard := newGuardSubject(t, guardName, store.NewMemory())
 	for _, s := range []subject{
-		guard, leastGuard(t, guard),
+		guard, newLeastSubject(t, guard),
 		newGorillaSubject(cookieStoreName, cookieStore),
 		newSCSSubject(memstoreName, memstore.NewWithCleanupInterval(0)),
 	} {
@@ -99,39 +97,12 @@ func TestOverHTTP(t *testing.T) {
 	headlines["overhttp"] = headline{"over HTTP, with net/http's own cost", "scs `memstore`", formatTimes(times, "less CPU")}
 }
 
-// leastGuard returns s with a handler in place of its page that does only what no guard can do
-// without: it hashes the cookie, allocates the request's state once, reads the clock when the
-// request comes and when it ends, and sends the headers of s.
-func leastGuard(t *testing.T, s subject) subject {
-	t.Helper()
-	type state struct { // 512 bytes
-		http.ResponseWriter
-		key          [sha256.Size]byte
-		began, ended time.Time
-		cookie       [416]byte
-	}
-	withHeaders := bareWithHeadersOf(t, s).page
-	s.name = "the least that a guard can do"
-	s.page = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		own := &state{ResponseWriter: w, began: time.Now()}
-		own.key = sha256.Sum256(own.cookie[:copy(own.cookie[:], r.Header["Cookie"][0])])
-		withHeaders.ServeHTTP(own, r)
-		own.ended = time.Now()
-	})
-	return s
-}
-
 // bareWithHeadersOf returns s with a bare handler in place of its page. Requests and
 // responses have the same cookie and headers as with s, so net/http does the same work.
 func bareWithHeadersOf(t *testing.T, s subject) subject {
 	t.Helper()
-	w := httptest.NewRecorder()
-	s.page.ServeHTTP(w, s.loggedIn(t, 1)[0])
-	header := w.Result().Header
-	s.page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		maps.Copy(w.Header(), header)
-		_, _ = w.Write(body)
-	})
+	recorded := recordResponse(s.page, s.loggedIn(t, 1)[0])
+	s.page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { recorded.send(w) })
 	return s
 }
 

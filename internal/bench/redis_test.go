@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,8 +56,11 @@ func newRueidis(t *testing.T, addr string) rueidis.Client {
 	return client
 }
 
-func TestRedis(t *testing.T) {
-	addr := redisServer(t).Addr
+const redigoName = "scs, redisstore (redigo)"
+
+// newRedisPeers returns the peers, and the pool of those that use redigo.
+func newRedisPeers(t *testing.T, addr string) (*redis.Pool, []subject) {
+	t.Helper()
 	connections := slices.Max(clientCounts)
 
 	pool := &redis.Pool{MaxIdle: connections, Dial: func() (redis.Conn, error) { return redis.Dial("tcp", addr) }}
@@ -72,32 +77,89 @@ func TestRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	rbc.Options(gorillasessions.Options{Path: "/", MaxAge: int(idle / time.Second), HttpOnly: true})
+	return pool, []subject{
+		newSCSSubject(redigoName, scsredigo.New(pool)),
+		newSCSSubject("scs, goredisstore", scsgoredis.New(client)),
+		newGorillaSubject("gorilla, boj/redistore", boj),
+		newGorillaSubject("gorilla, rbcervilla/redisstore", rbc),
+	}
+}
 
+func TestRedis(t *testing.T) {
+	addr := redisServer(t).Addr
+	pool, peers := newRedisPeers(t, addr)
 	strict := newRedis(t, addr, redisstore.Config{})
 	plain := newGuardSubject(t, "sessionguard", strict)
 	touching := newGuardSubject(t, touchingName, newAlwaysTouched(strict))
 	caching := newGuardSubject(t, "sessionguard, CacheFor 10 s", newRedis(t, addr, redisstore.Config{CacheFor: cacheFor}))
 	caching.login = plain.login // a node caches what it has written itself for a shorter time
-	subjects := []subject{
-		plain, touching, caching,
-		newSCSSubject("scs, redisstore (redigo)", scsredigo.New(pool)),
-		newSCSSubject("scs, goredisstore", scsgoredis.New(client)),
-		newGorillaSubject("gorilla, boj/redistore", boj),
-		newGorillaSubject("gorilla, rbcervilla/redisstore", rbc),
-		newSCSSubjectWithJSON("scs, redisstore (redigo)", scsredigo.New(pool)),
-		newSCSSubjectWithoutSlide("scs, redisstore (redigo)", scsredigo.New(pool)),
+	subjects := slices.Concat([]subject{plain, touching, caching}, peers, []subject{
+		newSCSSubjectWithJSON(redigoName, scsredigo.New(pool)),
+		newSCSSubjectWithoutSlide(redigoName, scsredigo.New(pool)),
 		newRedigoFloor(pool), newRueidisFloor(newRueidis(t, addr)), newScriptFloor(newRueidis(t, addr)),
-	}
+	})
 	c := compare(t, subjects)
 	publish(t, "redis", describeTurns(*rounds, *turnLength), c.table("Redis"))
 	beside := "the fastest of scs's and gorilla/sessions' Redis stores"
 	headlines["redis16"] = headline{"on Redis, 16 clients at a time", beside, usualAndWorst(c, 16, plain.name, touching.name)}
 	asMany := func(name string) string {
-		return formatTimes(c.ratiosToFastest(name, 16, "scs, redisstore (redigo)"+jsonName), "")
+		return formatTimes(c.ratiosToFastest(name, 16, redigoName+jsonName), "")
 	}
 	headlines["redisjson"] = headline{"on Redis, 16 clients at a time", "scs with a codec for JSON", asMany(plain.name) + "as many requests/s; " + asMany(touching.name) + "if every request has to write"}
 	headlines["redis64"] = headline{"on Redis, 64 clients", beside, usualAndWorst(c, 64, plain.name, touching.name)}
 	headlines["cachefor"] = headline{"with `CacheFor`, from the process's cache, 16 clients", beside, formatTimes(c.ratiosToFastestPeer(caching.name, 16), "as many")}
+}
+
+// TestRefusedOnRedis measures clients that are not logged in: with cookies that no server made, of
+// which anybody can make as many as they like, and with the cookie of a session that has ended.
+func TestRefusedOnRedis(t *testing.T) {
+	addr := redisServer(t).Addr
+	_, peers := newRedisPeers(t, addr)
+	subjects := append([]subject{newGuardSubject(t, guardName, newRedis(t, addr, redisstore.Config{}))}, peers...)
+	table := "| Redis, 16 clients |"
+	rows := make([]string, len(subjects))
+	for _, kind := range refusedKinds {
+		table += " " + kind + ": refused/s | sessionguard refuses × as many |"
+		results := make([][]cost, len(subjects)) // one per round
+		clients := make([][]client, len(subjects))
+		for i, s := range subjects {
+			clients[i] = refusedClients(t, kind, s, 16)
+		}
+		for round := range *rounds {
+			for i := range subjects {
+				i = (i + round) % len(subjects) // another one begins each round
+				got := measureCost(*turnLength, clients[i]...)
+				if got.status != http.StatusUnauthorized {
+					t.Fatal(subjects[i].name, kind, got.status)
+				}
+				results[i] = append(results[i], got)
+			}
+		}
+		for i := range subjects {
+			rows[i] += fmt.Sprintf(" %.0f | %s |", medianOf(results[i], perSecond), formatRatio(ratios(results[0], results[i], perSecond)))
+		}
+	}
+	table += "\n|---|" + strings.Repeat("---|", 2*len(refusedKinds)) + "\n"
+	for i, s := range subjects {
+		table += "| " + s.name + " |" + rows[i] + "\n"
+	}
+	publish(t, "refusedonredis", describeTurns(*rounds, *turnLength), table)
+}
+
+// refusedClients returns n clients that request the page of s.
+func refusedClients(t *testing.T, kind string, s subject, n int) (all []client) {
+	t.Helper()
+	requests := s.loggedIn(t, n)
+	if kind == "ended session's cookie" {
+		measureCost(0, client{handler: s.logout, writer: newDiscardWriter(), requests: logoutRequests(requests)})
+	}
+	for _, r := range requests {
+		if kind == "forged cookie" {
+			r = forgedRequest(r)
+		}
+		all = append(all, client{handler: s.page, writer: newDiscardWriter(), requests: []*http.Request{r}})
+	}
+	return all
 }
 
 // usualAndWorst formats the result of a headline for the usual and for the worst subject.

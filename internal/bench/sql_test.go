@@ -73,7 +73,7 @@ func TestPostgreSQL(t *testing.T) {
 		newSCSSubject("scs, postgresstore, pgx", scsStore("pgx")),
 		newSCSSubject("scs, postgresstore, lib/pq", scsStore("postgres")),
 		newSCSSubjectWithJSON("scs, pgxstore", pgxstore.NewWithCleanupInterval(pool, 0)),
-		newPgxFloor(t.Context(), pool),
+		newPgxFloor(t.Context(), pool), newSQLFloor(open("pgx")),
 	}
 	c := compare(t, subjects)
 	publish(t, "postgresql", describeTurns(*rounds, *turnLength), c.table("PostgreSQL"))

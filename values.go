@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 
 	"github.com/gorilla/sessions"
 	"github.com/sessionguard-go/sessionguard/internal/cookie"
@@ -320,9 +321,19 @@ func (req *request) leaveFlash(ctx context.Context, flash any) {
 	l.leaveFlash(ctx, flash)
 }
 
+// leaveFlash adds a flash of the guard's own, unless the next page will show it already.
 func (l *locked) leaveFlash(ctx context.Context, flash any) {
-	if session := l.open(ctx, l.core.flashSession); session.Err == nil {
-		session.Session.AddFlash(flash)
+	opened := l.open(ctx, l.core.flashSession)
+	if opened.Err != nil {
+		return
+	}
+	there := false
+	for _, f := range opened.Session.Flashes() { // which removes them
+		there = there || reflect.DeepEqual(f, flash)
+		opened.Session.AddFlash(f)
+	}
+	if !there {
+		opened.Session.AddFlash(flash)
 	}
 }
 

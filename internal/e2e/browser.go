@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	launchTimeout   = 20 * time.Second
+	// launchTimeout is for a busy machine: only a failing test waits that long.
+	launchTimeout   = time.Minute
 	pageLoadTimeout = 10 * time.Second
 	scriptTimeout   = 10 * time.Second
 	// commandTimeout is longer than the timeouts that the browser enforces itself.
@@ -122,7 +123,7 @@ func (b *browser) beginSession(capabilities any) error {
 			Version string `json:"browserVersion"`
 		} `json:"capabilities"`
 	}
-	if err := b.call("NewSession", capabilities, &session); err != nil {
+	if err := b.driver.call(launchTimeout, "NewSession", capabilities, &session); err != nil {
 		return err
 	}
 	b.version = session.Capabilities.Version

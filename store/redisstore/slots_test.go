@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sessionguard-go/sessionguard/internal/servers"
@@ -21,6 +23,7 @@ type movingSlot struct {
 	cluster  *cluster
 	slot     string
 	from, to *servers.Server
+	clients  map[*servers.Server]rueidis.Client
 	nodeIDs  map[*servers.Server]string
 }
 
@@ -29,21 +32,30 @@ func slotOfGroup(t testing.TB, c *cluster, group int) *movingSlot {
 	t.Helper()
 	m := &movingSlot{
 		cluster: c, slot: strconv.Itoa(hashSlot(groupTags()[group])),
-		from: c[0], to: c[1], nodeIDs: map[*servers.Server]string{},
+		from: c[0], to: c[1], clients: map[*servers.Server]rueidis.Client{}, nodeIDs: map[*servers.Server]string{},
 	}
 	for _, node := range c {
-		id, err := runOnServer(t, node, "CLUSTER", "MYID").ToString()
+		m.clients[node] = newClient(t, rueidis.ClientOption{ForceSingleClient: true, DisableCache: true}, node.Addr)
+		id, err := m.run(t, node, "CLUSTER", "MYID").ToString()
 		require.NoError(t, err)
 		m.nodeIDs[node] = id
 	}
 	return m
 }
 
+// run sends a command to a node.
+func (m *movingSlot) run(t testing.TB, node *servers.Server, command ...string) rueidis.RedisResult {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	return m.clients[node].Do(ctx, m.clients[node].B().Arbitrary(command...).Build())
+}
+
 // begin begins the move. Each of the two nodes may then have some of the slot's keys.
 func (m *movingSlot) begin(t testing.TB) {
 	t.Helper()
-	require.NoError(t, runOnServer(t, m.to, "CLUSTER", "SETSLOT", m.slot, "IMPORTING", m.nodeIDs[m.from]).Error())
-	require.NoError(t, runOnServer(t, m.from, "CLUSTER", "SETSLOT", m.slot, "MIGRATING", m.nodeIDs[m.to]).Error())
+	require.NoError(t, m.run(t, m.to, "CLUSTER", "SETSLOT", m.slot, "IMPORTING", m.nodeIDs[m.from]).Error())
+	require.NoError(t, m.run(t, m.from, "CLUSTER", "SETSLOT", m.slot, "MIGRATING", m.nodeIDs[m.to]).Error())
 }
 
 // migrate moves one key.
@@ -51,13 +63,13 @@ func (m *movingSlot) migrate(t testing.TB, key string) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(m.to.Addr)
 	require.NoError(t, err)
-	require.NoError(t, runOnServer(t, m.from, "MIGRATE", host, port, key, "0", "1000").Error())
+	require.NoError(t, m.run(t, m.from, "MIGRATE", host, port, key, "0", "1000").Error())
 }
 
 // keys returns the keys that have not moved yet.
 func (m *movingSlot) keys(t testing.TB) []string {
 	t.Helper()
-	keys, err := runOnServer(t, m.from, "CLUSTER", "GETKEYSINSLOT", m.slot, "1000").AsStrSlice()
+	keys, err := m.run(t, m.from, "CLUSTER", "GETKEYSINSLOT", m.slot, "1000").AsStrSlice()
 	require.NoError(t, err)
 	return keys
 }
@@ -69,7 +81,7 @@ func (m *movingSlot) finish(t testing.TB) {
 		m.migrate(t, key)
 	}
 	for _, node := range []*servers.Server{m.to, m.from, m.cluster[2]} {
-		require.NoError(t, runOnServer(t, node, "CLUSTER", "SETSLOT", m.slot, "NODE", m.nodeIDs[m.to]).Error())
+		require.NoError(t, m.run(t, node, "CLUSTER", "SETSLOT", m.slot, "NODE", m.nodeIDs[m.to]).Error())
 	}
 	m.from, m.to = m.to, m.from
 }
@@ -178,7 +190,7 @@ func keysOf(t testing.TB, s *Store, node *servers.Server) []string {
 // gone.
 func TestCallsGoOnWhileASlotMoves(t *testing.T) {
 	t.Parallel()
-	const callers, moves = 8, 10
+	const callers, moves = 8, 20
 	for name, cacheFor := range map[string]time.Duration{"without caching": 0, "with caching": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			s := openStore(t, Config{Prefix: newOwner() + ":", CacheFor: cacheFor}, sharedCluster(t).addresses()...)

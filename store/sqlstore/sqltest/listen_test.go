@@ -75,9 +75,8 @@ func (d database) listener(t testing.TB, config sqlstore.Config) *sqlstore.Liste
 
 func TestTwoListenersPassStoretest(t *testing.T) {
 	d := databases["PostgreSQL"](t)
-	storetest.RunNodes(t, func(t *testing.T) (a, b store.Backend) {
-		return d.listener(t, sqlstore.Config{}), d.listener(t, sqlstore.Config{})
-	})
+	a, b := d.listener(t, sqlstore.Config{}), d.listener(t, sqlstore.Config{})
+	storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 }
 
 func TestListenerReportsSessionsEndedByAPlainStore(t *testing.T) {

@@ -72,7 +72,8 @@ func TestUserWithoutRightToCreateTablesPassesStoretest(t *testing.T) {
 	d.dsn = strings.Replace(d.dsn, "postgres@", "application@", 1)
 	_, err := d.open(t).Exec(`CREATE TABLE mine ()`)
 	require.Error(t, err)
-	storetest.Run(t, func(t *testing.T) store.Backend { return d.listener(t, sqlstore.Config{}) })
+	l := d.listener(t, sqlstore.Config{})
+	storetest.Run(t, func(*testing.T) store.Backend { return l })
 }
 
 // An application that migrates by other means runs the schema itself, possibly twice.

@@ -34,9 +34,8 @@ func TestTwoNodesPassStoretestUnderAnySettings(t *testing.T) {
 				t.Parallel()
 				d := databases[name](t)
 				d.dsn += option
-				storetest.RunNodes(t, func(t *testing.T) (a, b store.Backend) {
-					return d.node(t, patient), d.node(t, patient)
-				})
+				a, b := d.node(t, patient), d.node(t, patient)
+				storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 			})
 		}
 	}
@@ -47,14 +46,12 @@ func TestStorePassesStoretestOverOneConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := start(t)
-			storetest.Run(t, func(t *testing.T) store.Backend {
-				db := d.open(t)
-				db.SetMaxOpenConns(1)
-				s, err := sqlstore.New(db, d.dialect, sqlstore.Config{Timeout: patient.Timeout, InsecureDurability: true})
-				require.NoError(t, err)
-				require.NoError(t, s.EnsureSchema(t.Context()))
-				return s
-			})
+			db := d.open(t)
+			db.SetMaxOpenConns(1)
+			s, err := sqlstore.New(db, d.dialect, sqlstore.Config{Timeout: patient.Timeout, InsecureDurability: true})
+			require.NoError(t, err)
+			require.NoError(t, s.EnsureSchema(t.Context()))
+			storetest.Run(t, func(*testing.T) store.Backend { return s })
 		})
 	}
 }

@@ -120,7 +120,8 @@ func TestStorePassesStoretest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := start(t)
-			storetest.Run(t, func(t *testing.T) store.Backend { return d.node(t, patient) })
+			node := d.node(t, patient)
+			storetest.Run(t, func(*testing.T) store.Backend { return node })
 		})
 	}
 }
@@ -130,9 +131,8 @@ func TestTwoNodesPassStoretest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := start(t)
-			storetest.RunNodes(t, func(t *testing.T) (a, b store.Backend) {
-				return d.node(t, patient), d.node(t, patient)
-			})
+			a, b := d.node(t, patient), d.node(t, patient)
+			storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 		})
 	}
 }

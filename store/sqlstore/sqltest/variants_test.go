@@ -58,7 +58,8 @@ func TestVariantsPassStoretest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := start(t)
-			storetest.Run(t, func(t *testing.T) store.Backend { return d.node(t, patient) })
+			node := d.node(t, patient)
+			storetest.Run(t, func(*testing.T) store.Backend { return node })
 		})
 	}
 }
@@ -78,9 +79,8 @@ func TestTwoVariantsPassStoretest(t *testing.T) {
 			if other != nil {
 				two = other(t)
 			}
-			storetest.RunNodes(t, func(t *testing.T) (a, b store.Backend) {
-				return one.node(t, patient), two.node(t, patient)
-			})
+			a, b := one.node(t, patient), two.node(t, patient)
+			storetest.RunNodes(t, func(*testing.T) (store.Backend, store.Backend) { return a, b })
 		})
 	}
 }

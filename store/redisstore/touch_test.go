@@ -81,7 +81,7 @@ func TestTouchedSessionIsKeptUntilItIsGone(t *testing.T) {
 				least := r.GoneAt().Sub(now) + store.Grace
 				most := max(min(r.LastSeen.Add(r.IdleTimeout*5/4), r.Expires), r.Detail().RememberUntil).Sub(now) + store.Grace
 				require.InDelta(t, (least+most).Milliseconds()/2, ms, float64((most-least).Milliseconds()/2+5000), "%d", minutes)
-				require.GreaterOrEqual(t, index, ms)
+				require.GreaterOrEqual(t, index+10, ms) // Redis 7.0 reads the clock for each PEXPIRE of a script
 			}
 		})
 	}

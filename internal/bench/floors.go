@@ -68,7 +68,7 @@ func newRedigoFloor(pool *redis.Pool) subject {
 	return newFloorSubject("two commands alone (GET, then SET), redigo", floorStore{get, set, set})
 }
 
-// A pipingClient sends commands as redisstore does: up to four at a time have connections of their
+// A pipingClient sends commands as redisstore does: up to 16 at a time have connections of their
 // own, which is fastest for them, and more go through a pipeline.
 type pipingClient struct {
 	rueidis.Client
@@ -77,7 +77,7 @@ type pipingClient struct {
 
 func (c *pipingClient) Do(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
 	defer c.inFlight.Add(-1)
-	if c.inFlight.Add(1) > 4 {
+	if c.inFlight.Add(1) > 16 {
 		command = command.ToPipe()
 	}
 	return c.Client.Do(ctx, command)

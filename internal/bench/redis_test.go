@@ -47,7 +47,7 @@ func newRedis(t *testing.T, addr string, config redisstore.Config) *redisstore.S
 func newRueidis(t *testing.T, addr string) rueidis.Client {
 	t.Helper()
 	client, err := rueidis.NewClient(rueidis.ClientOption{
-		InitAddress: []string{addr}, DisableCache: true, DisableAutoPipelining: true, PipelineMultiplex: -1, MaxFlushDelay: 10 * time.Microsecond,
+		InitAddress: []string{addr}, DisableCache: true, DisableAutoPipelining: true, PipelineMultiplex: -1, MaxFlushDelay: 50 * time.Microsecond,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -30,6 +30,10 @@
 //
 // on two shared cores, with Redis 7.0.
 //
+// A client of New's own gives 16 calls at a time connections of their own, of 128 KB each,
+// and sends more than that through one that they share. It does so for each server of a
+// cluster. Idle connections stay open.
+//
 // Every connection is pinged four times per Config.Timeout. [WaitReplicas] adds the way
 // to a replica and back to each logout, and to each login that replaces or may end a
 // session.

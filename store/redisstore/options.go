@@ -46,6 +46,12 @@ func prepareOptions(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Con
 		// first maxDirectCalls bypass the pipeline and do not wait.
 		o.MaxFlushDelay = 50 * time.Microsecond
 	}
+	if o.ReadBufferEachConn == 0 {
+		o.ReadBufferEachConn = bufferSize
+	}
+	if o.WriteBufferEachConn == 0 {
+		o.WriteBufferEachConn = bufferSize
+	}
 	if o.CacheSizeEachConn <= 0 {
 		o.CacheSizeEachConn = rueidis.DefaultCacheBytes
 	}
@@ -66,6 +72,10 @@ func prepareOptions(o rueidis.ClientOption, c Config) (rueidis.ClientOption, Con
 	}
 	return o, c, nil
 }
+
+// bufferSize is the size of each connection's two buffers: a longer value takes more reads, and
+// rueidis's half of a megabyte would be kept for each of maxDirectCalls connections.
+const bufferSize = 64 << 10
 
 // checkConfig returns an error for a Config that does not work.
 func checkConfig(c Config) error {
@@ -114,9 +124,11 @@ func capDuration(d *time.Duration, limit time.Duration) {
 }
 
 // retryDelay allows three retries of a command that may be repeated. Retrying until the
-// timeout would delay the error when a server is down.
-func retryDelay(attempt int, _ rueidis.Completed, _ error) time.Duration {
-	if attempt > 3 {
+// timeout would delay the error when a server is down. A command that bypasses the pipeline
+// is repeated only if the server has answered, since client sends it again.
+func retryDelay(attempt int, cmd rueidis.Completed, err error) time.Duration {
+	_, answered := rueidis.IsRedisErr(err)
+	if attempt > 3 || !answered && !cmd.IsPipe() {
 		return -1
 	}
 	return time.Duration(attempt*attempt) * 5 * time.Millisecond

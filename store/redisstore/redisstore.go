@@ -94,7 +94,7 @@ func New(option rueidis.ClientOption, config Config) (*Store, error) {
 	}
 	connected, err := rueidis.NewClient(option)
 	if err == nil {
-		if err = s.use(connected); err != nil {
+		if err = s.use(connected, directCalls(option)); err != nil {
 			connected.Close()
 		}
 	}
@@ -133,7 +133,7 @@ func NewWithClient(client rueidis.Client, config Config) (*Store, error) {
 	}
 	s := newStore(config)
 	s.shared = true
-	if err := s.use(client); err != nil {
+	if err := s.use(client, 0); err != nil {
 		return nil, s.unusable(err)
 	}
 	return s, nil
@@ -152,9 +152,10 @@ func newStore(config Config) *Store {
 	return s
 }
 
-// use sets the client, if its server is usable.
-func (s *Store) use(connected rueidis.Client) error {
-	s.client = &client{Client: connected}
+// use sets the client, if its server is usable. direct is the number of concurrent calls that
+// bypass its pipeline.
+func (s *Store) use(connected rueidis.Client, direct int) error {
+	s.client = &client{Client: connected, direct: int64(direct)}
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	_, err := s.getValue(ctx, s.groups[0])

@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,7 +75,9 @@ func (m *movingSlot) keys(t testing.TB) []string {
 	return keys
 }
 
-// finish moves the other keys and then the slot itself. The next move is the way back.
+// finish moves the other keys and then the slot itself, and waits until each node has heard of it:
+// a node that takes the slot back before, and does not know the other's epoch, has an older claim
+// to it. The next move is the way back.
 func (m *movingSlot) finish(t testing.TB) {
 	t.Helper()
 	for _, key := range m.keys(t) {
@@ -83,7 +86,23 @@ func (m *movingSlot) finish(t testing.TB) {
 	for _, node := range []*servers.Server{m.to, m.from, m.cluster[2]} {
 		require.NoError(t, m.run(t, node, "CLUSTER", "SETSLOT", m.slot, "NODE", m.nodeIDs[m.to]).Error())
 	}
+	epoch := m.epoch(t, m.to, "cluster_my_epoch")
+	for _, node := range m.cluster {
+		require.Eventually(t, func() bool { return m.epoch(t, node, "cluster_current_epoch") >= epoch }, 10*time.Second, time.Millisecond)
+	}
 	m.from, m.to = m.to, m.from
+}
+
+// epoch returns a field of CLUSTER INFO.
+func (m *movingSlot) epoch(t testing.TB, node *servers.Server, field string) int {
+	t.Helper()
+	info, err := m.run(t, node, "CLUSTER", "INFO").ToString()
+	require.NoError(t, err)
+	_, value, _ := strings.Cut(info, field+":")
+	value, _, _ = strings.Cut(value, "\r")
+	epoch, err := strconv.Atoi(value)
+	require.NoError(t, err)
+	return epoch
 }
 
 // While a slot moves, each of two nodes has some of its keys. A key that is not on the node

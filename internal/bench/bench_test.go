@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -192,7 +193,17 @@ func describeProcessors() string {
 	return fmt.Sprintf("%d shared cores%s", runtime.NumCPU(), cmp.Or(model, " of an unknown kind"))
 }
 
-// keepBusy keeps all cores busy until ctx is done.
-func keepBusy(ctx context.Context, h http.Handler, requests []*http.Request) {
-	go runClients(ctx, h, requests, time.Hour)
+// keepBusy keeps all cores busy until stop, which waits for the last request: the store is closed
+// afterwards.
+func keepBusy(t *testing.T, h http.Handler, requests []*http.Request) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	clients.Go(func() { runClients(ctx, h, requests, time.Hour) })
+	stop = func() {
+		cancel()
+		clients.Wait()
+	}
+	t.Cleanup(stop)
+	return stop
 }

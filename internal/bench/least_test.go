@@ -16,14 +16,13 @@ import (
 
 const leastName = "the least that a guard can do"
 
-// A leastGuard does only what no guard can do without that promises what sessionguard does: it
-// hashes the cookie, finds the session by that, allocates the request's state, and reads the clock
-// when the request comes and when it ends. If there is no session, it tells by a MAC whether there
-// ever was one. It sends what sessionguard sends.
+// A leastGuard does only what no guard can do without: it hashes the cookie, finds the session by
+// that, allocates the request's state, and reads the clock when the request comes and when it ends.
+// If there is no session, it tells by a MAC whether there ever was one. It sends what sessionguard
+// sends.
 //
-// It has one user, no timeouts, no roles and no values, believes every header of the request and
-// of the handler, and records nothing. So the difference to it is what sessionguard needs for
-// these.
+// It has no timeouts, no roles and no values, believes every header of the request and of the
+// handler, and records nothing. So the difference to it is what sessionguard needs for these.
 type leastGuard struct {
 	mu       sync.Mutex
 	sessions map[[sha256.Size]byte]*user

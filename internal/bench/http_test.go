@@ -40,7 +40,7 @@ func TestOverHTTP(t *testing.T) {
 	subjects := []subject{bareSubject()}
 	guard := newGuardSubject(t, guardName, store.NewMemory())
 	for _, s := range []subject{
-		guard, newLeastSubject(t, guard),
+		guard, newLeastSubject(t, guard), newCheckingSubject(t, guard),
 		newGorillaSubject(cookieStoreName, cookieStore),
 		newSCSSubject(memstoreName, memstore.NewWithCleanupInterval(0)),
 	} {

@@ -22,13 +22,18 @@ const leastName = "the least that a guard can do"
 // sends.
 //
 // It has no timeouts, no roles and no values, believes every header of the request and of the
-// handler, and records nothing. So the difference to it is what sessionguard needs for these.
+// handler, and records nothing. A [checkingGuard] does some of that.
 type leastGuard struct {
 	mu       sync.Mutex
-	sessions map[[sha256.Size]byte]*user
+	sessions map[[sha256.Size]byte]*leastSession
 	macs     sync.Pool // of hash.Hash
 
 	page, forged, ended recordedResponse
+}
+
+type leastSession struct {
+	user          string
+	seen, expires int64 // nanoseconds
 }
 
 // leastState is what leastGuard allocates for a request: as much as sessionguard does.
@@ -42,16 +47,21 @@ type leastState struct { // 512 bytes
 // newLeastSubject returns a site behind a leastGuard that sends the responses of s.
 func newLeastSubject(t testing.TB, s subject) subject {
 	t.Helper()
+	g := newLeastGuard(t, s)
+	return subject{name: leastName, page: g, login: http.HandlerFunc(g.login), logout: http.HandlerFunc(g.logout)}
+}
+
+func newLeastGuard(t testing.TB, s subject) *leastGuard {
+	t.Helper()
 	live, ended := s.loggedIn(t, 1)[0], s.loggedIn(t, 1)
 	s.logout.ServeHTTP(httptest.NewRecorder(), logoutRequests(ended)[0])
-	g := &leastGuard{
-		sessions: map[[sha256.Size]byte]*user{},
+	return &leastGuard{
+		sessions: map[[sha256.Size]byte]*leastSession{},
 		macs:     sync.Pool{New: func() any { return hmac.New(sha256.New, keys[0]) }},
 		page:     recordResponse(s.page, live),
 		forged:   recordResponse(s.page, forgedRequest(live)),
 		ended:    recordResponse(s.page, ended[0]),
 	}
-	return subject{name: leastName, page: g, login: http.HandlerFunc(g.login), logout: http.HandlerFunc(g.logout)}
 }
 
 func (g *leastGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -59,10 +69,10 @@ func (g *leastGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, value, _ := strings.Cut(r.Header["Cookie"][0], "=")
 	own.key = sha256.Sum256(own.cookie[:copy(own.cookie[:], value)])
 	g.mu.Lock()
-	u := g.sessions[own.key]
+	session := g.sessions[own.key]
 	g.mu.Unlock()
 	switch {
-	case u != nil:
+	case session != nil:
 		g.page.send(own)
 	case g.made(value):
 		g.ended.send(own)
@@ -96,7 +106,8 @@ func (g *leastGuard) login(w http.ResponseWriter, r *http.Request) {
 	rand.Read(token)
 	value := base64.RawURLEncoding.EncodeToString(g.sign(token, token)[:48])
 	g.mu.Lock()
-	g.sessions[sha256.Sum256([]byte(value))] = userLoggingIn(r)
+	now := time.Now()
+	g.sessions[sha256.Sum256([]byte(value))] = &leastSession{userLoggingIn(r).id, now.UnixNano(), now.Add(absolute).UnixNano()}
 	g.mu.Unlock()
 	http.SetCookie(w, &http.Cookie{Name: "session", Value: value})
 	page(w, r)

@@ -39,6 +39,7 @@ func inProcessSubjects(t *testing.T) []func() subject {
 		bareSubject,
 		func() subject { return newGuardSubject(t, guardName, store.NewMemory()) },
 		func() subject { return newLeastSubject(t, newGuardSubject(t, guardName, store.NewMemory())) },
+		func() subject { return newCheckingSubject(t, newGuardSubject(t, guardName, store.NewMemory())) },
 		func() subject { return newGuardSubject(t, touchingName, newAlwaysTouched(store.NewMemory())) },
 		func() subject { return newGorillaSubject(cookieStoreName, cookieStore(keys...)) },
 		func() subject {
@@ -139,7 +140,7 @@ func (s subject) serves(kind string) bool {
 	switch s.name {
 	case bareName, touchingName:
 		return !slices.Contains(otherKinds, kind)
-	case leastName:
+	case leastName, checkingName:
 		return !slices.Contains(otherKinds, kind) || slices.Contains(refusedKinds, kind)
 	}
 	return true

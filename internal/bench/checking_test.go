@@ -1,0 +1,206 @@
+package bench
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const checkingName = "the least with the checks of a protected request"
+
+// A checkingGuard does in addition what sessionguard promises of every protected request, written
+// in one piece for this site: it looks for the headers of a prefetch, of another origin and of an
+// upgrade; gives the handler a request and a ResponseWriter of its own, of which the wrapper and
+// the gate find one state; counts the cookies of its name; compares the deadlines; asks for the
+// user, and whether it is active and has the role; notes the time of the request when the response
+// begins, and again when the handler has returned; goes over all headers of the response both
+// times; and does none of that without a lock.
+//
+// It has no values, no logins with a cookie, no options, no streams, and no errors of a backend.
+// All refusals are recorded, and nobody is told of them.
+type checkingGuard struct {
+	*leastGuard
+	origin *http.CrossOriginProtection
+	inner  http.Handler
+}
+
+// checkingState is what a checkingGuard knows of a request. It is the handler's context and
+// ResponseWriter.
+type checkingState struct {
+	parent context.Context
+	w      http.ResponseWriter
+	http   http.Request
+	guard  *checkingGuard
+
+	mu        sync.Mutex
+	cookie    string
+	key       [sha256.Size]byte
+	session   *leastSession
+	user      *user
+	now       int64
+	committed bool
+	noStore   [4]string
+}
+
+// newCheckingSubject returns a site behind a checkingGuard, whose refusals are those of s.
+func newCheckingSubject(t testing.TB, s subject) subject {
+	t.Helper()
+	g := &checkingGuard{leastGuard: newLeastGuard(t, s), origin: http.NewCrossOriginProtection()}
+	g.inner = g.requireEngineer(http.HandlerFunc(page))
+	return subject{name: checkingName, page: g, login: http.HandlerFunc(g.login), logout: http.HandlerFunc(g.logout)}
+}
+
+func (g *checkingGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	own := &checkingState{parent: r.Context(), w: w, guard: g}
+	own.http = *r.WithContext(own)
+	returned := false
+	defer func() {
+		if !returned { // the page of whoever recovers the panic is not cached either
+			own.forbidCaching()
+		}
+	}()
+	check(g.allowed(r))
+	g.inner.ServeHTTP(own, &own.http)
+	own.end()
+	returned = true
+}
+
+// allowed reports whether r counts as a request of a person, and comes from this site.
+func (g *checkingGuard) allowed(r *http.Request) bool {
+	for _, name := range [...]string{"Sec-Purpose", "Hx-Preloaded", "Purpose", "X-Purpose", "X-Moz", "X-Sec-Purpose"} {
+		if len(r.Header[name]) > 0 {
+			return false
+		}
+	}
+	if site := r.Header["Sec-Fetch-Site"]; len(site) > 0 {
+		return site[0] == "same-origin"
+	}
+	return len(r.Header["Upgrade"]) == 0 && len(r.Header["Sec-Websocket-Version"]) == 0 && g.origin.Check(r) == nil
+}
+
+// requireEngineer is the gate.
+func (g *checkingGuard) requireEngineer(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		own := r.Context().Value(g).(*checkingState)
+		switch {
+		case own.authenticate(r):
+			check(own.user.HasRole("Engineer"))
+			next.ServeHTTP(w, r)
+		case g.made(own.cookie):
+			g.ended.send(w)
+		default:
+			g.forged.send(w)
+		}
+	})
+}
+
+func (own *checkingState) authenticate(r *http.Request) bool {
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	own.now = time.Now().UnixNano()
+	n := 0
+	for pair := range strings.SplitSeq(r.Header["Cookie"][0], "; ") {
+		if name, value, _ := strings.Cut(pair, "="); name == "session" {
+			own.cookie = value
+			n++
+		}
+	}
+	check(n == 1)
+	var buf [64]byte
+	own.key = sha256.Sum256(append(buf[:0], own.cookie...))
+	own.guard.mu.Lock()
+	own.session = own.guard.sessions[own.key]
+	alive := own.session != nil && own.now < own.session.expires && own.now < own.session.seen+int64(idle)
+	own.guard.mu.Unlock()
+	if !alive {
+		return false
+	}
+	var err error
+	own.user, err = find(r.Context(), own.session.user)
+	return err == nil && own.user.IsActive()
+}
+
+// end ends a request whose handler has returned.
+func (own *checkingState) end() {
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	own.now = time.Now().UnixNano()
+	own.touch()
+	own.forbidCaching()
+}
+
+// commit is called before the response begins.
+func (own *checkingState) commit() {
+	if own.committed {
+		return
+	}
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	own.committed = true
+	own.touch()
+	own.forbidCaching()
+}
+
+func (own *checkingState) touch() {
+	if own.session != nil {
+		own.guard.mu.Lock()
+		defer own.guard.mu.Unlock()
+		own.session.seen = max(own.session.seen, own.now)
+	}
+}
+
+var noStoreNames = [...]string{"Cache-Control", "Pragma", "Expires", "X-Accel-Expires", "Vary"}
+
+// forbidCaching deletes every header that governs caching and that it has not set itself.
+func (own *checkingState) forbidCaching() {
+	h := own.w.Header()
+	kept := 0
+	for name, values := range h {
+		i := slices.Index(noStoreNames[:], name)
+		switch {
+		case i >= 0:
+			if values[0] == own.noStore[min(i, 3)] {
+				kept++
+			}
+		case strings.EqualFold(name, "Vary"), strings.HasSuffix(http.CanonicalHeaderKey(name), "-Control"):
+			delete(h, name)
+		}
+	}
+	if kept == len(noStoreNames) {
+		return
+	}
+	own.noStore = [...]string{"no-store, no-cache, must-revalidate, private", "no-cache", "0", "Cookie"}
+	h["Cache-Control"] = own.noStore[0:1:1]
+	h["Pragma"] = own.noStore[1:2:2]
+	h["Expires"] = own.noStore[2:3:3]
+	h["X-Accel-Expires"] = own.noStore[2:3:3]
+	h["Vary"] = own.noStore[3:4:4]
+}
+
+func (own *checkingState) Header() http.Header { return own.w.Header() }
+
+func (own *checkingState) WriteHeader(status int) {
+	own.commit()
+	own.w.WriteHeader(status)
+}
+
+func (own *checkingState) Write(b []byte) (int, error) {
+	own.commit()
+	return own.w.Write(b)
+}
+
+func (own *checkingState) Deadline() (time.Time, bool) { return own.parent.Deadline() }
+func (own *checkingState) Done() <-chan struct{}       { return own.parent.Done() }
+func (own *checkingState) Err() error                  { return own.parent.Err() }
+
+func (own *checkingState) Value(key any) any {
+	if key == any(own.guard) {
+		return own
+	}
+	return own.parent.Value(key)
+}

@@ -343,8 +343,9 @@ func (l *locked) clearOpen() {
 	l.effects.stored = nil
 }
 
-// checkFlash returns the flash, the default if it is nil, or nil if it is empty. It returns
-// an error for a flash that cannot be stored.
+// checkFlash returns the flash as the next page will find it, since encoding/gob changes some
+// values, the default if it is nil, or nil if it is empty. It returns an error for a flash that
+// cannot be stored.
 func checkFlash(flash, otherwise any) (any, error) {
 	switch flash {
 	case nil:
@@ -352,6 +353,10 @@ func checkFlash(flash, otherwise any) (any, error) {
 	case "":
 		return nil, nil
 	}
-	_, err := values.Encode(map[any]any{"flash": flash}, nil)
-	return flash, err
+	encoded, err := values.Encode(map[any]any{"flash": flash}, nil)
+	if err != nil {
+		return nil, err
+	}
+	decoded, err := encoded.Decode()
+	return decoded["flash"], err
 }

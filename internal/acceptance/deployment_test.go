@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"encoding/gob"
 	"fmt"
 	"io"
 	"math"
@@ -251,13 +252,24 @@ func TestAPrefetchDoesNotKeepASessionAlive(t *testing.T) {
 	})
 }
 
+// A notice without Links is decoded with nil in place of an empty slice.
+type notice struct {
+	Text  string
+	Links []string
+}
+
+func init() { gob.Register(notice{}) }
+
 // Whoever lacks a role is told so on the page they are sent to.
 func TestAMissingRoleLeavesAFlash(t *testing.T) {
 	for name, test := range map[string]struct {
 		flash any
 		want  string
 	}{
-		"by default": {nil, "welcome ada [You may not see that page.]"}, "the application's own": {"No.", "welcome ada [No.]"}, "none": {"", "welcome ada []"},
+		"by default":                  {nil, "welcome ada [You may not see that page.]"},
+		"the application's own":       {"No.", "welcome ada [No.]"},
+		"of a type that gob shortens": {notice{"No.", []string{}}, "welcome ada [{No. []}]"},
+		"none":                        {"", "welcome ada []"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, func(c *sessionguard.Config[*user]) { c.ForbiddenFlash = test.flash })

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/binary"
+	"math"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -93,12 +94,16 @@ func newRueidisFloor(c rueidis.Client) subject {
 func newScriptFloor(c rueidis.Client) subject {
 	client := &pipingClient{Client: c}
 	script := rueidis.NewLuaScriptRetryable(`
-		if redis.call('GETRANGE', KEYS[1], 0, 7) < ARGV[1] then redis.call('SETRANGE', KEYS[1], 0, ARGV[1]) end
+		if redis.call('GETRANGE', KEYS[1], 0, 7) >= ARGV[1] then return 0 end
+		redis.call('SETRANGE', KEYS[1], 0, ARGV[1])
 		return 1`)
 	var time atomic.Uint64
+	time.Store(math.MaxUint64 / 2) // later than what storedSession begins with
 	touch := func(ctx context.Context, key string, _ []byte) error {
 		now := binary.BigEndian.AppendUint64(nil, time.Add(1))
-		return script.Exec(ctx, client, []string{"floor:" + key}, []string{rueidis.BinaryString(now)}).Error()
+		changed, err := script.Exec(ctx, client, []string{"floor:" + key}, []string{rueidis.BinaryString(now)}).AsInt64()
+		check(err != nil || changed == 1)
+		return err
 	}
 	return newFloorSubject("GET, then the shortest script that changes a time, rueidis", floorStore{getOf(client), touch, setOf(client)})
 }

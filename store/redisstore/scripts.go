@@ -12,8 +12,8 @@ package redisstore
 // fails rather than treat a key on the other node as missing, and before it has changed
 // anything that matters.
 
-// prelude holds the functions that the scripts share. Each script returns a status, then
-// its results: see runScript.
+// prelude holds the functions that the scripts share. Each script returns a status, or a list
+// of a status and results: see runScript.
 const prelude = `
 local prefix = string.match(KEYS[1], '^[^{]*')
 
@@ -209,7 +209,7 @@ local s, status, result = get(KEYS[1])
 if not s then return unchanged(status, result) end
 if s.version ~= ARGV[1] then return unchanged('conflict') end
 redis.call('SET', KEYS[1], string.sub(s.value, 1, 9) .. string.sub(ARGV[2], 10), 'KEEPTTL')
-return {'ok'}
+return 'ok'
 `)
 
 // createScript has KEYS session, index; ARGV now, ID, value, its ttl, owner, limit, "1" to
@@ -284,7 +284,7 @@ if ttl > 0 then
 end
 redis.call('SET', KEYS[1], ARGV[6], 'PX', ARGV[7])
 redis.call('ZREM', index, entry_of(s.owner, s.id, KEYS[1]))
-return {'ok'}
+return 'ok'
 `)
 
 // deleteScript has KEYS session; ARGV tombstone, its ttl. It returns the head of the session.
@@ -366,5 +366,5 @@ return reply
 var pingScript = newScript(ends, `
 redis.call('SET', KEYS[1], '', 'XX')
 write_nothing()
-return {'ok'}
+return 'ok'
 `)

@@ -13,19 +13,19 @@ import (
 // out, nothing has been changed, and the rest of touchScript does the work. So it does for the first
 // touch of each quarter of the idle timeout, counted back from Expires: an index that lacks the
 // session lacks it no longer than that. This precedes the prelude, whose functions take longer to
-// define than all of it. SETRANGE fails without effect where the server is out of memory or accepts
-// no writes.
+// define than all of it, and reads no more than the first 78 bytes, which have the times and the
+// key. SETRANGE fails without effect where the server is out of memory or accepts no writes.
 const touchInPlace = `
 do
-	local head, seen = redis.call('GETRANGE', KEYS[1], 0, 1023), tonumber(ARGV[2])
-	if #head > 78 and string.byte(head) == 83 and string.sub(head, 47, 78) == string.sub(KEYS[1], -32) then
-		local last_seen, _, idle_timeout, expires, remember_until, length = struct.unpack('>i8i8i8i8i8I4', head, 2)
+	local head, seen = redis.call('GETRANGE', KEYS[1], 0, 77), tonumber(ARGV[2])
+	if #head == 78 and string.byte(head) == 83 and string.sub(head, 47) == string.sub(KEYS[1], -32) then
+		local last_seen, _, idle_timeout, expires, remember_until = struct.unpack('>i8i8i8i8i8', head, 2)
 		local gone_at = math.max(math.min(seen + idle_timeout, expires), remember_until)
-		if last_seen < seen and seen < math.min(last_seen + idle_timeout, expires) and #head >= 45 + length and
+		if last_seen < seen and seen < math.min(last_seen + idle_timeout, expires) and
 			seen - last_seen <= (seen - expires) % (idle_timeout / 4) and
 			redis.call('PTTL', KEYS[1]) >= gone_at + ARGV[3] - ARGV[1] and
 			type(redis.pcall('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))) == 'number' then
-			return {'ok'}
+			return 'ok'
 		end
 	end
 end
@@ -46,7 +46,7 @@ write_nothing() -- else the index would be refused where the server is out of me
 add_to_index(entry_of(s.owner, s.id, KEYS[1]), ttl)
 redis.call('PEXPIRE', KEYS[1], int(ttl))
 redis.call('SETRANGE', KEYS[1], 1, struct.pack('>i8', seen))
-return {'ok'}
+return 'ok'
 `)}
 
 // Touch implements [store.Backend].

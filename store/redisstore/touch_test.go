@@ -149,7 +149,7 @@ func TestTouchInPlaceRefusesWhatIsCorrupt(t *testing.T) {
 	for name, value := range map[string]func(r store.Record) string{
 		"another session": func(store.Record) string { return encodeSession(other) },
 		"only a header":   func(r store.Record) string { return encodeSession(r)[:headerSize] },
-		"half a record":   func(r store.Record) string { return encodeSession(r)[:headerSize+50] },
+		"half a key":      func(r store.Record) string { return encodeSession(r)[:headerSize+20] },
 		"no session":      func(r store.Record) string { return "X" + encodeSession(r)[1:] },
 	} {
 		r := newSession(newOwner())
@@ -159,6 +159,19 @@ func TestTouchInPlaceRefusesWhatIsCorrupt(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, value(r), got, name)
 	}
+}
+
+// What a touch in place does not read stays as it is.
+func TestTouchInPlaceOfHalfARecord(t *testing.T) {
+	s, r := openAlone(t), newSession(newOwner())
+	half := encodeSession(r)[:headerSize+50]
+	sendCommand(t, s, "SET", s.sessionKey(r.Key), half, "PX", "100000000")
+	require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen+1))
+	got, err := sendCommand(t, s, "GET", s.sessionKey(r.Key)).ToString()
+	require.NoError(t, err)
+	require.Equal(t, half[9:], got[9:])
+	_, err = s.Load(t.Context(), r.Key)
+	requireInconclusive(t, err, "Load")
 }
 
 // The record of a session may be longer than what a touch in place reads.

@@ -94,7 +94,7 @@ func (s *Store) exec(ctx context.Context, script *script, keys, args []string) (
 		return nil, errClosed
 	}
 	if s.wait.Number == 0 || script.effect < changes || script.effect < ends && !s.wait.EveryWrite {
-		return script.Exec(ctx, s.client, keys, args).AsStrSlice()
+		return replyOf(script.Exec(ctx, s.client, keys, args))
 	}
 	select {
 	case s.waiting <- struct{}{}:
@@ -127,6 +127,19 @@ func (s *Store) exec(ctx context.Context, script *script, keys, args []string) (
 
 var errTooManyRedirections = errors.New("the cluster redirects the call in circles")
 
+// replyOf returns a script's reply: a list, or a status alone.
+func replyOf(result rueidis.RedisResult) ([]string, error) {
+	reply, err := result.ToMessage()
+	if err != nil {
+		return nil, err
+	}
+	if !reply.IsString() {
+		return reply.AsStrSlice()
+	}
+	status, err := reply.ToString()
+	return []string{status}, err
+}
+
 // execAndWait executes a script on node, and waits for replicas on the same connection: WAIT
 // is about what its own connection has written, so no redirection may come in between. It sends
 // the script itself, because one that the server does not know would wait in vain. It returns
@@ -155,7 +168,7 @@ func execAndWait(ctx context.Context, node rueidis.Client, s *script, keys, args
 	)
 	results := conn.DoMulti(ctx, commands...)
 	results = results[len(results)-2:]
-	if reply, err = results[0].AsStrSlice(); err == nil {
+	if reply, err = replyOf(results[0]); err == nil {
 		received, err = results[1].AsInt64()
 	}
 	if results[1].NonRedisError() != nil {

@@ -121,7 +121,7 @@ func (c *core) actAs(r *http.Request, target User, options []LoginOption) error 
 
 func (l *locked) actAs(ctx context.Context, target User, o loginOptions) error {
 	if l.committed {
-		return ErrHeadersSent
+		return l.tooLate()
 	}
 	if err := l.resolve(ctx); err != nil {
 		return err
@@ -305,7 +305,7 @@ func (req *request) stopActing(ctx context.Context) error {
 // there and so the actor's.
 func (l *locked) stopActing(ctx context.Context) error {
 	if l.committed {
-		return ErrHeadersSent
+		return l.tooLate()
 	}
 	if err := l.loadSession(ctx); err != nil {
 		return err

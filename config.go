@@ -72,7 +72,8 @@ type Config[U User] struct {
 	// needs, such as "pwd" and "otp" for a user who has set up an authenticator app. It
 	// is called at every login and on every request. A login that lacks a factor is
 	// pending: nobody is logged in, and only [Guard.Pending] returns the user. If a user
-	// can log in in several ways, name only what all of these ways prove. Default: none.
+	// can log in in several ways, name only what all of these ways prove. A session that
+	// its cookie has revived ([Remember]) needs none again. Default: none.
 	Factors func(U) []string
 	// FactorTimeout is how long a pending login waits for the factors that it lacks. It
 	// counts for each factor from when that was proven. Default: 5 minutes.

@@ -47,7 +47,7 @@ type Session struct {
 // A Factor is one way in which a user has proven who they are.
 type Factor struct {
 	Name string    // as in RFC 8176: "pwd", "otp", "hwk", …
-	Time time.Time // when it was last proven
+	At   time.Time // when it was last proven
 }
 
 // FreshUntil returns when [Guard.RequireFresh] with this age begins to require a new login.

@@ -43,27 +43,27 @@ type Event struct {
 	Method, Path, Address, UserAgent string // of the request, if there is one
 }
 
-// An EventName says what has happened.
+// An EventName says what has happened. It is the attribute event.name of the record.
 type EventName string
 
 // The events, with the level at which they are logged by default in parentheses.
 const (
-	EventLogin            EventName = "logged_in"         // (info)
-	EventReauthenticated  EventName = "reauthenticated"   // (info) the same user logged in again
-	EventLoginPending     EventName = "login_pending"     // (info) a login that lacks a factor: nobody is logged in
-	EventRevived          EventName = "revived"           // (info) [Remember] revived a session
-	EventActing           EventName = "acting"            // (info) [Guard.ActAs] began a session of another user
-	EventLogout           EventName = "logged_out"        // (info)
-	EventExpired          EventName = "expired"           // (info) by the idle or absolute timeout
-	EventEnded            EventName = "ended"             // (info) by another session, an administrator, a limit, or the state of the user
-	EventTheftSuspected   EventName = "theft_suspected"   // (warn) a client sent a superseded token: the session has ended
-	EventDeviceBound      EventName = "device_bound"      // (info) a browser has proven its device for the first time: see Config.DeviceProof
-	EventDeviceUnproven   EventName = "device_unproven"   // (warn) a bound session was used without a proof of its device, or a proof failed: at most once a second
-	EventRefused          EventName = "refused"           // (warn; debug if nobody is logged in, info if the login is too old or lacks a factor) a gate refused a request; "cross_origin" and "login_required" at most once a second each
-	EventUnknownCookie    EventName = "unknown_cookie"    // (info) a session cookie signed with Config.Keys, but of no session: at most once a second
-	EventUnverifiedCookie EventName = "unverified_cookie" // (info) a session cookie not signed with Config.Keys: at most once a second
-	EventSeveralCookies   EventName = "several_cookies"   // (warn) two session cookies, each of a live session, so that neither counts: at most once a second
-	EventUnavailable      EventName = "unavailable"       // (error; debug if a client has disconnected, at most once a second) the backend or FindUser failed
+	EventLogin            EventName = "sessionguard.logged_in"         // (info)
+	EventReauthenticated  EventName = "sessionguard.reauthenticated"   // (info) the same user logged in again
+	EventLoginPending     EventName = "sessionguard.login_pending"     // (info) a login that lacks a factor: nobody is logged in
+	EventRevived          EventName = "sessionguard.revived"           // (info) [Remember] revived a session
+	EventActing           EventName = "sessionguard.acting"            // (info) [Guard.ActAs] began a session of another user
+	EventLogout           EventName = "sessionguard.logged_out"        // (info)
+	EventExpired          EventName = "sessionguard.expired"           // (info) by the idle or absolute timeout
+	EventEnded            EventName = "sessionguard.ended"             // (info) by another session, an administrator, a limit, or the state of the user
+	EventTheftSuspected   EventName = "sessionguard.theft_suspected"   // (warn) a client sent a superseded token: the session has ended
+	EventDeviceBound      EventName = "sessionguard.device_bound"      // (info) a browser has proven its device for the first time: see Config.DeviceProof
+	EventDeviceUnproven   EventName = "sessionguard.device_unproven"   // (warn) a bound session was used without a proof of its device, or a proof failed: at most once a second
+	EventRefused          EventName = "sessionguard.refused"           // (warn; debug if nobody is logged in, info if the login is too old or lacks a factor) a gate refused a request; "cross_origin" and "login_required" at most once a second each
+	EventUnknownCookie    EventName = "sessionguard.unknown_cookie"    // (info) a session cookie signed with Config.Keys, but of no session: at most once a second
+	EventUnverifiedCookie EventName = "sessionguard.unverified_cookie" // (info) a session cookie not signed with Config.Keys: at most once a second
+	EventSeveralCookies   EventName = "sessionguard.several_cookies"   // (warn) two session cookies, each of a live session, so that neither counts: at most once a second
+	EventUnavailable      EventName = "sessionguard.unavailable"       // (error; debug if a client has disconnected, at most once a second) the backend or FindUser failed
 )
 
 var eventMessages = map[EventName]string{
@@ -116,7 +116,7 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	}
 	message, known := eventMessages[e.Name]
 	if !known {
-		message = "sessionguard: " + string(e.Name)
+		message = string(e.Name)
 	}
 	if e.Name == EventSeveralCookies {
 		message += e.Code
@@ -129,7 +129,7 @@ func (e Event) Log(ctx context.Context, log *slog.Logger) {
 	}
 	var f logattrs.Fields
 	log.LogAttrs(ctx, level, message,
-		f.Text("name", "sessionguard."+string(e.Name)).Group("event"),
+		f.Text("name", string(e.Name)).Group("event"),
 		f.Text("id", e.UserID).Group("user"),
 		f.Text("id", e.SessionHash).Group("session"),
 		f.Text("reason", string(e.Reason)).Text("actor", e.Actor).Text("code", e.Code).

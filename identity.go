@@ -53,14 +53,20 @@ func (l *locked) authenticate(ctx context.Context) identity {
 // which may end before the request's.
 func (l *locked) resolve(ctx context.Context) error {
 	if l.committed && l.exposure == public {
-		l.core.logError("use the session before writing: the headers of this response let it be cached",
-			"path", truncate(l.caller.URL.Path))
-		return ErrHeadersSent
+		return l.tooLate()
 	}
 	if err := l.loadSession(ctx); err != nil {
 		return err
 	}
 	return l.loadUser(ctx)
+}
+
+// tooLate returns [ErrHeadersSent], which it also logs: a handler may ignore it, and its user
+// would not learn why nothing has happened.
+func (l *locked) tooLate() error {
+	l.core.logError("use the session before writing: this response has begun, and sets no cookie any more",
+		"path", truncate(l.caller.URL.Path))
+	return ErrHeadersSent
 }
 
 // loadSession resolves the cookie and makes what it stands for the request's.

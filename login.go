@@ -26,7 +26,8 @@ import (
 // No earlier token works any more, also for requests that are still running with it.
 //
 // If the session lacks a factor that Config.Factors requires, Login returns nil, but
-// nobody is logged in until another call completes the login: see [Factors].
+// nobody is logged in until another call completes the login: see [Factors]. Ask
+// [Guard.Pending], which knows it from then on.
 //
 // With Config.DeviceProof, the response offers to bind the session to the browser's
 // device. No other response does. A re-authentication keeps the device.
@@ -36,6 +37,7 @@ import (
 //   - [ErrInactive], and [ErrNoUser] for a nil user or an empty ID
 //   - [ErrTooManySessions] if Config.MaxSessions refuses the login
 //   - [ErrUnavailable] (wrapped) if the backend or FindUser fails: then nobody is logged in
+//   - [ErrNoSession] if another call has completed the pending login: see [Factors]
 //   - [ErrHeadersSent] if the response has begun
 //   - [ErrNotWrapped], [ErrInCallback], and errors of the options
 //   - another error if FindUser returns a user with a different ID, if only in its spelling
@@ -160,7 +162,7 @@ func (c *core) checkLogin(r *http.Request, user User, actor string) error {
 // it the request's.
 func (l *locked) logIn(ctx context.Context, n *login) error {
 	if l.committed {
-		return ErrHeadersSent
+		return l.tooLate()
 	}
 	raise(&l.activity, noRevival) // a login needs none
 	if err := l.logInUnproven(l.loadSession(ctx)); err != nil {

@@ -17,7 +17,9 @@ import (
 // There is no second cookie: the browser keeps the session cookie. If the browser comes
 // back after the idle timeout, the session is revived under a new token. The user is
 // logged in, but the session's values are gone, and [Guard.RequireFresh] requires a new
-// login. A session that is bound to a device (Config.DeviceProof) is revived only with a
+// login. Config.Factors asks for none again of what the login has proven: if the cookie
+// alone must not open a page, put [Guard.RequireFactor] around it, or log its users in
+// without Remember. A session that is bound to a device (Config.DeviceProof) is revived only with a
 // proof of that device. The cookie alone, copied from a disk or a backup, revives
 // nothing.
 //

@@ -177,7 +177,7 @@ func (l *locked) findHolder(ctx context.Context) error {
 		return err
 	}
 	if l.committed {
-		return ErrHeadersSent
+		return l.tooLate()
 	}
 	return nil
 }

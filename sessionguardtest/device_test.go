@@ -36,13 +36,13 @@ func newBoundApp(t testing.TB) (*sessionguard.Guard[*person], http.Handler) {
 
 func TestBindOpensPagesThatNeedTheDevice(t *testing.T) {
 	guard, app := newBoundApp(t)
-	r := sessionguardtest.LogIn(t, guard, httptest.NewRequest("GET", "/bound", nil), ada)
+	r := sessionguardtest.Login(t, guard, httptest.NewRequest("GET", "/bound", nil), ada)
 	require.Equal(t, http.StatusForbidden, serve(app, r).Code)
 	sessionguardtest.Bind(t, guard, r, 0)
 	require.Equal(t, "Bound, ada.", serve(app, r).Body.String())
 
 	client := sessionguardtest.NewClient(t, app)
-	sessionguardtest.LogIn(t, guard, client, ada)
+	sessionguardtest.Login(t, guard, client, ada)
 	client.Get("/bound").HasStatus(http.StatusForbidden)
 	sessionguardtest.Bind(t, guard, client, 0)
 	client.Get("/bound").HasStatus(http.StatusOK).Contains("Bound, ada.")
@@ -57,7 +57,7 @@ func TestBindOpensPagesThatNeedTheDevice(t *testing.T) {
 func TestTheAgeOfAProofDecides(t *testing.T) {
 	guard, app := newBoundApp(t)
 	client := sessionguardtest.NewClient(t, app)
-	sessionguardtest.LogIn(t, guard, client, ada)
+	sessionguardtest.Login(t, guard, client, ada)
 	for _, c := range []struct {
 		age         time.Duration
 		bound, step int
@@ -81,7 +81,7 @@ func TestTheAgeOfAProofDecides(t *testing.T) {
 
 func TestACopiedCookieIsRefusedWhereTheProofIsMissing(t *testing.T) {
 	guard, _ := newBoundApp(t)
-	owner := sessionguardtest.Bind(t, guard, sessionguardtest.LogIn(t, guard, httptest.NewRequest("GET", "/home", nil), ada), 0)
+	owner := sessionguardtest.Bind(t, guard, sessionguardtest.Login(t, guard, httptest.NewRequest("GET", "/home", nil), ada), 0)
 	thief := httptest.NewRequest("GET", "/home", nil)
 	thief.AddCookie(owner.Cookies()[0])
 	require.Len(t, owner.Cookies(), 2)
@@ -93,7 +93,7 @@ func TestAProofRunsOutUnderSynctest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		guard, app := newBoundApp(t)
 		client := sessionguardtest.NewClient(t, app)
-		sessionguardtest.LogIn(t, guard, client, ada)
+		sessionguardtest.Login(t, guard, client, ada)
 		sessionguardtest.Bind(t, guard, client, 0)
 		client.Wait(11*time.Minute - time.Millisecond)
 		client.Get("/bound").HasStatus(http.StatusOK)
@@ -107,7 +107,7 @@ func TestAProofRunsOutUnderSynctest(t *testing.T) {
 func TestABoundSessionAgesAsAnyOther(t *testing.T) {
 	guard, app := newBoundApp(t)
 	client := sessionguardtest.NewClient(t, app)
-	sessionguardtest.LogIn(t, guard, client, ada)
+	sessionguardtest.Login(t, guard, client, ada)
 	sessionguardtest.Bind(t, guard, client, 0)
 	sessionguardtest.Age(t, guard, client, time.Hour)
 	client.Get("/bound").HasStatus(http.StatusOK)
@@ -120,7 +120,7 @@ func TestABoundSessionAgesAsAnyOther(t *testing.T) {
 func TestBindBindsTheSessionOfWhoeverActs(t *testing.T) {
 	guard, app := newBoundApp(t)
 	client := sessionguardtest.NewClient(t, app)
-	sessionguardtest.LogIn(t, guard, client, grace)
+	sessionguardtest.Login(t, guard, client, grace)
 	sessionguardtest.Serve(t, guard, client, func(w http.ResponseWriter, r *http.Request) {
 		require.NoError(t, guard.ActAs(w, r, ada))
 	})
@@ -139,7 +139,7 @@ func TestWhatCannotBeBoundFailsTheTest(t *testing.T) {
 	unbound, other := newApp(t, nil)
 	for want, test := range map[string]func(t testing.TB){
 		"Bind: the guard has no Config.DeviceProof": func(t testing.TB) {
-			sessionguardtest.Bind(t, unbound, sessionguardtest.LogIn(t, unbound, sessionguardtest.NewClient(t, other), ada), 0)
+			sessionguardtest.Bind(t, unbound, sessionguardtest.Login(t, unbound, sessionguardtest.NewClient(t, other), ada), 0)
 		},
 		"Bind: " + sessionguard.ErrNoSession.Error(): func(t testing.TB) {
 			sessionguardtest.Bind(t, guard, sessionguardtest.NewClient(t, app), 0)

@@ -2,7 +2,7 @@
 // sessionguard: requests that are logged in, a browser without a network, and time that
 // passes.
 //
-//   - [LogIn] logs a request in, for a handler that is tested with [httptest.NewRecorder], or
+//   - [Login] logs a request in, for a handler that is tested with [httptest.NewRecorder], or
 //     a [Client].
 //   - [Age] and [Idle] make the session older, so that a page requires the password again,
 //     or the session has timed out.
@@ -47,7 +47,7 @@
 //	func TestHomeGreetsTheUser(t *testing.T) {
 //		app, _ := newApp(t)
 //		r := httptest.NewRequest("GET", "/home", nil)
-//		sessionguardtest.LogIn(t, app.guard, r, users["ada"])
+//		sessionguardtest.Login(t, app.guard, r, users["ada"])
 //		w := httptest.NewRecorder()
 //		app.ServeHTTP(w, r)
 //		if w.Code != http.StatusOK || w.Body.String() != "Hello, ada. In your cart: 0\n" {
@@ -74,10 +74,10 @@
 //	// A browser that is logged in without the forms, and a login that becomes older.
 //	func TestAdminPageNeedsTheRoleAndARecentLogin(t *testing.T) {
 //		app, client := newApp(t)
-//		sessionguardtest.LogIn(t, app.guard, client, users["ada"])
+//		sessionguardtest.Login(t, app.guard, client, users["ada"])
 //		client.Get("/admin").RedirectsTo("/?reason=forbidden")
 //
-//		sessionguardtest.LogIn(t, app.guard, client, users["grace"])
+//		sessionguardtest.Login(t, app.guard, client, users["grace"])
 //		client.Get("/admin").HasStatus(http.StatusOK)
 //		sessionguardtest.Age(t, app.guard, client, 5*time.Minute)
 //		client.Get("/admin").RedirectsTo("/login?next=%2Fadmin")
@@ -97,14 +97,14 @@
 //			cart, _ := app.guard.Get(r, "cart")
 //			cart.Values["items"] = 3
 //		})
-//		sessionguardtest.LogIn(t, app.guard, client, users["ada"])
+//		sessionguardtest.Login(t, app.guard, client, users["ada"])
 //		client.Get("/home").Contains("In your cart: 3")
 //	}
 //
 //	// The idle timeout, of one session.
 //	func TestLoginPageExplainsTheIdleTimeout(t *testing.T) {
 //		app, client := newApp(t)
-//		sessionguardtest.LogIn(t, app.guard, client, users["ada"])
+//		sessionguardtest.Login(t, app.guard, client, users["ada"])
 //		sessionguardtest.Idle(t, app.guard, client, 30*time.Minute)
 //		sessionguardtest.LoggedOut(t, app.guard, client, store.ReasonIdle)
 //		client.Get("/home").Follow().Contains("You were away for too long.")
@@ -114,7 +114,7 @@
 //	func TestRequestsExtendTheSession(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
 //			app, client := newApp(t)
-//			sessionguardtest.LogIn(t, app.guard, client, users["ada"])
+//			sessionguardtest.Login(t, app.guard, client, users["ada"])
 //			for range 3 {
 //				client.Wait(29 * time.Minute)
 //				client.Get("/home").HasStatus(http.StatusOK)

@@ -52,13 +52,13 @@ func TestThePageAboutTestsShowsCodeThatRuns(t *testing.T) {
 	showTimeout(t, guard, handler)
 	guard, handler = newBoundApp(t)
 	client := sessionguardtest.NewClient(t, handler)
-	sessionguardtest.LogIn(t, guard, client, ada)
+	sessionguardtest.Login(t, guard, client, ada)
 	showDevice(t, guard, client)
 }
 
 func showTimeout(t *testing.T, guard *sessionguard.Guard[*person], app http.Handler) {
 	client := sessionguardtest.NewClient(t, app) // a browser without a network
-	sessionguardtest.LogIn(t, guard, client, ada, sessionguard.Factors("pwd"))
+	sessionguardtest.Login(t, guard, client, ada, sessionguard.Factors("pwd"))
 	client.Get("/home").HasStatus(http.StatusOK).Contains("Hello, ada.")
 	sessionguardtest.Idle(t, guard, client, 31*time.Minute) // or, under testing/synctest, client.Wait(31*time.Minute)
 	client.Get("/home").RedirectsTo("/login?next=%2Fhome&reason=idle")

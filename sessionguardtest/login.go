@@ -17,25 +17,25 @@ import (
 // testing/synctest bubble (Go 1.26.8): their entropy is measured with the clock.
 func init() { _, _ = rand.Read(make([]byte, 1)) }
 
-// LogIn logs user in, as [sessionguard.Guard.Login] does with these options, and gives r
-// the session's cookie. r is a request for a handler, or a [Client]. LogIn returns r.
+// Login logs user in, as [sessionguard.Guard.Login] does with these options, and gives r
+// the session's cookie. r is a request for a handler, or a [Client]. Login returns r.
 //
 //	r := httptest.NewRequest("GET", "/account", nil)
-//	sessionguardtest.LogIn(t, guard, r, ada, sessionguard.Factors("pwd"))
+//	sessionguardtest.Login(t, guard, r, ada, sessionguard.Factors("pwd"))
 //
 // It is a login like any other: its events are emitted, it counts for Config.MaxSessions,
-// and the values of the visitor that r has been so far move into the session. LogIn also
+// and the values of the visitor that r has been so far move into the session. Login also
 // proves the factors that Config.Factors requires of user and that the options do not
 // name. To test a pending login, call [sessionguard.Guard.Login] in a handler for
 // [Serve].
 //
 // The test fails at once if Login returns an error.
-func LogIn[U sessionguard.User, R *http.Request | *Client](t testing.TB, guard *sessionguard.Guard[U], r R, user U, options ...sessionguard.LoginOption) R {
+func Login[U sessionguard.User, R *http.Request | *Client](t testing.TB, guard *sessionguard.Guard[U], r R, user U, options ...sessionguard.LoginOption) R {
 	t.Helper()
 	var missing []string
 	logIn := func(options ...sessionguard.LoginOption) {
 		t.Helper()
-		serve(t, guard, r, "LogIn", func(w http.ResponseWriter, r *http.Request) error {
+		serve(t, guard, r, "Login", func(w http.ResponseWriter, r *http.Request) error {
 			err := guard.Login(w, r, user, options...)
 			_, missing, _ = guard.Pending(r)
 			return err

@@ -43,11 +43,11 @@ var configurations = map[string]func(*config){
 	},
 }
 
-func TestLogInWorksWithEveryConfiguration(t *testing.T) {
+func TestLoginWorksWithEveryConfiguration(t *testing.T) {
 	for name, configure := range configurations {
 		t.Run(name, func(t *testing.T) {
 			guard, app := newApp(t, configure)
-			r := sessionguardtest.LogIn(t, guard, httptest.NewRequest("GET", "/home", nil), lynn)
+			r := sessionguardtest.Login(t, guard, httptest.NewRequest("GET", "/home", nil), lynn)
 			w := serve(app, r)
 			require.Equal(t, http.StatusOK, w.Code)
 			require.Equal(t, "Hello, lynn.", w.Body.String())
@@ -56,7 +56,7 @@ func TestLogInWorksWithEveryConfiguration(t *testing.T) {
 			client := sessionguardtest.NewClient(t, app)
 			sessionguardtest.LoggedOut(t, guard, client, "")
 			for _, user := range []*person{ada, grace, grace} {
-				sessionguardtest.LogIn(t, guard, client, user)
+				sessionguardtest.Login(t, guard, client, user)
 				client.Get("/home").HasStatus(http.StatusOK).Contains("Hello, " + user.id)
 				require.Same(t, user, sessionguardtest.LoggedIn(t, guard, client))
 				client.Get("/fresh").HasStatus(http.StatusOK)
@@ -80,25 +80,25 @@ type anyone interface {
 
 func (p *person) anyone() {}
 
-func TestLogInTakesAUserWhoseTypeIsAnInterface(t *testing.T) {
+func TestLoginTakesAUserWhoseTypeIsAnInterface(t *testing.T) {
 	guard, err := sessionguard.New(sessionguard.Config[anyone]{
 		FindUser: func(context.Context, string) (anyone, error) {
 			return ada, nil
 		},
 	})
 	require.NoError(t, err)
-	r := sessionguardtest.LogIn(t, guard, httptest.NewRequest("GET", "/", nil), anyone(ada))
+	r := sessionguardtest.Login(t, guard, httptest.NewRequest("GET", "/", nil), anyone(ada))
 	require.Equal(t, "ada", sessionguardtest.LoggedIn(t, guard, r).UserID())
 }
 
-func TestLogInHasTheOptionsAndTheRequestsDevice(t *testing.T) {
+func TestLoginHasTheOptionsAndTheRequestsDevice(t *testing.T) {
 	guard, app := newApp(t, nil)
 	r := httptest.NewRequest("GET", "/home", nil)
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0")
 	r.Header.Set("Sec-Fetch-Site", "cross-site") // of the request that follows, and not of the login
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	r.RemoteAddr = "203.0.113.9:50000"
-	sessionguardtest.LogIn(t, guard, r, ada, sessionguard.Label("laptop"), sessionguard.Factors("pwd"), sessionguard.Remember(), sessionguard.IdleTimeout(time.Minute))
+	sessionguardtest.Login(t, guard, r, ada, sessionguard.Label("laptop"), sessionguard.Factors("pwd"), sessionguard.Remember(), sessionguard.IdleTimeout(time.Minute))
 	sessions, err := guard.Sessions(t.Context(), "ada")
 	require.NoError(t, err)
 	require.Len(t, sessions, 1)
@@ -115,10 +115,10 @@ func TestLogInHasTheOptionsAndTheRequestsDevice(t *testing.T) {
 	require.Equal(t, http.StatusOK, w.Code) // as a person's request does
 }
 
-func TestLogInProvesWhatTheUserNeeds(t *testing.T) {
+func TestLoginProvesWhatTheUserNeeds(t *testing.T) {
 	guard, app := newApp(t, needFactors)
 	for _, options := range [][]sessionguard.LoginOption{nil, {sessionguard.Factors("pwd")}, {sessionguard.Label("phone"), sessionguard.Factors("otp", "pwd")}} {
-		client := sessionguardtest.LogIn(t, guard, sessionguardtest.NewClient(t, app), lynn, options...)
+		client := sessionguardtest.Login(t, guard, sessionguardtest.NewClient(t, app), lynn, options...)
 		client.Get("/fresh/otp").HasStatus(http.StatusOK)
 		sessionguardtest.Age(t, guard, client, 5*time.Minute)
 		client.Get("/fresh/otp").HasStatus(http.StatusUnauthorized)
@@ -129,7 +129,7 @@ func TestLogInProvesWhatTheUserNeeds(t *testing.T) {
 
 	// A slice of the test's own stays as it is, also where there is room after it.
 	options := append(make([]sessionguard.LoginOption, 0, 2), sessionguard.Factors("pwd"))
-	sessionguardtest.LogIn(t, guard, sessionguardtest.NewClient(t, app), lynn, options...)
+	sessionguardtest.Login(t, guard, sessionguardtest.NewClient(t, app), lynn, options...)
 	require.Nil(t, options[:2][1])
 
 	// A login that waits.
@@ -165,7 +165,7 @@ func setAndGet[R *http.Request | *sessionguardtest.Client](t *testing.T, guard *
 		require.Len(t, r.Cookies(), 1) // of the visitor, then of the session
 	}
 	sessionguardtest.Serve(t, guard, r, check)
-	sessionguardtest.LogIn(t, guard, r, ada)
+	sessionguardtest.Login(t, guard, r, ada)
 	sessionguardtest.Serve(t, guard, r, check)
 	sessionguardtest.Age(t, guard, r, time.Minute)
 	sessionguardtest.Serve(t, guard, r, check)
@@ -173,7 +173,7 @@ func setAndGet[R *http.Request | *sessionguardtest.Client](t *testing.T, guard *
 
 func TestServeCanActAsSomebody(t *testing.T) {
 	guard, app := newApp(t, configurations["acting"])
-	client := sessionguardtest.LogIn(t, guard, sessionguardtest.NewClient(t, app), grace)
+	client := sessionguardtest.Login(t, guard, sessionguardtest.NewClient(t, app), grace)
 	sessionguardtest.Serve(t, guard, client, func(w http.ResponseWriter, r *http.Request) {
 		require.NoError(t, guard.ActAs(w, r, ada))
 	})
@@ -185,7 +185,7 @@ func TestServeCanActAsSomebody(t *testing.T) {
 func TestAgeMovesAllTimesButThatOfTheLastActivity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		guard, _ := newApp(t, func(c *config) { c.RememberFor = 24 * time.Hour })
-		r := sessionguardtest.LogIn(t, guard, httptest.NewRequest("GET", "/", nil), ada, sessionguard.Remember(), sessionguard.Factors("pwd"))
+		r := sessionguardtest.Login(t, guard, httptest.NewRequest("GET", "/", nil), ada, sessionguard.Remember(), sessionguard.Factors("pwd"))
 		one := func() sessionguard.Session {
 			sessions, err := guard.Sessions(t.Context(), "ada")
 			require.NoError(t, err)
@@ -196,7 +196,7 @@ func TestAgeMovesAllTimesButThatOfTheLastActivity(t *testing.T) {
 		sessionguardtest.Age(t, guard, r, 3*time.Hour)
 		want := before
 		want.Factors = append([]sessionguard.Factor(nil), before.Factors...)
-		for _, moved := range []*time.Time{&want.Created, &want.Authenticated, &want.Expires, &want.RememberedUntil, &want.Factors[0].Time} {
+		for _, moved := range []*time.Time{&want.Created, &want.Authenticated, &want.Expires, &want.RememberedUntil, &want.Factors[0].At} {
 			*moved = moved.Add(-3 * time.Hour)
 		}
 		require.Equal(t, want, one())
@@ -210,7 +210,7 @@ func TestAgeMovesAllTimesButThatOfTheLastActivity(t *testing.T) {
 
 func TestAgeEndsASessionWhoseTimeIsUp(t *testing.T) {
 	guard, app := newApp(t, nil)
-	client := sessionguardtest.LogIn(t, guard, sessionguardtest.NewClient(t, app), ada)
+	client := sessionguardtest.Login(t, guard, sessionguardtest.NewClient(t, app), ada)
 	sessionguardtest.Age(t, guard, client, 12*time.Hour-time.Minute)
 	client.Get("/home").HasStatus(http.StatusOK)
 	sessionguardtest.Age(t, guard, client, time.Minute)
@@ -227,7 +227,7 @@ func TestAgeEndsTheStreamsOfASessionWhoseTimeIsUp(t *testing.T) {
 			<-r.Context().Done()
 			ended = context.Cause(r.Context())
 		})))
-		r := sessionguardtest.LogIn(t, guard, httptest.NewRequest("GET", "/", nil), ada)
+		r := sessionguardtest.Login(t, guard, httptest.NewRequest("GET", "/", nil), ada)
 		go serve(stream, r.Clone(t.Context()))
 		synctest.Wait()
 		sessionguardtest.Age(t, guard, r, 11*time.Hour)
@@ -241,7 +241,7 @@ func TestAgeEndsTheStreamsOfASessionWhoseTimeIsUp(t *testing.T) {
 
 func TestTheCookieFromBeforeAgeIsDead(t *testing.T) {
 	guard, _ := newApp(t, nil)
-	r := sessionguardtest.LogIn(t, guard, httptest.NewRequest("GET", "/", nil), ada)
+	r := sessionguardtest.Login(t, guard, httptest.NewRequest("GET", "/", nil), ada)
 	before := r.Clone(t.Context())
 	sessionguardtest.Age(t, guard, r, time.Minute)
 	sessionguardtest.LoggedOut(t, guard, before, "")
@@ -251,7 +251,7 @@ func TestTheCookieFromBeforeAgeIsDead(t *testing.T) {
 func TestLoggedInIsNoActivity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		guard, app := newApp(t, nil)
-		client := sessionguardtest.LogIn(t, guard, sessionguardtest.NewClient(t, app), ada)
+		client := sessionguardtest.Login(t, guard, sessionguardtest.NewClient(t, app), ada)
 		client.Wait(20 * time.Minute)
 		sessionguardtest.LoggedIn(t, guard, client)
 		client.Wait(10 * time.Minute)
@@ -270,20 +270,20 @@ func TestWhatCannotBeDoneEndsTheTest(t *testing.T) {
 		c.Backend, c.Keys = immovableBackend{store.NewMemory()}, [][]byte{bytes.Repeat([]byte("k"), 32)}
 	})
 	request := func() *http.Request { return httptest.NewRequest("GET", "/", nil) }
-	sessionguardtest.LogIn(t, guard, request(), ada)
+	sessionguardtest.Login(t, guard, request(), ada)
 	for want, test := range map[string]func(testing.TB){
-		"LogIn: sessionguard: the user is not active":           func(t testing.TB) { sessionguardtest.LogIn(t, guard, request(), eve) },
-		"LogIn: sessionguard: no such user":                     func(t testing.TB) { sessionguardtest.LogIn(t, guard, request(), nil) },
-		"LogIn: sessionguard: the user has too many sessions":   func(t testing.TB) { sessionguardtest.LogIn(t, guard, request(), ada) },
-		"LogIn: sessionguard: sessions are unavailable: broken": func(t testing.TB) { sessionguardtest.LogIn(t, broken, request(), ada) },
-		"the request or client is nil":                          func(t testing.TB) { sessionguardtest.LogIn(t, guard, (*http.Request)(nil), ada) },
+		"Login: sessionguard: the user is not active":           func(t testing.TB) { sessionguardtest.Login(t, guard, request(), eve) },
+		"Login: sessionguard: no such user":                     func(t testing.TB) { sessionguardtest.Login(t, guard, request(), nil) },
+		"Login: sessionguard: the user has too many sessions":   func(t testing.TB) { sessionguardtest.Login(t, guard, request(), ada) },
+		"Login: sessionguard: sessions are unavailable: broken": func(t testing.TB) { sessionguardtest.Login(t, broken, request(), ada) },
+		"the request or client is nil":                          func(t testing.TB) { sessionguardtest.Login(t, guard, (*http.Request)(nil), ada) },
 		"Age: -1ns is negative":                                 func(t testing.TB) { sessionguardtest.Age(t, guard, request(), -1) },
 		"Age: sessionguard: no such session":                    func(t testing.TB) { sessionguardtest.Age(t, guard, request(), 1) },
 		"who is logged in cannot be known: the response is 503": func(t testing.TB) {
-			sessionguardtest.LoggedOut(t, broken, sessionguardtest.LogIn(t, immovable, request(), ada), "")
+			sessionguardtest.LoggedOut(t, broken, sessionguardtest.Login(t, immovable, request(), ada), "")
 		},
 		"Age: immovable": func(t testing.TB) {
-			sessionguardtest.Age(t, immovable, sessionguardtest.LogIn(t, immovable, request(), ada), 1)
+			sessionguardtest.Age(t, immovable, sessionguardtest.Login(t, immovable, request(), ada), 1)
 		},
 		"Idle: sessionguard: no such session": func(t testing.TB) {
 			sessionguardtest.Idle(t, guard, sessionguardtest.NewClient(t, app), 1)
@@ -293,7 +293,7 @@ func TestWhatCannotBeDoneEndsTheTest(t *testing.T) {
 		},
 		`nobody is logged in (no session has ended)`: func(t testing.TB) { sessionguardtest.LoggedIn(t, guard, request()) },
 		`"grace" is logged in`: func(t testing.TB) {
-			sessionguardtest.LoggedOut(t, guard, sessionguardtest.LogIn(t, guard, request(), grace), "")
+			sessionguardtest.LoggedOut(t, guard, sessionguardtest.Login(t, guard, request(), grace), "")
 		},
 		`nobody is logged in (no session has ended), want the reason "idle"`: func(t testing.TB) { sessionguardtest.LoggedOut(t, guard, request(), store.ReasonIdle) },
 	} {

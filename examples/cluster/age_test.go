@@ -52,7 +52,7 @@ func testAge(t *testing.T, backend store.Backend) {
 	}
 	page := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	client := sessionguardtest.NewClient(t, guard.RequireFresh(5*time.Minute)(page))
-	sessionguardtest.LogIn(t, guard, client, "ada")
+	sessionguardtest.Login(t, guard, client, "ada")
 	client.Get("/").HasStatus(http.StatusOK)
 	sessionguardtest.Age(t, guard, client, 5*time.Minute)
 	client.Get("/").HasStatus(http.StatusUnauthorized)
@@ -61,7 +61,7 @@ func testAge(t *testing.T, backend store.Backend) {
 	sessionguardtest.Idle(t, guard, client, 2*time.Minute)
 	sessionguardtest.LoggedOut(t, guard, client, store.ReasonIdle)
 
-	sessionguardtest.LogIn(t, guard, client, "ada")
+	sessionguardtest.Login(t, guard, client, "ada")
 	sessionguardtest.Age(t, guard, client, 12*time.Hour)
 	sessionguardtest.LoggedOut(t, guard, client, store.ReasonAbsolute)
 }

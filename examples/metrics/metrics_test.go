@@ -54,7 +54,7 @@ func TestMetrics(t *testing.T) {
 		`sessionguard_sessions 2`,
 		`sessionguard_open_streams 1`,
 		`sessionguard_unfinished_ends 0`,
-		`sessionguard_events_total{code="",event="logged_in",reason=""} 2`,
+		`sessionguard_events_total{code="",event="sessionguard.logged_in",reason=""} 2`,
 		`sessionguard_backend_call_duration_seconds_count{method="Create",result="ok"} 2`,
 	} {
 		require.Contains(t, page, "\n"+line+"\n")
@@ -68,7 +68,7 @@ func TestMetrics(t *testing.T) {
 	page = scrape(t, app.metrics)
 	for _, line := range []string{
 		`sessionguard_sessions 1`,
-		`sessionguard_events_total{code="",event="logged_out",reason="logged_out"} 1`,
+		`sessionguard_events_total{code="",event="sessionguard.logged_out",reason="logged_out"} 1`,
 	} {
 		require.Contains(t, page, "\n"+line+"\n")
 	}

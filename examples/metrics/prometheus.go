@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -22,6 +23,7 @@ func observe(registry prometheus.Registerer, config *sessionguard.Config[User]) 
 		Name: "sessionguard_events_total", Help: "Entries of the audit trail.",
 	}, []string{"event", "reason", "code"})
 	registry.MustRegister(calls, events)
+	log := cmp.Or(config.Logger, slog.Default())
 
 	config.OnBackendCall = func(method string, took time.Duration, err error) {
 		calls.WithLabelValues(method, result(err)).Observe(took.Seconds())
@@ -32,7 +34,7 @@ func observe(registry prometheus.Registerer, config *sessionguard.Config[User]) 
 			code = ""
 		}
 		events.WithLabelValues(string(e.Name), string(e.Reason), code).Add(float64(max(e.Count, 1)))
-		e.Log(ctx, slog.Default()) // as without an OnEvent
+		e.Log(ctx, log) // as without an OnEvent
 	}
 }
 

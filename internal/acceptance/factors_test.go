@@ -197,9 +197,9 @@ func TestEventsNameTheFactors(t *testing.T) {
 	b.prove("ada", "pwd")
 	var got []string
 	for _, e := range s.events.take(sessionguard.EventLogin, sessionguard.EventLoginPending, sessionguard.EventReauthenticated) {
-		got = append(got, fmt.Sprint(e.Name, e.UserID, e.Factors))
+		got = append(got, fmt.Sprint(e.Name, " ", e.UserID, e.Factors))
 	}
-	require.Equal(t, []string{"login_pendingada[pwd]", "logged_inada[pwd otp]", "reauthenticatedada[otp pwd]"}, got)
+	require.Equal(t, []string{"sessionguard.login_pending ada[pwd]", "sessionguard.logged_in ada[pwd otp]", "sessionguard.reauthenticated ada[otp pwd]"}, got)
 }
 
 // F1: whatever Config.Factors returns, nobody is logged in who lacks some of it, and a session

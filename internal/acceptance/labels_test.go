@@ -308,7 +308,7 @@ func TestSessionShowsFactorsAndActor(t *testing.T) {
 
 		list, err := s.guard.Sessions(t.Context(), "ada")
 		require.NoError(t, err)
-		require.Equal(t, []sessionguard.Factor{{Name: "pwd", Time: now.Time()}, {Name: "otp", Time: (now + 1).Time()}}, list[0].Factors)
+		require.Equal(t, []sessionguard.Factor{{Name: "pwd", At: now.Time()}, {Name: "otp", At: (now + 1).Time()}}, list[0].Factors)
 		require.Equal(t, "grace", list[0].Actor)
 		require.Zero(t, list[0].Authenticated, "an actor's session is not fresh for the user")
 		require.Zero(t, list[0].FreshUntil(time.Hour))

@@ -89,6 +89,7 @@ import (
 	_ "github.com/labstack/echo/v5/middleware"
 	_ "github.com/lib/pq"
 	_ "github.com/pquerna/otp"
+	_ "github.com/pquerna/otp/hotp"
 	_ "github.com/pquerna/otp/totp"
 	_ "github.com/prometheus/client_golang/prometheus"
 	_ "github.com/prometheus/client_golang/prometheus/promhttp"

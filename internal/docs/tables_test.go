@@ -190,8 +190,8 @@ func TestTheEventsPageHasEveryEvent(t *testing.T) {
 	events := constants(t, "", "EventName")
 	var names []string
 	for name, value := range events {
-		row := rows["sessionguard."+value]
-		names = append(names, "sessionguard."+value)
+		row := rows[value]
+		names = append(names, value)
 		require.GreaterOrEqual(t, len(row.cells), 3, value)
 		require.Equal(t, name, row.cells[1])
 		if event := sessionguard.EventName(value); event != sessionguard.EventRefused {

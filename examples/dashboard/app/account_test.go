@@ -87,7 +87,7 @@ func TestALoginWithAPasswordJustChangedIsOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for user, status := range map[*User]int{before: http.StatusSeeOther, after: http.StatusOK} {
-		sessionguardtest.LogIn(t, s.app.guard, s.client(), user).Get("/home").HasStatus(status)
+		sessionguardtest.Login(t, s.app.guard, s.client(), user).Get("/home").HasStatus(status)
 	}
 }
 

@@ -63,8 +63,8 @@ func (a *App) loginPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *App) login(w http.ResponseWriter, r *http.Request) {
-	user, err := find(r.Context(), r.FormValue("name"))
-	if err != nil || subtle.ConstantTimeCompare([]byte(user.Password), []byte(r.FormValue("password"))) != 1 {
+	user, err := find(r.Context(), r.PostFormValue("name"))
+	if err != nil || subtle.ConstantTimeCompare([]byte(user.Password), []byte(r.PostFormValue("password"))) != 1 {
 		http.Error(w, "Wrong name or password.", http.StatusUnauthorized)
 		return
 	}

@@ -26,7 +26,7 @@ func newApp(t *testing.T) (*App, *sessionguardtest.Client) {
 func TestHomeGreetsTheUser(t *testing.T) {
 	app, _ := newApp(t)
 	r := httptest.NewRequest("GET", "/home", nil)
-	sessionguardtest.LogIn(t, app.guard, r, users["ada"])
+	sessionguardtest.Login(t, app.guard, r, users["ada"])
 	w := httptest.NewRecorder()
 	app.ServeHTTP(w, r)
 	if w.Code != http.StatusOK || w.Body.String() != "Hello, ada. In your cart: 0\n" {
@@ -53,10 +53,10 @@ func TestLoginLeadsToTheRequestedPage(t *testing.T) {
 // A browser that is logged in without the forms, and a login that becomes older.
 func TestAdminPageNeedsTheRoleAndARecentLogin(t *testing.T) {
 	app, client := newApp(t)
-	sessionguardtest.LogIn(t, app.guard, client, users["ada"])
+	sessionguardtest.Login(t, app.guard, client, users["ada"])
 	client.Get("/admin").RedirectsTo("/?reason=forbidden")
 
-	sessionguardtest.LogIn(t, app.guard, client, users["grace"])
+	sessionguardtest.Login(t, app.guard, client, users["grace"])
 	client.Get("/admin").HasStatus(http.StatusOK)
 	sessionguardtest.Age(t, app.guard, client, 5*time.Minute)
 	client.Get("/admin").RedirectsTo("/login?next=%2Fadmin")
@@ -76,14 +76,14 @@ func TestHomeShowsTheCart(t *testing.T) {
 		cart, _ := app.guard.Get(r, "cart")
 		cart.Values["items"] = 3
 	})
-	sessionguardtest.LogIn(t, app.guard, client, users["ada"])
+	sessionguardtest.Login(t, app.guard, client, users["ada"])
 	client.Get("/home").Contains("In your cart: 3")
 }
 
 // The idle timeout, of one session.
 func TestLoginPageExplainsTheIdleTimeout(t *testing.T) {
 	app, client := newApp(t)
-	sessionguardtest.LogIn(t, app.guard, client, users["ada"])
+	sessionguardtest.Login(t, app.guard, client, users["ada"])
 	sessionguardtest.Idle(t, app.guard, client, 30*time.Minute)
 	sessionguardtest.LoggedOut(t, app.guard, client, store.ReasonIdle)
 	client.Get("/home").Follow().Contains("You were away for too long.")
@@ -93,7 +93,7 @@ func TestLoginPageExplainsTheIdleTimeout(t *testing.T) {
 func TestRequestsExtendTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app, client := newApp(t)
-		sessionguardtest.LogIn(t, app.guard, client, users["ada"])
+		sessionguardtest.Login(t, app.guard, client, users["ada"])
 		for range 3 {
 			client.Wait(29 * time.Minute)
 			client.Get("/home").HasStatus(http.StatusOK)

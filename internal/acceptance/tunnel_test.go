@@ -73,18 +73,39 @@ func through(t *testing.T, s *site, b *browser, proto, path string) *browser {
 		req.Header["Cookie"] = cookies
 	}
 	require.NoError(t, req.Write(conn))
-	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	read := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(read, req)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
+	t.Cleanup(func() { raw.Close() })
+	if proto == "HTTP/1.1" {
+		return &browser{testbrowser.New(t, "http://app.example", line{conn, read}), t}
+	}
 	var protocols http.Protocols
-	protocols.SetHTTP1(proto == "HTTP/1.1")
-	protocols.SetUnencryptedHTTP2(proto == "HTTP/2.0")
+	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{
 		Protocols:   &protocols,
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 	}
-	t.Cleanup(func() { raw.Close(); transport.CloseIdleConnections() })
-	return &browser{testbrowser.New(t, "http://app.example", transport), t}
+	single, err := transport.NewClientConn(t.Context(), "http", "app.example:80")
+	require.NoError(t, err)
+	return &browser{testbrowser.New(t, "http://app.example", single), t}
+}
+
+// A line sends requests on its connection over HTTP/1.1, one after the other. A transport
+// dials again, and there is only one tunnel: over HTTP/1.1 if its goroutine that has written a
+// request says so 50 ms late, over HTTP/2 if a request ends before the transport has noted the
+// connection. (A ClientConn never dials; over HTTP/1.1 it ends in the first case.)
+type line struct {
+	net.Conn
+	read *bufio.Reader
+}
+
+func (l line) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Write(l); err != nil {
+		return nil, err
+	}
+	return http.ReadResponse(l.read, r)
 }
 
 // overTunnels runs a test over both protocols, on the real clock.

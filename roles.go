@@ -204,7 +204,7 @@ func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hi
 // X-Forwarded-Method and X-Forwarded-Uri. If it changes the host, it must send that in
 // X-Forwarded-Host. Each must be there once. If the method or the address is missing or
 // invalid, the response is 403, and the log says why. So it is if the path has a segment
-// ".", "..", or "..%2f", because programs read it in different ways.
+// ".", "..", or "..%2f", or the address a "#", because programs read it in different ways.
 //
 // The proxy must pass on all other headers as they came. Origin and the Sec-Fetch-…
 // headers decide whether an unsafe request comes from another site, and whether a page of

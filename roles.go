@@ -18,7 +18,8 @@ import (
 //
 // Like every gate it decides anew on every request, and works with or without
 // [Guard.Handler] around it. Gates can be nested: all of them must agree. Responses
-// behind a gate are kept out of caches as by [NoCache].
+// behind a gate are kept out of caches as by [NoCache], also of one between [Guard.Handler]
+// and the gate.
 //
 // # Pages of other origins
 //
@@ -94,7 +95,11 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 				c.challengeAndRefuse(req, w, r, v, demand{challenge, factor})
 				return
 			}
-			next.ServeHTTP(w, r)
+			if w == http.ResponseWriter(&req.writer) {
+				next.ServeHTTP(w, r)
+			} else { // a middleware's, which may be a cache, and sees only what is in its own header
+				NoCache(next).ServeHTTP(w, r)
+			}
 		case id.pending:
 			c.challengeAndRefuse(req, w, r, factorRequired, demand{challenge: c.stepUp})
 		default:

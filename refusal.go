@@ -169,6 +169,7 @@ func (c *core) refuse(req *request, w http.ResponseWriter, r *http.Request, v ve
 func (c *core) challengeAndRefuse(req *request, w http.ResponseWriter, r *http.Request, v verdict, ask demand) {
 	custom, reason, rec := req.noteRefusal(w, v)
 	c.emitRefusal(req, v, reason, rec)
+	req.forbidCaching(w)
 	refusal, kind := &refusals[v], fetch.KindOf(r)
 	if reason == store.ReasonDeviceUnproven && req.mayProve(r) {
 		c.redirectBack(w, r)
@@ -300,6 +301,14 @@ func (c *core) emitRefusal(ctx context.Context, v verdict, reason store.Reason, 
 func (l *locked) neverCache() {
 	if !l.writer.Started() {
 		raise(&l.exposure, personal)
+	}
+}
+
+// forbidCaching keeps a response that is written to w out of the cache of a middleware, which sees
+// only what is in the header of its own ResponseWriter.
+func (req *request) forbidCaching(w http.ResponseWriter) {
+	if w != http.ResponseWriter(&req.writer) {
+		new(noStoreValues).enforce(w.Header())
 	}
 }
 

@@ -18,7 +18,8 @@ import (
 //
 // Like every gate it decides anew on every request, and works with or without
 // [Guard.Handler] around it. Gates can be nested: all of them must agree. Responses
-// behind a gate are kept out of caches as by [NoCache].
+// behind a gate are kept out of caches as by [NoCache], also of one between [Guard.Handler]
+// and the gate.
 //
 // # Pages of other origins
 //
@@ -94,7 +95,11 @@ func (c *core) gate(next http.Handler, challenge string, decide func(identity, *
 				c.challengeAndRefuse(req, w, r, v, demand{challenge, factor})
 				return
 			}
-			next.ServeHTTP(w, r)
+			if w == http.ResponseWriter(&req.writer) {
+				next.ServeHTTP(w, r)
+			} else { // a middleware's, which may be a cache, and sees only what is in its own header
+				NoCache(next).ServeHTTP(w, r)
+			}
 		case id.pending:
 			c.challengeAndRefuse(req, w, r, factorRequired, demand{challenge: c.stepUp})
 		default:
@@ -204,7 +209,7 @@ func (g *core) HideCookies(next http.Handler) http.Handler { return g.cookies.Hi
 // X-Forwarded-Method and X-Forwarded-Uri. If it changes the host, it must send that in
 // X-Forwarded-Host. Each must be there once. If the method or the address is missing or
 // invalid, the response is 403, and the log says why. So it is if the path has a segment
-// ".", "..", or "..%2f", because programs read it in different ways.
+// ".", "..", or "..%2f", or the address a "#", because programs read it in different ways.
 //
 // The proxy must pass on all other headers as they came. Origin and the Sec-Fetch-…
 // headers decide whether an unsafe request comes from another site, and whether a page of

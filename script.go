@@ -362,6 +362,7 @@ func (c *core) statusHandler(methods ...string) http.Handler {
 		l := req.lock()
 		s := l.status()
 		l.unlock()
+		req.forbidCaching(w)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s) // an error here means that the client has gone
 	})

@@ -37,6 +37,23 @@ func TestAuthRequestRefusesAPathThatLeadsElsewhere(t *testing.T) {
 	}
 }
 
+// No client sends a fragment. A program that splits one off would read another path or query than
+// the gates.
+func TestAuthRequestRefusesAFragment(t *testing.T) {
+	s := newSite(t, nil)
+	s.mux.Handle("/auth", s.guard.AuthRequest(s.guard.RequireFunc(func(_ *user, r *http.Request) bool {
+		return strings.HasSuffix(r.URL.Path, ".css") || r.FormValue("book") == "open"
+	})))
+	b := s.browse()
+	b.login("ada")
+	for _, uri := range []string{"/wiki/a.css", "/wiki/a%23.css", "/wiki?a=%23&book=open"} {
+		requireAnswer(t, b.ask("/auth", "GET", uri), 204, "")
+	}
+	for _, uri := range []string{"/wiki/secret", "/wiki/secret#.css", "/wiki/secret#/a.css?b", "/wiki?book=secret#&book=open", "/wiki?a=#&book=open"} {
+		requireAnswer(t, b.ask("/auth", "GET", uri), 403, "")
+	}
+}
+
 // A form that was parsed on the way to AuthRequest is that of the proxy's own request.
 func TestGatesOfAuthRequestReadTheOriginalsForm(t *testing.T) {
 	s := newSite(t, nil)

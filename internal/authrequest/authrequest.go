@@ -46,6 +46,11 @@ func Original(r *http.Request) (*http.Request, error) {
 	if err != nil || !strings.HasPrefix(uri, "/") {
 		return nil, fmt.Errorf("X-Forwarded-Uri is %.100q, which is not a path", uri)
 	}
+	// No client sends a fragment. Programs that split one off would read another path or query
+	// than gates, to which it would be a part of that.
+	if strings.Contains(uri, "#") {
+		return nil, fmt.Errorf("X-Forwarded-Uri is %.100q, which has a fragment", uri)
+	}
 	// A browser resolves "..", but not "..%2f". The proxy has resolved it to choose the
 	// application and the gates, and these would decide about another path than that.
 	if path, _, _ := strings.Cut(uri, "?"); localpath.Climbs(path) {

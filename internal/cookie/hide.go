@@ -3,6 +3,7 @@ package cookie
 import (
 	"context"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"strings"
 
@@ -75,6 +76,7 @@ func (w *hidingWriter) Header() http.Header {
 // recover from a panic and write an error page, and send it.
 func (w *hidingWriter) end() {
 	h := w.Unwrap().Header()
+	removeTrailers(h)
 	if !w.Started() {
 		w.hiding.remove(h)
 	} else if w.late {
@@ -92,6 +94,36 @@ func (h *hiding) remove(header http.Header) {
 	header.Del(dbsc.HeaderRegistration)
 	header.Del(dbsc.HeaderChallenge)
 	removeFunc(header, h.codec.has)
+	removeTrailers(header)
+}
+
+// removeTrailers removes what next may send after the body of what remove removes, announced or
+// not: something on the way may merge trailers into the header.
+func removeTrailers(header http.Header) {
+	for name, values := range header {
+		if trailer, ok := strings.CutPrefix(name, http.TrailerPrefix); ok && isHidden(trailer) {
+			delete(header, name)
+		} else if strings.EqualFold(name, "Trailer") {
+			var kept []string
+			for member := range strings.SplitSeq(strings.Join(values, ","), ",") {
+				if member = textproto.TrimString(member); member != "" && !isHidden(member) {
+					kept = append(kept, member)
+				}
+			}
+			if header[name] = kept; kept == nil {
+				delete(header, name)
+			}
+		}
+	}
+}
+
+// isHidden reports whether next may not send a trailer of that name.
+func isHidden(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Set-Cookie", "Clear-Site-Data", dbsc.HeaderRegistration, dbsc.HeaderChallenge:
+		return true
+	}
+	return false
 }
 
 // Commit implements [response.Hooks].

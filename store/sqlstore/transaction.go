@@ -113,6 +113,9 @@ const maxLostConnections = 20
 // time, and a refused writer has to poll. So the writers of one Store queue, and only those
 // of different processes poll. They poll often, to find the moment between two writers of
 // another process's queue.
+//
+// What succeeded after ctx has ended is uncertain: a driver that cancels a COMMIT, as lib/pq does,
+// keeps PostgreSQL from waiting for a synchronous standby, and gets a warning and no error.
 func (s *Store) write(ctx context.Context, f func() error) error {
 	if s.writeLock != nil {
 		select {
@@ -122,7 +125,10 @@ func (s *Store) write(ctx context.Context, f func() error) error {
 			return ctx.Err()
 		}
 	}
-	return s.retry(ctx, f)
+	if err := s.retry(ctx, f); err != nil {
+		return err
+	}
+	return uncertain(ctx.Err())
 }
 
 // transact runs f in a transaction. Whatever the server's default isolation is, each

@@ -60,6 +60,6 @@ func TestThrottleAllowsAnEventAfterTheClockWasSetBack(t *testing.T) {
 
 func TestAnEventOfTheApplicationsOwnIsLoggedByItsName(t *testing.T) {
 	var log strings.Builder
-	Event{Name: "exported"}.Log(t.Context(), slog.New(slog.NewTextHandler(&log, nil)))
-	require.Contains(t, log.String(), `msg="sessionguard: exported" event.name=sessionguard.exported`)
+	Event{Name: "app.exported"}.Log(t.Context(), slog.New(slog.NewTextHandler(&log, nil)))
+	require.Contains(t, log.String(), `msg=app.exported event.name=app.exported`)
 }

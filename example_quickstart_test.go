@@ -57,8 +57,8 @@ func newApp() (http.Handler, error) {
 		fmt.Fprint(w, `<!DOCTYPE html><form method="post"><input name="name"><input name="password" type="password"><button>Log in</button></form>`)
 	})
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-		user, err := find(r.Context(), r.FormValue("name"))
-		if err != nil || subtle.ConstantTimeCompare([]byte(user.Password), []byte(r.FormValue("password"))) != 1 {
+		user, err := find(r.Context(), r.PostFormValue("name"))
+		if err != nil || subtle.ConstantTimeCompare([]byte(user.Password), []byte(r.PostFormValue("password"))) != 1 {
 			http.Error(w, "Wrong name or password.", http.StatusUnauthorized)
 			return
 		}

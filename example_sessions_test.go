@@ -99,8 +99,8 @@ func ExampleClientAddrFrom() {
 		login.ServeHTTP(httptest.NewRecorder(), r)
 	}
 	// Output:
-	// logged_in from 203.0.113.7
-	// logged_in from 192.0.2.1
+	// sessionguard.logged_in from 203.0.113.7
+	// sessionguard.logged_in from 192.0.2.1
 }
 
 // Every user has at most two sessions. A third login ends the least recently active one,

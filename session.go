@@ -167,7 +167,9 @@ type core struct {
 // A middleware that overrides the method (_method, X-HTTP-Method-Override) belongs
 // inside. Only there does the guard see the method that arrived, and Logout and the
 // routes of Script go by that. If a safe request has become an unsafe one, gates refuse
-// it as cross-origin, and the other methods of the guard treat it as not wrapped.
+// it as cross-origin, and the other methods of the guard treat it as not wrapped. A
+// middleware inside that changes cookies has to replace them (Header.Set, Header.Del): the
+// guard does not notice what is written into the values that came.
 //
 // Handler calls the backend only when a handler or a gate needs the session. Responses
 // that never needed it keep their caching headers. All others are sent with those of

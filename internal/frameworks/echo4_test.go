@@ -23,7 +23,7 @@ func echo4Routes(e *echo.Echo, guard *sessionguard.Guard[*User]) {
 		return c.String(http.StatusOK, fmt.Sprint(session.Flashes(), " Welcome."))
 	})
 	e.POST("/login", func(c echo.Context) error {
-		user, ok := verify(c.FormValue("name"), c.FormValue("password"))
+		user, ok := verify(c.Request().PostFormValue("name"), c.Request().PostFormValue("password"))
 		if !ok {
 			return echo.NewHTTPError(http.StatusUnauthorized, "Wrong name or password.")
 		}

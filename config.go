@@ -73,7 +73,7 @@ type Config[U User] struct {
 	// is called at every login and on every request. A login that lacks a factor is
 	// pending: nobody is logged in, and only [Guard.Pending] returns the user. If a user
 	// can log in in several ways, name only what all of these ways prove. A session that
-	// its cookie has revived ([Remember]) needs none again. Default: none.
+	// its cookie has revived ([Remember]) does not need them again. Default: none.
 	Factors func(U) []string
 	// FactorTimeout is how long a pending login waits for the factors that it lacks. It
 	// counts for each factor from when that was proven. Default: 5 minutes.

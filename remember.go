@@ -17,11 +17,11 @@ import (
 // There is no second cookie: the browser keeps the session cookie. If the browser comes
 // back after the idle timeout, the session is revived under a new token. The user is
 // logged in, but the session's values are gone, and [Guard.RequireFresh] requires a new
-// login. Config.Factors asks for none again of what the login has proven: if the cookie
+// login. Config.Factors does not ask again for what the login has proven: if the cookie
 // alone must not open a page, put [Guard.RequireFactor] around it, or log its users in
-// without Remember. A session that is bound to a device (Config.DeviceProof) is revived only with a
-// proof of that device. The cookie alone, copied from a disk or a backup, revives
-// nothing.
+// without Remember. A session that is bound to a device (Config.DeviceProof) is revived
+// only with a proof of that device. The cookie alone, copied from a disk or a backup,
+// revives nothing.
 //
 // Only a login with Remember moves the end of a remembered session. A login without it,
 // while the session lives, keeps that end. The absolute timeout is RememberFor if that is

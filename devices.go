@@ -30,10 +30,10 @@ type Session struct {
 	Expires         time.Time // the absolute timeout
 	RememberedUntil time.Time // until when it can be revived ([Remember]); the zero time if it cannot
 
-	// UserAgent names the client, such as "Firefox on Windows", and Address is its address
+	// Client names the client, such as "Firefox on Windows", and Address is its address
 	// (see Config.ClientAddr), both at the last login or revival. Clients choose their
 	// User-Agent.
-	UserAgent, Address string
+	Client, Address string
 
 	Label   string   // what a person calls the device: see [Label]; "" if nothing
 	Factors []Factor // how the user has proven who they are; none after a revival
@@ -165,14 +165,14 @@ func (c *core) isListed(rec store.Record, now store.Time) bool {
 func (c *core) sessionOf(rec store.Record, now store.Time) Session {
 	details := rec.Detail()
 	s := Session{
-		UserID:    c.userID(rec),
-		ID:        rec.ID,
-		Created:   rec.Created.Time(),
-		LastSeen:  rec.LastSeen.Time(),
-		Expires:   rec.Expires.Time(),
-		UserAgent: rec.UserAgent,
-		Address:   rec.Address,
-		Label:     details.Label,
+		UserID:   c.userID(rec),
+		ID:       rec.ID,
+		Created:  rec.Created.Time(),
+		LastSeen: rec.LastSeen.Time(),
+		Expires:  rec.Expires.Time(),
+		Client:   rec.Client,
+		Address:  rec.Address,
+		Label:    details.Label,
 	}
 	for _, f := range provenFactors(rec) {
 		s.Factors = append(s.Factors, Factor{f.Name, f.At.Time()})

@@ -346,8 +346,8 @@ func (t *throttle) allow(now store.Time) (n int) {
 	return n
 }
 
-// device returns what a session records of the client that logged in.
-func (c *core) device(r *http.Request) (userAgent, address string) {
+// clientOf returns what a session records of the client that logged in: its name and address.
+func (c *core) clientOf(r *http.Request) (client, address string) {
 	address = c.addressOf(r)
 	return useragent.Summary(r.UserAgent()), address
 }

@@ -86,7 +86,7 @@ func ExampleGuard_AllSessions_end() {
 			fmt.Println(err)
 			return
 		}
-		if session.UserAgent == "" {
+		if session.Client == "" {
 			if err := guard.EndSession(ctx, session.UserID, session.ID); err != nil && !errors.Is(err, sessionguard.ErrNoSession) {
 				fmt.Println(err)
 			}

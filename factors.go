@@ -281,7 +281,7 @@ func (l *locked) newLogin(n *login) error {
 func (l *locked) newSession(user User, kind owner.Kind) (token string, next store.Record) {
 	ownerName := l.core.owners.Of(kind, user.UserID())
 	token, key := l.core.newToken(ownerName)
-	userAgent, address := l.core.device(l.caller)
+	client, address := l.core.clientOf(l.caller)
 	made := new(struct { // one piece of memory
 		session store.Session
 		details store.Details
@@ -293,7 +293,7 @@ func (l *locked) newSession(user User, kind owner.Kind) (token string, next stor
 		Stamp:         stamp.Of(user),
 		Authenticated: l.now,
 		Created:       l.now,
-		UserAgent:     userAgent,
+		Client:        client,
 		Address:       address,
 		Details:       &made.details,
 	}

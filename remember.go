@@ -125,7 +125,7 @@ func (c *core) revive(ctx context.Context, q query, old store.Record, value stri
 	details.Rotated = max(q.now, old.Authenticated+1)
 	details.SuccessorToken = c.cookies.SealSuccessor(value, token)
 	session := *old.Session
-	session.UserAgent, session.Address = c.device(q.request)
+	session.Client, session.Address = c.clientOf(q.request)
 	session.Key, session.Values, session.Details = key, nil, &details
 	next := store.Record{Session: &session, LastSeen: details.Rotated - 1} // see tokenUnused
 

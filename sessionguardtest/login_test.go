@@ -104,7 +104,7 @@ func TestLoginHasTheOptionsAndTheRequestsDevice(t *testing.T) {
 	require.Len(t, sessions, 1)
 	s := sessions[0]
 	require.Equal(t, "laptop", s.Label)
-	require.Equal(t, "Firefox on Linux", s.UserAgent)
+	require.Equal(t, "Firefox on Linux", s.Client)
 	require.Equal(t, "203.0.113.9", s.Address)
 	require.Equal(t, "pwd", s.Factors[0].Name)
 	require.False(t, s.RememberedUntil.IsZero())

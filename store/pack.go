@@ -192,13 +192,13 @@ func eachString(sessions []Session, f func(*string)) {
 		s := &sessions[i]
 		texts := append(make([]*string, 0, 6), &s.ID, &s.Owner, &s.Stamp, &s.Address)
 		same := 0
-		for sessions[same].UserAgent != s.UserAgent {
+		for sessions[same].Client != s.Client {
 			same++
 		}
 		if same == i {
-			texts = append(texts, &s.UserAgent)
+			texts = append(texts, &s.Client)
 		} else {
-			s.UserAgent = sessions[same].UserAgent
+			s.Client = sessions[same].Client
 		}
 		if s.Details != nil {
 			texts = append(texts, &s.Details.Label)

@@ -236,7 +236,7 @@ func testSession(owner string) Record {
 	r := testRecord(owner, time.Hour)
 	r.Key[0] %= 3
 	r.Stamp, r.Values, r.Created = "stamp of "+r.ID, randomValues(), r.LastSeen
-	r.UserAgent, r.Address = "browser of "+r.ID, "address of "+r.ID
+	r.Client, r.Address = "browser of "+r.ID, "address of "+r.ID
 	r.Details = &Details{Label: "label of " + r.ID}
 	return r
 }

@@ -78,7 +78,7 @@ type Session struct {
 	Expires       Time          // end of the absolute timeout
 	IdleTimeout   time.Duration // how long after LastSeen the session ends
 	Version       uint64        // incremented by every Save
-	UserAgent     string        // the client that logged in or revived the session, in short
+	Client        string        // the client that logged in or revived the session, in short
 	Address       string        // the address of that client
 	Values        []byte        // opaque to backends, which need not tell nil from empty
 	Details       *Details      // may be nil, which backends need not tell from zero Details

@@ -60,7 +60,7 @@ func TestSessionsListsTheLoginsOfAUser(t *testing.T) {
 			Authenticated: start.Add(time.Hour),
 			LastSeen:      list[0].LastSeen, // touched when the response begins
 			Expires:       start.Add(time.Hour + absolute),
-			UserAgent:     "Firefox on Linux",
+			Client:        "Firefox on Linux",
 			Address:       "pipe",
 		}, list[0])
 		require.Equal(s.T, start.Add(time.Hour+5*time.Minute), list[0].FreshUntil(5*time.Minute))
@@ -72,7 +72,7 @@ func TestSessionsListsTheLoginsOfAUser(t *testing.T) {
 			LastSeen:        start,
 			Expires:         start.Add(twoWeeks),
 			RememberedUntil: start.Add(twoWeeks),
-			UserAgent:       "Safari on iPhone",
+			Client:          "Safari on iPhone",
 			Address:         "pipe",
 		}, list[1], "a dormant session is listed, so that the user can end it")
 		require.NotEqual(s.T, list[0].ID, list[1].ID)

@@ -35,7 +35,7 @@ var labels = []promise{
 					after := requireLabel(t, name, "second 🦊", here, there)
 					require.Equal(t, before.ID, after.ID)
 					require.True(t, before.Created.Equal(after.Created))
-					require.Equal(t, before.UserAgent, after.UserAgent)
+					require.Equal(t, before.Client, after.Client)
 					require.Equal(t, before.Address, after.Address)
 				}
 				require.ErrorIs(t, there.guard.SetLabel(t.Context(), newUser(), before.ID, "mine"), sessionguard.ErrNoSession)

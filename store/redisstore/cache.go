@@ -112,7 +112,7 @@ func (c *cache) put(key store.Key, e cachedRecord) {
 	const overhead = 600 // a session without its strings and values, and its map entries
 	d := e.Detail()
 	size := overhead + len(e.ID) + len(e.Owner) + len(e.Stamp) + len(e.Values) +
-		len(e.UserAgent) + len(e.Address) + len(d.SuccessorToken) + len(d.Label)
+		len(e.Client) + len(e.Address) + len(d.SuccessorToken) + len(d.Label)
 	if d.Actor != nil {
 		size += len(d.Actor.Owner) + len(d.Actor.ID) + len(d.Actor.Key)
 	}

@@ -81,7 +81,7 @@ func createMany(b *testing.B, s *Store, n int) {
 		all.Go(func() {
 			for left.Add(-1) >= 0 {
 				r := newSession(newOwner())
-				r.Values, r.Created, r.UserAgent, r.Address = nil, r.Authenticated, "Firefox 140 on Windows", "203.0.113.7"
+				r.Values, r.Created, r.Client, r.Address = nil, r.Authenticated, "Firefox 140 on Windows", "203.0.113.7"
 				if _, err := s.Create(b.Context(), r, store.Limit{Max: 10}); err != nil {
 					b.Error(err)
 					return

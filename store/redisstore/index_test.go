@@ -236,7 +236,7 @@ func TestPagesAreFullWhereSessionsHaveExpired(t *testing.T) {
 	var live []string
 	for i := range 60 {
 		r := newSession(owner)
-		r.UserAgent = strings.Repeat("u", 100*i) // some heads are long
+		r.Client = strings.Repeat("u", 100*i) // some heads are long
 		r.Values = make([]byte, 5000)
 		createRecord(t, s, r)
 		if i%3 == 0 {

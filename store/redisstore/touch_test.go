@@ -179,7 +179,7 @@ func TestTouchOfALongRecord(t *testing.T) {
 	s := openAlone(t)
 	for _, long := range []func(*store.Record){
 		func(r *store.Record) { r.Values = make([]byte, 5000) },
-		func(r *store.Record) { r.UserAgent = string(make([]byte, 5000)) },
+		func(r *store.Record) { r.Client = string(make([]byte, 5000)) },
 	} {
 		r := createLongLived(t, s, long)
 		require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen+1))

@@ -33,7 +33,7 @@ var recordChecks = []check{
 		odd := "=Jürgen \"ß\" 李小龙 🦊 '; DROP TABLE sessions; --\n\t{1}%_*?[a-z]\\"
 		r.Owner += odd
 		r.Key = newKeyFor(r.Owner)
-		r.UserAgent += odd
+		r.Client += odd
 		r.Address += odd
 		r.Stamp += "\u00a0é\u0301 "
 		r.IdleTimeout = 100 * 365 * 24 * time.Hour

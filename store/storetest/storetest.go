@@ -99,7 +99,7 @@ func newRecord() store.Record {
 			Stamp:         "stamp " + rand.Text(),
 			Authenticated: now.Add(-2*time.Hour) + 1,
 			Created:       now.Add(-3*time.Hour) + 4,
-			UserAgent:     "user agent " + rand.Text(),
+			Client:        "user agent " + rand.Text(),
 			Address:       "address " + rand.Text(),
 			Expires:       now.Add(8*time.Hour) + 2,
 			IdleTimeout:   time.Hour + 3*time.Millisecond,

@@ -56,7 +56,7 @@ func (a *App) showDevices(w http.ResponseWriter, r *http.Request, name string, p
 			ID:         s.ID,
 			Current:    s.Current,
 			Label:      s.Label,
-			Name:       cmp.Or(s.UserAgent, "Unknown device"),
+			Name:       cmp.Or(s.Client, "Unknown device"),
 			Address:    s.Address,
 			LoggedIn:   ago(s.Created, now),
 			LastActive: ago(s.LastSeen, now),

@@ -59,7 +59,7 @@ func (a *App) whoIsOnline(r *http.Request, people []*User) (shown online, err er
 			Person:     cmp.Or(names[s.UserID], s.UserID),
 			PersonID:   s.UserID,
 			Label:      s.Label,
-			Name:       cmp.Or(s.UserAgent, "Unknown device"),
+			Name:       cmp.Or(s.Client, "Unknown device"),
 			Actor:      cmp.Or(names[s.Actor], s.Actor),
 			Current:    s.Current,
 			LastActive: ago(s.LastSeen, now),

@@ -28,7 +28,7 @@ func Append(b []byte, s *store.Session) []byte {
 	b = binary.AppendVarint(b, int64(s.Expires))
 	b = binary.AppendVarint(b, int64(s.IdleTimeout))
 	b = binary.AppendVarint(b, int64(s.Created))
-	b = appendText(b, s.UserAgent)
+	b = appendText(b, s.Client)
 	b = appendText(b, s.Address)
 	if s.Details == nil {
 		return append(b, 0)
@@ -78,7 +78,7 @@ func Parse(key store.Key, b []byte) (*store.Session, error) {
 		Expires:       store.Time(p.int()),
 		IdleTimeout:   time.Duration(p.int()),
 		Created:       store.Time(p.int()),
-		UserAgent:     p.text(),
+		Client:        p.text(),
 		Address:       p.text(),
 	}
 	if p.bool() {

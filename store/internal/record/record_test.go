@@ -19,7 +19,7 @@ var (
 	full = store.Session{
 		Key: key, ID: "id", Owner: "session=\x00ada\xff", Stamp: "stamp",
 		Authenticated: 1, Expires: math.MaxInt64, IdleTimeout: 100*365*24*time.Hour + 1,
-		Created: -1, UserAgent: "user agent", Address: "address",
+		Created: -1, Client: "user agent", Address: "address",
 		Details: &store.Details{
 			RememberUntil: 1 << 53, Rotated: math.MinInt64,
 			SuccessorToken: []byte{0, 1},

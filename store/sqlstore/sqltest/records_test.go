@@ -24,7 +24,7 @@ func newRecordOf(owner string) store.Record {
 		ID: rand.Text(), Owner: owner, Authenticated: at, Version: 1,
 		Expires: at.Add(12 * time.Hour), IdleTimeout: 30 * time.Minute,
 		Values:  []byte("values"),
-		Created: at, UserAgent: "Firefox on Linux", Address: "192.0.2.1",
+		Created: at, Client: "Firefox on Linux", Address: "192.0.2.1",
 	}}
 	for rand.Read(r.Key[:]); r.Key.Group() != store.GroupOf(owner); {
 		rand.Read(r.Key[:])

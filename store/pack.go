@@ -186,7 +186,7 @@ func joinStrings(sessions []Session) {
 }
 
 // eachString calls f for each string that is not empty and is likely to be of one session
-// alone. Sessions with the same user agent share it.
+// alone. Sessions with the same client share it.
 func eachString(sessions []Session, f func(*string)) {
 	for i := range sessions {
 		s := &sessions[i]

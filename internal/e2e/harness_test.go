@@ -21,6 +21,7 @@ func forEachEngine(t *testing.T, test func(t *testing.T, b *browser)) {
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
 			b := sharedBrowser(t, e)
+			defer failWithVisit(t)
 			test(t, b)
 			must(t, b.Open("about:blank")) // so that the idle browser runs no page of a test
 		})

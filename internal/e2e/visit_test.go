@@ -26,8 +26,19 @@ const (
 
 var passwords = map[string]string{"ada": "analytical-engine", "grace": "nanoseconds-matter"}
 
-// visitFailure is the panic value of a failed step. measureCell recovers it.
+// visitFailure is the panic value of a failed step. failWithVisit and measureCell recover it.
 type visitFailure struct{ error }
+
+// failWithVisit is deferred, and fails the test if a step of a visit has failed.
+func failWithVisit(t *testing.T) {
+	switch p := recover().(type) {
+	case nil:
+	case visitFailure:
+		t.Fatal(p.error)
+	default:
+		panic(p)
+	}
+}
 
 func (v *visit) must(err error) {
 	if err != nil {
@@ -48,15 +59,7 @@ func (v *visit) begin() {
 
 // complete begins the visit, takes its steps, and ends it. A step that fails fails the test.
 func (v *visit) complete(steps func(v *visit)) {
-	defer func() {
-		if p := recover(); p != nil {
-			failure, ok := p.(visitFailure)
-			if !ok {
-				panic(p)
-			}
-			v.T.Fatal(failure.error)
-		}
-	}()
+	defer failWithVisit(v.T)
 	v.begin()
 	steps(v)
 	v.must(v.end())

@@ -2,13 +2,23 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/gorilla/sessions"
+
+	"github.com/sessionguard-go/sessionguard/internal/useragent"
+	codec "github.com/sessionguard-go/sessionguard/internal/values"
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 const checkingName = "the least with the checks of a protected request"
@@ -21,12 +31,16 @@ const checkingName = "the least with the checks of a protected request"
 // begins, and again when the handler has returned; goes over all headers of the response both
 // times; and does none of that without a lock.
 //
-// It has no values, no logins with a cookie, no options, no streams, and no errors of a backend.
-// All refusals are recorded, and nobody is told of them.
+// Its login asks for the user too, indexes the session by that, stores what sessionguard lists of
+// it, writes a record of the audit trail, and stores the values before the response begins.
+//
+// It has no logins with a cookie, no options, no streams, no limits, nothing that expires, and no
+// errors of a backend. All refusals are recorded, and nobody is told of them.
 type checkingGuard struct {
 	*leastGuard
 	origin *http.CrossOriginProtection
-	inner  http.Handler
+	byUser map[string][]*leastSession
+	log    *slog.Logger
 }
 
 // checkingState is what a checkingGuard knows of a request. It is the handler's context and
@@ -50,24 +64,35 @@ type checkingState struct {
 // newCheckingSubject returns a site behind a checkingGuard, whose refusals are those of s.
 func newCheckingSubject(t testing.TB, s subject) subject {
 	t.Helper()
-	g := &checkingGuard{leastGuard: newLeastGuard(t, s), origin: http.NewCrossOriginProtection()}
-	g.inner = g.requireEngineer(http.HandlerFunc(page))
-	return subject{name: checkingName, page: g, login: http.HandlerFunc(g.login), logout: http.HandlerFunc(g.logout)}
+	g := &checkingGuard{
+		leastGuard: newLeastGuard(t, s),
+		origin:     http.NewCrossOriginProtection(),
+		byUser:     map[string][]*leastSession{},
+		log:        slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+	return subject{
+		name:   checkingName,
+		page:   g.handler(g.requireEngineer(http.HandlerFunc(page))),
+		login:  g.handler(http.HandlerFunc(g.login)),
+		logout: http.HandlerFunc(g.logout),
+	}
 }
 
-func (g *checkingGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	own := &checkingState{parent: r.Context(), w: w, guard: g}
-	own.http = *r.WithContext(own)
-	returned := false
-	defer func() {
-		if !returned { // the page of whoever recovers the panic is not cached either
-			own.forbidCaching()
-		}
-	}()
-	check(g.allowed(r))
-	g.inner.ServeHTTP(own, &own.http)
-	own.end()
-	returned = true
+func (g *checkingGuard) handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		own := &checkingState{parent: r.Context(), w: w, guard: g}
+		own.http = *r.WithContext(own)
+		returned := false
+		defer func() {
+			if !returned { // the page of whoever recovers the panic is not cached either
+				own.forbidCaching()
+			}
+		}()
+		check(g.allowed(r))
+		next.ServeHTTP(own, &own.http)
+		own.end()
+		returned = true
+	})
 }
 
 // allowed reports whether r counts as a request of a person, and comes from this site.
@@ -123,6 +148,63 @@ func (own *checkingState) authenticate(r *http.Request) bool {
 	var err error
 	own.user, err = find(r.Context(), own.session.user)
 	return err == nil && own.user.IsActive()
+}
+
+// login logs in the user of the request, and stores the site's values.
+func (g *checkingGuard) login(w http.ResponseWriter, r *http.Request) {
+	own := r.Context().Value(g).(*checkingState)
+	own.logIn(userLoggingIn(r))
+	session := sessions.NewSession(nil, "session")
+	for k, v := range values {
+		session.Values[k] = v
+	}
+	own.store(session.Values)
+	page(w, r)
+}
+
+func (own *checkingState) logIn(u *user) {
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	g, now := own.guard, time.Now()
+	var err error
+	own.user, err = find(own, u.id)
+	check(err == nil && own.user.IsActive())
+	var key [sha256.Size]byte
+	own.cookie, key = g.newToken()
+	own.session = &leastSession{user: u.id, seen: now.UnixNano(), expires: now.Add(absolute).UnixNano(), details: store.Session{
+		Key:         key,
+		ID:          rand.Text(),
+		Owner:       "user:" + u.id,
+		Created:     store.TimeOf(now),
+		IdleTimeout: idle,
+		Client:      useragent.Summary(own.http.UserAgent()),
+		Address:     own.http.RemoteAddr,
+	}}
+	g.mu.Lock()
+	g.sessions[key] = own.session
+	g.byUser[own.session.details.Owner] = append(g.byUser[own.session.details.Owner], own.session)
+	g.mu.Unlock()
+	hash := sha256.Sum256([]byte(own.session.details.ID))
+	g.log.LogAttrs(own, slog.LevelInfo, "sessionguard: logged in",
+		slog.Group("event", "name", "sessionguard.logged_in"),
+		slog.Group("user", "id", u.id),
+		slog.Group("session", "id", hex.EncodeToString(hash[:8])),
+		slog.Group("client", "address", own.session.details.Address),
+		slog.Group("http", slog.Group("request", "method", own.http.Method)),
+		slog.Group("url", "path", own.http.URL.Path))
+}
+
+// store stores values in the session, and sets the cookie.
+func (own *checkingState) store(m map[any]any) {
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	encoded, err := codec.Encode(m, nil)
+	check(err == nil)
+	stored := codec.Bag{"session": encoded}.Marshal()
+	own.guard.mu.Lock()
+	own.session.details.Values = stored
+	own.guard.mu.Unlock()
+	http.SetCookie(own.w, &http.Cookie{Name: "session", Value: own.cookie, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 }
 
 // end ends a request whose handler has returned.

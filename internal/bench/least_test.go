@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sessionguard-go/sessionguard/store"
 )
 
 const leastName = "the least that a guard can do"
@@ -33,7 +35,8 @@ type leastGuard struct {
 
 type leastSession struct {
 	user          string
-	seen, expires int64 // nanoseconds
+	seen, expires int64         // nanoseconds
+	details       store.Session // of a checkingGuard
 }
 
 // leastState is what leastGuard allocates for a request: as much as sessionguard does.
@@ -101,13 +104,19 @@ func (g *leastGuard) sign(b, random []byte) []byte {
 	return m.Sum(b)
 }
 
-func (g *leastGuard) login(w http.ResponseWriter, r *http.Request) {
+// newToken returns a cookie's value and the key of its session.
+func (g *leastGuard) newToken() (value string, key [sha256.Size]byte) {
 	token := make([]byte, 32, 64)
 	rand.Read(token)
-	value := base64.RawURLEncoding.EncodeToString(g.sign(token, token)[:48])
+	value = base64.RawURLEncoding.EncodeToString(g.sign(token, token)[:48])
+	return value, sha256.Sum256([]byte(value))
+}
+
+func (g *leastGuard) login(w http.ResponseWriter, r *http.Request) {
+	value, key := g.newToken()
 	g.mu.Lock()
 	now := time.Now()
-	g.sessions[sha256.Sum256([]byte(value))] = &leastSession{userLoggingIn(r).id, now.UnixNano(), now.Add(absolute).UnixNano()}
+	g.sessions[key] = &leastSession{user: userLoggingIn(r).id, seen: now.UnixNano(), expires: now.Add(absolute).UnixNano()}
 	g.mu.Unlock()
 	http.SetCookie(w, &http.Cookie{Name: "session", Value: value})
 	page(w, r)

@@ -141,7 +141,7 @@ func (s subject) serves(kind string) bool {
 	case bareName, touchingName:
 		return !slices.Contains(otherKinds, kind)
 	case leastName, checkingName:
-		return !slices.Contains(otherKinds, kind) || slices.Contains(refusedKinds, kind)
+		return kind != "value read" && kind != "value written" && kind != "logout" && (kind != "login" || s.name == checkingName)
 	}
 	return true
 }

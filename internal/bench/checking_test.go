@@ -79,20 +79,22 @@ func newCheckingSubject(t testing.TB, s subject) subject {
 }
 
 func (g *checkingGuard) handler(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		own := &checkingState{parent: r.Context(), w: w, guard: g}
-		own.http = *r.WithContext(own)
-		returned := false
-		defer func() {
-			if !returned { // the page of whoever recovers the panic is not cached either
-				own.forbidCaching()
-			}
-		}()
-		check(g.allowed(r))
-		next.ServeHTTP(own, &own.http)
-		own.end()
-		returned = true
-	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(next, w, r) })
+}
+
+func (g *checkingGuard) serve(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	own := &checkingState{parent: r.Context(), w: w, guard: g}
+	own.http = *r.WithContext(own)
+	returned := false
+	defer func() {
+		if !returned { // the page of whoever recovers the panic is not cached either
+			own.forbidCaching()
+		}
+	}()
+	check(g.allowed(r))
+	next.ServeHTTP(own, &own.http)
+	own.end()
+	returned = true
 }
 
 // allowed reports whether r counts as a request of a person, and comes from this site.

@@ -51,11 +51,24 @@ func (e *engine) missingPackages() []string {
 	return packages
 }
 
-// launch starts a browser with a new, empty profile.
+// launch starts a browser with a new, empty profile. If that fails it tries once more, because
+// WebKit's driver sometimes waits for ever for the browser that it has started.
 func (e *engine) launch(configure ...func(*browser)) (*browser, error) {
 	if missing := e.missingPackages(); missing != nil {
 		return nil, fmt.Errorf("%s is not installed: apt-get install --no-install-recommends %s", e.name, strings.Join(missing, " "))
 	}
+	b, err := e.tryToLaunch(configure)
+	if err == nil {
+		return b, nil
+	}
+	b, again := e.tryToLaunch(configure)
+	if again != nil {
+		return nil, errors.Join(err, again)
+	}
+	return b, nil
+}
+
+func (e *engine) tryToLaunch(configure []func(*browser)) (*browser, error) {
 	dir, err := os.MkdirTemp("", "e2e-")
 	if err != nil {
 		return nil, err

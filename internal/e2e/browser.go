@@ -52,7 +52,7 @@ func (e *engine) missingPackages() []string {
 }
 
 // launch starts a browser with a new, empty profile. If that fails it tries once more, because
-// WebKit's driver sometimes waits for ever for the browser that it has started.
+// WebKit's driver has waited for a minute for the browser that it had started.
 func (e *engine) launch(configure ...func(*browser)) (*browser, error) {
 	if missing := e.missingPackages(); missing != nil {
 		return nil, fmt.Errorf("%s is not installed: apt-get install --no-install-recommends %s", e.name, strings.Join(missing, " "))

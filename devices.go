@@ -281,11 +281,11 @@ func (c *core) changeDetails(ctx context.Context, owner, id string, change func(
 		}
 		session := *rec.Session
 		session.Details = &details
-		err = c.backend.Save(ctx, store.Record{Session: &session, LastSeen: rec.LastSeen})
+		session.Version++
+		saved := store.Record{Session: &session, LastSeen: rec.LastSeen}
+		err = c.backend.Save(ctx, saved)
 		if err == nil {
-			saved := session // which the backend may have kept
-			saved.Version++
-			return store.Record{Session: &saved, LastSeen: rec.LastSeen}, nil
+			return saved, nil
 		}
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			return rec, err

@@ -114,11 +114,11 @@ type Backend interface {
 	// activity, however late its Touch arrives.
 	Touch(ctx context.Context, key Key, seen Time) error
 
-	// Save stores r.Values and r.Details in the session under r.Key, increments its
-	// Version, and changes nothing else. It returns ErrNotFound if there is no session, and
-	// ErrConflict if its Version is not r.Version. A backend may rely on this: r.Session
-	// and the stored session differ in these two fields alone, and have the same
-	// Details.RememberUntil. LastSeen may differ, and is not stored.
+	// Save stores r.Values, r.Details and r.Version in the session under r.Key, and changes
+	// nothing else. It returns ErrNotFound if there is no session, and ErrConflict unless
+	// its Version is r.Version - 1. A backend may rely on this: r.Session and the stored
+	// session differ in these three fields alone, and have the same Details.RememberUntil.
+	// LastSeen may differ, and is not stored.
 	Save(ctx context.Context, r Record) error
 
 	// Delete ends a session and returns it as it was; Values may be missing. Of several

@@ -102,13 +102,10 @@ func (m *Memory) Save(_ context.Context, r Record) error {
 	if lookupErr(s.record(slot).Session) != nil {
 		return ErrNotFound
 	}
-	saved := *s.session(slot) // a copy, because others may be reading the original
-	if saved.Version != r.Version {
+	if s.session(slot).Version != r.Version-1 {
 		return ErrConflict
 	}
-	saved.Version++
-	saved.Values, saved.Details = r.Values, r.Details
-	s.replace(slot, &saved)
+	s.replace(slot, r.Session)
 	return nil
 }
 

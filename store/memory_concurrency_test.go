@@ -45,7 +45,7 @@ func TestMemoryStaysConsistentUnderLoad(t *testing.T) {
 					m.ByOwner(t.Context(), old.Owner, "", MaxPage)
 				}
 				m.Touch(t.Context(), old.Key, TimeOf(time.Now()))
-				m.Save(t.Context(), atVersion(old, 0))
+				m.Save(t.Context(), atVersion(old, 1))
 				m.Load(t.Context(), old.Key)
 			}
 		})
@@ -231,7 +231,7 @@ func TestMemoryReplaceDetectsSaveMeanwhile(t *testing.T) {
 		for range 10 {
 			runtime.Gosched()
 		}
-		require.NoError(t, m.Save(t.Context(), r))
+		require.NoError(t, m.Save(t.Context(), atVersion(r, r.Version+1)))
 		m.shards[1].Unlock()
 		wg.Wait()
 		require.ErrorIs(t, err, ErrConflict)

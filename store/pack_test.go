@@ -61,8 +61,8 @@ func TestMemoryRecordStaysAsItWasLoaded(t *testing.T) {
 		case 2:
 			saved := copyOf(r)
 			saved.Values = randomValues()
-			require.NoError(t, m.Save(t.Context(), saved))
 			saved.Version++
+			require.NoError(t, m.Save(t.Context(), saved))
 			now[r.Key] = asText(saved)
 		}
 	}
@@ -96,7 +96,7 @@ func TestMemoryRecordIsNotWrittenToWhileItIsRead(t *testing.T) {
 					got, err := m.Load(t.Context(), r.Key)
 					require.NoError(t, err)
 					require.Equal(t, asText(r), asText(got))
-					m.Save(t.Context(), got)
+					m.Save(t.Context(), atVersion(got, got.Version+1))
 					m.Delete(t.Context(), r.Key, ReasonLoggedOut)
 					require.Equal(t, asText(r), asText(got))
 				}
@@ -161,7 +161,7 @@ func TestMemoryFreesPacksOfEndedSessions(t *testing.T) {
 	for i, key := range keys {
 		r, err := m.Load(t.Context(), key)
 		require.NoError(t, err)
-		require.NoError(t, m.Save(t.Context(), r))
+		require.NoError(t, m.Save(t.Context(), atVersion(r, r.Version+1)))
 		require.NoError(t, errOf(m.Delete(t.Context(), key, ReasonLoggedOut)))
 		if i%100 == 0 {
 			requireDense()
@@ -193,8 +193,8 @@ func TestMemoryForgetsLongValuesOfEndedSession(t *testing.T) {
 	save := func() {
 		saved = copyOf(saved)
 		saved.Values = longValues()
-		require.NoError(t, m.Save(t.Context(), saved))
 		saved.Version++
+		require.NoError(t, m.Save(t.Context(), saved))
 	}
 	ended.Values = longValues()
 	mustCreate(t, m, ended, saved)

@@ -97,6 +97,7 @@ func TestTheGraceEndsByTheNodesOwnClock(t *testing.T) {
 			device := *details.Device
 			device.Proven = store.TimeOf(time.Now().Add(ahead))
 			details.Device, session.Details = &device, &details
+			session.Version++
 			require.NoError(t, memory.Save(t.Context(), store.Record{Session: &session}))
 			require.Equal(t, admitted, thief.loggedIn(), ahead)
 		}

@@ -163,6 +163,7 @@ func (f *failingBackend) Count(ctx context.Context, realm string) (int, error) {
 func withValues(r store.Record, values []byte) store.Record {
 	s := *r.Session
 	s.Values = values
+	s.Version++
 	r.Session = &s
 	return r
 }

@@ -304,6 +304,7 @@ func TestSessionShowsFactorsAndActor(t *testing.T) {
 		details.Actor = &store.Actor{Owner: sessionCookie + "=grace", ID: "id"}
 		changed := *rec.Session
 		changed.Details = &details
+		changed.Version++
 		require.NoError(t, backend.Save(t.Context(), store.Record{Session: &changed}))
 
 		list, err := s.guard.Sessions(t.Context(), "ada")

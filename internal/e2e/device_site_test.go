@@ -330,6 +330,7 @@ func (s *deviceSite) proveLongAgo(user string) {
 			session, details, device := *rec.Session, rec.Detail(), *rec.Detail().Device
 			device.Proven = device.Proven.Add(-time.Hour)
 			details.Device, session.Details = &device, &details
+			session.Version++
 			rec.Session = &session
 			err = errors.Join(err, s.backend.Save(s.Context(), rec))
 		}

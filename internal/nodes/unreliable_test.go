@@ -102,13 +102,14 @@ func (u *unreliable) Kill() error {
 			if now, err := u.memory.Load(ctx, before.Key); err == nil {
 				session, details := *now.Session, now.Detail()
 				details.Device, session.Details, now.Session = nil, &details, &session
+				session.Version++
 				_ = u.memory.Save(ctx, now)
 			}
 		}
 	case forgetsSaves:
 		for _, before := range u.saved {
 			if now, err := u.memory.Load(ctx, before.Key); err == nil {
-				_ = u.memory.Save(ctx, atVersion(before, now.Version))
+				_ = u.memory.Save(ctx, atVersion(before, now.Version+1))
 			}
 		}
 	}

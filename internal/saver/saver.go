@@ -166,11 +166,10 @@ func (q *Queue) saveMerged(ctx context.Context, latest *store.Session, batch []*
 		}
 		saved := *latest
 		saved.Values = merged
+		saved.Version++
 		err := q.backend.Save(ctx, store.Record{Session: &saved})
 		if err == nil {
-			next := saved // the backend may have kept the other
-			next.Version++
-			return &next, nil
+			return &saved, nil
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			return nil, err

@@ -232,10 +232,8 @@ func (s *Store) Load(ctx context.Context, key store.Key) (store.Record, error) {
 // Save implements [store.Backend].
 func (s *Store) Save(ctx context.Context, r store.Record) error {
 	defer s.noteWrite(r.Key)
-	saved := *r.Session
-	saved.Version++
 	_, err := s.runScript(ctx, saveScript, s.sessionKey(r.Key), nil,
-		encodeVersion(r.Version), encodeSession(store.Record{Session: &saved}))
+		encodeVersion(r.Version-1), encodeSession(r))
 	return s.plainNotFound(r.Key, err)
 }
 

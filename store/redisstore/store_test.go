@@ -186,6 +186,7 @@ func runOnServer(t testing.TB, server *servers.Server, command ...string) rueidi
 func withValues(r store.Record, values []byte) store.Record {
 	s := *r.Session
 	s.Values = values
+	s.Version++
 	r.Session = &s
 	return r
 }

@@ -76,7 +76,7 @@ func TestReplicaIsNeverTrusted(t *testing.T) {
 	requireInconclusive(t, touch(), "Touch")
 	requireInconclusive(t, s.Touch(t.Context(), r.Key, r.Deadline()), "Touch after the deadline")
 	requireInconclusive(t, s.Touch(t.Context(), r.Key, r.LastSeen), "Touch without a change")
-	requireInconclusive(t, s.Save(t.Context(), atVersion(r, r.Version+1)), "Save at another version")
+	requireInconclusive(t, s.Save(t.Context(), atVersion(r, r.Version+2)), "Save at another version")
 	expired := newSession(newOwner())
 	expired.Expires = 0
 	_, err := s.Create(t.Context(), expired, store.Limit{})

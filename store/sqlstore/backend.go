@@ -75,7 +75,7 @@ func (s *Store) Save(ctx context.Context, r store.Record) error {
 			if err != nil {
 				return err
 			}
-			saved, err = affectedRows(q.ExecContext(ctx, s.sql.save, record.Append(nil, r.Session), r.Values, r.Key[:], int64(r.Version)))
+			saved, err = affectedRows(q.ExecContext(ctx, s.sql.save, record.Append(nil, r.Session), r.Values, r.Key[:], int64(r.Version-1)))
 			return uncertain(err)
 		})
 		if saved || err != nil {

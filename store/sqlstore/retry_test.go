@@ -37,7 +37,7 @@ func TestTimeoutHoldsAtEveryStatement(t *testing.T) {
 				func() error { _, err := s.Create(t.Context(), r, store.Limit{Max: 1}); return err },
 				func() error { _, err := s.Load(t.Context(), r.Key); return err },
 				func() error { return s.Touch(t.Context(), r.Key, r.LastSeen) },
-				func() error { return s.Save(t.Context(), atVersion(r, 0)) },
+				func() error { return s.Save(t.Context(), atVersion(r, 1)) },
 				func() error { return s.Replace(t.Context(), r.Key, 0, r) },
 				func() error { _, err := s.Delete(t.Context(), r.Key, store.ReasonEnded); return err },
 				func() error { _, err := s.ByOwner(t.Context(), r.Owner, "", store.MaxPage); return err },

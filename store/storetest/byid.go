@@ -19,9 +19,8 @@ var byIDChecks = []check{
 		requireSame(t, r, mustLoadByID(t, b, r))
 		r.LastSeen++
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen))
-		require.NoError(t, b.Save(t.Context(), withValues(r, []byte("new"))))
-		r.Version++
-		r.Values = []byte("new")
+		r = withValues(r, []byte("new"))
+		require.NoError(t, b.Save(t.Context(), r))
 		requireSame(t, r, mustLoadByID(t, b, r))
 		for _, r := range pastDeadline() {
 			mustCreate(t, b, r)

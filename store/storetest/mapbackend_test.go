@@ -130,11 +130,11 @@ func (b *mapBackend) Save(_ context.Context, r store.Record) error {
 	defer b.mu.Unlock()
 	now, ok := b.sessions[b.key(r.Key)]
 	if !ok && b.makes("save: creates a missing session") {
-		now.Session = &store.Session{Key: r.Key, Version: r.Version}
+		now.Session = &store.Session{Key: r.Key, Version: r.Version - 1}
 	} else if !ok {
 		return store.ErrNotFound
 	}
-	if now.Version != r.Version && !b.makes("save: ignores the version") {
+	if now.Version != r.Version-1 && !b.makes("save: ignores the version") {
 		return store.ErrConflict
 	}
 	if b.makes("save: refuses past the deadline") && hasPassed(now.Deadline()) {

@@ -143,10 +143,11 @@ func successor(r store.Record) store.Record {
 	return next
 }
 
-// withValues returns a copy of r with other values.
+// withValues returns a copy of r with other values, which Save can store.
 func withValues(r store.Record, values []byte) store.Record {
 	s := *r.Session
 	s.Values = values
+	s.Version++
 	r.Session = &s
 	return r
 }

@@ -119,7 +119,7 @@ func TestLoadAndTouchTakeOneRoundTripEach(t *testing.T) {
 
 func logOtherRoundTrips(t *testing.T, m *meter, s *sqlstore.Store, r store.Record) {
 	t.Helper()
-	t.Logf("Save %v", m.roundTripsPer(t, 20, func(i int) error { return s.Save(t.Context(), atVersion(r, uint64(i)+1)) }))
+	t.Logf("Save %v", m.roundTripsPer(t, 20, func(i int) error { return s.Save(t.Context(), atVersion(r, r.Version+uint64(i)+1)) }))
 	t.Logf("Create %v", m.roundTripsPer(t, 20, func(int) error { _, err := s.Create(t.Context(), newRecord(), store.Limit{}); return err }))
 	t.Logf("Create with a limit %v", m.roundTripsPer(t, 20, func(int) error {
 		_, err := s.Create(t.Context(), newRecord(), store.Limit{Max: 1})

@@ -52,7 +52,7 @@ func requireFails(t *testing.T, s *sqlstore.Store, timeout time.Duration, calls 
 		"Limit":    func(ctx context.Context) error { _, err := s.Create(ctx, r, store.Limit{Max: 1}); return err },
 		"Load":     func(ctx context.Context) error { _, err := s.Load(ctx, r.Key); return err },
 		"Touch":    func(ctx context.Context) error { return s.Touch(ctx, r.Key, r.LastSeen+1) },
-		"Save":     func(ctx context.Context) error { return s.Save(ctx, atVersion(r, 1)) },
+		"Save":     func(ctx context.Context) error { return s.Save(ctx, atVersion(r, 2)) },
 		"Replace":  func(ctx context.Context) error { return s.Replace(ctx, r.Key, 1, next) },
 		"Delete":   func(ctx context.Context) error { _, err := s.Delete(ctx, r.Key, store.ReasonEnded); return err },
 		"ByOwner":  func(ctx context.Context) error { _, err := s.ByOwner(ctx, r.Owner, "", store.MaxPage); return err },
@@ -187,6 +187,7 @@ func TestReadOnlyDatabaseLoadsSessionsAndRefusesChanges(t *testing.T) {
 func withValues(r store.Record, values []byte) store.Record {
 	s := *r.Session
 	s.Values = values
+	s.Version++
 	r.Session = &s
 	return r
 }

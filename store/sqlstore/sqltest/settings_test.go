@@ -180,9 +180,9 @@ func TestTouchThatChangesNothingSucceeds(t *testing.T) {
 			require.NoError(t, s.Touch(t.Context(), r.Key, r.LastSeen-1))
 		}
 		for version := range uint64(3) { // the same values
-			require.NoError(t, s.Save(t.Context(), atVersion(r, version+1)))
+			require.NoError(t, s.Save(t.Context(), atVersion(r, r.Version+version+1)))
 		}
 		require.ErrorIs(t, s.Touch(t.Context(), r.Key, r.Deadline()), store.ErrNotFound)
-		require.ErrorIs(t, s.Save(t.Context(), atVersion(r, 1)), store.ErrConflict)
+		require.ErrorIs(t, s.Save(t.Context(), atVersion(r, r.Version+1)), store.ErrConflict)
 	}
 }

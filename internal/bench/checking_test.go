@@ -31,15 +31,18 @@ const checkingName = "the least with the checks of a protected request"
 // begins, and again when the handler has returned; goes over all headers of the response both
 // times; and does none of that without a lock.
 //
-// Its login asks for the user too, indexes the session by that, stores what sessionguard lists of
-// it, writes a record of the audit trail, and stores the values before the response begins.
+// Its login asks for the user too, looks for sessions that have expired, indexes the new one by the
+// user, stores what sessionguard lists of it, writes a record of the audit trail, and stores the
+// values before the response begins.
 //
-// It has no logins with a cookie, no options, no streams, no limits, nothing that expires, and no
-// errors of a backend. All refusals are recorded, and nobody is told of them.
+// It has no logins with a cookie, no options, no streams, no limits, and no errors of a backend.
+// All refusals are recorded, and nobody is told of them.
 type checkingGuard struct {
 	*leastGuard
 	origin *http.CrossOriginProtection
 	byUser map[string][]*leastSession
+	all    []*leastSession
+	looked int // the index in all of the session that was looked at last
 	log    *slog.Logger
 }
 
@@ -183,8 +186,10 @@ func (own *checkingState) logIn(u *user) {
 		Address:     own.http.RemoteAddr,
 	}}
 	g.mu.Lock()
+	g.forgetExpired(now.UnixNano())
 	g.sessions[key] = own.session
 	g.byUser[own.session.details.Owner] = append(g.byUser[own.session.details.Owner], own.session)
+	g.all = append(g.all, own.session)
 	g.mu.Unlock()
 	hash := sha256.Sum256([]byte(own.session.details.ID))
 	g.log.LogAttrs(own, slog.LevelInfo, "sessionguard: logged in",
@@ -194,6 +199,23 @@ func (own *checkingState) logIn(u *user) {
 		slog.Group("client", "address", own.session.details.Address),
 		slog.Group("http", slog.Group("request", "method", own.http.Method)),
 		slog.Group("url", "path", own.http.URL.Path))
+}
+
+// forgetExpired looks at the next few sessions, as many as [store.Memory] does, and removes those
+// that have expired. The caller has locked g.mu.
+func (g *checkingGuard) forgetExpired(now int64) {
+	for n := 0; n < 8 && len(g.all) > 0; n++ {
+		g.looked = (g.looked + 1) % len(g.all)
+		s := g.all[g.looked]
+		if now < min(s.expires, s.seen+int64(idle)) {
+			continue
+		}
+		last := len(g.all) - 1
+		g.all[g.looked], g.all = g.all[last], g.all[:last]
+		delete(g.sessions, s.details.Key)
+		owner := s.details.Owner
+		g.byUser[owner] = slices.DeleteFunc(g.byUser[owner], func(other *leastSession) bool { return other == s })
+	}
 }
 
 // store stores values in the session, and sets the cookie.

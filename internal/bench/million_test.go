@@ -40,7 +40,10 @@ func TestMillionSessions(t *testing.T) {
 	}
 	results := make([]result, len(inMemorySubjects(t)))
 	names := make([]string, len(results))
+	var held result
 	for range min(*rounds, 3) {
+		held.empty = append(held.empty, heapOfHeld(t, *sessionCount, func(s subject) { logIn(t, s.loginOnly, 0, *sessionCount) }))
+		held.full = append(held.full, heapOfHeld(t, *sessionCount, func(s subject) { logIn(t, s.login, 0, *sessionCount) }))
 		for i, fresh := range inMemorySubjects(t) {
 			r := &results[i]
 			if r.requests == nil {
@@ -84,6 +87,9 @@ func TestMillionSessions(t *testing.T) {
 		}
 		table += "\n"
 	}
+	empty, _, _ := medianAndRange(held.empty)
+	full, _, _ := medianAndRange(held.full)
+	table += fmt.Sprintf("| %s | %.0f B | %.0f B |%s\n", heldName, empty, full, strings.Repeat(" |", 1+len(crowdSizes())))
 	publish(t, "million", describeTurns(min(*rounds, 3), *turnLength)+" or until the garbage has been collected twice", table)
 }
 

@@ -56,6 +56,10 @@ type Limit struct {
 // Replace of that key returns [ErrNotFound]. The same holds for a session that DeleteByID
 // or the limit of Create has ended. So Touch and Save must not be upserts.
 //
+// Durable: once a method has returned, a crash does not undo what it has changed, above all
+// not a Delete. A backend whose sessions end with the process, or that may lose a change,
+// says so.
+//
 // Failure is not absence: [ErrNotFound], [ErrConflict], [ErrLimit], [*MovedError] and
 // [*EndedError] are results. Any other error means that the backend could not find out.
 // The guard then responds with 503, and never treats the user as logged out. A server
@@ -84,22 +88,24 @@ type Backend interface {
 	// If limit.Max is positive, the owner has at most that many sessions afterwards. If
 	// there would be more, Create ends the least recently seen of the others, with
 	// ReasonTooManySessions. It returns them as they were; Values may be missing. If
-	// limit.Refuse is set, Create stores nothing and returns ErrLimit instead.
+	// limit.Refuse is set, Create ends and stores nothing, and returns ErrLimit instead.
 	//
-	// Sessions past their GoneAt do not count for the limit and are not returned. A
-	// Create with a limit deletes them, so that a delayed Touch cannot bring one back
-	// and exceed the limit. All of this is one atomic step.
+	// From their GoneAt on, by the backend's clock, sessions do not count for the limit and
+	// are not returned. A Create with a limit deletes them, so that a delayed Touch cannot
+	// bring one back and exceed the limit. All of this is one atomic step.
 	Create(ctx context.Context, r Record, limit Limit) (ended []Record, err error)
 
 	// Replace moves a session to a new key: in one atomic step it removes the session at
-	// old and stores r. That has the same ID and owner, and a key of the same group.
+	// old and stores r as it is. That has the same ID and owner, and a key of the same group.
+	// Its Version may be any, such as that of the session at old.
 	//
 	// If there is no session at old, Replace changes nothing and returns ErrNotFound, or a
-	// *MovedError if a Replace has moved the session. If the session's Version is not
-	// version, it changes nothing and returns ErrConflict.
+	// *MovedError if a Replace has moved the session. If the Version of the session at old
+	// is not version, it changes nothing and returns ErrConflict.
 	//
 	// Afterwards Load, Delete and Replace of old return a *MovedError: for at least
-	// Grace, and if r.Revived() also until r.Expires.
+	// Grace, and if r.Revived() also until r.Expires. Touch and Save return ErrNotFound,
+	// which a *MovedError is too.
 	Replace(ctx context.Context, old Key, version uint64, r Record) error
 
 	// Load returns the session as it is, also past its Deadline. Loading is not
@@ -115,10 +121,13 @@ type Backend interface {
 	Touch(ctx context.Context, key Key, seen Time) error
 
 	// Save stores r.Values, r.Details and r.Version in the session under r.Key, and changes
-	// nothing else. It returns ErrNotFound if there is no session, and ErrConflict unless
-	// its Version is r.Version - 1. A backend may rely on this: r.Session and the stored
-	// session differ in these three fields alone, and have the same Details.RememberUntil.
-	// LastSeen may differ, and is not stored.
+	// nothing else. r.Version is the new version: if that of the stored session is not
+	// r.Version - 1, Save changes nothing and returns ErrConflict. If there is no session it
+	// returns ErrNotFound.
+	//
+	// In all other fields r.Session is the same as the stored session, and so is
+	// Details.RememberUntil. So a backend may store r.Session as a whole. But r.LastSeen may
+	// differ, and is not stored.
 	Save(ctx context.Context, r Record) error
 
 	// Delete ends a session and returns it as it was; Values may be missing. Of several
@@ -126,9 +135,9 @@ type Backend interface {
 	// counts. If reason.Retained(), Load of the key then returns an *EndedError with
 	// that reason for at least TombstoneLifetime. Other reasons need not be kept.
 	//
-	// If there is no session, Delete changes nothing and returns a zero Record and no
-	// error. If a Replace has moved the session, Delete also changes nothing, but returns
-	// a *MovedError: the session may be alive under its new key.
+	// If there is no session, Delete changes nothing and returns a zero Record, whose
+	// Session is nil, and no error. If a Replace has moved the session, Delete also changes
+	// nothing, but returns a *MovedError: the session may be alive under its new key.
 	Delete(ctx context.Context, key Key, reason Reason) (ended Record, err error)
 
 	// LoadByID is Load for an owner's session by its ID, wherever Replace has moved it. If

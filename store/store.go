@@ -66,8 +66,8 @@ func (t Time) Sub(u Time) time.Duration {
 }
 
 // A Session is the part of a login that requests share without a lock. A Session that has
-// been in a backend is never written to, nor are its Values and Details: to save values, a
-// backend makes a new Session.
+// been in a backend is never written to, nor are its Values and Details: to save values, the
+// guard makes a new Session.
 type Session struct {
 	Key           Key
 	ID            string        // public and random; not the key; survives re-authentication
@@ -77,7 +77,7 @@ type Session struct {
 	Created       Time          // first login under this ID: a re-authentication and a revival keep it
 	Expires       Time          // end of the absolute timeout
 	IdleTimeout   time.Duration // how long after LastSeen the session ends
-	Version       uint64        // incremented by every Save
+	Version       uint64        // one more after every Save
 	Client        string        // the client that logged in or revived the session, in short
 	Address       string        // the address of that client
 	Values        []byte        // opaque to backends, which need not tell nil from empty

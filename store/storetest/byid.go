@@ -20,7 +20,7 @@ var byIDChecks = []check{
 		r.LastSeen++
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen))
 		r = withValues(r, []byte("new"))
-		require.NoError(t, b.Save(t.Context(), r))
+		mustSave(t, b, r)
 		requireSame(t, r, mustLoadByID(t, b, r))
 		for _, r := range pastDeadline() {
 			mustCreate(t, b, r)

@@ -44,7 +44,7 @@ var endingChecks = []check{
 		mustCreate(t, b, next)
 		require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen+1))
 		next = withValues(next, []byte("new"))
-		require.NoError(t, b.Save(t.Context(), next))
+		mustSave(t, b, next)
 		next.LastSeen++
 		requireSameExceptValues(t, next, mustDelete(t, b, next.Key, store.ReasonLoggedOut))
 	}},

@@ -31,7 +31,7 @@ var listerChecks = []check{
 		mustCreate(t, b, created...)
 		touched := created[0]
 		require.NoError(t, b.Touch(t.Context(), touched.Key, touched.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), withValues(touched, []byte("new"))))
+		mustSave(t, b, withValues(touched, []byte("new")))
 		require.NoError(t, b.Replace(t.Context(), created[1].Key, created[1].Version, successor(created[1])))
 
 		listed := mustList(t, b, realm)

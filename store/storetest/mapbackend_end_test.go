@@ -20,7 +20,8 @@ func (b *mapBackend) Replace(_ context.Context, old store.Key, version uint64, r
 		}
 		return b.lookupErr(old)
 	}
-	if ok && was.Version != version && !b.makes("replace: ignores the version") {
+	if ok && was.Version != version && !b.makes("replace: ignores the version") ||
+		r.Version <= version && b.makes("replace: wants a later version") {
 		return store.ErrConflict
 	}
 	if ok && hasPassed(was.Deadline()) && b.makes("replace: refuses past the deadline") {
@@ -33,6 +34,9 @@ func (b *mapBackend) Replace(_ context.Context, old store.Key, version uint64, r
 	switch s := *r.Session; {
 	case ok && b.makes("replace: keeps the old details"):
 		s.Details = was.Details
+		r.Session = &s
+	case b.makes("replace: increments the version"):
+		s.Version = version + 1
 		r.Session = &s
 	case b.makes("replace: moves LastSeen"):
 		r.LastSeen++

@@ -134,7 +134,11 @@ func (b *mapBackend) Save(_ context.Context, r store.Record) error {
 	} else if !ok {
 		return store.ErrNotFound
 	}
-	if now.Version != r.Version-1 && !b.makes("save: ignores the version") {
+	was := r.Version - 1
+	if b.makes("save: takes the new version for the old one") {
+		was++
+	}
+	if now.Version != was && !b.makes("save: ignores the version") {
 		return store.ErrConflict
 	}
 	if b.makes("save: refuses past the deadline") && hasPassed(now.Deadline()) {

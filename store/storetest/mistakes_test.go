@@ -31,6 +31,7 @@ var mistakes = []struct {
 		"touch: loses the address",
 		"save: creates a missing session",
 		"save: ignores the version",
+		"save: takes the new version for the old one",
 		"save: writes to the loaded session",
 		"save: loses a touch",
 		"save: loses the details",
@@ -44,6 +45,8 @@ var mistakes = []struct {
 	}},
 	{moveChecks, []string{
 		"replace: ignores the version",
+		"replace: increments the version",
+		"replace: wants a later version",
 		"replace: keeps the old session",
 		"replace: refuses past the deadline",
 		"replace: keeps the old details",

@@ -23,9 +23,19 @@ var moveChecks = []check{
 
 		// The moved session is a session like any other.
 		require.NoError(t, b.Touch(t.Context(), next.Key, next.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), withValues(next, nil)))
+		mustSave(t, b, withValues(next, nil))
 		mustDelete(t, b, next.Key, store.ReasonLoggedOut)
 		requireOwned(t, b, r.Owner)
+	}},
+	{"Replace stores the new session with whatever Version it has", func(t T, b store.Backend) {
+		for _, version := range []uint64{0, 1, 2, 1 << 40} {
+			r := newRecord()
+			mustCreate(t, b, r)
+			next := atVersion(successor(r), version)
+			require.NoError(t, b.Replace(t.Context(), r.Key, r.Version, next))
+			requireSame(t, next, mustLoad(t, b, next.Key))
+			mustSave(t, b, withValues(next, []byte("new")))
+		}
 	}},
 	{"Replace moves sessions past their Deadline", func(t T, b store.Backend) {
 		for _, r := range pastDeadline() {

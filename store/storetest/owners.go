@@ -15,7 +15,7 @@ var ownerChecks = []check{
 		second := newRecordFor(first.Owner, 5)
 		mustCreate(t, b, first, second)
 		require.NoError(t, b.Touch(t.Context(), first.Key, first.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), withValues(first, []byte("new"))))
+		mustSave(t, b, withValues(first, []byte("new")))
 
 		records, err := b.ByOwner(t.Context(), first.Owner, "", store.MaxPage)
 		require.NoError(t, err)

@@ -55,7 +55,7 @@ var recordChecks = []check{
 
 			saved := newRecord()
 			mustCreate(t, b, saved)
-			require.NoError(t, b.Save(t.Context(), withValues(saved, values)))
+			mustSave(t, b, withValues(saved, values))
 			require.Equal(t, string(values), string(mustLoad(t, b, saved.Key).Values))
 		}
 	}},
@@ -109,7 +109,7 @@ var recordChecks = []check{
 			mustCreate(t, b, r)
 			requireSame(t, r, mustLoad(t, b, r.Key))
 			r = withValues(r, []byte("new"))
-			require.NoError(t, b.Save(t.Context(), r))
+			mustSave(t, b, r)
 			requireSame(t, r, mustLoad(t, b, r.Key))
 			requireOwned(t, b, r.Owner, r.Key)
 			mustDelete(t, b, r.Key, store.ReasonLoggedOut)
@@ -167,7 +167,7 @@ var recordChecks = []check{
 		mustCreate(t, b, r)
 		for _, values := range []string{"first", "", "third"} {
 			r = withValues(r, []byte(values))
-			require.NoError(t, b.Save(t.Context(), r))
+			mustSave(t, b, r)
 			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
@@ -177,7 +177,7 @@ var recordChecks = []check{
 		for _, details := range savedDetails(r) {
 			r = withValues(r, r.Values)
 			r.Details = details
-			require.NoError(t, b.Save(t.Context(), r))
+			mustSave(t, b, r)
 			requireSame(t, r, mustLoad(t, b, r.Key))
 			requireSame(t, r, mustLoadByID(t, b, r))
 		}
@@ -191,7 +191,7 @@ var recordChecks = []check{
 			r = atVersion(r, r.Version+1)
 			saving := r
 			saving.LastSeen = seen
-			require.NoError(t, b.Save(t.Context(), saving))
+			mustSave(t, b, saving)
 			requireSame(t, r, mustLoad(t, b, r.Key))
 		}
 	}},
@@ -208,7 +208,7 @@ var recordChecks = []check{
 		r := newRecord()
 		mustCreate(t, b, r)
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), withValues(r, []byte("new"))))
+		mustSave(t, b, withValues(r, []byte("new")))
 		require.Equal(t, r.LastSeen+1, mustLoad(t, b, r.Key).LastSeen, "Save lost the Touch")
 	}},
 	{"a loaded session does not change", func(t T, b store.Backend) {
@@ -216,7 +216,7 @@ var recordChecks = []check{
 		mustCreate(t, b, r)
 		before := mustLoad(t, b, r.Key)
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), withValues(r, []byte("new"))))
+		mustSave(t, b, withValues(r, []byte("new")))
 		mustDelete(t, b, r.Key, store.ReasonLoggedOut)
 		requireSame(t, r, before)
 	}},

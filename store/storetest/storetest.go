@@ -33,7 +33,7 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-// Run checks every rule of [store.Backend], each in a subtest with a backend from newBackend.
+// Run checks the rules of [store.Backend], each in a subtest with a backend from newBackend.
 // All backends may share one database, even one that is in use: keys and owners are random,
 // and nothing else is read. Run calls newBackend once more to find out whether the backend is
 // a [store.Watcher] or a [store.Lister]. If so, it checks the rules of these too.
@@ -178,6 +178,12 @@ func mustCreate(t T, b store.Backend, records ...store.Record) {
 		require.NoError(t, err)
 		require.Empty(t, ended, "Create without a limit ended sessions")
 	}
+}
+
+// mustSave saves r, whose Version is one more than that of the stored session.
+func mustSave(t T, b store.Backend, r store.Record) {
+	t.Helper()
+	require.NoError(t, b.Save(t.Context(), r), "Save with Version %d, of a session that was stored with %d", r.Version, r.Version-1)
 }
 
 func mustLoad(t T, b store.Backend, key store.Key) store.Record {

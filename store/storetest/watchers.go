@@ -53,7 +53,7 @@ var watcherChecks = []check{
 		mustCreate(t, b, r)
 		mustLoad(t, b, r.Key)
 		require.NoError(t, b.Touch(t.Context(), r.Key, r.LastSeen+1))
-		require.NoError(t, b.Save(t.Context(), withValues(r, nil)))
+		mustSave(t, b, withValues(r, nil))
 		require.ErrorIs(t, b.Save(t.Context(), withValues(r, nil)), store.ErrConflict)
 		require.ErrorIs(t, b.Replace(t.Context(), r.Key, r.Version, next), store.ErrConflict)
 		requireOwned(t, b, r.Owner, r.Key)

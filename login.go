@@ -176,8 +176,10 @@ func (l *locked) logIn(ctx context.Context, n *login) error {
 	if err != nil {
 		return err
 	}
+	d, cancel := detached(l.ctx())
+	defer cancel()
 	if l.isReauthentication(n.next) {
-		err = l.reauthenticate(n)
+		err = l.reauthenticate(d, n)
 	} else {
 		l.addToPending(n)
 		l.setLimits(n.next, n.loginOptions, nil, 0)
@@ -187,7 +189,7 @@ func (l *locked) logIn(ctx context.Context, n *login) error {
 	}
 	if err == nil && !n.reauthenticated {
 		if err = l.checkWhole(n); err == nil {
-			err = l.create(n)
+			err = l.create(d, n)
 		}
 	}
 	if err != nil {
@@ -250,9 +252,7 @@ func (l *locked) setLimits(next store.Record, o loginOptions, old *store.Session
 // and, if there is one, RememberUntil; all else is of this login. If the session has ended
 // meanwhile, reauthenticate takes that back, and next is a new session. So it is, with what it
 // got but the ID, if the session never stays the same for long enough.
-func (l *locked) reauthenticate(n *login) error {
-	ctx, cancel := detached(l.ctx())
-	defer cancel()
+func (l *locked) reauthenticate(ctx context.Context, n *login) error {
 	held, next := l.held(), n.next
 	old := held.Detail()
 	next.ID, next.Created = held.ID, held.Created
@@ -293,13 +293,8 @@ func (l *locked) reauthenticate(n *login) error {
 
 // create stores a new session within the user's limit, and ends the session whose cookie
 // the browser sent.
-func (l *locked) create(n *login) error {
+func (l *locked) create(ctx context.Context, n *login) error {
 	c, next := l.core, n.next
-	ctx, cancel := context.WithoutCancel(l.ctx()), func() {}
-	if !c.local { // store.Memory waits for nothing
-		ctx, cancel = detached(ctx)
-	}
-	defer cancel()
 	var limit store.Limit
 	if c.maxSessions != nil && n.missing == nil {
 		limit = c.maxSessions(n.user)

@@ -223,6 +223,11 @@ func TestMemoryValuesHaveNoRoomToAppend(t *testing.T) {
 		r := testSession("alice")
 		r.Key[0], r.Values = 0, make([]byte, 40*n, 80*n)
 		mustCreate(t, m, r)
+		if n%2 == 0 {
+			saved := atVersion(r, r.Version+1)
+			saved.Values = make([]byte, 20*n, 80*n)
+			require.NoError(t, m.Save(t.Context(), saved))
+		}
 	}
 	m.forEach(func(shard *shard, s *slot) {
 		values := shard.session(s).Values

@@ -30,7 +30,8 @@ func (e *MovedError) Error() string { return "store: the session has moved to an
 func (e *MovedError) Unwrap() error { return ErrNotFound }
 
 // An EndedError is returned by Load for a session that has been ended, as long as the
-// backend keeps the reason. It unwraps to [ErrNotFound].
+// backend keeps the reason. It unwraps to [ErrNotFound], in place of which Touch, Save and
+// Replace may return it too.
 type EndedError struct{ Reason Reason }
 
 func (e *EndedError) Error() string { return "store: the session has ended: " + string(e.Reason) }

@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sessionguard-go/sessionguard"
+	"github.com/sessionguard-go/sessionguard/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -70,4 +72,35 @@ func TestAddressThatCannotBeOneIsIgnored(t *testing.T) {
 			})
 		})
 	}
+}
+
+// R2: an OnEvent that waits for its context, such as an INSERT into a database that hangs, holds
+// up a login that ends another session for as long as a hung backend would.
+func TestOnEventOfALoginHasAContextThatEnds(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, backend store.Backend) {
+		var waited []time.Duration
+		s := newSite(t, func(c *sessionguard.Config[*user]) {
+			c.Backend = backend
+			c.MaxSessions = func(*user) store.Limit { return store.Limit{Max: 1} }
+			c.OnEvent = func(ctx context.Context, e sessionguard.Event) {
+				if e.Name != sessionguard.EventEnded {
+					return
+				}
+				begun := time.Now()
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Hour):
+				}
+				waited = append(waited, time.Since(begun))
+			}
+		})
+		b := s.browse()
+		b.login("ada")
+		b.login("grace") // which replaces ada's session
+		s.browse().login("grace")
+		require.Len(t, waited, 2)
+		for _, d := range waited {
+			require.LessOrEqual(t, d, 5*time.Second)
+		}
+	})
 }

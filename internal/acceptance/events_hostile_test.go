@@ -74,7 +74,7 @@ func TestAddressThatCannotBeOneIsIgnored(t *testing.T) {
 	}
 }
 
-// R2: an OnEvent that waits for its context, such as an INSERT into a database that hangs, holds
+// An OnEvent that waits for its context, such as an INSERT into a database that hangs, holds
 // up a login that ends another session for as long as a hung backend would.
 func TestOnEventOfALoginHasAContextThatEnds(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, backend store.Backend) {

@@ -21,7 +21,10 @@ import (
 	"github.com/sessionguard-go/sessionguard/store"
 )
 
-const checkingName = "the least with the checks of a protected request"
+const (
+	checkingName         = "the least with the checks of a protected request"
+	checkingOnMemoryName = checkingName + ", sessions in `store.Memory`"
+)
 
 // A checkingGuard does in addition what sessionguard promises of every protected request, written
 // in one piece for this site: it looks for the headers of a prefetch, of another origin and of an
@@ -35,6 +38,9 @@ const checkingName = "the least with the checks of a protected request"
 // user, stores what sessionguard lists of it, writes a record of the audit trail, and stores the
 // values before the response begins.
 //
+// If memory is not nil, logins store their sessions there, which are in as little memory as those
+// of sessionguard, and can be limited. Only logins work then.
+//
 // It has no logins with a cookie, no options, no streams, no limits, and no errors of a backend.
 // All refusals are recorded, and nobody is told of them.
 type checkingGuard struct {
@@ -43,6 +49,7 @@ type checkingGuard struct {
 	byUser map[string][]*leastSession
 	all    []*leastSession
 	looked int // the index in all of the session that was looked at last
+	memory *store.Memory
 	log    *slog.Logger
 }
 
@@ -67,14 +74,29 @@ type checkingState struct {
 // newCheckingSubject returns a site behind a checkingGuard, whose refusals are those of s.
 func newCheckingSubject(t testing.TB, s subject) subject {
 	t.Helper()
-	g := &checkingGuard{
+	return checkingSubject(checkingName, newCheckingGuard(t, s, nil))
+}
+
+// newCheckingSubjectOnMemory returns the same with sessions in a store.Memory.
+func newCheckingSubjectOnMemory(t testing.TB, s subject) subject {
+	t.Helper()
+	return checkingSubject(checkingOnMemoryName, newCheckingGuard(t, s, store.NewMemory()))
+}
+
+func newCheckingGuard(t testing.TB, s subject, memory *store.Memory) *checkingGuard {
+	t.Helper()
+	return &checkingGuard{
 		leastGuard: newLeastGuard(t, s),
 		origin:     http.NewCrossOriginProtection(),
 		byUser:     map[string][]*leastSession{},
 		log:        slog.New(slog.NewTextHandler(io.Discard, nil)),
+		memory:     memory,
 	}
+}
+
+func checkingSubject(name string, g *checkingGuard) subject {
 	return subject{
-		name:   checkingName,
+		name:   name,
 		page:   g.handler(g.requireEngineer(http.HandlerFunc(page))),
 		login:  g.handler(http.HandlerFunc(g.login)),
 		logout: http.HandlerFunc(g.logout),
@@ -185,12 +207,7 @@ func (own *checkingState) logIn(u *user) {
 		Client:      useragent.Summary(own.http.UserAgent()),
 		Address:     own.http.RemoteAddr,
 	}}
-	g.mu.Lock()
-	g.forgetExpired(now.UnixNano())
-	g.sessions[key] = own.session
-	g.byUser[own.session.details.Owner] = append(g.byUser[own.session.details.Owner], own.session)
-	g.all = append(g.all, own.session)
-	g.mu.Unlock()
+	g.add(own.session)
 	hash := sha256.Sum256([]byte(own.session.details.ID))
 	g.log.LogAttrs(own, slog.LevelInfo, "sessionguard: logged in",
 		slog.Group("event", "name", "sessionguard.logged_in"),
@@ -199,6 +216,36 @@ func (own *checkingState) logIn(u *user) {
 		slog.Group("client", "address", own.session.details.Address),
 		slog.Group("http", slog.Group("request", "method", own.http.Method)),
 		slog.Group("url", "path", own.http.URL.Path))
+}
+
+// add stores a new session, and removes others that have expired.
+func (g *checkingGuard) add(s *leastSession) {
+	if g.memory != nil {
+		s.details.Expires = store.Time(s.expires / int64(time.Millisecond))
+		_, err := g.memory.Create(context.Background(), store.Record{Session: &s.details, LastSeen: s.details.Created}, store.Limit{})
+		check(err == nil)
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.forgetExpired(s.seen)
+	g.sessions[s.details.Key] = s
+	g.byUser[s.details.Owner] = append(g.byUser[s.details.Owner], s)
+	g.all = append(g.all, s)
+}
+
+// save stores the values of a session, whose login is the only one to have it so far.
+func (g *checkingGuard) save(s *leastSession, values []byte) {
+	if g.memory != nil {
+		saved := s.details
+		saved.Values = values
+		saved.Version++
+		check(g.memory.Save(context.Background(), store.Record{Session: &saved}) == nil)
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s.details.Values = values
 }
 
 // forgetExpired looks at the next few sessions, as many as [store.Memory] does, and removes those
@@ -224,10 +271,7 @@ func (own *checkingState) store(m map[any]any) {
 	defer own.mu.Unlock()
 	encoded, err := codec.Encode(m, nil)
 	check(err == nil)
-	stored := codec.Bag{"session": encoded}.Marshal()
-	own.guard.mu.Lock()
-	own.session.details.Values = stored
-	own.guard.mu.Unlock()
+	own.guard.save(own.session, codec.Bag{"session": encoded}.Marshal())
 	http.SetCookie(own.w, &http.Cookie{Name: "session", Value: own.cookie, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 }
 

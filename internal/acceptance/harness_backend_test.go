@@ -159,7 +159,7 @@ func (f *failingBackend) Count(ctx context.Context, realm string) (int, error) {
 	return f.Backend.(store.Lister).Count(ctx, realm)
 }
 
-// withValues returns a copy of r with other values.
+// withValues returns a copy of r with other values, which Save can store.
 func withValues(r store.Record, values []byte) store.Record {
 	s := *r.Session
 	s.Values = values

@@ -182,7 +182,7 @@ func runOnServer(t testing.TB, server *servers.Server, command ...string) rueidi
 	return client.Do(ctx, client.B().Arbitrary(command...).Build())
 }
 
-// withValues returns a copy of r with other values.
+// withValues returns a copy of r with other values, which Save can store.
 func withValues(r store.Record, values []byte) store.Record {
 	s := *r.Session
 	s.Values = values

@@ -183,7 +183,7 @@ func TestReadOnlyDatabaseLoadsSessionsAndRefusesChanges(t *testing.T) {
 	}
 }
 
-// withValues returns a copy of r with other values.
+// withValues returns a copy of r with other values, which Save can store.
 func withValues(r store.Record, values []byte) store.Record {
 	s := *r.Session
 	s.Values = values
